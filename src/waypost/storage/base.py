@@ -1,0 +1,412 @@
+"""The storage contract: what every backend guarantees, in words, and the records it takes and gives.
+
+One store holds *journals* (one a namespace: the ordered log of what was emitted, with the sessions that
+follow it) and *queues* (durable logs of messages, with the consumers that work through them). It keeps bytes
+and never looks into them, and knows neither sockets nor packets.
+
+Guarantees of every backend
+---------------------------
+1. **One order.** All writes of a store take effect in the order in which they were asked for (the order in
+   which the coroutines first ran). A write's ``on_commit`` is called in that same order, in the event loop's
+   thread, once the write can no longer be lost (as far as ``capabilities`` promise), and before the coroutine
+   that asked for it resumes. Nobody learns of a position before its entry is safe.
+2. **All or nothing.** A write that raises has left nothing behind; its ``on_commit`` is never called, and the
+   writes around it are not harmed. A disk that is full raises `StoreFull`, and works again when there is space.
+3. **Dense positions.** A journal's positions, and a queue's, are 1, 2, 3… without a hole; a position is never
+   given twice, not even after a crash or in another generation.
+4. **Cancellation.** A cancelled write may still take effect; then its ``on_commit`` is still called. Reads may
+   be cancelled at will.
+5. **Crash.** What a durable store reported as committed is there after ``kill -9`` and after a power loss.
+
+A backend that can't give one of these says so in its `Capabilities`; it does not pretend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = [
+    "Accepted",
+    "Capabilities",
+    "ConsumerInfo",
+    "Entry",
+    "Journal",
+    "Membership",
+    "Message",
+    "OnCommit",
+    "Queue",
+    "QueueInfo",
+    "Retention",
+    "Store",
+    "StoredSession",
+]
+
+OnCommit = Callable[[int], None]
+"""Called in the loop's thread with the position a write took effect at. Must not raise and must not block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store promises.
+
+    Attributes:
+        durable: Whether what was committed survives ``kill -9`` and a power loss.
+        description: The store in words for a start-up line: what, where, and how durable.
+    """
+
+    durable: bool
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How much a journal keeps; whichever limit is reached first trims its oldest entries.
+
+    Attributes:
+        max_age_s: The age of the oldest entry, in seconds.
+        max_entries: The number of entries.
+        max_bytes: The size of their records together, in bytes.
+    """
+
+    max_age_s: float = 24 * 3600
+    max_entries: int = 1_000_000
+    max_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a journal.
+
+    Attributes:
+        position: Where it stands, from 1.
+        record: What was appended.
+    """
+
+    position: int
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A session was in a room for the entries after ``since``, up to and with ``until``.
+
+    Attributes:
+        room: The room's name.
+        since: The journal's top when it joined.
+        until: The journal's top when it left, or ``None`` while it is in.
+    """
+
+    room: str
+    since: int
+    until: int | None = None
+
+    def covers(self, position: int) -> bool:
+        """Tell whether the session was in the room when this entry was appended."""
+        return self.since < position and (self.until is None or position <= self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """A session as the store keeps it while it lives and for a while after.
+
+    Attributes:
+        key: What it is found by; secret, so callers hand in a digest.
+        sid: The socket's public id.
+        start: The journal's top when it began: nothing up to there was ever meant for it.
+        proven: The position up to which all has certainly arrived; at least ``start``.
+        data: The application's data, as it was last saved.
+        expires_at: When it is forgotten, as wall time in seconds; ``None`` while it is attached.
+        memberships: Its rooms, now and earlier; earlier ones may be dropped once the journal no longer reaches
+            back to them.
+    """
+
+    key: bytes
+    sid: str
+    start: int
+    proven: int
+    data: bytes
+    expires_at: float | None
+    memberships: tuple[Membership, ...]
+
+
+class Journal(Protocol):
+    """The ordered log of one namespace, and the sessions that follow it. Made by `Store.journal`."""
+
+    @property
+    def name(self) -> str:
+        """The name it was asked for by."""
+        ...
+
+    @property
+    def generation(self) -> str:
+        """Names this history: another one (a lost or replaced file) has another, so offsets can't be mixed up.
+
+        Letters and digits only. A new journal takes a random one.
+        """
+        ...
+
+    @property
+    def top(self) -> int:
+        """The position of the last committed entry, 0 for none; moves just before its ``on_commit`` is called."""
+        ...
+
+    @property
+    def oldest(self) -> int:
+        """The oldest position still kept; ``top + 1`` when none is."""
+        ...
+
+    async def append(self, record: bytes, on_commit: OnCommit) -> int:
+        """Add an entry.
+
+        Args:
+            record: What to keep.
+            on_commit: Called with the entry's position, in order of positions.
+
+        Returns:
+            The entry's position.
+        """
+        ...
+
+    async def read(self, after: int, upto: int, *, max_entries: int, max_bytes: int) -> list[Entry]:
+        """Read committed entries in order.
+
+        Args:
+            after: The position before the first one wanted.
+            upto: The last position wanted; beyond ``top`` means ``top``.
+            max_entries: The most entries to return, from 1.
+            max_bytes: Stop before their records exceed this; the first one is always returned.
+
+        Returns:
+            The entries, empty only if there is none in ``(after, upto]``.
+
+        Raises:
+            PositionGone: Entry ``after + 1`` was trimmed.
+        """
+        ...
+
+    async def new_generation(self) -> None:
+        """Start a new generation after history was found to be lost: no offset of the old one is good any more.
+
+        Sessions that are not attached are forgotten. Positions go on from ``top``.
+        """
+        ...
+
+    async def open_session(self, key: bytes, sid: str, data: bytes, on_commit: OnCommit) -> int:
+        """Store a new, attached session.
+
+        Args:
+            key: What it is found by, unique.
+            sid: Its public id.
+            data: The application's data.
+            on_commit: Called with the session's start.
+
+        Returns:
+            The session's start: the journal's top in the order of writes.
+        """
+        ...
+
+    async def find_session(self, key: bytes) -> StoredSession | None:
+        """Look up a session that is attached, or detached and not expired; writes asked for earlier are seen."""
+        ...
+
+    async def attach_session(self, key: bytes) -> None:
+        """Mark a session as in use, so that it does not expire."""
+        ...
+
+    async def detach_session(self, key: bytes, expires_at: float) -> None:
+        """Mark a session as away; after ``expires_at`` (wall time, seconds) it is forgotten."""
+        ...
+
+    async def end_session(self, key: bytes) -> None:
+        """Forget a session at once."""
+        ...
+
+    async def save_session(self, key: bytes, data: bytes) -> None:
+        """Replace a session's data."""
+        ...
+
+    def prove(self, key: bytes, position: int) -> None:
+        """Note that all up to ``position`` has arrived; kept lazily, so a crash may forget the last ones.
+
+        Never moves backwards. Returns at once.
+        """
+        ...
+
+    async def join(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
+        """Let a session join rooms for all entries from here on; those it is in already are left as they are.
+
+        ``on_commit`` is called with the position after which it counts.
+        """
+        ...
+
+    async def leave(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
+        """Let a session leave rooms for all entries from here on; those it is not in are ignored.
+
+        ``on_commit`` is called with the last position that still counts.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to an enqueued message.
+
+    Attributes:
+        id: The message's id.
+        position: Its position in the queue; of the first one, if it is a duplicate.
+        duplicate: Whether the queue had accepted that id before, within the deduplication window.
+    """
+
+    id: str
+    position: int
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a queue, as one consumer sees it.
+
+    Attributes:
+        position: Its position in the queue, from 1.
+        id: Its id.
+        record: What was enqueued.
+        enqueued_at: When, as wall time in seconds.
+        deliveries: How often a delivery of it to this consumer was counted as lost.
+    """
+
+    position: int
+    id: str
+    record: bytes
+    enqueued_at: float
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerInfo:
+    """A consumer's state.
+
+    Attributes:
+        name: Its name, unique in its queue.
+        cursor: The position up to which every message is settled.
+        waiting: How many messages are not settled.
+    """
+
+    name: str
+    cursor: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueInfo:
+    """A queue's state.
+
+    Attributes:
+        name: Its name.
+        top: The position of its newest message ever, 0 for none.
+        messages: How many messages it keeps.
+        bytes: The size of their records together.
+        oldest_at: When the oldest kept message was enqueued, as wall time in seconds; ``None`` if empty.
+        consumers: Its consumers, by name.
+    """
+
+    name: str
+    top: int
+    messages: int
+    bytes: int
+    oldest_at: float | None
+    consumers: tuple[ConsumerInfo, ...]
+
+
+class Queue(Protocol):
+    """A durable log of messages and the consumers that work through it. Made by `Store.queue`; holds no state."""
+
+    @property
+    def name(self) -> str:
+        """The name it was asked for by."""
+        ...
+
+    async def enqueue(
+        self, message_id: str, record: bytes, *, deduplicate_s: float, on_commit: Callable[[Accepted], None]
+    ) -> Accepted:
+        """Add a message, unless its id was accepted within the last ``deduplicate_s`` seconds.
+
+        A queue that does not exist begins with its first message. ``on_commit`` is called with what is returned.
+        """
+        ...
+
+    async def add_consumer(self, consumer: str) -> ConsumerInfo:
+        """Return a consumer, made if need be: a new one starts at the oldest message the queue keeps."""
+        ...
+
+    async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+        """Read a consumer's unsettled messages after a position, oldest first.
+
+        Args:
+            consumer: An existing consumer.
+            after: The position before the first one wanted.
+            max_messages: The most to return, from 1.
+            max_bytes: Stop before their records exceed this; the first one is always returned.
+
+        Returns:
+            The messages. Fetching marks nothing: who is given what is for the caller to remember.
+        """
+        ...
+
+    async def settle(self, consumer: str, positions: Collection[int]) -> ConsumerInfo:
+        """Mark messages as done for a consumer; those that were settled already are ignored.
+
+        Messages that every consumer has settled are removed.
+        """
+        ...
+
+    async def count_delivery(self, consumer: str, position: int) -> None:
+        """Count a delivery that was lost against an unsettled message."""
+        ...
+
+    async def info(self) -> QueueInfo:
+        """Return the queue's state, all zero for one that does not exist."""
+        ...
+
+
+class Store(Protocol):
+    """Journals, sessions and queues of one server."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this store promises."""
+        ...
+
+    async def open(self) -> None:
+        """Open it in the running event loop; sessions left attached by a crash are detached from now on.
+
+        Raises:
+            StoreBusy: Another process owns it.
+            StoreDamaged: It is no store of ours, or a broken one; it is left as it is.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was asked for and let go. Closing twice is fine."""
+        ...
+
+    async def journal(self, name: str) -> Journal:
+        """Return a namespace's journal, made if need be; the same one for the same name."""
+        ...
+
+    def queue(self, name: str) -> Queue:
+        """Return a handle on a queue, whether it exists or not."""
+        ...
+
+    async def queues(self) -> list[str]:
+        """Return the names of the queues that exist, sorted."""
+        ...
+
+    async def expire_sessions(self) -> int:
+        """Forget detached sessions whose time has come; returns how many."""
+        ...
+
+    async def trim(self) -> int:
+        """Trim every journal to its retention; returns how many entries went."""
+        ...
