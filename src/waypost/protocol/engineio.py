@@ -1,0 +1,217 @@
+"""Engine.IO 4: packets as WebSocket frames carry them, and the payloads of HTTP long-polling.
+
+A packet here is a `Frame`, exactly what one WebSocket frame carries: text is a type digit and data,
+bytes are a binary message. The codec never looks into messages; meaning belongs one layer up.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import orjson
+
+from waypost.errors import LimitExceeded, MalformedPacket
+
+__all__ = [
+    "SEPARATOR",
+    "Frame",
+    "OpenParameters",
+    "PacketType",
+    "decode_payload",
+    "encode_payload",
+    "open_frame",
+    "packet_type",
+    "parse_open",
+]
+
+Frame: TypeAlias = str | bytes
+"""One packet as one WebSocket frame: text (type digit and data) or a binary message (no type byte)."""
+
+SEPARATOR = "\x1e"
+"""Stands between the packets of a payload; JSON escapes control characters, so no message holds it."""
+
+
+class PacketType(StrEnum):
+    """The types of Engine.IO packets, each the digit that a text frame begins with."""
+
+    OPEN = "0"
+    CLOSE = "1"
+    PING = "2"
+    PONG = "3"
+    MESSAGE = "4"
+    UPGRADE = "5"
+    NOOP = "6"
+
+
+_TYPES = {packet.value: packet for packet in PacketType}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenParameters:
+    """What a server's open packet tells its client.
+
+    Attributes:
+        sid: The session's secret id.
+        upgrades: Names of the transports that the session may move to.
+        ping_interval_s: Seconds between the server's pings.
+        ping_timeout_s: Seconds that the server waits for a pong.
+        max_payload_bytes: The largest message or POST body that the server takes; ``None`` if it does
+            not say (servers before 2022 don't).
+    """
+
+    sid: str
+    upgrades: tuple[str, ...]
+    ping_interval_s: float
+    ping_timeout_s: float
+    max_payload_bytes: int | None
+
+
+def packet_type(frame: Frame) -> PacketType:
+    """Tell a packet's type.
+
+    Args:
+        frame: A packet; bytes are always a message.
+
+    Returns:
+        Its type.
+
+    Raises:
+        MalformedPacket: The frame is empty text, or begins with no type's digit.
+    """
+    if isinstance(frame, bytes):
+        return PacketType.MESSAGE
+    known = _TYPES.get(frame[:1])
+    if known is None:
+        raise MalformedPacket("an Engine.IO packet type from 0 to 6", frame)
+    return known
+
+
+def decode_payload(body: bytes, *, max_packets: int) -> list[Frame]:
+    """Split the body of a polling request or response into its packets.
+
+    Args:
+        body: The whole body: UTF-8, packets joined by a record separator, binary ones in base64.
+        max_packets: The most packets that one body may hold.
+
+    Returns:
+        The packets in order, at least one.
+
+    Raises:
+        MalformedPacket: The body is not UTF-8, or a packet is empty, of an unknown type, or bad base64.
+        LimitExceeded: It holds more packets than ``max_packets``.
+    """
+    count = body.count(b"\x1e") + 1
+    if count > max_packets:
+        raise LimitExceeded("packets in a payload", max_packets, count)
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedPacket("a payload in UTF-8", body) from error
+    return [_decode_packet(packet) for packet in text.split(SEPARATOR)]
+
+
+def _decode_packet(packet: str) -> Frame:
+    if packet.startswith("b"):
+        try:
+            return binascii.a2b_base64(packet[1:], strict_mode=True)
+        except ValueError as error:
+            raise MalformedPacket("a binary packet in base64", packet) from error
+    packet_type(packet)
+    return packet
+
+
+def encode_payload(frames: Sequence[Frame]) -> bytes:
+    """Join packets into the body of a polling response or request.
+
+    Args:
+        frames: The packets, at least one.
+
+    Returns:
+        The body: UTF-8, binary packets in base64.
+    """
+    return b"\x1e".join(
+        [
+            frame.encode() if isinstance(frame, str) else b"b" + binascii.b2a_base64(frame, newline=False)
+            for frame in frames
+        ]
+    )
+
+
+def open_frame(
+    sid: str,
+    upgrades: Sequence[str],
+    ping_interval_s: float,
+    ping_timeout_s: float,
+    max_payload_bytes: int,
+) -> str:
+    """Write the packet that opens a session.
+
+    Args:
+        sid: The session's secret id.
+        upgrades: Names of the transports that the session may move to.
+        ping_interval_s: Seconds between pings; sent in whole milliseconds.
+        ping_timeout_s: Seconds that are waited for a pong; sent in whole milliseconds.
+        max_payload_bytes: The largest message or POST body that is taken.
+
+    Returns:
+        The open packet.
+    """
+    parameters = {
+        "sid": sid,
+        "upgrades": list(upgrades),
+        "pingInterval": round(ping_interval_s * 1000),
+        "pingTimeout": round(ping_timeout_s * 1000),
+        "maxPayload": max_payload_bytes,
+    }
+    return PacketType.OPEN + orjson.dumps(parameters).decode()
+
+
+def parse_open(frame: str) -> OpenParameters:
+    """Read the packet that opens a session, on the client's side.
+
+    Args:
+        frame: The first packet that a server sent.
+
+    Returns:
+        What it tells.
+
+    Raises:
+        MalformedPacket: It is no open packet, or a value is missing or can't be what it is.
+    """
+    expected = "an open packet with sid, upgrades, pingInterval and pingTimeout"
+    if not frame.startswith(PacketType.OPEN):
+        raise MalformedPacket(expected, frame)
+    try:
+        values = orjson.loads(frame[1:])
+    except orjson.JSONDecodeError as error:
+        raise MalformedPacket(expected, frame) from error
+    if not isinstance(values, dict):
+        raise MalformedPacket(expected, frame)
+    sid = values.get("sid")
+    upgrades = values.get("upgrades")
+    interval_ms: Any = values.get("pingInterval")
+    timeout_ms: Any = values.get("pingTimeout")
+    largest = values.get("maxPayload")
+    if (
+        not (isinstance(sid, str) and sid)
+        or not (isinstance(upgrades, list) and all(isinstance(name, str) for name in upgrades))
+        or not _is_positive(interval_ms)
+        or not _is_positive(timeout_ms)
+        or not (largest is None or (isinstance(largest, int) and _is_positive(largest)))
+    ):
+        raise MalformedPacket(expected, frame)
+    return OpenParameters(
+        sid=sid,
+        upgrades=tuple(upgrades),
+        ping_interval_s=interval_ms / 1000,
+        ping_timeout_s=timeout_ms / 1000,
+        max_payload_bytes=largest,
+    )
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0

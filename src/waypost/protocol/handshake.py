@@ -1,0 +1,341 @@
+"""The handshake: an HTTP request in, an answer out.
+
+`decide` says of each request to Waypost's path what it is: a new session, a poll, a post, an upgrade, a
+preflight, or something to refuse, with the codes and texts that Node's Engine.IO answers. Unlike
+Node's, it checks the ``Origin`` of every request, WebSocket's too: a page of a foreign site is
+refused unless it is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
+
+import orjson
+
+__all__ = [
+    "Decision",
+    "HandshakeRules",
+    "Open",
+    "Poll",
+    "Post",
+    "Preflight",
+    "Refuse",
+    "Request",
+    "SessionView",
+    "Upgrade",
+    "cors_headers",
+    "decide",
+    "matches_path",
+    "refusal_body",
+]
+
+_PROTOCOL = "4"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the handshake looks at in an HTTP request.
+
+    Attributes:
+        method: The method, in capitals.
+        query: The query string as it came, without the question mark.
+        headers: Values by lower-case name; several of one name joined by ``", "``.
+        secure: Whether it came over TLS, as far as this server knows.
+        websocket: Whether it asks to become a WebSocket.
+    """
+
+    method: str
+    query: str
+    headers: Mapping[str, str]
+    secure: bool
+    websocket: bool
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The query's parameters, decoded; where a name is repeated, its first value."""
+        values: dict[str, str] = {}
+        for name, value in parse_qsl(self.query, keep_blank_values=True):
+            values.setdefault(name, value)
+        return values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandshakeRules:
+    """What a server accepts.
+
+    Attributes:
+        transports: The enabled ones of ``"polling"`` and ``"websocket"``.
+        cors_allowed_origins: Which pages may connect besides those of the server's own origin: ``None``
+            for no others, ``"*"`` for all (without cookies), or a tuple of origins such as
+            ``"https://app.example.com"`` (with cookies).
+    """
+
+    transports: tuple[str, ...]
+    cors_allowed_origins: Literal["*"] | tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """What the handshake must know of a session that exists.
+
+    Attributes:
+        transport: Its transport at the moment; ``"polling"`` until an upgrade is complete.
+    """
+
+    transport: str
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open a new session.
+
+    Attributes:
+        transport: The transport it begins with; for ``"websocket"`` the request becomes one.
+    """
+
+    transport: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Answer with what the session has to send, as soon as it has.
+
+    Attributes:
+        sid: The session, which exists.
+    """
+
+    sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Hand the request's body to the session.
+
+    Attributes:
+        sid: The session, which exists.
+    """
+
+    sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """Accept the WebSocket and offer it to the session as its new transport.
+
+    The session may decline, having been upgraded already: the WebSocket is closed then, and not
+    refused, which is what official clients and the conformance suite are used to.
+
+    Attributes:
+        sid: The session, which exists.
+    """
+
+    sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """Answer a browser's CORS preflight: status 204, no body, the headers from `cors_headers`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Refuse the request; `refusal_body` is its JSON body.
+
+    Attributes:
+        status: The HTTP status.
+        code: Engine.IO's code, 0 to 5.
+        message: Engine.IO's text for that code.
+        context: Why, for logs and hooks; clients don't get it.
+        ends_session: A session that this request ends, or ``None``.
+    """
+
+    status: int
+    code: int
+    message: str
+    context: str
+    ends_session: str | None = None
+
+
+Decision: TypeAlias = Open | Poll | Post | Upgrade | Preflight | Refuse
+
+
+def _unknown_transport() -> Refuse:
+    return Refuse(400, 0, "Transport unknown", "UNKNOWN_TRANSPORT")
+
+
+def _bad_request(context: str, ends_session: str | None = None) -> Refuse:
+    return Refuse(400, 3, "Bad request", context, ends_session)
+
+
+def decide(
+    request: Request,
+    rules: HandshakeRules,
+    find: Callable[[str], SessionView | None],
+) -> Decision:
+    """Say what a request to Waypost's path is.
+
+    Args:
+        request: The request, before its body was read.
+        rules: What this server accepts.
+        find: Looks a session up by its id; any text may be asked for.
+
+    Returns:
+        What to do with it.
+    """
+    if request.method == "OPTIONS":
+        return Preflight() if _origin_is_allowed(request, rules) else _bad_request("INVALID_ORIGIN")
+    parameters = request.parameters
+    transport = parameters.get("transport", "")
+    if transport not in rules.transports:
+        return _unknown_transport()
+    if not _origin_is_allowed(request, rules):
+        return _bad_request("INVALID_ORIGIN")
+    eio = parameters.get("EIO", "")
+    sid = parameters.get("sid", "")
+    return _resume(request, transport, eio, sid, find(sid)) if sid else _open(request, transport, eio)
+
+
+def _open(request: Request, transport: str, eio: str) -> Decision:
+    if request.method != "GET":
+        return Refuse(400, 2, "Bad handshake method", "BAD_HANDSHAKE_METHOD")
+    if request.websocket != (transport == "websocket"):
+        return _bad_request("TRANSPORT_HANDSHAKE_ERROR")
+    if eio != _PROTOCOL:
+        return Refuse(400, 5, "Unsupported protocol version", "UNSUPPORTED_PROTOCOL_VERSION")
+    return Open(transport)
+
+
+def _resume(request: Request, transport: str, eio: str, sid: str, session: SessionView | None) -> Decision:
+    if session is None:
+        return Refuse(400, 1, "Session ID unknown", "UNKNOWN_SID")
+    if request.websocket != (transport == "websocket"):
+        return _bad_request("TRANSPORT_HANDSHAKE_ERROR")
+    if not request.websocket and session.transport != transport:
+        return _bad_request("TRANSPORT_MISMATCH")
+    if eio != _PROTOCOL:
+        return _bad_request("PROTOCOL_MISMATCH")
+    if request.websocket:
+        return Upgrade(sid)
+    if request.method == "GET":
+        return Poll(sid)
+    if request.method != "POST":
+        return _bad_request("METHOD")
+    if _content_type(request) == "application/octet-stream":
+        return _bad_request("BINARY_BODY", ends_session=sid)
+    return Post(sid)
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+# ------------------------------------------------------------------------------------------------ origins
+
+_Origin: TypeAlias = tuple[str, str, int | None]
+
+
+def _origin_is_allowed(request: Request, rules: HandshakeRules) -> bool:
+    origin = request.headers.get("origin")
+    return origin is None or _is_same_origin(origin, request) or _is_listed(origin, rules)
+
+
+def _is_listed(origin: str, rules: HandshakeRules) -> bool:
+    allowed = rules.cors_allowed_origins
+    if allowed is None or allowed == "*":
+        return allowed == "*"
+    parsed = _parse_origin(origin)
+    return parsed is not None and any(parsed == _parse_origin(other) for other in allowed)
+
+
+def _is_same_origin(origin: str, request: Request) -> bool:
+    parsed = _parse_origin(origin)
+    if parsed is None:
+        return False
+    scheme, host, port = parsed
+    # Without TLS here there may be some at a proxy in front, so an https page is not foreign then.
+    if scheme not in _DEFAULT_PORTS or (request.secure and scheme != "https"):
+        return False
+    return _parse_origin(f"{scheme}://{request.headers.get('host', '')}") == (scheme, host, port)
+
+
+def _parse_origin(origin: str) -> _Origin | None:
+    """Take an origin apart, in lower case and with its port; ``None`` for what is none, such as ``null``."""
+    try:
+        parts = urlsplit(origin)
+        port = parts.port
+    except ValueError:
+        return None
+    if not parts.hostname or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+        return None
+    return parts.scheme, parts.hostname, port or _DEFAULT_PORTS.get(parts.scheme)
+
+
+def cors_headers(request: Request, rules: HandshakeRules) -> list[tuple[str, str]]:
+    """Give the headers that let a foreign page read the answer to its request.
+
+    Args:
+        request: The request, whatever was decided about it.
+        rules: What this server accepts.
+
+    Returns:
+        Header names and values to add to the answer; none where the page is of the server's own origin, or
+        not allowed, or no page at all.
+    """
+    origin = request.headers.get("origin")
+    if rules.cors_allowed_origins is None:
+        return []
+    headers = [("Vary", "Origin")]
+    if origin is None or not _is_listed(origin, rules):
+        return headers
+    if rules.cors_allowed_origins == "*":
+        headers = [("Access-Control-Allow-Origin", "*")]
+    else:
+        headers += [("Access-Control-Allow-Origin", origin), ("Access-Control-Allow-Credentials", "true")]
+    if request.method == "OPTIONS":
+        headers += [("Access-Control-Allow-Methods", "GET, POST"), ("Access-Control-Max-Age", "600")]
+        names = request.headers.get("access-control-request-headers", "")
+        if _HEADER_NAMES.fullmatch(names):
+            headers.append(("Access-Control-Allow-Headers", names))
+    return headers
+
+
+def refusal_body(refuse: Refuse) -> bytes:
+    """Write the body of a refusal.
+
+    Args:
+        refuse: The refusal.
+
+    Returns:
+        JSON with ``code`` and ``message``; its content type is ``application/json``.
+    """
+    return orjson.dumps({"code": refuse.code, "message": refuse.message})
+
+
+# --------------------------------------------------------------------------------------------------- path
+
+
+def matches_path(path: str, root_path: str, wanted: str) -> bool:
+    """Tell whether a request is for Waypost, behind whatever it is mounted.
+
+    Works for a plain ASGI application, for one mounted at any prefix, and for one mounted at the wanted
+    path itself (``Mount("/socket.io", io)``), whether ``path`` still holds the prefix or not.
+
+    Args:
+        path: The request's path, from the ASGI scope.
+        root_path: The prefix the application is mounted at, from the ASGI scope.
+        wanted: The path that Waypost answers, with or without a slash at its end.
+
+    Returns:
+        Whether it is that path, with or without a slash at its end.
+    """
+    root = root_path.rstrip("/")
+    wanted = wanted.rstrip("/")
+    holds_root = path == root or path.startswith(f"{root}/")
+    rest = path[len(root) :] if holds_root else path
+    return rest.removesuffix("/") == wanted or (rest in ("", "/") and root.endswith(wanted))

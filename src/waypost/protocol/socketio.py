@@ -1,0 +1,522 @@
+"""Socket.IO protocol 5: packets to Engine.IO frames and back.
+
+Text is ``type[attachments-][/namespace,][ack id]json``, here always with the Engine.IO "4" before it;
+binary values are replaced by placeholders and follow, each in a frame of its own. What is encoded once
+can be sent to many: `EncodedEvent`.
+
+Where a value has no exact JSON form, the encoder does what ``JSON.stringify`` does: NaN and infinities
+become ``null``, tuples become arrays, and keys that are no strings become strings. An integer beyond
+64 bits becomes a number in floating point, which is all that JavaScript would keep of it.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import orjson
+
+from waypost.errors import EncodingFailed, LimitExceeded, MalformedPacket
+from waypost.protocol.engineio import Frame
+
+__all__ = [
+    "RESERVED_EVENTS",
+    "Decoder",
+    "EncodedEvent",
+    "Packet",
+    "PacketType",
+    "encode_ack",
+    "encode_connect",
+    "encode_connect_error",
+    "encode_disconnect",
+    "encode_event",
+]
+
+RESERVED_EVENTS = frozenset(
+    ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
+)
+"""Event names that no packet may carry: they mean something to Socket.IO itself."""
+
+
+class PacketType(IntEnum):
+    """The types of Socket.IO packets; the two binary ones of the wire are read as EVENT and ACK."""
+
+    CONNECT = 0
+    DISCONNECT = 1
+    EVENT = 2
+    ACK = 3
+    CONNECT_ERROR = 4
+
+
+class Packet(NamedTuple):
+    """One decoded Socket.IO packet.
+
+    Attributes:
+        type: What it is.
+        namespace: The namespace it belongs to, with its leading slash.
+        data: EVENT: ``[name, *args]``; ACK: ``[*args]``; CONNECT: an object or ``None``; CONNECT_ERROR: an
+            object or a string; DISCONNECT: ``None``.
+        ack_id: EVENT: the id to acknowledge with, if asked for; ACK: which event it acknowledges.
+    """
+
+    type: PacketType
+    namespace: str = "/"
+    data: Any = None
+    ack_id: int | None = None
+
+
+# ---------------------------------------------------------------------------------------------- encoding
+
+_RECORD_PLAIN = b"\x01"
+_RECORD_BINARY = b"\x02"
+_EVENT_NAME = re.compile(rb'\["((?:[^"\\]|\\.)*)"')
+
+
+class EncodedEvent:
+    """An event in its encoded form: made once, sent to many, stored as it is.
+
+    Make one with `encode_event` or `from_record`. It is immutable; what it keeps besides are the frames
+    it made last, because a broadcast asks for the same ones for every socket.
+
+    Attributes:
+        namespace: The namespace it belongs to.
+        size: How large it is in bytes, roughly: its text and its attachments.
+    """
+
+    __slots__ = (
+        "_attachments",
+        "_frames",
+        "_head",
+        "_json",
+        "_offset",
+        "_offset_frames",
+        "namespace",
+        "size",
+    )
+
+    def __init__(self, namespace: str, json: bytes, attachments: tuple[bytes, ...] = ()) -> None:
+        self.namespace = namespace
+        self._json = json
+        self._attachments = attachments
+        self._head = _head(2, namespace, len(attachments))
+        self.size = len(json) + len(self._head) + sum(map(len, attachments))
+        self._frames: tuple[Frame, ...] | None = None
+        self._offset: str | None = None
+        self._offset_frames: tuple[Frame, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<EncodedEvent {self.event!r} in {self.namespace}, {self.size} bytes>"
+
+    @property
+    def event(self) -> str:
+        """The event's name."""
+        match = _EVENT_NAME.match(self._json)
+        name: str = orjson.loads(self._json[1 : match.end()]) if match else ""
+        return name
+
+    def frames(self) -> tuple[Frame, ...]:
+        """Give the event as it is: its text frame, then its attachments."""
+        if self._frames is None:
+            self._frames = (self._head + self._json.decode(), *self._attachments)
+        return self._frames
+
+    def frames_with_offset(self, offset: str) -> tuple[Frame, ...]:
+        """Give the event with its position in the journal as the last argument.
+
+        Args:
+            offset: The position, as the client will send it back.
+
+        Returns:
+            Its text frame, then its attachments.
+        """
+        if offset != self._offset:
+            argument = orjson.dumps(offset)
+            text = b"".join((self._json[:-1], b",", argument, b"]")).decode()
+            self._offset_frames = (self._head + text, *self._attachments)
+            self._offset = offset
+        return self._offset_frames
+
+    def frames_with_ack(self, ack_id: int) -> tuple[Frame, ...]:
+        """Give the event with a request to acknowledge it.
+
+        Args:
+            ack_id: The id that the acknowledgement will carry, from 0 to 999 999 999 999 999.
+
+        Returns:
+            Its text frame, then its attachments.
+        """
+        return (f"{self._head}{ack_id}{self._json.decode()}", *self._attachments)
+
+    def to_record(self) -> bytes:
+        """Give the event as bytes for storage; the namespace is not in it.
+
+        Returns:
+            Bytes that `from_record` takes, in this version of Waypost and in later ones.
+        """
+        if not self._attachments:
+            return _RECORD_PLAIN + self._json
+        sizes = [len(self._json), *map(len, self._attachments)]
+        header = struct.pack(f">I{len(sizes)}I", len(self._attachments), *sizes)
+        return b"".join((_RECORD_BINARY, header, self._json, *self._attachments))
+
+    @classmethod
+    def from_record(cls, record: bytes, namespace: str) -> EncodedEvent:
+        """Bring an event back from storage.
+
+        Args:
+            record: What `to_record` gave.
+            namespace: The namespace it belongs to.
+
+        Returns:
+            The same event.
+
+        Raises:
+            MalformedPacket: These bytes are no such record.
+        """
+        if record.startswith(_RECORD_PLAIN):
+            return cls(namespace, record[1:])
+        try:
+            kind, count = struct.unpack_from(">cI", record)
+            sizes = struct.unpack_from(f">{count + 1}I", record, 5)
+        except struct.error as error:
+            raise MalformedPacket("the record of an event", record) from error
+        start = 5 + 4 * len(sizes)
+        if kind != _RECORD_BINARY or start + sum(sizes) != len(record):
+            raise MalformedPacket("the record of an event", record)
+        parts = []
+        for size in sizes:
+            parts.append(record[start : start + size])
+            start += size
+        return cls(namespace, parts[0], tuple(parts[1:]))
+
+
+def encode_event(namespace: str, event: str, args: Sequence[Any]) -> EncodedEvent:
+    """Encode an event, once for all who will get it.
+
+    Args:
+        namespace: The namespace it belongs to, with its leading slash.
+        event: The event's name.
+        args: Its arguments: whatever JSON can carry, and ``bytes``, ``bytearray`` and ``memoryview``
+            anywhere in them.
+
+    Returns:
+        The encoded event.
+
+    Raises:
+        EncodingFailed: The name is reserved or no string, or an argument can't be encoded.
+    """
+    if not isinstance(event, str):
+        raise EncodingFailed(f"event {event!r}", "an event's name is a string")
+    if event in RESERVED_EVENTS:
+        raise EncodingFailed(f"event {event!r}", "the name is reserved")
+    try:
+        return EncodedEvent(namespace, orjson.dumps((event, *args)))
+    except TypeError:
+        json, attachments = _encode_rich(f"event {event!r}", (event, *args))
+        return EncodedEvent(namespace, json, attachments)
+
+
+def encode_ack(namespace: str, ack_id: int, args: Sequence[Any]) -> tuple[Frame, ...]:
+    """Encode the acknowledgement of an event.
+
+    Args:
+        namespace: The namespace the event came in.
+        ack_id: The id that the event carried.
+        args: What to answer, in the same kinds of values as an event's arguments.
+
+    Returns:
+        Its text frame, then its attachments.
+
+    Raises:
+        EncodingFailed: An argument can't be encoded.
+    """
+    attachments: tuple[bytes, ...] = ()
+    try:
+        json = orjson.dumps(tuple(args))
+    except TypeError:
+        json, attachments = _encode_rich(f"ack {ack_id}", tuple(args))
+    return (f"{_head(3, namespace, len(attachments))}{ack_id}{json.decode()}", *attachments)
+
+
+def encode_connect(namespace: str, payload: dict[str, Any] | None) -> tuple[Frame, ...]:
+    """Encode the request to join a namespace, or the answer to it.
+
+    Args:
+        namespace: The namespace.
+        payload: The client's auth, or the server's answer; ``None`` sends none.
+
+    Returns:
+        One text frame.
+
+    Raises:
+        EncodingFailed: The payload can't be encoded; binary values can't be here.
+    """
+    if payload is None:
+        return (_head(0, namespace, 0),)
+    return (_head(0, namespace, 0) + _encode_text("CONNECT", payload),)
+
+
+def encode_disconnect(namespace: str) -> tuple[Frame, ...]:
+    """Encode that one side leaves a namespace.
+
+    Args:
+        namespace: The namespace.
+
+    Returns:
+        One text frame.
+    """
+    return (_head(1, namespace, 0),)
+
+
+def encode_connect_error(namespace: str, payload: dict[str, Any] | str) -> tuple[Frame, ...]:
+    """Encode the refusal of a request to join a namespace.
+
+    Args:
+        namespace: The namespace.
+        payload: Official clients want an object with ``message`` and, if there is any, ``data``.
+
+    Returns:
+        One text frame.
+
+    Raises:
+        EncodingFailed: The payload can't be encoded; binary values can't be here.
+    """
+    return (_head(4, namespace, 0) + _encode_text("CONNECT_ERROR", payload),)
+
+
+def _head(wire_type: int, namespace: str, attachments: int) -> str:
+    binary = f"{wire_type + 3}{attachments}-" if attachments else str(wire_type)
+    return f"4{binary}" if namespace == "/" else f"4{binary}{namespace},"
+
+
+def _encode_text(what: str, payload: object) -> str:
+    json, attachments = _encode_rich(what, payload)
+    if attachments:
+        raise EncodingFailed(what, "this packet can't carry binary values")
+    return json.decode()
+
+
+def _encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
+    """Encode what may hold binary values, keys that are no strings, and huge integers."""
+    attachments: list[bytes] = []
+
+    def replace(value: object) -> dict[str, Any]:
+        if isinstance(value, bytes | bytearray | memoryview):
+            attachments.append(bytes(value))
+            return {"_placeholder": True, "num": len(attachments) - 1}
+        raise TypeError
+
+    try:
+        json = orjson.dumps(data, replace, orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        attachments.clear()
+        try:
+            json = orjson.dumps(_without_huge_integers(data), replace, orjson.OPT_NON_STR_KEYS)
+        except (TypeError, RecursionError) as error:
+            raise EncodingFailed(what, str(error)) from error
+    return json, tuple(attachments)
+
+
+def _without_huge_integers(value: object) -> object:
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        try:
+            return float(value)
+        except OverflowError:
+            return None
+    if isinstance(value, dict):
+        return {key: _without_huge_integers(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_huge_integers(member) for member in value]
+    return value
+
+
+# ---------------------------------------------------------------------------------------------- decoding
+
+_MAX_ACK_DIGITS = 15  # every number of 15 digits is exact in JavaScript
+_HEAD = re.compile(r"4([0-6])(?:([0-9]{1,15})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)")
+_EXPECTED = {
+    PacketType.CONNECT: "CONNECT with an object or nothing",
+    PacketType.DISCONNECT: "DISCONNECT with nothing",
+    PacketType.EVENT: "EVENT with an array that begins with an event name",
+    PacketType.ACK: "ACK with an id and an array",
+    PacketType.CONNECT_ERROR: "CONNECT_ERROR with an object or a string",
+}
+_OPENING = {
+    PacketType.CONNECT: ("{",),
+    PacketType.DISCONNECT: (),
+    PacketType.EVENT: ("[",),
+    PacketType.ACK: ("[",),
+    PacketType.CONNECT_ERROR: ("{", '"'),
+}
+_ESCAPES = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+
+
+class _Assembly:
+    """A binary packet whose attachments are still coming."""
+
+    __slots__ = ("attachments", "count", "packet", "places", "size")
+
+    def __init__(self, packet: Packet, count: int, places: list[tuple[Any, Any, int]]) -> None:
+        self.packet = packet
+        self.count = count
+        self.places = places
+        self.attachments: list[bytes] = []
+        self.size = 0
+
+
+class Decoder:
+    """Reads the Socket.IO packets of one connection, on either side of it.
+
+    Feed it every Engine.IO message in order; once it has raised, close the connection and feed no more.
+    It is as strict as Node's, and stricter in these: an event's name is a string (Node takes numbers
+    too), EVENT and ACK have a payload, ids come on EVENT and ACK only and have at most 15 digits. As with
+    Node's, an attachment may stand in several places or in none.
+
+    Args:
+        max_attachments: The most attachments that one packet may have.
+        max_attachment_bytes: The most bytes that the attachments of one packet may have together.
+        max_namespace_length: The longest namespace that is accepted, in characters.
+    """
+
+    __slots__ = ("_assembly", "_max_attachment_bytes", "_max_attachments", "_max_namespace_length")
+
+    def __init__(
+        self,
+        *,
+        max_attachments: int = 10,
+        max_attachment_bytes: int,
+        max_namespace_length: int = 255,
+    ) -> None:
+        self._max_attachments = max_attachments
+        self._max_attachment_bytes = max_attachment_bytes
+        self._max_namespace_length = max_namespace_length
+        self._assembly: _Assembly | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether a packet is waiting for its attachments."""
+        return self._assembly is not None
+
+    def feed(self, message: Frame) -> Packet | None:
+        """Take one Engine.IO message.
+
+        Args:
+            message: Text with its leading "4", or the bytes of an attachment.
+
+        Returns:
+            The packet that is complete with it, or ``None`` when attachments are still to come.
+
+        Raises:
+            MalformedPacket: It can't be read, or may not come here.
+            LimitExceeded: It has too many attachments, or too large ones, or too long a namespace.
+        """
+        if self._assembly is not None:
+            return self._attach(self._assembly, message)
+        if not isinstance(message, str):
+            raise MalformedPacket("a Socket.IO packet, no attachment being awaited", message)
+        if message.startswith("42["):
+            data = _parse(message, 2)
+            _check_event(data, message)
+            return tuple.__new__(Packet, (PacketType.EVENT, "/", data, None))
+        return self._decode(message)
+
+    def _decode(self, message: str) -> Packet | None:
+        head = _HEAD.match(message)
+        if head is None:
+            raise MalformedPacket("a Socket.IO packet type from 0 to 6", message)
+        wire_type, count, namespace, ack_id = head.groups()
+        binary = wire_type in "56"
+        kind = PacketType(int(wire_type) - 3 if binary else int(wire_type))
+        if binary is (count is None):
+            raise MalformedPacket("a number of attachments in binary packets only", message)
+        if namespace is not None and len(namespace) > self._max_namespace_length:
+            raise LimitExceeded("characters in a namespace", self._max_namespace_length, len(namespace))
+        data = _payload(kind, message, head.end(), has_id=bool(ack_id))
+        if len(ack_id) > _MAX_ACK_DIGITS:
+            raise MalformedPacket(f"an ack id of at most {_MAX_ACK_DIGITS} digits", message)
+        packet = Packet(kind, namespace or "/", data, int(ack_id) if ack_id else None)
+        if not binary:
+            return packet
+        self._await(packet, int(count), message)
+        return None
+
+    def _await(self, packet: Packet, count: int, message: str) -> None:
+        if count == 0:
+            raise MalformedPacket("at least one attachment in a binary packet", message)
+        if count > self._max_attachments:
+            raise LimitExceeded("attachments of a packet", self._max_attachments, count)
+        self._assembly = _Assembly(packet, count, _placeholders(packet.data, count, message))
+
+    def _attach(self, assembly: _Assembly, message: Frame) -> Packet | None:
+        if isinstance(message, str):
+            raise MalformedPacket("a binary attachment", message)
+        assembly.size += len(message)
+        if assembly.size > self._max_attachment_bytes:
+            raise LimitExceeded("bytes in a packet's attachments", self._max_attachment_bytes, assembly.size)
+        assembly.attachments.append(message)
+        if len(assembly.attachments) < assembly.count:
+            return None
+        self._assembly = None
+        for container, key, number in assembly.places:
+            container[key] = assembly.attachments[number]
+        return assembly.packet
+
+
+def _payload(kind: PacketType, message: str, start: int, *, has_id: bool) -> Any:
+    if has_id and kind not in (PacketType.EVENT, PacketType.ACK):
+        raise MalformedPacket(_EXPECTED[kind], message)
+    if start == len(message):
+        if kind not in (PacketType.CONNECT, PacketType.DISCONNECT):
+            raise MalformedPacket(_EXPECTED[kind], message)
+        return None
+    if not message.startswith(_OPENING[kind], start):
+        raise MalformedPacket(_EXPECTED[kind], message)
+    data = _parse(message, start)
+    if kind is PacketType.EVENT:
+        _check_event(data, message)
+    elif kind is PacketType.ACK and not has_id:
+        raise MalformedPacket(_EXPECTED[kind], message)
+    return data
+
+
+def _check_event(data: Any, message: str) -> None:
+    if not data or not isinstance(data[0], str):
+        raise MalformedPacket(_EXPECTED[PacketType.EVENT], message)
+    if data[0] in RESERVED_EVENTS:
+        raise MalformedPacket("an event name that is not reserved", message)
+
+
+def _parse(message: str, start: int) -> Any:
+    text = message[start:]
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        # JavaScript cuts strings between surrogates and sends the halves: U+FFFD, as TextEncoder does.
+        repaired = _ESCAPES.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text)
+    try:
+        return orjson.loads(repaired)
+    except orjson.JSONDecodeError as error:
+        raise MalformedPacket("a payload in JSON", message) from error
+
+
+def _placeholders(data: Any, count: int, message: str) -> list[tuple[Any, Any, int]]:
+    """Find where attachments belong; on a list and not by recursion, for the other side chooses the depth."""
+    places = []
+    containers = [data]
+    while containers:
+        container = containers.pop()
+        members = container.items() if isinstance(container, dict) else enumerate(container)
+        for key, member in members:
+            if isinstance(member, dict) and member.get("_placeholder") is True:
+                number = member.get("num")
+                if type(number) is not int or not 0 <= number < count:
+                    raise MalformedPacket(f"placeholders numbered below {count}", message)
+                places.append((container, key, number))
+            elif isinstance(member, dict | list):
+                containers.append(member)
+    return places
