@@ -14,7 +14,9 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import orjson
@@ -72,7 +74,7 @@ class Packet(NamedTuple):
 
 _RECORD_PLAIN = b"\x01"
 _RECORD_BINARY = b"\x02"
-_EVENT_NAME = re.compile(rb'\["((?:[^"\\]|\\.)*)"')
+_EVENT_NAME = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 class EncodedEvent:
@@ -86,23 +88,16 @@ class EncodedEvent:
         size: How large it is in bytes, roughly: its text and its attachments.
     """
 
-    __slots__ = (
-        "_attachments",
-        "_frames",
-        "_head",
-        "_json",
-        "_offset",
-        "_offset_frames",
-        "namespace",
-        "size",
-    )
+    __slots__ = ("_binary", "_frames", "_head", "_json", "_offset", "_offset_frames", "namespace", "size")
 
     def __init__(self, namespace: str, json: bytes, attachments: tuple[bytes, ...] = ()) -> None:
         self.namespace = namespace
         self._json = json
-        self._attachments = attachments
+        self._binary = attachments
         self._head = _head(2, namespace, len(attachments))
-        self.size = len(json) + len(self._head) + sum(map(len, attachments))
+        self.size = len(json) + len(namespace)
+        if attachments:
+            self.size += sum(map(len, attachments))
         self._frames: tuple[Frame, ...] | None = None
         self._offset: str | None = None
         self._offset_frames: tuple[Frame, ...] = ()
@@ -113,14 +108,13 @@ class EncodedEvent:
     @property
     def event(self) -> str:
         """The event's name."""
-        match = _EVENT_NAME.match(self._json)
-        name: str = orjson.loads(self._json[1 : match.end()]) if match else ""
-        return name
+        quoted = _EVENT_NAME.match(self._json, 1)
+        return str(orjson.loads(quoted[0])) if quoted else ""
 
     def frames(self) -> tuple[Frame, ...]:
         """Give the event as it is: its text frame, then its attachments."""
         if self._frames is None:
-            self._frames = (self._head + self._json.decode(), *self._attachments)
+            self._frames = (self._head + self._json.decode(), *self._binary)
         return self._frames
 
     def frames_with_offset(self, offset: str) -> tuple[Frame, ...]:
@@ -135,7 +129,7 @@ class EncodedEvent:
         if offset != self._offset:
             argument = orjson.dumps(offset)
             text = b"".join((self._json[:-1], b",", argument, b"]")).decode()
-            self._offset_frames = (self._head + text, *self._attachments)
+            self._offset_frames = (self._head + text, *self._binary)
             self._offset = offset
         return self._offset_frames
 
@@ -148,7 +142,7 @@ class EncodedEvent:
         Returns:
             Its text frame, then its attachments.
         """
-        return (f"{self._head}{ack_id}{self._json.decode()}", *self._attachments)
+        return (f"{self._head}{ack_id}{self._json.decode()}", *self._binary)
 
     def to_record(self) -> bytes:
         """Give the event as bytes for storage; the namespace is not in it.
@@ -156,11 +150,11 @@ class EncodedEvent:
         Returns:
             Bytes that `from_record` takes, in this version of Waypost and in later ones.
         """
-        if not self._attachments:
+        if not self._binary:
             return _RECORD_PLAIN + self._json
-        sizes = [len(self._json), *map(len, self._attachments)]
-        header = struct.pack(f">I{len(sizes)}I", len(self._attachments), *sizes)
-        return b"".join((_RECORD_BINARY, header, self._json, *self._attachments))
+        sizes = [len(self._json), *map(len, self._binary)]
+        header = struct.pack(f">I{len(sizes)}I", len(self._binary), *sizes)
+        return b"".join((_RECORD_BINARY, header, self._json, *self._binary))
 
     @classmethod
     def from_record(cls, record: bytes, namespace: str) -> EncodedEvent:
@@ -183,14 +177,11 @@ class EncodedEvent:
             sizes = struct.unpack_from(f">{count + 1}I", record, 5)
         except struct.error as error:
             raise MalformedPacket("the record of an event", record) from error
-        start = 5 + 4 * len(sizes)
-        if kind != _RECORD_BINARY or start + sum(sizes) != len(record):
+        ends = list(accumulate(sizes, initial=5 + 4 * len(sizes)))
+        if kind != _RECORD_BINARY or ends[-1] != len(record):
             raise MalformedPacket("the record of an event", record)
-        parts = []
-        for size in sizes:
-            parts.append(record[start : start + size])
-            start += size
-        return cls(namespace, parts[0], tuple(parts[1:]))
+        json, *attachments = (record[start:end] for start, end in pairwise(ends))
+        return cls(namespace, json, tuple(attachments))
 
 
 def encode_event(namespace: str, event: str, args: Sequence[Any]) -> EncodedEvent:
@@ -288,8 +279,8 @@ def encode_connect_error(namespace: str, payload: dict[str, Any] | str) -> tuple
 
 
 def _head(wire_type: int, namespace: str, attachments: int) -> str:
-    binary = f"{wire_type + 3}{attachments}-" if attachments else str(wire_type)
-    return f"4{binary}" if namespace == "/" else f"4{binary}{namespace},"
+    head = f"4{wire_type + 3}{attachments}-" if attachments else f"4{wire_type}"
+    return head if namespace == "/" else f"{head}{namespace},"
 
 
 def _encode_text(what: str, payload: object) -> str:
@@ -301,6 +292,8 @@ def _encode_text(what: str, payload: object) -> str:
 
 def _encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
     """Encode what may hold binary values, keys that are no strings, and huge integers."""
+    # Data that looks like a placeholder would be taken for one. A server passes on what its clients
+    # sent: with a number out of range in it, every official client that gets it closes its connection.
     attachments: list[bytes] = []
 
     def replace(value: object) -> dict[str, Any]:
@@ -317,6 +310,8 @@ def _encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
             json = orjson.dumps(_without_huge_integers(data), replace, orjson.OPT_NON_STR_KEYS)
         except (TypeError, RecursionError) as error:
             raise EncodingFailed(what, str(error)) from error
+    if attachments and json.count(b'"_placeholder":true') != len(attachments):
+        raise EncodingFailed(what, "beside binary values, no other object may have a true _placeholder")
     return json, tuple(attachments)
 
 
@@ -336,37 +331,33 @@ def _without_huge_integers(value: object) -> object:
 # ---------------------------------------------------------------------------------------------- decoding
 
 _MAX_ACK_DIGITS = 15  # every number of 15 digits is exact in JavaScript
+_FIRST_ATTACHMENTS = 5  # the wire types from here on have attachments
 _HEAD = re.compile(r"4([0-6])(?:([0-9]{1,15})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)")
-_EXPECTED = {
-    PacketType.CONNECT: "CONNECT with an object or nothing",
-    PacketType.DISCONNECT: "DISCONNECT with nothing",
-    PacketType.EVENT: "EVENT with an array that begins with an event name",
-    PacketType.ACK: "ACK with an id and an array",
-    PacketType.CONNECT_ERROR: "CONNECT_ERROR with an object or a string",
-}
-_OPENING = {
-    PacketType.CONNECT: ("{",),
-    PacketType.DISCONNECT: (),
-    PacketType.EVENT: ("[",),
-    PacketType.ACK: ("[",),
-    PacketType.CONNECT_ERROR: ("{", '"'),
-}
+_KINDS = (*PacketType, PacketType.EVENT, PacketType.ACK)
+_EVENT = PacketType.EVENT
+_ACK = PacketType.ACK
+_EXPECTED = (
+    "CONNECT with an object or nothing",
+    "DISCONNECT with nothing",
+    "EVENT with an array that begins with an event name that is not reserved",
+    "ACK with an id and an array",
+    "CONNECT_ERROR with an object or a string",
+)
+_OPENING: tuple[tuple[str, ...], ...] = (("{",), (), ("[",), ("[",), ("{", '"'))
 _ESCAPES = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
 
 
+@dataclass(slots=True)
 class _Assembly:
     """A binary packet whose attachments are still coming."""
 
-    __slots__ = ("attachments", "count", "packet", "places", "size")
-
-    def __init__(self, packet: Packet, count: int, places: list[tuple[Any, Any, int]]) -> None:
-        self.packet = packet
-        self.count = count
-        self.places = places
-        self.attachments: list[bytes] = []
-        self.size = 0
+    packet: Packet
+    count: int
+    places: list[tuple[Any, Any, int]]
+    attachments: list[bytes] = field(default_factory=list)
+    size: int = 0
 
 
 class Decoder:
@@ -386,11 +377,7 @@ class Decoder:
     __slots__ = ("_assembly", "_max_attachment_bytes", "_max_attachments", "_max_namespace_length")
 
     def __init__(
-        self,
-        *,
-        max_attachments: int = 10,
-        max_attachment_bytes: int,
-        max_namespace_length: int = 255,
+        self, *, max_attachments: int = 10, max_attachment_bytes: int, max_namespace_length: int = 255
     ) -> None:
         self._max_attachments = max_attachments
         self._max_attachment_bytes = max_attachment_bytes
@@ -420,27 +407,32 @@ class Decoder:
         if not isinstance(message, str):
             raise MalformedPacket("a Socket.IO packet, no attachment being awaited", message)
         if message.startswith("42["):
-            data = _parse(message, 2)
-            _check_event(data, message)
-            return tuple.__new__(Packet, (PacketType.EVENT, "/", data, None))
+            return tuple.__new__(Packet, (_EVENT, "/", _parse_event(message, 2), None))
+        if message.startswith(("42", "43")):
+            start = message.find("[", 2, 2 + _MAX_ACK_DIGITS + 1)
+            digits = message[2:start]
+            if start > 0 and digits.isdecimal() and digits.isascii():
+                if message[1] == "2":
+                    return tuple.__new__(Packet, (_EVENT, "/", _parse_event(message, start), int(digits)))
+                return tuple.__new__(Packet, (_ACK, "/", _parse(message, start), int(digits)))
         return self._decode(message)
 
     def _decode(self, message: str) -> Packet | None:
         head = _HEAD.match(message)
         if head is None:
             raise MalformedPacket("a Socket.IO packet type from 0 to 6", message)
-        wire_type, count, namespace, ack_id = head.groups()
-        binary = wire_type in "56"
-        kind = PacketType(int(wire_type) - 3 if binary else int(wire_type))
-        if binary is (count is None):
+        number, count, namespace, digits = head.groups()
+        wire_type = int(number)
+        if (wire_type >= _FIRST_ATTACHMENTS) is (count is None):
             raise MalformedPacket("a number of attachments in binary packets only", message)
         if namespace is not None and len(namespace) > self._max_namespace_length:
             raise LimitExceeded("characters in a namespace", self._max_namespace_length, len(namespace))
-        data = _payload(kind, message, head.end(), has_id=bool(ack_id))
-        if len(ack_id) > _MAX_ACK_DIGITS:
+        if len(digits) > _MAX_ACK_DIGITS:
             raise MalformedPacket(f"an ack id of at most {_MAX_ACK_DIGITS} digits", message)
-        packet = Packet(kind, namespace or "/", data, int(ack_id) if ack_id else None)
-        if not binary:
+        kind = _KINDS[wire_type]
+        ack_id = int(digits) if digits else None
+        packet = Packet(kind, namespace or "/", _payload(kind, message, head.end(), ack_id), ack_id)
+        if count is None:
             return packet
         self._await(packet, int(count), message)
         return None
@@ -467,28 +459,24 @@ class Decoder:
         return assembly.packet
 
 
-def _payload(kind: PacketType, message: str, start: int, *, has_id: bool) -> Any:
-    if has_id and kind not in (PacketType.EVENT, PacketType.ACK):
+def _payload(kind: PacketType, message: str, start: int, ack_id: int | None) -> Any:
+    """Read a packet's payload and hold it against the rules of the packet's type."""
+    if kind is _EVENT:
+        return _parse_event(message, start)
+    if (kind is _ACK) is (ack_id is None):
         raise MalformedPacket(_EXPECTED[kind], message)
-    if start == len(message):
-        if kind not in (PacketType.CONNECT, PacketType.DISCONNECT):
-            raise MalformedPacket(_EXPECTED[kind], message)
+    if start == len(message) and kind in (PacketType.CONNECT, PacketType.DISCONNECT):
         return None
     if not message.startswith(_OPENING[kind], start):
         raise MalformedPacket(_EXPECTED[kind], message)
+    return _parse(message, start)
+
+
+def _parse_event(message: str, start: int) -> Any:
     data = _parse(message, start)
-    if kind is PacketType.EVENT:
-        _check_event(data, message)
-    elif kind is PacketType.ACK and not has_id:
-        raise MalformedPacket(_EXPECTED[kind], message)
-    return data
-
-
-def _check_event(data: Any, message: str) -> None:
-    if not data or not isinstance(data[0], str):
-        raise MalformedPacket(_EXPECTED[PacketType.EVENT], message)
-    if data[0] in RESERVED_EVENTS:
-        raise MalformedPacket("an event name that is not reserved", message)
+    if data.__class__ is list and data and data[0].__class__ is str and data[0] not in RESERVED_EVENTS:
+        return data
+    raise MalformedPacket(_EXPECTED[_EVENT], message)
 
 
 def _parse(message: str, start: int) -> Any:
@@ -497,9 +485,9 @@ def _parse(message: str, start: int) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         # JavaScript cuts strings between surrogates and sends the halves: U+FFFD, as TextEncoder does.
-        repaired = _ESCAPES.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text)
+        text = _ESCAPES.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text)
     try:
-        return orjson.loads(repaired)
+        return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise MalformedPacket("a payload in JSON", message) from error
 
