@@ -11,14 +11,17 @@ Guarantees of every backend
    thread, once the write can no longer be lost (as far as ``capabilities`` promise), and before the coroutine
    that asked for it resumes. Nobody learns of a position before its entry is safe.
 2. **All or nothing.** A write that raises has left nothing behind; its ``on_commit`` is never called, and the
-   writes around it are not harmed. A disk that is full raises `StoreFull`, and works again when there is space.
+   writes around it are not harmed. A disk that is full raises `StoreFull`; with space it works again.
 3. **Dense positions.** A journal's positions, and a queue's, are 1, 2, 3… without a hole; a position is never
    given twice, not even after a crash or in another generation.
-4. **Cancellation.** A cancelled write may still take effect; then its ``on_commit`` is still called. Reads may
-   be cancelled at will.
+4. **Cancellation.** A cancelled write may still take effect; then its ``on_commit`` is still called. Reads
+   may be cancelled at will.
 5. **Crash.** What a durable store reported as committed is there after ``kill -9`` and after a power loss.
 
 A backend that can't give one of these says so in its `Capabilities`; it does not pretend.
+
+Journals and queues belong to the opening of the store that made them: once it is closed, every method of
+theirs raises `StoreClosed`, also when the store is opened again.
 """
 
 from __future__ import annotations
@@ -118,8 +121,8 @@ class StoredSession:
         proven: The position up to which all has certainly arrived; at least ``start``.
         data: The application's data, as it was last saved.
         expires_at: When it is forgotten, as wall time in seconds; ``None`` while it is attached.
-        memberships: Its rooms, now and earlier; earlier ones may be dropped once the journal no longer reaches
-            back to them.
+        memberships: Its rooms, now and earlier; earlier ones may be dropped once the journal no longer
+            reaches back to them.
     """
 
     key: bytes
@@ -132,7 +135,11 @@ class StoredSession:
 
 
 class Journal(Protocol):
-    """The ordered log of one namespace, and the sessions that follow it. Made by `Store.journal`."""
+    """The ordered log of one namespace, and the sessions that follow it. Made by `Store.journal`.
+
+    A write for a session that is not stored (any more) does nothing but call its ``on_commit``; only
+    `attach_session` raises.
+    """
 
     @property
     def name(self) -> str:
@@ -141,15 +148,15 @@ class Journal(Protocol):
 
     @property
     def generation(self) -> str:
-        """Names this history: another one (a lost or replaced file) has another, so offsets can't be mixed up.
+        """Names this history; another one (a lost or replaced file) has another name.
 
-        Letters and digits only. A new journal takes a random one.
+        So offsets can't be mixed up. Letters and digits only. A new journal takes a random one.
         """
         ...
 
     @property
     def top(self) -> int:
-        """The position of the last committed entry, 0 for none; moves just before its ``on_commit`` is called."""
+        """The position of the last committed entry, 0 for none; moves just before its ``on_commit``."""
         ...
 
     @property
@@ -187,7 +194,7 @@ class Journal(Protocol):
         ...
 
     async def new_generation(self) -> None:
-        """Start a new generation after history was found to be lost: no offset of the old one is good any more.
+        """Start a new generation after history was found to be lost: old offsets are no good any more.
 
         Sessions that are not attached are forgotten. Positions go on from ``top``.
         """
@@ -204,15 +211,25 @@ class Journal(Protocol):
 
         Returns:
             The session's start: the journal's top in the order of writes.
+
+        Raises:
+            StorageError: The key is taken.
         """
         ...
 
     async def find_session(self, key: bytes) -> StoredSession | None:
-        """Look up a session that is attached, or detached and not expired; writes asked for earlier are seen."""
+        """Look up a session that is attached, or detached and not expired.
+
+        Writes asked for earlier are seen.
+        """
         ...
 
     async def attach_session(self, key: bytes) -> None:
-        """Mark a session as in use, so that it does not expire."""
+        """Mark a session as in use, so that it does not expire.
+
+        Raises:
+            StorageError: It was forgotten meanwhile.
+        """
         ...
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:
@@ -320,7 +337,10 @@ class QueueInfo:
 
 
 class Queue(Protocol):
-    """A durable log of messages and the consumers that work through it. Made by `Store.queue`; holds no state."""
+    """A durable log of messages and its consumers. Made by `Store.queue`; holds no state.
+
+    What is asked for an unknown consumer raises `StorageError`.
+    """
 
     @property
     def name(self) -> str:
@@ -332,7 +352,7 @@ class Queue(Protocol):
     ) -> Accepted:
         """Add a message, unless its id was accepted within the last ``deduplicate_s`` seconds.
 
-        A queue that does not exist begins with its first message. ``on_commit`` is called with what is returned.
+        A queue begins with its first message or consumer. ``on_commit`` is called with what is returned.
         """
         ...
 
@@ -382,6 +402,7 @@ class Store(Protocol):
         """Open it in the running event loop; sessions left attached by a crash are detached from now on.
 
         Raises:
+            ConfigurationError: There can't be a store where it was asked for.
             StoreBusy: Another process owns it.
             StoreDamaged: It is no store of ours, or a broken one; it is left as it is.
         """
@@ -408,5 +429,8 @@ class Store(Protocol):
         ...
 
     async def trim(self) -> int:
-        """Trim every journal to its retention; returns how many entries went."""
+        """Trim every journal to its retention; returns how many entries went.
+
+        Memberships that ended before a journal's oldest entry go too, and message ids whose window has ended.
+        """
         ...

@@ -1,0 +1,57 @@
+"""From the text that names a store to the store."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+from waypost.errors import ConfigurationError
+from waypost.storage.base import Retention, Store
+from waypost.storage.memory import MemoryStore
+from waypost.storage.sqlite import SqliteStore
+
+__all__ = ["make_store"]
+
+_EXPECTED = 'a file\'s path, "sqlite:" and a file\'s path, or "memory:"'
+
+# One letter is a drive of Windows and not a scheme.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)
+
+
+def make_store(
+    spec: str,
+    *,
+    durability: str = "commit",
+    retention: Retention | None = None,
+    orphan_ttl_s: float = 3600,
+    wall_time: Callable[[], float] = time.time,
+) -> Store:
+    """Make the store that a text names; it is still to be opened.
+
+    Args:
+        spec: ``"memory:"``, or the path of a SQLite file, with or without ``sqlite:`` before it.
+        durability: When a write is reported; see `SqliteStore`. In memory it has no meaning.
+        retention: How much each journal keeps.
+        orphan_ttl_s: How long a session that a crash left attached is kept after the next opening, in
+            seconds.
+        wall_time: The clock, in seconds since the epoch.
+
+    Returns:
+        The store.
+
+    Raises:
+        ConfigurationError: The text names no store that there is, or an option can't be what it is.
+    """
+    scheme, path = "sqlite", spec
+    if found := _SCHEME.fullmatch(spec):
+        scheme, path = found[1].lower(), found[2]
+    if scheme == "memory" and not path:
+        return MemoryStore(retention=retention, wall_time=wall_time)
+    # "sqlite://x" means different files to different programs; ":memory:" is SQLite's word for "memory:".
+    if scheme != "sqlite" or not path or path.startswith("//") or path == ":memory:":
+        # The rest of a URL may hold a password.
+        raise ConfigurationError("store", f"{found[1]}:…" if found else spec, _EXPECTED)
+    return SqliteStore(
+        path, durability=durability, retention=retention, orphan_ttl_s=orphan_ttl_s, wall_time=wall_time
+    )

@@ -1,0 +1,272 @@
+"""The reference backend: everything in memory, gone when the process ends.
+
+Every method completes without suspending, so a write is committed when its coroutine has run.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from waypost.errors import PositionGone, StorageError, StoreClosed
+from waypost.storage.base import (
+    Capabilities,
+    Entry,
+    Journal,
+    Membership,
+    OnCommit,
+    Queue,
+    Retention,
+    StoredSession,
+)
+from waypost.storage.generation import new_generation
+from waypost.storage.memory_queue import Backlog, MemoryQueue, Opening
+from waypost.storage.tail import Tail
+
+__all__ = ["MemoryStore"]
+
+_STORE = "memory:"
+
+# Times are kept for groups of entries, each this share of the age limit long, and not for every entry.
+_MARKS_PER_AGE = 1000
+
+
+@dataclass(slots=True)
+class _Session:
+    sid: str
+    start: int
+    proven: int
+    data: bytes
+    expires_at: float | None = None
+    memberships: list[Membership] = field(default_factory=list)
+
+    def expired(self, now: float) -> bool:
+        return self.expires_at is not None and self.expires_at < now
+
+
+class _MemoryJournal:
+    """One journal of a `MemoryStore`; see `waypost.storage.base.Journal`."""
+
+    __slots__ = (
+        "_mark_every_s",
+        "_marked_at",
+        "_marks",
+        "_max_age_s",
+        "_opening",
+        "_sessions",
+        "_tail",
+        "_wall_time",
+        "generation",
+        "name",
+        "top",
+    )
+
+    def __init__(
+        self, name: str, opening: Opening, retention: Retention, wall_time: Callable[[], float]
+    ) -> None:
+        self.name = name
+        self.generation = new_generation()
+        self.top = 0
+        self._opening = opening
+        self._wall_time = wall_time
+        self._max_age_s = retention.max_age_s
+        self._mark_every_s = retention.max_age_s / _MARKS_PER_AGE
+        self._marked_at = float("-inf")
+        # (time, position): the entries from that position on were appended at that time or later.
+        self._marks: list[tuple[float, int]] = []
+        self._tail = Tail(0, max_bytes=retention.max_bytes, max_entries=retention.max_entries)
+        self._sessions: dict[bytes, _Session] = {}
+
+    @property
+    def oldest(self) -> int:
+        return self._tail.first
+
+    async def append(self, record: bytes, on_commit: OnCommit) -> int:
+        if self._opening.closed:
+            raise StoreClosed(_STORE)
+        self._tail.append(record)
+        self.top = position = self.top + 1
+        now = self._wall_time()
+        if now - self._marked_at >= self._mark_every_s:
+            self._marked_at = now
+            self._marks.append((now, position))
+        on_commit(position)
+        return position
+
+    async def read(self, after: int, upto: int, *, max_entries: int, max_bytes: int) -> list[Entry]:
+        self._opening.check()
+        upto = min(upto, self.top)
+        if after >= upto:
+            return []
+        if after + 1 < self.oldest:
+            raise PositionGone(_STORE, self.name, after, self.oldest)
+        return self._tail.read(after, upto, max_entries=max_entries, max_bytes=max_bytes)
+
+    async def new_generation(self) -> None:
+        self._opening.check()
+        self.generation = new_generation()
+        self._sessions = {key: kept for key, kept in self._sessions.items() if kept.expires_at is None}
+
+    async def open_session(self, key: bytes, sid: str, data: bytes, on_commit: OnCommit) -> int:
+        self._opening.check()
+        if key in self._sessions:
+            raise StorageError(_STORE, f"session {sid} is stored already")
+        self._sessions[key] = _Session(sid, self.top, self.top, data)
+        on_commit(self.top)
+        return self.top
+
+    async def find_session(self, key: bytes) -> StoredSession | None:
+        self._opening.check()
+        found = self._sessions.get(key)
+        if found is None or found.expired(self._wall_time()):
+            return None
+        return StoredSession(
+            key,
+            found.sid,
+            found.start,
+            found.proven,
+            found.data,
+            found.expires_at,
+            tuple(sorted(found.memberships, key=lambda one: (one.since, one.room))),
+        )
+
+    async def attach_session(self, key: bytes) -> None:
+        self._opening.check()
+        if key not in self._sessions:
+            raise StorageError(_STORE, "the session to attach is not stored any more")
+        self._sessions[key].expires_at = None
+
+    async def detach_session(self, key: bytes, expires_at: float) -> None:
+        self._opening.check()
+        if found := self._sessions.get(key):
+            found.expires_at = expires_at
+
+    async def end_session(self, key: bytes) -> None:
+        self._opening.check()
+        self._sessions.pop(key, None)
+
+    async def save_session(self, key: bytes, data: bytes) -> None:
+        self._opening.check()
+        if found := self._sessions.get(key):
+            found.data = data
+
+    def prove(self, key: bytes, position: int) -> None:
+        self._opening.check()
+        if found := self._sessions.get(key):
+            found.proven = max(found.proven, position)
+
+    async def join(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
+        self._opening.check()
+        if found := self._sessions.get(key):
+            inside = {one.room for one in found.memberships if one.until is None}
+            found.memberships.extend(Membership(room, self.top) for room in {*rooms} - inside)
+        on_commit(self.top)
+
+    async def leave(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
+        self._opening.check()
+        if found := self._sessions.get(key):
+            left = {*rooms}
+            found.memberships = [
+                Membership(one.room, one.since, self.top) if one.until is None and one.room in left else one
+                for one in found.memberships
+                # Joined and left between two entries, it covers none.
+                if not (one.until is None and one.room in left and one.since == self.top)
+            ]
+        on_commit(self.top)
+
+    def expire_sessions(self, now: float) -> int:
+        expired = [key for key, one in self._sessions.items() if one.expired(now)]
+        for key in expired:
+            del self._sessions[key]
+        return len(expired)
+
+    def trim(self, now: float) -> int:
+        current = bisect_left(self._marks, (now - self._max_age_s, 0))
+        kept_from = self._marks[current][1] if current < len(self._marks) else self.top + 1
+        before = self.oldest
+        self._tail.drop_before(kept_from)
+        del self._marks[:current]
+        for session in self._sessions.values():
+            session.memberships = [
+                one for one in session.memberships if one.until is None or one.until >= self.oldest - 1
+            ]
+        return self.oldest - before
+
+
+class MemoryStore:
+    """Journals, sessions and queues in memory; see `waypost.storage.base.Store`.
+
+    Closing it forgets everything: opened again, it is empty.
+
+    Args:
+        retention: How much each journal keeps. Its limits on entries and bytes hold at every moment,
+            its limit on age, kept to a thousandth, after each `trim`.
+        wall_time: The clock, in seconds since the epoch.
+    """
+
+    def __init__(
+        self, *, retention: Retention | None = None, wall_time: Callable[[], float] = time.time
+    ) -> None:
+        self._retention = retention or Retention()
+        self._wall_time = wall_time
+        self._opening = Opening(_STORE, closed=True)
+        self._journals: dict[str, _MemoryJournal] = {}
+        self._backlogs: dict[str, Backlog] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this store promises."""
+        return Capabilities(durable=False, description="memory, lost when the process ends")
+
+    async def open(self) -> None:
+        """Open it, empty.
+
+        Raises:
+            StorageError: It is open already.
+        """
+        if not self._opening.closed:
+            raise StorageError(_STORE, "it is open already")
+        self._opening = Opening(_STORE, closed=False)
+        self._journals = {}
+        self._backlogs = {}
+
+    async def close(self) -> None:
+        """Forget everything; its journals and queues are of no more use. Closing twice is fine."""
+        self._opening.closed = True
+        self._journals = {}
+        self._backlogs = {}
+
+    async def journal(self, name: str) -> Journal:
+        """Return a namespace's journal, made if need be; the same one for the same name."""
+        self._opening.check()
+        journal = self._journals.get(name)
+        if journal is None:
+            journal = _MemoryJournal(name, self._opening, self._retention, self._wall_time)
+            self._journals[name] = journal
+        return journal
+
+    def queue(self, name: str) -> Queue:
+        """Return a handle on a queue, whether it exists or not."""
+        self._opening.check()
+        return MemoryQueue(name, self._opening, self._backlogs, self._wall_time)
+
+    async def queues(self) -> list[str]:
+        """Return the names of the queues that exist, sorted."""
+        self._opening.check()
+        return sorted(self._backlogs)
+
+    async def expire_sessions(self) -> int:
+        """Forget detached sessions whose time has come; returns how many."""
+        self._opening.check()
+        now = self._wall_time()
+        return sum(journal.expire_sessions(now) for journal in self._journals.values())
+
+    async def trim(self) -> int:
+        """Trim every journal to its retention; returns how many entries went."""
+        self._opening.check()
+        now = self._wall_time()
+        for backlog in self._backlogs.values():
+            backlog.forget_ids(now)
+        return sum(journal.trim(now) for journal in self._journals.values())

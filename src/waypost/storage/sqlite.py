@@ -1,0 +1,234 @@
+"""The durable backend: one SQLite file, one thread that writes to it, one that reads.
+
+A write is reported when it is on disk (in a log that every commit flushes), so what was reported survives
+``kill -9`` and a power loss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from waypost.errors import ConfigurationError, StorageError, StoreClosed
+from waypost.storage import sqlite_sessions as sessions
+from waypost.storage.base import Capabilities, Journal, Queue, Retention
+from waypost.storage.sqlite_file import connect, open_database, take_ownership, translate
+from waypost.storage.sqlite_journal import SqliteJournal, load_journal
+from waypost.storage.sqlite_queue import SqliteQueue, forget_ids
+from waypost.storage.sqlite_reader import Reader
+from waypost.storage.sqlite_trim import Trimmed, trim_entries
+from waypost.storage.sqlite_writer import Transaction, Writer
+
+__all__ = ["SqliteStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What an open file consists of."""
+
+    owner: int
+    writing: sqlite3.Connection
+    reading: sqlite3.Connection
+
+    def close(self) -> None:
+        self.reading.close()
+        self.writing.close()
+        os.close(self.owner)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    writer: Writer
+    reader: Reader
+    owner: int
+    journals: dict[str, SqliteJournal] = field(default_factory=dict)
+    loading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class SqliteStore:
+    """Journals, sessions and queues in one file; see `waypost.storage.base.Store`.
+
+    The file belongs to one store at a time, which ``<path>-owner`` beside it shows.
+
+    Args:
+        path: The file, made if need be in a directory that exists.
+        durability: ``"commit"``: a write is reported when it is on disk. There is no other yet.
+        retention: How much each journal keeps; kept by `trim`.
+        tail_bytes: How much of each journal is also kept in memory, in bytes.
+        orphan_ttl_s: How long a session that a crash left attached is kept after the next `open`, in seconds.
+        wall_time: The clock, in seconds since the epoch; called in threads of the store.
+
+    Raises:
+        ConfigurationError: An option can't be what it is.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: str = "commit",
+        retention: Retention | None = None,
+        tail_bytes: int = 64 << 20,
+        orphan_ttl_s: float = 3600,
+        wall_time: Callable[[], float] = time.time,
+    ) -> None:
+        if durability != "commit":
+            raise ConfigurationError("durability", durability, '"commit", the only one that is available')
+        # Two names of one file must not get it two owners.
+        self._path = Path(os.path.realpath(path))
+        self._name = str(self._path)
+        self._retention = retention or Retention()
+        self._tail_bytes = tail_bytes
+        self._orphan_ttl_s = orphan_ttl_s
+        self._wall_time = wall_time
+        self._opened: _Opened | None = None
+        self._changing = asyncio.Lock()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this store promises."""
+        return Capabilities(durable=True, description=f"SQLite file {self._name}, reported when on disk")
+
+    async def open(self) -> None:
+        """Open the file, or make it; sessions left attached are detached from now on.
+
+        Raises:
+            ConfigurationError: The path is not one of a file that can be opened.
+            StoreBusy: Another store owns it.
+            StoreDamaged: It is no store of ours, or a broken one; it is left as it is.
+            StorageError: It is open already.
+        """
+        async with self._changing:
+            if self._opened is not None:
+                raise StorageError(self._name, "it is open already")
+            thread = ThreadPoolExecutor(1, thread_name_prefix=f"waypost read {self._name}")
+            loop = asyncio.get_running_loop()
+            opening = loop.run_in_executor(thread, self._open_file)
+            try:
+                file = await asyncio.shield(opening)
+            except BaseException:
+                opening.add_done_callback(_let_go)
+                thread.shutdown(wait=False)
+                raise
+            self._opened = _Opened(
+                Writer(self._name, file.writing, loop, self._wall_time),
+                Reader(self._name, file.reading, thread),
+                file.owner,
+            )
+
+    async def close(self) -> None:
+        """Finish what was asked for and let the file go. Closing twice is fine."""
+        async with self._changing:
+            if self._opened is None:
+                return
+            opened = self._opened
+            # The writer's connection is the last to close, which empties the log into the file.
+            await opened.reader.close()
+            for journal in opened.journals.values():
+                journal.write_proven()
+            await opened.writer.close()
+            os.close(opened.owner)
+            self._opened = None
+
+    async def journal(self, name: str) -> Journal:
+        """Return a namespace's journal, made if need be; the same one for the same name."""
+        opened = self._open()
+        # One at a time, so that two who ask for the same one get the same.
+        async with opened.loading:
+            journal = opened.journals.get(name)
+            if journal is None:
+                journal = await load_journal(
+                    self._name, name, opened.writer, opened.reader, tail_bytes=self._tail_bytes
+                )
+                opened.journals[name] = journal
+        return journal
+
+    def queue(self, name: str) -> Queue:
+        """Return a handle on a queue, whether it exists or not."""
+        opened = self._open()
+        return SqliteQueue(self._name, name, opened.writer, opened.reader)
+
+    async def queues(self) -> list[str]:
+        """Return the names of the queues that exist, sorted."""
+        return await self._open().reader.run(_queue_names)
+
+    async def expire_sessions(self) -> int:
+        """Forget detached sessions whose time has come; returns how many."""
+        return await _repeat(self._open().writer, sessions.expire)
+
+    async def trim(self) -> int:
+        """Trim every journal to its retention; returns how many entries went."""
+        opened = self._open()
+        handles = {journal.id: journal for journal in opened.journals.values()}
+        entries = 0
+        for journal in await opened.reader.run(_journal_numbers):
+            entries += await self._trim_journal(opened.writer, journal, handles.get(journal))
+        await _repeat(opened.writer, forget_ids)
+        return entries
+
+    async def _trim_journal(self, writer: Writer, journal: int, handle: SqliteJournal | None) -> int:
+        def step(tx: Transaction) -> Trimmed:
+            return trim_entries(tx, journal, self._retention)
+
+        def note(trimmed: Trimmed) -> None:
+            if handle is not None:
+                handle.trimmed(trimmed.oldest)
+
+        trimmed = await writer.submit(step, note)
+        entries = trimmed.entries
+        while trimmed.more:
+            trimmed = await writer.submit(step, note)
+            entries += trimmed.entries
+        await _repeat(writer, lambda tx: sessions.drop_left(tx, journal, trimmed.oldest))
+        return entries
+
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            raise StoreClosed(self._name)
+        return self._opened
+
+    def _open_file(self) -> _File:
+        if self._path.is_dir() or not self._path.parent.is_dir():
+            raise ConfigurationError("path", self._name, "a file in a directory that exists")
+        with contextlib.ExitStack() as undo:
+            owner = take_ownership(self._path)
+            undo.callback(os.close, owner)
+            writing = open_database(self._path)
+            undo.callback(writing.close)
+            try:
+                sessions.detach_all(writing, self._wall_time() + self._orphan_ttl_s)
+                reading = connect(self._path)
+            except sqlite3.Error as error:
+                raise translate(self._name, error) from error
+            undo.pop_all()
+        return _File(owner, writing, reading)
+
+
+def _let_go(opening: asyncio.Future[_File]) -> None:
+    # Only if the opening was cancelled while its thread went on: otherwise there is no file.
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
+async def _repeat(writer: Writer, step: Callable[[Transaction], int]) -> int:
+    """Run a job that does a part and says how much that was, until nothing is left; returns the sum."""
+    done = 0
+    while part := await writer.submit(step):
+        done += part
+    return done
+
+
+def _queue_names(connection: sqlite3.Connection) -> list[str]:
+    # In Python's order, which is not that of SQLite for every text.
+    return sorted(name for (name,) in connection.execute("SELECT name FROM queue"))
+
+
+def _journal_numbers(connection: sqlite3.Connection) -> list[int]:
+    return [journal for (journal,) in connection.execute("SELECT id FROM journal")]

@@ -1,0 +1,189 @@
+"""The store's file: who owns it, whether it is sound, and what SQLite's errors mean."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from importlib import resources
+from pathlib import Path
+
+from waypost.errors import ConfigurationError, StorageError, StoreBusy, StoreDamaged, StoreFull
+
+__all__ = ["connect", "open_database", "take_ownership", "translate"]
+
+_MAGIC = b"SQLite format 3\x00"
+_APPLICATION_ID = 0x57415950  # "WAYP"
+_SCHEMA_VERSION = 1
+_PAGE_BYTES = 8192
+_BUSY_TIMEOUT_S = 10.0
+# The log is copied into the file when it has grown to this many pages; larger means fewer, longer copies.
+_CHECKPOINT_PAGES = 4096
+# A full check reads the whole file. Up to this size that takes a moment only.
+_FULL_CHECK_BYTES = 64 << 20
+_SMALL_TABLES = ("journal", "queue", "consumer", "settled", "delivery")
+_LARGE_TABLES = ("chunk", "session", "membership", "message", "deduplication")
+
+# Quotas and file size limits come as these; only ENOSPC comes as SQLITE_FULL.
+_NO_SPACE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_UNTOUCHED = (
+    "it was left as it is: put a good copy in its place, or move it away to begin with an empty store"
+)
+
+
+def translate(store: str, error: sqlite3.Error) -> StorageError:
+    """Say in our words what SQLite reports.
+
+    Args:
+        store: The store, as errors name it.
+        error: What was raised.
+
+    Returns:
+        The error to raise instead.
+    """
+    # Errors of the Python module itself carry no code.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    if code in _NO_SPACE:
+        return StoreFull(store)
+    if code & 0xFF in _DAMAGED:
+        return StoreDamaged(store, f"{error}; {_UNTOUCHED}")
+    return StorageError(store, str(error))
+
+
+def take_ownership(path: Path) -> int:
+    """Become the one owner of a store, until the descriptor is closed or the process ends, however it ends.
+
+    Args:
+        path: The store's file, with symbolic links resolved.
+
+    Returns:
+        The descriptor to close in the end.
+
+    Raises:
+        ConfigurationError: The file's directory does not exist or can't be written to.
+        StoreBusy: Someone else owns it.
+    """
+    import fcntl  # There is none on Windows.
+
+    # Not the database itself: its locks are SQLite's, and are lost when any descriptor of it closes.
+    try:
+        descriptor = os.open(f"{path}-owner", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ConfigurationError("path", str(path), "a file in a directory that can be written to") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreBusy(str(path)) from None
+    return descriptor
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open a store's file to write to it, or make it; the caller owns it.
+
+    Returns:
+        The connection, which any one thread may use.
+
+    Raises:
+        ConfigurationError: It can't be opened.
+        StoreDamaged: It is no store of ours, a newer one, or a broken one.
+    """
+    store = str(path)
+    try:
+        _check_header(path)
+        connection = connect(path)
+    except (OSError, sqlite3.OperationalError) as error:
+        raise ConfigurationError("path", store, f"a file that can be opened ({error})") from error
+    try:
+        if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            _create(connection)
+        _check_version(store, connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        _check_content(path, connection)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise translate(store, error) from error
+        raise
+    return connection
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a further connection to a store's file; transactions are the caller's business."""
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    connection.execute("PRAGMA cache_size = -16384")
+    return connection
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    # In one transaction and before the switch to a log, so that a file is whole and says whose it is.
+    schema = resources.files("waypost.storage").joinpath("schema.sql").read_text(encoding="utf-8")
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    connection.executescript(
+        f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID};"
+        f"PRAGMA user_version = {_SCHEMA_VERSION}; {schema}; COMMIT;"
+    )
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a foreign file without letting SQLite near it, which might alter it."""
+    # A rollback journal means that it was killed while it was made; SQLite undoes that.
+    if not path.exists() or Path(f"{path}-journal").exists():
+        return
+    with path.open("rb") as file:
+        header = file.read(100)
+    if not header:
+        return
+    if not header.startswith(_MAGIC):
+        raise StoreDamaged(str(path), f"it is not a database; {_UNTOUCHED}")
+    if int.from_bytes(header[68:72], "big") != _APPLICATION_ID:
+        raise StoreDamaged(str(path), "it is the database of another program; use another file")
+
+
+def _check_version(store: str, connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != _SCHEMA_VERSION:
+        raise StoreDamaged(
+            store,
+            f"its format is version {version}, this Waypost reads version {_SCHEMA_VERSION}; "
+            "use the Waypost that wrote it",
+        )
+
+
+def _check_content(path: Path, connection: sqlite3.Connection) -> None:
+    """Look for damage, in a time that does not grow with the file.
+
+    A small file is checked whole. Of a large one: its length (a copy that was cut short), the small tables,
+    on which all else hangs, and both ends of the large ones. Damage elsewhere is found when it is read.
+    """
+    store = str(path)
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    if path.stat().st_size < pages * page_bytes:
+        raise StoreDamaged(store, f"it is shorter than it says; {_UNTOUCHED}")
+    if pages * page_bytes <= _FULL_CHECK_BYTES:
+        checks = ["PRAGMA quick_check(1)"]
+    else:
+        checks = [f"PRAGMA quick_check({table})" for table in _SMALL_TABLES]
+        for table in _LARGE_TABLES:
+            key = ", ".join(_key(connection, table))
+            last = key.replace(",", " DESC,") + " DESC"
+            connection.execute(f"SELECT * FROM {table} ORDER BY {key} LIMIT 1").fetchall()
+            connection.execute(f"SELECT * FROM {table} ORDER BY {last} LIMIT 1").fetchall()
+    for check in checks:
+        (verdict,) = connection.execute(check).fetchone()
+        if verdict != "ok":
+            raise StoreDamaged(store, f"{verdict}; {_UNTOUCHED}")
+
+
+def _key(connection: sqlite3.Connection, table: str) -> list[str]:
+    columns = connection.execute(
+        "SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,)
+    ).fetchall()
+    return [name for (name,) in columns]

@@ -1,0 +1,210 @@
+"""One journal of a `SqliteStore`, seen from the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from functools import partial
+
+from waypost.errors import PositionGone
+from waypost.storage import sqlite_sessions as sessions
+from waypost.storage.base import Entry, OnCommit, StoredSession
+from waypost.storage.generation import new_generation
+from waypost.storage.sqlite_entries import newest_records, read_entries
+from waypost.storage.sqlite_reader import Reader
+from waypost.storage.sqlite_writer import Transaction, Writer
+from waypost.storage.tail import Tail
+
+__all__ = ["SqliteJournal", "load_journal"]
+
+_logger = logging.getLogger(__name__)
+
+# What `prove` notes is written this much later, with all that was noted meanwhile.
+_PROVE_AFTER_S = 1.0
+
+
+class SqliteJournal:
+    """One journal of a `SqliteStore`; see `waypost.storage.base.Journal`.
+
+    Args:
+        store: The store, as errors name it.
+        name: The journal's name.
+        row: Its number in the file, its generation, top and oldest position.
+        tail: Its newest records, up to its top.
+        writer: What it writes with.
+        reader: What it reads with.
+    """
+
+    __slots__ = (
+        "_proven",
+        "_prover",
+        "_reader",
+        "_store",
+        "_tail",
+        "_writer",
+        "generation",
+        "id",
+        "name",
+        "oldest",
+        "top",
+    )
+
+    def __init__(
+        self,
+        store: str,
+        name: str,
+        row: tuple[int, str, int, int],
+        tail: Tail,
+        writer: Writer,
+        reader: Reader,
+    ) -> None:
+        self.name = name
+        self.id, self.generation, self.top, self.oldest = row
+        self._store = store
+        self._tail = tail
+        self._writer = writer
+        self._reader = reader
+        self._proven: dict[bytes, int] = {}
+        self._prover: asyncio.TimerHandle | None = None
+
+    async def append(self, record: bytes, on_commit: OnCommit) -> int:
+        """Add an entry; returns its position."""
+        return await self._writer.append(self, record, on_commit)
+
+    def committed(self, record: bytes) -> int:
+        """Take note that the writer committed an entry; returns its position."""
+        self.top += 1
+        self._tail.append(record)
+        return self.top
+
+    def trimmed(self, oldest: int) -> None:
+        """Take note that the writer trimmed what stood before a position."""
+        self.oldest = oldest
+        self._tail.drop_before(oldest)
+
+    async def read(self, after: int, upto: int, *, max_entries: int, max_bytes: int) -> list[Entry]:
+        """Read committed entries in order, from memory where it reaches back far enough."""
+        self._writer.check()
+        upto = min(upto, self.top)
+        if after >= upto:
+            return []
+        if after + 1 < self.oldest:
+            raise PositionGone(self._store, self.name, after, self.oldest)
+        if after + 1 >= self._tail.first:
+            return self._tail.read(after, upto, max_entries=max_entries, max_bytes=max_bytes)
+        entries = await self._reader.run(
+            lambda connection: read_entries(connection, self.id, after, upto, max_entries, max_bytes)
+        )
+        # Trimmed since: the writer was faster than its message.
+        if not entries or entries[0].position != after + 1:
+            raise PositionGone(self._store, self.name, after, entries[0].position if entries else self.oldest)
+        return entries
+
+    async def new_generation(self) -> None:
+        """Start a new generation; sessions that are not attached are forgotten."""
+        await self._writer.submit(partial(_renew, journal=self.id), self._renewed)
+
+    async def open_session(self, key: bytes, sid: str, data: bytes, on_commit: OnCommit) -> int:
+        """Store a new, attached session; returns its start."""
+        return await self._writer.submit(
+            lambda tx: sessions.insert(tx, self._store, self.id, key, sid, data), on_commit
+        )
+
+    async def find_session(self, key: bytes) -> StoredSession | None:
+        """Look up a session, by a job of the writer, so that it sees all that was asked for earlier."""
+        self.write_proven()
+        return await self._writer.submit(lambda tx: sessions.find(tx, self.id, key))
+
+    async def attach_session(self, key: bytes) -> None:
+        """Mark a session as in use, so that it does not expire."""
+        await self._writer.submit(lambda tx: sessions.attach(tx, self._store, self.id, key))
+
+    async def detach_session(self, key: bytes, expires_at: float) -> None:
+        """Mark a session as away until it expires, at a wall time in seconds."""
+        await self._writer.submit(lambda tx: sessions.detach(tx, self.id, key, expires_at))
+
+    async def end_session(self, key: bytes) -> None:
+        """Forget a session at once."""
+        await self._writer.submit(lambda tx: sessions.end(tx, self.id, key))
+
+    async def save_session(self, key: bytes, data: bytes) -> None:
+        """Replace a session's data."""
+        await self._writer.submit(lambda tx: sessions.save(tx, self.id, key, data))
+
+    def prove(self, key: bytes, position: int) -> None:
+        """Note that all up to a position has arrived; written with others about a second later."""
+        self._writer.check()
+        self._proven[key] = max(position, self._proven.get(key, 0))
+        if self._prover is None:
+            self._prover = self._writer.loop.call_later(_PROVE_AFTER_S, self.write_proven)
+
+    def write_proven(self) -> None:
+        """Ask for what `prove` noted to be written now."""
+        if self._prover is not None:
+            self._prover.cancel()
+            self._prover = None
+        if self._proven:
+            proven, self._proven = self._proven, {}
+            self._writer.submit(lambda tx: sessions.prove(tx, self.id, proven)).add_done_callback(_heed)
+
+    async def join(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
+        """Let a session join rooms for all entries from here on."""
+        joined = {*rooms}
+        await self._writer.submit(lambda tx: sessions.join(tx, self.id, key, joined), on_commit)
+
+    async def leave(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
+        """Let a session leave rooms for all entries from here on."""
+        left = {*rooms}
+        await self._writer.submit(lambda tx: sessions.leave(tx, self.id, key, left), on_commit)
+
+    def _renewed(self, generation: str) -> None:
+        self.generation = generation
+
+
+async def load_journal(
+    store: str, name: str, writer: Writer, reader: Reader, *, tail_bytes: int
+) -> SqliteJournal:
+    """Find a journal in the file, or begin it there, and take its newest records into memory.
+
+    Args:
+        store: The store, as errors name it.
+        name: The journal's name.
+        writer: What it writes with.
+        reader: What it reads with.
+        tail_bytes: How much of it is kept in memory, in bytes.
+    """
+    row = await writer.submit(partial(_find_or_insert, name=name))
+    journal, _, top, oldest = row
+    # After a restart everyone comes back at once, and is served from here.
+    records = await reader.run(lambda connection: newest_records(connection, journal, oldest, tail_bytes))
+    tail = Tail(top - len(records), max_bytes=tail_bytes)
+    for record in records:
+        tail.append(record)
+    return SqliteJournal(store, name, row, tail, writer, reader)
+
+
+def _find_or_insert(tx: Transaction, name: str) -> tuple[int, str, int, int]:
+    tx.connection.execute(
+        "INSERT INTO journal (name, generation, oldest, top, bytes) VALUES (?, ?, 1, 0, 0) "
+        "ON CONFLICT (name) DO NOTHING",
+        (name, new_generation()),
+    )
+    (found,) = tx.connection.execute(
+        "SELECT id, generation, oldest FROM journal WHERE name = ?", (name,)
+    ).fetchall()
+    journal, generation, oldest = found
+    return journal, generation, tx.entries.top(journal), oldest
+
+
+def _renew(tx: Transaction, journal: int) -> str:
+    generation = new_generation()
+    tx.connection.execute("UPDATE journal SET generation = ? WHERE id = ?", (generation, journal))
+    sessions.forget_detached(tx, journal)
+    return generation
+
+
+def _heed(written: asyncio.Future[None]) -> None:
+    # Clients prove more with each heartbeat, so what was not written now is made good by the next.
+    if not written.cancelled() and (error := written.exception()):
+        _logger.warning("what sessions have proven was not written: %s", error)

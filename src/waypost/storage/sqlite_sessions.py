@@ -1,0 +1,145 @@
+"""Sessions and their memberships on disk, as jobs of the writer."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping
+
+from waypost.errors import StorageError
+from waypost.storage.base import Membership, StoredSession
+from waypost.storage.sqlite_writer import Transaction
+
+__all__ = [
+    "attach",
+    "detach",
+    "detach_all",
+    "drop_left",
+    "end",
+    "expire",
+    "find",
+    "forget_detached",
+    "insert",
+    "join",
+    "leave",
+    "prove",
+    "save",
+]
+
+# One step of deleting is one job between others.
+_STEP = 1000
+
+
+def insert(tx: Transaction, store: str, journal: int, key: bytes, sid: str, data: bytes) -> int:
+    """Store a new, attached session; returns its start."""
+    start = tx.entries.top(journal)
+    inserted = tx.connection.execute(
+        "INSERT INTO session (journal, key, sid, start, proven, data) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (journal, key) DO NOTHING",
+        (journal, key, sid, start, start, data),
+    )
+    if not inserted.rowcount:
+        raise StorageError(store, f"session {sid} is stored already")
+    return start
+
+
+def find(tx: Transaction, journal: int, key: bytes) -> StoredSession | None:
+    """Look up a session that is attached, or detached and not expired."""
+    found = tx.connection.execute(
+        "SELECT id, sid, start, proven, data, expires_at FROM session WHERE journal = ? AND key = ? "
+        "AND (expires_at IS NULL OR expires_at >= ?)",
+        (journal, key, tx.now),
+    ).fetchall()
+    if not found:
+        return None
+    session, sid, start, proven, data, expires_at = found[0]
+    memberships = tx.connection.execute(
+        "SELECT room, since, until FROM membership WHERE session = ? ORDER BY since, room", (session,)
+    ).fetchall()
+    rooms = tuple(Membership(*row) for row in memberships)
+    return StoredSession(key, sid, start, proven, data, expires_at, rooms)
+
+
+def attach(tx: Transaction, store: str, journal: int, key: bytes) -> None:
+    """Mark a session as in use."""
+    attached = tx.connection.execute(
+        "UPDATE session SET expires_at = NULL WHERE journal = ? AND key = ?", (journal, key)
+    )
+    if not attached.rowcount:
+        raise StorageError(store, "the session to attach is not stored any more")
+
+
+def detach(tx: Transaction, journal: int, key: bytes, expires_at: float) -> None:
+    """Mark a session as away."""
+    tx.connection.execute(
+        "UPDATE session SET expires_at = ? WHERE journal = ? AND key = ?", (expires_at, journal, key)
+    )
+
+
+def detach_all(connection: sqlite3.Connection, expires_at: float) -> None:
+    """Mark every attached session as away."""
+    connection.execute("UPDATE session SET expires_at = ? WHERE expires_at IS NULL", (expires_at,))
+
+
+def end(tx: Transaction, journal: int, key: bytes) -> None:
+    """Forget a session."""
+    tx.connection.execute("DELETE FROM session WHERE journal = ? AND key = ?", (journal, key))
+
+
+def forget_detached(tx: Transaction, journal: int) -> None:
+    """Forget a journal's sessions that are not attached."""
+    tx.connection.execute("DELETE FROM session WHERE journal = ? AND expires_at IS NOT NULL", (journal,))
+
+
+def save(tx: Transaction, journal: int, key: bytes, data: bytes) -> None:
+    """Replace a session's data."""
+    tx.connection.execute("UPDATE session SET data = ? WHERE journal = ? AND key = ?", (data, journal, key))
+
+
+def prove(tx: Transaction, journal: int, proven: Mapping[bytes, int]) -> None:
+    """Move what is proven of sessions forwards."""
+    tx.connection.executemany(
+        "UPDATE session SET proven = max(proven, ?) WHERE journal = ? AND key = ?",
+        [(position, journal, key) for key, position in proven.items()],
+    )
+
+
+def join(tx: Transaction, journal: int, key: bytes, rooms: Collection[str]) -> int:
+    """Let a session join rooms; returns the position after which that counts."""
+    top = tx.entries.top(journal)
+    tx.connection.executemany(
+        "INSERT INTO membership (session, room, since, journal) "
+        "SELECT id, ?1, ?2, ?3 FROM session WHERE journal = ?3 AND key = ?4 AND NOT EXISTS ("
+        "SELECT 1 FROM membership WHERE session = id AND room = ?1 AND until IS NULL)",
+        [(room, top, journal, key) for room in rooms],
+    )
+    return top
+
+
+def leave(tx: Transaction, journal: int, key: bytes, rooms: Collection[str]) -> int:
+    """Let a session leave rooms; returns the last position that still counts."""
+    top = tx.entries.top(journal)
+    mine = (
+        "session = (SELECT id FROM session WHERE journal = ?2 AND key = ?3) AND room = ?4 AND until IS NULL"
+    )
+    values = [(top, journal, key, room) for room in rooms]
+    # Joined and left between two entries, it covers none.
+    tx.connection.executemany(f"DELETE FROM membership WHERE {mine} AND since = ?1", values)
+    tx.connection.executemany(f"UPDATE membership SET until = ?1 WHERE {mine}", values)
+    return top
+
+
+def expire(tx: Transaction) -> int:
+    """Forget some of the sessions whose time has come; returns how many, 0 if no more are there."""
+    return tx.connection.execute(
+        "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < ? LIMIT ?)",
+        (tx.now, _STEP),
+    ).rowcount
+
+
+def drop_left(tx: Transaction, journal: int, oldest: int) -> int:
+    """Drop some memberships that ended before what the journal keeps; returns how many, 0 if none is left."""
+    return tx.connection.execute(
+        "DELETE FROM membership WHERE (session, room, since) IN (SELECT session, room, since FROM membership "
+        "WHERE journal = ? AND until < ? LIMIT ?)",
+        (journal, oldest - 1, _STEP),
+    ).rowcount
