@@ -1,1 +1,67 @@
 """A Socket.IO server and client in which no client misses an event."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from waypost.application import Server
+    from waypost.client import Client
+    from waypost.errors import (
+        AckTimeout,
+        ConfigurationError,
+        ConnectFailed,
+        ConnectionRefused,
+        EncodingFailed,
+        NotConnected,
+        StorageError,
+        WaypostError,
+    )
+    from waypost.server.handshake import Handshake
+    from waypost.server.namespace import Namespace
+    from waypost.server.operator import Operator
+    from waypost.server.options import Options, Recovery
+    from waypost.server.queue import Queue
+    from waypost.server.socket import Socket
+
+__all__ = [
+    "AckTimeout",
+    "Client",
+    "ConfigurationError",
+    "ConnectFailed",
+    "ConnectionRefused",
+    "EncodingFailed",
+    "Handshake",
+    "Namespace",
+    "NotConnected",
+    "Operator",
+    "Options",
+    "Queue",
+    "Recovery",
+    "Server",
+    "Socket",
+    "StorageError",
+    "WaypostError",
+]
+
+_HOMES = {
+    "Client": "waypost.client",
+    "Handshake": "waypost.server.handshake",
+    "Namespace": "waypost.server.namespace",
+    "Operator": "waypost.server.operator",
+    "Options": "waypost.server.options",
+    "Queue": "waypost.server.queue",
+    "Recovery": "waypost.server.options",
+    "Server": "waypost.application",
+    "Socket": "waypost.server.socket",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that a client does not load the server and vice versa."""
+    if name not in __all__:
+        raise AttributeError(f"module 'waypost' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES.get(name, "waypost.errors")), name)
+    globals()[name] = value
+    return value

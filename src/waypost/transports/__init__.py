@@ -1,1 +1,1 @@
-"""transports."""
+"""What carries connections: ASGI's HTTP and WebSocket."""

@@ -1,0 +1,143 @@
+"""The public server: its options, its life, and the ASGI application that it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any, Unpack
+
+from waypost.server.hub import Hub
+from waypost.server.namespace import Namespace
+from waypost.server.operator import Operator
+from waypost.server.options import Environment, Options, ServerOptions
+from waypost.server.queue import Queue
+from waypost.transports.asgi import AsgiApplication, AsgiTransport
+
+__all__ = ["MountedServer", "Server"]
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Server:
+    """A Socket.IO server in which no client misses an event; an ASGI application.
+
+    ``on, event, use, emit, to, in_, except_`` are those of the namespace ``"/"``: see `Namespace`.
+
+    Args:
+        environment: Chance and wall time; for simulations.
+        options: See `waypost.Options` for all of them, with their defaults.
+
+    Raises:
+        TypeError: There is no option of that name.
+        ConfigurationError: An option can't be what it is.
+    """
+
+    def __init__(self, *, environment: Environment | None = None, **options: Unpack[ServerOptions]) -> None:
+        self._hub = Hub(Options(**options), environment or Environment())
+        self._asgi = AsgiTransport(self._hub, None)
+        root = self._hub.of("/")
+        self.on = root.on
+        self.event = root.event
+        self.use = root.use
+        self.emit = root.emit
+        self.to = root.to
+        self.in_ = root.in_
+        self.except_ = root.except_
+
+    @property
+    def options(self) -> Options:
+        """What it was told."""
+        return self._hub.options
+
+    @property
+    def volatile(self) -> Operator:
+        """Address everyone in ``"/"``, with events dropped for whoever can't take them right now."""
+        return self._hub.of("/").volatile
+
+    def of(self, name: str) -> Namespace:
+        """Return a namespace, made if need be: the same decorators and operators as here, for its sockets.
+
+        Raises:
+            ConfigurationError: It is no name for a namespace.
+        """
+        return self._hub.of(name)
+
+    def queue(self, name: str) -> Queue:
+        """Return a handle on a durable queue, whether it exists or not."""
+        return Queue(name, self._hub)
+
+    def use_store(self, spec: str) -> None:
+        """Use another store than the options name; only before the server has started.
+
+        Args:
+            spec: As the ``store`` option.
+        """
+        self._hub.use_store(spec)
+
+    def describe(self) -> str:
+        """Say in words where things are kept and how durably."""
+        return self._hub.describe()
+
+    async def start(self) -> None:
+        """Open the store. The ASGI lifespan does it, and else the first request.
+
+        Raises:
+            StorageError: The store can't be opened.
+        """
+        await self._hub.start()
+
+    async def close(self) -> None:
+        """Stop gracefully: tell clients, let handlers finish, close the store. The ASGI lifespan does it.
+
+        Clients recover when a server comes up again on the same store.
+        """
+        await self._hub.close()
+
+    @asynccontextmanager
+    async def lifespan(self, _application: Any = None) -> AsyncIterator[None]:
+        """Start and close with an application that this server is mounted in: ``FastAPI(lifespan=io.lifespan)``."""
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.close()
+
+    def asgi(self, other: AsgiApplication) -> MountedServer:
+        """Make an ASGI application that serves this server's path itself and hands all others on.
+
+        Args:
+            other: An ASGI application.
+        """
+        return MountedServer(self, AsgiTransport(self._hub, other))
+
+    def run(self, *, host: str = "127.0.0.1", port: int = 8000) -> None:
+        """Serve until SIGINT or SIGTERM, then stop gracefully. Blocks.
+
+        Args:
+            host: The address to listen on.
+            port: The port to listen on.
+        """
+        from waypost.transports.uvicorn_runner import run  # uvicorn is only needed here
+
+        run(self, self, host=host, port=port)
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Handle one ASGI scope."""
+        await self._asgi(scope, receive, send)
+
+
+class MountedServer:
+    """A server before another ASGI application; made by `Server.asgi`.
+
+    Attributes:
+        server: The server.
+    """
+
+    def __init__(self, server: Server, transport: AsgiTransport) -> None:
+        self.server = server
+        self._transport = transport
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Handle one ASGI scope."""
+        await self._transport(scope, receive, send)

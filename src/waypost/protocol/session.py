@@ -1,0 +1,419 @@
+"""The server's end of an Engine.IO 4 session, as a state table: frames and the time go in, frames come out.
+
+It does no I/O and has no clock: whoever drives it passes ``now`` (seconds on any monotonic clock), hands over
+what arrived, takes what is to be sent, and calls `Session.tick` once `Session.deadline` has come.
+
+::
+
+    POLLING ──probe opens──▶ PROBING ──2probe──▶ PROBED ──5──▶ WEBSOCKET
+       ▲                        │                   │             │
+       └──────probe ends────────┴───────────────────┘             │
+       └───────────────────── close ──▶ CLOSING ◀─────────────────┘
+                                           └── flushed, lost or timed out ──▶ CLOSED
+
+A session that starts on a WebSocket starts in WEBSOCKET. CLOSING means: told above, still flushing below.
+Source: Engine.IO protocol, revision 4 ("Upgrade", "Heartbeat", "Transports").
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+
+from waypost.errors import LimitExceeded, MalformedPacket
+from waypost.protocol.engineio import Frame, decode_payload, encode_payload, open_frame
+
+__all__ = ["Event", "Session", "SessionSettings", "State"]
+
+_CLOSE = "1"
+_PING = "2"
+_PONG = "3"
+_NOOP = "6"
+_PROBE_PING = "2probe"
+_PROBE_PONG = "3probe"
+_UPGRADE = "5"
+
+_CLOSE_TIMEOUT_S = 30.0
+"""How long a polling client may take to fetch what was left for it; Node's server waits as long."""
+
+_WIDEST_CHARACTER_BYTES = 4
+
+
+class State(Enum):
+    """Where a session stands."""
+
+    POLLING = "polling"
+    PROBING = "probing"
+    PROBED = "probed"
+    WEBSOCKET = "websocket"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Event(Enum):
+    """What happened that whoever is above must know; taken from `Session.events`."""
+
+    PING_SENT = "ping sent"
+    PONG_RECEIVED = "pong received"
+    CLOSED = "closed"
+
+
+class _Step(Enum):
+    PROBE_OPENS = 1
+    PROBE_PINGS = 2
+    PROBE_ENDS = 3
+    UPGRADES = 4
+    CLOSES = 5
+    ENDS = 6
+
+
+_TRANSITIONS: dict[tuple[State, _Step], State] = {
+    (State.POLLING, _Step.PROBE_OPENS): State.PROBING,
+    (State.PROBING, _Step.PROBE_PINGS): State.PROBED,
+    (State.PROBING, _Step.PROBE_ENDS): State.POLLING,
+    (State.PROBED, _Step.PROBE_ENDS): State.POLLING,
+    (State.PROBED, _Step.UPGRADES): State.WEBSOCKET,
+    (State.POLLING, _Step.CLOSES): State.CLOSING,
+    (State.PROBING, _Step.CLOSES): State.CLOSING,
+    (State.PROBED, _Step.CLOSES): State.CLOSING,
+    (State.WEBSOCKET, _Step.CLOSES): State.CLOSING,
+    (State.POLLING, _Step.ENDS): State.CLOSED,
+    (State.PROBING, _Step.ENDS): State.CLOSED,
+    (State.PROBED, _Step.ENDS): State.CLOSED,
+    (State.WEBSOCKET, _Step.ENDS): State.CLOSED,
+    (State.CLOSING, _Step.ENDS): State.CLOSED,
+}
+"""Every move there is. A step that is not here for a state does not apply, and changes nothing."""
+
+_OPEN_STATES = frozenset({State.POLLING, State.PROBING, State.PROBED, State.WEBSOCKET})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSettings:
+    """What all sessions of a server have in common.
+
+    Attributes:
+        ping_interval_s: Seconds between heartbeats.
+        ping_timeout_s: Seconds a client has to answer one.
+        upgrade_timeout_s: Seconds a WebSocket probe may take before it is given up.
+        max_payload_bytes: The largest body or message taken from a client.
+        max_buffered_bytes: How much may wait for a client that does not read; more ends the session.
+        max_stalled_s: How long messages may wait without any being taken; longer ends the session.
+        upgrades: The transports offered to a polling client.
+    """
+
+    ping_interval_s: float = 25
+    ping_timeout_s: float = 20
+    upgrade_timeout_s: float = 10
+    max_payload_bytes: int = 1_000_000
+    max_buffered_bytes: int = 1 << 20
+    max_stalled_s: float = 10
+    upgrades: tuple[str, ...] = ("websocket",)
+
+
+class Session:
+    """One client's session.
+
+    Every method that takes input may leave entries in ``events`` and frames to be taken; look at both after each
+    call. Input that breaks the protocol raises a `ProtocolViolation` and closes the session.
+
+    Args:
+        sid: Its id, a secret.
+        transport: ``"polling"`` or ``"websocket"``: the one it starts on.
+        settings: What it has in common with others.
+        now: The time.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_close_deadline",
+        "_next_ping",
+        "_poll_open",
+        "_pong_deadline",
+        "_post_open",
+        "_settings",
+        "_stalled_since",
+        "_upgrade_deadline",
+        "buffered_bytes",
+        "close_reason",
+        "events",
+        "sid",
+        "state",
+        "transport",
+    )
+
+    def __init__(self, sid: str, transport: str, settings: SessionSettings, now: float) -> None:
+        self.sid = sid
+        self.transport = transport
+        self.state = State.WEBSOCKET if transport == "websocket" else State.POLLING
+        self.events: list[Event] = []
+        self.close_reason: str | None = None
+        self.buffered_bytes = 0
+        self._settings = settings
+        self._buffer: deque[Frame] = deque()
+        self._poll_open = False
+        self._post_open = False
+        self._next_ping = now + settings.ping_interval_s
+        self._pong_deadline = inf
+        self._upgrade_deadline = inf
+        self._close_deadline = inf
+        self._stalled_since = inf
+        self._queue(
+            open_frame(
+                sid,
+                settings.upgrades if transport == "polling" else (),
+                settings.ping_interval_s,
+                settings.ping_timeout_s,
+                settings.max_payload_bytes,
+            )
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages still go both ways."""
+        return self.state in _OPEN_STATES
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether a probing WebSocket is still wanted."""
+        return self.state is State.PROBING or self.state is State.PROBED
+
+    @property
+    def writable(self) -> bool:
+        """Whether a message sent now leaves at once: nothing waits before it and the client is listening."""
+        return not self._buffer and (self.state is State.WEBSOCKET or self._poll_open)
+
+    # -- what is to be sent ---------------------------------------------------------------------------------
+
+    def send(self, frames: Iterable[Frame], now: float) -> None:
+        """Queue the frames of one message; a client with too much waiting is cut off instead.
+
+        Nothing is queued once the session is closing. The close reason of a cut-off is ``"slow client"``.
+        """
+        if self.state not in _OPEN_STATES:
+            return
+        waiting = self.buffered_bytes
+        for frame in frames:
+            self._queue(frame)
+        if self._stalled_since == inf and self.buffered_bytes > waiting:
+            self._stalled_since = now
+        # A single message larger than the limit is let through: cutting off would only repeat for ever.
+        if waiting and self.buffered_bytes > self._settings.max_buffered_bytes:
+            self.abort("slow client")
+
+    def take_frame(self, now: float) -> Frame | None:
+        """Take the next frame for the WebSocket; ``None`` if there is none.
+
+        In CLOSING, ``None`` means that all is flushed: the session is then CLOSED, close the WebSocket.
+        """
+        if self._buffer:
+            frame = self._buffer.popleft()
+            self.buffered_bytes -= len(frame)
+            self._stalled_since = now if self._buffer else inf
+            return frame
+        if self.state is State.CLOSING:
+            self._move(_Step.ENDS)
+        return None
+
+    def take_payload(self, now: float) -> bytes | None:
+        """Take the answer to the open poll, which it thereby closes; ``None`` to let it wait."""
+        if not self._poll_open:
+            return None
+        frames: list[Frame]
+        if self._buffer and self.state in (State.POLLING, State.PROBING, State.PROBED, State.CLOSING):
+            frames = list(self._buffer)
+            self._buffer.clear()
+            self.buffered_bytes = 0
+            self._stalled_since = inf
+        elif self.state is State.CLOSING or self.state is State.CLOSED:
+            # Alone in its payload: the JavaScript client closes before it has handled the events that come in
+            # the same payload, keeps them for later, and would see them again in a replay.
+            frames = [_CLOSE]
+            self._move(_Step.ENDS)
+        elif self.state is State.PROBED or self.state is State.WEBSOCKET:
+            frames = [_NOOP]
+        else:
+            return None
+        self._poll_open = False
+        return encode_payload(frames)
+
+    # -- what arrived ---------------------------------------------------------------------------------------
+
+    def receive(self, frame: Frame, now: float) -> Frame | None:
+        """Take a frame that came over the session's own transport.
+
+        Returns:
+            The frame, if it is a message for those above.
+
+        Raises:
+            ProtocolViolation: It may not come here; the session is closed.
+        """
+        if self.state not in _OPEN_STATES:
+            return None
+        size = len(frame)
+        limit = self._settings.max_payload_bytes
+        if size * _WIDEST_CHARACTER_BYTES > limit:
+            size = len(frame) if isinstance(frame, bytes) else len(frame.encode("utf-8", "surrogatepass"))
+            if size > limit:
+                self.abort("transport error")
+                raise LimitExceeded("message bytes", limit, size)
+        if isinstance(frame, bytes) or frame.startswith("4"):
+            return frame
+        self._receive_control(frame, now)
+        return None
+
+    def _receive_control(self, frame: str, now: float) -> None:
+        if frame == _PONG:
+            # An unasked-for pong proves nothing; it is ignored.
+            if self._pong_deadline != inf:
+                self._pong_deadline = inf
+                self._next_ping = now + self._settings.ping_interval_s
+                self.events.append(Event.PONG_RECEIVED)
+        elif frame == _CLOSE:
+            self.abort("transport close")
+        elif frame != _NOOP:
+            self.abort("transport error" if frame.startswith(_PING) else "parse error")
+            raise MalformedPacket("a message, pong or close packet", frame)
+
+    def begin_post(self) -> bool:
+        """Note that a POST begins; a second one at the same time is refused and ends the session."""
+        if self._post_open:
+            self.abort("transport error")
+            return False
+        self._post_open = True
+        return self.is_open
+
+    def end_post(self) -> None:
+        """Note that the POST ended, whatever became of it."""
+        self._post_open = False
+
+    def decode_post(self, body: bytes) -> list[Frame]:
+        """Split a POST's body into frames, each of which goes to `receive`.
+
+        Raises:
+            ProtocolViolation: It can't be read; the session is closed with ``"parse error"``.
+        """
+        try:
+            # Each packet takes at least two bytes: its type and a separator.
+            return decode_payload(body, max_packets=self._settings.max_payload_bytes // 2 + 1)
+        except (MalformedPacket, LimitExceeded):
+            self.abort("parse error")
+            raise
+
+    def open_poll(self) -> bool:
+        """Note that a poll begins; a second one at the same time is refused and ends the session."""
+        if self._poll_open:
+            self.abort("transport error")
+            return False
+        if self.state is State.CLOSED or self.state is State.WEBSOCKET:
+            return False
+        self._poll_open = True
+        return True
+
+    def lose_transport(self, reason: str) -> None:
+        """Note that the session's own transport is gone: the WebSocket, or a poll that was waiting."""
+        self._poll_open = False
+        self._buffer.clear()
+        self.buffered_bytes = 0
+        self.abort(reason)
+
+    # -- the upgrade ----------------------------------------------------------------------------------------
+
+    def open_probe(self, now: float) -> bool:
+        """Note that a WebSocket wants to become the transport; refused unless the session is simply polling."""
+        if not self._move(_Step.PROBE_OPENS):
+            return False
+        self._upgrade_deadline = now + self._settings.upgrade_timeout_s
+        return True
+
+    @property
+    def probe_deadline(self) -> float:
+        """When the probe is given up; infinity without one."""
+        return self._upgrade_deadline
+
+    def receive_probe(self, frame: Frame) -> Frame | None:
+        """Take a frame that came over the probing WebSocket.
+
+        Returns:
+            The frame to answer with, over that WebSocket; ``None`` once it has become the transport.
+
+        Raises:
+            MalformedPacket: It may not come here; close that WebSocket and call `end_probe`.
+        """
+        if frame == _PROBE_PING and self._move(_Step.PROBE_PINGS):
+            return _PROBE_PONG
+        if frame == _UPGRADE and self._move(_Step.UPGRADES):
+            self.transport = "websocket"
+            self._upgrade_deadline = inf
+            return None
+        raise MalformedPacket("2probe, then 5", frame)
+
+    def end_probe(self) -> None:
+        """Note that the probing WebSocket is gone; the session goes on polling."""
+        if self._move(_Step.PROBE_ENDS):
+            self._upgrade_deadline = inf
+
+    # -- time and the end -----------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float:
+        """When `tick` is to be called; infinity once it is CLOSED."""
+        if self.state is State.CLOSED:
+            return inf
+        if self.state is State.CLOSING:
+            return self._close_deadline
+        stalled = self._stalled_since + self._settings.max_stalled_s
+        return min(self._next_ping, self._pong_deadline, self._upgrade_deadline, stalled)
+
+    def tick(self, now: float) -> None:
+        """Do what is due: send a ping, give up a probe, end a session that is dead or stalled."""
+        if self.state is State.CLOSING:
+            if now >= self._close_deadline:
+                self.abort("transport close")
+            return
+        if self.state is State.CLOSED:
+            return
+        if now >= self._pong_deadline:
+            self.abort("ping timeout")
+        elif now >= self._stalled_since + self._settings.max_stalled_s:
+            self.abort("slow client")
+        else:
+            if now >= self._upgrade_deadline:
+                self.end_probe()
+            if now >= self._next_ping:
+                self._next_ping = inf
+                self._pong_deadline = now + self._settings.ping_timeout_s
+                self._queue(_PING)
+                self.events.append(Event.PING_SENT)
+
+    def close(self, reason: str, now: float) -> None:
+        """Close in an orderly way: what was sent is still flushed, then the client is told."""
+        if self._move(_Step.CLOSES):
+            self._close_deadline = now + _CLOSE_TIMEOUT_S
+            self._tell_closed(reason)
+
+    def abort(self, reason: str) -> None:
+        """End at once; what was not yet sent is dropped."""
+        if self._move(_Step.ENDS):
+            self._buffer.clear()
+            self.buffered_bytes = 0
+            self._tell_closed(reason)
+
+    def _tell_closed(self, reason: str) -> None:
+        if self.close_reason is None:
+            self.close_reason = reason
+            self.events.append(Event.CLOSED)
+
+    def _move(self, step: _Step) -> bool:
+        state = _TRANSITIONS.get((self.state, step))
+        if state is None:
+            return False
+        self.state = state
+        return True
+
+    def _queue(self, frame: Frame) -> None:
+        self._buffer.append(frame)
+        self.buffered_bytes += len(frame)

@@ -1,0 +1,222 @@
+"""How a client gets into a namespace: its CONNECT packet, from the first look to the open gate.
+
+In this order, which is what makes it safe: look up what it missed (so that handlers know whether it recovered),
+let the middleware decide, take the session over from an older connection, enter the index with the gate shut, run
+the connect handler, answer CONNECT, replay what was missed, open the gate.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from waypost.errors import ConnectionRefused, StorageError
+from waypost.protocol.socketio import encode_connect, encode_connect_error, encode_disconnect
+from waypost.server.channel import Channel
+from waypost.server.feed import read_record
+from waypost.server.recovery import Keeper, Reason, Returning
+
+if TYPE_CHECKING:
+    from waypost.server.engine import Connection
+    from waypost.server.namespace import Namespace
+    from waypost.server.options import Environment, Recovery
+
+__all__ = ["Admission"]
+
+logger = logging.getLogger("waypost.admission")
+
+_PAGE_BYTES = 256 << 10
+"""A replay goes on once less than this waits to be sent; a fraction of the limit for slow clients."""
+
+
+class Admission:
+    """One client's way into one namespace.
+
+    Args:
+        namespace: Where it wants to go.
+        connection: What carries it.
+        payload: The CONNECT packet's payload.
+        recovery: What is kept for clients that come back; ``None`` with recovery off.
+        environment: Ids.
+    """
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        connection: Connection,
+        payload: dict[str, Any] | None,
+        recovery: Recovery | None,
+        environment: Environment,
+    ) -> None:
+        self._namespace = namespace
+        self._connection = connection
+        self._recovery = recovery
+        self._new_id = environment.new_id
+        self._pid, self._offset, auth = _split(payload or {}, recovers=recovery is not None)
+        self._handshake = replace(connection.handshake, auth=auth)
+        self._recovers = recovery is not None and recovery.sends_offset(self._handshake)
+        self._keeper: Keeper | None = None
+        self._reason: Reason | None = None
+        self._returning: Returning | None = None
+        self.channel: Channel | None = None
+
+    async def run(self) -> Channel | None:
+        """Let the client in or refuse it, and tell it so.
+
+        Returns:
+            Its channel, to which the client's packets go from now on; its replay is still to be run. ``None`` if it
+            was refused or is gone.
+        """
+        try:
+            await self._namespace.ready()
+            if self._recovers:
+                self._keeper = self._namespace.keeper
+            returning = await self._look_up()
+            self.channel = channel = self._make_channel(returning)
+            for gate in self._namespace.middlewares:
+                await self._namespace.call_handler(gate, channel)
+            if not self._connection.is_open:
+                return None
+            returning = await self._enter(channel, returning)
+            if channel.left_because is not None:
+                # It left while its session was being stored, so nobody has let go of that yet.
+                self._namespace.drop(channel, recoverable=channel.recovered)
+                return None
+            await channel.join_early_rooms()
+            handler = self._namespace.handlers.get("connect")
+            if handler is not None:
+                await self._namespace.call_handler(handler, channel, self._handshake.auth)
+            await channel.save_data()
+        except ConnectionRefused as refusal:
+            self._refuse(refusal.message, refusal.data)
+            return None
+        except StorageError as problem:
+            logger.error("%s can't be entered: %s", self._namespace.name, problem)
+            self._refuse("Store unavailable", None)
+            return None
+        except Exception:  # the application's own fault must not end its client's connection
+            logger.exception("connecting to %s failed", self._namespace.name)
+            self._refuse("Internal server error", None)
+            return None
+        self._returning = returning
+        return self._answer(channel)
+
+    # -- the steps ------------------------------------------------------------------------------------------
+
+    async def _look_up(self) -> Returning | None:
+        if self._keeper is None or self._pid is None:
+            return None
+        async with self._keeper.turns:
+            found = await self._keeper.look_up(self._pid, self._offset)
+        if isinstance(found, Reason):
+            self._reason = found
+            logger.info("a client of %s starts anew: %s", self._namespace.name, found)
+            return None
+        return found
+
+    def _make_channel(self, returning: Returning | None) -> Channel:
+        return Channel(
+            self._namespace,
+            self._connection,
+            self._handshake,
+            sid=self._new_id() if returning is None else returning.stored.sid,
+            data={} if returning is None else orjson.loads(returning.stored.data),
+            recovered=returning is not None,
+            takes_offset=self._keeper is not None,
+        )
+
+    async def _enter(self, channel: Channel, returning: Returning | None) -> Returning | None:
+        if self._keeper is None:
+            channel.register((channel.sid,))
+            return None
+        if returning is not None:
+            return await self._enter_again(channel, self._keeper, returning)
+
+        def start(_position: int) -> None:
+            if channel.left_because is None:
+                channel.register((channel.sid,))
+
+        channel.session = await self._keeper.open(channel.sid, channel.data, start)
+        self._namespace.attach(channel)
+        return None
+
+    async def _enter_again(self, channel: Channel, keeper: Keeper, returning: Returning) -> Returning:
+        """Take the session over, and collect what came while middleware was running."""
+        session = keeper.resume(returning)
+        previous = self._namespace.owner(session.key)
+        if previous is not None:
+            previous.supersede()
+            if previous.session is not None:
+                await previous.session.settled()
+        await keeper.journal.attach_session(session.key)
+        stored = await keeper.journal.find_session(session.key)
+        if stored is None:
+            raise ConnectionRefused("Session ended")
+        session.progress = max(stored.start, stored.proven)
+        channel.session = session
+        self._namespace.attach(channel)
+        self._namespace.adopt_acks(channel)
+        if channel.left_because is not None:
+            return returning
+        # From here on live events are held for it, and nobody else changes its rooms: what came up to this very
+        # top is replayed, what comes after it is held, so nothing is lost or doubled in between.
+        top = keeper.journal.top
+        rooms = [membership.room for membership in stored.memberships if membership.until is None]
+        channel.register((channel.sid, *rooms))
+        more = await keeper.collect(returning.pid, stored, returning.top, top)
+        if isinstance(more, Reason):
+            raise ConnectionRefused("Too much was missed meanwhile")
+        return replace(more, missed=returning.missed + more.missed)
+
+    def _answer(self, channel: Channel) -> Channel | None:
+        connected: dict[str, Any] = {"sid": channel.sid}
+        if channel.session is not None:
+            connected["pid"] = channel.session.pid
+        if self._reason is not None:
+            connected["reason"] = str(self._reason)
+        frames = encode_connect(self._namespace.name, connected)
+        if channel.left_because is None:
+            channel.start(frames)
+            return channel
+        if channel.left_because == "server namespace disconnect":
+            self._connection.send(frames)
+            self._connection.send(encode_disconnect(self._namespace.name))
+        channel.tell_disconnected()
+        return None
+
+    def _refuse(self, message: str, data: Any) -> None:
+        if self.channel is not None:
+            self.channel.refuse()
+        payload = {"message": message} if data is None else {"message": message, "data": data}
+        self._connection.send(encode_connect_error(self._namespace.name, payload))
+
+    async def replay(self) -> None:
+        """Write what the client missed, at the pace it reads, then let it go live."""
+        channel, returning = self.channel, self._returning
+        if channel is None:
+            return
+        if returning is not None and self._keeper is not None:
+            async with self._keeper.turns:
+                await self._write_missed(channel, returning)
+            logger.info("socket %s recovered, %d events replayed", channel.sid, len(returning.missed))
+        if channel.left_because is None:
+            channel.open_gate()
+
+    async def _write_missed(self, channel: Channel, returning: Returning) -> None:
+        generation = self._namespace.generation
+        for entry in returning.missed:
+            _target, event = read_record(entry.record, self._namespace.name)
+            frames = event.frames_with_offset(f"{generation}.{entry.position}")
+            if not await channel.replay(frames, entry.position, _PAGE_BYTES):
+                return
+
+
+def _split(payload: dict[str, Any], *, recovers: bool) -> tuple[str | None, str | None, dict[str, Any]]:
+    """Split what recovery put into a CONNECT payload from what the application did."""
+    pid, offset = payload.get("pid"), payload.get("offset")
+    if not recovers or not isinstance(pid, str) or not isinstance(offset, str | None):
+        return None, None, payload
+    return pid, offset, {name: value for name, value in payload.items() if name not in ("pid", "offset")}

@@ -1,0 +1,355 @@
+"""One client in one namespace: what goes out to it in which order, and what comes in.
+
+Outgoing: a gate. It is shut until the CONNECT packet, and whatever was missed, is written; what is delivered
+meanwhile is held, and follows when the gate opens. Incoming: an inbox, worked off in order of arrival.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+from waypost.errors import EncodingFailed, NotConnected, StorageError
+from waypost.protocol.engineio import Frame
+from waypost.protocol.socketio import EncodedEvent, Packet, encode_ack, encode_disconnect
+from waypost.server.acks import PendingAcks
+from waypost.server.socket import Socket
+
+if TYPE_CHECKING:
+    from waypost.server.engine import Connection
+    from waypost.server.handlers import Handler
+    from waypost.server.handshake import Handshake
+    from waypost.server.namespace import Namespace
+    from waypost.server.recovery import LiveSession
+
+__all__ = ["Channel"]
+
+logger = logging.getLogger("waypost.socket")
+
+_FINAL_REASONS = frozenset({"client namespace disconnect", "server namespace disconnect", "parse error"})
+"""After these a client does not come back to its session, as with Node's server."""
+
+
+class Channel:
+    """One client in one namespace, below its public `Socket`.
+
+    Attributes:
+        sid: The socket's id.
+        data: The application's data.
+        handshake: What the client said of itself.
+        recovered: Whether it goes on where it was.
+        session: What the store keeps of it; ``None`` if it can't recover.
+        acks: What it still has to acknowledge.
+        socket: What handlers are given.
+        left_because: Why it is gone; ``None`` while it is not.
+        when_left: Called when it has ended.
+        is_superseded: Whether its client has come back elsewhere, and owns the session there.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_early_rooms",
+        "_held",
+        "_held_bytes",
+        "_inbox",
+        "_is_registered",
+        "_namespace",
+        "_was_connected",
+        "_worker",
+        "acks",
+        "connected",
+        "data",
+        "data_touched",
+        "handshake",
+        "is_superseded",
+        "left_because",
+        "recovered",
+        "session",
+        "sid",
+        "socket",
+        "takes_offset",
+        "when_left",
+    )
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        connection: Connection,
+        handshake: Handshake,
+        *,
+        sid: str,
+        data: dict[str, Any],
+        recovered: bool,
+        takes_offset: bool,
+    ) -> None:
+        self.sid = sid
+        self.data = data
+        self.data_touched = False
+        self.handshake = handshake
+        self.recovered = recovered
+        self.takes_offset = takes_offset
+        self.session: LiveSession | None = None
+        self.acks: PendingAcks = namespace.new_acks()
+        self.connected = False
+        self.when_left: Callable[[], None] | None = None
+        self.left_because: str | None = None
+        self.socket = Socket(self)
+        self._namespace = namespace
+        self._connection = connection
+        self._held: list[tuple[Frame, ...]] | None = []
+        self._held_bytes = 0
+        self._inbox: deque[Packet | str] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._early_rooms: list[str] = []
+        self._is_registered = False
+        self._was_connected = False
+        self.is_superseded = False
+
+    @property
+    def namespace(self) -> Namespace:
+        """The namespace it is in."""
+        return self._namespace
+
+    @property
+    def transport(self) -> str:
+        """The name of the transport that carries it."""
+        return self._connection.transport
+
+    # -- out ------------------------------------------------------------------------------------------------
+
+    def deliver(self, event: EncodedEvent, offset: str | None) -> None:
+        """Take an event of the feed."""
+        self.send(event.frames_with_offset(offset) if offset and self.takes_offset else event.frames())
+
+    def deliver_volatile(self, event: EncodedEvent, offset: str | None) -> None:
+        """Take an event of the feed if it can leave now."""
+        if self._held is None and self._connection.writable:
+            self.deliver(event, offset)
+
+    def send(self, frames: tuple[Frame, ...]) -> None:
+        """Send a packet, behind what is held."""
+        if self._held is None:
+            self._connection.send(frames)
+            return
+        self._held.append(frames)
+        self._held_bytes += sum(map(len, frames))
+        if self._held_bytes > self._namespace.max_buffered_bytes:
+            self._connection.abort("slow client")
+
+    def send_expecting_ack(
+        self, event: EncodedEvent, *, survives: bool
+    ) -> tuple[int, asyncio.Future[list[Any] | None]]:
+        """Send an event that asks for an ack.
+
+        Args:
+            event: The event.
+            survives: Whether it is sent again if the client comes back on another connection.
+
+        Returns:
+            The ack id, to be forgotten by whoever stops waiting, and a future: the ack's arguments, or ``None`` if
+            none will come.
+        """
+        if self.left_because is not None:
+            raise NotConnected(self.sid, self._namespace.name, f"emit {event.event}")
+        ack_id, answer = self.acks.expect(event, survives=survives)
+        self.send(event.frames_with_ack(ack_id))
+        return ack_id, answer
+
+    def start(self, connect: Iterable[Frame]) -> None:
+        """Write the CONNECT packet: the client is connected; the gate stays shut for a replay."""
+        self.connected = True
+        self._connection.send(connect)
+
+    async def replay(self, frames: tuple[Frame, ...], position: int, below_bytes: int) -> bool:
+        """Write a missed event past the shut gate.
+
+        Args:
+            frames: The event.
+            position: Its position, up to which all is then sent.
+            below_bytes: Wait first until less than this is waiting to be sent.
+
+        Returns:
+            Whether the connection is still open.
+        """
+        if not await self._connection.wait_for_room(below_bytes):
+            return False
+        self._connection.send(frames)
+        if self.session is not None:
+            self.session.progress = position
+        return True
+
+    def open_gate(self) -> None:
+        """Let out what was held; from here on everything goes straight out."""
+        held, self._held = self._held, None
+        for frames in held or ():
+            self._connection.send(frames)
+        if self.session is not None:
+            self.session.progress = None
+
+    # -- rooms ----------------------------------------------------------------------------------------------
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms it is in, its own id among them."""
+        return self._namespace.index.rooms_of(self)
+
+    def register(self, rooms: Iterable[str]) -> None:
+        """Enter the index: from here on what is delivered is meant for it too."""
+        self._is_registered = True
+        self._namespace.index.add(self, rooms)
+
+    async def join(self, rooms: Collection[str]) -> None:
+        """Join rooms, from this point of the feed on."""
+        if self.left_because is not None:
+            raise NotConnected(self.sid, self._namespace.name, "join a room")
+        if not self._is_registered:
+            self._early_rooms.extend(rooms)
+        elif self.session is None:
+            self._namespace.index.add(self, rooms)
+        else:
+            await self.session.join(rooms, lambda _position: self._joined(rooms))
+
+    async def join_early_rooms(self) -> None:
+        """Join the rooms that middleware asked for before there was a session."""
+        if self._early_rooms:
+            await self.join(tuple(self._early_rooms))
+
+    async def leave(self, rooms: Collection[str]) -> None:
+        """Leave rooms, from this point of the feed on. Its own id is not left."""
+        rooms = tuple(room for room in rooms if room != self.sid)
+        if self.session is None:
+            self._namespace.index.leave(self, rooms)
+        else:
+            await self.session.leave(rooms, lambda _position: self._namespace.index.leave(self, rooms))
+
+    def _joined(self, rooms: Collection[str]) -> None:
+        if self.left_because is None:
+            self._namespace.index.add(self, rooms)
+
+    # -- in -------------------------------------------------------------------------------------------------
+
+    def receive_event(self, packet: Packet) -> None:
+        """Take an event of the client; it is handled after those before it."""
+        self._inbox.append(packet)
+        if len(self._inbox) >= self._namespace.max_pending_events:
+            self._connection.pause_reading()
+        self._wake_worker()
+
+    def receive_ack(self, packet: Packet) -> None:
+        """Take an ack of the client."""
+        if packet.ack_id is None or not self.acks.receive(packet.ack_id, packet.data):
+            logger.debug("socket %s sent an ack nobody waits for: %s", self.sid, packet.ack_id)
+
+    def _wake_worker(self) -> None:
+        if self._worker is None:
+            self._worker = asyncio.get_running_loop().create_task(self._work())
+            self._namespace.keep_task(self._worker)
+
+    async def _work(self) -> None:
+        try:
+            while self._inbox:
+                item = self._inbox.popleft()
+                if len(self._inbox) == self._namespace.max_pending_events // 2:
+                    self._connection.resume_reading()
+                if isinstance(item, str):
+                    await self._namespace.run_handler("disconnect", self, item)
+                else:
+                    await self._handle(item)
+        finally:
+            self._worker = None
+
+    async def _handle(self, packet: Packet) -> None:
+        name, *arguments = packet.data
+        handler = self._namespace.handlers.get(name)
+        if handler is None:
+            logger.debug("socket %s sent event %r, which has no handler", self.sid, name)
+            return
+        if not handler.takes(1 + len(arguments)):
+            self._answer_mismatch(packet, name, len(arguments), handler)
+            return
+        answer, succeeded = await self._namespace.run(handler, name, self, *arguments)
+        await self.save_data()
+        if succeeded and packet.ack_id is not None:
+            self._acknowledge(packet.ack_id, name, answer)
+
+    def _answer_mismatch(self, packet: Packet, name: str, count: int, handler: Handler) -> None:
+        problem = f"{name} takes {handler.expectation(1)} argument(s), {count} came"
+        logger.warning("socket %s: %s", self.sid, problem)
+        if packet.ack_id is not None:
+            self._acknowledge(packet.ack_id, name, {"error": problem})
+
+    def _acknowledge(self, ack_id: int, name: str, answer: Any) -> None:
+        arguments = answer if isinstance(answer, tuple) else () if answer is None else (answer,)
+        try:
+            frames = encode_ack(self._namespace.name, ack_id, arguments)
+        except EncodingFailed as problem:
+            logger.error("the ack of %r on socket %s is not sent: %s", name, self.sid, problem)
+            return
+        if self.left_because is None:
+            self.send(frames)
+
+    async def save_data(self) -> None:
+        """Store the application's data if a handler may have changed it."""
+        if not self.data_touched or self.session is None or self.is_superseded:
+            return
+        self.data_touched = False
+        try:
+            await self.session.save(self.data)
+        except StorageError as problem:
+            logger.error("socket.data of %s is not stored: %s", self.sid, problem)
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def disconnect(self) -> None:
+        """Tell the client that it is disconnected from this namespace, and end.
+
+        One that has not been told yet that it is connected is told both by its admission.
+        """
+        if self.left_because is None:
+            if self.connected:
+                self._connection.send(encode_disconnect(self._namespace.name))
+            self.close("server namespace disconnect")
+
+    def close_connection(self) -> None:
+        """Close the client's whole connection, after what was sent."""
+        self._connection.close("forced server close")
+
+    def close(self, reason: str) -> None:
+        """End: leave all rooms, keep or end the session, let the disconnect handler run after what came before."""
+        if self.left_because is not None:
+            return
+        self._end(reason, recoverable=self.session is not None and reason not in _FINAL_REASONS)
+        if self._was_connected:
+            self.tell_disconnected()
+
+    def refuse(self) -> None:
+        """End before it was ever connected; a recovered session stays, so that its client may try again."""
+        if self.left_because is None:
+            self._end("server namespace disconnect", recoverable=self.recovered)
+
+    def supersede(self) -> None:
+        """End because the client has come back on another connection; the old one ends with all it carries."""
+        self.is_superseded = True
+        self._connection.abort("transport close")
+        self.close("transport close")
+
+    def tell_disconnected(self) -> None:
+        """Let the disconnect handler run, after the events that came before."""
+        self._inbox.append(self.left_because or "")
+        self._wake_worker()
+
+    def _end(self, reason: str, *, recoverable: bool) -> None:
+        self._was_connected = self.connected
+        self.left_because = reason
+        self.connected = False
+        self._held = None
+        if recoverable:
+            self.acks.lose_connection()
+        else:
+            self.acks.close()
+        self._namespace.drop(self, recoverable=recoverable)
+        if self.when_left is not None:
+            self.when_left()

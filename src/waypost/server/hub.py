@@ -1,0 +1,208 @@
+"""The composition root: options, store, engine, namespaces and deliveries, and their common life."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from waypost.errors import ConfigurationError, StorageError
+from waypost.protocol.session import SessionSettings
+from waypost.server.delivery import Deliveries
+from waypost.server.engine import Connection, Engine
+from waypost.server.namespace import Namespace
+from waypost.server.options import Environment, Options
+from waypost.server.peer import Peer
+from waypost.server.recovery import Keeper
+from waypost.storage.base import Queue as StoredQueue
+from waypost.storage.base import Retention, Store
+from waypost.storage.choose import make_store
+
+__all__ = ["Hub"]
+
+logger = logging.getLogger("waypost.server")
+
+_UPKEEP_INTERVAL_S = 10.0
+_FLUSH_TIMEOUT_S = 2.0
+_HANDLERS_TIMEOUT_S = 5.0
+
+
+class Hub:
+    """Everything a server consists of, without the outside that carries it.
+
+    Args:
+        options: What it was told.
+        environment: Chance and wall time.
+
+    Attributes:
+        threads: Where ``def`` handlers run.
+        is_closing: Whether it takes no new connections any more.
+    """
+
+    def __init__(self, options: Options, environment: Environment) -> None:
+        self.options = options
+        self.environment = environment
+        self.store: Store = self._make_store(options.store)
+        self.engine = Engine(self._session_settings(), environment.new_id, self._accept)
+        self.deliveries = Deliveries(self._store_queue, environment, self.keep_task)
+        self.threads = ThreadPoolExecutor(options.handler_threads, "waypost-handler")
+        self.is_closing = False
+        self._namespaces: dict[str, Namespace] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._upkeep: asyncio.Task[None] | None = None
+        self._start: asyncio.Task[None] | None = None
+        self._replay_turns = asyncio.Semaphore(options.recovery.concurrent_replays if options.recovery else 1)
+        self.of("/")
+
+    # -- what is in it --------------------------------------------------------------------------------------
+
+    def of(self, name: str) -> Namespace:
+        """Return a namespace, made if need be.
+
+        Raises:
+            ConfigurationError: It is no name for one.
+        """
+        if not isinstance(name, str) or not name.startswith("/") or "," in name:
+            raise ConfigurationError("namespace", name, 'a name that starts with "/" and has no comma')
+        namespace = self._namespaces.get(name)
+        if namespace is None:
+            namespace = self._namespaces[name] = Namespace(name, self)
+        return namespace
+
+    def namespace(self, name: str) -> Namespace | None:
+        """Return a namespace that exists."""
+        return self._namespaces.get(name)
+
+    def use_store(self, spec: str) -> None:
+        """Use another store than the options name; only before the start."""
+        if self._start is not None:
+            raise ConfigurationError("store", spec, "to be chosen before the server starts")
+        self.store = self._make_store(spec)
+
+    def describe(self) -> str:
+        """Say in words where things are kept and how durably."""
+        return f"store: {self.store.capabilities.description}  durability: {self.options.durability}"
+
+    def keep_task(self, task: asyncio.Task[Any]) -> None:
+        """Hold on to a task until it is done, and wait for it at the end."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def open_keeper(self, namespace: str) -> Keeper | None:
+        """Open the sessions of a namespace; ``None`` with recovery off."""
+        if self.options.recovery is None:
+            return None
+        journal = await self.store.journal(namespace)
+        return Keeper(journal, self.options.recovery, self.environment, self._replay_turns)
+
+    # -- its life -------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the store, once; whoever comes later waits for the same start.
+
+        Raises:
+            StorageError: The store can't be opened.
+        """
+        if self._start is None:
+            self._start = asyncio.get_running_loop().create_task(self._open())
+        try:
+            await asyncio.shield(self._start)
+        except StorageError:
+            self._start = None
+            raise
+
+    async def _open(self) -> None:
+        await self.store.open()
+        for namespace in list(self._namespaces.values()):
+            await namespace.ready()
+        self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
+        logger.info("started; %s", self.describe())
+
+    async def _keep_up(self) -> None:
+        while True:
+            await asyncio.sleep(_UPKEEP_INTERVAL_S)
+            try:
+                await self.store.expire_sessions()
+                await self.store.trim()
+            except StorageError as problem:
+                logger.error("upkeep of the store failed: %s", problem)
+
+    async def close(self) -> None:
+        """Stop gracefully: tell clients, spread over ``drain_s``; let handlers finish; close the store.
+
+        Sessions are kept, so clients recover when a server comes up again on the same store. Closing twice is fine.
+        """
+        if self.is_closing:
+            return
+        self.is_closing = True
+        await self._close_connections()
+        await self._finish_tasks()
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+        if self._start is not None:
+            await asyncio.wait({self._start})
+        await self.store.close()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        logger.info("stopped")
+
+    async def _close_connections(self) -> None:
+        connections = self.engine.connections()
+        if connections:
+            pause_s = self.options.drain_s / len(connections)
+            for connection in connections:
+                connection.close("server shutting down")
+                await asyncio.sleep(pause_s)
+        try:
+            async with asyncio.timeout(_FLUSH_TIMEOUT_S):
+                await self.engine.wait_until_empty()
+        except TimeoutError:
+            for connection in self.engine.connections():
+                connection.abort("server shutting down")
+
+    async def _finish_tasks(self) -> None:
+        if self._tasks:
+            _done, late = await asyncio.wait(self._tasks, timeout=_HANDLERS_TIMEOUT_S)
+            for task in late:
+                task.cancel()
+            if late:
+                logger.warning("%d handlers were still running and are cancelled", len(late))
+                await asyncio.wait(late, timeout=_HANDLERS_TIMEOUT_S)
+
+    # -- its parts ------------------------------------------------------------------------------------------
+
+    def _store_queue(self, name: str) -> StoredQueue:
+        # Not bound to one store: `use_store` may still replace it.
+        return self.store.queue(name)
+
+    def _accept(self, connection: Connection) -> Peer:
+        return Peer(connection, self)
+
+    def _session_settings(self) -> SessionSettings:
+        options = self.options
+        return SessionSettings(
+            ping_interval_s=options.ping_interval_s,
+            ping_timeout_s=options.ping_timeout_s,
+            upgrade_timeout_s=options.upgrade_timeout_s,
+            max_payload_bytes=options.max_payload_bytes,
+            max_buffered_bytes=options.max_buffered_bytes,
+            max_stalled_s=options.max_stalled_s,
+            upgrades=tuple(name for name in options.transports if name == "websocket"),
+        )
+
+    def _make_store(self, spec: str) -> Store:
+        recovery = self.options.recovery
+        retention = Retention()
+        if recovery is not None:
+            retention = Retention(
+                max_age_s=recovery.max_age_s,
+                max_entries=recovery.max_events,
+                max_bytes=recovery.max_bytes,
+            )
+        return make_store(
+            spec,
+            durability=self.options.durability,
+            retention=retention,
+            orphan_ttl_s=recovery.session_ttl_s if recovery else 0,
+            wall_time=self.environment.wall_time,
+        )

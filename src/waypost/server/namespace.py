@@ -1,0 +1,224 @@
+"""A namespace: the application's handlers and middleware, the sockets in it, and emits to them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from waypost.errors import NotConnected
+from waypost.server.acks import PendingAcks
+from waypost.server.feed import Feed, Target
+from waypost.server.handlers import Handler, HandlerTable, check_handler
+from waypost.server.operator import Operator
+from waypost.server.rooms import RoomIndex
+
+if TYPE_CHECKING:
+    from waypost.server.channel import Channel
+    from waypost.server.hub import Hub
+    from waypost.server.recovery import Keeper
+
+__all__ = ["Namespace"]
+
+logger = logging.getLogger("waypost.namespace")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ACK_ID_SPAN = 1 << 30
+
+
+class Namespace:
+    """A namespace. Made by `waypost.Server.of`; everything about ``"/"`` is on the server itself too.
+
+    Attributes:
+        name: Its name, with the leading slash.
+        handlers: The application's handlers.
+        middlewares: The application's gates, in order.
+        index: The sockets in it and their rooms.
+        feed: Its outgoing events.
+        keeper: Its sessions; ``None`` with recovery off.
+    """
+
+    def __init__(self, name: str, hub: Hub) -> None:
+        self.name = name
+        self.handlers = HandlerTable()
+        self.middlewares: list[Handler] = []
+        self.index: RoomIndex[Channel] = RoomIndex()
+        self.feed = Feed(name, self.index, self.ready)
+        self.keeper: Keeper | None = None
+        self._hub = hub
+        self._attached: dict[bytes, Channel] = {}
+        self._parked_acks: dict[bytes, PendingAcks] = {}
+
+    # -- what the application registers ---------------------------------------------------------------------
+
+    def on(self, event: str, handler: F | None = None) -> Any:
+        """Register a handler, as ``@io.on("name")`` or ``io.on("name", function)``.
+
+        Args:
+            event: An event's name; or ``"connect"``, called with ``(socket, auth)`` when a client has come, which
+                may raise `ConnectionRefused`; or ``"disconnect"``, called with ``(socket, reason)``.
+            handler: Called with the socket and the event's arguments. ``async def``, or ``def`` to run in a
+                thread. What it returns is the ack: a tuple is several arguments, ``None`` none.
+
+        Returns:
+            The handler, or a decorator.
+
+        Raises:
+            ConfigurationError: It can't be called that way.
+        """
+        if handler is None:
+            return lambda function: self.on(event, function)
+        self.handlers.add(event, handler)
+        return handler
+
+    def event(self, handler: F) -> F:
+        """Register a handler for the event that is named like the function: ``@io.event``."""
+        self.handlers.add(handler.__name__, handler)
+        return handler
+
+    def use(self, gate: F) -> F:
+        """Add a middleware, called with each socket before it is connected, in the order they were added.
+
+        Args:
+            gate: ``async def gate(socket)``; raises `ConnectionRefused` to refuse the client.
+
+        Returns:
+            The same function, so that it serves as a decorator.
+        """
+        self.middlewares.append(check_handler("middleware", gate, 1))
+        return gate
+
+    # -- emits ----------------------------------------------------------------------------------------------
+
+    async def emit(self, event: str, *args: Any) -> None:
+        """Emit an event to everyone in the namespace; see `Operator.emit`."""
+        await Operator(self.feed, Target()).emit(event, *args)
+
+    def to(self, *rooms: str) -> Operator:
+        """Address the members of rooms, each once."""
+        return Operator(self.feed, Target()).to(*rooms)
+
+    in_ = to
+
+    def except_(self, *rooms: str) -> Operator:
+        """Address everyone in the namespace but the members of rooms."""
+        return Operator(self.feed, Target()).except_(*rooms)
+
+    @property
+    def volatile(self) -> Operator:
+        """Address everyone in the namespace, with events dropped for whoever can't take them right now."""
+        return Operator(self.feed, Target()).volatile
+
+    # -- for the rest of the server -------------------------------------------------------------------------
+
+    @property
+    def max_buffered_bytes(self) -> int:
+        """How much may be held for one socket."""
+        return self._hub.options.max_buffered_bytes
+
+    @property
+    def max_pending_events(self) -> int:
+        """How many events of one socket may wait for their handlers."""
+        return self._hub.options.max_pending_events
+
+    @property
+    def ack_timeout_s(self) -> float:
+        """How long a call waits unless it is told otherwise."""
+        return self._hub.options.ack_timeout_s
+
+    @property
+    def generation(self) -> str:
+        """The generation of its journal, ``""`` with recovery off."""
+        return "" if self.feed.journal is None else self.feed.journal.generation
+
+    def new_acks(self) -> PendingAcks:
+        """Make the pending acks of a new socket."""
+        return PendingAcks(1 + int(self._hub.environment.random() * _ACK_ID_SPAN))
+
+    def keep_task(self, task: asyncio.Task[Any]) -> None:
+        """Hold on to a task until it is done, and let the server wait for it when it stops."""
+        self._hub.keep_task(task)
+
+    async def ready(self) -> None:
+        """Open its journal, unless that was done before or recovery is off.
+
+        Raises:
+            StorageError: The store is not open.
+        """
+        if self.keeper is None:
+            keeper = await self._hub.open_keeper(self.name)
+            if keeper is not None and self.keeper is None:
+                self.keeper = keeper
+                self.feed.journal = keeper.journal
+
+    async def consume(self, channel: Channel, queue: str, consumer: str) -> None:
+        """Attach a socket to a queue's consumer."""
+        if channel.left_because is not None:
+            raise NotConnected(channel.sid, self.name, f"consume {queue!r}")
+        await self._hub.deliveries.attach(channel, queue, consumer)
+
+    async def run(self, handler: Handler, name: str, channel: Channel, *arguments: Any) -> tuple[Any, bool]:
+        """Run a handler of the application; what it raises is logged and goes no further.
+
+        Returns:
+            What it returned, and whether it did.
+        """
+        try:
+            return await handler.run_with((channel.socket, *arguments), self._hub.threads), True
+        except Exception:  # the application's own fault must not end its client's connection
+            logger.exception("the handler of %r failed for socket %s in %s", name, channel.sid, self.name)
+            return None, False
+
+    async def run_handler(self, name: str, channel: Channel, *arguments: Any) -> None:
+        """Run the handler of an event of ours, if there is one."""
+        handler = self.handlers.get(name)
+        if handler is not None:
+            await self.run(handler, name, channel, *arguments)
+
+    async def call_handler(self, handler: Handler, channel: Channel, *arguments: Any) -> Any:
+        """Run a handler that may refuse; raises what it raises."""
+        return await handler.run_with((channel.socket, *arguments), self._hub.threads)
+
+    # -- who is here ----------------------------------------------------------------------------------------
+
+    def attach(self, channel: Channel) -> None:
+        """Make a channel the owner of its session."""
+        if channel.session is not None:
+            self._attached[channel.session.key] = channel
+
+    def owner(self, key: bytes) -> Channel | None:
+        """Return the channel that owns a session."""
+        return self._attached.get(key)
+
+    def adopt_acks(self, channel: Channel) -> None:
+        """Give a recovered channel what its predecessor still waited for."""
+        if channel.session is not None:
+            parked = self._parked_acks.pop(channel.session.key, None)
+            if parked is not None:
+                channel.acks = parked
+
+    def drop(self, channel: Channel, *, recoverable: bool) -> None:
+        """Let go of a channel that has ended."""
+        self.index.remove(channel)
+        self._hub.deliveries.detach(channel)
+        session = channel.session
+        if session is None or self._attached.get(session.key) is not channel:
+            return
+        del self._attached[session.key]
+        if self.keeper is None:
+            return
+        if recoverable:
+            self._park_acks(session.key, channel.acks)
+            ending = self.keeper.detach(session)
+        else:
+            ending = self.keeper.end(session)
+        self._hub.keep_task(asyncio.get_running_loop().create_task(ending))
+
+    def _park_acks(self, key: bytes, acks: PendingAcks) -> None:
+        # Calls end by their own timeouts; what they leave behind is swept out here.
+        for old in [old for old, parked in self._parked_acks.items() if not len(parked)]:
+            del self._parked_acks[old]
+        if len(acks):
+            self._parked_acks[key] = acks

@@ -1,0 +1,73 @@
+"""The broadcast operator: whom an emit is for, built up step by step and never changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from waypost.protocol.socketio import encode_event
+from waypost.server.feed import Target
+
+if TYPE_CHECKING:
+    from waypost.server.feed import Feed
+
+__all__ = ["Operator"]
+
+
+class Operator:
+    """Whom an emit is for. Every method that narrows it down returns a new one; keep and share them freely.
+
+    Made by ``to``, ``in_``, ``except_``, ``broadcast`` and ``volatile`` of a server, namespace or socket.
+    """
+
+    __slots__ = ("_feed", "_is_volatile", "_target")
+
+    def __init__(self, feed: Feed, target: Target, *, is_volatile: bool = False) -> None:
+        self._feed = feed
+        self._target = target
+        self._is_volatile = is_volatile
+
+    def to(self, *rooms: str) -> Operator:
+        """Add rooms: members of any of them are meant, each once.
+
+        Args:
+            rooms: Names of rooms; a socket's id is one too.
+        """
+        return self._with(Target((self._target.rooms or frozenset()).union(rooms), self._target.except_))
+
+    in_ = to
+
+    def except_(self, *rooms: str) -> Operator:
+        """Leave out the members of rooms.
+
+        Args:
+            rooms: Names of rooms; a socket's id is one too.
+        """
+        return self._with(Target(self._target.rooms, self._target.except_.union(rooms)))
+
+    @property
+    def volatile(self) -> Operator:
+        """The same, but for events that are dropped for every client that can't take them right now."""
+        return Operator(self._feed, self._target, is_volatile=True)
+
+    async def emit(self, event: str, *args: Any) -> None:
+        """Emit an event to them.
+
+        Args:
+            event: Its name; none of Socket.IO's reserved ones.
+            args: Its arguments: whatever JSON can carry, and ``bytes`` anywhere in it.
+
+        Raises:
+            EncodingFailed: An argument can't be encoded.
+            StorageError: The store did not take it; it is delivered to nobody.
+
+        Delivery: in order, exactly once to those who are connected or come back in time. A volatile one at most
+        once. Returns when it is in the store; if cancelled it may still be delivered.
+        """
+        encoded = encode_event(self._feed.namespace, event, args)
+        if self._is_volatile:
+            self._feed.publish_volatile(self._target, encoded)
+        else:
+            await self._feed.publish(self._target, encoded)
+
+    def _with(self, target: Target) -> Operator:
+        return Operator(self._feed, target, is_volatile=self._is_volatile)

@@ -1,0 +1,185 @@
+"""What a server can be told: its options with their defaults, checked when it is made."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from waypost.errors import ConfigurationError
+from waypost.server.handshake import Handshake
+
+__all__ = ["Environment", "Options", "Recovery", "ServerOptions", "sends_offset_safely"]
+
+_TRANSPORTS = ("polling", "websocket")
+_MEBIBYTE = 1 << 20
+
+
+def new_id() -> str:
+    """Return a new secret id: 120 random bits in 20 URL-safe characters, as Node's server makes them."""
+    return secrets.token_urlsafe(15)
+
+
+def sends_offset_safely(handshake: Handshake) -> bool:
+    """Tell whether a client can take an offset as an event's last argument.
+
+    Official clients pass it on to the application as one more argument, which JavaScript ignores. python-socketio
+    raises a TypeError and loses the event, and is the one client known not to take it. It is recognised by
+    the time in its ``t`` parameter, a decimal number, where the JavaScript client sends letters.
+    """
+    seconds, point, fraction = handshake.query.get("t", "").partition(".")
+    return not (point and seconds.isdigit() and fraction.isdigit())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """What is kept so that a client which was away misses nothing.
+
+    Attributes:
+        session_ttl_s: Seconds for which a session outlives its connection.
+        max_age_s: Seconds for which a namespace's journal keeps an event.
+        max_events: How many events a namespace's journal keeps.
+        max_bytes: How many bytes of events a namespace's journal keeps.
+        replay_max_events: The most events replayed to one client; one that missed more starts anew.
+        replay_max_bytes: The most bytes of events replayed to one client.
+        tail_bytes: How many bytes of a namespace's newest events are kept in memory too, for replays.
+        concurrent_replays: How many clients are replayed to at the same time; the others wait their turn.
+        sends_offset: Decides by a client's handshake whether its events carry an offset; without it there is no
+            recovery for that client. The default leaves out python-socketio's, which would lose the event.
+    """
+
+    session_ttl_s: float = 3600
+    max_age_s: float = 24 * 3600
+    max_events: int = 1_000_000
+    max_bytes: int = 1 << 30
+    replay_max_events: int = 10_000
+    replay_max_bytes: int = 8 * _MEBIBYTE
+    tail_bytes: int = 64 * _MEBIBYTE
+    concurrent_replays: int = 32
+    sends_offset: Callable[[Handshake], bool] = sends_offset_safely
+
+    def __post_init__(self) -> None:
+        for name in ("session_ttl_s", "max_age_s", "max_events", "max_bytes", "tail_bytes"):
+            _require(f"recovery.{name}", getattr(self, name), above=0)
+        for name in ("replay_max_events", "replay_max_bytes", "concurrent_replays"):
+            _require(f"recovery.{name}", getattr(self, name), above=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Everything a `waypost.Server` can be told.
+
+    Attributes:
+        store: Where events, sessions and queues are kept: ``"memory:"``, or the path of an SQLite file.
+        durability: ``"commit"``: an event is sent, and ``await emit`` returns, when it is on disk.
+        path: The path that is served, with a trailing slash.
+        transports: The transports that are served.
+        ping_interval_s: Seconds between heartbeats.
+        ping_timeout_s: Seconds a client has to answer one.
+        upgrade_timeout_s: Seconds an upgrade to WebSocket may take.
+        connect_timeout_s: Seconds a connection may stay without a namespace.
+        max_payload_bytes: The largest request body or WebSocket message taken.
+        max_attachments: The most binary attachments of one event.
+        max_buffered_bytes: How much may wait for a client that does not read, before it is cut off; it can
+            recover what it missed.
+        max_stalled_s: Seconds for which something may wait for a client that takes nothing, before it is cut off.
+        max_pending_events: How many events of one socket may wait for their handlers before its connection is
+            read no further.
+        cors_allowed_origins: ``None`` for the same origin only, ``"*"`` for all, or a list of origins.
+        ack_timeout_s: Seconds that `Socket.call` waits unless it is told otherwise.
+        drain_s: Seconds over which a stop spreads its disconnects, so that not all clients return at once.
+        handler_threads: How many ``def`` handlers may run at the same time.
+        recovery: What is kept for clients that come back; ``None`` turns recovery off.
+        deduplication_s: Seconds for which a queue remembers message ids.
+    """
+
+    store: str = "memory:"
+    durability: str = "commit"
+    path: str = "/socket.io/"
+    transports: Sequence[str] = _TRANSPORTS
+    ping_interval_s: float = 25
+    ping_timeout_s: float = 20
+    upgrade_timeout_s: float = 10
+    connect_timeout_s: float = 45
+    max_payload_bytes: int = 1_000_000
+    max_attachments: int = 10
+    max_buffered_bytes: int = _MEBIBYTE
+    max_stalled_s: float = 10
+    max_pending_events: int = 1_000
+    cors_allowed_origins: str | Sequence[str] | None = None
+    ack_timeout_s: float = 60
+    drain_s: float = 1
+    handler_threads: int = 16
+    recovery: Recovery | None = field(default_factory=Recovery)
+    deduplication_s: float = 600
+
+    def __post_init__(self) -> None:
+        for name in (
+            "ping_interval_s",
+            "ping_timeout_s",
+            "upgrade_timeout_s",
+            "connect_timeout_s",
+            "max_payload_bytes",
+            "max_buffered_bytes",
+            "max_stalled_s",
+            "max_pending_events",
+            "ack_timeout_s",
+            "handler_threads",
+        ):
+            _require(name, getattr(self, name), above=0)
+        for name in ("max_attachments", "drain_s", "deduplication_s"):
+            _require(name, getattr(self, name), above=-1)
+        if not self.path.startswith("/"):
+            raise ConfigurationError("path", self.path, "a path that starts with /")
+        if not self.transports or isinstance(self.transports, str) or set(self.transports) - set(_TRANSPORTS):
+            raise ConfigurationError("transports", self.transports, 'some of "polling", "websocket"')
+        origins = self.cors_allowed_origins
+        if isinstance(origins, str) and origins != "*":
+            raise ConfigurationError("cors_allowed_origins", origins, '"*", a list of origins, or None')
+
+
+class ServerOptions(TypedDict, total=False):
+    """The keyword arguments of `waypost.Server`; `Options` says what each means."""
+
+    store: str
+    durability: str
+    path: str
+    transports: Sequence[str]
+    ping_interval_s: float
+    ping_timeout_s: float
+    upgrade_timeout_s: float
+    connect_timeout_s: float
+    max_payload_bytes: int
+    max_attachments: int
+    max_buffered_bytes: int
+    max_stalled_s: float
+    max_pending_events: int
+    cors_allowed_origins: str | Sequence[str] | None
+    ack_timeout_s: float
+    drain_s: float
+    handler_threads: int
+    recovery: Recovery | None
+    deduplication_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Chance and wall time, handed in so that a simulation can replace them. Deadlines use the loop's own time.
+
+    Attributes:
+        new_id: Makes a new secret id.
+        wall_time: The time of day, in seconds since 1970; only for what is stored or shown.
+        random: A number from 0 up to 1, for jitter.
+    """
+
+    new_id: Callable[[], str] = new_id
+    wall_time: Callable[[], float] = time.time
+    random: Callable[[], float] = random.random
+
+
+def _require(name: str, value: object, *, above: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= above:
+        raise ConfigurationError(name, value, f"a number above {above}" if above >= 0 else "a number from 0")

@@ -1,0 +1,154 @@
+"""One connection and the namespaces it carries: packets in, each to where it belongs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from waypost.errors import MalformedPacket
+from waypost.protocol.engineio import Frame
+from waypost.protocol.socketio import Decoder, Packet, PacketType, encode_connect_error
+from waypost.server.admission import Admission
+from waypost.server.channel import Channel
+
+if TYPE_CHECKING:
+    from waypost.server.engine import Connection
+    from waypost.server.hub import Hub
+
+__all__ = ["Peer"]
+
+logger = logging.getLogger("waypost.peer")
+
+_CONNECT = "40"
+
+
+class Peer:
+    """What one client's connection carries. The connection's `Receiver`.
+
+    Args:
+        connection: The connection.
+        hub: The server it is on.
+    """
+
+    __slots__ = ("_admissions", "_channels", "_connection", "_decoder", "_hub", "_left", "_timer")
+
+    def __init__(self, connection: Connection, hub: Hub) -> None:
+        self._connection = connection
+        self._hub = hub
+        self._decoder = Decoder(
+            max_attachments=hub.options.max_attachments,
+            max_attachment_bytes=hub.options.max_payload_bytes,
+        )
+        self._channels: dict[str, Channel] = {}
+        self._admissions: dict[str, Admission] = {}
+        self._left: set[str] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._expect_connect()
+
+    def receive_message(self, message: Frame) -> None:
+        """Take a message; raises `ProtocolViolation` for what may not come."""
+        # Nobody may fill memory with attachments before being let in.
+        if not self._channels and not self._left and not self._starts_connect(message):
+            raise MalformedPacket("a CONNECT packet first", message)
+        packet = self._decoder.feed(message)
+        if packet is None:
+            return
+        channel = self._channels.get(packet.namespace)
+        if packet.type is PacketType.EVENT and channel is not None:
+            channel.receive_event(packet)
+        elif packet.type is PacketType.ACK and channel is not None:
+            channel.receive_ack(packet)
+        elif packet.type is PacketType.CONNECT:
+            self._connect(packet)
+        elif packet.type is PacketType.DISCONNECT:
+            self._disconnect(packet)
+        elif packet.namespace not in self._left:
+            raise MalformedPacket(
+                "a packet of a namespace that is connected", f"{packet.type.name} of {packet.namespace}"
+            )
+
+    def heartbeat_sent(self) -> None:
+        """Remember for each socket how far it had been sent everything."""
+        for channel in self._channels.values():
+            if channel.session is not None:
+                channel.session.heartbeat_sent()
+
+    def heartbeat_answered(self) -> None:
+        """Note for each socket that this has arrived."""
+        for channel in self._channels.values():
+            if channel.session is not None and channel.left_because is None:
+                channel.session.heartbeat_answered()
+
+    def connection_closed(self, reason: str) -> None:
+        """End all sockets; handlers that are still running go on to their end."""
+        if self._timer is not None:
+            self._timer.cancel()
+        channels, self._channels = list(self._channels.values()), {}
+        channels += [admission.channel for admission in self._admissions.values() if admission.channel]
+        for channel in channels:
+            channel.close(reason)
+
+    @staticmethod
+    def _starts_connect(message: Frame) -> bool:
+        return isinstance(message, str) and message.startswith(_CONNECT)
+
+    def _connect(self, packet: Packet) -> None:
+        name = packet.namespace
+        if name in self._channels or name in self._admissions:
+            raise MalformedPacket("one CONNECT for a namespace", f"another one for {name}")
+        namespace = self._hub.namespace(name)
+        if namespace is None:
+            refusal = encode_connect_error(name, {"message": "Invalid namespace"})
+            self._connection.send(refusal)
+            return
+        admission = Admission(
+            namespace, self._connection, packet.data, self._hub.options.recovery, self._hub.environment
+        )
+        self._admissions[name] = admission
+        self._left.discard(name)
+        self._hub.keep_task(asyncio.get_running_loop().create_task(self._admit(name, admission)))
+
+    async def _admit(self, name: str, admission: Admission) -> None:
+        try:
+            channel = await admission.run()
+        finally:
+            del self._admissions[name]
+        if channel is None:
+            self._left.add(name)
+            return
+        self._channels[name] = channel
+        channel.when_left = lambda: self._leave(name)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await admission.replay()
+
+    def _disconnect(self, packet: Packet) -> None:
+        name = packet.namespace
+        channel = self._channels.get(name)
+        if channel is not None:
+            channel.close("client namespace disconnect")
+        elif (admission := self._admissions.get(name)) is not None:
+            if admission.channel is not None:
+                admission.channel.close("client namespace disconnect")
+        elif name not in self._left:
+            raise MalformedPacket("a namespace that is connected", f"DISCONNECT of {name}")
+
+    def _leave(self, name: str) -> None:
+        """Forget a namespace's socket that has ended; what the client still sends to it is ignored."""
+        if self._channels.pop(name, None) is not None:
+            self._left.add(name)
+            self._expect_connect()
+
+    def _expect_connect(self) -> None:
+        """Close the connection if it carries nothing for too long."""
+        if not self._channels and self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._hub.options.connect_timeout_s, self._give_up)
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if not self._channels:
+            logger.info("closing a connection that joined no namespace")
+            self._connection.close("forced server close")

@@ -1,0 +1,262 @@
+"""Recovery: the session of a client that may come back, what it has missed, and the honest answer to it.
+
+A `Keeper` has the sessions of one namespace. `Keeper.look_up` decides whether a client that names its pid and its
+offset can go on where it was: only with full continuity, else it learns the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from waypost.errors import MalformedPacket, PositionGone, StorageError
+from waypost.server.feed import Offset, read_target
+from waypost.server.options import Environment, Recovery
+from waypost.storage.base import Entry, Journal, Membership, OnCommit, StoredSession
+
+__all__ = ["Keeper", "LiveSession", "Reason", "Returning"]
+
+logger = logging.getLogger("waypost.recovery")
+
+_PAGE_ENTRIES = 256
+_PAGE_BYTES = 256 << 10
+
+
+class Reason(StrEnum):
+    """Why a client that wanted to go on has to start anew; sent to it in the CONNECT answer."""
+
+    UNKNOWN = "unknown session"
+    GENERATION = "generation"
+    RETENTION = "retention"
+    TOO_FAR = "too far"
+
+
+@dataclass(frozen=True, slots=True)
+class Returning:
+    """A client that can go on where it was.
+
+    Attributes:
+        pid: Its secret.
+        stored: Its session.
+        top: Up to where ``missed`` reaches.
+        missed: What was meant for it since, in order.
+    """
+
+    pid: str
+    stored: StoredSession
+    top: int
+    missed: list[Entry]
+
+
+class LiveSession:
+    """The stored session of a connected socket.
+
+    Attributes:
+        pid: The client's secret.
+        key: What the store knows it by.
+        progress: The position replayed so far; ``None`` once the socket is live.
+    """
+
+    __slots__ = ("_data", "_idle", "_journal", "_marked", "_writes", "key", "pid", "progress")
+
+    def __init__(self, pid: str, journal: Journal, data: bytes) -> None:
+        self.pid = pid
+        self.key = session_key(pid)
+        self.progress: int | None = 0
+        self._journal = journal
+        self._data = data
+        self._marked: int | None = None
+        self._writes = 0
+        self._idle: asyncio.Event | None = None
+
+    def heartbeat_sent(self) -> None:
+        """Remember how far the client had been sent everything when the ping went out behind it."""
+        self._marked = self._journal.top if self.progress is None else self.progress
+
+    def heartbeat_answered(self) -> None:
+        """Note that all up to the remembered position has arrived."""
+        if self._marked is not None:
+            self._journal.prove(self.key, self._marked)
+            self._marked = None
+
+    async def join(self, rooms: Collection[str], on_commit: OnCommit) -> None:
+        """Let the session join rooms from here on."""
+        await self._counted(self._journal.join(self.key, rooms, on_commit))
+
+    async def leave(self, rooms: Collection[str], on_commit: OnCommit) -> None:
+        """Let the session leave rooms from here on."""
+        await self._counted(self._journal.leave(self.key, rooms, on_commit))
+
+    async def save(self, data: dict[str, Any]) -> None:
+        """Store the application's data if it has changed."""
+        try:
+            encoded = encode_data(data)
+        except TypeError as problem:
+            logger.error("socket.data is not kept for recovery: %s", problem)  # no traceback of ours
+            return
+        if encoded != self._data:
+            self._data = encoded
+            await self._journal.save_session(self.key, encoded)
+
+    async def settled(self) -> None:
+        """Wait until no change of rooms is under way."""
+        if self._writes:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+
+    async def _counted(self, write: Any) -> None:
+        self._writes += 1
+        try:
+            await write
+        finally:
+            self._writes -= 1
+            if not self._writes and self._idle is not None:
+                self._idle.set()
+
+
+class Keeper:
+    """The sessions of one namespace.
+
+    Args:
+        journal: The namespace's journal.
+        options: How long and how much.
+        environment: Ids and wall time.
+        turns: Limits how many replays run at the same time in the whole server.
+    """
+
+    def __init__(
+        self, journal: Journal, options: Recovery, environment: Environment, turns: asyncio.Semaphore
+    ) -> None:
+        self.journal = journal
+        self.turns = turns
+        self._options = options
+        self._environment = environment
+
+    async def open(self, sid: str, data: dict[str, Any], on_commit: OnCommit) -> LiveSession:
+        """Store a new session; ``on_commit`` is called with the position it starts at."""
+        encoded = encode_data(data)
+        session = LiveSession(self._environment.new_id(), self.journal, encoded)
+        session.progress = None
+        await self.journal.open_session(session.key, sid, encoded, on_commit)
+        return session
+
+    def resume(self, returning: Returning) -> LiveSession:
+        """Make a live session of one that goes on."""
+        return LiveSession(returning.pid, self.journal, returning.stored.data)
+
+    async def detach(self, session: LiveSession) -> None:
+        """Keep a session for a client that may come back."""
+        try:
+            expires_at = self._environment.wall_time() + self._options.session_ttl_s
+            await self.journal.detach_session(session.key, expires_at)
+        except StorageError as problem:
+            # It stays attached in the store, and is detached when the store is next opened.
+            logger.error("a session could not be detached: %s", problem)
+
+    async def end(self, session: LiveSession) -> None:
+        """Forget a session whose client does not come back to it."""
+        try:
+            await self.journal.end_session(session.key)
+        except StorageError as problem:
+            logger.error("a session could not be ended, it will expire: %s", problem)
+
+    async def look_up(self, pid: str, offset: str | None) -> Returning | Reason:
+        """Find out whether a client can go on, and what it has missed up to now.
+
+        Args:
+            pid: The secret it was given.
+            offset: The offset of the last event it saw, or ``None`` if it saw none.
+
+        Returns:
+            What it goes on with, or why it can't.
+        """
+        stored = await self.journal.find_session(session_key(pid))
+        if stored is None:
+            return Reason.UNKNOWN
+        after = max(stored.start, stored.proven)
+        if offset is not None:
+            try:
+                seen = Offset.parse(offset)
+            except MalformedPacket:
+                return Reason.GENERATION
+            # An offset of another generation is left over from an earlier session of this client: since this
+            # one began it has seen nothing.
+            if seen.generation == self.journal.generation:
+                if seen.position > self.journal.top:
+                    await self._lose_history(seen)
+                    return Reason.GENERATION
+                after = max(after, seen.position)
+        return await self.collect(pid, stored, after, self.journal.top)
+
+    async def collect(self, pid: str, stored: StoredSession, after: int, top: int) -> Returning | Reason:
+        """Collect what was meant for a session after one position and up to another."""
+        audience = _Audience(stored)
+        missed: list[Entry] = []
+        missed_bytes = 0
+        position = after
+        while position < top:
+            try:
+                page = await self.journal.read(position, top, max_entries=_PAGE_ENTRIES, max_bytes=_PAGE_BYTES)
+            except PositionGone:
+                return Reason.RETENTION
+            for entry in page:
+                if audience.was_meant(entry):
+                    missed.append(entry)
+                    missed_bytes += len(entry.record)
+            if len(missed) > self._options.replay_max_events or missed_bytes > self._options.replay_max_bytes:
+                return Reason.TOO_FAR
+            position = page[-1].position
+            # A long journal is read in turns with everyone else's work.
+            await asyncio.sleep(0)
+        return Returning(pid, stored, top, missed)
+
+    async def _lose_history(self, seen: Offset) -> None:
+        logger.error(
+            "a client has seen offset %s, but the journal ends at %d: the store is an older copy. "
+            "A new generation begins; clients that are away start anew.",
+            seen,
+            self.journal.top,
+        )
+        await self.journal.new_generation()
+
+
+class _Audience:
+    """Answers whether an event was meant for a session, by the rooms it was in at that event's position."""
+
+    __slots__ = ("_rooms", "_sid")
+
+    def __init__(self, stored: StoredSession) -> None:
+        self._sid = stored.sid
+        self._rooms: dict[str, list[Membership]] = {}
+        for membership in stored.memberships:
+            self._rooms.setdefault(membership.room, []).append(membership)
+
+    def was_meant(self, entry: Entry) -> bool:
+        target = read_target(entry.record)
+        position = entry.position
+        if target.rooms is not None and not any(self._was_in(room, position) for room in target.rooms):
+            return False
+        return not any(self._was_in(room, position) for room in target.except_)
+
+    def _was_in(self, room: str, position: int) -> bool:
+        return room == self._sid or any(membership.covers(position) for membership in self._rooms.get(room, ()))
+
+
+def session_key(pid: str) -> bytes:
+    """Return what the store knows a session by: a digest, so that a leaked store gives nobody's pid away."""
+    return hashlib.sha256(pid.encode("utf-8", "surrogatepass")).digest()
+
+
+def encode_data(data: dict[str, Any]) -> bytes:
+    """Encode ``socket.data`` for the store; raises TypeError for what JSON can't carry."""
+    try:
+        return orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError as problem:
+        raise TypeError(str(problem)) from None

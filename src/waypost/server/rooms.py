@@ -1,0 +1,91 @@
+"""Who is in which room, of the sockets connected here. A pure index; it knows sockets only by identity."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+__all__ = ["RoomIndex"]
+
+M = TypeVar("M")
+
+
+class RoomIndex(Generic[M]):
+    """Members and the rooms they are in, kept in both directions.
+
+    Members are hashable and compared by identity or equality as they please. Iteration follows the order in which
+    members were added.
+    """
+
+    __slots__ = ("_members", "_rooms")
+
+    def __init__(self) -> None:
+        # Dicts serve as ordered sets, so that delivery has an order that tests can rely on.
+        self._rooms: dict[str, dict[M, None]] = {}
+        self._members: dict[M, set[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, member: M) -> bool:
+        return member in self._members
+
+    def __iter__(self) -> Iterator[M]:
+        return iter(list(self._members))
+
+    def add(self, member: M, rooms: Iterable[str]) -> None:
+        """Add a member, or rooms to one that is there."""
+        own = self._members.setdefault(member, set())
+        for room in rooms:
+            own.add(room)
+            self._rooms.setdefault(room, {})[member] = None
+
+    def leave(self, member: M, rooms: Iterable[str]) -> None:
+        """Take a member out of rooms; those it is not in are ignored."""
+        own = self._members.get(member)
+        if own is None:
+            return
+        for room in rooms:
+            if room in own:
+                own.remove(room)
+                self._drop(member, room)
+
+    def remove(self, member: M) -> frozenset[str]:
+        """Remove a member altogether; returns the rooms it was in."""
+        own = self._members.pop(member, None)
+        if own is None:
+            return frozenset()
+        for room in own:
+            self._drop(member, room)
+        return frozenset(own)
+
+    def rooms_of(self, member: M) -> frozenset[str]:
+        """Return the rooms a member is in."""
+        return frozenset(self._members.get(member, ()))
+
+    def select(self, rooms: Collection[str] | None, except_: Collection[str]) -> list[M]:
+        """List the members that an emit is for, each once.
+
+        Args:
+            rooms: Members of any of these; ``None`` for all members.
+            except_: But of none of these.
+        """
+        chosen: Mapping[M, object]
+        if rooms is None:
+            chosen = self._members
+        elif len(rooms) == 1:
+            chosen = self._rooms.get(next(iter(rooms)), {})
+        else:
+            chosen = {member: None for room in rooms for member in self._rooms.get(room, ())}
+        if not except_:
+            return list(chosen)
+        left_out: set[M] = set()
+        for room in except_:
+            left_out.update(self._rooms.get(room, ()))
+        return [member for member in chosen if member not in left_out]
+
+    def _drop(self, member: M, room: str) -> None:
+        members = self._rooms[room]
+        del members[member]
+        if not members:
+            del self._rooms[room]

@@ -1,0 +1,195 @@
+"""The public socket: one client in one namespace, as handlers see it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from waypost.errors import AckTimeout, NotConnected
+from waypost.protocol.socketio import encode_event
+from waypost.server.acks import ack_value
+from waypost.server.feed import Target
+from waypost.server.operator import Operator
+
+if TYPE_CHECKING:
+    from waypost.server.channel import Channel
+    from waypost.server.handshake import Handshake
+
+__all__ = ["Socket"]
+
+
+class Socket:
+    """One client in one namespace. Handlers get it as their first argument."""
+
+    __slots__ = ("_channel",)
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def __repr__(self) -> str:
+        return f"<Socket {self.id} in {self.namespace}>"
+
+    @property
+    def id(self) -> str:
+        """Its public id, the ``sid``; also a room that only it is in."""
+        return self._channel.sid
+
+    @property
+    def namespace(self) -> str:
+        """The name of its namespace."""
+        return self._channel.namespace.name
+
+    @property
+    def handshake(self) -> Handshake:
+        """What the client said of itself when it came."""
+        return self._channel.handshake
+
+    @property
+    def recovered(self) -> bool:
+        """Whether the client goes on where it was: same id, rooms and data, and nothing missed."""
+        return self._channel.recovered
+
+    @property
+    def connected(self) -> bool:
+        """Whether the client has been told that it is connected, and has not left since."""
+        return self._channel.connected
+
+    @property
+    def transport(self) -> str:
+        """The transport that carries it now: ``"polling"`` or ``"websocket"``."""
+        return self._channel.transport
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms it is in, its own id among them."""
+        return self._channel.rooms
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Whatever the application wants to remember of it; comes back with a recovery.
+
+        It is stored after each handler of this socket, so JSON has to be able to carry it.
+        """
+        self._channel.data_touched = True
+        return self._channel.data
+
+    async def emit(self, event: str, *args: Any) -> None:
+        """Emit an event to this client.
+
+        Args:
+            event: Its name; none of Socket.IO's reserved ones.
+            args: Its arguments: whatever JSON can carry, and ``bytes`` anywhere in it.
+
+        Raises:
+            EncodingFailed: An argument can't be encoded.
+            StorageError: The store did not take it; it is not delivered.
+
+        Delivery: in order, exactly once if the client stays or comes back in time. Returns when it is in the
+        store; if cancelled it may still be delivered.
+        """
+        await self._mine.emit(event, *args)
+
+    async def call(self, event: str, *args: Any, timeout_s: float | None = None) -> Any:
+        """Emit an event and wait for the client's ack.
+
+        Args:
+            event: Its name.
+            args: Its arguments.
+            timeout_s: Seconds to wait; ``None`` for the server's ``ack_timeout_s``.
+
+        Returns:
+            The ack's argument; a tuple of several; ``None`` for none.
+
+        Raises:
+            AckTimeout: No ack came in time.
+            NotConnected: The client is not connected yet, or left for good.
+            EncodingFailed: An argument can't be encoded.
+
+        Delivery: while this waits, it is sent again with the same ack id whenever the client recovers on this
+        server process. Cancelling it leaves nothing behind.
+        """
+        channel = self._channel
+        encoded = encode_event(self.namespace, event, args)
+        if not channel.connected:
+            raise NotConnected(self.id, self.namespace, f"call {event!r}")
+        wait_s = channel.namespace.ack_timeout_s if timeout_s is None else timeout_s
+        ack_id, answer = channel.send_expecting_ack(encoded, survives=True)
+        try:
+            arguments = await asyncio.wait_for(answer, wait_s)
+        except TimeoutError:
+            raise AckTimeout(event, wait_s) from None
+        finally:
+            channel.acks.forget(ack_id)
+        if arguments is None:
+            raise NotConnected(self.id, self.namespace, f"call {event!r}")
+        return ack_value(arguments)
+
+    async def join(self, *rooms: str) -> None:
+        """Join rooms. Returns when it counts: what is emitted to them from now on reaches this client.
+
+        Raises:
+            NotConnected: The client has left.
+            StorageError: The store did not take it; nothing was joined.
+        """
+        await self._channel.join(rooms)
+
+    async def leave(self, *rooms: str) -> None:
+        """Leave rooms; those it is not in are ignored. Returns when it counts.
+
+        Raises:
+            StorageError: The store did not take it; nothing was left.
+        """
+        await self._channel.leave(rooms)
+
+    def to(self, *rooms: str) -> Operator:
+        """Address the members of rooms, this client excluded."""
+        return self.broadcast.to(*rooms)
+
+    in_ = to
+
+    def except_(self, *rooms: str) -> Operator:
+        """Address everyone in the namespace but the members of rooms and this client."""
+        return self.broadcast.except_(*rooms)
+
+    @property
+    def broadcast(self) -> Operator:
+        """Address everyone in the namespace but this client."""
+        return Operator(self._channel.namespace.feed, Target(except_=frozenset((self.id,))))
+
+    @property
+    def volatile(self) -> Operator:
+        """Address this client with events that are dropped if it can't take them right now."""
+        return self._mine.volatile
+
+    async def consume(self, queue: str, *, consumer: str = "default") -> None:
+        """Deliver a queue's messages to this client: first those that waited, then live.
+
+        Args:
+            queue: The queue's name; it need not exist yet.
+            consumer: The name under which progress is kept. Sockets on the same consumer share it: the one that
+                came last is served, the others stand by. Different consumers of a queue each get everything.
+
+        Raises:
+            NotConnected: The client has left.
+            StorageError: The store did not answer.
+
+        Delivery: at least once, in order, one at a time: the next message goes out when the client has
+        acknowledged the one before by calling its callback. What was not acknowledged when the connection is lost
+        is delivered again.
+        """
+        await self._channel.namespace.consume(self._channel, queue, consumer)
+
+    async def disconnect(self, *, close: bool = False) -> None:
+        """Disconnect the client from this namespace; it does not come back by itself.
+
+        Args:
+            close: Close its whole connection too, with all its namespaces.
+        """
+        channel = self._channel
+        channel.disconnect()
+        if close:
+            channel.close_connection()
+
+    @property
+    def _mine(self) -> Operator:
+        return Operator(self._channel.namespace.feed, Target(frozenset((self.id,))))

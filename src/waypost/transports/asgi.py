@@ -1,0 +1,287 @@
+"""Waypost as an ASGI application: which request is for it, lifespan, and long-polling over HTTP.
+
+WebSockets are in `asgi_websocket`. Source: ASGI 3, Engine.IO protocol revision 4 ("HTTP long-polling").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from waypost.errors import ProtocolViolation, StorageError
+from waypost.protocol.handshake import (
+    HandshakeRules,
+    Open,
+    Poll,
+    Post,
+    Preflight,
+    Refuse,
+    Request,
+    cors_headers,
+    decide,
+    matches_path,
+    refusal_body,
+)
+from waypost.server.engine import Connection
+from waypost.server.handshake import Handshake
+from waypost.server.hub import Hub
+from waypost.transports.asgi_websocket import WebSocketCarrier
+
+__all__ = ["AsgiTransport"]
+
+logger = logging.getLogger("waypost.asgi")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_TEXT = "text/plain; charset=UTF-8"
+
+
+class AsgiTransport:
+    """Carries a hub's connections over ASGI.
+
+    Args:
+        hub: The server.
+        other: Gets all requests that are not for the hub's path; ``None`` answers them with 404.
+    """
+
+    def __init__(self, hub: Hub, other: AsgiApplication | None) -> None:
+        self._hub = hub
+        self._other = other
+        origins = hub.options.cors_allowed_origins
+        self._rules = HandshakeRules(
+            transports=tuple(hub.options.transports),
+            cors_allowed_origins="*" if isinstance(origins, str) else None if origins is None else tuple(origins),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI scope."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif matches_path(scope["path"], scope.get("root_path", ""), self._hub.options.path):
+            # A mounted application gets no lifespan of its own: the first request starts it.
+            await self._hub.start()
+            await self._serve(scope, receive, send)
+        elif self._other is not None:
+            await self._other(scope, receive, send)
+        elif scope["type"] == "http":
+            await _respond(send, 404, b"Not Found", [("content-type", _TEXT)])
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = _read_request(scope)
+        decision = decide(request, self._rules, self._hub.engine.view)
+        if isinstance(decision, Open) and self._hub.is_closing:
+            decision = Refuse(503, 3, "Server shutting down", "CLOSING")
+        if isinstance(decision, Refuse):
+            logger.info("refused a request from %s: %s (%s)", _address(scope), decision.message, decision.context)
+            self._end_session(decision)
+        if scope["type"] == "websocket":
+            await WebSocketCarrier(self._hub.engine, receive, send).carry(decision, self._handshake(scope, request))
+            return
+        headers = cors_headers(request, self._rules)
+        if isinstance(decision, Refuse):
+            await _respond(
+                send,
+                decision.status,
+                refusal_body(decision),
+                [("content-type", "application/json"), *headers],
+            )
+        elif isinstance(decision, Preflight):
+            await _respond(send, 204, b"", headers)
+        elif isinstance(decision, Open):
+            connection = self._hub.engine.open(decision.transport, self._handshake(scope, request))
+            await self._poll(connection, receive, send, headers)
+        elif (connection_or_none := self._hub.engine.get(decision.sid)) is not None:
+            if isinstance(decision, Poll):
+                await self._poll(connection_or_none, receive, send, headers)
+            elif isinstance(decision, Post):
+                await self._post(connection_or_none, request, receive, send, headers)
+
+    def _end_session(self, refuse: Refuse) -> None:
+        if refuse.ends_session is not None:
+            connection = self._hub.engine.get(refuse.ends_session)
+            if connection is not None:
+                connection.abort("transport error")
+
+    # -- long-polling ---------------------------------------------------------------------------------------
+
+    async def _poll(
+        self, connection: Connection, receive: Receive, send: Send, headers: list[tuple[str, str]]
+    ) -> None:
+        poll = asyncio.ensure_future(connection.poll())
+        left = asyncio.ensure_future(_until_disconnected(receive))
+        try:
+            await asyncio.wait({poll, left}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left.cancel()
+            if not poll.done():
+                # The client let go of the request: its session is over, as with Node's server.
+                poll.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await poll
+        if poll.cancelled():
+            return
+        payload = poll.result()
+        if payload is None:
+            await _respond(send, 400, b"", [("content-type", _TEXT), *headers])
+        else:
+            await _respond(send, 200, payload, [("content-type", _TEXT), ("cache-control", "no-store"), *headers])
+
+    async def _post(
+        self,
+        connection: Connection,
+        request: Request,
+        receive: Receive,
+        send: Send,
+        headers: list[tuple[str, str]],
+    ) -> None:
+        if not connection.begin_post():
+            await _respond(send, 400, b"", [("content-type", _TEXT), *headers])
+            return
+        try:
+            body = await self._read_body(request, receive)
+            if isinstance(body, int):
+                await _respond(send, body, b"", [("content-type", _TEXT), ("connection", "close"), *headers])
+                return
+            try:
+                connection.receive_post(body)
+            except ProtocolViolation:
+                await _respond(send, 400, b"", [("content-type", _TEXT), *headers])
+                return
+            # While a flood of events is being handled, its sender waits for the answer.
+            await connection.wait_until_readable()
+            await _respond(send, 200, b"ok", [("content-type", "text/html"), *headers])
+        finally:
+            connection.end_post()
+
+    async def _read_body(self, request: Request, receive: Receive) -> bytes | int:
+        """Read a POST's body; returns an HTTP status if it is too large, too slow, or never completed."""
+        limit = self._hub.options.max_payload_bytes
+        length = request.headers.get("content-length", "")
+        if length.isascii() and length.isdigit() and (len(length) > 15 or int(length) > limit):
+            return 413
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._hub.options.ping_interval_s + self._hub.options.ping_timeout_s):
+                while True:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        return 400
+                    chunk = message.get("body", b"")
+                    size += len(chunk)
+                    if size > limit:
+                        return 413
+                    chunks.append(chunk)
+                    if not message.get("more_body", False):
+                        return b"".join(chunks)
+        except TimeoutError:
+            return 408
+
+    # -- the rest -------------------------------------------------------------------------------------------
+
+    def _handshake(self, scope: Scope, request: Request) -> Handshake:
+        path = scope["path"]
+        origin = request.headers.get("origin")
+        host = request.headers.get("host", "")
+        return Handshake(
+            headers=request.headers,
+            query=request.parameters,
+            auth={},
+            url=f"{path}?{request.query}",
+            address=_address(scope),
+            secure=request.secure,
+            cross_origin=origin is not None and origin.partition("://")[2] != host,
+            time=self._hub.environment.wall_time(),
+        )
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start and close the hub with the application it is part of."""
+        lifespan = _Lifespan(self._hub, receive, send)
+        if self._other is None:
+            await lifespan.run_alone()
+            return
+        try:
+            await self._other(scope, lifespan.receive, lifespan.send)
+        except Exception:
+            if lifespan.answered_startup:
+                raise
+            # ASGI: an application that raises at once does not do lifespan, and is served all the same.
+            logger.debug("the other application takes no lifespan")
+            await lifespan.run_alone()
+
+
+class _Lifespan:
+    """The lifespan of an application with a hub in it: the hub is open from before its start until after its end."""
+
+    def __init__(self, hub: Hub, receive: Receive, send: Send) -> None:
+        self.answered_startup = False
+        self._hub = hub
+        self._receive = receive
+        self._send = send
+        self._started = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "lifespan.startup":
+            await self._hub.start()
+            self._started = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"].startswith("lifespan.startup."):
+            self.answered_startup = True
+        elif message["type"].startswith("lifespan.shutdown."):
+            await self._hub.close()
+        await self._send(message)
+
+    async def run_alone(self) -> None:
+        try:
+            if not self._started:
+                await self.receive()
+        except StorageError as problem:
+            await self._send({"type": "lifespan.startup.failed", "message": str(problem)})
+            return
+        await self._send({"type": "lifespan.startup.complete"})
+        await self._receive()
+        await self.send({"type": "lifespan.shutdown.complete"})
+
+
+def _read_request(scope: Scope) -> Request:
+    headers: dict[str, str] = {}
+    for name_bytes, value_bytes in scope["headers"]:
+        name, value = name_bytes.decode("latin-1").lower(), value_bytes.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return Request(
+        method=scope.get("method", "GET"),
+        query=scope["query_string"].decode("latin-1"),
+        headers=headers,
+        secure=scope.get("scheme") in ("https", "wss"),
+        websocket=scope["type"] == "websocket",
+    )
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+async def _until_disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _respond(send: Send, status: int, body: bytes, headers: list[tuple[str, str]]) -> None:
+    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    if status != 204:
+        encoded.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})

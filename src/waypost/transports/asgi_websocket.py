@@ -1,0 +1,152 @@
+"""One WebSocket over ASGI: a connection's own from the start, or one that a polling connection upgrades to.
+
+Source: Engine.IO protocol revision 4 ("WebSocket", "Upgrade").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
+from waypost.protocol.engineio import Frame
+from waypost.protocol.handshake import Decision, Open, Refuse, Upgrade, refusal_body
+from waypost.server.engine import Connection, Engine
+from waypost.server.handshake import Handshake
+
+__all__ = ["WebSocketCarrier"]
+
+logger = logging.getLogger("waypost.asgi")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_NORMAL = 1000
+_TOO_BIG = 1009
+
+
+class WebSocketCarrier:
+    """Carries a connection over one WebSocket.
+
+    Args:
+        engine: The connections.
+        receive: ASGI's receive.
+        send: ASGI's send.
+    """
+
+    def __init__(self, engine: Engine, receive: Receive, send: Send) -> None:
+        self._engine = engine
+        self._receive = receive
+        self._send = send
+        self._close_code = _NORMAL
+
+    async def carry(self, decision: Decision, handshake: Handshake) -> None:
+        """Do what was decided about the request; returns when the WebSocket is done with."""
+        await self._receive()  # ASGI: websocket.connect comes first
+        if isinstance(decision, Open):
+            await self._send({"type": "websocket.accept"})
+            await self._run(self._engine.open("websocket", handshake))
+        elif isinstance(decision, Upgrade) and (connection := self._engine.get(decision.sid)) is not None:
+            await self._send({"type": "websocket.accept"})
+            if connection.open_probe():
+                if await self._probe(connection):
+                    await self._run(connection)
+            else:
+                logger.info("closed a WebSocket that would upgrade a connection which can't be upgraded now")
+            await self._close()
+        else:
+            await self._refuse(decision)
+
+    async def _refuse(self, decision: Decision) -> None:
+        # Without the extension a close before the accept is answered with 403 by the server.
+        if isinstance(decision, Refuse):
+            headers = [(b"content-type", b"application/json")]
+            try:
+                await self._send(
+                    {"type": "websocket.http.response.start", "status": decision.status, "headers": headers}
+                )
+                await self._send({"type": "websocket.http.response.body", "body": refusal_body(decision)})
+            except (RuntimeError, ValueError, KeyError):
+                await self._close()
+        else:
+            await self._close()
+
+    # -- the upgrade ----------------------------------------------------------------------------------------
+
+    async def _probe(self, connection: Connection) -> bool:
+        """Take the probe's steps; returns whether this WebSocket has become the transport."""
+        upgraded = False
+        try:
+            async with asyncio.timeout_at(connection.probe_deadline):
+                while connection.probing and (frame := await self._next_frame()) is not None:
+                    answer = connection.receive_probe(frame)
+                    if answer is None:
+                        upgraded = True
+                        break
+                    await self._send_frame(answer)
+        except TimeoutError:
+            logger.info("gave up an upgrade that took too long")
+        except MalformedPacket as problem:
+            logger.warning("closing an upgrading WebSocket: %s", problem)
+        finally:
+            if not upgraded:
+                connection.end_probe()
+        return upgraded
+
+    # -- carrying -------------------------------------------------------------------------------------------
+
+    async def _run(self, connection: Connection) -> None:
+        reading = asyncio.ensure_future(self._read(connection))
+        writing = asyncio.ensure_future(self._write(connection))
+        # A write to a client that takes nothing never ends by itself.
+        connection.when_aborted = writing.cancel
+        try:
+            await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+            # What ended first has ended the connection, or was ended by it; the writer may still have to flush.
+            connection.lose_transport("transport close") if reading.done() else reading.cancel()
+            await asyncio.wait({reading, writing})
+        finally:
+            reading.cancel()
+            writing.cancel()
+            connection.lose_transport("transport close")
+        for task in (reading, writing):
+            if not task.cancelled() and (problem := task.exception()) is not None:
+                logger.debug("a WebSocket ended: %r", problem)
+        await self._close()
+
+    async def _read(self, connection: Connection) -> None:
+        while True:
+            await connection.wait_until_readable()
+            frame = await self._next_frame()
+            if frame is None:
+                return
+            try:
+                connection.receive(frame)
+            except ProtocolViolation as problem:
+                self._close_code = _TOO_BIG if isinstance(problem, LimitExceeded) else _NORMAL
+                return
+
+    async def _write(self, connection: Connection) -> None:
+        while (frame := await connection.next_frame()) is not None:
+            await self._send_frame(frame)
+
+    async def _next_frame(self) -> Frame | None:
+        message = await self._receive()
+        if message["type"] != "websocket.receive":
+            return None
+        text = message.get("text")
+        frame: Frame = message["bytes"] if text is None else text
+        return frame
+
+    async def _send_frame(self, frame: Frame) -> None:
+        await self._send({"type": "websocket.send", "bytes" if isinstance(frame, bytes) else "text": frame})
+
+    async def _close(self) -> None:
+        try:
+            await self._send({"type": "websocket.close", "code": self._close_code})
+        except (OSError, RuntimeError):
+            # Servers differ in how they say that it is closed already.
+            logger.debug("a WebSocket was closed already")
