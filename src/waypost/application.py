@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any, Unpack
@@ -14,6 +15,8 @@ from waypost.server.queue import Queue
 from waypost.transports.asgi import AsgiApplication, AsgiTransport
 
 __all__ = ["MountedServer", "Server"]
+
+logger = logging.getLogger("waypost.server")
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -118,9 +121,14 @@ class Server:
             host: The address to listen on.
             port: The port to listen on.
         """
-        from waypost.transports.uvicorn_runner import run  # uvicorn is only needed here
+        from waypost.transports.uvicorn_runner import bind, serve  # uvicorn is only needed here
 
-        run(self, self, host=host, port=port)
+        serve(
+            self,
+            self,
+            bind(host, port),
+            announce=lambda address: logger.info("listening on %s  %s", address, self.describe()),
+        )
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""

@@ -165,8 +165,9 @@ class _Runner:
             while not future.done() and self._active is channel:
                 self._sockets_changed.clear()
                 changed = asyncio.ensure_future(self._sockets_changed.wait())
+                waiting: set[asyncio.Future[Any]] = {future, changed}
                 try:
-                    await asyncio.wait({future, changed}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     changed.cancel()
         finally:

@@ -70,7 +70,7 @@ class Connection:
     def __init__(self, session: Session, handshake: Handshake, engine: Engine) -> None:
         self.handshake = handshake
         self.receiver: Receiver
-        self.when_aborted: Callable[[], None] | None = None
+        self.when_aborted: Callable[[], object] | None = None
         self._session = session
         self._engine = engine
         self._loop = asyncio.get_running_loop()

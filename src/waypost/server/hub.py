@@ -63,7 +63,7 @@ class Hub:
         Raises:
             ConfigurationError: It is no name for one.
         """
-        if not isinstance(name, str) or not name.startswith("/") or "," in name:
+        if not name.startswith("/") or "," in name:
             raise ConfigurationError("namespace", name, 'a name that starts with "/" and has no comma')
         namespace = self._namespaces.get(name)
         if namespace is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from waypost.errors import NotConnected
 from waypost.server.acks import PendingAcks
@@ -53,7 +53,13 @@ class Namespace:
 
     # -- what the application registers ---------------------------------------------------------------------
 
-    def on(self, event: str, handler: F | None = None) -> Any:
+    @overload
+    def on(self, event: str) -> Callable[[F], F]: ...
+
+    @overload
+    def on(self, event: str, handler: F) -> F: ...
+
+    def on(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
         """Register a handler, as ``@io.on("name")`` or ``io.on("name", function)``.
 
         Args:
@@ -68,10 +74,15 @@ class Namespace:
         Raises:
             ConfigurationError: It can't be called that way.
         """
-        if handler is None:
-            return lambda function: self.on(event, function)
-        self.handlers.add(event, handler)
-        return handler
+        if handler is not None:
+            self.handlers.add(event, handler)
+            return handler
+
+        def register(function: F) -> F:
+            self.handlers.add(event, function)
+            return function
+
+        return register
 
     def event(self, handler: F) -> F:
         """Register a handler for the event that is named like the function: ``@io.event``."""

@@ -1,0 +1,167 @@
+"""Runs an ASGI application with a Waypost server in it under uvicorn, stopping gracefully.
+
+uvicorn stays in charge of the connections; ours are the order of stopping (first Waypost, which says goodbye to its
+clients and stores their sessions, then uvicorn) and the signals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Protocol
+
+import uvicorn
+
+from waypost.errors import ConfigurationError
+from waypost.server.options import Options
+
+__all__ = ["Served", "bind", "serve"]
+
+_GRACE_S = 5
+_log = logging.getLogger("waypost.serve")
+
+
+class Served(Protocol):
+    """The Waypost server, as far as it must be known here."""
+
+    @property
+    def options(self) -> Options:
+        """What it was told."""
+        ...
+
+    async def start(self) -> None:
+        """Open the store."""
+        ...
+
+    async def close(self) -> None:
+        """Stop gracefully."""
+        ...
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Bind the addresses to listen on.
+
+    Args:
+        host: A name or an address; a name with several addresses gets them all.
+        port: The port; 0 takes a free one.
+
+    Returns:
+        A bound socket for each address, all with the same port. They are the caller's to close.
+
+    Raises:
+        ConfigurationError: An address can't be had.
+    """
+    bound: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in _addresses(host, port):
+            listener = socket.socket(family, kind, protocol)
+            bound.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind((address[0], port, *address[2:]))
+            port = port or listener.getsockname()[1]
+    except OSError as error:
+        for listener in bound:
+            listener.close()
+        expected = f"an address that can be listened on; {error.strerror}"
+        raise ConfigurationError("address", f"{host}:{port}", expected) from error
+    return bound
+
+
+def _addresses(host: str, port: int) -> list[tuple[Any, Any, int, str, Any]]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+
+
+def serve(app: Any, io: Served, listeners: list[socket.socket], *, announce: Callable[[str], None]) -> int:
+    """Serve until SIGTERM or SIGINT; a second signal stops without waiting.
+
+    Args:
+        app: The ASGI application.
+        io: The Waypost server in it.
+        listeners: Where to listen, as `bind` returns them; closed at the end.
+        announce: Called with the address, as ``http://host:port``, when connections are taken.
+
+    Returns:
+        The exit code of the process: 0 after a graceful stop, 128 + the signal's number after a forced one.
+
+    Raises:
+        WaypostError: The server could not start.
+    """
+    config = uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        ws_max_size=io.options.max_payload_bytes,
+        # Engine.IO has a heartbeat of its own.
+        ws_ping_interval=None,
+        # As Node's server: compression costs more memory and time than small events are worth.
+        ws_per_message_deflate=False,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        return runner.run(_serve(config, io, listeners, announce))
+
+
+async def _serve(
+    config: uvicorn.Config, io: Served, listeners: list[socket.socket], announce: Callable[[str], None]
+) -> int:
+    try:
+        await io.start()
+        server = _Uvicorn(config, io, lambda: announce(_address(listeners[0])))
+        await server.serve(sockets=listeners)
+        return server.exit_code
+    finally:
+        for listener in listeners:
+            listener.close()
+        await io.close()
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn, with Waypost's start, stop and signals."""
+
+    def __init__(self, config: uvicorn.Config, io: Served, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.exit_code = 0
+        self._io = io
+        self._announce = announce
+        self._forced = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Nobody new may come while those who are there are told to go.
+        for listener in self.servers:
+            listener.close()
+        closing = asyncio.ensure_future(self._io.close())
+        forced = asyncio.ensure_future(self._forced.wait())
+        await asyncio.wait({closing, forced}, return_when=asyncio.FIRST_COMPLETED)
+        forced.cancel()
+        if closing.done():
+            closing.result()
+        else:
+            closing.cancel()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # uvicorn's own would raise the signal again when all is done, and so end a graceful stop with a failure.
+        if not self.should_exit:
+            self.should_exit = True
+            return
+        _log.warning("%s again: stopping without waiting", signal.Signals(sig).name)
+        self.exit_code = 128 + sig
+        self.force_exit = True
+        self._loop.call_soon_threadsafe(self._forced.set)
