@@ -1,1 +1,8 @@
-"""client."""
+"""The asyncio client."""
+
+from __future__ import annotations
+
+from waypost.client.client import Client
+from waypost.client.options import ClientOptions, Options
+
+__all__ = ["Client", "ClientOptions", "Options"]
