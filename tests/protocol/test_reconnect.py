@@ -1,0 +1,228 @@
+"""The client's brain across connections: waits, offsets, and what is still to be sent."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from waypost.protocol.reconnect import Backoff, Continuity, Outbox
+
+# --------------------------------------------------------------------------------------------- backoff
+
+
+def test_waits_double_up_to_the_limit() -> None:
+    backoff = Backoff(delay_s=1, delay_max_s=30, jitter=0.5)
+    assert [backoff.next_s(0.5) for _ in range(7)] == [1, 2, 4, 8, 16, 20, 20]
+    assert backoff.attempts == 7
+
+
+def test_without_jitter_the_limit_is_reached() -> None:
+    backoff = Backoff(delay_s=1, delay_max_s=5, jitter=0)
+    assert [backoff.next_s(chance) for chance in (0, 1, 0.3, 0.7)] == [1, 2, 4, 5]
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=80),
+    st.floats(0.01, 100),
+    st.floats(0.01, 100),
+    st.floats(0, 1),
+)
+def test_a_wait_is_never_negative_nor_above_the_limit(
+    chances: list[float], delay_s: float, delay_max_s: float, jitter: float
+) -> None:
+    backoff = Backoff(delay_s=delay_s, delay_max_s=delay_max_s, jitter=jitter)
+    waits = [backoff.next_s(chance) for chance in chances]
+    assert all(0 <= wait_s <= delay_max_s * 1.000001 for wait_s in waits)
+
+
+def test_the_jitter_spreads_the_longest_wait_too() -> None:
+    shortest, longest = Backoff(), Backoff()
+    for _ in range(2000):
+        low, high = shortest.next_s(0), longest.next_s(1)
+    assert low == pytest.approx(5 / 3)
+    assert high == pytest.approx(5)
+
+
+# ------------------------------------------------------------------------------------------ continuity
+
+
+def test_the_first_connect_carries_only_credentials() -> None:
+    assert Continuity().request(None) is None
+    assert Continuity().request({}) == {}
+    assert Continuity().request({"token": "x"}) == {"token": "x"}
+
+
+def test_pid_and_offset_are_sent_back() -> None:
+    continuity = Continuity()
+    assert continuity.accept("p1") is False
+    assert continuity.request({"token": "x"}) == {"pid": "p1", "token": "x"}
+    assert continuity.take(["news", 1, "g.7"], None) == ["news", 1]
+    assert continuity.request(None) == {"pid": "p1", "offset": "g.7"}
+    assert continuity.accept("p1") is True
+    assert continuity.request(None) == {"pid": "p1", "offset": "g.7"}
+
+
+def test_the_applications_keys_win() -> None:
+    continuity = Continuity()
+    continuity.accept("p1")
+    continuity.take(["x", "g.1"], None)
+    assert continuity.request({"pid": "mine", "offset": 3}) == {"pid": "mine", "offset": 3}
+
+
+def test_a_new_session_forgets_the_old_offset() -> None:
+    continuity = Continuity()
+    continuity.accept("p1")
+    continuity.take(["x", "g.1"], None)
+    assert continuity.accept("p2") is False
+    assert continuity.request(None) == {"pid": "p2"}
+
+
+def test_without_a_pid_nothing_is_an_offset() -> None:
+    continuity = Continuity()
+    assert continuity.accept(None) is False
+    assert continuity.take(["say", "hello"], None) == ["say", "hello"]
+    assert continuity.request(None) is None
+
+
+def test_a_server_that_lost_its_recovery_recovers_nothing() -> None:
+    continuity = Continuity()
+    continuity.accept("p1")
+    continuity.take(["x", "g.1"], None)
+    assert continuity.accept(None) is False
+    assert continuity.request({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "ack_id"),
+    [(["x"], None), (["x", 1], None), (["x", "g.1", {}], None), (["x", b"g.1"], None), (["x", "g.1"], 0)],
+)
+def test_what_is_no_offset_stays(data: list[Any], ack_id: int | None) -> None:
+    continuity = Continuity()
+    continuity.accept("p1")
+    assert continuity.take(list(data), ack_id) == data
+    assert continuity.offset is None
+
+
+def test_forgetting_begins_anew() -> None:
+    continuity = Continuity()
+    continuity.accept("p1")
+    continuity.take(["x", "g.1"], None)
+    continuity.forget()
+    assert continuity.request(None) is None
+    assert continuity.accept("p1") is False
+
+
+@pytest.mark.parametrize(
+    ("seen", "offset", "taken"),
+    [
+        ("g.7", "g.8", True),
+        ("g.7", "g.70", True),
+        ("g.10", "g.9", False),
+        ("g.7", "g.6", False),
+        ("g.7", "g.0007", True),
+        ("g.7", "g.7", True),  # a volatile event carries the position of the one before
+        ("g.7", "h.1", True),
+        ("a.b.7", "a.b.6", False),
+        ("Q87POeU.1", "Q87POeU.0", False),
+        ("Q87POeU.A", "Q87POeU.1", True),  # Node's own offsets count on with letters
+        ("Q87POeU", "Q87PNzz", True),
+        ("1700000000000-5", "1700000000000-4", True),
+        ("g.7", "", True),
+        ("", "", True),
+        ("g.7", "g.", True),
+        ("g.7", "g.²", True),
+        ("g.7", "g.٣", True),
+        ("g.7", "g.-1", True),
+        ("g." + "9" * 5000, "g.1", True),
+        ("g.7", "g." + "0" * 5000, True),
+    ],
+)
+def test_events_before_the_last_one_of_a_generation_were_seen(seen: str, offset: str, taken: bool) -> None:
+    continuity = Continuity()
+    continuity.accept("p1")
+    continuity.take(["x", seen], None)
+    assert (continuity.take(["y", offset], None) == ["y"]) is taken
+    assert continuity.offset == (offset if taken else seen)
+
+
+@given(st.lists(st.integers(0, 30), max_size=30))
+def test_offsets_only_move_forward(numbers: list[int]) -> None:
+    continuity = Continuity()
+    continuity.accept("p1")
+    taken = [n for n in numbers if continuity.take(["x", f"g.{n}"], None) is not None]
+    assert taken == sorted(taken)
+    assert not numbers or taken[-1] == max(numbers)
+
+
+@given(st.lists(st.text()), st.lists(st.text()))
+def test_any_strings_may_be_offsets(offsets: list[str], more: list[str]) -> None:
+    continuity = Continuity()
+    continuity.accept("p1")
+    for offset in offsets + more:
+        assert continuity.take(["x", offset], None) in (["x"], None)
+
+
+# ---------------------------------------------------------------------------------------------- outbox
+
+
+class OutboxAgainstModel(RuleBasedStateMachine):
+    """An outbox behaves as a plain list of items and sizes does."""
+
+    LIMIT_ITEMS = 4
+    LIMIT_BYTES = 100
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox: Outbox[int] = Outbox(max_items=self.LIMIT_ITEMS, max_bytes=self.LIMIT_BYTES)
+        self.model: deque[tuple[int, int]] = deque()
+        self.popped: tuple[int, int] | None = None
+        self.next = 0
+
+    def waiting(self) -> int:
+        return sum(size for _, size in self.model)
+
+    @rule(size=st.integers(0, 150))
+    def push(self, size: int) -> None:
+        self.next += 1
+        room = not self.model or (len(self.model) < self.LIMIT_ITEMS and self.waiting() + size <= self.LIMIT_BYTES)
+        assert self.outbox.push(self.next, size) is room
+        if room:
+            self.model.append((self.next, size))
+
+    @rule(size=st.integers(0, 150))
+    def push_over_limit(self, size: int) -> None:
+        self.next += 1
+        self.outbox.push_over_limit(self.next, size)
+        self.model.append((self.next, size))
+
+    @rule()
+    def pop(self) -> None:
+        self.popped = self.model.popleft() if self.model else None
+        assert self.outbox.pop() == (self.popped[0] if self.popped else None)
+
+    @precondition(lambda self: self.popped is not None)
+    @rule()
+    def put_back(self) -> None:
+        assert self.popped is not None
+        self.outbox.put_back(*self.popped)
+        self.model.appendleft(self.popped)
+        self.popped = None
+
+    @rule(number=st.integers(0, 20))
+    def remove(self, number: int) -> None:
+        entry = next((entry for entry in self.model if entry[0] == number), None)
+        assert self.outbox.remove(number, entry[1] if entry else 0) is (entry is not None)
+        if entry:
+            self.model.remove(entry)
+
+    @invariant()
+    def same_length(self) -> None:
+        assert len(self.outbox) == len(self.model)
+
+
+TestOutbox = OutboxAgainstModel.TestCase
