@@ -28,9 +28,6 @@ __all__ = ["Admission"]
 
 logger = logging.getLogger("waypost.admission")
 
-_PAGE_BYTES = 256 << 10
-"""A replay goes on once less than this waits to be sent; a fraction of the limit for slow clients."""
-
 
 class Admission:
     """One client's way into one namespace.
@@ -210,7 +207,7 @@ class Admission:
         for entry in returning.missed:
             _target, event = read_record(entry.record, self._namespace.name)
             frames = event.frames_with_offset(f"{generation}.{entry.position}")
-            if not await channel.replay(frames, entry.position, _PAGE_BYTES):
+            if not await channel.replay(frames, entry.position):
                 return
 
 

@@ -32,6 +32,9 @@ logger = logging.getLogger("waypost.socket")
 _FINAL_REASONS = frozenset({"client namespace disconnect", "server namespace disconnect", "parse error"})
 """After these a client does not come back to its session, as with Node's server."""
 
+_REPLAY_SHARE = 4
+"""A replay goes on once less than this share of what makes a client slow is waiting to be sent."""
+
 
 class Channel:
     """One client in one namespace, below its public `Socket`.
@@ -163,18 +166,17 @@ class Channel:
         self.connected = True
         self._connection.send(connect)
 
-    async def replay(self, frames: tuple[Frame, ...], position: int, below_bytes: int) -> bool:
+    async def replay(self, frames: tuple[Frame, ...], position: int) -> bool:
         """Write a missed event past the shut gate.
 
         Args:
             frames: The event.
             position: Its position, up to which all is then sent.
-            below_bytes: Wait first until less than this is waiting to be sent.
 
         Returns:
             Whether the connection is still open.
         """
-        if not await self._connection.wait_for_room(below_bytes):
+        if not await self._connection.wait_for_room(self._namespace.max_buffered_bytes // _REPLAY_SHARE):
             return False
         self._connection.send(frames)
         if self.session is not None:

@@ -209,6 +209,8 @@ class Namespace:
             parked = self._parked_acks.pop(channel.session.key, None)
             if parked is not None:
                 channel.acks = parked
+                for frames in parked.to_resend():
+                    channel.send(frames)
 
     def drop(self, channel: Channel, *, recoverable: bool) -> None:
         """Let go of a channel that has ended."""

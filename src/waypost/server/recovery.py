@@ -177,22 +177,19 @@ class Keeper:
         Returns:
             What it goes on with, or why it can't.
         """
+        seen = None if offset is None else _read_offset(offset)
+        is_ours = seen is not None and seen.generation == self.journal.generation
         stored = await self.journal.find_session(session_key(pid))
         if stored is None:
-            return Reason.UNKNOWN
+            return Reason.UNKNOWN if seen is None or is_ours else Reason.GENERATION
         after = max(stored.start, stored.proven)
-        if offset is not None:
-            try:
-                seen = Offset.parse(offset)
-            except MalformedPacket:
+        # Every event of this session carried an offset of ours. Another one is left over from before, as official
+        # clients never forget theirs: since the session began this client has seen nothing.
+        if seen is not None and is_ours:
+            if seen.position > self.journal.top:
+                await self._lose_history(seen)
                 return Reason.GENERATION
-            # An offset of another generation is left over from an earlier session of this client: since this
-            # one began it has seen nothing.
-            if seen.generation == self.journal.generation:
-                if seen.position > self.journal.top:
-                    await self._lose_history(seen)
-                    return Reason.GENERATION
-                after = max(after, seen.position)
+            after = max(after, seen.position)
         return await self.collect(pid, stored, after, self.journal.top)
 
     async def collect(self, pid: str, stored: StoredSession, after: int, top: int) -> Returning | Reason:
@@ -247,6 +244,13 @@ class _Audience:
 
     def _was_in(self, room: str, position: int) -> bool:
         return room == self._sid or any(membership.covers(position) for membership in self._rooms.get(room, ()))
+
+
+def _read_offset(text: str) -> Offset | None:
+    try:
+        return Offset.parse(text)
+    except MalformedPacket:
+        return None
 
 
 def session_key(pid: str) -> bytes:

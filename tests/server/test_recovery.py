@@ -1,0 +1,434 @@
+"""Recovery, on both stores, at the edges that a test with real processes can't aim at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import waypost
+from tests.server.model_client import HANDSHAKE, ModelClient, hub_of, running, until
+
+MakeServer = Callable[..., waypost.Server]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def make_server(request: pytest.FixtureRequest, tmp_path: Path) -> MakeServer:
+    spec = "memory:" if request.param == "memory" else str(tmp_path / "store.db")
+
+    def make(**options: Any) -> waypost.Server:
+        return waypost.Server(**{"store": spec, "drain_s": 0.0, **options})
+
+    return make
+
+
+def numbers(client: ModelClient) -> list[Any]:
+    return [event[1] for event in client.events if event[0] == "tick"]
+
+
+async def test_what_was_missed_is_replayed_in_order_and_once(make_server: MakeServer) -> None:
+    async with running(make_server()) as io:
+        client = ModelClient(io)
+        await client.connect()
+        await io.emit("tick", 1)
+        await client.wait_for(1)
+        await client.cut()
+        for number in range(2, 5):
+            await io.emit("tick", number)
+        await client.connect()
+        await client.wait_for(4)
+        assert client.recovered
+        assert numbers(client) == [1, 2, 3, 4]
+        await io.emit("tick", 5)
+        await client.wait_for(5)
+        assert client.offsets == sorted(client.offsets, key=lambda offset: int(offset.split(".")[1]))
+
+
+async def test_client_that_saw_no_event_recovers_from_its_start(make_server: MakeServer) -> None:
+    async with running(make_server()) as io:
+        await io.emit("tick", "before it came")
+        client = ModelClient(io)
+        await client.connect()
+        await client.cut()
+        await io.emit("tick", 1)
+        await client.connect()
+        await client.wait_for(1)
+        assert client.recovered
+        assert numbers(client) == [1]
+
+
+async def test_many_cuts_in_a_row_without_an_event_between(make_server: MakeServer) -> None:
+    async with running(make_server()) as io:
+        client = ModelClient(io)
+        await client.connect()
+        sid = client.sid
+        for number in range(20):
+            await client.cut()
+            if number % 3 == 0:
+                await io.emit("tick", number)
+            await client.connect()
+            assert client.recovered
+            assert client.sid == sid
+        await client.wait_for(7)
+        assert numbers(client) == [0, 3, 6, 9, 12, 15, 18]
+
+
+async def test_string_as_last_argument_is_not_taken_for_an_offset(make_server: MakeServer) -> None:
+    async with running(make_server()) as io:
+        client = ModelClient(io)
+        await client.connect()
+        await io.emit("tick", 1, "text")
+        await client.wait_for(1)
+        await io.volatile.emit("tick", 2, "text")
+        await client.wait_for(2)
+        await client.cut()
+        await io.emit("tick", 3, "text")
+        await client.connect()
+        await client.wait_for(3)
+        assert client.recovered
+        assert [event[1:] for event in client.events] == [[1, "text"], [2, "text"], [3, "text"]]
+
+
+async def test_binary_is_replayed(make_server: MakeServer) -> None:
+    async with running(make_server()) as io:
+        client = ModelClient(io)
+        await client.connect()
+        await client.cut()
+        await io.emit("tick", {"picture": b"\x00\x1e\xff"}, b"")
+        await client.connect()
+        await client.wait_for(1)
+        assert client.events == [["tick", {"picture": b"\x00\x1e\xff"}, b""]]
+
+
+async def test_client_back_before_the_server_noticed_takes_over(make_server: MakeServer) -> None:
+    server = make_server()
+    left: list[tuple[str, str]] = []
+
+    @server.on("disconnect")
+    async def disconnect(socket: waypost.Socket, reason: str) -> None:
+        left.append((socket.id, reason))
+
+    async with running(server) as io:
+        client = ModelClient(io)
+        await client.connect()
+        sid = client.sid
+        assert sid is not None
+        for number in range(5):
+            stale = client.connection
+            assert stale is not None
+            client.vanish()
+            await io.emit("tick", number)
+            await client.connect()
+            assert client.recovered
+            assert not stale.is_open
+            stale.lose_transport("ping timeout")
+        await client.wait_for(5)
+        assert numbers(client) == list(range(5))
+        await until(lambda: len(left) == 5)
+        assert set(left) == {(sid, "transport close")}
+        await io.to(sid).emit("tick", "still in its room")
+        await client.wait_for(6)
+
+
+async def test_events_while_middleware_and_connect_handler_wait_are_not_lost(make_server: MakeServer) -> None:
+    server = make_server()
+    go = {"middleware": asyncio.Event(), "connect": asyncio.Event()}
+    waiting: list[str] = []
+
+    @server.use
+    async def gate(socket: waypost.Socket) -> None:
+        waiting.append("middleware")
+        await go["middleware"].wait()
+
+    @server.on("connect")
+    async def connect(socket: waypost.Socket) -> None:
+        waiting.append("connect")
+        await go["connect"].wait()
+
+    async with running(server) as io:
+        for event in go.values():
+            event.set()
+        client = ModelClient(io)
+        await client.connect()
+        await client.cut()
+        for event in go.values():
+            event.clear()
+        waiting.clear()
+        await io.emit("tick", "away")
+        client.open()
+        await until(lambda: waiting == ["middleware"])
+        await io.emit("tick", "in middleware")
+        go["middleware"].set()
+        await until(lambda: waiting == ["middleware", "connect"])
+        await io.emit("tick", "in connect")
+        assert client.events == []
+        go["connect"].set()
+        await client.wait_for(3)
+        assert client.recovered
+        assert numbers(client) == ["away", "in middleware", "in connect"]
+
+
+async def test_replay_follows_the_rooms_at_each_event(make_server: MakeServer) -> None:
+    server = make_server()
+    sockets: list[waypost.Socket] = []
+    server.on("connect", sockets.append)
+    async with running(server) as io:
+        client = ModelClient(io)
+        await client.connect()
+        (socket,) = sockets
+        client.vanish()
+        await io.to("a").emit("tick", "a before")
+        await socket.join("a", "b")
+        await io.to("a").emit("tick", "a inside")
+        await io.to("a", "b").emit("tick", "both, once")
+        await io.except_("b").emit("tick", "not for b")
+        await socket.to("a").emit("tick", "its own, so not for it")
+        await socket.leave("a")
+        await io.to("a").emit("tick", "a after")
+        await io.to("b").emit("tick", "b inside")
+        await io.emit("tick", "everyone")
+        await client.cut()
+        await io.to("b").emit("tick", "b away")
+        await client.connect()
+        await client.wait_for(5)
+        assert client.recovered
+        assert numbers(client) == ["a inside", "both, once", "b inside", "everyone", "b away"]
+        assert sockets[-1].rooms == {socket.id, "b"}
+
+
+async def test_data_and_rooms_come_back_and_handlers_run(make_server: MakeServer) -> None:
+    server = make_server()
+    seen: list[tuple[bool, int]] = []
+
+    @server.on("connect")
+    async def connect(socket: waypost.Socket) -> None:
+        seen.append((socket.recovered, socket.data.get("visits", 0)))
+        socket.data["visits"] = socket.data.get("visits", 0) + 1
+
+    @server.event
+    async def note(socket: waypost.Socket, text: str) -> str:
+        socket.data["note"] = text
+        return str(socket.data)
+
+    async with running(server) as io:
+        client = ModelClient(io)
+        await client.connect()
+        await client.call("note", "hello")
+        await client.cut()
+        await client.connect()
+        assert seen == [(False, 0), (True, 1)]
+        assert await client.call("note", "again") == ["{'visits': 2, 'note': 'again'}"]
+
+
+async def test_revoked_token_is_refused_and_gets_nothing(make_server: MakeServer) -> None:
+    server = make_server()
+    revoked: set[str] = set()
+
+    @server.use
+    async def gate(socket: waypost.Socket) -> None:
+        if socket.handshake.auth.get("token") in revoked:
+            raise waypost.ConnectionRefused("revoked", {"code": 1})
+
+    async with running(server) as io:
+        client = ModelClient(io)
+        await client.connect("t1")
+        await client.cut()
+        revoked.add("t1")
+        await io.emit("tick", "secret")
+        await client.connect("t1")
+        assert client.refusal == {"message": "revoked", "data": {"code": 1}}
+        assert client.events == []
+        await client.cut()
+        await client.connect("t2")
+        await client.wait_for(1)
+        assert client.recovered
+
+
+async def test_auth_is_what_the_application_sent(make_server: MakeServer) -> None:
+    server = make_server()
+    auths: list[Any] = []
+    server.on("connect", lambda socket, auth: auths.append(auth))
+    async with running(server) as io:
+        client = ModelClient(io)
+        await client.connect("t1")
+        await client.cut()
+        await client.connect("t1")
+        assert auths == [{"token": "t1"}, {"token": "t1"}]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda client: setattr(client, "pid", "never given out"), "unknown session"),
+        (lambda client: setattr(client, "offset", f"{client.offset.split('.')[0]}.999"), "generation"),
+    ],
+)
+async def test_whoever_can_not_go_on_is_told_why(
+    make_server: MakeServer, damage: Callable[[ModelClient], None], reason: str
+) -> None:
+    async with running(make_server()) as io:
+        client = ModelClient(io)
+        await client.connect()
+        await io.emit("tick", 1)
+        await client.wait_for(1)
+        await client.cut()
+        damage(client)
+        await client.connect()
+        assert not client.recovered
+        assert client.answer["reason"] == reason
+        # The client keeps its old offset beside the new pid; that must not be taken for its position.
+        await client.cut()
+        await io.emit("tick", 2)
+        await client.connect()
+        await client.wait_for(2)
+        assert numbers(client) == [1, 2]
+
+
+async def test_too_much_missed_is_told_and_not_cut_short(make_server: MakeServer) -> None:
+    recovery = waypost.Recovery(replay_max_events=10)
+    async with running(make_server(recovery=recovery)) as io:
+        client = ModelClient(io)
+        await client.connect()
+        await client.cut()
+        for number in range(11):
+            await io.emit("tick", number)
+        await client.connect()
+        assert not client.recovered
+        assert client.answer["reason"] == "too far"
+        assert client.events == []
+
+
+async def test_what_the_journal_dropped_is_told(make_server: MakeServer) -> None:
+    recovery = waypost.Recovery(max_events=10)
+    async with running(make_server(recovery=recovery)) as io:
+        client = ModelClient(io)
+        await client.connect()
+        await client.cut()
+        for number in range(30):
+            await io.emit("tick", number)
+        await hub_of(io).store.trim()
+        await client.connect()
+        assert client.answer["reason"] == "retention"
+
+
+async def test_quiet_client_is_not_lost_by_trimming(make_server: MakeServer) -> None:
+    recovery = waypost.Recovery(max_events=10)
+    async with running(make_server(recovery=recovery, ping_interval_s=0.05)) as io:
+        client = ModelClient(io)
+        await client.connect()
+        for number in range(30):
+            await io.to("elsewhere").emit("tick", number)
+        await hub_of(io).store.trim()
+        # The next heartbeat's pong proves that nothing is missing.
+        connection = client.connection
+        assert connection is not None
+        channel = hub_of(io).of("/").index.select(None, ())[0]
+        assert channel.session is not None
+        stored = hub_of(io).of("/").keeper
+        assert stored is not None
+        key = channel.session.key
+        async with asyncio.timeout(5):
+            while (found := await stored.journal.find_session(key)) is None or found.proven < 30:
+                await asyncio.sleep(0.01)
+        await client.cut()
+        await io.emit("tick", "now")
+        await client.connect()
+        assert client.recovered
+        await client.wait_for(1)
+
+
+async def test_unanswered_call_is_sent_again_with_the_same_id(make_server: MakeServer) -> None:
+    server = make_server()
+    sockets: list[waypost.Socket] = []
+    server.on("connect", sockets.append)
+    async with running(server) as io:
+        client = ModelClient(io)
+        client.auto_ack = False
+        await client.connect()
+        asking = asyncio.create_task(sockets[0].call("question", 1, timeout_s=5))
+        await until(lambda: len(client.to_acknowledge) == 1)
+        await client.cut()
+        await client.connect()
+        await until(lambda: len(client.to_acknowledge) == 2)
+        (first, _), (second, _) = client.to_acknowledge
+        assert first == second
+        client.acknowledge(second, '["answer"]')
+        assert await asking == "answer"
+
+
+async def test_client_that_can_not_take_offsets_gets_plain_events(make_server: MakeServer) -> None:
+    handshake = waypost.Handshake(
+        **{
+            name: getattr(HANDSHAKE, name)
+            for name in ("headers", "auth", "url", "address", "secure", "cross_origin", "time")
+        },
+        query={"t": "1700000000.25"},
+    )
+    async with running(make_server()) as io:
+        client = ModelClient(io, handshake=handshake)
+        await client.connect()
+        assert "pid" not in client.answer
+        await io.emit("tick", 1, "text")
+        await client.wait_for(1)
+        assert client.events == [["tick", 1, "text"]]
+
+
+async def test_recovery_off_means_plain_socket_io(make_server: MakeServer) -> None:
+    async with running(make_server(recovery=None)) as io:
+        client = ModelClient(io)
+        await client.connect()
+        assert client.answer.keys() == {"sid"}
+        await io.emit("tick", 1)
+        await client.wait_for(1)
+        assert client.events == [["tick", 1]]
+
+
+async def test_namespaces_recover_independently(make_server: MakeServer) -> None:
+    server = make_server()
+    server.of("/news")
+    async with running(server) as io:
+        one, two = ModelClient(io), ModelClient(io, "/news")
+        await one.connect()
+        await two.connect()
+        await one.cut()
+        await two.cut()
+        await io.emit("tick", "root")
+        await io.of("/news").emit("tick", "news")
+        await one.connect()
+        await two.connect()
+        await one.wait_for(1)
+        await two.wait_for(1)
+        assert (numbers(one), numbers(two)) == (["root"], ["news"])
+        assert one.recovered
+        assert two.recovered
+
+
+async def test_session_ends_with_a_deliberate_disconnect(make_server: MakeServer) -> None:
+    async with running(make_server()) as io:
+        client = ModelClient(io)
+        await client.connect()
+        client.send("1")
+        await until(lambda: len(hub_of(io).of("/").index) == 0)
+        await client.cut()
+        await client.connect()
+        assert client.answer["reason"] == "unknown session"
+
+
+async def test_slow_client_is_cut_off_and_catches_up(make_server: MakeServer) -> None:
+    async with running(make_server(max_buffered_bytes=20_000)) as io:
+        client = ModelClient(io)
+        await client.connect()
+        client.stop_reading()
+        for number in range(40):
+            await io.emit("tick", number, "x" * 1_000)
+        assert client.connection is not None
+        assert not client.connection.is_open
+        await client.cut()
+        client.read_on()
+        await client.connect()
+        await client.wait_for(40)
+        assert client.recovered
+        assert numbers(client) == list(range(40))
