@@ -63,9 +63,7 @@ class _MemoryJournal:
         "top",
     )
 
-    def __init__(
-        self, name: str, opening: Opening, retention: Retention, wall_time: Callable[[], float]
-    ) -> None:
+    def __init__(self, name: str, opening: Opening, retention: Retention, wall_time: Callable[[], float]) -> None:
         self.name = name
         self.generation = new_generation()
         self.top = 0
@@ -206,9 +204,7 @@ class MemoryStore:
         wall_time: The clock, in seconds since the epoch.
     """
 
-    def __init__(
-        self, *, retention: Retention | None = None, wall_time: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, *, retention: Retention | None = None, wall_time: Callable[[], float] = time.time) -> None:
         self._retention = retention or Retention()
         self._wall_time = wall_time
         self._opening = Opening(_STORE, closed=True)

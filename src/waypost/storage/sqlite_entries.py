@@ -100,9 +100,7 @@ class Appender:
             sizes = unpack_sizes(packed)
             counters = _Counters(first + len(sizes) - 1, before + sum(sizes))
         else:
-            (row,) = self._connection.execute(
-                "SELECT top, bytes FROM journal WHERE id = ?", (journal,)
-            ).fetchall()
+            (row,) = self._connection.execute("SELECT top, bytes FROM journal WHERE id = ?", (journal,)).fetchall()
             counters = _Counters(*row)
         self._counters[journal] = counters
         return counters

@@ -26,9 +26,8 @@ _LARGE_TABLES = ("chunk", "session", "membership", "message", "deduplication")
 # Quotas and file size limits come as these; only ENOSPC comes as SQLITE_FULL.
 _NO_SPACE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_UNTOUCHED = (
-    "it was left as it is: put a good copy in its place, or move it away to begin with an empty store"
-)
+_NO_ACCESS = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+_UNTOUCHED = "it was left as it is: put a good copy in its place, or move it away to begin with an empty store"
 
 
 def translate(store: str, error: sqlite3.Error) -> StorageError:
@@ -92,8 +91,8 @@ def open_database(path: Path) -> sqlite3.Connection:
     try:
         _check_header(path)
         connection = connect(path)
-    except (OSError, sqlite3.OperationalError) as error:
-        raise ConfigurationError("path", store, f"a file that can be opened ({error})") from error
+    except (OSError, sqlite3.Error) as error:
+        raise _refusal(store, error) from error
     try:
         if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             _create(connection)
@@ -106,7 +105,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.Error):
-            raise translate(store, error) from error
+            raise _refusal(store, error) from error
         raise
     return connection
 
@@ -116,8 +115,18 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
     )
-    connection.execute("PRAGMA cache_size = -16384")
+    try:
+        connection.execute("PRAGMA cache_size = -16384")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
+
+
+def _refusal(store: str, error: OSError | sqlite3.Error) -> ConfigurationError | StorageError:
+    if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NO_ACCESS:
+        return translate(store, error)
+    return ConfigurationError("path", store, f"a file that can be opened and written to ({error})")
 
 
 def _create(connection: sqlite3.Connection) -> None:
@@ -162,11 +171,8 @@ def _check_content(path: Path, connection: sqlite3.Connection) -> None:
     on which all else hangs, and both ends of the large ones. Damage elsewhere is found when it is read.
     """
     store = str(path)
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
-    if path.stat().st_size < pages * page_bytes:
-        raise StoreDamaged(store, f"it is shorter than it says; {_UNTOUCHED}")
     if pages * page_bytes <= _FULL_CHECK_BYTES:
         checks = ["PRAGMA quick_check(1)"]
     else:
@@ -180,6 +186,10 @@ def _check_content(path: Path, connection: sqlite3.Connection) -> None:
         (verdict,) = connection.execute(check).fetchone()
         if verdict != "ok":
             raise StoreDamaged(store, f"{verdict}; {_UNTOUCHED}")
+    # Last, since it alters the file: after a crash some of its pages are in the log only.
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    if path.stat().st_size < pages * page_bytes:
+        raise StoreDamaged(store, f"it is shorter than it says; {_UNTOUCHED}")
 
 
 def _key(connection: sqlite3.Connection, table: str) -> list[str]:

@@ -162,9 +162,7 @@ class SqliteJournal:
         self.generation = generation
 
 
-async def load_journal(
-    store: str, name: str, writer: Writer, reader: Reader, *, tail_bytes: int
-) -> SqliteJournal:
+async def load_journal(store: str, name: str, writer: Writer, reader: Reader, *, tail_bytes: int) -> SqliteJournal:
     """Find a journal in the file, or begin it there, and take its newest records into memory.
 
     Args:
@@ -190,9 +188,7 @@ def _find_or_insert(tx: Transaction, name: str) -> tuple[int, str, int, int]:
         "ON CONFLICT (name) DO NOTHING",
         (name, new_generation()),
     )
-    (found,) = tx.connection.execute(
-        "SELECT id, generation, oldest FROM journal WHERE name = ?", (name,)
-    ).fetchall()
+    (found,) = tx.connection.execute("SELECT id, generation, oldest FROM journal WHERE name = ?", (name,)).fetchall()
     journal, generation, oldest = found
     return journal, generation, tx.entries.top(journal), oldest
 

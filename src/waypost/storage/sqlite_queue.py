@@ -53,9 +53,7 @@ class SqliteQueue:
         """Read a consumer's unsettled messages after a position, oldest first."""
         self._writer.check()
         return await self._reader.run(
-            lambda connection: _fetch(
-                connection, self._found(connection, consumer), after, max_messages, max_bytes
-            )
+            lambda connection: _fetch(connection, self._found(connection, consumer), after, max_messages, max_bytes)
         )
 
     async def settle(self, consumer: str, positions: Collection[int]) -> ConsumerInfo:
@@ -112,8 +110,7 @@ def _enqueue(tx: Transaction, name: str, message_id: str, record: bytes, dedupli
     )
     if deduplicate_s > 0:
         tx.connection.execute(
-            "INSERT OR REPLACE INTO deduplication (queue, id, position, accepted_at, until) "
-            "VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO deduplication (queue, id, position, accepted_at, until) VALUES (?, ?, ?, ?, ?)",
             (queue, message_id, position, tx.now, tx.now + deduplicate_s),
         )
     return Accepted(message_id, position, duplicate=False)
@@ -133,8 +130,7 @@ def _add_consumer(tx: Transaction, queue_name: str, name: str) -> ConsumerInfo:
     found = _find_consumer(connection, queue_name, name)
     if found is None:
         connection.execute(
-            "INSERT INTO queue (name, top, messages, bytes) VALUES (?, 0, 0, 0) "
-            "ON CONFLICT (name) DO NOTHING",
+            "INSERT INTO queue (name, top, messages, bytes) VALUES (?, 0, 0, 0) ON CONFLICT (name) DO NOTHING",
             (queue_name,),
         )
         ((queue, top, messages),) = connection.execute(
@@ -228,9 +224,7 @@ def _count_delivery(connection: sqlite3.Connection, consumer: Consumer, position
 
 
 def _info(connection: sqlite3.Connection, name: str) -> QueueInfo:
-    found = connection.execute(
-        "SELECT id, top, messages, bytes FROM queue WHERE name = ?", (name,)
-    ).fetchall()
+    found = connection.execute("SELECT id, top, messages, bytes FROM queue WHERE name = ?", (name,)).fetchall()
     if not found:
         return QueueInfo(name, 0, 0, 0, None, ())
     queue, top, messages, size = found[0]

@@ -118,9 +118,7 @@ def join(tx: Transaction, journal: int, key: bytes, rooms: Collection[str]) -> i
 def leave(tx: Transaction, journal: int, key: bytes, rooms: Collection[str]) -> int:
     """Let a session leave rooms; returns the last position that still counts."""
     top = tx.entries.top(journal)
-    mine = (
-        "session = (SELECT id FROM session WHERE journal = ?2 AND key = ?3) AND room = ?4 AND until IS NULL"
-    )
+    mine = "session = (SELECT id FROM session WHERE journal = ?2 AND key = ?3) AND room = ?4 AND until IS NULL"
     values = [(top, journal, key, room) for room in rooms]
     # Joined and left between two entries, it covers none.
     tx.connection.executemany(f"DELETE FROM membership WHERE {mine} AND since = ?1", values)

@@ -83,9 +83,7 @@ def settle_run(connection: sqlite3.Connection, consumer: Consumer, run: Run) -> 
         were_ahead = sum(one.last - one.first + 1 for one in known)
         consumer = replace(consumer, cursor=merged.last, ahead=consumer.ahead - were_ahead)
     else:
-        connection.execute(
-            "INSERT INTO settled (consumer, first, last) VALUES (?, ?, ?)", (consumer.id, *merged)
-        )
+        connection.execute("INSERT INTO settled (consumer, first, last) VALUES (?, ?, ?)", (consumer.id, *merged))
         settled = sum(one.last - one.first + 1 for one in fresh)
         consumer = replace(consumer, ahead=consumer.ahead + settled)
     connection.execute(

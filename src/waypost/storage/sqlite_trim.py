@@ -55,9 +55,7 @@ def trim_entries(tx: Transaction, journal: int, retention: Retention) -> Trimmed
             oldest = max(oldest, end)
         else:
             starts = enumerate(accumulate(sizes[:-1], initial=start), first)
-            oldest = max(
-                oldest, next((one for one, size in starts if total - size <= retention.max_bytes), end)
-            )
+            oldest = max(oldest, next((one for one, size in starts if total - size <= retention.max_bytes), end))
         if oldest < end:
             break
         beyond = end

@@ -171,9 +171,7 @@ class Writer:
         if self._closed:
             raise StoreClosed(self._store)
         if len(record) > _MAX_RECORD_BYTES:
-            raise StorageError(
-                self._store, f"a record of {len(record)} bytes, at most {_MAX_RECORD_BYTES} fit"
-            )
+            raise StorageError(self._store, f"a record of {len(record)} bytes, at most {_MAX_RECORD_BYTES} fit")
         future: asyncio.Future[int] = self._loop.create_future()
         self._jobs.put((log, record, on_commit, future))
         return future

@@ -1,0 +1,104 @@
+"""The backends that the storage contract is tested on, and what its tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+from waypost.storage.base import Accepted, Entry, Journal, Queue, Retention, Store
+from waypost.storage.memory import MemoryStore
+from waypost.storage.sqlite import SqliteStore
+
+UNLIMITED = 1 << 40
+
+
+@dataclass(slots=True)
+class Clock:
+    """Wall time that a test moves."""
+
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Factory(Protocol):
+    """Makes a store on its own file, or anew on the one it made last."""
+
+    def __call__(self, *, retention: Retention | None = None, wall_time: Callable[[], float]) -> Store: ...
+
+
+def memory_factory(_: Path) -> Factory:
+    def make(*, retention: Retention | None = None, wall_time: Callable[[], float]) -> Store:
+        return MemoryStore(retention=retention, wall_time=wall_time)
+
+    return make
+
+
+def sqlite_factory(directory: Path) -> Factory:
+    numbers = count()
+
+    def make(*, retention: Retention | None = None, wall_time: Callable[[], float]) -> Store:
+        return SqliteStore(directory / f"{next(numbers)}.db", retention=retention, wall_time=wall_time)
+
+    return make
+
+
+def small_tail_factory(directory: Path) -> Factory:
+    """SQLite with hardly any tail, so that reads come from the file."""
+    numbers = count()
+
+    def make(*, retention: Retention | None = None, wall_time: Callable[[], float]) -> Store:
+        path = directory / f"{next(numbers)}.db"
+        return SqliteStore(path, retention=retention, wall_time=wall_time, tail_bytes=20)
+
+    return make
+
+
+BACKENDS: dict[str, Callable[[Path], Factory]] = {
+    "memory": memory_factory,
+    "sqlite": sqlite_factory,
+    "sqlite-small-tail": small_tail_factory,
+}
+
+
+def ignore(_: object) -> None:
+    """An on_commit for who does not care."""
+
+
+def record_of(position: int) -> bytes:
+    """A record that tells its position, of varying size."""
+    return b"%d:" % position + b"x" * (position * 7 % 23)
+
+
+async def fill(journal: Journal, entries: int) -> None:
+    """Append entries whose records tell their positions."""
+    for _ in range(entries):
+        await journal.append(record_of(journal.top + 1), ignore)
+
+
+async def read_all(journal: Journal, after: int = 0) -> list[Entry]:
+    """Read everything after a position."""
+    return await journal.read(after, UNLIMITED, max_entries=UNLIMITED, max_bytes=UNLIMITED)
+
+
+async def put(queue: Queue, message_id: str, record: bytes = b"record", *, deduplicate_s: float = 600) -> Accepted:
+    """Enqueue a message."""
+    return await queue.enqueue(message_id, record, deduplicate_s=deduplicate_s, on_commit=ignore)
+
+
+async def positions(queue: Queue, consumer: str, after: int = 0) -> list[int]:
+    """Return the positions of what a consumer still has to do."""
+    messages = await queue.fetch(consumer, after=after, max_messages=UNLIMITED, max_bytes=UNLIMITED)
+    return [message.position for message in messages]
+
+
+def runs(done: list[int]) -> Iterator[int]:
+    """Return positions that are not dense from 1: none, if all is well."""
+    return (found for expected, found in enumerate(done, 1) if found != expected)
+
+
+Use = Callable[[Store], Awaitable[object]]

@@ -1,0 +1,51 @@
+"""A process that writes to a store, prints what it was promised, and is killed: ``crash_child.py PATH``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from waypost.storage.base import Accepted
+from waypost.storage.sqlite import SqliteStore
+
+WRITERS = 8
+PAYLOAD = b"-" * 300
+
+
+def tell(line: str) -> None:
+    """Print at once, with a single write, so that a kill does not tear it."""
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())
+
+
+async def write(store: SqliteStore, worker: int) -> None:
+    journals = [await store.journal("/a"), await store.journal("/b")]
+    queue = store.queue("q")
+    number = 0
+    while True:
+        number += 1
+        journal = journals[number % 2]
+        token = f"{os.getpid()}.{worker}.{number}"
+        position = await journal.append(token.encode() + PAYLOAD, lambda at: None)
+        tell(f"entry {journal.name} {position} {token}")
+        accepted: Accepted = await queue.enqueue(token, PAYLOAD, deduplicate_s=60, on_commit=lambda at: None)
+        tell(f"message q {accepted.position} {token}")
+        if number % 5 == 0:
+            key = token.encode()
+            await journal.open_session(key, token, b"", lambda at: None)
+            await journal.join(key, ["room"], lambda at: None)
+            tell(f"session {journal.name} 0 {token}")
+        if number % 7 == 0:
+            await store.trim()
+
+
+async def main() -> None:
+    store = SqliteStore(sys.argv[1])
+    await store.open()
+    await store.queue("q").add_consumer("c")
+    tell("ready - 0 -")
+    await asyncio.gather(*(write(store, worker) for worker in range(WRITERS)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,70 @@
+"""Killed at any moment, a durable store has all that it reported, and gives no position twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from pathlib import Path
+
+from tests.storage import crash_child
+from tests.storage.backends import UNLIMITED, Clock, ignore, read_all, runs
+from waypost.storage.sqlite import SqliteStore
+
+ROUNDS = 4
+DEADLINE_S = 20.0
+
+
+async def write_and_kill(path: Path, after_s: float) -> list[list[str]]:
+    """Let a process write for a while, kill it, and return what it was told."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, crash_child.__file__, str(path), stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    ready = await asyncio.wait_for(child.stdout.readline(), DEADLINE_S)
+    assert ready.startswith(b"ready")
+    output = asyncio.create_task(child.stdout.read())
+    await asyncio.sleep(after_s)
+    child.kill()
+    lines = (await asyncio.wait_for(output, DEADLINE_S)).decode().splitlines()
+    assert await asyncio.wait_for(child.wait(), DEADLINE_S) == -9
+    return [line.split() for line in lines]
+
+
+async def check(path: Path, told: list[list[str]]) -> None:
+    clock = Clock(now=1.0)
+    store = SqliteStore(path, wall_time=clock, orphan_ttl_s=50)
+    await store.open()
+    kept: dict[tuple[str, str, str], str] = {}
+    for name in ("/a", "/b"):
+        journal = await store.journal(name)
+        entries = await read_all(journal)
+        assert not [*runs([entry.position for entry in entries])]
+        assert journal.top == len(entries)
+        for entry in entries:
+            kept["entry", name, str(entry.position)] = entry.record.removesuffix(crash_child.PAYLOAD).decode()
+    queue = store.queue("q")
+    messages = await queue.fetch("c", after=0, max_messages=UNLIMITED, max_bytes=UNLIMITED)
+    assert not [*runs([message.position for message in messages])]
+    for message in messages:
+        kept["message", "q", str(message.position)] = message.id
+    for kind, name, position, token in told:
+        if kind == "session":
+            session = await (await store.journal(name)).find_session(token.encode())
+            assert session is not None, "stored while it lives"
+            assert session.expires_at == 51.0
+            assert [one.room for one in session.memberships] == ["room"]
+        else:
+            assert kept[kind, name, position] == token, "a position means what it meant when it was told"
+    top = (await store.journal("/a")).top
+    assert await (await store.journal("/a")).append(b"after" + crash_child.PAYLOAD, ignore) == top + 1
+    await store.close()
+
+
+async def test_nothing_reported_is_lost_to_a_kill(tmp_path: Path, rng: random.Random) -> None:
+    path = tmp_path / "store.db"
+    told: list[list[str]] = []
+    for _ in range(ROUNDS):
+        told += await write_and_kill(path, after_s=rng.uniform(0.02, 0.5))
+        await check(path, told)
+    assert len(told) > ROUNDS
