@@ -1,0 +1,99 @@
+"""The driver: a real Waypost client, which writes down what reaches it and how long it waited."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import waypost
+from waypost.demo.ledger import Announcement, Ledger
+
+__all__ = ["Driver", "Waited"]
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """A parcel that the queue brought.
+
+    Attributes:
+        parcel_id: Which.
+        waited_s: Seconds from its sending to its arrival.
+        survived_kill: Whether the process that took it in had been killed by then.
+    """
+
+    parcel_id: str
+    waited_s: float
+    survived_kill: bool
+
+
+class Driver:
+    """A driver with one connection, on which parcels come from the queue and from the board.
+
+    Args:
+        url: Where the service is.
+        name: The driver's name, which names the queue, too.
+        ledger: Where arrivals are written down.
+        on_change: Called after whatever happens.
+
+    Attributes:
+        waited: What the queue brought, in the order of arrival.
+        connections: How often it was connected.
+    """
+
+    def __init__(self, url: str, name: str, ledger: Ledger, on_change: Callable[[], None]) -> None:
+        self.waited: list[Waited] = []
+        self._ledger = ledger
+        self._on_change = on_change
+        self.connections = 0
+        self._run = 0
+        self._client = waypost.Client(
+            url,
+            auth={"role": "driver", "driver": name},
+            reconnection_delay_s=0.1,
+            reconnection_delay_max_s=0.5,
+        )
+        self._client.on("welcome")(self._welcome)
+        self._client.on("pickup")(self._pickup)
+        self._client.on("announced")(self._announced)
+        self._client.on("connect")(self._connected)
+        self._client.on("disconnect")(self._disconnected)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the client is connected now."""
+        return self._client.connected
+
+    @property
+    def recovered(self) -> bool:
+        """Whether the client's connection goes on where the one before it broke."""
+        return self._client.recovered
+
+    async def connect(self) -> None:
+        """Connect; from then on the client reconnects by itself."""
+        await self._client.connect()
+
+    async def disconnect(self) -> None:
+        """Say goodbye to the service."""
+        await self._client.disconnect()
+
+    async def _welcome(self, service: dict[str, int]) -> None:
+        self._run = service["run"]
+
+    async def _pickup(self, parcel: dict[str, Any]) -> None:
+        if self._ledger.deliver(parcel["id"]):
+            waited_s = time.time() - parcel["sent_at_ms"] / 1000
+            self.waited.append(Waited(parcel["id"], waited_s, self._run > parcel["run"]))
+        self._on_change()
+
+    async def _announced(self, parcel: dict[str, Any]) -> None:
+        self._ledger.announced.append(Announcement(parcel["id"], parcel["attempt"]))
+        self._on_change()
+
+    async def _connected(self) -> None:
+        self.connections += 1
+        self._on_change()
+
+    async def _disconnected(self, _reason: str) -> None:
+        self._on_change()

@@ -1,0 +1,25 @@
+"""Calls something when the terminal, or whoever started the demo, wants it to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+
+__all__ = ["on_stop_signal"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def on_stop_signal(stop: Callable[[], object]) -> Iterator[None]:
+    """Call ``stop`` in the running loop when SIGINT, SIGTERM or SIGHUP comes, which then does nothing else."""
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
