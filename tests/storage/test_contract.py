@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.storage.backends import UNLIMITED, Clock, Factory, fill, ignore, read_all, record_of
-from waypost.errors import PositionGone, StoreClosed
+from waypost.errors import PositionGone, StorageError, StoreClosed
 from waypost.storage.base import Entry, Retention, Store
 
 
@@ -249,6 +249,8 @@ async def test_use_before_opening_and_after_closing(factory: Factory, clock: Clo
         await store.journal("/")
     await store.close()
     await store.open()
+    with pytest.raises(StorageError, match="open already"):
+        await store.open()
     journal, queue = await store.journal("/"), store.queue("q")
     await store.close()
     await store.close()

@@ -7,6 +7,7 @@ import logging
 import os
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from waypost.errors import (
 from waypost.storage import sqlite_file
 from waypost.storage.base import Entry, Membership, Retention, StoredSession
 from waypost.storage.sqlite import SqliteStore
+from waypost.storage.sqlite_writer import Transaction
 
 DEADLINE_S = 30.0
 
@@ -83,6 +85,12 @@ async def test_a_file_that_can_not_be_opened_is_a_matter_of_configuration(tmp_pa
     os.symlink("loop", tmp_path / "loop")
     with pytest.raises(ConfigurationError, match="path="):
         await SqliteStore(tmp_path / "loop").open()
+
+
+async def test_a_directory_that_takes_no_owner_is_a_matter_of_configuration(path: Path) -> None:
+    os.mkdir(f"{path}-owner")
+    with pytest.raises(ConfigurationError, match="a directory that can be written to"):
+        await SqliteStore(path).open()
 
 
 async def test_has_one_owner(store: SqliteStore, path: Path, tmp_path: Path) -> None:
@@ -146,6 +154,19 @@ async def test_a_damaged_file_is_refused(
     write(path, whole)
     await store.open()
     assert len(await read_all(await store.journal("/"))) == 500
+
+
+async def test_a_large_copy_that_was_cut_short_is_refused(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "_FULL_CHECK_BYTES", 0)
+    journal = await store.journal("/")
+    for size in (1, 500_000, 1):
+        await journal.append(b"x" * size, ignore)
+    await store.close()
+    # What is cut off belongs to an entry in the middle, which the check does not read.
+    write(path, read(path)[:-8192])
+    assert "shorter than it says" in str(await refused(path))
 
 
 async def test_damage_is_told_where_it_is_read(path: Path) -> None:
@@ -239,6 +260,46 @@ async def test_a_reader_that_trimming_overtook_is_told(path: Path) -> None:
     await store.close()
 
 
+async def test_what_is_kept_in_memory_follows_trimming(path: Path) -> None:
+    store = SqliteStore(path, tail_bytes=2000, retention=Retention(max_bytes=20 << 20))
+    await store.open()
+    journal = await store.journal("/")
+    for _ in range(4):
+        # More than one step of trimming takes.
+        await asyncio.gather(*(journal.append(b"x" * 50_000, ignore) for _ in range(200)))
+    assert await store.trim() == 800 - (20 << 20) // 50_000
+    assert len(await read_all(journal, journal.oldest - 1)) == (20 << 20) // 50_000
+    await store.close()
+
+
+async def test_a_transaction_that_can_not_be_rolled_back_is_told(
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = await store.journal("/")
+    writer = store._open().writer
+    connection = writer._transaction.connection
+
+    def close(_: Transaction) -> None:
+        connection.close()
+        raise ValueError("and then")
+
+    with pytest.raises(ValueError, match="and then"):
+        await writer.submit(close)
+    with pytest.raises(StorageError, match="closed database"):
+        await journal.append(b"", ignore)
+    assert "could not be rolled back" in caplog.text
+
+
+async def test_a_damaged_store_is_let_go(store: SqliteStore, path: Path) -> None:
+    await store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE session")
+    connection.close()
+    for _ in range(2):
+        with pytest.raises(StorageError, match="no such table"):
+            await SqliteStore(path).open()
+
+
 async def test_what_is_proven_is_written_after_a_while(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,6 +361,9 @@ async def test_a_full_disk_fails_what_waits_and_nothing_later(store: SqliteStore
         results = await asyncio.gather(
             *(journal.append(b"x" * 9000, given.append) for _ in range(10)), return_exceptions=True
         )
+    asked = asyncio.create_task(put(queue, "id", b"x" * 100_000))
+    await asyncio.sleep(0)
+    asked.cancel()
     with pytest.raises(StoreFull, match="no space left"):
         await put(queue, "id", b"x" * 100_000)
     assert given == list(range(1, journal.top + 1))
@@ -338,13 +402,25 @@ async def test_a_file_size_limit_is_a_full_disk(path: Path) -> None:
     await store.close()
 
 
-async def test_an_opening_that_is_cancelled_lets_go(path: Path) -> None:
+async def test_an_opening_that_is_cancelled_lets_go(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, cancelled = threading.Event(), threading.Event()
+
+    def slow(path: Path) -> sqlite3.Connection:
+        entered.set()
+        assert cancelled.wait(DEADLINE_S)
+        return sqlite_file.open_database(path)
+
     store = SqliteStore(path)
+    monkeypatch.setattr("waypost.storage.sqlite.open_database", slow)
     task = asyncio.create_task(store.open())
-    await asyncio.sleep(0)
+    while not entered.is_set():
+        await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    with pytest.raises(StoreBusy):
+        await SqliteStore(path).open()
+    cancelled.set()
     async with asyncio.timeout(DEADLINE_S):
         while True:
             try:

@@ -137,8 +137,8 @@ class StoredSession:
 class Journal(Protocol):
     """The ordered log of one namespace, and the sessions that follow it. Made by `Store.journal`.
 
-    A write for a session that is not stored (any more) does nothing but call its ``on_commit``; only
-    `attach_session` raises.
+    A write for a session that is not stored (any more) does nothing but call its ``on_commit``; to know, find
+    it afterwards.
     """
 
     @property
@@ -225,11 +225,7 @@ class Journal(Protocol):
         ...
 
     async def attach_session(self, key: bytes) -> None:
-        """Mark a session as in use, so that it does not expire.
-
-        Raises:
-            StorageError: It was forgotten meanwhile.
-        """
+        """Mark a session as in use, so that it does not expire."""
         ...
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:

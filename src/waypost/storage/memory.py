@@ -132,9 +132,8 @@ class _MemoryJournal:
 
     async def attach_session(self, key: bytes) -> None:
         self._opening.check()
-        if key not in self._sessions:
-            raise StorageError(_STORE, "the session to attach is not stored any more")
-        self._sessions[key].expires_at = None
+        if found := self._sessions.get(key):
+            found.expires_at = None
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:
         self._opening.check()

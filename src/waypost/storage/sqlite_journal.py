@@ -118,11 +118,11 @@ class SqliteJournal:
 
     async def attach_session(self, key: bytes) -> None:
         """Mark a session as in use, so that it does not expire."""
-        await self._writer.submit(lambda tx: sessions.attach(tx, self._store, self.id, key))
+        await self._writer.submit(lambda tx: sessions.mark(tx, self.id, key, None))
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:
         """Mark a session as away until it expires, at a wall time in seconds."""
-        await self._writer.submit(lambda tx: sessions.detach(tx, self.id, key, expires_at))
+        await self._writer.submit(lambda tx: sessions.mark(tx, self.id, key, expires_at))
 
     async def end_session(self, key: bytes) -> None:
         """Forget a session at once."""

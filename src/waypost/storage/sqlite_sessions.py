@@ -10,8 +10,6 @@ from waypost.storage.base import Membership, StoredSession
 from waypost.storage.sqlite_writer import Transaction
 
 __all__ = [
-    "attach",
-    "detach",
     "detach_all",
     "drop_left",
     "end",
@@ -21,6 +19,7 @@ __all__ = [
     "insert",
     "join",
     "leave",
+    "mark",
     "prove",
     "save",
 ]
@@ -59,17 +58,8 @@ def find(tx: Transaction, journal: int, key: bytes) -> StoredSession | None:
     return StoredSession(key, sid, start, proven, data, expires_at, rooms)
 
 
-def attach(tx: Transaction, store: str, journal: int, key: bytes) -> None:
-    """Mark a session as in use."""
-    attached = tx.connection.execute(
-        "UPDATE session SET expires_at = NULL WHERE journal = ? AND key = ?", (journal, key)
-    )
-    if not attached.rowcount:
-        raise StorageError(store, "the session to attach is not stored any more")
-
-
-def detach(tx: Transaction, journal: int, key: bytes, expires_at: float) -> None:
-    """Mark a session as away."""
+def mark(tx: Transaction, journal: int, key: bytes, expires_at: float | None) -> None:
+    """Mark a session as away until it expires, or as in use."""
     tx.connection.execute(
         "UPDATE session SET expires_at = ? WHERE journal = ? AND key = ?", (expires_at, journal, key)
     )
