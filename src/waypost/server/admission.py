@@ -29,6 +29,10 @@ __all__ = ["Admission"]
 logger = logging.getLogger("waypost.admission")
 
 
+class _NotNowError(Exception):
+    """What was found at first does not hold any more; the client's next attempt will find what does."""
+
+
 class Admission:
     """One client's way into one namespace.
 
@@ -69,36 +73,37 @@ class Admission:
         """
         try:
             await self._namespace.ready()
-            if self._recovers:
-                self._keeper = self._namespace.keeper
-            returning = await self._look_up()
-            self.channel = channel = self._make_channel(returning)
-            for gate in self._namespace.middlewares:
-                await self._namespace.call_handler(gate, channel)
-            if not self._connection.is_open:
-                return None
-            returning = await self._enter(channel, returning)
-            if channel.left_because is not None:
-                # It left while its session was being stored, so nobody has let go of that yet.
-                self._namespace.drop(channel, recoverable=channel.recovered)
-                return None
-            await channel.join_early_rooms()
-            handler = self._namespace.handlers.get("connect")
-            if handler is not None:
-                await self._namespace.call_handler(handler, channel, self._handshake.auth)
-            await channel.save_data()
+            return await self._let_in()
         except ConnectionRefused as refusal:
             self._refuse(refusal.message, refusal.data)
-            return None
-        except StorageError as problem:
-            logger.error("%s can't be entered: %s", self._namespace.name, problem)
-            self._refuse("Store unavailable", None)
-            return None
+        except (StorageError, _NotNowError) as problem:
+            # A refusal would be final for official clients; after a lost connection they try again.
+            logger.error("%s can't be entered now: %s", self._namespace.name, problem)
+            self._connection.close("forced server close")
         except Exception:  # the application's own fault must not end its client's connection
             logger.exception("connecting to %s failed", self._namespace.name)
             self._refuse("Internal server error", None)
+        return None
+
+    async def _let_in(self) -> Channel | None:
+        if self._recovers:
+            self._keeper = self._namespace.keeper
+        returning = await self._look_up()
+        self.channel = channel = self._make_channel(returning)
+        for gate in self._namespace.middlewares:
+            await self._namespace.call_handler(gate, channel)
+        if not self._connection.is_open:
             return None
-        self._returning = returning
+        self._returning = await self._enter(channel, returning)
+        if channel.left_because is not None:
+            # It left while its session was being stored, so nobody has let go of that yet.
+            self._namespace.drop(channel, recoverable=channel.recovered)
+            return None
+        await channel.join_early_rooms()
+        handler = self._namespace.handlers.get("connect")
+        if handler is not None:
+            await self._namespace.call_handler(handler, channel, self._handshake.auth)
+        await channel.save_data()
         return self._answer(channel)
 
     # -- the steps ------------------------------------------------------------------------------------------
@@ -151,7 +156,7 @@ class Admission:
         await keeper.journal.attach_session(session.key)
         stored = await keeper.journal.find_session(session.key)
         if stored is None:
-            raise ConnectionRefused("Session ended")
+            raise _NotNowError("the session has ended meanwhile")
         session.progress = max(stored.start, stored.proven)
         channel.session = session
         self._namespace.attach(channel)
@@ -165,7 +170,7 @@ class Admission:
         channel.register((channel.sid, *rooms))
         more = await keeper.collect(returning.pid, stored, returning.top, top)
         if isinstance(more, Reason):
-            raise ConnectionRefused("Too much was missed meanwhile")
+            raise _NotNowError(f"what came meanwhile can't be replayed: {more}")
         return replace(more, missed=returning.missed + more.missed)
 
     def _answer(self, channel: Channel) -> Channel | None:

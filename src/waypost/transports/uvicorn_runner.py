@@ -143,9 +143,7 @@ class _Uvicorn(uvicorn.Server):
         self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Nobody new may come while those who are there are told to go.
-        for listener in self.servers:
-            listener.close()
+        # Waypost takes nobody new now, but a polling client has to get in to fetch the news.
         closing = asyncio.ensure_future(self._io.close())
         forced = asyncio.ensure_future(self._forced.wait())
         await asyncio.wait({closing, forced}, return_when=asyncio.FIRST_COMPLETED)
