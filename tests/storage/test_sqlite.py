@@ -166,7 +166,7 @@ async def test_a_large_copy_that_was_cut_short_is_refused(
     await store.close()
     # What is cut off belongs to an entry in the middle, which the check does not read.
     write(path, read(path)[:-8192])
-    assert "shorter than it says" in str(await refused(path))
+    assert "move it away" in str(await refused(path))
 
 
 async def test_damage_is_told_where_it_is_read(path: Path) -> None:
