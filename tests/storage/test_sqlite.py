@@ -69,6 +69,14 @@ async def test_says_that_it_is_durable(store: SqliteStore, path: Path) -> None:
     assert str(path) in store.capabilities.description
 
 
+async def test_every_commit_is_flushed_to_the_disk(store: SqliteStore) -> None:
+    def settings(tx: Transaction) -> list[object]:
+        names = ("journal_mode", "synchronous", "foreign_keys")
+        return [tx.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+
+    assert await store._open().writer.submit(settings) == ["wal", 2, 1], "2 is FULL"
+
+
 def test_other_durabilities_are_not_available(path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r'durability=.async.: expected "commit"'):
         SqliteStore(path, durability="async")
