@@ -179,7 +179,7 @@ class _Story:
     async def _kill(self, *, restarts: int) -> None:
         """Kill the service while the shop awaits an answer, and wait until it is back."""
         await self._until(lambda: len(self.ledger.accepted) < len(self._parcels_asked_for()))
-        # Anywhere in the call: before the queue has the parcel, before the board has it, before the shop has its answer.
+        # Anywhere in the call: before the queue has the parcel, or the board has it, or the shop has its answer.
         await asyncio.sleep(random.uniform(0, _CALL_S))
         self.supervisor.kill()
         await self.supervisor.listening(restarts)
@@ -214,8 +214,8 @@ def _conclude(terminal: Terminal, ledger: Ledger, failures: Sequence[str]) -> in
     terminal.note()
     terminal.note("          promised  arrived  missing  doubled  out of order", "dim")
     terminal.note(f"{_row(queue)}   {ledger.redelivered} delivered again and recognised by id")
-    unanswered = board.arrived - (board.promised - len(board.missing))
-    terminal.note(f"{_row(board)}   {unanswered} of them from attempts that got no answer")
+    unpromised = board.arrived - (board.promised - len(board.missing))
+    terminal.note(f"{_row(board)}   {unpromised} more from attempts that got no answer")
     terminal.note()
     faults = [*failures, *queue.faults, *board.faults]
     for fault in faults:
