@@ -24,6 +24,11 @@ __all__ = ["Client"]
 
 _LEAVE_TIMEOUT_S = 2.0
 _MAX_EARLY_PACKETS = 10_000
+_LAST_WORDS = {
+    PacketType.DISCONNECT: "io server disconnect",
+    PacketType.CONNECT: "parse error",
+    PacketType.CONNECT_ERROR: "parse error",
+}
 
 logger = logging.getLogger("waypost.client")
 
@@ -298,8 +303,8 @@ class Client:
             while (packet := await connection.receive()) is not None:
                 if packet.namespace != self._session.namespace:
                     continue
-                if packet.type is PacketType.DISCONNECT:
-                    connection.reason = "io server disconnect"
+                if packet.type in _LAST_WORDS:
+                    connection.reason = _LAST_WORDS[packet.type]
                     break
                 await self._take(packet, dispatcher)
             writer.cancel()
@@ -310,7 +315,7 @@ class Client:
         if packet.type is PacketType.ACK and packet.ack_id is not None:
             session.acknowledged(packet.ack_id, packet.data)
         elif packet.type is PacketType.EVENT:
-            data = session.continuity.take(packet.data, packet.ack_id)
+            data = session.take(packet.data, packet.ack_id)
             if data is not None:
                 event, *arguments = data
                 await dispatcher.deliver(

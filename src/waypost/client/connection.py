@@ -19,7 +19,7 @@ from waypost.protocol.socketio import Decoder, Packet
 
 __all__ = ["Connection"]
 
-_CLOSE_TIMEOUT_S = 2
+_CLOSE_TIMEOUT_S = 1
 
 logger = logging.getLogger("waypost.client")
 

@@ -69,7 +69,7 @@ class Delivery:
     sid: str | None = None
 
 
-Answer: TypeAlias = Callable[[tuple[Frame, ...], str | None], None]
+Answer: TypeAlias = Callable[[int, tuple[Frame, ...], str | None], None]
 
 
 class Dispatcher:
@@ -79,7 +79,7 @@ class Dispatcher:
 
     Args:
         handlers: Where to look functions up.
-        answer: Sends the frames of an acknowledgement in the session of that sid.
+        answer: Sends an acknowledgement: its id, its frames, and the session it is for.
         max_pending: How many deliveries may wait before `deliver` does.
     """
 
@@ -111,8 +111,8 @@ class Dispatcher:
                 logger.debug("event %r has no handler", delivery.event)
                 continue
             frames = await _handle(function, delivery)
-            if frames:
-                self._answer(frames, delivery.sid)
+            if delivery.ack_id is not None:
+                self._answer(delivery.ack_id, frames, delivery.sid)
 
 
 async def _handle(function: Callable[..., Awaitable[Any]], delivery: Delivery) -> tuple[Frame, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from waypost.client.answers import Answers
 from waypost.client.connection import Connection
 from waypost.client.options import Options
 from waypost.errors import AckTimeout, NotConnected
@@ -15,6 +17,8 @@ from waypost.protocol.reconnect import Continuity, Outbox
 from waypost.protocol.socketio import encode_disconnect, encode_event
 
 __all__ = ["Session"]
+
+logger = logging.getLogger("waypost.client")
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +61,7 @@ class Session:
         )
         self._acks: dict[int, tuple[_Outgoing, asyncio.Future[list[Any]]]] = {}
         self._next_ack_id = 0
+        self._answers = Answers()
         self._filled = asyncio.Event()
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -65,6 +70,7 @@ class Session:
         """Take note that the server has accepted this client."""
         self.sid = sid
         self.recovered = self.continuity.accept(pid)
+        self._answers.begin(sid)
 
     def lost(self) -> None:
         """Take note that the connection is gone: what was sent on it will not be acknowledged any more."""
@@ -120,8 +126,26 @@ class Session:
         if answer is not None and not answer.done():
             answer.set_result(values)
 
-    def answer(self, frames: tuple[Frame, ...], sid: str | None) -> None:
+    def take(self, data: list[Any], ack_id: int | None) -> list[Any] | None:
+        """Take an event from the server.
+
+        Returns:
+            Its name and arguments, or ``None`` if it was taken before: if it asks for an acknowledgement again, it is
+            answered as it was.
+        """
+        if ack_id is None or self._answers.expect(ack_id):
+            return self.continuity.take(data, ack_id)
+        frames = self._answers.get(ack_id)
+        if frames:
+            self._answer(frames, self.sid)
+        return None
+
+    def answer(self, ack_id: int, frames: tuple[Frame, ...], sid: str | None) -> None:
         """Send an acknowledgement, if the session that asked for it is still there when its turn comes."""
+        self._answers.keep(ack_id, frames, sid)
+        self._answer(frames, sid)
+
+    def _answer(self, frames: tuple[Frame, ...], sid: str | None) -> None:
         self._push_over_limit(_Outgoing(frames, sum(map(len, frames)), sid))
 
     async def leave(self) -> None:
@@ -141,6 +165,7 @@ class Session:
                 continue
             self._changed.set()
             if outgoing.sid is not None and outgoing.sid != self.sid:
+                logger.debug("an acknowledgement is dropped: session %s is over", outgoing.sid)
                 continue
             outgoing.written = True
             if not await connection.send(outgoing.frames):
