@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any, Unpack
 
+from waypost.server.counters import ServerState
 from waypost.server.hub import Hub
 from waypost.server.namespace import Namespace
 from waypost.server.operator import Operator
@@ -77,6 +78,10 @@ class Server:
             spec: As the ``store`` option.
         """
         self._hub.use_store(spec)
+
+    def state(self) -> ServerState:
+        """Take the server's numbers: connections, recoveries by outcome, how much the journals keep."""
+        return self._hub.state()
 
     def describe(self) -> str:
         """Say in words where things are kept and how durably."""

@@ -11,18 +11,18 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from waypost.errors import ConnectionRefused, StorageError
 from waypost.protocol.socketio import encode_connect, encode_connect_error, encode_disconnect
 from waypost.server.channel import Channel
 from waypost.server.feed import read_record
-from waypost.server.recovery import Keeper, Reason, Returning
+from waypost.server.live_session import LiveSession, read_snapshot
+from waypost.server.recovery import Keeper, Reason, RecoveryOutcome, Returning
 
 if TYPE_CHECKING:
     from waypost.server.engine import Connection
     from waypost.server.namespace import Namespace
     from waypost.server.options import Environment, Recovery
+    from waypost.storage.base import StoredSession
 
 __all__ = ["Admission"]
 
@@ -112,9 +112,10 @@ class Admission:
         if self._keeper is None or self._pid is None:
             return None
         async with self._keeper.turns:
-            found = await self._keeper.look_up(self._pid, self._offset)
+            found = await self._keeper.look_up(self._pid, self._offset, self._handshake)
         if isinstance(found, Reason):
             self._reason = found
+            self._keeper.counters.count_recovery(found)
             logger.info("a client of %s starts anew: %s", self._namespace.name, found)
             return None
         return found
@@ -125,8 +126,9 @@ class Admission:
             self._connection,
             self._handshake,
             sid=self._new_id() if returning is None else returning.stored.sid,
-            data={} if returning is None else orjson.loads(returning.stored.data),
+            data={} if returning is None else read_snapshot(returning.stored.data)[0],
             recovered=returning is not None,
+            recovery=RecoveryOutcome(self._reason, 0 if returning is None else len(returning.missed)),
             takes_offset=self._keeper is not None,
         )
 
@@ -141,22 +143,14 @@ class Admission:
             if channel.left_because is None:
                 channel.register((channel.sid,))
 
-        channel.session = await self._keeper.open(channel.sid, channel.data, start)
+        channel.session = await self._keeper.open(channel.sid, channel.data, self._handshake, start)
         self._namespace.attach(channel)
         return None
 
     async def _enter_again(self, channel: Channel, keeper: Keeper, returning: Returning) -> Returning:
         """Take the session over, and collect what came while middleware was running."""
-        session = keeper.resume(returning)
-        previous = self._namespace.owner(session.key)
-        if previous is not None:
-            previous.supersede()
-            if previous.session is not None:
-                await previous.session.settled()
-        await keeper.journal.attach_session(session.key)
-        stored = await keeper.journal.find_session(session.key)
-        if stored is None:
-            raise _NotNowError("the session has ended meanwhile")
+        session = keeper.resume(returning, self._handshake)
+        stored = await self._take_over(session, keeper)
         session.progress = max(stored.start, stored.proven)
         channel.session = session
         self._namespace.attach(channel)
@@ -171,7 +165,24 @@ class Admission:
         more = await keeper.collect(returning.pid, stored, returning.top, top)
         if isinstance(more, Reason):
             raise _NotNowError(f"what came meanwhile can't be replayed: {more}")
+        channel.recovery = RecoveryOutcome(None, len(returning.missed) + len(more.missed))
         return replace(more, missed=returning.missed + more.missed)
+
+    async def _take_over(self, session: LiveSession, keeper: Keeper) -> StoredSession:
+        """Become a session's only owner; returns it as it is then."""
+        while True:
+            previous = self._namespace.owner(session.key)
+            if previous is not None:
+                previous.supersede()
+                if previous.session is not None:
+                    await previous.session.settled()
+            await keeper.journal.attach_session(session.key)
+            stored = await keeper.journal.find_session(session.key)
+            if stored is None:
+                raise _NotNowError("the session has ended meanwhile")
+            # A client may come twice at once; whoever is last here owns it.
+            if self._namespace.owner(session.key) is None:
+                return stored
 
     def _answer(self, channel: Channel) -> Channel | None:
         connected: dict[str, Any] = {"sid": channel.sid}
@@ -203,6 +214,8 @@ class Admission:
         if returning is not None and self._keeper is not None:
             async with self._keeper.turns:
                 await self._write_missed(channel, returning)
+            self._keeper.counters.count_recovery("recovered")
+            self._keeper.counters.replayed_events += len(returning.missed)
             logger.info("socket %s recovered, %d events replayed", channel.sid, len(returning.missed))
         if channel.left_because is None:
             channel.open_gate()

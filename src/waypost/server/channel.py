@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from waypost.server.engine import Connection
     from waypost.server.handlers import Handler
     from waypost.server.handshake import Handshake
+    from waypost.server.live_session import LiveSession
     from waypost.server.namespace import Namespace
-    from waypost.server.recovery import LiveSession
+    from waypost.server.recovery import RecoveryOutcome
 
 __all__ = ["Channel"]
 
@@ -44,6 +45,7 @@ class Channel:
         data: The application's data.
         handshake: What the client said of itself.
         recovered: Whether it goes on where it was.
+        recovery: Why not, and how much it had missed.
         session: What the store keeps of it; ``None`` if it can't recover.
         acks: What it still has to acknowledge.
         socket: What handlers are given.
@@ -70,6 +72,7 @@ class Channel:
         "is_superseded",
         "left_because",
         "recovered",
+        "recovery",
         "session",
         "sid",
         "socket",
@@ -86,6 +89,7 @@ class Channel:
         sid: str,
         data: dict[str, Any],
         recovered: bool,
+        recovery: RecoveryOutcome,
         takes_offset: bool,
     ) -> None:
         self.sid = sid
@@ -93,6 +97,7 @@ class Channel:
         self.data_touched = False
         self.handshake = handshake
         self.recovered = recovered
+        self.recovery = recovery
         self.takes_offset = takes_offset
         self.session: LiveSession | None = None
         self.acks: PendingAcks = namespace.new_acks()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from waypost.errors import ConfigurationError, StorageError
 from waypost.protocol.session import SessionSettings
+from waypost.server.counters import Counters, JournalState, ServerState
 from waypost.server.delivery import Deliveries
 from waypost.server.engine import Connection, Engine
 from waypost.server.namespace import Namespace
@@ -38,6 +40,7 @@ class Hub:
     Attributes:
         threads: Where ``def`` handlers run.
         is_closing: Whether it takes no new connections any more.
+        counters: What has happened so far.
     """
 
     def __init__(self, options: Options, environment: Environment) -> None:
@@ -48,6 +51,7 @@ class Hub:
         self.deliveries = Deliveries(self._store_queue, environment, self.keep_task)
         self.threads = ThreadPoolExecutor(options.handler_threads, "waypost-handler")
         self.is_closing = False
+        self.counters = Counters()
         self._namespaces: dict[str, Namespace] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._upkeep: asyncio.Task[None] | None = None
@@ -84,6 +88,25 @@ class Hub:
         """Say in words where things are kept and how durably."""
         return f"store: {self.store.capabilities.description}  durability: {self.options.durability}"
 
+    def state(self) -> ServerState:
+        """Take the server's numbers."""
+        journals = {}
+        for name, namespace in self._namespaces.items():
+            journal = namespace.feed.journal
+            if journal is not None:
+                journals[name] = JournalState(
+                    events=journal.top - journal.oldest + 1,
+                    bytes=journal.size_bytes,
+                    oldest_offset=f"{journal.generation}.{journal.oldest}",
+                    newest_offset=f"{journal.generation}.{journal.top}",
+                )
+        return ServerState(
+            connections=len(self.engine),
+            sockets={name: len(namespace.index) for name, namespace in self._namespaces.items()},
+            counters=replace(self.counters, recoveries=dict(self.counters.recoveries)),
+            journals=journals,
+        )
+
     def keep_task(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a task until it is done, and wait for it at the end."""
         self._tasks.add(task)
@@ -94,7 +117,7 @@ class Hub:
         if self.options.recovery is None:
             return None
         journal = await self.store.journal(namespace)
-        return Keeper(journal, self.options.recovery, self.environment, self._replay_turns)
+        return Keeper(journal, self.options.recovery, self.environment, self._replay_turns, self.counters)
 
     # -- its life -------------------------------------------------------------------------------------------
 

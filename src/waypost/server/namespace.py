@@ -220,6 +220,9 @@ class Namespace:
         if session is None or self._attached.get(session.key) is not channel:
             return
         del self._attached[session.key]
+        if channel.is_superseded:
+            self._park_acks(session.key, channel.acks)
+            return
         if self.keeper is None:
             return
         if recoverable:

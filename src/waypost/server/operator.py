@@ -27,7 +27,7 @@ class Operator:
         self._is_volatile = is_volatile
 
     def to(self, *rooms: str) -> Operator:
-        """Add rooms: members of any of them are meant, each once.
+        """Add rooms: members of any of them are meant, each once. No rooms at all mean nobody.
 
         Args:
             rooms: Names of rooms; a socket's id is one too.

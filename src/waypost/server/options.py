@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -49,6 +49,10 @@ class Recovery:
         concurrent_replays: How many clients are replayed to at the same time; the others wait their turn.
         sends_offset: Decides by a client's handshake whether its events carry an offset; without it there is no
             recovery for that client. The default leaves out python-socketio's, which would lose the event.
+        may_resume: Asked with the handshake a session was begun or last resumed with, and the one of whoever
+            names its pid now; a false answer lets them start anew. With it, handshakes (headers and auth, so
+            secrets too) are kept in the store. ``None`` asks nobody: whoever has the pid, and passes the
+            middleware, resumes.
     """
 
     session_ttl_s: float = 3600
@@ -60,6 +64,7 @@ class Recovery:
     tail_bytes: int = 64 * _MEBIBYTE
     concurrent_replays: int = 32
     sends_offset: Callable[[Handshake], bool] = sends_offset_safely
+    may_resume: Callable[[Handshake, Handshake], Awaitable[bool]] | None = None
 
     def __post_init__(self) -> None:
         for name in ("session_ttl_s", "max_age_s", "max_events", "max_bytes", "tail_bytes"):

@@ -82,6 +82,8 @@ class Peer:
 
     def connection_closed(self, reason: str) -> None:
         """End all sockets; handlers that are still running go on to their end."""
+        if reason == "slow client":
+            self._hub.counters.slow_clients += 1
         if self._timer is not None:
             self._timer.cancel()
         channels, self._channels = list(self._channels.values()), {}

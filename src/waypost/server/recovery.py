@@ -7,21 +7,20 @@ offset can go on where it was: only with full continuity, else it learns the rea
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import orjson
-
 from waypost.errors import MalformedPacket, PositionGone, StorageError
+from waypost.server.counters import Counters
 from waypost.server.feed import Offset, read_target
+from waypost.server.handshake import Handshake
+from waypost.server.live_session import LiveSession, read_snapshot, session_key, write_snapshot
 from waypost.server.options import Environment, Recovery
 from waypost.storage.base import Entry, Journal, Membership, OnCommit, StoredSession
 
-__all__ = ["Keeper", "LiveSession", "Reason", "Returning"]
+__all__ = ["Keeper", "Reason", "RecoveryOutcome", "Returning"]
 
 logger = logging.getLogger("waypost.recovery")
 
@@ -33,9 +32,23 @@ class Reason(StrEnum):
     """Why a client that wanted to go on has to start anew; sent to it in the CONNECT answer."""
 
     UNKNOWN = "unknown session"
+    REFUSED = "refused"
     GENERATION = "generation"
     RETENTION = "retention"
     TOO_FAR = "too far"
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryOutcome:
+    """What became of a client's wish to go on where it was.
+
+    Attributes:
+        reason: Why it could not; ``None`` if it could, or did not ask.
+        replayed: How many events it had missed that are replayed to it.
+    """
+
+    reason: Reason | None
+    replayed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,72 +68,6 @@ class Returning:
     missed: list[Entry]
 
 
-class LiveSession:
-    """The stored session of a connected socket.
-
-    Attributes:
-        pid: The client's secret.
-        key: What the store knows it by.
-        progress: The position replayed so far; ``None`` once the socket is live.
-    """
-
-    __slots__ = ("_data", "_idle", "_journal", "_marked", "_writes", "key", "pid", "progress")
-
-    def __init__(self, pid: str, journal: Journal, data: bytes) -> None:
-        self.pid = pid
-        self.key = session_key(pid)
-        self.progress: int | None = 0
-        self._journal = journal
-        self._data = data
-        self._marked: int | None = None
-        self._writes = 0
-        self._idle: asyncio.Event | None = None
-
-    def heartbeat_sent(self) -> None:
-        """Remember how far the client had been sent everything when the ping went out behind it."""
-        self._marked = self._journal.top if self.progress is None else self.progress
-
-    def heartbeat_answered(self) -> None:
-        """Note that all up to the remembered position has arrived."""
-        if self._marked is not None:
-            self._journal.prove(self.key, self._marked)
-            self._marked = None
-
-    async def join(self, rooms: Collection[str], on_commit: OnCommit) -> None:
-        """Let the session join rooms from here on."""
-        await self._counted(self._journal.join(self.key, rooms, on_commit))
-
-    async def leave(self, rooms: Collection[str], on_commit: OnCommit) -> None:
-        """Let the session leave rooms from here on."""
-        await self._counted(self._journal.leave(self.key, rooms, on_commit))
-
-    async def save(self, data: dict[str, Any]) -> None:
-        """Store the application's data if it has changed."""
-        try:
-            encoded = encode_data(data)
-        except TypeError as problem:
-            logger.error("socket.data is not kept for recovery: %s", problem)  # no traceback of ours
-            return
-        if encoded != self._data:
-            self._data = encoded
-            await self._journal.save_session(self.key, encoded)
-
-    async def settled(self) -> None:
-        """Wait until no change of rooms is under way."""
-        if self._writes:
-            self._idle = asyncio.Event()
-            await self._idle.wait()
-
-    async def _counted(self, write: Any) -> None:
-        self._writes += 1
-        try:
-            await write
-        finally:
-            self._writes -= 1
-            if not self._writes and self._idle is not None:
-                self._idle.set()
-
-
 class Keeper:
     """The sessions of one namespace.
 
@@ -129,27 +76,39 @@ class Keeper:
         options: How long and how much.
         environment: Ids and wall time.
         turns: Limits how many replays run at the same time in the whole server.
+        counters: Where outcomes are counted.
     """
 
     def __init__(
-        self, journal: Journal, options: Recovery, environment: Environment, turns: asyncio.Semaphore
+        self,
+        journal: Journal,
+        options: Recovery,
+        environment: Environment,
+        turns: asyncio.Semaphore,
+        counters: Counters,
     ) -> None:
         self.journal = journal
         self.turns = turns
+        self.counters = counters
         self._options = options
         self._environment = environment
 
-    async def open(self, sid: str, data: dict[str, Any], on_commit: OnCommit) -> LiveSession:
+    async def open(self, sid: str, data: dict[str, Any], handshake: Handshake, on_commit: OnCommit) -> LiveSession:
         """Store a new session; ``on_commit`` is called with the position it starts at."""
-        encoded = encode_data(data)
-        session = LiveSession(self._environment.new_id(), self.journal, encoded)
+        kept = self._kept(handshake)
+        snapshot = write_snapshot(data, kept)
+        session = LiveSession(self._environment.new_id(), self.journal, kept, snapshot)
         session.progress = None
-        await self.journal.open_session(session.key, sid, encoded, on_commit)
+        await self.journal.open_session(session.key, sid, snapshot, on_commit)
         return session
 
-    def resume(self, returning: Returning) -> LiveSession:
+    def resume(self, returning: Returning, handshake: Handshake) -> LiveSession:
         """Make a live session of one that goes on."""
-        return LiveSession(returning.pid, self.journal, returning.stored.data)
+        return LiveSession(returning.pid, self.journal, self._kept(handshake), returning.stored.data)
+
+    def _kept(self, handshake: Handshake) -> Handshake | None:
+        # Headers and auth are secrets: they go into the store only if someone will look at them.
+        return handshake if self._options.may_resume is not None else None
 
     async def detach(self, session: LiveSession) -> None:
         """Keep a session for a client that may come back."""
@@ -167,12 +126,13 @@ class Keeper:
         except StorageError as problem:
             logger.error("a session could not be ended, it will expire: %s", problem)
 
-    async def look_up(self, pid: str, offset: str | None) -> Returning | Reason:
+    async def look_up(self, pid: str, offset: str | None, handshake: Handshake) -> Returning | Reason:
         """Find out whether a client can go on, and what it has missed up to now.
 
         Args:
             pid: The secret it was given.
             offset: The offset of the last event it saw, or ``None`` if it saw none.
+            handshake: What it says of itself this time.
 
         Returns:
             What it goes on with, or why it can't.
@@ -182,6 +142,8 @@ class Keeper:
         stored = await self.journal.find_session(session_key(pid))
         if stored is None:
             return Reason.UNKNOWN if seen is None or is_ours else Reason.GENERATION
+        if not await self._may_resume(stored, handshake):
+            return Reason.REFUSED
         after = max(stored.start, stored.proven)
         # Every event of this session carried an offset of ours. Another one is left over from before, as official
         # clients never forget theirs: since the session began this client has seen nothing.
@@ -213,6 +175,13 @@ class Keeper:
             # A long journal is read in turns with everyone else's work.
             await asyncio.sleep(0)
         return Returning(pid, stored, top, missed)
+
+    async def _may_resume(self, stored: StoredSession, handshake: Handshake) -> bool:
+        ask = self._options.may_resume
+        if ask is None:
+            return True
+        _data, earlier = read_snapshot(stored.data)
+        return earlier is not None and await ask(earlier, handshake)
 
     async def _lose_history(self, seen: Offset) -> None:
         logger.error(
@@ -251,16 +220,3 @@ def _read_offset(text: str) -> Offset | None:
         return Offset.parse(text)
     except MalformedPacket:
         return None
-
-
-def session_key(pid: str) -> bytes:
-    """Return what the store knows a session by: a digest, so that a leaked store gives nobody's pid away."""
-    return hashlib.sha256(pid.encode("utf-8", "surrogatepass")).digest()
-
-
-def encode_data(data: dict[str, Any]) -> bytes:
-    """Encode ``socket.data`` for the store; raises TypeError for what JSON can't carry."""
-    try:
-        return orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS)
-    except orjson.JSONEncodeError as problem:
-        raise TypeError(str(problem)) from None

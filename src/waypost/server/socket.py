@@ -14,6 +14,7 @@ from waypost.server.operator import Operator
 if TYPE_CHECKING:
     from waypost.server.channel import Channel
     from waypost.server.handshake import Handshake
+    from waypost.server.recovery import RecoveryOutcome
 
 __all__ = ["Socket"]
 
@@ -48,6 +49,11 @@ class Socket:
     def recovered(self) -> bool:
         """Whether the client goes on where it was: same id, rooms and data, and nothing missed."""
         return self._channel.recovered
+
+    @property
+    def recovery(self) -> RecoveryOutcome:
+        """Why the client could not go on where it was, and how many events it had missed."""
+        return self._channel.recovery
 
     @property
     def connected(self) -> bool:
