@@ -1,0 +1,44 @@
+"""What several rooms of tests share: server processes, official clients, chance that can be repeated."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.interop.peer import Peer
+from tests.support.server_process import ServerProcess
+
+SEED_VARIABLE = "WAYPOST_TEST_SEED"
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """Chance for a test; a failure shows the seed, and WAYPOST_TEST_SEED repeats it."""
+    seed = int(os.environ.get(SEED_VARIABLE, random.randrange(2**32)))
+    request.node.add_report_section("call", "seed", f"{SEED_VARIABLE}={seed}")
+    return random.Random(seed)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def peer() -> AsyncIterator[Peer]:
+    """Official clients for a whole module; they need a Node process, which takes a while to start."""
+    async with Peer.start() as peer:
+        yield peer
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ServerProcess]:
+    """A server for a whole module, in memory; the module's SERVER_OPTIONS are its options."""
+    log = tmp_path_factory.mktemp("server") / "server.log"
+    options = {"drain_s": 0.1, **getattr(request.module, "SERVER_OPTIONS", {})}
+    server = ServerProcess.waypost(log, options=options)
+    await server.start()
+    yield server
+    await server.stop()
+    server.check_log()

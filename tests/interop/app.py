@@ -1,0 +1,215 @@
+"""The application that the official clients are tested against.
+
+`waypost serve tests.interop.app:io` runs it in a process of its own. Options of the `Server` come as JSON in
+the environment, since no two tests want the same heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import defaultdict
+from typing import Any
+
+import waypost
+from tests.support.server_process import OPTIONS_VARIABLE
+
+
+def _options() -> dict[str, Any]:
+    options: dict[str, Any] = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
+    if options.get("recovery"):
+        options["recovery"] = waypost.Recovery(**options["recovery"])
+    return options
+
+
+io = waypost.Server(**_options())
+other = io.of("/other")
+control = io.of("/control")
+
+_sockets: dict[str, waypost.Socket] = {}
+_left: list[tuple[str, str]] = []
+_counted: defaultdict[str, list[int]] = defaultdict(list)
+_streams: set[asyncio.Task[None]] = set()
+
+
+@io.on("connect")
+async def connect(socket: waypost.Socket, auth: Any) -> None:
+    auth = auth or {}
+    if "refuse" in auth:
+        raise waypost.ConnectionRefused("not you", {"because": auth["refuse"]})
+    if not socket.recovered:
+        for room in auth.get("rooms", ()):
+            await socket.join(room)
+    _sockets[socket.id] = socket
+    for queue in auth.get("consume", ()):
+        await socket.consume(queue)
+    if "stream" in auth:
+        _start_stream(socket, auth["stream"])
+
+
+@io.on("disconnect")
+async def disconnect(socket: waypost.Socket, reason: str) -> None:
+    _left.append((socket.id, reason))
+
+
+@io.event
+async def echo(socket: waypost.Socket, *args: Any) -> tuple[Any, ...]:
+    return args
+
+
+@io.event
+async def say(socket: waypost.Socket, *args: Any) -> None:
+    """Answer with an event instead of an ack."""
+    await socket.emit("said", *args)
+
+
+@io.event
+async def ask(socket: waypost.Socket, *args: Any) -> Any:
+    """Ask the client, and hand its answer back."""
+    return await socket.call("question", *args, timeout_s=5)
+
+
+@io.event
+async def ask_another(socket: waypost.Socket, sid: str, *args: Any) -> Any:
+    return await _sockets[sid].call("question", *args, timeout_s=10)
+
+
+@io.event
+async def ask_in_vain(socket: waypost.Socket) -> str:
+    try:
+        await socket.call("question", timeout_s=0.2)
+    except waypost.AckTimeout as error:
+        return str(error)
+    return "answered"
+
+
+@io.event
+async def fail(socket: waypost.Socket) -> None:
+    raise ValueError("the handler's own business")
+
+
+@io.event
+async def join(socket: waypost.Socket, room: str) -> None:
+    await socket.join(room)
+
+
+@io.event
+async def leave(socket: waypost.Socket, room: str) -> None:
+    await socket.leave(room)
+
+
+@io.event
+async def rooms(socket: waypost.Socket) -> list[str]:
+    """The rooms it is in, without its own."""
+    return sorted(set(socket.rooms) - {socket.id})
+
+
+@io.event
+async def remember(socket: waypost.Socket, key: str, value: Any) -> None:
+    socket.data[key] = value
+
+
+@io.event
+async def recall(socket: waypost.Socket) -> Any:
+    return dict(socket.data)
+
+
+@io.event
+async def publish(socket: waypost.Socket, room: str, *args: Any) -> None:
+    """Emit to a room from the server; once this is acknowledged, the event is in the journal."""
+    await io.to(room).emit("news", *args)
+
+
+@io.event
+async def whisper(socket: waypost.Socket, sid: str, *args: Any) -> None:
+    await io.to(sid).emit("news", *args)
+
+
+@io.event
+async def broadcast(
+    socket: waypost.Socket, to: list[str], excluded: list[str], from_socket: bool, *args: Any
+) -> None:
+    """Emit to several rooms but for others, from the server or from the socket itself."""
+    target: waypost.Operator | waypost.Server = socket.broadcast if from_socket else io
+    if to:
+        target = target.to(*to)
+    await target.except_(*excluded).emit("news", *args)
+
+
+@io.event
+async def announce(socket: waypost.Socket, *args: Any) -> None:
+    await io.emit("news", *args)
+
+
+@io.event
+async def kick(socket: waypost.Socket, close: bool) -> None:
+    await socket.disconnect(close=close)
+
+
+@io.event
+async def count(socket: waypost.Socket, number: int) -> None:
+    _counted[socket.id].append(number)
+
+
+@io.event
+async def counted(socket: waypost.Socket) -> list[int]:
+    return _counted[socket.id]
+
+
+@io.event
+async def enqueue(socket: waypost.Socket, queue: str, id: str | None, *args: Any) -> str:  # noqa: A002
+    """Publish to a queue; once this is acknowledged, the message is on disk."""
+    return await io.queue(queue).emit("job", *args, id=id)
+
+
+@io.event
+async def waiting(socket: waypost.Socket, queue: str) -> int:
+    """How many messages of a queue its consumer has not acknowledged yet."""
+    info = await io.queue(queue).info()
+    return sum(consumer.waiting for consumer in info.consumers)
+
+
+@io.event
+async def consume(socket: waypost.Socket, queue: str) -> None:
+    await socket.consume(queue)
+
+
+@other.on("connect")
+async def connect_other(socket: waypost.Socket, auth: Any) -> None:
+    if not socket.recovered:
+        await socket.join("others")
+
+
+@other.on("echo")
+async def echo_other(socket: waypost.Socket, *args: Any) -> tuple[Any, ...]:
+    return ("other", *args)
+
+
+@other.on("publish")
+async def publish_other(socket: waypost.Socket, *args: Any) -> None:
+    await other.to("others").emit("news", *args)
+
+
+@other.on("kick")
+async def kick_other(socket: waypost.Socket) -> None:
+    await socket.disconnect()
+
+
+@control.on("left")
+async def left(socket: waypost.Socket) -> list[tuple[str, str]]:
+    """Who has left the main namespace, and why."""
+    return _left
+
+
+def _start_stream(socket: waypost.Socket, gaps_ms: list[float]) -> None:
+    task = asyncio.create_task(_stream(socket, gaps_ms))
+    _streams.add(task)
+    task.add_done_callback(_streams.discard)
+
+
+async def _stream(socket: waypost.Socket, gaps_ms: list[float]) -> None:
+    for number, gap_ms in enumerate(gaps_ms):
+        if gap_ms > 0:
+            await asyncio.sleep(gap_ms / 1000)
+        await socket.emit("tick", number)

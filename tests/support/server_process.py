@@ -1,0 +1,165 @@
+"""A server in a process of its own, which can be stopped, killed and started again on the same port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parent.parent.parent
+OPTIONS_VARIABLE = "WAYPOST_TEST_OPTIONS"
+
+_START_S = 15.0
+_STOP_S = 15.0
+_LISTENING = re.compile(r"(?:listening on|Uvicorn running on) (http://127\.0\.0\.1:\d+)")
+_TRACEBACK = "Traceback (most recent call last)"
+_FORBIDDEN = (
+    "was never retrieved",
+    "was never awaited",
+    "Task was destroyed",
+    "Exception in ASGI application",
+)
+# Below the range that the kernel takes client ports from: a restart must find its port free.
+_PORTS = range(15_000, 32_000)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on, and no outgoing connection will be given."""
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+class ServerProcess:
+    """A server under test; start it with `start`, end it with `stop` or `kill`.
+
+    Attributes:
+        url: Where it listens, the same over restarts.
+        starts: How many times it was started.
+        stop_code: Its exit code after SIGTERM; uvicorn's own is the signal.
+        tracebacks_allowed: How many the application under test has earned by failing on purpose.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path, options: Mapping[str, Any] | None = None) -> None:
+        """Say how to start it.
+
+        Args:
+            command: Its arguments after the interpreter; ``{port}`` stands for the port.
+            log: The file that gets all it prints.
+            options: Options of the ``Server`` in tests/interop/app.py.
+        """
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.starts = 0
+        self.stop_code = 0
+        self.tracebacks_allowed = 0
+        self._command = [sys.executable, *(part.format(port=self.port) for part in command)]
+        self._log = log
+        self._environment = {
+            **os.environ,
+            OPTIONS_VARIABLE: json.dumps(options or {}),
+            "PYTHONUNBUFFERED": "1",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._offset = 0
+        self._checked = 0
+
+    @classmethod
+    def waypost(cls, log: Path, store: str = "memory:", options: Mapping[str, Any] | None = None) -> ServerProcess:
+        """Return the server of tests/interop/app.py as the command line runs it."""
+        command = ("-m", "waypost", "serve", "tests.interop.app:io", "--port", "{port}", "--store", store)
+        return cls(command, log, options)
+
+    def runs(self, application: str) -> bool:
+        """Tell whether it serves an application, by the end of its ``module:name``."""
+        return any(part.endswith(application) for part in self._command)
+
+    def alive(self) -> bool:
+        """Tell whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    async def start(self) -> None:
+        """Start the process and wait until it listens."""
+        assert not self.alive()
+        self._spawn()
+        deadline = time.monotonic() + _START_S
+        while not _LISTENING.search(self._since(self._offset)):
+            if not self.alive() or time.monotonic() > deadline:
+                await self.kill()
+                raise AssertionError(f"the server did not start:\n{self.log()}")
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """Stop it gracefully."""
+        code = await self._end(signal.SIGTERM)
+        assert code == self.stop_code, f"exit code {code} after SIGTERM:\n{self.log()}"
+
+    async def kill(self) -> None:
+        """End it with SIGKILL, wherever it is."""
+        if self.alive():
+            await self._end(signal.SIGKILL)
+
+    async def restart(self, how: str) -> None:
+        """End it by ``"stop"`` or ``"kill"`` and start it again on the same port and store."""
+        await (self.stop() if how == "stop" else self.kill())
+        await self.start()
+
+    def log(self) -> str:
+        """Return all it has printed."""
+        return self._since(0)
+
+    def log_position(self) -> int:
+        """Return where its log ends now, for `log_since`."""
+        return self._log.stat().st_size
+
+    def log_since(self, position: int) -> list[str]:
+        """Return the lines printed after a `log_position`."""
+        return [line for line in self._since(position).splitlines() if line.strip()]
+
+    def check_log(self) -> None:
+        """Fail if it logged a traceback, or a task that nobody looked after, since it was last checked."""
+        log = self._since(self._checked)
+        self._checked = self.log_position()
+        allowed, self.tracebacks_allowed = self.tracebacks_allowed, 0
+        for text in _FORBIDDEN:
+            assert text not in log, f"{text!r} in the server's log:\n{log}"
+        assert log.count(_TRACEBACK) <= allowed, f"a traceback in the server's log:\n{log}"
+
+    def _spawn(self) -> None:
+        self._offset = self._log.stat().st_size if self._log.exists() else 0
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=REPOSITORY, env=self._environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        self.starts += 1
+
+    async def _end(self, how: signal.Signals) -> int:
+        assert self._process is not None
+        self._process.send_signal(how)
+        deadline = time.monotonic() + _STOP_S
+        while self._process.poll() is None:
+            if time.monotonic() > deadline:
+                self._process.kill()
+                self._process.wait()
+                raise AssertionError(f"still running {_STOP_S:g} s after {how.name}:\n{self.log()}")
+            await asyncio.sleep(0.01)
+        return self._process.returncode
+
+    def _since(self, position: int) -> str:
+        return self._log.read_bytes()[position:].decode(errors="replace")
