@@ -1,0 +1,193 @@
+"""Queues with the official client: what waited comes, and comes again until it is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.interop.peer import MODES, Client, Peer, Rule
+from tests.support.server_process import ServerProcess
+from tests.support.waiting import until_async
+
+pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
+
+QUEUE = "inbox"
+
+
+class Inbox:
+    """A queue of one server, its producer and its consumers."""
+
+    def __init__(self, peer: Peer, server: ServerProcess, producer: Client) -> None:
+        self._peer = peer
+        self._server = server
+        self._producer = producer
+
+    async def consumer(self, mode: str = "websocket", rule: Rule = "ack") -> Client:
+        """Connect a client that consumes the queue."""
+        client = await self._peer.client(
+            self._server.url, transports=MODES[mode], auth={"consume": [QUEUE]}, rules={"job": rule}
+        )
+        await client.connected()
+        return client
+
+    async def put(self, *jobs: Any) -> None:
+        """Enqueue messages; each is on disk before the next."""
+        for job in jobs:
+            await self._producer.call("enqueue", QUEUE, None, job)
+
+    async def put_with_id(self, message_id: str, job: Any) -> str:
+        """Enqueue a message under an id of our choice; return what the server calls it."""
+        [accepted] = await self._producer.call("enqueue", QUEUE, message_id, job)
+        return str(accepted)
+
+    async def settled(self) -> None:
+        """Wait until every message is acknowledged, and that is on disk."""
+        await until_async(
+            lambda: self._producer.call("waiting", QUEUE), lambda waiting: waiting == [0], "all is settled"
+        )
+
+    async def restart(self, how: str) -> None:
+        """End the server and start it again; the producer is back, too."""
+        times = len(self._producer.connects)
+        await self._server.restart(how)
+        await self._producer.connected(times + 1)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def inbox(peer: Peer, store_server: ServerProcess) -> Inbox:
+    producer = await peer.client(store_server.url)
+    await producer.connected()
+    return Inbox(peer, store_server, producer)
+
+
+def jobs(client: Client) -> list[Any]:
+    """Return the first argument of each job it was given."""
+    return [args[0] for args in client.args_of("job")]
+
+
+async def test_what_waited_comes_and_then_what_is_new(inbox: Inbox, mode: str) -> None:
+    await inbox.put(0, 1, 2)
+    client = await inbox.consumer(mode)
+    await client.gets("job", 3)
+    await inbox.put(3, {"four": b"\x04"}, 5)
+    await client.gets("job", 6)
+    assert jobs(client) == [0, 1, 2, 3, {"four": b"\x04"}, 5]
+    assert all(received.token is not None for received in client.received["job"])
+    await inbox.settled()
+
+
+async def test_acknowledged_is_gone(inbox: Inbox, mode: str) -> None:
+    await inbox.put(0, 1)
+    client = await inbox.consumer(mode)
+    await client.gets("job", 2)
+    await inbox.settled()
+    await client.disconnect()
+    await inbox.put(2)
+    late = await inbox.consumer(mode)
+    await late.gets("job")
+    await inbox.put(3)
+    await late.gets("job", 2)
+    assert jobs(late) == [2, 3]
+
+
+@pytest.mark.parametrize("how", ["away", "stop", "kill"])
+async def test_not_acknowledged_comes_again(inbox: Inbox, mode: str, how: str) -> None:
+    client = await inbox.consumer(mode, rule="hold")
+    await inbox.put(0)
+    await client.gets("job")
+    await client.rule("job", "ack")
+    if how == "away":
+        await client.away()
+        await client.resume()
+    else:
+        await inbox.restart(how)
+    await client.connected(2)
+    await inbox.put(1)
+    await client.gets("job", 3)
+    assert jobs(client) == [0, 0, 1]
+    await inbox.settled()
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+async def test_only_what_was_not_acknowledged_comes_again(inbox: Inbox, mode: str, how: str) -> None:
+    client = await inbox.consumer(mode)
+    await inbox.put(0, 1, 2)
+    await client.gets("job", 3)
+    await inbox.settled()
+    await client.rule("job", "hold")
+    await inbox.put(3)
+    await client.gets("job", 4)
+    await client.rule("job", "ack")
+    await inbox.restart(how)
+    await client.gets("job", 5)
+    await inbox.put(4)
+    await client.gets("job", 6)
+    assert jobs(client) == [0, 1, 2, 3, 3, 4]
+    await inbox.settled()
+
+
+async def test_a_late_ack_counts(inbox: Inbox, mode: str) -> None:
+    client = await inbox.consumer(mode, rule="hold")
+    await inbox.put("slow")
+    await client.gets("job")
+    await client.ack(client.received["job"][0])
+    await inbox.settled()
+    assert jobs(client) == ["slow"]
+
+
+async def test_two_sockets_share_a_consumer(inbox: Inbox, mode: str) -> None:
+    one, two = await inbox.consumer(mode), await inbox.consumer(mode)
+    await inbox.put(*range(20))
+    await inbox.settled()
+    assert sorted(jobs(one) + jobs(two)) == list(range(20))
+
+
+async def test_the_other_socket_takes_over(inbox: Inbox, mode: str) -> None:
+    one = await inbox.consumer(mode, rule="hold")
+    await inbox.put(0)
+    await one.gets("job")
+    two = await inbox.consumer(mode)
+    await one.away()
+    await two.gets("job")
+    await inbox.put(1)
+    await two.gets("job", 2)
+    assert jobs(two) == [0, 1]
+
+
+async def test_the_same_id_is_accepted_once(inbox: Inbox) -> None:
+    first = await inbox.put_with_id("parcel-1", "first")
+    assert await inbox.put_with_id("parcel-1", "again") == first
+    await inbox.restart("kill")
+    assert await inbox.put_with_id("parcel-1", "and again") == first
+    await inbox.put("other")
+    client = await inbox.consumer()
+    await client.gets("job", 2)
+    assert jobs(client) == ["first", "other"]
+
+
+async def test_nothing_is_lost_whatever_happens(inbox: Inbox, mode: str, rng: random.Random) -> None:
+    client = await inbox.consumer(mode)
+    total = 60
+    producing = asyncio.create_task(inbox.put(*range(total // 2)))
+    for step in range(3):
+        await client.gets("job", len(client.received["job"]) + rng.randrange(3, 8))
+        await client.cut(rng.choice(["close", "reset"]))
+        await client.connected(step + 2)
+    await producing
+    await inbox.restart("kill")
+    await inbox.put(*range(total // 2, total))
+    await inbox.settled()
+    first_time = list(dict.fromkeys(jobs(client)))
+    assert first_time == list(range(total))
+    assert_redelivered_in_order(jobs(client))
+
+
+def assert_redelivered_in_order(got: list[int]) -> None:
+    """Fail if the client was taken back by more than what it had not acknowledged, or past a gap."""
+    for before, after in itertools.pairwise(got):
+        assert after <= before + 1, f"{after} came right after {before}"

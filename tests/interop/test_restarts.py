@@ -1,0 +1,86 @@
+"""The server is stopped, or killed, while others publish: every client recovers and misses nothing."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.interop.peer import MODES, Client, Peer
+from tests.interop.publishing import ROOM, check, more, publishing
+from tests.support.server_process import ServerProcess
+
+pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
+
+HOW = pytest.mark.parametrize("how", ["stop", "kill"])
+
+
+async def listen(peer: Peer, server: ServerProcess, mode: str) -> Client:
+    client = await peer.client(server.url, transports=MODES[mode], auth={"rooms": [ROOM]})
+    await client.connected()
+    return client
+
+
+@HOW
+async def test_restarts_while_others_publish(
+    peer: Peer, store_server: ServerProcess, mode: str, how: str, rng: random.Random
+) -> None:
+    listeners = [await listen(peer, store_server, mode), await listen(peer, store_server, "websocket")]
+    speakers = [await peer.client(store_server.url, transports=MODES[kind]) for kind in ("websocket", mode)]
+    async with publishing(*speakers) as publishers:
+        for times in (2, 3):
+            for listener in listeners:
+                await more(listener, rng.randrange(5, 40))
+            await store_server.restart(how)
+            for listener in listeners:
+                assert (await listener.connected(times)).recovered
+                await more(listener, 1)
+    await check(publishers, *listeners)
+    for listener in listeners:
+        assert {(state.id, state.pid) for state in listener.connects} == {
+            (listener.connects[0].id, listener.connects[0].pid)
+        }
+
+
+@HOW
+async def test_a_client_that_never_got_an_event(peer: Peer, store_server: ServerProcess, mode: str, how: str) -> None:
+    client = await listen(peer, store_server, mode)
+    await client.call("remember", "key", "value")
+    await client.away()
+    speaker = await peer.client(store_server.url)
+    await speaker.call("publish", ROOM, "before")
+    await store_server.restart(how)
+    await speaker.connected(2)
+    await speaker.call("publish", ROOM, "after")
+    await client.resume()
+    assert (await client.connected(2)).recovered
+    assert await client.gets("news", 2) == [("before",), ("after",)]
+    assert await client.call("rooms") == [[ROOM]]
+    assert await client.call("recall") == [{"key": "value"}]
+
+
+@HOW
+async def test_two_restarts_while_it_is_away(peer: Peer, store_server: ServerProcess, mode: str, how: str) -> None:
+    client = await listen(peer, store_server, mode)
+    speaker = await peer.client(store_server.url)
+    await speaker.call("publish", ROOM, 0)
+    await client.gets("news")
+    await client.away()
+    for number in (1, 2):
+        await speaker.call("publish", ROOM, number)
+        await store_server.restart(how)
+        await speaker.connected(number + 1)
+    await speaker.call("publish", ROOM, 3)
+    await client.resume()
+    assert (await client.connected(2)).recovered
+    assert await client.gets("news", 4) == [(0,), (1,), (2,), (3,)]
+    offsets = [event.offset for event in client.received["news"]]
+    assert len(set(offsets)) == 4
+
+
+async def test_a_store_in_memory_is_honest_about_a_restart(peer: Peer, server: ServerProcess, mode: str) -> None:
+    client = await listen(peer, server, mode)
+    await server.restart("kill")
+    assert not (await client.connected(2)).recovered
+    assert await client.call("rooms") == [[ROOM]]
+    await peer.leave_all()
