@@ -1,0 +1,72 @@
+# The commands of the house. Each does its own set-up: a fresh machine needs python3 (3.11 or newer) and,
+# for the demo's page and the tests with official clients, Node.js with npm.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST_ARGS ?= -n 2 --dist loadscope
+
+INSTALLED := .venv/.installed
+CLIENTS := tests/interop/js/node_modules/.installed
+WEB_PACKAGES := web/node_modules/.installed
+PAGE := src/waypost/demo/static/index.html
+# Vite needs this Node.js or a newer one.
+NODE_WANTED := 20.19
+HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.split(".").map(Number); \
+    const [a, b] = at(process.versions.node), [c, d] = at("$(NODE_WANTED)"); \
+    if (a > c || (a === c && b >= d)) console.log("yes")' 2>/dev/null)
+WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
+
+.PHONY: demo test check bench docs web clients clean
+
+demo: $(INSTALLED) web
+ifeq ($(HAVE_NODE),yes)
+	$(BIN)/waypost demo
+else
+	@echo "No Node.js $(NODE_WANTED) or newer with npm to build the demo's page with: it plays in the terminal."
+	$(BIN)/waypost demo --headless
+endif
+
+test: check clients web
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(INSTALLED)
+	$(BIN)/pytest -q tests/test_docs.py
+
+bench: $(INSTALLED)
+	$(BIN)/python -m bench.echo
+
+ifeq ($(HAVE_NODE),yes)
+web: $(PAGE)
+clients: $(CLIENTS)
+else
+web clients:
+	@echo "No Node.js $(NODE_WANTED) or newer with npm: $@ left out; tests that need it are skipped."
+endif
+
+clean:
+	rm -rf .venv web/node_modules tests/interop/js/node_modules $(dir $(PAGE)) tests/artefacts
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(CLIENTS): tests/interop/js/package-lock.json
+	npm --prefix tests/interop/js ci --no-audit --no-fund
+	touch $@
+
+$(WEB_PACKAGES): web/package-lock.json
+	npm --prefix web ci --no-audit --no-fund
+	touch $@
+
+$(PAGE): $(WEB_PACKAGES) $(WEB_SOURCES)
+	npm --prefix web run build
+	touch $@
