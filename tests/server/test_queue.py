@@ -119,10 +119,10 @@ async def test_newest_socket_of_a_consumer_is_served_and_the_older_steps_in_agai
 
 async def test_each_consumer_gets_everything(io: waypost.Server) -> None:
     async with running(io):
-        await io.queue("jobs").emit("job", 1)
         one, two = ModelClient(io), ModelClient(io)
         await one.connect("phone")
         await two.connect("laptop")
+        await io.queue("jobs").emit("job", 1)
         await one.wait_for(1)
         await two.wait_for(1)
         assert jobs(one) == jobs(two) == [1]

@@ -129,6 +129,7 @@ class Session:
 
     __slots__ = (
         "_buffer",
+        "_client_closed",
         "_close_deadline",
         "_next_ping",
         "_poll_open",
@@ -156,6 +157,7 @@ class Session:
         self._buffer: deque[Frame] = deque()
         self._poll_open = False
         self._post_open = False
+        self._client_closed = False
         self._next_ping = now + settings.ping_interval_s
         self._pong_deadline = inf
         self._upgrade_deadline = inf
@@ -231,7 +233,7 @@ class Session:
         elif self.state is State.CLOSING or self.state is State.CLOSED:
             # Alone in its payload: the JavaScript client closes before it has handled the events that come in
             # the same payload, keeps them for later, and would see them again in a replay.
-            frames = [_CLOSE]
+            frames = [_NOOP if self._client_closed else _CLOSE]
             self._move(_Step.ENDS)
         elif self.state is State.PROBED or self.state is State.WEBSOCKET:
             frames = [_NOOP]
@@ -273,6 +275,7 @@ class Session:
                 self._next_ping = now + self._settings.ping_interval_s
                 self.events.append(Event.PONG_RECEIVED)
         elif frame == _CLOSE:
+            self._client_closed = True
             self.abort("transport close")
         elif frame != _NOOP:
             self.abort("transport error" if frame.startswith(_PING) else "parse error")

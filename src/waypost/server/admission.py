@@ -216,7 +216,7 @@ class Admission:
                 await self._write_missed(channel, returning)
             self._keeper.counters.count_recovery("recovered")
             self._keeper.counters.replayed_events += len(returning.missed)
-            logger.info("socket %s recovered, %d events replayed", channel.sid, len(returning.missed))
+            logger.debug("socket %s recovered, %d events replayed", channel.sid, len(returning.missed))
         if channel.left_because is None:
             channel.open_gate()
 

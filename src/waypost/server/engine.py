@@ -57,6 +57,7 @@ class Connection:
     __slots__ = (
         "_awaiting_output",
         "_awaiting_room",
+        "_deadline",
         "_engine",
         "_loop",
         "_paused",
@@ -75,6 +76,7 @@ class Connection:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline = inf
         self._awaiting_output: set[asyncio.Future[None]] = set()
         self._awaiting_room: list[tuple[int, asyncio.Future[None]]] = []
         self._paused: asyncio.Event | None = None
@@ -284,15 +286,14 @@ class Connection:
         if self._awaiting_room:
             self._announce_room()
         deadline = session.deadline
-        timer = self._timer
-        if timer is None or deadline < timer.when():
-            if timer is not None:
-                timer.cancel()
-                self._timer = None
-            if deadline != inf:
-                self._timer = self._loop.call_at(deadline, self._tick)
         if deadline == inf:
             self._finish()
+        elif self._timer is None or deadline < self._deadline:
+            # A deadline that moves on leaves its timer as it is: the tick will set the next one.
+            if self._timer is not None:
+                self._timer.cancel()
+            self._deadline = deadline
+            self._timer = self._loop.call_at(deadline, self._tick)
 
     def _finish(self) -> None:
         self._engine.forget(self)
@@ -304,7 +305,6 @@ class Connection:
             aborted()
 
     def _tick(self) -> None:
-        # A deadline may have moved on since the timer was set; the session knows what is due.
         self._timer = None
         self._session.tick(self._loop.time())
         self._after()

@@ -167,7 +167,8 @@ class Hub:
             await asyncio.wait({self._start})
         await self.store.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
-        logger.info("stopped")
+        if self._start is not None:
+            logger.info("stopped")
 
     async def _close_connections(self) -> None:
         connections = self.engine.connections()

@@ -41,6 +41,8 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _TEXT = "text/plain; charset=UTF-8"
+_DISCARD_BYTES = 10_000_000
+_DISCARD_S = 1.0
 
 
 class AsgiTransport:
@@ -149,6 +151,7 @@ class AsgiTransport:
         try:
             body = await self._read_body(request, receive)
             if isinstance(body, int):
+                await _discard(receive)
                 await _respond(send, body, b"", [("content-type", _TEXT), ("connection", "close"), *headers])
                 return
             try:
@@ -277,6 +280,18 @@ def _address(scope: Scope) -> str:
 async def _until_disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _discard(receive: Receive) -> None:
+    """Read what is left of a body, within limits: a server that closes on unread data takes its answer back."""
+    left = _DISCARD_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
 
 
 async def _respond(send: Send, status: int, body: bytes, headers: list[tuple[str, str]]) -> None:

@@ -69,6 +69,9 @@ class WebSocketCarrier:
                     {"type": "websocket.http.response.start", "status": decision.status, "headers": headers}
                 )
                 await self._send({"type": "websocket.http.response.body", "body": refusal_body(decision)})
+                # uvicorn counts the handshake as done, and logs no error, only once the connection is lost.
+                await self._receive()
+                await asyncio.sleep(0)
             except (RuntimeError, ValueError, KeyError):
                 await self._close()
         else:

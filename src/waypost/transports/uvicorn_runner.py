@@ -104,8 +104,19 @@ def serve(app: Any, io: Served, listeners: list[socket.socket], *, announce: Cal
         log_config=None,
         timeout_graceful_shutdown=_GRACE_S,
     )
+    logging.getLogger("uvicorn.error").addFilter(_WithoutTraceback())
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         return runner.run(_serve(config, io, listeners, announce))
+
+
+class _WithoutTraceback(logging.Filter):
+    """Keeps what uvicorn logs of a client's malformed text frame to one line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
+            record.exc_info = None
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
 
 
 async def _serve(
