@@ -53,6 +53,8 @@ export interface Verdict {
   readonly waiting: number;
   readonly lost: number;
   readonly doubled: number;
+  /** How many arrived after one that was sent later, by either way. */
+  readonly misplaced: number;
   readonly redelivered: number;
 }
 
@@ -64,6 +66,7 @@ export class Ledger {
   private readonly byId = new Map<string, Row>();
   private readonly announcements = new Set<string>();
   private doubled = 0;
+  private misplaced = 0;
   private redelivered = 0;
 
   sent(parcel: Parcel, phoneOnline: boolean): void {
@@ -96,8 +99,12 @@ export class Ledger {
   delivered(parcel: PassedOn, connection: Connection, nowMs: number): void {
     const row = this.byId.get(parcel.id);
     if (!row) return;
-    if (row.queue) this.redelivered += 1;
-    else row.queue = arrival(row, parcel, connection, nowMs);
+    if (row.queue) {
+      this.redelivered += 1;
+      return;
+    }
+    this.misplaced += this.overtaken(row, (other) => other.queue !== null) ? 1 : 0;
+    row.queue = arrival(row, parcel, connection, nowMs);
   }
 
   /** The board announced a parcel. What was announced once must come once: each attempt is an announcement of its own. */
@@ -107,7 +114,9 @@ export class Ledger {
     const key = announcement(parcel.id, parcel.attempt);
     if (this.announcements.has(key)) this.doubled += 1;
     this.announcements.add(key);
-    row.board ??= arrival(row, parcel, connection, nowMs);
+    if (row.board) return;
+    this.misplaced += this.overtaken(row, (other) => other.board !== null) ? 1 : 0;
+    row.board = arrival(row, parcel, connection, nowMs);
   }
 
   /**
@@ -129,8 +138,13 @@ export class Ledger {
       waiting: this.rows.filter((row) => !row.queue || !row.board).length,
       lost,
       doubled: this.doubled,
+      misplaced: this.misplaced,
       redelivered: this.redelivered,
     };
+  }
+
+  private overtaken(row: Row, has: (other: Row) => boolean): boolean {
+    return this.rows.findLastIndex(has) > this.rows.indexOf(row);
   }
 }
 

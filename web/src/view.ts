@@ -47,8 +47,9 @@ export function showVerdict(verdict: Verdict, settled: boolean): void {
 }
 
 function summary(verdict: Verdict, settled: boolean): [string, string] {
-  if (verdict.lost || verdict.doubled) {
-    return ["bad", "Something went wrong: the promise was broken. Please report it."];
+  if (verdict.lost || verdict.doubled || verdict.misplaced) {
+    const counts = `${verdict.lost} lost, ${verdict.doubled} doubled, ${verdict.misplaced} out of order`;
+    return ["bad", `The promise was broken: ${counts}. Please report it.`];
   }
   if (verdict.sent === 0) return ["", "Send the first pickup."];
   if (verdict.waiting > 0) {
