@@ -266,9 +266,7 @@ HEADS = st.builds(
     st.sampled_from(["", "/a,", "/a"]),
     st.sampled_from(["", "1", "-1"]),
 )
-PAYLOADS = st.sampled_from(
-    ["", "{}", "[]", '"x"', '["x"]', f'["x",{PLACEHOLDER}]', "[1]", "null", "[", '["x",NaN]']
-)
+PAYLOADS = st.sampled_from(["", "{}", "[]", '"x"', '["x"]', f'["x",{PLACEHOLDER}]', "[1]", "null", "[", '["x",NaN]'])
 
 
 @given(
@@ -347,6 +345,13 @@ def test_any_bytes_are_a_record_or_refused(record: bytes) -> None:
     except MalformedPacket:
         return
     assert event.to_record() == record
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_a_cut_record_is_no_event_with_attachments(cut: int) -> None:
+    record = encode_event("/", "x", [b"attached", b"too"]).to_record()
+    with pytest.raises(MalformedPacket):
+        EncodedEvent.from_record(record[:-cut], "/")
 
 
 # ---------------------------------------------------------------------------------------------- encoding
