@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from waypost.errors import ConnectionRefused, StorageError
 from waypost.protocol.socketio import encode_connect, encode_connect_error, encode_disconnect
 from waypost.server.channel import Channel
-from waypost.server.feed import read_record
 from waypost.server.live_session import LiveSession, read_snapshot
 from waypost.server.recovery import Keeper, Reason, RecoveryOutcome, Returning
 
@@ -222,10 +221,9 @@ class Admission:
 
     async def _write_missed(self, channel: Channel, returning: Returning) -> None:
         generation = self._namespace.generation
-        for entry in returning.missed:
-            _target, event = read_record(entry.record, self._namespace.name)
-            frames = event.frames_with_offset(f"{generation}.{entry.position}")
-            if not await channel.replay(frames, entry.position):
+        for missed in returning.missed:
+            frames = missed.event.frames_with_offset(f"{generation}.{missed.position}")
+            if not await channel.replay(frames, missed.position):
                 return
 
 

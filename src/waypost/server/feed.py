@@ -18,7 +18,7 @@ from waypost.protocol.socketio import EncodedEvent
 from waypost.server.rooms import RoomIndex
 from waypost.storage.base import Journal
 
-__all__ = ["Feed", "Listener", "Offset", "Target", "read_record", "read_target", "write_record"]
+__all__ = ["Feed", "Listener", "Offset", "Target", "read_record", "write_record"]
 
 _LENGTH_BYTES = 4
 
@@ -146,11 +146,6 @@ def read_record(record: bytes, namespace: str) -> tuple[Target, EncodedEvent]:
     """Read what `write_record` made."""
     end = _LENGTH_BYTES + int.from_bytes(record[:_LENGTH_BYTES], "big")
     return _read_target(record[_LENGTH_BYTES:end]), EncodedEvent.from_record(record[end:], namespace)
-
-
-def read_target(record: bytes) -> Target:
-    """Read only whom a record's event is for."""
-    return _read_target(record[_LENGTH_BYTES : _LENGTH_BYTES + int.from_bytes(record[:_LENGTH_BYTES], "big")])
 
 
 def _read_target(head: bytes) -> Target:

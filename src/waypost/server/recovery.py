@@ -13,12 +13,14 @@ from enum import StrEnum
 from typing import Any
 
 from waypost.errors import MalformedPacket, PositionGone, StorageError
+from waypost.protocol.socketio import EncodedEvent
 from waypost.server.counters import Counters
-from waypost.server.feed import Offset, read_target
+from waypost.server.feed import Offset, Target
 from waypost.server.handshake import Handshake
 from waypost.server.live_session import LiveSession, read_snapshot, session_key, write_snapshot
 from waypost.server.options import Environment, Recovery
-from waypost.storage.base import Entry, Journal, Membership, OnCommit, StoredSession
+from waypost.server.replay_cache import ReplayCache
+from waypost.storage.base import Journal, Membership, OnCommit, StoredSession
 
 __all__ = ["Keeper", "Reason", "RecoveryOutcome", "Returning"]
 
@@ -26,6 +28,7 @@ logger = logging.getLogger("waypost.recovery")
 
 _PAGE_ENTRIES = 256
 _PAGE_BYTES = 256 << 10
+_CACHE_BYTES = 16 << 20
 
 
 class Reason(StrEnum):
@@ -52,6 +55,19 @@ class RecoveryOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Missed:
+    """An event that a client has missed.
+
+    Attributes:
+        position: Its position in the journal.
+        event: The event; shared with others who missed it.
+    """
+
+    position: int
+    event: EncodedEvent
+
+
+@dataclass(frozen=True, slots=True)
 class Returning:
     """A client that can go on where it was.
 
@@ -65,7 +81,7 @@ class Returning:
     pid: str
     stored: StoredSession
     top: int
-    missed: list[Entry]
+    missed: list[Missed]
 
 
 class Keeper:
@@ -92,6 +108,7 @@ class Keeper:
         self.counters = counters
         self._options = options
         self._environment = environment
+        self._cache = ReplayCache(journal.name, _CACHE_BYTES)
 
     async def open(self, sid: str, data: dict[str, Any], handshake: Handshake, on_commit: OnCommit) -> LiveSession:
         """Store a new session; ``on_commit`` is called with the position it starts at."""
@@ -157,7 +174,7 @@ class Keeper:
     async def collect(self, pid: str, stored: StoredSession, after: int, top: int) -> Returning | Reason:
         """Collect what was meant for a session after one position and up to another."""
         audience = _Audience(stored)
-        missed: list[Entry] = []
+        missed: list[Missed] = []
         missed_bytes = 0
         position = after
         while position < top:
@@ -166,9 +183,10 @@ class Keeper:
             except PositionGone:
                 return Reason.RETENTION
             for entry in page:
-                if audience.was_meant(entry):
-                    missed.append(entry)
-                    missed_bytes += len(entry.record)
+                target, event = self._cache.read(entry)
+                if audience.was_meant(target, entry.position):
+                    missed.append(Missed(entry.position, event))
+                    missed_bytes += event.size
             if len(missed) > self._options.replay_max_events or missed_bytes > self._options.replay_max_bytes:
                 return Reason.TOO_FAR
             position = page[-1].position
@@ -204,9 +222,7 @@ class _Audience:
         for membership in stored.memberships:
             self._rooms.setdefault(membership.room, []).append(membership)
 
-    def was_meant(self, entry: Entry) -> bool:
-        target = read_target(entry.record)
-        position = entry.position
+    def was_meant(self, target: Target, position: int) -> bool:
         if target.rooms is not None and not any(self._was_in(room, position) for room in target.rooms):
             return False
         return not any(self._was_in(room, position) for room in target.except_)
