@@ -21,9 +21,7 @@ from waypost.protocol.engineio import (
 )
 
 PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x1e"))
-FRAMES = st.one_of(
-    st.binary(), st.builds(lambda digit, data: digit + data, st.sampled_from("0123456"), PLAIN)
-)
+FRAMES = st.one_of(st.binary(), st.builds(lambda digit, data: digit + data, st.sampled_from("0123456"), PLAIN))
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,7 @@ def request(
     )
 
 
-def answer(
-    query: str, method: str = "GET", *, rules: HandshakeRules = BOTH, websocket: bool = False
-) -> Decision:
+def answer(query: str, method: str = "GET", *, rules: HandshakeRules = BOTH, websocket: bool = False) -> Decision:
     return decide(request(query, method, websocket=websocket), rules, SESSIONS.get)
 
 
