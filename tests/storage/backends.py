@@ -69,6 +69,11 @@ def ignore(_: object) -> None:
     """An on_commit for who does not care."""
 
 
+def keeps(store: Store) -> bool:
+    """Tell whether a store, closed and opened again, has what it had."""
+    return not isinstance(store, MemoryStore)
+
+
 def record_of(position: int) -> bytes:
     """A record that tells its position, of varying size."""
     return b"%d:" % position + b"x" * (position * 7 % 23)

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.storage.backends import UNLIMITED, Clock, Factory, fill, ignore, read_all, record_of
+from tests.storage.backends import UNLIMITED, Clock, Factory, fill, ignore, keeps, read_all, record_of
 from waypost.errors import PositionGone, StorageError, StoreClosed
 from waypost.storage.base import Entry, Retention, Store
 
@@ -228,19 +228,71 @@ async def test_trimming_takes_many_entries(factory: Factory, clock: Clock) -> No
     await store.close()
 
 
-async def test_a_new_generation_keeps_positions_and_attached_sessions(store: Store) -> None:
-    journal = await store.journal("/")
+async def test_a_new_generation_goes_on_without_any_session(store: Store) -> None:
+    journal, other = await store.journal("/"), await store.journal("/other")
     before = journal.generation
     await fill(journal, 3)
     await journal.open_session(b"attached", "a", b"", ignore)
     await journal.open_session(b"detached", "d", b"", ignore)
     await journal.detach_session(b"detached", UNLIMITED)
+    await other.open_session(b"other", "o", b"", ignore)
     await journal.new_generation()
     assert journal.generation != before
     assert re.fullmatch("[A-Za-z0-9]+", journal.generation)
     assert await journal.append(b"", ignore) == 4
-    assert await journal.find_session(b"attached") is not None
+    assert len(await read_all(journal)) == 4
+    assert await journal.find_session(b"attached") is None
     assert await journal.find_session(b"detached") is None
+    assert await other.find_session(b"other") is not None
+    told: list[int] = []
+    await journal.join(b"attached", ["room"], told.append)
+    await journal.detach_session(b"attached", UNLIMITED)
+    assert told == [4]
+    assert await journal.find_session(b"attached") is None
+
+
+async def test_a_new_generation_is_kept(factory: Factory, clock: Clock) -> None:
+    store = factory(wall_time=clock)
+    await store.open()
+    journal = await store.journal("/")
+    await fill(journal, 3)
+    await journal.open_session(b"key", "sid", b"", ignore)
+    await journal.new_generation()
+    generation = journal.generation
+    await store.close()
+    await store.open()
+    if keeps(store):
+        journal = await store.journal("/")
+        assert (journal.generation, journal.top, journal.oldest) == (generation, 3, 1)
+        assert await journal.find_session(b"key") is None
+        assert await journal.append(b"", ignore) == 4
+    await store.close()
+
+
+async def test_tells_the_size_of_what_it_keeps(factory: Factory, clock: Clock) -> None:
+    retention = Retention(max_entries=10)
+    store = factory(retention=retention, wall_time=clock)
+    await store.open()
+    journal = await store.journal("/")
+    assert journal.size_bytes == 0
+    await asyncio.gather(*(journal.append(b"x" * size, ignore) for size in range(8)))
+    assert journal.size_bytes == sum(range(8))
+    await asyncio.gather(*(journal.append(b"x" * size, ignore) for size in range(8, 40)))
+    await store.trim()
+    assert (journal.oldest, journal.size_bytes) == (31, sum(range(30, 40)))
+    await journal.append(b"x" * 50, ignore)
+    await store.trim()
+    assert journal.size_bytes == sum(range(31, 40)) + 50
+    await store.close()
+    await store.open()
+    journal = await store.journal("/")
+    assert journal.size_bytes == (sum(range(31, 40)) + 50 if keeps(store) else 0)
+    clock.now += 2 * retention.max_age_s
+    await store.trim()
+    assert journal.size_bytes == 0
+    await journal.append(b"xyz", ignore)
+    assert journal.size_bytes == 3
+    await store.close()
 
 
 async def test_use_before_opening_and_after_closing(factory: Factory, clock: Clock) -> None:
@@ -286,7 +338,7 @@ async def test_close_finishes_what_was_asked_for(factory: Factory, clock: Clock)
     assert await asyncio.gather(*tasks) == told == list(range(1, 201))
 
 
-async def test_opened_again_it_is_the_same_store_if_it_is_durable(factory: Factory, clock: Clock) -> None:
+async def test_opened_again_it_is_the_same_store_unless_in_memory(factory: Factory, clock: Clock) -> None:
     store = factory(wall_time=clock)
     await store.open()
     before = await store.journal("/")
@@ -295,11 +347,10 @@ async def test_opened_again_it_is_the_same_store_if_it_is_durable(factory: Facto
     await store.close()
     await store.open()
     journal = await store.journal("/")
-    durable = store.capabilities.durable
-    assert journal.top == (5 if durable else 0)
-    assert (journal.generation == before.generation) == durable
+    assert journal.top == (5 if keeps(store) else 0)
+    assert (journal.generation == before.generation) == keeps(store)
     assert len(await read_all(journal)) == journal.top
-    assert await store.queues() == (["q"] if durable else [])
+    assert await store.queues() == (["q"] if keeps(store) else [])
     with pytest.raises(StoreClosed):
         await before.append(b"", ignore)
     await store.close()

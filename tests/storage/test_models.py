@@ -160,6 +160,7 @@ async def run_journal(store: Store, clock: Clock, retention: Retention, steps: l
                     and times[position - 1] >= clock.now - retention.max_age_s
                 ]
                 assert journal.oldest == min((*kept, len(model) + 1))
+                assert journal.size_bytes == sum(len(model[position - 1]) for position in kept)
             case ("read", int(after), int(upto), int(entries), int(size)):
                 await check_read(journal, model, after, upto, entries, size)
         assert journal.top == len(model)

@@ -164,6 +164,11 @@ class Journal(Protocol):
         """The oldest position still kept; ``top + 1`` when none is."""
         ...
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of the records still kept together, in bytes; costs nothing to ask for."""
+        ...
+
     async def append(self, record: bytes, on_commit: OnCommit) -> int:
         """Add an entry.
 
@@ -196,7 +201,8 @@ class Journal(Protocol):
     async def new_generation(self) -> None:
         """Start a new generation after history was found to be lost: old offsets are no good any more.
 
-        Sessions that are not attached are forgotten. Positions go on from ``top``.
+        All sessions are forgotten, attached ones too: nobody can be proven to have seen all that was lost.
+        Positions go on from ``top``.
         """
         ...
 

@@ -81,6 +81,10 @@ class _MemoryJournal:
     def oldest(self) -> int:
         return self._tail.first
 
+    @property
+    def size_bytes(self) -> int:
+        return self._tail.size_bytes
+
     async def append(self, record: bytes, on_commit: OnCommit) -> int:
         if self._opening.closed:
             raise StoreClosed(_STORE)
@@ -105,7 +109,7 @@ class _MemoryJournal:
     async def new_generation(self) -> None:
         self._opening.check()
         self.generation = new_generation()
-        self._sessions = {key: kept for key, kept in self._sessions.items() if kept.expires_at is None}
+        self._sessions = {}
 
     async def open_session(self, key: bytes, sid: str, data: bytes, on_commit: OnCommit) -> int:
         self._opening.check()

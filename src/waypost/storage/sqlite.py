@@ -166,7 +166,7 @@ class SqliteStore:
     async def trim(self) -> int:
         """Trim every journal to its retention; returns how many entries went."""
         opened = self._open()
-        handles = {journal.id: journal for journal in opened.journals.values()}
+        handles = {journal.log.id: journal for journal in opened.journals.values()}
         entries = 0
         for journal in await opened.reader.run(_journal_numbers):
             entries += await self._trim_journal(opened.writer, journal, handles.get(journal))
@@ -179,7 +179,7 @@ class SqliteStore:
 
         def note(trimmed: Trimmed) -> None:
             if handle is not None:
-                handle.trimmed(trimmed.oldest)
+                handle.log.trimmed(trimmed.oldest, trimmed.before)
 
         trimmed = await writer.submit(step, note)
         entries = trimmed.entries

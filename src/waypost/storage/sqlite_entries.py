@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 
 from waypost.storage.base import Entry
 
-__all__ = ["Appender", "newest_records", "read_entries", "unpack_sizes"]
+__all__ = ["Appender", "bytes_before", "newest_records", "read_entries", "unpack_sizes"]
 
 # A chunk is read whole; a reader that wants one entry of it should not pay for many.
 _CHUNK_BYTES = 64 << 10
@@ -144,6 +144,18 @@ def newest_records(connection: sqlite3.Connection, journal: int, oldest: int, ma
             break
         chunks.append(_split(packed, records)[max(0, oldest - first) :])
     return [record for chunk in reversed(chunks) for record in chunk]
+
+
+def bytes_before(connection: sqlite3.Connection, journal: int, position: int, total: int) -> int:
+    """Return the size of all records before a position, in bytes; ``total`` is that of all records ever."""
+    found = connection.execute(
+        "SELECT first, before, sizes FROM chunk WHERE journal = ? AND first <= ? ORDER BY first DESC LIMIT 1",
+        (journal, position),
+    ).fetchall()
+    if not found:
+        return total
+    first, before, packed = found[0]
+    return int(before + sum(unpack_sizes(packed)[: position - first]))
 
 
 def unpack_sizes(sizes: bytes) -> tuple[int, ...]:

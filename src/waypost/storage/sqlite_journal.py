@@ -11,10 +11,10 @@ from waypost.errors import PositionGone
 from waypost.storage import sqlite_sessions as sessions
 from waypost.storage.base import Entry, OnCommit, StoredSession
 from waypost.storage.generation import new_generation
-from waypost.storage.sqlite_entries import newest_records, read_entries
+from waypost.storage.sqlite_entries import read_entries
+from waypost.storage.sqlite_log import Log, Row, load_log
 from waypost.storage.sqlite_reader import Reader
 from waypost.storage.sqlite_writer import Transaction, Writer
-from waypost.storage.tail import Tail
 
 __all__ = ["SqliteJournal", "load_journal"]
 
@@ -30,58 +30,49 @@ class SqliteJournal:
     Args:
         store: The store, as errors name it.
         name: The journal's name.
-        row: Its number in the file, its generation, top and oldest position.
-        tail: Its newest records, up to its top.
+        log: Where it stands.
         writer: What it writes with.
         reader: What it reads with.
+
+    Attributes:
+        name: The journal's name.
+        log: Where it stands.
     """
 
-    __slots__ = (
-        "_proven",
-        "_prover",
-        "_reader",
-        "_store",
-        "_tail",
-        "_writer",
-        "generation",
-        "id",
-        "name",
-        "oldest",
-        "top",
-    )
+    __slots__ = ("_proven", "_prover", "_reader", "_store", "_writer", "log", "name")
 
-    def __init__(
-        self,
-        store: str,
-        name: str,
-        row: tuple[int, str, int, int],
-        tail: Tail,
-        writer: Writer,
-        reader: Reader,
-    ) -> None:
+    def __init__(self, store: str, name: str, log: Log, writer: Writer, reader: Reader) -> None:
         self.name = name
-        self.id, self.generation, self.top, self.oldest = row
+        self.log = log
         self._store = store
-        self._tail = tail
         self._writer = writer
         self._reader = reader
         self._proven: dict[bytes, int] = {}
         self._prover: asyncio.TimerHandle | None = None
 
+    @property
+    def generation(self) -> str:
+        """Names this history."""
+        return self.log.generation
+
+    @property
+    def top(self) -> int:
+        """The position of the last committed entry."""
+        return self.log.top
+
+    @property
+    def oldest(self) -> int:
+        """The oldest position still kept."""
+        return self.log.oldest
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the records still kept."""
+        return self.log.size_bytes
+
     async def append(self, record: bytes, on_commit: OnCommit) -> int:
         """Add an entry; returns its position."""
-        return await self._writer.append(self, record, on_commit)
-
-    def committed(self, record: bytes) -> int:
-        """Take note that the writer committed an entry; returns its position."""
-        self.top += 1
-        self._tail.append(record)
-        return self.top
-
-    def trimmed(self, oldest: int) -> None:
-        """Take note that the writer trimmed what stood before a position."""
-        self.oldest = oldest
-        self._tail.drop_before(oldest)
+        return await self._writer.append(self.log, record, on_commit)
 
     async def read(self, after: int, upto: int, *, max_entries: int, max_bytes: int) -> list[Entry]:
         """Read committed entries in order, from memory where it reaches back far enough."""
@@ -91,10 +82,10 @@ class SqliteJournal:
             return []
         if after + 1 < self.oldest:
             raise PositionGone(self._store, self.name, after, self.oldest)
-        if after + 1 >= self._tail.first:
-            return self._tail.read(after, upto, max_entries=max_entries, max_bytes=max_bytes)
+        if after + 1 >= self.log.tail.first:
+            return self.log.tail.read(after, upto, max_entries=max_entries, max_bytes=max_bytes)
         entries = await self._reader.run(
-            lambda connection: read_entries(connection, self.id, after, upto, max_entries, max_bytes)
+            lambda connection: read_entries(connection, self.log.id, after, upto, max_entries, max_bytes)
         )
         # Trimmed since: the writer was faster than its message.
         if not entries or entries[0].position != after + 1:
@@ -102,35 +93,35 @@ class SqliteJournal:
         return entries
 
     async def new_generation(self) -> None:
-        """Start a new generation; sessions that are not attached are forgotten."""
-        await self._writer.submit(partial(_renew, journal=self.id), self._renewed)
+        """Start a new generation; all sessions are forgotten."""
+        await self._writer.submit(partial(_renew, journal=self.log.id), self._renewed)
 
     async def open_session(self, key: bytes, sid: str, data: bytes, on_commit: OnCommit) -> int:
         """Store a new, attached session; returns its start."""
         return await self._writer.submit(
-            lambda tx: sessions.insert(tx, self._store, self.id, key, sid, data), on_commit
+            lambda tx: sessions.insert(tx, self._store, self.log.id, key, sid, data), on_commit
         )
 
     async def find_session(self, key: bytes) -> StoredSession | None:
         """Look up a session, by a job of the writer, so that it sees all that was asked for earlier."""
         self.write_proven()
-        return await self._writer.submit(lambda tx: sessions.find(tx, self.id, key))
+        return await self._writer.submit(lambda tx: sessions.find(tx, self.log.id, key))
 
     async def attach_session(self, key: bytes) -> None:
         """Mark a session as in use, so that it does not expire."""
-        await self._writer.submit(lambda tx: sessions.mark(tx, self.id, key, None))
+        await self._writer.submit(lambda tx: sessions.mark(tx, self.log.id, key, None))
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:
         """Mark a session as away until it expires, at a wall time in seconds."""
-        await self._writer.submit(lambda tx: sessions.mark(tx, self.id, key, expires_at))
+        await self._writer.submit(lambda tx: sessions.mark(tx, self.log.id, key, expires_at))
 
     async def end_session(self, key: bytes) -> None:
         """Forget a session at once."""
-        await self._writer.submit(lambda tx: sessions.end(tx, self.id, key))
+        await self._writer.submit(lambda tx: sessions.end(tx, self.log.id, key))
 
     async def save_session(self, key: bytes, data: bytes) -> None:
         """Replace a session's data."""
-        await self._writer.submit(lambda tx: sessions.save(tx, self.id, key, data))
+        await self._writer.submit(lambda tx: sessions.save(tx, self.log.id, key, data))
 
     def prove(self, key: bytes, position: int) -> None:
         """Note that all up to a position has arrived; written with others about a second later."""
@@ -146,20 +137,20 @@ class SqliteJournal:
             self._prover = None
         if self._proven:
             proven, self._proven = self._proven, {}
-            self._writer.submit(lambda tx: sessions.prove(tx, self.id, proven)).add_done_callback(_heed)
+            self._writer.submit(lambda tx: sessions.prove(tx, self.log.id, proven)).add_done_callback(_heed)
 
     async def join(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
         """Let a session join rooms for all entries from here on."""
         joined = {*rooms}
-        await self._writer.submit(lambda tx: sessions.join(tx, self.id, key, joined), on_commit)
+        await self._writer.submit(lambda tx: sessions.join(tx, self.log.id, key, joined), on_commit)
 
     async def leave(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
         """Let a session leave rooms for all entries from here on."""
         left = {*rooms}
-        await self._writer.submit(lambda tx: sessions.leave(tx, self.id, key, left), on_commit)
+        await self._writer.submit(lambda tx: sessions.leave(tx, self.log.id, key, left), on_commit)
 
     def _renewed(self, generation: str) -> None:
-        self.generation = generation
+        self.log.generation = generation
 
 
 async def load_journal(store: str, name: str, writer: Writer, reader: Reader, *, tail_bytes: int) -> SqliteJournal:
@@ -173,16 +164,11 @@ async def load_journal(store: str, name: str, writer: Writer, reader: Reader, *,
         tail_bytes: How much of it is kept in memory, in bytes.
     """
     row = await writer.submit(partial(_find_or_insert, name=name))
-    journal, _, top, oldest = row
-    # After a restart everyone comes back at once, and is served from here.
-    records = await reader.run(lambda connection: newest_records(connection, journal, oldest, tail_bytes))
-    tail = Tail(top - len(records), max_bytes=tail_bytes)
-    for record in records:
-        tail.append(record)
-    return SqliteJournal(store, name, row, tail, writer, reader)
+    return SqliteJournal(store, name, await load_log(row, reader, tail_bytes=tail_bytes), writer, reader)
 
 
-def _find_or_insert(tx: Transaction, name: str) -> tuple[int, str, int, int]:
+def _find_or_insert(tx: Transaction, name: str) -> Row:
+    tx.entries.flush()
     tx.connection.execute(
         "INSERT INTO journal (name, generation, oldest, top, bytes) VALUES (?, ?, 1, 0, 0) "
         "ON CONFLICT (name) DO NOTHING",
@@ -190,13 +176,13 @@ def _find_or_insert(tx: Transaction, name: str) -> tuple[int, str, int, int]:
     )
     (found,) = tx.connection.execute("SELECT id, generation, oldest FROM journal WHERE name = ?", (name,)).fetchall()
     journal, generation, oldest = found
-    return journal, generation, tx.entries.top(journal), oldest
+    return Row(journal, generation, tx.entries.top(journal), oldest, tx.entries.total_bytes(journal))
 
 
 def _renew(tx: Transaction, journal: int) -> str:
     generation = new_generation()
     tx.connection.execute("UPDATE journal SET generation = ? WHERE id = ?", (generation, journal))
-    sessions.forget_detached(tx, journal)
+    sessions.forget_all(tx, journal)
     return generation
 
 

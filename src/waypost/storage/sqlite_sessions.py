@@ -15,7 +15,7 @@ __all__ = [
     "end",
     "expire",
     "find",
-    "forget_detached",
+    "forget_all",
     "insert",
     "join",
     "leave",
@@ -75,9 +75,9 @@ def end(tx: Transaction, journal: int, key: bytes) -> None:
     tx.connection.execute("DELETE FROM session WHERE journal = ? AND key = ?", (journal, key))
 
 
-def forget_detached(tx: Transaction, journal: int) -> None:
-    """Forget a journal's sessions that are not attached."""
-    tx.connection.execute("DELETE FROM session WHERE journal = ? AND expires_at IS NOT NULL", (journal,))
+def forget_all(tx: Transaction, journal: int) -> None:
+    """Forget a journal's sessions."""
+    tx.connection.execute("DELETE FROM session WHERE journal = ?", (journal,))
 
 
 def save(tx: Transaction, journal: int, key: bytes, data: bytes) -> None:

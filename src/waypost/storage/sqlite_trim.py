@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from waypost.storage.base import Retention
-from waypost.storage.sqlite_entries import unpack_sizes
+from waypost.storage.sqlite_entries import bytes_before, unpack_sizes
 from waypost.storage.sqlite_writer import Transaction
 
 __all__ = ["Trimmed", "trim_entries"]
@@ -22,11 +22,13 @@ class Trimmed:
 
     Attributes:
         oldest: The oldest position kept now.
+        before: The size of all records before that one, in bytes.
         entries: How many entries went.
         more: Whether there may be more to trim.
     """
 
     oldest: int
+    before: int
     entries: int
     more: bool
 
@@ -40,8 +42,8 @@ def trim_entries(tx: Transaction, journal: int, retention: Retention) -> Trimmed
     tx.entries.flush()
     top, total = tx.entries.top(journal), tx.entries.total_bytes(journal)
     (found,) = connection.execute("SELECT oldest FROM journal WHERE id = ?", (journal,)).fetchall()
-    before: int = found[0]
-    oldest = max(before, top - retention.max_entries + 1)
+    former: int = found[0]
+    oldest = max(former, top - retention.max_entries + 1)
     beyond = seen_bytes = 0
     more = False
     rows = connection.execute(
@@ -65,9 +67,10 @@ def trim_entries(tx: Transaction, journal: int, retention: Retention) -> Trimmed
             break
     else:
         more = len(rows) == _TRIM_CHUNKS
-    if oldest > before or beyond:
+    bytes_gone = bytes_before(connection, journal, oldest, total)
+    if oldest > former or beyond:
         connection.execute("DELETE FROM chunk WHERE journal = ? AND first < ?", (journal, beyond))
         connection.execute(
             "UPDATE journal SET oldest = ?, top = ?, bytes = ? WHERE id = ?", (oldest, top, total, journal)
         )
-    return Trimmed(oldest, oldest - before, more)
+    return Trimmed(oldest, bytes_gone, oldest - former, more)

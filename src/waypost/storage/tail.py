@@ -39,6 +39,11 @@ class Tail:
     def __len__(self) -> int:
         return len(self._records) - self._shed
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of the records it holds together."""
+        return self._bytes
+
     def append(self, record: bytes) -> None:
         """Add the record of the next position; the oldest ones go if it would hold too much."""
         self._records.append(record)
