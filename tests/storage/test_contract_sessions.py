@@ -8,7 +8,7 @@ import pytest
 
 from tests.storage.backends import Clock, Factory, fill, ignore
 from waypost.errors import StorageError
-from waypost.storage.base import Journal, Membership, Retention, Store, StoredSession
+from waypost.storage.base import TOMBSTONE_S, ExpiredSession, Journal, Membership, Retention, Store, StoredSession
 
 KEY = b"\x00digest"
 
@@ -85,21 +85,93 @@ async def test_data_is_replaced(store: Store) -> None:
 
 async def test_a_detached_session_expires(store: Store, clock: Clock) -> None:
     journal = await store.journal("/")
-    await journal.open_session(KEY, "sid", b"", ignore)
+    await journal.open_session(KEY, "sid", b"old", ignore)
+    await journal.save_session(KEY, b"data")
     await journal.open_session(b"attached", "other", b"", ignore)
     await journal.join(KEY, ["room"], ignore)
     await journal.detach_session(KEY, clock.now + 10)
     assert (await found(journal)).expires_at == clock.now + 10
     clock.now += 10
-    assert await store.expire_sessions() == 0
-    assert await journal.find_session(KEY) is not None
+    assert await store.expire_sessions() == []
+    assert not (await found(journal)).expired
     clock.now += 0.5
-    assert await journal.find_session(KEY) is None
-    assert await store.expire_sessions() == 1
-    assert await store.expire_sessions() == 0
-    assert await journal.find_session(b"attached") is not None
+    assert (await found(journal)).expired, "from then on, whether collected or not"
+    assert await store.expire_sessions() == [ExpiredSession("/", "sid", b"data")]
+    assert await store.expire_sessions() == [], "told once"
+    attached = await found(journal, b"attached")
+    assert not attached.expired
     await journal.open_session(KEY, "again", b"", ignore)
-    assert (await found(journal)).memberships == ()
+    again = await found(journal)
+    assert (again.sid, again.expired, again.memberships) == ("again", False, ())
+
+
+async def test_an_expired_session_is_known_as_one_for_a_day(store: Store, clock: Clock) -> None:
+    journal = await store.journal("/")
+    expires_at = clock.now
+    await fill(journal, 3)
+    await journal.open_session(KEY, "sid", b"data", ignore)
+    await journal.join(KEY, ["room"], ignore)
+    await journal.detach_session(KEY, expires_at)
+    clock.now += 60
+    await store.expire_sessions()
+    stone = StoredSession(KEY, "sid", 0, 0, b"", expires_at, (), expired=True)
+    for used in (ignore_session, journal.attach_session, journal.end_session):
+        await used(KEY)
+        assert await journal.find_session(KEY) == stone, "a write for it does nothing"
+    assert await (await store.journal("/other")).find_session(KEY) is None
+    clock.now = expires_at + TOMBSTONE_S
+    assert await store.expire_sessions() == []
+    assert await journal.find_session(KEY) == stone
+    clock.now += 1
+    assert await journal.find_session(KEY) is None
+    clock.now -= 1
+    assert await journal.find_session(KEY) == stone
+    clock.now += 1
+    assert await store.expire_sessions() == []
+    clock.now -= 1
+    assert await journal.find_session(KEY) is None, "forgotten for good"
+
+
+async def ignore_session(_: bytes) -> None:
+    pass
+
+
+async def test_a_key_that_expired_may_be_used_again(store: Store, clock: Clock) -> None:
+    journal = await store.journal("/")
+    await journal.open_session(KEY, "sid", b"", ignore)
+    await journal.detach_session(KEY, clock.now - 1)
+    await store.expire_sessions()
+    await journal.open_session(KEY, "again", b"", ignore)
+    assert (await found(journal)).sid == "again"
+    await journal.end_session(KEY)
+    assert await journal.find_session(KEY) is None
+
+
+async def test_a_new_generation_knows_of_no_expired_session(store: Store, clock: Clock) -> None:
+    journal = await store.journal("/")
+    await journal.open_session(KEY, "sid", b"", ignore)
+    await journal.detach_session(KEY, clock.now - 1)
+    await store.expire_sessions()
+    await journal.new_generation()
+    assert await journal.find_session(KEY) is None
+
+
+async def test_many_sessions_expire_in_one_call(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("memory", "sqlite_expiry"):
+        monkeypatch.setattr(f"waypost.storage.{module}.MAX_TOMBSTONES", 100)
+    one, other = await store.journal("/one"), await store.journal("/other")
+    # More than one step takes.
+    keys = [b"%d" % number for number in range(1200)]
+    for journal in (one, other):
+        await asyncio.gather(*(journal.open_session(key, key.decode(), key, ignore) for key in keys))
+        await asyncio.gather(*(journal.detach_session(key, clock.now + int(key)) for key in keys))
+    clock.now += 1199
+    expired = await store.expire_sessions()
+    expected = [ExpiredSession(name, f"{at}", b"%d" % at) for name in ("/one", "/other") for at in range(1199)]
+    assert sorted(expired, key=str) == sorted(expected, key=str)
+    kept = [await one.find_session(key) for key in keys[:1199]]
+    assert [stone is not None and stone.expired for stone in kept] == [False] * 1099 + [True] * 100, "the last ones"
+    assert not (await found(other, b"1199")).expired
 
 
 async def test_an_attached_session_does_not_expire(store: Store, clock: Clock) -> None:
@@ -108,7 +180,7 @@ async def test_an_attached_session_does_not_expire(store: Store, clock: Clock) -
     await journal.detach_session(KEY, clock.now + 10)
     await journal.attach_session(KEY)
     clock.now += 1000
-    assert await store.expire_sessions() == 0
+    assert await store.expire_sessions() == []
     assert (await found(journal)).expires_at is None
 
 

@@ -24,7 +24,7 @@ from waypost.errors import (
     StoreFull,
 )
 from waypost.storage import sqlite_file
-from waypost.storage.base import Entry, Membership, Retention, StoredSession
+from waypost.storage.base import Entry, ExpiredSession, Membership, Retention, StoredSession
 from waypost.storage.sqlite import SqliteStore
 from waypost.storage.sqlite_writer import Transaction
 
@@ -380,6 +380,22 @@ async def test_a_full_disk_fails_what_waits_and_nothing_later(store: SqliteStore
     assert await journal.append(b"later", ignore) == len(given) + 1
     assert (await put(queue, "id")).position == 1
     assert len(await read_all(journal)) == journal.top
+
+
+async def test_sessions_that_expired_before_an_error_are_told(
+    store: SqliteStore, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: Transaction, journal: int) -> int:
+        raise StoreFull(f"{journal}")
+
+    monkeypatch.setattr("waypost.storage.sqlite_expiry.forget_tombstones", refuse)
+    journal = await store.journal("/")
+    with pytest.raises(StoreFull):
+        await store.expire_sessions()
+    await journal.open_session(b"k", "sid", b"", ignore)
+    await journal.detach_session(b"k", clock.now - 1)
+    assert await store.expire_sessions() == [ExpiredSession("/", "sid", b"")]
+    assert "not all that should have" in caplog.text
 
 
 async def test_proven_positions_that_find_no_space_are_told(

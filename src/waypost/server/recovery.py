@@ -35,6 +35,7 @@ class Reason(StrEnum):
     """Why a client that wanted to go on has to start anew; sent to it in the CONNECT answer."""
 
     UNKNOWN = "unknown session"
+    EXPIRED = "expired"
     REFUSED = "refused"
     GENERATION = "generation"
     RETENTION = "retention"
@@ -159,6 +160,8 @@ class Keeper:
         stored = await self.journal.find_session(session_key(pid))
         if stored is None:
             return Reason.UNKNOWN if seen is None or is_ours else Reason.GENERATION
+        if stored.expired:
+            return Reason.EXPIRED
         if not await self._may_resume(stored, handshake):
             return Reason.REFUSED
         after = max(stored.start, stored.proven)

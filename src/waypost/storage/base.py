@@ -31,10 +31,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 __all__ = [
+    "MAX_TOMBSTONES",
+    "TOMBSTONE_S",
     "Accepted",
     "Capabilities",
     "ConsumerInfo",
     "Entry",
+    "ExpiredSession",
     "Journal",
     "Membership",
     "Message",
@@ -45,6 +48,12 @@ __all__ = [
     "Store",
     "StoredSession",
 ]
+
+TOMBSTONE_S = 24 * 3600.0
+"""For how long after its time an expired session is still known as one, in seconds."""
+
+MAX_TOMBSTONES = 100_000
+"""How many expired sessions of a journal are still known as such; those that expired last are."""
 
 OnCommit = Callable[[int], None]
 """Called in the loop's thread with the position a write took effect at. Must not raise and must not block."""
@@ -120,9 +129,11 @@ class StoredSession:
         start: The journal's top when it began: nothing up to there was ever meant for it.
         proven: The position up to which all has certainly arrived; at least ``start``.
         data: The application's data, as it was last saved.
-        expires_at: When it is forgotten, as wall time in seconds; ``None`` while it is attached.
+        expires_at: When its time ends, as wall time in seconds; ``None`` while it is attached.
         memberships: Its rooms, now and earlier; earlier ones may be dropped once the journal no longer
             reaches back to them.
+        expired: Whether its time is over. It may be forgotten already, and only its tombstone be left: then there
+            are neither data nor memberships, and ``start`` and ``proven`` are 0.
     """
 
     key: bytes
@@ -132,6 +143,22 @@ class StoredSession:
     data: bytes
     expires_at: float | None
     memberships: tuple[Membership, ...]
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredSession:
+    """A session that was forgotten because its time had come.
+
+    Attributes:
+        journal: The name of its journal.
+        sid: The socket's public id.
+        data: The application's data, as it was last saved.
+    """
+
+    journal: str
+    sid: str
+    data: bytes
 
 
 class Journal(Protocol):
@@ -224,9 +251,10 @@ class Journal(Protocol):
         ...
 
     async def find_session(self, key: bytes) -> StoredSession | None:
-        """Look up a session that is attached, or detached and not expired.
+        """Look up a session; one whose time is over is marked as ``expired``.
 
-        Writes asked for earlier are seen.
+        It still is for `TOMBSTONE_S` after its time, among the last `MAX_TOMBSTONES`. Writes asked for earlier
+        are seen.
         """
         ...
 
@@ -235,7 +263,7 @@ class Journal(Protocol):
         ...
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:
-        """Mark a session as away; after ``expires_at`` (wall time, seconds) it is forgotten."""
+        """Mark a session as away; after ``expires_at`` (wall time, seconds) its time is over."""
         ...
 
     async def end_session(self, key: bytes) -> None:
@@ -426,8 +454,13 @@ class Store(Protocol):
         """Return the names of the queues that exist, sorted."""
         ...
 
-    async def expire_sessions(self) -> int:
-        """Forget detached sessions whose time has come; returns how many."""
+    async def expire_sessions(self) -> list[ExpiredSession]:
+        """Forget detached sessions whose time is over, but for their tombstones.
+
+        Returns:
+            The sessions forgotten now. Each is told once at most: not if the process ends, or the caller is
+            cancelled, before it is told.
+        """
         ...
 
     async def trim(self) -> int:

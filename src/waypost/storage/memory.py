@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 
 from waypost.errors import PositionGone, StorageError, StoreClosed
 from waypost.storage.base import (
+    MAX_TOMBSTONES,
+    TOMBSTONE_S,
     Capabilities,
     Entry,
+    ExpiredSession,
     Journal,
     Membership,
     OnCommit,
@@ -57,6 +60,7 @@ class _MemoryJournal:
         "_opening",
         "_sessions",
         "_tail",
+        "_tombstones",
         "_wall_time",
         "generation",
         "name",
@@ -76,6 +80,8 @@ class _MemoryJournal:
         self._marks: list[tuple[float, int]] = []
         self._tail = Tail(0, max_bytes=retention.max_bytes, max_entries=retention.max_entries)
         self._sessions: dict[bytes, _Session] = {}
+        # Key -> sid, when its time ended.
+        self._tombstones: dict[bytes, tuple[str, float]] = {}
 
     @property
     def oldest(self) -> int:
@@ -110,20 +116,23 @@ class _MemoryJournal:
         self._opening.check()
         self.generation = new_generation()
         self._sessions = {}
+        self._tombstones = {}
 
     async def open_session(self, key: bytes, sid: str, data: bytes, on_commit: OnCommit) -> int:
         self._opening.check()
         if key in self._sessions:
             raise StorageError(_STORE, f"session {sid} is stored already")
+        self._tombstones.pop(key, None)
         self._sessions[key] = _Session(sid, self.top, self.top, data)
         on_commit(self.top)
         return self.top
 
     async def find_session(self, key: bytes) -> StoredSession | None:
         self._opening.check()
+        now = self._wall_time()
         found = self._sessions.get(key)
-        if found is None or found.expired(self._wall_time()):
-            return None
+        if found is None:
+            return self._find_tombstone(key, now)
         return StoredSession(
             key,
             found.sid,
@@ -132,6 +141,7 @@ class _MemoryJournal:
             found.data,
             found.expires_at,
             tuple(sorted(found.memberships, key=lambda one: (one.since, one.room))),
+            found.expired(now),
         )
 
     async def attach_session(self, key: bytes) -> None:
@@ -177,11 +187,20 @@ class _MemoryJournal:
             ]
         on_commit(self.top)
 
-    def expire_sessions(self, now: float) -> int:
-        expired = [key for key, one in self._sessions.items() if one.expired(now)]
-        for key in expired:
+    def expire_sessions(self, now: float) -> list[ExpiredSession]:
+        expired = {key: one for key, one in self._sessions.items() if one.expired(now)}
+        for key, one in expired.items():
             del self._sessions[key]
-        return len(expired)
+            self._tombstones[key] = one.sid, one.expires_at or now
+        newest = sorted(self._tombstones.items(), key=lambda item: item[1][1])[-MAX_TOMBSTONES:]
+        self._tombstones = {key: stone for key, stone in newest if stone[1] >= now - TOMBSTONE_S}
+        return [ExpiredSession(self.name, one.sid, one.data) for one in expired.values()]
+
+    def _find_tombstone(self, key: bytes, now: float) -> StoredSession | None:
+        sid, expired_at = self._tombstones.get(key, ("", float("-inf")))
+        if expired_at < now - TOMBSTONE_S:
+            return None
+        return StoredSession(key, sid, 0, 0, b"", expired_at, (), expired=True)
 
     def trim(self, now: float) -> int:
         current = bisect_left(self._marks, (now - self._max_age_s, 0))
@@ -256,11 +275,11 @@ class MemoryStore:
         self._opening.check()
         return sorted(self._backlogs)
 
-    async def expire_sessions(self) -> int:
-        """Forget detached sessions whose time has come; returns how many."""
+    async def expire_sessions(self) -> list[ExpiredSession]:
+        """Forget detached sessions whose time is over; returns them."""
         self._opening.check()
         now = self._wall_time()
-        return sum(journal.expire_sessions(now) for journal in self._journals.values())
+        return [one for journal in self._journals.values() for one in journal.expire_sessions(now)]
 
     async def trim(self) -> int:
         """Trim every journal to its retention; returns how many entries went."""

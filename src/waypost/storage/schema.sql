@@ -1,4 +1,4 @@
--- Version 1. Run once, in one transaction, on an empty file. Times are wall time in seconds.
+-- Version 2. Run once, in one transaction, on an empty file. Times are wall time in seconds.
 
 CREATE TABLE journal (
     id         INTEGER PRIMARY KEY,
@@ -8,7 +8,10 @@ CREATE TABLE journal (
     -- Counters as of the last trim. The last chunk knows better; without one, these do, so that a position is
     -- not given again after all entries were trimmed.
     top        INTEGER NOT NULL,
-    bytes      INTEGER NOT NULL   -- of all records ever appended
+    bytes      INTEGER NOT NULL,  -- of all records ever appended
+    -- While it is written to asynchronously: the last position that may have been given. So, if it is set when
+    -- the file is opened, the last writes may be lost. NULL otherwise.
+    reserved   INTEGER
 ) STRICT;
 
 -- Entries appended together are one row: a commit then costs one insert however many entries it has.
@@ -34,6 +37,17 @@ CREATE TABLE session (
     UNIQUE (journal, key)
 ) STRICT;
 CREATE INDEX session_expiry ON session (expires_at);
+CREATE INDEX session_sid ON session (journal, sid);
+
+-- What is left of a session that expired.
+CREATE TABLE tombstone (
+    journal    INTEGER NOT NULL,
+    key        BLOB NOT NULL,
+    sid        TEXT NOT NULL,
+    expired_at REAL NOT NULL,
+    PRIMARY KEY (journal, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tombstone_age ON tombstone (journal, expired_at);
 
 CREATE TABLE membership (
     session INTEGER NOT NULL REFERENCES session (id) ON DELETE CASCADE,
@@ -43,6 +57,7 @@ CREATE TABLE membership (
     journal INTEGER NOT NULL,
     PRIMARY KEY (session, room, since)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX membership_room ON membership (journal, room) WHERE until IS NULL;
 CREATE INDEX membership_left ON membership (journal, until) WHERE until IS NOT NULL;
 
 CREATE TABLE queue (

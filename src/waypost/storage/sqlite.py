@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from waypost.errors import ConfigurationError, StorageError, StoreClosed
+from waypost.storage import sqlite_expiry as expiry
 from waypost.storage import sqlite_sessions as sessions
-from waypost.storage.base import Capabilities, Journal, Queue, Retention
+from waypost.storage.base import Capabilities, ExpiredSession, Journal, Queue, Retention
 from waypost.storage.sqlite_file import connect, open_database, take_ownership, translate
 from waypost.storage.sqlite_journal import SqliteJournal, load_journal
 from waypost.storage.sqlite_queue import SqliteQueue, forget_ids
@@ -27,6 +30,8 @@ from waypost.storage.sqlite_trim import Trimmed, trim_entries
 from waypost.storage.sqlite_writer import Transaction, Writer
 
 __all__ = ["SqliteStore"]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +164,21 @@ class SqliteStore:
         """Return the names of the queues that exist, sorted."""
         return await self._open().reader.run(_queue_names)
 
-    async def expire_sessions(self) -> int:
-        """Forget detached sessions whose time has come; returns how many."""
-        return await _repeat(self._open().writer, sessions.expire)
+    async def expire_sessions(self) -> list[ExpiredSession]:
+        """Forget detached sessions whose time is over; returns them."""
+        opened = self._open()
+        expired: list[ExpiredSession] = []
+        try:
+            while forgotten := await opened.writer.submit(expiry.expire):
+                expired += [one.session for one in forgotten]
+            for journal in await opened.reader.run(_journal_numbers):
+                await _repeat(opened.writer, partial(expiry.forget_tombstones, journal=journal))
+        except StorageError as error:
+            # Those that went before it did must be told; if it lasts, the next call raises it.
+            if not expired:
+                raise
+            _logger.warning("%s: sessions expired, but not all that should have: %s", self._name, error)
+        return expired
 
     async def trim(self) -> int:
         """Trim every journal to its retention; returns how many entries went."""

@@ -13,7 +13,7 @@ __all__ = ["connect", "open_database", "take_ownership", "translate"]
 
 _MAGIC = b"SQLite format 3\x00"
 _APPLICATION_ID = 0x57415950  # "WAYP"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _PAGE_BYTES = 8192
 _BUSY_TIMEOUT_S = 10.0
 # The log is copied into the file when it has grown to this many pages; larger means fewer, longer copies.
@@ -21,7 +21,7 @@ _CHECKPOINT_PAGES = 4096
 # A full check reads the whole file. Up to this size that takes a moment only.
 _FULL_CHECK_BYTES = 64 << 20
 _SMALL_TABLES = ("journal", "queue", "consumer", "settled", "delivery")
-_LARGE_TABLES = ("chunk", "session", "membership", "message", "deduplication")
+_LARGE_TABLES = ("chunk", "session", "membership", "tombstone", "message", "deduplication")
 
 # Quotas and file size limits come as these; only ENOSPC comes as SQLITE_FULL.
 _NO_SPACE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}

@@ -7,13 +7,13 @@ from collections.abc import Collection, Mapping
 
 from waypost.errors import StorageError
 from waypost.storage.base import Membership, StoredSession
+from waypost.storage.sqlite_expiry import find_tombstone
 from waypost.storage.sqlite_writer import Transaction
 
 __all__ = [
     "detach_all",
     "drop_left",
     "end",
-    "expire",
     "find",
     "forget_all",
     "insert",
@@ -38,24 +38,25 @@ def insert(tx: Transaction, store: str, journal: int, key: bytes, sid: str, data
     )
     if not inserted.rowcount:
         raise StorageError(store, f"session {sid} is stored already")
+    tx.connection.execute("DELETE FROM tombstone WHERE journal = ? AND key = ?", (journal, key))
     return start
 
 
 def find(tx: Transaction, journal: int, key: bytes) -> StoredSession | None:
-    """Look up a session that is attached, or detached and not expired."""
+    """Look up a session, or the tombstone that it left."""
     found = tx.connection.execute(
-        "SELECT id, sid, start, proven, data, expires_at FROM session WHERE journal = ? AND key = ? "
-        "AND (expires_at IS NULL OR expires_at >= ?)",
-        (journal, key, tx.now),
+        "SELECT id, sid, start, proven, data, expires_at FROM session WHERE journal = ? AND key = ?",
+        (journal, key),
     ).fetchall()
     if not found:
-        return None
+        return find_tombstone(tx.connection, journal, key, tx.now)
     session, sid, start, proven, data, expires_at = found[0]
     memberships = tx.connection.execute(
         "SELECT room, since, until FROM membership WHERE session = ? ORDER BY since, room", (session,)
     ).fetchall()
     rooms = tuple(Membership(*row) for row in memberships)
-    return StoredSession(key, sid, start, proven, data, expires_at, rooms)
+    expired = expires_at is not None and expires_at < tx.now
+    return StoredSession(key, sid, start, proven, data, expires_at, rooms, expired)
 
 
 def mark(tx: Transaction, journal: int, key: bytes, expires_at: float | None) -> None:
@@ -76,8 +77,9 @@ def end(tx: Transaction, journal: int, key: bytes) -> None:
 
 
 def forget_all(tx: Transaction, journal: int) -> None:
-    """Forget a journal's sessions."""
+    """Forget a journal's sessions, and those that expired."""
     tx.connection.execute("DELETE FROM session WHERE journal = ?", (journal,))
+    tx.connection.execute("DELETE FROM tombstone WHERE journal = ?", (journal,))
 
 
 def save(tx: Transaction, journal: int, key: bytes, data: bytes) -> None:
@@ -114,14 +116,6 @@ def leave(tx: Transaction, journal: int, key: bytes, rooms: Collection[str]) -> 
     tx.connection.executemany(f"DELETE FROM membership WHERE {mine} AND since = ?1", values)
     tx.connection.executemany(f"UPDATE membership SET until = ?1 WHERE {mine}", values)
     return top
-
-
-def expire(tx: Transaction) -> int:
-    """Forget some of the sessions whose time has come; returns how many, 0 if no more are there."""
-    return tx.connection.execute(
-        "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < ? LIMIT ?)",
-        (tx.now, _STEP),
-    ).rowcount
 
 
 def drop_left(tx: Transaction, journal: int, oldest: int) -> int:
