@@ -295,6 +295,33 @@ class Journal(Protocol):
         """
         ...
 
+    async def join_matching(
+        self, rooms: Collection[str] | None, except_: Collection[str], joined: Collection[str], on_commit: OnCommit
+    ) -> None:
+        """Let all sessions that match join rooms for all entries from here on, those that are away too.
+
+        Args:
+            rooms: Meant is every session, not expired, that is in any of these at this point of the order of
+                writes, its own sid being a room that it is in; ``None`` for every session.
+            except_: But none that is in any of these.
+            joined: The rooms to join; for each session but its own sid.
+            on_commit: Called with the position after which it counts.
+        """
+        ...
+
+    async def leave_matching(
+        self, rooms: Collection[str] | None, except_: Collection[str], left: Collection[str], on_commit: OnCommit
+    ) -> None:
+        """Let all sessions that match leave rooms for all entries from here on, those that are away too.
+
+        Args:
+            rooms: As for `join_matching`.
+            except_: As for `join_matching`.
+            left: The rooms to leave; for each session but its own sid.
+            on_commit: Called with the last position that still counts.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from waypost.errors import PositionGone, StorageError, StoreClosed
@@ -47,6 +47,21 @@ class _Session:
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and self.expires_at < now
+
+    def rooms(self) -> set[str]:
+        return {one.room for one in self.memberships if one.until is None}
+
+    def join(self, rooms: Collection[str], top: int) -> None:
+        self.memberships.extend(Membership(room, top) for room in {*rooms} - self.rooms())
+
+    def leave(self, rooms: Collection[str], top: int) -> None:
+        left = {*rooms}
+        self.memberships = [
+            Membership(one.room, one.since, top) if one.until is None and one.room in left else one
+            for one in self.memberships
+            # Joined and left between two entries, it covers none.
+            if not (one.until is None and one.room in left and one.since == top)
+        ]
 
 
 class _MemoryJournal:
@@ -171,21 +186,39 @@ class _MemoryJournal:
     async def join(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
         self._opening.check()
         if found := self._sessions.get(key):
-            inside = {one.room for one in found.memberships if one.until is None}
-            found.memberships.extend(Membership(room, self.top) for room in {*rooms} - inside)
+            found.join(rooms, self.top)
         on_commit(self.top)
 
     async def leave(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
         self._opening.check()
         if found := self._sessions.get(key):
-            left = {*rooms}
-            found.memberships = [
-                Membership(one.room, one.since, self.top) if one.until is None and one.room in left else one
-                for one in found.memberships
-                # Joined and left between two entries, it covers none.
-                if not (one.until is None and one.room in left and one.since == self.top)
-            ]
+            found.leave(rooms, self.top)
         on_commit(self.top)
+
+    async def join_matching(
+        self, rooms: Collection[str] | None, except_: Collection[str], joined: Collection[str], on_commit: OnCommit
+    ) -> None:
+        self._opening.check()
+        for session in self._matching(rooms, except_):
+            session.join({*joined} - {session.sid}, self.top)
+        on_commit(self.top)
+
+    async def leave_matching(
+        self, rooms: Collection[str] | None, except_: Collection[str], left: Collection[str], on_commit: OnCommit
+    ) -> None:
+        self._opening.check()
+        for session in self._matching(rooms, except_):
+            session.leave({*left} - {session.sid}, self.top)
+        on_commit(self.top)
+
+    def _matching(self, rooms: Collection[str] | None, except_: Collection[str]) -> Iterator[_Session]:
+        now = self._wall_time()
+        wanted = None if rooms is None else {*rooms}
+        unwanted = {*except_}
+        for session in self._sessions.values():
+            inside = {session.sid, *session.rooms()}
+            if not session.expired(now) and (wanted is None or inside & wanted) and not inside & unwanted:
+                yield session
 
     def expire_sessions(self, now: float) -> list[ExpiredSession]:
         expired = {key: one for key, one in self._sessions.items() if one.expired(now)}

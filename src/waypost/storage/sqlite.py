@@ -24,6 +24,7 @@ from waypost.storage import sqlite_sessions as sessions
 from waypost.storage.base import Capabilities, ExpiredSession, Journal, Queue, Retention
 from waypost.storage.sqlite_file import connect, open_database, take_ownership, translate
 from waypost.storage.sqlite_journal import SqliteJournal, load_journal
+from waypost.storage.sqlite_matching import prepare
 from waypost.storage.sqlite_queue import SqliteQueue, forget_ids
 from waypost.storage.sqlite_reader import Reader
 from waypost.storage.sqlite_trim import Trimmed, trim_entries
@@ -220,6 +221,7 @@ class SqliteStore:
             writing = open_database(self._path)
             undo.callback(writing.close)
             try:
+                prepare(writing)
                 sessions.detach_all(writing, self._wall_time() + self._orphan_ttl_s)
                 reading = connect(self._path)
             except sqlite3.Error as error:

@@ -13,6 +13,7 @@ from waypost.storage.base import Entry, OnCommit, StoredSession
 from waypost.storage.generation import new_generation
 from waypost.storage.sqlite_entries import read_entries
 from waypost.storage.sqlite_log import Log, Row, load_log
+from waypost.storage.sqlite_matching import Matching, join_matching, leave_matching
 from waypost.storage.sqlite_reader import Reader
 from waypost.storage.sqlite_writer import Transaction, Writer
 
@@ -148,6 +149,23 @@ class SqliteJournal:
         """Let a session leave rooms for all entries from here on."""
         left = {*rooms}
         await self._writer.submit(lambda tx: sessions.leave(tx, self.log.id, key, left), on_commit)
+
+    async def join_matching(
+        self, rooms: Collection[str] | None, except_: Collection[str], joined: Collection[str], on_commit: OnCommit
+    ) -> None:
+        """Let all sessions that match join rooms for all entries from here on."""
+        matching, moved = self._matching(rooms, except_), {*joined}
+        await self._writer.submit(lambda tx: join_matching(tx, matching, moved), on_commit)
+
+    async def leave_matching(
+        self, rooms: Collection[str] | None, except_: Collection[str], left: Collection[str], on_commit: OnCommit
+    ) -> None:
+        """Let all sessions that match leave rooms for all entries from here on."""
+        matching, moved = self._matching(rooms, except_), {*left}
+        await self._writer.submit(lambda tx: leave_matching(tx, matching, moved), on_commit)
+
+    def _matching(self, rooms: Collection[str] | None, except_: Collection[str]) -> Matching:
+        return Matching(self.log.id, None if rooms is None else frozenset(rooms), frozenset(except_))
 
     def _renewed(self, generation: str) -> None:
         self.log.generation = generation
