@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         WaypostError,
     )
     from waypost.server.handshake import Handshake
+    from waypost.server.live_session import EndedSession
     from waypost.server.namespace import Namespace
     from waypost.server.operator import Operator
     from waypost.server.options import Options, Recovery
@@ -32,6 +33,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionRefused",
     "EncodingFailed",
+    "EndedSession",
     "Handshake",
     "Namespace",
     "NotConnected",
@@ -47,6 +49,7 @@ __all__ = [
 
 _HOMES = {
     "Client": "waypost.client",
+    "EndedSession": "waypost.server.live_session",
     "Handshake": "waypost.server.handshake",
     "Namespace": "waypost.server.namespace",
     "Operator": "waypost.server.operator",

@@ -26,7 +26,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Server:
     """A Socket.IO server in which no client misses an event; an ASGI application.
 
-    ``on, event, use, emit, to, in_, except_`` are those of the namespace ``"/"``: see `Namespace`.
+    ``on, event, use, emit, to, in_, except_, sockets_join`` and ``sockets_leave`` are those of the namespace ``"/"``:
+    see `Namespace`.
 
     Args:
         environment: Chance and wall time; for simulations.
@@ -48,6 +49,8 @@ class Server:
         self.to = root.to
         self.in_ = root.in_
         self.except_ = root.except_
+        self.sockets_join = root.sockets_join
+        self.sockets_leave = root.sockets_leave
 
     @property
     def options(self) -> Options:

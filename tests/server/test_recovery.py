@@ -11,6 +11,7 @@ import pytest
 
 import waypost
 from tests.server.model_client import HANDSHAKE, ModelClient, hub_of, running, until
+from waypost.server.options import Environment
 
 MakeServer = Callable[..., waypost.Server]
 
@@ -432,3 +433,93 @@ async def test_slow_client_is_cut_off_and_catches_up(make_server: MakeServer) ->
         await client.wait_for(40)
         assert client.recovered
         assert numbers(client) == list(range(40))
+
+
+async def test_server_moves_those_who_are_away_too(make_server: MakeServer) -> None:
+    async with running(make_server()) as io:
+        here, away = ModelClient(io), ModelClient(io)
+        await here.connect()
+        await away.connect()
+        await away.cut()
+        await io.sockets_join("news", "old")
+        await io.in_("old").except_(here.sid or "").sockets_leave("old")
+        await io.to("news").emit("tick", "to news")
+        await io.to("old").emit("tick", "to old")
+        await away.connect()
+        await here.wait_for(2)
+        await away.wait_for(1)
+        assert (numbers(here), numbers(away)) == (["to news", "to old"], ["to news"])
+        await io.to("news").emit("tick", "live")
+        await away.wait_for(2)
+
+
+async def test_pid_in_other_hands_can_be_refused(make_server: MakeServer) -> None:
+    seen: list[tuple[Any, Any]] = []
+
+    async def same_user(earlier: waypost.Handshake, now: waypost.Handshake) -> bool:
+        seen.append((earlier.auth, now.auth))
+        return bool(earlier.auth == now.auth)
+
+    async with running(make_server(recovery=waypost.Recovery(may_resume=same_user))) as io:
+        client = ModelClient(io)
+        await client.connect("alice")
+        await client.cut()
+        await io.emit("tick", "for alice")
+        thief = ModelClient(io)
+        thief.pid = client.pid
+        await thief.connect("mallory")
+        assert thief.answer["reason"] == "refused"
+        assert thief.events == []
+        await client.connect("alice")
+        await client.wait_for(1)
+        assert client.recovered
+        assert seen == [({"token": "alice"}, {"token": "mallory"}), ({"token": "alice"}, {"token": "alice"})]
+
+
+async def test_numbers_are_in_one_place(make_server: MakeServer) -> None:
+    async with running(make_server(recovery=waypost.Recovery(max_events=3))) as io:
+        client = ModelClient(io)
+        await client.connect()
+        await client.cut()
+        await io.emit("tick", 1)
+        await client.connect()
+        await client.wait_for(1)
+        await client.cut()
+        client.pid = "never given out"
+        await client.connect()
+        for number in range(5):
+            await io.emit("tick", number)
+        await hub_of(io).keep_up()
+        state = io.state()
+        assert (state.connections, state.sockets) == (1, {"/": 1})
+        assert state.counters.recoveries == {"recovered": 1, "unknown session": 1}
+        assert state.counters.replayed_events == 1
+        journal = state.journals["/"]
+        assert journal.events == 3
+        assert journal.bytes > 0
+        assert journal.oldest_offset.endswith(".4")
+        assert journal.newest_offset.endswith(".6")
+
+
+async def test_expired_session_is_told_to_both_sides(make_server: MakeServer) -> None:
+    now = [1_000_000.0]
+    server = make_server(environment=Environment(wall_time=lambda: now[0]))
+    ended: list[waypost.EndedSession] = []
+    server.on("session_expired", ended.append)
+
+    @server.on("connect")
+    async def connect(socket: waypost.Socket) -> None:
+        socket.data["name"] = "Ada"
+
+    async with running(server) as io:
+        client = ModelClient(io)
+        await client.connect()
+        sid = client.sid
+        await client.cut()
+        now[0] += 3_601
+        await hub_of(io).keep_up()
+        await until(lambda: bool(ended))
+        assert ended == [waypost.EndedSession(sid or "", "/", {"name": "Ada"})]
+        assert io.state().counters.expired_sessions == 1
+        await client.connect()
+        assert client.answer["reason"] == "expired"

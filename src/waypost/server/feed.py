@@ -7,7 +7,7 @@ over at once. Nothing else delivers plain events, so the log's order is everybod
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ import orjson
 from waypost.errors import MalformedPacket
 from waypost.protocol.socketio import EncodedEvent
 from waypost.server.rooms import RoomIndex
-from waypost.storage.base import Journal
+from waypost.storage.base import Journal, OnCommit
 
 __all__ = ["Feed", "Listener", "Offset", "Target", "read_record", "write_record"]
 
@@ -71,6 +71,11 @@ class Offset:
 class Listener(Protocol):
     """A socket, as the feed sees it."""
 
+    @property
+    def sid(self) -> str:
+        """Its id, which is a room that it never leaves."""
+        ...
+
     def deliver(self, event: EncodedEvent, offset: str | None) -> None:
         """Take an event that is for it, in order; must not raise."""
         ...
@@ -120,6 +125,46 @@ class Feed:
             self._deliver(target, event, f"{journal.generation}.{position}")
 
         await journal.append(write_record(target, event), on_commit)
+
+    async def join(self, target: Target, rooms: Collection[str]) -> None:
+        """Let all whom a target means join rooms, from this point of the feed on; those who are away too.
+
+        Raises:
+            StorageError: It was not accepted, and nobody joined.
+        """
+
+        def on_commit(_position: int) -> None:
+            for listener in self._index.select(target.rooms, target.except_):
+                self._index.add(listener, rooms)
+
+        await self._move(target, rooms, on_commit, lambda journal: journal.join_matching)
+
+    async def leave(self, target: Target, rooms: Collection[str]) -> None:
+        """Let all whom a target means leave rooms, from this point of the feed on; those who are away too.
+
+        Raises:
+            StorageError: It was not accepted, and nobody left.
+        """
+
+        def on_commit(_position: int) -> None:
+            for listener in self._index.select(target.rooms, target.except_):
+                self._index.leave(listener, [room for room in rooms if room != listener.sid])
+
+        await self._move(target, rooms, on_commit, lambda journal: journal.leave_matching)
+
+    async def _move(
+        self,
+        target: Target,
+        rooms: Collection[str],
+        on_commit: OnCommit,
+        write: Callable[[Journal], Callable[..., Awaitable[None]]],
+    ) -> None:
+        if self.journal is None:
+            await self._open_journal()
+        if self.journal is None:
+            on_commit(0)
+        else:
+            await write(self.journal)(target.rooms, target.except_, rooms, on_commit)
 
     def publish_volatile(self, target: Target, event: EncodedEvent) -> None:
         """Emit an event to whoever can take it right now. Delivery: at most once, never replayed.

@@ -146,10 +146,22 @@ class Hub:
         while True:
             await asyncio.sleep(_UPKEEP_INTERVAL_S)
             try:
-                await self.store.expire_sessions()
-                await self.store.trim()
+                await self.keep_up()
             except StorageError as problem:
                 logger.error("upkeep of the store failed: %s", problem)
+
+    async def keep_up(self) -> None:
+        """Expire sessions, telling the application of each, and trim journals; done every 10 s by itself.
+
+        Raises:
+            StorageError: The store did not take it; it is tried again.
+        """
+        for expired in await self.store.expire_sessions():
+            self.counters.expired_sessions += 1
+            namespace = self._namespaces.get(expired.journal)
+            if namespace is not None:
+                await namespace.tell_expired(expired)
+        self.counters.trimmed_events += await self.store.trim()
 
     async def close(self) -> None:
         """Stop gracefully: tell clients, spread over ``drain_s``; let handlers finish; close the store.

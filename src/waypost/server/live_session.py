@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Collection, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -13,11 +14,26 @@ import orjson
 from waypost.server.handshake import Handshake
 from waypost.storage.base import Journal, OnCommit
 
-__all__ = ["LiveSession", "read_snapshot", "session_key", "write_snapshot"]
+__all__ = ["EndedSession", "LiveSession", "read_snapshot", "session_key", "write_snapshot"]
 
 logger = logging.getLogger("waypost.recovery")
 
 _HANDSHAKE_FIELDS = ("headers", "query", "auth", "url", "address", "secure", "cross_origin", "time")
+
+
+@dataclass(frozen=True, slots=True)
+class EndedSession:
+    """A session that ended because its client did not come back in time.
+
+    Attributes:
+        sid: The id its socket had.
+        namespace: The namespace it was in.
+        data: What was last stored of ``socket.data``.
+    """
+
+    sid: str
+    namespace: str
+    data: dict[str, Any]
 
 
 class LiveSession:

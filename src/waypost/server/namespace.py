@@ -11,6 +11,7 @@ from waypost.errors import NotConnected
 from waypost.server.acks import PendingAcks
 from waypost.server.feed import Feed, Target
 from waypost.server.handlers import Handler, HandlerTable, check_handler
+from waypost.server.live_session import EndedSession, read_snapshot
 from waypost.server.operator import Operator
 from waypost.server.rooms import RoomIndex
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from waypost.server.channel import Channel
     from waypost.server.hub import Hub
     from waypost.server.recovery import Keeper
+    from waypost.storage.base import ExpiredSession
 
 __all__ = ["Namespace"]
 
@@ -64,7 +66,9 @@ class Namespace:
 
         Args:
             event: An event's name; or ``"connect"``, called with ``(socket, auth)`` when a client has come, which
-                may raise `ConnectionRefused`; or ``"disconnect"``, called with ``(socket, reason)``.
+                may raise `ConnectionRefused`; or ``"disconnect"``, called with ``(socket, reason)``; or
+                ``"session_expired"``, called with an `EndedSession` when a client that left did not come back in
+                time, so that nothing is kept for it any more.
             handler: Called with the socket and the event's arguments. ``async def``, or ``def`` to run in a
                 thread. What it returns is the ack: a tuple is several arguments, ``None`` none.
 
@@ -116,6 +120,14 @@ class Namespace:
     def except_(self, *rooms: str) -> Operator:
         """Address everyone in the namespace but the members of rooms."""
         return Operator(self.feed, Target()).except_(*rooms)
+
+    async def sockets_join(self, *rooms: str) -> None:
+        """Let everyone in the namespace join rooms; see `Operator.sockets_join`."""
+        await Operator(self.feed, Target()).sockets_join(*rooms)
+
+    async def sockets_leave(self, *rooms: str) -> None:
+        """Let everyone in the namespace leave rooms; see `Operator.sockets_leave`."""
+        await Operator(self.feed, Target()).sockets_leave(*rooms)
 
     @property
     def volatile(self) -> Operator:
@@ -169,6 +181,17 @@ class Namespace:
         if channel.left_because is not None:
             raise NotConnected(channel.sid, self.name, f"consume {queue!r}")
         await self._hub.deliveries.attach(channel, queue, consumer)
+
+    async def tell_expired(self, expired: ExpiredSession) -> None:
+        """Tell the application that a client did not come back in time."""
+        handler = self.handlers.get("session_expired")
+        if handler is None:
+            return
+        data, _handshake = read_snapshot(expired.data)
+        try:
+            await handler.run_with((EndedSession(expired.sid, self.name, data),), self._hub.threads)
+        except Exception:  # the application's own fault must not stop the server's upkeep
+            logger.exception("the handler of 'session_expired' failed for %s in %s", expired.sid, self.name)
 
     async def run(self, handler: Handler, name: str, channel: Channel, *arguments: Any) -> tuple[Any, bool]:
         """Run a handler of the application; what it raises is logged and goes no further.

@@ -69,5 +69,27 @@ class Operator:
         else:
             await self._feed.publish(self._target, encoded)
 
+    async def sockets_join(self, *rooms: str) -> None:
+        """Let all of them join rooms; those who are away, and may come back, too. Returns when it counts.
+
+        Args:
+            rooms: Names of rooms.
+
+        Raises:
+            StorageError: The store did not take it; nobody joined.
+        """
+        await self._feed.join(self._target, rooms)
+
+    async def sockets_leave(self, *rooms: str) -> None:
+        """Let all of them leave rooms; those who are away, and may come back, too. Returns when it counts.
+
+        Args:
+            rooms: Names of rooms.
+
+        Raises:
+            StorageError: The store did not take it; nobody left.
+        """
+        await self._feed.leave(self._target, rooms)
+
     def _with(self, target: Target) -> Operator:
         return Operator(self._feed, target, is_volatile=self._is_volatile)
