@@ -1,0 +1,168 @@
+"""The store is put back to an older copy, or the clock to another time, while the server is stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.interop.peer import Peer
+from tests.recovery.clients import Clients, came_back, come_back, numbers, publish, reason, state
+from tests.recovery.conftest import Launch
+from tests.support.server_process import ServerProcess
+
+pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
+
+HOUR_S = 3600.0
+
+
+@dataclass
+class Copies:
+    """A server whose store can be saved and put back; the files travel together."""
+
+    server: ServerProcess
+    directory: Path
+
+    @property
+    def saved(self) -> Path:
+        return self.directory.with_name("saved")
+
+    async def save(self) -> None:
+        await self.server.stop()
+        shutil.copytree(self.directory, self.saved)
+        await self.server.start()
+
+    async def put_back(self) -> None:
+        await self.server.kill()
+        shutil.rmtree(self.directory)
+        shutil.copytree(self.saved, self.directory)
+        await self.server.start()
+
+    async def lose(self) -> None:
+        await self.server.kill()
+        shutil.rmtree(self.directory)
+        os.mkdir(self.directory)
+        await self.server.start()
+
+
+@pytest.fixture
+def store_directory(tmp_path: Path) -> Path:
+    directory = tmp_path / "store"
+    directory.mkdir()
+    return directory
+
+
+async def launch_copies(launch: Launch, directory: Path) -> Copies:
+    return Copies(await launch(store=str(directory / "store.db")), directory)
+
+
+async def test_an_older_copy_of_the_store(peer: Peer, launch: Launch, store_directory: Path, mode: str) -> None:
+    copies = await launch_copies(launch, store_directory)
+    clients = Clients(peer, copies.server)
+    client, behind = await clients.listen(mode), await clients.listen(mode)
+    speaker = await clients.connect()
+    await publish(speaker, 0, 2)
+    await client.gets("news", 2)
+    await behind.gets("news", 2)
+    await behind.away()
+    await copies.save()
+    await came_back(client, 2)
+    await came_back(speaker, 2)
+    await publish(speaker, 2, 4)
+    await client.gets("news", 4)
+    await copies.put_back()
+    await came_back(client, 3, recovered=False)
+    assert await reason(client) == "generation"
+    # Now that it is known, whoever is behind is told, too: the lost part may have been meant for it.
+    await come_back(behind, recovered=False)
+    assert await reason(behind) == "generation"
+    control = await clients.control()
+    assert (await state(control))["counters"]["recoveries"]["generation"] >= 2
+    await speaker.connected(3)
+    await publish(speaker, 4, 6)
+    for listener in (client, behind):
+        await listener.hears("news", 5)
+        await listener.away()
+    await publish(speaker, 6, 8)
+    for listener in (client, behind):
+        await come_back(listener)
+        await listener.hears("news", 7)
+    assert numbers(client) == list(range(8))
+    assert numbers(behind) == [0, 1, 4, 5, 6, 7]
+
+
+async def test_the_copy_has_grown_past_the_client(
+    peer: Peer, launch: Launch, store_directory: Path, mode: str
+) -> None:
+    """Its offset names a position that exists again, but what stands there is something else."""
+    copies = await launch_copies(launch, store_directory)
+    clients = Clients(peer, copies.server)
+    client, speaker = await clients.listen(mode), await clients.connect()
+    await publish(speaker, 0, 2)
+    await copies.save()
+    await came_back(client, 2)
+    await came_back(speaker, 2)
+    await publish(speaker, 2, 4)
+    await client.gets("news", 4)
+    await client.away()
+    await speaker.disconnect()
+    await copies.put_back()
+    stranger = await clients.connect()
+    await publish(stranger, 100, 105)
+    await come_back(client, recovered=False)
+    assert await reason(client) == "generation"
+    await publish(stranger, 105, 106)
+    await client.hears("news", 105)
+    assert numbers(client) == [0, 1, 2, 3, 105]
+
+
+async def test_an_empty_store_in_its_place(peer: Peer, launch: Launch, store_directory: Path) -> None:
+    copies = await launch_copies(launch, store_directory)
+    clients = Clients(peer, copies.server)
+    client, quiet = await clients.listen(), await clients.listen(auth={"rooms": []})
+    speaker = await clients.connect()
+    await publish(speaker, 0, 2)
+    await client.gets("news", 2)
+    await copies.lose()
+    await came_back(client, 2, recovered=False)
+    assert await reason(client) == "generation"
+    await came_back(quiet, 2, recovered=False)
+    assert await reason(quiet) == "unknown session"
+    await speaker.connected(2)
+    await publish(speaker, 2, 3)
+    await client.hears("news", 2)
+    await client.away()
+    await publish(speaker, 3, 4)
+    await come_back(client)
+    await client.hears("news", 3)
+    assert numbers(client) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("offset_s", [HOUR_S, -HOUR_S], ids=["forward", "back"])
+async def test_the_clock_moves_by_an_hour(
+    peer: Peer, launch: Launch, tmp_path: Path, offset_s: float, how: str
+) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    # Sessions are kept for longer than the clock jumps: a jump by more than that ends them, as time would.
+    server = await launch(clock_file=str(clock), recovery={"session_ttl_s": 2 * HOUR_S}, upkeep_s=0.1)
+    clients = Clients(peer, server)
+    client, away, speaker = await clients.listen(), await clients.listen(), await clients.connect()
+    await publish(speaker, 0, 2)
+    await away.away()
+    await publish(speaker, 2, 4)
+    for times, moved_s in ((2, offset_s), (3, 0.0)):
+        clock.write_text(str(moved_s))
+        await server.restart(how)
+        await came_back(client, times)
+        await came_back(speaker, times)
+        await publish(speaker, 2 * times, 2 * times + 2)
+    await client.gets("news", 8)
+    await come_back(away)
+    await away.hears("news", 7)
+    assert numbers(client) == list(range(8))
+    assert numbers(away) == list(range(8))
