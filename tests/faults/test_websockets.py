@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import random
 
 import pytest
 from websockets.asyncio.client import ClientConnection
@@ -54,9 +54,15 @@ async def test_fragments_over_the_limit(case: Case) -> None:
         await asyncio.gather(sending, return_exceptions=True)
 
 
-@pytest.mark.parametrize(
-    "frame", [b"\xf1\x80\x00\x00\x00\x00", b"\x83\x80\x00\x00\x00\x00", b"\x81\x01x", os.urandom(64)]
-)
+BROKEN_FRAMES = {
+    "reserved bits": b"\xf1\x80\x00\x00\x00\x00",
+    "reserved opcode": b"\x83\x80\x00\x00\x00\x00",
+    "not masked": b"\x81\x01x",
+    "rubbish": random.Random(1).randbytes(64),
+}
+
+
+@pytest.mark.parametrize("frame", BROKEN_FRAMES.values(), ids=BROKEN_FRAMES)
 async def test_a_frame_that_breaks_websocket(case: Case, frame: bytes) -> None:
     async with open_websocket(case.port) as raw:
         await join(raw)

@@ -35,9 +35,9 @@ def numbers(client: Client) -> list[Any]:
 
 async def come_back(client: Client) -> None:
     """Reconnect after `Client.away`, which must be a recovery."""
-    before = client.connects[-1]
+    times = len(client.connects)
     await client.resume()
-    after = await client.connected(len(client.connects) + 1)
+    before, after = client.connects[times - 1], await client.connected(times + 1)
     assert after.recovered
     assert (after.id, after.pid) == (before.id, before.pid)
 

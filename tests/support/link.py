@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 _CHUNK_BYTES = 64 * 1024
 
@@ -17,6 +19,7 @@ class Link:
         self._delay_s = delay_s
         self._open: set[asyncio.Task[None]] = set()
         self._frozen: set[asyncio.Task[None]] = set()
+        self._freezes_new = False
         self.url = ""
 
     @classmethod
@@ -24,49 +27,59 @@ class Link:
     async def to(cls, port: int, delay_s: Callable[[], float] | None = None) -> AsyncIterator[Link]:
         """Listen on a free port and pass everything on to ``port``, each chunk after ``delay_s()``."""
         link = cls(port, delay_s)
-        server = await asyncio.start_server(link._accept, "127.0.0.1", 0)
-        link.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
-            yield link
-        finally:
-            server.close()
-            link.cut()
-            await asyncio.gather(*link._open, return_exceptions=True)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            link.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            listening = asyncio.create_task(link._listen(listener))
+            try:
+                yield link
+            finally:
+                listening.cancel()
+                link.cut()
+                await asyncio.gather(listening, *link._open, return_exceptions=True)
 
-    def freeze(self) -> None:
-        """Pass nothing more on the connections that are open now, not even their end."""
+    def freeze(self, *, new: bool = False) -> None:
+        """Pass nothing more on the connections that are open now, not even their end; nor on new ones."""
         self._frozen |= self._open
+        self._freezes_new = new
 
     def cut(self) -> None:
         """Abort the connections that are open now."""
         for task in self._open:
             task.cancel()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _listen(self, listener: socket.socket) -> None:
+        # Not asyncio's server: in Python 3.11 it leaks a connection that comes while it is closed.
+        loop = asyncio.get_running_loop()
+        while True:
+            near, _ = await loop.sock_accept(listener)
+            task = loop.create_task(self._join(near))
+            self._open.add(task)
+            if self._freezes_new:
+                self._frozen.add(task)
+            task.add_done_callback(partial(self._forget, near))
+
+    def _forget(self, near: socket.socket, task: asyncio.Task[None]) -> None:
+        self._open.discard(task)
+        self._frozen.discard(task)
+        near.close()
+
+    async def _join(self, near: socket.socket) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._open.add(task)
+        reader, writer = await asyncio.open_connection(sock=near)
         try:
-            await self._join(task, reader, writer)
-        except (asyncio.CancelledError, OSError):
-            pass  # cut, or nobody listens on the other side: either way the client sees its end
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._pump(task, reader, far_writer))
+                    group.create_task(self._pump(task, far_reader, writer))
+            finally:
+                far_writer.transport.abort()
+        except* OSError:
+            pass  # nobody listens on the other side, or an end was reset: the other one sees it end
         finally:
             writer.transport.abort()
-            self._open.discard(task)
-            self._frozen.discard(task)
-
-    async def _join(
-        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(task, reader, far_writer))
-                group.create_task(self._pump(task, far_reader, writer))
-        except* OSError:
-            pass
-        finally:
-            far_writer.transport.abort()
 
     async def _pump(
         self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
