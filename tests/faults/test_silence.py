@@ -108,7 +108,7 @@ async def test_a_peer_that_reads_nothing(peer: Peer, case: Case) -> None:
         raw.connection.transport.pause_reading()
         for number in range(40):
             await speaker.call("publish", "flood", number, "x" * 200_000)
-        assert await reason_for(asking, sid) == "slow client"
+        assert await reason_for(asking, sid) in ("slow client", "ping timeout")
 
 
 async def test_a_slow_client_catches_up(peer: Peer, case: Case, rng: random.Random) -> None:
