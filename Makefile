@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?= -n 2 --dist loadscope
 
+PYTHON_SOURCES := src tests bench
 INSTALLED := .venv/.installed
 CLIENTS := tests/interop/js/node_modules/.installed
 WEB_PACKAGES := web/node_modules/.installed
@@ -30,8 +31,8 @@ test: check clients web
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 check: $(INSTALLED)
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff format --check $(PYTHON_SOURCES)
+	$(BIN)/ruff check $(PYTHON_SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
