@@ -10,8 +10,8 @@ INSTALLED := .venv/.installed
 CLIENTS := tests/interop/js/node_modules/.installed
 WEB_PACKAGES := web/node_modules/.installed
 PAGE := src/waypost/demo/static/index.html
-# Vite needs this Node.js or a newer one.
-NODE_WANTED := 20.19
+# What web/package.json asks for.
+NODE_WANTED := 18.19
 HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.split(".").map(Number); \
     const [a, b] = at(process.versions.node), [c, d] = at("$(NODE_WANTED)"); \
     if (a > c || (a === c && b >= d)) console.log("yes")' 2>/dev/null)
