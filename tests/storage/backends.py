@@ -58,10 +58,22 @@ def small_tail_factory(directory: Path) -> Factory:
     return make
 
 
+def async_factory(directory: Path) -> Factory:
+    """SQLite that reports writes to journals at once, with a small tail, too."""
+    numbers = count()
+
+    def make(*, retention: Retention | None = None, wall_time: Callable[[], float]) -> Store:
+        path = directory / f"{next(numbers)}.db"
+        return SqliteStore(path, durability="async", retention=retention, wall_time=wall_time, tail_bytes=20)
+
+    return make
+
+
 BACKENDS: dict[str, Callable[[Path], Factory]] = {
     "memory": memory_factory,
     "sqlite": sqlite_factory,
     "sqlite-small-tail": small_tail_factory,
+    "sqlite-async": async_factory,
 }
 
 
@@ -72,6 +84,16 @@ def ignore(_: object) -> None:
 def keeps(store: Store) -> bool:
     """Tell whether a store, closed and opened again, has what it had."""
     return not isinstance(store, MemoryStore)
+
+
+def defers(store: Store) -> bool:
+    """Tell whether a store reports writes to journals before they are on disk."""
+    return keeps(store) and not store.capabilities.durable
+
+
+async def flush(journal: Journal) -> None:
+    """Wait until all that was asked for is written, also where it is reported before."""
+    await journal.find_session(b"")
 
 
 def record_of(position: int) -> bytes:

@@ -43,4 +43,8 @@ def test_what_is_not_there_is_refused_without_its_password(scheme: str) -> None:
 
 def test_an_unknown_durability_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="durability"):
-        make_store(str(tmp_path / "x.db"), durability="async")
+        make_store(str(tmp_path / "x.db"), durability="eventual")
+
+
+def test_a_file_may_be_asynchronous(tmp_path: Path) -> None:
+    assert "at once" in make_store(str(tmp_path / "x.db"), durability="async").capabilities.description

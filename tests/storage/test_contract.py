@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.storage.backends import UNLIMITED, Clock, Factory, fill, ignore, keeps, read_all, record_of
+from tests.storage.backends import UNLIMITED, Clock, Factory, defers, fill, flush, ignore, keeps, read_all, record_of
 from waypost.errors import PositionGone, StorageError, StoreClosed
 from waypost.storage.base import Entry, Retention, Store
 
@@ -84,7 +84,14 @@ async def test_order_of_asking_is_order_of_effect_across_all_writes(store: Store
                 await one.open_session(b"%d" % number, "sid", b"", note)
 
     await asyncio.gather(*(write(number) for number in range(400)))
-    assert [number for number, _ in told] == list(range(400))
+    order = [number for number, _ in told]
+    if defers(store):
+        # Each queue has an order of its own there.
+        assert [number for number in order if number % 4 == 2] == list(range(2, 400, 4))
+        order = sorted(order, key=lambda number: (number % 4 == 2, order.index(number)))
+        assert order[:300] == [number for number in range(400) if number % 4 != 2]
+    else:
+        assert order == list(range(400))
     assert [int(entry.record) for entry in await read_all(one)] == list(range(0, 400, 4))
     assert [int(entry.record) for entry in await read_all(other)] == list(range(1, 400, 4))
     starts = [result for number, result in told if number % 4 == 3]
@@ -190,6 +197,7 @@ async def test_keeps_entries_up_to_an_age(factory: Factory, clock: Clock) -> Non
     journal = await store.journal("/")
     for _ in range(8):
         await fill(journal, 2)
+        await flush(journal)
         clock.now += 2
     clock.now -= 1
     # Appended 15, 13, 11, 9, ... seconds ago, two at a time.

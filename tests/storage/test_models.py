@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.storage.backends import BACKENDS, UNLIMITED, Clock, ignore, put
+from tests.storage.backends import BACKENDS, UNLIMITED, Clock, flush, ignore, put
 from waypost.errors import PositionGone
 from waypost.storage.base import Entry, Journal, Queue, Retention, Store
 
@@ -146,6 +146,7 @@ async def run_journal(store: Store, clock: Clock, retention: Retention, steps: l
             case ("append", list(sizes)):
                 records = [bytes([len(model) + number]) * size for number, size in enumerate(sizes)]
                 await asyncio.gather(*(journal.append(record, ignore) for record in records))
+                await flush(journal)
                 model += records
                 times += [clock.now] * len(sizes)
             case ("wait", int(seconds)):

@@ -77,9 +77,9 @@ async def test_every_commit_is_flushed_to_the_disk(store: SqliteStore) -> None:
     assert await store._open().writer.submit(settings) == ["wal", 2, 1], "2 is FULL"
 
 
-def test_other_durabilities_are_not_available(path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r'durability=.async.: expected "commit"'):
-        SqliteStore(path, durability="async")
+def test_there_are_two_durabilities(path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r'durability=.eventual.: expected "commit" or "async"'):
+        SqliteStore(path, durability="eventual")
 
 
 async def test_needs_a_directory_and_a_file(tmp_path: Path) -> None:

@@ -51,6 +51,24 @@ def test_holds_and_reads_what_a_list_would(
     assert [(entry.position, entry.record) for entry in found] == expected
 
 
+@given(RECORDS, st.integers(0, 30), st.data())
+def test_holds_what_is_not_released(records: list[bytes], max_bytes: int, data: st.DataObject) -> None:
+    tail = Tail(5, max_bytes=max_bytes, holds=True)
+    released = 5
+    for count, record in enumerate(records, 1):
+        tail.append(record)
+        if data.draw(st.booleans(), "release"):
+            released = data.draw(st.integers(released, 5 + count), "released")
+            tail.release(released)
+        held = kept(records[:count], 5, max_bytes, count)
+        oldest = min(held[0][0] if held else 6 + count, released + 1)
+        assert tail.first <= oldest
+        found = tail.read(tail.first - 1, 5 + count, max_entries=count, max_bytes=1000)
+        assert [entry.record for entry in found] == records[tail.first - 6 : count]
+    tail.release(5 + len(records))
+    assert len(tail) == len(kept(records, 5, max_bytes, len(records)))
+
+
 def test_what_was_shed_takes_no_room() -> None:
     tail = Tail(0, max_bytes=1000)
     for _ in range(100_000):

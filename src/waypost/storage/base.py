@@ -8,8 +8,8 @@ Guarantees of every backend
 ---------------------------
 1. **One order.** All writes of a store take effect in the order in which they were asked for (the order in
    which the coroutines first ran). A write's ``on_commit`` is called in that same order, in the event loop's
-   thread, once the write can no longer be lost (as far as ``capabilities`` promise), and before the coroutine
-   that asked for it resumes. Nobody learns of a position before its entry is safe.
+   thread, once the write can no longer be lost, and before the coroutine that asked for it resumes. Nobody
+   learns of a position before its entry is safe.
 2. **All or nothing.** A write that raises has left nothing behind; its ``on_commit`` is never called, and the
    writes around it are not harmed. A disk that is full raises `StoreFull`; with space it works again.
 3. **Dense positions.** A journal's positions, and a queue's, are 1, 2, 3… without a hole; a position is never
@@ -18,7 +18,14 @@ Guarantees of every backend
    may be cancelled at will.
 5. **Crash.** What a durable store reported as committed is there after ``kill -9`` and after a power loss.
 
-A backend that can't give one of these says so in its `Capabilities`; it does not pretend.
+A backend that can't give one of these says so in its `Capabilities`; it does not pretend. One that is in a file
+but not ``durable`` is **asynchronous**, and differs in this, and in nothing for queues but their order:
+
+- A write to a journal is reported at once, and is on disk within 50 ms while the disk takes it. It waits only if
+  there is no position for it yet, or too much waits for the disk; `StoreFull` tells if the disk is full as well.
+- The order is one for all journals unless one has to wait, and one for each queue.
+- A journal that was in use and not closed begins anew when it is opened: positions jump, never to be given twice,
+  over all that may have been given; what stands before is trimmed; a new generation begins, without sessions.
 
 Journals and queues belong to the opening of the store that made them: once it is closed, every method of
 theirs raises `StoreClosed`, also when the store is opened again.
@@ -64,7 +71,7 @@ class Capabilities:
     """What a store promises.
 
     Attributes:
-        durable: Whether what was committed survives ``kill -9`` and a power loss.
+        durable: Whether all that was reported survives ``kill -9`` and a power loss.
         description: The store in words for a start-up line: what, where, and how durable.
     """
 

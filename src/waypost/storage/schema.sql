@@ -5,8 +5,8 @@ CREATE TABLE journal (
     name       TEXT NOT NULL UNIQUE,
     generation TEXT NOT NULL,
     oldest     INTEGER NOT NULL,  -- the oldest position that is kept
-    -- Counters as of the last trim. The last chunk knows better; without one, these do, so that a position is
-    -- not given again after all entries were trimmed.
+    -- Counters as of the last trim. The last chunk knows better; if it is not behind them, these do, so that a
+    -- position is not given again after all entries were trimmed, or after a crash.
     top        INTEGER NOT NULL,
     bytes      INTEGER NOT NULL,  -- of all records ever appended
     -- While it is written to asynchronously: the last position that may have been given. So, if it is set when

@@ -1,7 +1,8 @@
 """The durable backend: one SQLite file, one thread that writes to it, one that reads.
 
-A write is reported when it is on disk (in a log that every commit flushes), so what was reported survives
-``kill -9`` and a power loss.
+With ``durability="commit"`` a write is reported when it is on disk (in a log that every commit flushes), so what
+was reported survives ``kill -9`` and a power loss. With ``"async"`` a write to a journal is reported at once, and
+an opening that finds that the last ones may be lost begins a new generation.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from waypost.storage.sqlite_journal import SqliteJournal, load_journal
 from waypost.storage.sqlite_matching import prepare
 from waypost.storage.sqlite_queue import SqliteQueue, forget_ids
 from waypost.storage.sqlite_reader import Reader
+from waypost.storage.sqlite_reserve import fork_unclean, release_all
 from waypost.storage.sqlite_trim import Trimmed, trim_entries
 from waypost.storage.sqlite_writer import Transaction, Writer
 
@@ -65,7 +67,8 @@ class SqliteStore:
 
     Args:
         path: The file, made if need be in a directory that exists.
-        durability: ``"commit"``: a write is reported when it is on disk. There is no other yet.
+        durability: ``"commit"``: a write is reported when it is on disk. ``"async"``: writes to journals are
+            reported at once, and are on disk within 50 ms; queues as with ``"commit"``.
         retention: How much each journal keeps; kept by `trim`.
         tail_bytes: How much of each journal is also kept in memory, in bytes.
         orphan_ttl_s: How long a session that a crash left attached is kept after the next `open`, in seconds.
@@ -85,8 +88,9 @@ class SqliteStore:
         orphan_ttl_s: float = 3600,
         wall_time: Callable[[], float] = time.time,
     ) -> None:
-        if durability != "commit":
-            raise ConfigurationError("durability", durability, '"commit", the only one that is available')
+        if durability not in ("commit", "async"):
+            raise ConfigurationError("durability", durability, '"commit" or "async"')
+        self._deferred = durability == "async"
         # Two names of one file must not get it two owners.
         self._path = Path(os.path.realpath(path))
         self._name = str(self._path)
@@ -100,7 +104,11 @@ class SqliteStore:
     @property
     def capabilities(self) -> Capabilities:
         """What this store promises."""
-        return Capabilities(durable=True, description=f"SQLite file {self._name}, reported when on disk")
+        file = f"SQLite file {self._name}"
+        if not self._deferred:
+            return Capabilities(durable=True, description=f"{file}, reported when on disk")
+        told = "reported at once, on disk within 50 ms; a crash may lose the last ones and tells so"
+        return Capabilities(durable=False, description=f"{file}, {told}")
 
     async def open(self) -> None:
         """Open the file, or make it; sessions left attached are detached from now on.
@@ -130,18 +138,32 @@ class SqliteStore:
             )
 
     async def close(self) -> None:
-        """Finish what was asked for and let the file go. Closing twice is fine."""
+        """Finish what was asked for and let the file go. Closing twice is fine.
+
+        Raises:
+            StorageError: What was reported already can't be written. The file is let go all the same, and the
+                next opening tells.
+        """
         async with self._changing:
             if self._opened is None:
                 return
             opened = self._opened
             # The writer's connection is the last to close, which empties the log into the file.
             await opened.reader.close()
-            for journal in opened.journals.values():
-                journal.write_proven()
-            await opened.writer.close()
+            released: asyncio.Future[None] | None = None
+            async with opened.loading:
+                for journal in opened.journals.values():
+                    await journal.finish()
+                # From here to the writer's closing in one go, so that nothing is written behind it.
+                for journal in opened.journals.values():
+                    journal.write_proven()
+                if self._deferred:
+                    released = opened.writer.submit(release_all)
+                await opened.writer.close()
             os.close(opened.owner)
             self._opened = None
+            if released is not None:
+                await released
 
     async def journal(self, name: str) -> Journal:
         """Return a namespace's journal, made if need be; the same one for the same name."""
@@ -151,7 +173,12 @@ class SqliteStore:
             journal = opened.journals.get(name)
             if journal is None:
                 journal = await load_journal(
-                    self._name, name, opened.writer, opened.reader, tail_bytes=self._tail_bytes
+                    self._name,
+                    name,
+                    opened.writer,
+                    opened.reader,
+                    tail_bytes=self._tail_bytes,
+                    deferred=self._deferred,
                 )
                 opened.journals[name] = journal
         return journal
@@ -172,6 +199,9 @@ class SqliteStore:
         try:
             while forgotten := await opened.writer.submit(expiry.expire):
                 expired += [one.session for one in forgotten]
+                for one in forgotten:
+                    if one.session.journal in opened.journals:
+                        opened.journals[one.session.journal].expired(one.key)
             for journal in await opened.reader.run(_journal_numbers):
                 await _repeat(opened.writer, partial(expiry.forget_tombstones, journal=journal))
         except StorageError as error:
@@ -207,6 +237,15 @@ class SqliteStore:
         await _repeat(writer, lambda tx: sessions.drop_left(tx, journal, trimmed.oldest))
         return entries
 
+    def _warn(self, forked: list[str]) -> None:
+        if forked:
+            _logger.warning(
+                "%s: was not closed, and its last events may be lost; a new generation begins for %s, and all "
+                "clients start anew",
+                self._name,
+                ", ".join(forked),
+            )
+
     def _open(self) -> _Opened:
         if self._opened is None:
             raise StoreClosed(self._name)
@@ -222,7 +261,9 @@ class SqliteStore:
             undo.callback(writing.close)
             try:
                 prepare(writing)
-                sessions.detach_all(writing, self._wall_time() + self._orphan_ttl_s)
+                now = self._wall_time()
+                self._warn(fork_unclean(writing, now))
+                sessions.detach_all(writing, now + self._orphan_ttl_s)
                 reading = connect(self._path)
             except sqlite3.Error as error:
                 raise translate(self._name, error) from error

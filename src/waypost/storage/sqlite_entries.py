@@ -92,16 +92,17 @@ class Appender:
         counters.records = []
 
     def _load(self, journal: int) -> _Counters:
+        (row,) = self._connection.execute("SELECT top, bytes FROM journal WHERE id = ?", (journal,)).fetchall()
+        counters = _Counters(*row)
         last = self._connection.execute(
             "SELECT first, before, sizes FROM chunk WHERE journal = ? ORDER BY first DESC LIMIT 1", (journal,)
         ).fetchall()
         if last:
             first, before, packed = last[0]
             sizes = unpack_sizes(packed)
-            counters = _Counters(first + len(sizes) - 1, before + sum(sizes))
-        else:
-            (row,) = self._connection.execute("SELECT top, bytes FROM journal WHERE id = ?", (journal,)).fetchall()
-            counters = _Counters(*row)
+            # Behind a gap, which a crash may leave, the last chunk is still the one before it.
+            if first + len(sizes) > counters.top:
+                counters = _Counters(first + len(sizes) - 1, before + sum(sizes))
         self._counters[journal] = counters
         return counters
 

@@ -38,6 +38,7 @@ class Log:
         row: The journal in the file.
         before: The size of all records before its oldest one, in bytes.
         tail: Its newest records, up to its top.
+        holds: Whether entries are noted here before they are on disk; the tail holds them until then.
 
     Attributes:
         id: Its number in the file.
@@ -47,9 +48,9 @@ class Log:
         tail: Its newest records.
     """
 
-    __slots__ = ("_before", "_total", "generation", "id", "oldest", "tail", "top")
+    __slots__ = ("_before", "_flushed", "_holds", "_total", "generation", "id", "oldest", "tail", "top")
 
-    def __init__(self, row: Row, before: int, tail: Tail) -> None:
+    def __init__(self, row: Row, before: int, tail: Tail, *, holds: bool) -> None:
         self.id = row.id
         self.generation = row.generation
         self.top = row.top
@@ -57,11 +58,18 @@ class Log:
         self.tail = tail
         self._total = row.total_bytes
         self._before = before
+        self._holds = holds
+        self._flushed = row.top
 
     @property
     def size_bytes(self) -> int:
         """The size of the records that are kept."""
         return self._total - self._before
+
+    @property
+    def on_disk(self) -> int:
+        """The position up to which entries are on disk for certain."""
+        return self._flushed if self._holds else self.top
 
     def committed(self, record: bytes) -> int:
         """Take note of the next entry; returns its position."""
@@ -70,6 +78,11 @@ class Log:
         self.tail.append(record)
         return self.top
 
+    def flushed(self, entries: int) -> None:
+        """Take note that so many more of the entries that are held are on disk."""
+        self._flushed += entries
+        self.tail.release(self._flushed)
+
     def trimmed(self, oldest: int, before: int) -> None:
         """Take note that what stands before a position, so many bytes in all, is gone."""
         self.oldest = oldest
@@ -77,13 +90,14 @@ class Log:
         self.tail.drop_before(oldest)
 
 
-async def load_log(row: Row, reader: Reader, *, tail_bytes: int) -> Log:
+async def load_log(row: Row, reader: Reader, *, tail_bytes: int, holds: bool) -> Log:
     """Take a journal's newest records into memory, and find out what it keeps.
 
     Args:
         row: The journal in the file.
         reader: What to read with.
         tail_bytes: How much of it is kept in memory, in bytes.
+        holds: Whether entries are kept there at least until they are on disk.
     """
 
     def load(connection: sqlite3.Connection) -> tuple[int, list[bytes]]:
@@ -92,7 +106,7 @@ async def load_log(row: Row, reader: Reader, *, tail_bytes: int) -> Log:
 
     # After a restart everyone comes back at once, and is served from here.
     before, records = await reader.run(load)
-    tail = Tail(row.top - len(records), max_bytes=tail_bytes)
+    tail = Tail(row.top - len(records), max_bytes=tail_bytes, holds=holds)
     for record in records:
         tail.append(record)
-    return Log(row, before, tail)
+    return Log(row, before, tail, holds=holds)

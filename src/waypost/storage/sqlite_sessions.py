@@ -18,6 +18,7 @@ __all__ = [
     "forget_all",
     "insert",
     "join",
+    "keys",
     "leave",
     "mark",
     "prove",
@@ -57,6 +58,11 @@ def find(tx: Transaction, journal: int, key: bytes) -> StoredSession | None:
     rooms = tuple(Membership(*row) for row in memberships)
     expired = expires_at is not None and expires_at < tx.now
     return StoredSession(key, sid, start, proven, data, expires_at, rooms, expired)
+
+
+def keys(connection: sqlite3.Connection, journal: int) -> set[bytes]:
+    """Return the keys of all sessions of a journal."""
+    return {key for (key,) in connection.execute("SELECT key FROM session WHERE journal = ?", (journal,))}
 
 
 def mark(tx: Transaction, journal: int, key: bytes, expires_at: float | None) -> None:

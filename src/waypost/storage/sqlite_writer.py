@@ -3,6 +3,9 @@
 Writes come as jobs. A transaction takes what gathered while the last one ran, up to a limit, and the
 results of all its jobs go to the event loop in one call: nobody waits for others to come, many share a flush.
 
+Deferred writes are those that nobody waits for, as they were reported already. They may gather for a moment, and
+are tried again, in order, for as long as they can't be written.
+
 A job may refuse, by raising a `StorageError` before it has written anything; that concerns nobody else. If it
 raises anything else, the transaction is rolled back and its jobs run again one by one, so that only it fails.
 """
@@ -15,22 +18,28 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from waypost.errors import StorageError, StoreClosed, StoreFull
 from waypost.storage.base import OnCommit
 from waypost.storage.sqlite_entries import Appender
 from waypost.storage.sqlite_file import translate
+from waypost.storage.sqlite_unflushed import Unflushed
 
-__all__ = ["CommittedLog", "Transaction", "Writer"]
+__all__ = ["CommittedLog", "Transaction", "Writer", "report"]
 
 _logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-_BATCH_JOBS = 1024
+# The limit of a transaction, in bytes; a job counts for more than it holds, as the loop has to hear of it.
 _BATCH_BYTES = 8 << 20
+_JOB_BYTES = 8 << 10
+_DEFERRED_BYTES = 512
+# For how long deferred writes gather, unless somebody waits for something.
+_GATHER_S = 0.02
+_RETRY_S = 0.5
 # Half of what SQLite can hold in a value.
 _MAX_RECORD_BYTES = 500_000_000
 
@@ -45,6 +54,10 @@ class CommittedLog(Protocol):
 
     def committed(self, record: bytes) -> int:
         """Take note that a record was committed; returns its position, the next one."""
+        ...
+
+    def flushed(self, entries: int) -> None:
+        """Take note that so many more of the deferred records are on disk."""
         ...
 
 
@@ -64,7 +77,9 @@ class Transaction:
 
 
 class _Job(Generic[_T]):
-    __slots__ = ("error", "future", "on_commit", "result", "work")
+    """A job; without a future it is a deferred one, of ``size`` bytes."""
+
+    __slots__ = ("error", "future", "on_commit", "result", "size", "work")
 
     result: _T
 
@@ -72,11 +87,13 @@ class _Job(Generic[_T]):
         self,
         work: Callable[[Transaction], _T],
         on_commit: Callable[[_T], None] | None,
-        future: asyncio.Future[_T],
+        future: asyncio.Future[_T] | None,
+        size: int,
     ) -> None:
         self.work = work
         self.on_commit = on_commit
         self.future = future
+        self.size = size
         self.error: StorageError | None = None
 
     def run(self, transaction: Transaction) -> None:
@@ -88,8 +105,8 @@ class _Job(Generic[_T]):
 
     def deliver(self) -> None:
         if self.error is None and self.on_commit is not None:
-            _call(self.on_commit, self.result)
-        if self.future.done():
+            report(self.on_commit, self.result)
+        if self.future is None or self.future.done():
             return
         if self.error is None:
             self.future.set_result(self.result)
@@ -97,9 +114,18 @@ class _Job(Generic[_T]):
             self.future.set_exception(self.error)
 
 
-# An append is a plain tuple, since there are so many: the log, the record, its on_commit, its future.
-_Append: TypeAlias = tuple[CommittedLog, bytes, OnCommit, asyncio.Future[int]]
+# An append is a plain tuple, since there are so many: the log, the record, its on_commit, its future. A deferred
+# one has neither of these two.
+_Append: TypeAlias = tuple[CommittedLog, bytes, OnCommit | None, asyncio.Future[int] | None]
 _Write: TypeAlias = "_Append | _Job[Any]"
+
+
+@dataclass(slots=True)
+class _Flushed:
+    """Deferred writes that are on disk now."""
+
+    size: int = 0
+    entries: dict[CommittedLog, int] = field(default_factory=dict)
 
 
 class Writer:
@@ -110,18 +136,26 @@ class Writer:
         connection: The connection to write with; the writer closes it in the end.
         loop: The event loop that asks and is told.
         wall_time: The clock, in seconds since the epoch; called in the writer's thread.
+
+    Attributes:
+        unflushed: What was deferred and is not on disk yet.
     """
 
     __slots__ = (
+        "_behind",
         "_closed",
+        "_closing",
         "_entries",
+        "_failure",
         "_finished",
+        "_hurry",
         "_jobs",
         "_loop",
         "_store",
         "_thread",
         "_transaction",
         "_wall_time",
+        "unflushed",
     )
 
     def __init__(
@@ -135,6 +169,13 @@ class Writer:
         self._loop = loop
         self._wall_time = wall_time
         self._closed = False
+        self.unflushed = Unflushed()
+        # For the writer's thread: whether somebody waits, whether this is the end, whether the last batch was
+        # cut off at its limit, and why deferred writes can't be written.
+        self._hurry = threading.Event()
+        self._closing = threading.Event()
+        self._behind = False
+        self._failure: Exception | None = None
         self._jobs: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._transaction = Transaction(connection, Appender(connection), 0.0)
         self._entries = self._transaction.entries
@@ -170,11 +211,16 @@ class Writer:
         """
         if self._closed:
             raise StoreClosed(self._store)
-        if len(record) > _MAX_RECORD_BYTES:
-            raise StorageError(self._store, f"a record of {len(record)} bytes, at most {_MAX_RECORD_BYTES} fit")
+        self.check_size(len(record))
         future: asyncio.Future[int] = self._loop.create_future()
         self._jobs.put((log, record, on_commit, future))
+        self._hurry_up()
         return future
+
+    def check_size(self, size: int) -> None:
+        """Raise `StorageError` if a record of that many bytes is too large."""
+        if size > _MAX_RECORD_BYTES:
+            raise StorageError(self._store, f"a record of {size} bytes, at most {_MAX_RECORD_BYTES} fit")
 
     def submit(
         self, work: Callable[[Transaction], _T], on_commit: Callable[[_T], None] | None = None
@@ -194,23 +240,49 @@ class Writer:
         if self._closed:
             raise StoreClosed(self._store)
         future: asyncio.Future[_T] = self._loop.create_future()
-        self._jobs.put(_Job(work, on_commit, future))
+        self._jobs.put(_Job(work, on_commit, future, 0))
+        self._hurry_up()
         return future
+
+    def defer_append(self, log: CommittedLog, record: bytes) -> None:
+        """Have a record appended that is reported already; the log hears of it when it is on disk."""
+        self.unflushed.add(len(record) + _DEFERRED_BYTES)
+        self._jobs.put((log, record, None, None))
+
+    def defer(self, work: Callable[[Transaction], object], size: int) -> None:
+        """Have a job done that is reported already.
+
+        Args:
+            work: What to do, in the writer's thread. May be called again after a rollback.
+            size: How much it holds in memory, in bytes.
+        """
+        self.unflushed.add(size + _DEFERRED_BYTES)
+        self._jobs.put(_Job(work, None, None, size))
 
     async def close(self) -> None:
         """Finish what was asked for, and close the connection. Closing twice is fine."""
         if not self._closed:
             self._closed = True
             self._jobs.put(None)
+            self._closing.set()
+            self._hurry_up()
         await self._finished.wait()
         self._thread.join()
 
+    def _hurry_up(self) -> None:
+        if not self._hurry.is_set():
+            self._hurry.set()
+
+    # -- in the writer's thread -----------------------------------------------------------------------------
+
     def _run(self) -> None:
+        kept: list[_Write] = []
         running = True
         while running:
-            batch, running = self._gather()
-            if batch:
-                self._write(batch)
+            batch, running = self._gather_again(kept) if kept else self._gather()
+            kept = self._write(batch) if batch else []
+        if kept:
+            _logger.error("%s: closed with %d writes that could not be written", self._store, len(kept))
         self._transaction.connection.close()
         self._tell(self._finished.set)
 
@@ -219,27 +291,85 @@ class Writer:
         batch: list[_Write] = []
         size = 0
         job = self._jobs.get()
+        if job is not None and _future(job) is None and not self._behind:
+            self._hurry.wait(_GATHER_S)
+        # What is asked for from here on is seen below, or hurries the next batch.
+        self._hurry.clear()
+        self._behind = False
         while job is not None:
             batch.append(job)
-            if isinstance(job, tuple):
-                size += len(job[1])
-            if len(batch) >= _BATCH_JOBS or size >= _BATCH_BYTES or self._jobs.empty():
+            size += _size(job) + (_JOB_BYTES if _future(job) else 0)
+            if size >= _BATCH_BYTES:
+                self._behind = True
+                return batch, True
+            if self._jobs.empty():
                 return batch, True
             job = self._jobs.get()
         return batch, False
 
-    def _write(self, batch: list[_Write]) -> None:
+    def _gather_again(self, kept: list[_Write]) -> tuple[list[_Write], bool]:
+        """Wait a while, and take all that is there behind what could not be written."""
+        self._closing.wait(_RETRY_S)
+        while not self._jobs.empty():
+            job = self._jobs.get()
+            if job is None:
+                return kept, False
+            kept.append(job)
+        return kept, True
+
+    def _write(self, batch: list[_Write]) -> list[_Write]:
+        """Write a batch; returns what of it is still to be written."""
         try:
             self._transact(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is handed to those who asked
             self._roll_back()
-            if len(batch) > 1 and not _lacks_space(self._store, error):
-                for job in batch:
-                    self._write([job])
-            else:
-                self._tell(self._fail, batch, error)
-        else:
-            self._tell(self._deliver, batch)
+            units = [batch] if _lacks_space(self._store, error) else _units(batch)
+            if len(units) == 1:
+                return self._keep(batch, error)
+            return self._write_each(units, error)
+        self._written(batch)
+        return []
+
+    def _write_each(self, units: list[list[_Write]], error: Exception) -> list[_Write]:
+        kept: list[_Write] = []
+        for unit in units:
+            # What stands behind deferred writes that have to wait can't overtake them.
+            kept += self._keep(unit, self._failure or error) if kept else self._write(unit)
+        return kept
+
+    def _keep(self, batch: list[_Write], error: Exception) -> list[_Write]:
+        """Tell those who wait that a batch can't be written; returns the deferred ones, which are kept."""
+        asked = [job for job in batch if _future(job) is not None]
+        kept = [job for job in batch if _future(job) is None]
+        if asked:
+            self._tell(self._fail, asked, error)
+        if kept and self._failure is None:
+            self._failure = error
+            _logger.error(
+                "%s: what was reported can't be written to disk, and is tried again until it can: %s",
+                self._store,
+                error,
+            )
+            self._tell(self.unflushed.failed, error)
+        return kept
+
+    def _written(self, batch: list[_Write]) -> None:
+        flushed = _Flushed()
+        asked: list[_Write] = []
+        for job in batch:
+            if _future(job) is not None:
+                asked.append(job)
+                continue
+            flushed.size += _size(job)
+            if isinstance(job, tuple):
+                flushed.entries[job[0]] = flushed.entries.get(job[0], 0) + 1
+            elif job.error is not None:
+                _logger.error("%s: a write that was reported was refused: %s", self._store, job.error)
+        if flushed.size and self._failure is not None:
+            self._failure = None
+            _logger.warning("%s: what was reported can be written to disk again", self._store)
+            self._tell(self.unflushed.failed, None)
+        self._tell(self._deliver, asked, flushed)
 
     def _transact(self, batch: list[_Write]) -> None:
         transaction, append = self._transaction, self._entries.append
@@ -271,21 +401,28 @@ class Writer:
         except RuntimeError:
             _logger.warning("%s: the event loop was closed before its store", self._store)
 
-    def _deliver(self, batch: list[_Write]) -> None:
+    # -- in the event loop ----------------------------------------------------------------------------------
+
+    def _deliver(self, batch: list[_Write], flushed: _Flushed) -> None:
+        for log, entries in flushed.entries.items():
+            log.flushed(entries)
+        if flushed.size:
+            self.unflushed.written(flushed.size)
         for job in batch:
             if isinstance(job, tuple):
                 log, record, on_commit, future = job
                 position = log.committed(record)
-                _call(on_commit, position)
-                if not future.done():
+                if on_commit is not None:
+                    report(on_commit, position)
+                if future is not None and not future.done():
                     future.set_result(position)
             else:
                 job.deliver()
 
     def _fail(self, batch: list[_Write], error: Exception) -> None:
         for job in batch:
-            future: asyncio.Future[Any] = job[3] if isinstance(job, tuple) else job.future
-            if future.done():
+            future = _future(job)
+            if future is None or future.done():
                 continue
             failure = error
             if isinstance(error, sqlite3.Error):
@@ -294,12 +431,36 @@ class Writer:
             future.set_exception(failure)
 
 
-def _call(on_commit: Callable[[_T], None], result: _T) -> None:
+def report(on_commit: Callable[[_T], None], result: _T) -> None:
+    """Call an ``on_commit``, whose errors are nobody's but its own."""
     try:
         on_commit(result)
     except Exception:
         # The write is committed all the same, and the others must hear of theirs.
         _logger.exception("an on_commit raised, which it must not")
+
+
+def _future(job: _Write) -> asyncio.Future[Any] | None:
+    return job[3] if isinstance(job, tuple) else job.future
+
+
+def _size(job: _Write) -> int:
+    """Return what a write holds, as `Unflushed` counts it."""
+    return _DEFERRED_BYTES + (len(job[1]) if isinstance(job, tuple) else job.size)
+
+
+def _units(batch: list[_Write]) -> list[list[_Write]]:
+    """Split a batch into what may fail alone: each job, and each run of deferred ones."""
+    units: list[list[_Write]] = []
+    in_run = False
+    for job in batch:
+        is_deferred = _future(job) is None
+        if in_run and is_deferred:
+            units[-1].append(job)
+        else:
+            units.append([job])
+        in_run = is_deferred
+    return units
 
 
 def _lacks_space(store: str, error: Exception) -> bool:

@@ -19,16 +19,18 @@ class Tail:
         first: The position of the oldest record it holds; one more than the newest's when it holds none.
     """
 
-    __slots__ = ("_bytes", "_max_bytes", "_max_entries", "_records", "_shed", "first")
+    __slots__ = ("_bytes", "_max_bytes", "_max_entries", "_records", "_released", "_shed", "first")
 
-    def __init__(self, top: int, *, max_bytes: int, max_entries: int = sys.maxsize) -> None:
+    def __init__(self, top: int, *, max_bytes: int, max_entries: int = sys.maxsize, holds: bool = False) -> None:
         """Begin empty.
 
         Args:
             top: The position before the first record that will be appended.
             max_bytes: The most its records may hold together, in bytes.
             max_entries: The most records to hold.
+            holds: Whether to hold a record, whatever the limits, until it is released.
         """
+        self._released = top if holds else sys.maxsize
         self.first = top + 1
         self._max_bytes = max_bytes
         self._max_entries = max_entries
@@ -49,8 +51,12 @@ class Tail:
         self._records.append(record)
         self._bytes += len(record)
         if self._bytes > self._max_bytes or len(self._records) - self._shed > self._max_entries:
-            while self._bytes > self._max_bytes or len(self) > self._max_entries:
-                self._drop_oldest()
+            self._shed_oldest()
+
+    def release(self, position: int) -> None:
+        """Hold records up to a position no longer, if there are too many."""
+        self._released = position
+        self._shed_oldest()
 
     def drop_before(self, position: int) -> int:
         """Let go of what stands before a position; returns how many went."""
@@ -79,6 +85,10 @@ class Tail:
                 break
             entries.append(Entry(position, record))
         return entries
+
+    def _shed_oldest(self) -> None:
+        while self.first <= self._released and (self._bytes > self._max_bytes or len(self) > self._max_entries):
+            self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         self._bytes -= len(self._records[self._shed])
