@@ -46,6 +46,7 @@ _gates: dict[str, asyncio.Event] = {}
 _held: dict[str, int] = {}
 _revoked: set[str] = set()
 _gate_runs: list[tuple[str, bool]] = []
+_expired: list[tuple[str, Any]] = []
 
 
 async def _hold(socket: waypost.Socket, step: str) -> None:
@@ -73,6 +74,11 @@ async def connect(socket: waypost.Socket, auth: Any) -> None:
             await socket.join(room)
     for number in range(auth.get("greetings", 0)):
         await socket.emit("news", "greeting", number)
+
+
+@io.on("session_expired")
+async def session_expired(session: waypost.EndedSession) -> None:
+    _expired.append((session.sid, session.data))
 
 
 @io.event
@@ -108,6 +114,13 @@ async def publish_from(socket: waypost.Socket, rooms: list[str], *args: Any) -> 
 async def publish_as(socket: waypost.Socket, sid: str, rooms: list[str], *args: Any) -> None:
     """Emit to rooms as another socket would, so that socket is excluded, whether it is here or not."""
     await _sockets[sid].to(*rooms).emit("news", *args)
+
+
+@io.event
+async def move(socket: waypost.Socket, how: str, members: list[str], excluded: list[str], *rooms: str) -> None:
+    """Let the server join or leave rooms for all who are in some room."""
+    whom = io.in_(*members).except_(*excluded)
+    await (whom.sockets_join if how == "join" else whom.sockets_leave)(*rooms)
 
 
 @io.event
@@ -182,6 +195,12 @@ async def held(socket: waypost.Socket, gate: str) -> int:
 @control.on("open")
 async def open_gate(socket: waypost.Socket, gate: str) -> None:
     _gates.setdefault(gate, asyncio.Event()).set()
+
+
+@control.on("expired")
+async def expired(socket: waypost.Socket) -> list[tuple[str, Any]]:
+    """Whose sessions have ended because they did not come back: sid and data."""
+    return _expired
 
 
 @control.on("gate_runs")
