@@ -22,8 +22,7 @@ def tell(line: str) -> None:
     os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
-async def write(store: SqliteStore, worker: int, ended: asyncio.Event) -> None:
-    journals = [await store.journal(name) for name in JOURNALS]
+async def write(store: SqliteStore, journals: list[Journal], worker: int, ended: asyncio.Event) -> None:
     queue = store.queue("q")
     number = 0
     while not ended.is_set():
@@ -56,11 +55,12 @@ async def main() -> None:
     store = SqliteStore(sys.argv[1], durability="async")
     await store.open()
     await store.queue("q").add_consumer("c")
+    journals = [await store.journal(name) for name in JOURNALS]
     ended = asyncio.Event()
     reader = asyncio.get_running_loop()
     reader.add_reader(sys.stdin.fileno(), ended.set)
     tell("ready - 0 -")
-    await asyncio.gather(*(write(store, worker, ended) for worker in range(WRITERS)))
+    await asyncio.gather(*(write(store, journals, worker, ended) for worker in range(WRITERS)))
     reader.remove_reader(sys.stdin.fileno())
     await store.close()
 

@@ -23,10 +23,11 @@ async def write_and_kill(path: Path, after_s: float) -> list[list[str]]:
     assert child.stdout is not None
     ready = await asyncio.wait_for(child.stdout.readline(), DEADLINE_S)
     assert ready.startswith(b"ready")
+    first = await asyncio.wait_for(child.stdout.readline(), DEADLINE_S)
     output = asyncio.create_task(child.stdout.read())
     await asyncio.sleep(after_s)
     child.kill()
-    lines = (await asyncio.wait_for(output, DEADLINE_S)).decode().splitlines()
+    lines = (first + await asyncio.wait_for(output, DEADLINE_S)).decode().splitlines()
     assert await asyncio.wait_for(child.wait(), DEADLINE_S) == -9
     return [line.split() for line in lines]
 
