@@ -12,9 +12,10 @@ import pytest
 
 from tests.storage.backends import Clock, fill, flush, ignore, put, read_all, record_of
 from waypost.errors import StorageError, StoreClosed, StoreFull
-from waypost.storage.base import ExpiredSession, Journal, Membership
+from waypost.storage.base import ExpiredSession, Membership
 from waypost.storage.sqlite import SqliteStore
 from waypost.storage.sqlite_deferred import BLOCK
+from waypost.storage.sqlite_journal import SqliteJournal
 from waypost.storage.sqlite_writer import Transaction
 
 ROUNDS = 8
@@ -390,10 +391,12 @@ class TestFullDisk:
 async def test_a_tail_too_small_reads_from_the_file_once_it_is_there(path: Path) -> None:
     store = SqliteStore(path, durability="async", tail_bytes=100)
     await store.open()
-    journal: Journal = await store.journal("/")
+    journal = await store.journal("/")
+    assert isinstance(journal, SqliteJournal)
     for _ in range(3):
         await fill(journal, 200)
         assert len(await read_all(journal)) == journal.top
         await flush(journal)
+        assert journal.log.tail.size_bytes <= 100, "held in memory no longer"
         assert len(await read_all(journal)) == journal.top
     await store.close()
