@@ -11,7 +11,7 @@ import contextvars
 import math
 import selectors
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, TypeVarTuple, Unpack
+from typing import Any, TypeVarTuple
 
 __all__ = ["LIFE", "Life", "Stuck", "VirtualLoop"]
 
@@ -110,8 +110,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def call_soon(
         self,
-        callback: Callable[[Unpack[_Ts]], object],
-        *args: Unpack[_Ts],
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
         handle = super().call_soon(callback, *args, context=context)

@@ -37,7 +37,7 @@ def test_random_histories() -> None:
     print(f"{done} histories from seed {first}")  # noqa: T201
 
 
-@pytest.mark.parametrize("seed", [3, 58, 154])
+@pytest.mark.parametrize("seed", [3, 58, 238])
 def test_a_seed_gives_the_same_history_to_the_letter(seed: int) -> None:
     traces = {_trace(seed, hash_seed) for hash_seed in ("0", "1", "4711")}
     assert len(traces) == 1
