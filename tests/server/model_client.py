@@ -55,6 +55,7 @@ class ModelClient:
         self.acks: dict[int, list[Any]] = {}
         self.to_acknowledge: list[tuple[int, list[Any]]] = []
         self.auto_ack = True
+        self.is_deaf = False
         self.connected = False
         self.recovered = False
         self.disconnected_by_server = False
@@ -151,6 +152,8 @@ class ModelClient:
             self._handle_event(packet)
 
     def _handle_event(self, packet: Packet) -> None:
+        if self.is_deaf:
+            return
         # The official client would keep an event that comes before CONNECT for ever: it must never happen.
         assert self.connected, f"{packet.data} came before CONNECT"
         arguments = packet.data

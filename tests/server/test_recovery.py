@@ -523,3 +523,25 @@ async def test_expired_session_is_told_to_both_sides(make_server: MakeServer) ->
         assert io.state().counters.expired_sessions == 1
         await client.connect()
         assert client.answer["reason"] == "expired"
+
+
+async def test_pong_of_a_deaf_socket_proves_nothing(make_server: MakeServer) -> None:
+    async with running(make_server(ping_interval_s=0.05)) as io:
+        client = ModelClient(io)
+        await client.connect()
+        # Its engine answers pings, but nobody looks at the events.
+        client.is_deaf = True
+        await io.emit("tick", 1)
+        keeper = hub_of(io).of("/").keeper
+        channel = hub_of(io).of("/").index.select(None, ())[0]
+        assert keeper is not None
+        assert channel.session is not None
+        async with asyncio.timeout(5):
+            while (found := await keeper.journal.find_session(channel.session.key)) is None or found.proven < 1:
+                await asyncio.sleep(0.01)
+        await client.cut()
+        client.is_deaf = False
+        await client.connect()
+        await client.wait_for(1)
+        assert client.recovered
+        assert numbers(client) == [1]

@@ -47,4 +47,4 @@ def test_an_unknown_durability_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_may_be_asynchronous(tmp_path: Path) -> None:
-    assert "at once" in make_store(str(tmp_path / "x.db"), durability="async").capabilities.description
+    assert "async" in make_store(str(tmp_path / "x.db"), durability="async").capabilities.description

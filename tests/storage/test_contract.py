@@ -9,7 +9,7 @@ import pytest
 
 from tests.storage.backends import UNLIMITED, Clock, Factory, defers, fill, flush, ignore, keeps, read_all, record_of
 from waypost.errors import PositionGone, StorageError, StoreClosed
-from waypost.storage.base import Entry, Retention, Store
+from waypost.storage.base import Entry, Retention, Store, StoredSession
 
 
 async def test_says_what_it_promises(store: Store) -> None:
@@ -236,45 +236,57 @@ async def test_trimming_takes_many_entries(factory: Factory, clock: Clock) -> No
     await store.close()
 
 
-async def test_a_new_generation_goes_on_without_any_session(store: Store) -> None:
-    journal, other = await store.journal("/"), await store.journal("/other")
-    before = journal.generation
-    await fill(journal, 3)
-    await journal.open_session(b"attached", "a", b"", ignore)
-    await journal.open_session(b"detached", "d", b"", ignore)
-    await journal.detach_session(b"detached", UNLIMITED)
-    await other.open_session(b"other", "o", b"", ignore)
-    await journal.new_generation()
-    assert journal.generation != before
-    assert re.fullmatch("[A-Za-z0-9]+", journal.generation)
-    assert await journal.append(b"", ignore) == 4
-    assert len(await read_all(journal)) == 4
-    assert await journal.find_session(b"attached") is None
-    assert await journal.find_session(b"detached") is None
-    assert await other.find_session(b"other") is not None
-    told: list[int] = []
-    await journal.join(b"attached", ["room"], told.append)
-    await journal.detach_session(b"attached", UNLIMITED)
-    assert told == [4]
-    assert await journal.find_session(b"attached") is None
-
-
-async def test_a_new_generation_is_kept(factory: Factory, clock: Clock) -> None:
+async def test_each_opening_begins_a_generation(factory: Factory, clock: Clock) -> None:
+    ends: dict[str, int] = {}
     store = factory(wall_time=clock)
-    await store.open()
+    for opening in range(3):
+        await store.open()
+        journal, other = await store.journal("/"), await store.journal(f"/{opening}")
+        assert re.fullmatch("[A-Za-z0-9]+", journal.generation)
+        assert journal.generation not in ends
+        assert other.ends == {}
+        assert dict(journal.ends) == (ends if keeps(store) else {})
+        await fill(journal, 3)
+        await journal.open_session(b"%d" % opening, f"{opening}", b"", ignore)
+        ends[journal.generation] = journal.top
+        await store.close()
+    assert not keeps(store) or list(ends.values()) == [3, 6, 9]
+
+
+async def test_session_is_attached_at_one_point_of_the_order_of_writes(store: Store) -> None:
     journal = await store.journal("/")
-    await fill(journal, 3)
+    told: list[object] = []
+    await journal.open_session(b"key", "sid", b"data", ignore)
+    await journal.detach_session(b"key", UNLIMITED)
+
+    def attached(found: StoredSession) -> None:
+        told.append(([one.room for one in found.memberships], found.expires_at))
+
+    writes = [
+        journal.join(b"key", ["before"], told.append),
+        journal.append(b"", told.append),
+        journal.attach_session(b"key", attached),
+        journal.append(b"", told.append),
+        journal.join(b"key", ["after"], told.append),
+    ]
+    given = await asyncio.gather(*writes)
+    assert told == [0, 1, (["before"], None), 2, 2]
+    session = given[2]
+    assert isinstance(session, StoredSession)
+    assert (session.sid, session.data, session.start, session.expires_at) == ("sid", b"data", 0, None)
+
+
+async def test_unknown_session_is_not_attached(store: Store, clock: Clock) -> None:
+    journal = await store.journal("/")
+    told: list[object] = []
+    assert await journal.attach_session(b"never", told.append) is None
     await journal.open_session(b"key", "sid", b"", ignore)
-    await journal.new_generation()
-    generation = journal.generation
-    await store.close()
-    await store.open()
-    if keeps(store):
-        journal = await store.journal("/")
-        assert (journal.generation, journal.top, journal.oldest) == (generation, 3, 1)
-        assert await journal.find_session(b"key") is None
-        assert await journal.append(b"", ignore) == 4
-    await store.close()
+    await journal.detach_session(b"key", clock.now - 1)
+    assert await journal.attach_session(b"key", told.append) is None
+    await journal.open_session(b"other", "sid", b"", ignore)
+    await journal.end_session(b"other")
+    assert await journal.attach_session(b"other", told.append) is None
+    assert told == []
 
 
 async def test_tells_the_size_of_what_it_keeps(factory: Factory, clock: Clock) -> None:
@@ -330,7 +342,7 @@ async def test_use_before_opening_and_after_closing(factory: Factory, clock: Clo
         with pytest.raises(StoreClosed):
             await used()
     with pytest.raises(StoreClosed):
-        journal.prove(b"", 1)
+        journal.prove(b"", 1, 1)
     with pytest.raises(StoreClosed):
         store.queue("q")
 
@@ -356,7 +368,7 @@ async def test_opened_again_it_is_the_same_store_unless_in_memory(factory: Facto
     await store.open()
     journal = await store.journal("/")
     assert journal.top == (5 if keeps(store) else 0)
-    assert (journal.generation == before.generation) == keeps(store)
+    assert dict(journal.ends) == ({before.generation: 5} if keeps(store) else {})
     assert len(await read_all(journal)) == journal.top
     assert await store.queues() == (["q"] if keeps(store) else [])
     with pytest.raises(StoreClosed):

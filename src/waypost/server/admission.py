@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from waypost.errors import ConnectionRefused, StorageError
 from waypost.protocol.socketio import encode_connect, encode_connect_error, encode_disconnect
 from waypost.server.channel import Channel
-from waypost.server.live_session import LiveSession, read_snapshot
 from waypost.server.recovery import Keeper, Reason, RecoveryOutcome, Returning
+from waypost.server.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from waypost.server.engine import Connection
@@ -95,8 +95,6 @@ class Admission:
             return None
         self._returning = await self._enter(channel, returning)
         if channel.left_because is not None:
-            # It left while its session was being stored, so nobody has let go of that yet.
-            self._namespace.drop(channel, recoverable=channel.recovered)
             return None
         await channel.join_early_rooms()
         handler = self._namespace.handlers.get("connect")
@@ -125,7 +123,7 @@ class Admission:
             self._connection,
             self._handshake,
             sid=self._new_id() if returning is None else returning.stored.sid,
-            data={} if returning is None else read_snapshot(returning.stored.data)[0],
+            data={} if returning is None else Snapshot.decode(returning.stored.data).data,
             recovered=returning is not None,
             recovery=RecoveryOutcome(self._reason, 0 if returning is None else len(returning.missed)),
             takes_offset=self._keeper is not None,
@@ -138,50 +136,49 @@ class Admission:
         if returning is not None:
             return await self._enter_again(channel, self._keeper, returning)
 
-        def start(_position: int) -> None:
-            if channel.left_because is None:
-                channel.register((channel.sid,))
+        session = self._keeper.new_session(channel.data, self._handshake, self._offset)
 
-        channel.session = await self._keeper.open(channel.sid, channel.data, self._handshake, start)
-        self._namespace.attach(channel)
+        def start(position: int) -> None:
+            session.last = position
+            if channel.left_because is None:
+                self._namespace.own(channel, session, (channel.sid,))
+
+        await session.begin(channel.sid, start)
+        if channel.session is None:
+            await self._keeper.end(session)
         return None
 
     async def _enter_again(self, channel: Channel, keeper: Keeper, returning: Returning) -> Returning:
         """Take the session over, and collect what came while middleware was running."""
         session = keeper.resume(returning, self._handshake)
-        stored = await self._take_over(session, keeper)
-        session.progress = max(stored.start, stored.proven)
-        channel.session = session
-        self._namespace.attach(channel)
-        self._namespace.adopt_acks(channel)
-        if channel.left_because is not None:
-            return returning
-        # From here on live events are held for it, and nobody else changes its rooms: what came up to this very
-        # top is replayed, what comes after it is held, so nothing is lost or doubled in between.
-        top = keeper.journal.top
-        rooms = [membership.room for membership in stored.memberships if membership.until is None]
-        channel.register((channel.sid, *rooms))
-        more = await keeper.collect(returning.pid, stored, returning.top, top)
-        if isinstance(more, Reason):
-            raise _NotNowError(f"what came meanwhile can't be replayed: {more}")
-        channel.recovery = RecoveryOutcome(None, len(returning.missed) + len(more.missed))
-        return replace(more, missed=returning.missed + more.missed)
+        top = 0
 
-    async def _take_over(self, session: LiveSession, keeper: Keeper) -> StoredSession:
-        """Become a session's only owner; returns it as it is then."""
-        while True:
+        def take_over(stored: StoredSession) -> None:
+            # At this point of the order of writes: what came up to this very top is replayed, by the rooms of this
+            # moment, and what comes after it, events and changes of rooms, finds the new owner.
+            nonlocal top
             previous = self._namespace.owner(session.key)
             if previous is not None:
                 previous.supersede()
-                if previous.session is not None:
-                    await previous.session.settled()
-            await keeper.journal.attach_session(session.key)
-            stored = await keeper.journal.find_session(session.key)
-            if stored is None:
-                raise _NotNowError("the session has ended meanwhile")
-            # A client may come twice at once; whoever is last here owns it.
+            if channel.left_because is None:
+                top = keeper.journal.top
+                session.progress = session.last = returning.seen
+                rooms = [membership.room for membership in stored.memberships if membership.until is None]
+                self._namespace.own(channel, session, (channel.sid, *rooms))
+
+        stored = await keeper.journal.attach_session(session.key, take_over)
+        if stored is None:
+            raise _NotNowError("the session has ended meanwhile")
+        if channel.left_because is not None:
             if self._namespace.owner(session.key) is None:
-                return stored
+                await keeper.detach(session)
+            return returning
+        more = await keeper.collect(stored, returning.top, top)
+        if isinstance(more, Reason):
+            raise _NotNowError(f"what came meanwhile can't be replayed: {more}")
+        missed = returning.missed + more
+        channel.recovery = RecoveryOutcome(None, len(missed))
+        return replace(returning, missed=missed)
 
     def _answer(self, channel: Channel) -> Channel | None:
         connected: dict[str, Any] = {"sid": channel.sid}

@@ -128,14 +128,20 @@ class Channel:
 
     # -- out ------------------------------------------------------------------------------------------------
 
-    def deliver(self, event: EncodedEvent, offset: str | None) -> None:
+    def deliver(self, event: EncodedEvent, offset: str | None, position: int) -> None:
         """Take an event of the feed."""
-        self.send(event.frames_with_offset(offset) if offset and self.takes_offset else event.frames())
+        self.send(self._frames(event, offset))
+        # What is held counts already: until the gate opens, what is proven ends before it.
+        if self.session is not None:
+            self.session.last = position
+
+    def _frames(self, event: EncodedEvent, offset: str | None) -> tuple[Frame, ...]:
+        return event.frames_with_offset(offset) if offset and self.takes_offset else event.frames()
 
     def deliver_volatile(self, event: EncodedEvent, offset: str | None) -> None:
         """Take an event of the feed if it can leave now."""
         if self._held is None and self._connection.writable:
-            self.deliver(event, offset)
+            self.send(self._frames(event, offset))
 
     def send(self, frames: tuple[Frame, ...]) -> None:
         """Send a packet, behind what is held."""
@@ -186,6 +192,7 @@ class Channel:
         self._connection.send(frames)
         if self.session is not None:
             self.session.progress = position
+            self.session.last = max(self.session.last, position)
         return True
 
     def open_gate(self) -> None:
@@ -217,7 +224,9 @@ class Channel:
         elif self.session is None:
             self._namespace.index.add(self, rooms)
         else:
-            await self.session.join(rooms, lambda _position: self._joined(rooms))
+            # When it is committed, the client may have come back: it counts for whoever owns the session then.
+            key = self.session.key
+            await self.session.join(rooms, lambda _position: self._namespace.add_to_rooms(key, rooms))
 
     async def join_early_rooms(self) -> None:
         """Join the rooms that middleware asked for before there was a session."""
@@ -230,11 +239,8 @@ class Channel:
         if self.session is None:
             self._namespace.index.leave(self, rooms)
         else:
-            await self.session.leave(rooms, lambda _position: self._namespace.index.leave(self, rooms))
-
-    def _joined(self, rooms: Collection[str]) -> None:
-        if self.left_because is None:
-            self._namespace.index.add(self, rooms)
+            key = self.session.key
+            await self.session.leave(rooms, lambda _position: self._namespace.take_from_rooms(key, rooms))
 
     # -- in -------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from waypost.errors import NotConnected, StorageError
+from waypost.errors import NotConnected, StorageError, StoreClosed
 from waypost.protocol.socketio import EncodedEvent
 from waypost.storage.base import Message, Queue
 
@@ -83,8 +83,6 @@ class Deliveries:
     async def _run(self, runner: _Runner, queue: str, consumer: str) -> None:
         try:
             await runner.run()
-        except StorageError as problem:
-            logger.error("queue %r stops delivering to %r: %s", queue, consumer, problem)
         finally:
             runners = self._runners[queue]
             del runners[consumer]
@@ -122,6 +120,21 @@ class _Runner:
 
     async def run(self) -> None:
         """Deliver until no socket is left and all that was acknowledged is settled."""
+        failures = 0
+        while self._sockets:
+            try:
+                await self._deliver_all()
+                failures = 0
+            except StorageError as problem:
+                failures += 1
+                delay_s = self._backoff_s(failures)
+                logger.error(
+                    "queue %r: delivery to %r halts for %.1f s: %s",
+                    self._queue.name, self._consumer, delay_s, problem,
+                )  # fmt: skip
+                await self._pause(delay_s)
+
+    async def _deliver_all(self) -> None:
         while self._sockets:
             position = (await self._queue.add_consumer(self._consumer)).cursor
             while self._sockets:
@@ -183,7 +196,10 @@ class _Runner:
         wanted = answer.get("retry_in")
         if isinstance(wanted, int | float) and not isinstance(wanted, bool) and wanted >= 0:
             return min(float(wanted), _LAST_RETRY_S)
-        delay_s = min(_FIRST_RETRY_S * 2.0 ** min(rejections - 1, 16), _LAST_RETRY_S)
+        return self._backoff_s(rejections)
+
+    def _backoff_s(self, failures: int) -> float:
+        delay_s = min(_FIRST_RETRY_S * 2.0 ** min(failures - 1, 16), _LAST_RETRY_S)
         return delay_s * (1 + _RETRY_JITTER * (2 * self._environment.random() - 1))
 
     async def _pause(self, seconds: float) -> None:
@@ -205,12 +221,19 @@ class _Runner:
             self._settling = asyncio.get_running_loop().create_task(self._settle_gathered())
 
     async def _settle_gathered(self) -> None:
+        failures = 0
         while self._acknowledged:
             positions, self._acknowledged = self._acknowledged, []
             try:
                 await self._queue.settle(self._consumer, positions)
+                failures = 0
+            except StoreClosed:
+                return
             except StorageError as problem:
+                self._acknowledged = positions + self._acknowledged
+                failures += 1
                 logger.error(
-                    "queue %r: acks of %r up to %d are not stored, so they will be delivered again: %s",
+                    "queue %r: acks of %r up to %d are not stored yet: %s",
                     self._queue.name, self._consumer, positions[-1], problem,
                 )  # fmt: skip
+                await asyncio.sleep(self._backoff_s(failures))

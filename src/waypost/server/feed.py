@@ -76,7 +76,7 @@ class Listener(Protocol):
         """Its id, which is a room that it never leaves."""
         ...
 
-    def deliver(self, event: EncodedEvent, offset: str | None) -> None:
+    def deliver(self, event: EncodedEvent, offset: str | None, position: int) -> None:
         """Take an event that is for it, in order; must not raise."""
         ...
 
@@ -118,11 +118,11 @@ class Feed:
             await self._open_journal()
         journal = self.journal
         if journal is None:
-            self._deliver(target, event, None)
+            self._deliver(target, event, None, 0)
             return
 
         def on_commit(position: int) -> None:
-            self._deliver(target, event, f"{journal.generation}.{position}")
+            self._deliver(target, event, f"{journal.generation}.{position}", position)
 
         await journal.append(write_record(target, event), on_commit)
 
@@ -175,9 +175,9 @@ class Feed:
         for listener in self._index.select(target.rooms, target.except_):
             listener.deliver_volatile(event, offset)
 
-    def _deliver(self, target: Target, event: EncodedEvent, offset: str | None) -> None:
+    def _deliver(self, target: Target, event: EncodedEvent, offset: str | None, position: int) -> None:
         for listener in self._index.select(target.rooms, target.except_):
-            listener.deliver(event, offset)
+            listener.deliver(event, offset, position)
 
 
 def write_record(target: Target, event: EncodedEvent) -> bytes:

@@ -86,7 +86,7 @@ class Hub:
 
     def describe(self) -> str:
         """Say in words where things are kept and how durably."""
-        return f"store: {self.store.capabilities.description}  durability: {self.options.durability}"
+        return f"store: {self.store.capabilities.description}"
 
     def state(self) -> ServerState:
         """Take the server's numbers."""
@@ -239,6 +239,7 @@ class Hub:
             spec,
             durability=self.options.durability,
             retention=retention,
+            tail_bytes=recovery.tail_bytes if recovery else 0,
             orphan_ttl_s=recovery.session_ttl_s if recovery else 0,
             wall_time=self.environment.wall_time,
         )

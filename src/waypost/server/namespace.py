@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from waypost.errors import NotConnected
 from waypost.server.acks import PendingAcks
 from waypost.server.feed import Feed, Target
 from waypost.server.handlers import Handler, HandlerTable, check_handler
-from waypost.server.live_session import EndedSession, read_snapshot
+from waypost.server.live_session import EndedSession
 from waypost.server.operator import Operator
 from waypost.server.rooms import RoomIndex
+from waypost.server.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from waypost.server.channel import Channel
     from waypost.server.hub import Hub
+    from waypost.server.live_session import LiveSession
     from waypost.server.recovery import Keeper
     from waypost.storage.base import ExpiredSession
 
@@ -187,9 +189,9 @@ class Namespace:
         handler = self.handlers.get("session_expired")
         if handler is None:
             return
-        data, _handshake = read_snapshot(expired.data)
+        ended = EndedSession(expired.sid, self.name, Snapshot.decode(expired.data).data)
         try:
-            await handler.run_with((EndedSession(expired.sid, self.name, data),), self._hub.threads)
+            await handler.run_with((ended,), self._hub.threads)
         except Exception:  # the application's own fault must not stop the server's upkeep
             logger.exception("the handler of 'session_expired' failed for %s in %s", expired.sid, self.name)
 
@@ -217,23 +219,32 @@ class Namespace:
 
     # -- who is here ----------------------------------------------------------------------------------------
 
-    def attach(self, channel: Channel) -> None:
-        """Make a channel the owner of its session."""
-        if channel.session is not None:
-            self._attached[channel.session.key] = channel
+    def own(self, channel: Channel, session: LiveSession, rooms: Iterable[str]) -> None:
+        """Make a channel the owner of a session, and let it enter the index: from here on events are meant for it."""
+        channel.session = session
+        self._attached[session.key] = channel
+        parked = self._parked_acks.pop(session.key, None)
+        if parked is not None:
+            channel.acks = parked
+            for frames in parked.to_resend():
+                channel.send(frames)
+        channel.register(rooms)
 
     def owner(self, key: bytes) -> Channel | None:
         """Return the channel that owns a session."""
         return self._attached.get(key)
 
-    def adopt_acks(self, channel: Channel) -> None:
-        """Give a recovered channel what its predecessor still waited for."""
-        if channel.session is not None:
-            parked = self._parked_acks.pop(channel.session.key, None)
-            if parked is not None:
-                channel.acks = parked
-                for frames in parked.to_resend():
-                    channel.send(frames)
+    def add_to_rooms(self, key: bytes, rooms: Collection[str]) -> None:
+        """Let whoever owns a session now be in rooms."""
+        owner = self._attached.get(key)
+        if owner is not None:
+            self.index.add(owner, rooms)
+
+    def take_from_rooms(self, key: bytes, rooms: Collection[str]) -> None:
+        """Let whoever owns a session now be no longer in rooms."""
+        owner = self._attached.get(key)
+        if owner is not None:
+            self.index.leave(owner, rooms)
 
     def drop(self, channel: Channel, *, recoverable: bool) -> None:
         """Let go of a channel that has ended."""

@@ -79,7 +79,9 @@ class Options:
 
     Attributes:
         store: Where events, sessions and queues are kept: ``"memory:"``, or the path of an SQLite file.
-        durability: ``"commit"``: an event is sent, and ``await emit`` returns, when it is on disk.
+        durability: ``"commit"``: an event is sent, and ``await emit`` returns, when it is on disk. ``"async"``: it is
+            sent at once and is on disk within 50 ms; a crash may lose the last ones, and every client is told.
+            Queues wait for the disk in both.
         path: The path that is served, with a trailing slash.
         transports: The transports that are served.
         ping_interval_s: Seconds between heartbeats.

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from waypost.errors import MalformedPacket, PositionGone, StorageError
+from waypost.errors import MalformedPacket, PositionGone, StorageError, shorten
 from waypost.protocol.socketio import EncodedEvent
 from waypost.server.counters import Counters
 from waypost.server.feed import Offset, Target
 from waypost.server.handshake import Handshake
-from waypost.server.live_session import LiveSession, read_snapshot, session_key, write_snapshot
+from waypost.server.live_session import LiveSession, session_key
 from waypost.server.options import Environment, Recovery
 from waypost.server.replay_cache import ReplayCache
-from waypost.storage.base import Journal, Membership, OnCommit, StoredSession
+from waypost.server.snapshot import Snapshot
+from waypost.storage.base import Journal, Membership, StoredSession
 
 __all__ = ["Keeper", "Reason", "RecoveryOutcome", "Returning"]
 
@@ -75,12 +76,14 @@ class Returning:
     Attributes:
         pid: Its secret.
         stored: Its session.
+        seen: The position of the last event that it certainly knows.
         top: Up to where ``missed`` reaches.
         missed: What was meant for it since, in order.
     """
 
     pid: str
     stored: StoredSession
+    seen: int
     top: int
     missed: list[Missed]
 
@@ -111,18 +114,22 @@ class Keeper:
         self._environment = environment
         self._cache = ReplayCache(journal.name, _CACHE_BYTES)
 
-    async def open(self, sid: str, data: dict[str, Any], handshake: Handshake, on_commit: OnCommit) -> LiveSession:
-        """Store a new session; ``on_commit`` is called with the position it starts at."""
-        kept = self._kept(handshake)
-        snapshot = write_snapshot(data, kept)
-        session = LiveSession(self._environment.new_id(), self.journal, kept, snapshot)
-        session.progress = None
-        await self.journal.open_session(session.key, sid, snapshot, on_commit)
-        return session
+    def new_session(self, data: dict[str, Any], handshake: Handshake, stale_offset: str | None) -> LiveSession:
+        """Make the session of a client that starts anew; it is still to be stored.
+
+        Args:
+            data: The application's data.
+            handshake: The client's handshake.
+            stale_offset: What the client sent as its offset, which is none of this session's.
+        """
+        snapshot = Snapshot(data, self._kept(handshake), stale_offset)
+        return LiveSession(self._environment.new_id(), self.journal, snapshot)
 
     def resume(self, returning: Returning, handshake: Handshake) -> LiveSession:
         """Make a live session of one that goes on."""
-        return LiveSession(returning.pid, self.journal, self._kept(handshake), returning.stored.data)
+        earlier = Snapshot.decode(returning.stored.data)
+        snapshot = Snapshot(earlier.data, self._kept(handshake), earlier.stale_offset)
+        return LiveSession(returning.pid, self.journal, snapshot)
 
     def _kept(self, handshake: Handshake) -> Handshake | None:
         # Headers and auth are secrets: they go into the store only if someone will look at them.
@@ -156,25 +163,39 @@ class Keeper:
             What it goes on with, or why it can't.
         """
         seen = None if offset is None else _read_offset(offset)
-        is_ours = seen is not None and seen.generation == self.journal.generation
         stored = await self.journal.find_session(session_key(pid))
         if stored is None:
-            return Reason.UNKNOWN if seen is None or is_ours else Reason.GENERATION
+            return Reason.UNKNOWN if offset is None or (seen and self._knows(seen)) else Reason.GENERATION
         if stored.expired:
             return Reason.EXPIRED
-        if not await self._may_resume(stored, handshake):
+        snapshot = Snapshot.decode(stored.data)
+        if not await self._may_resume(snapshot, handshake):
             return Reason.REFUSED
-        after = max(stored.start, stored.proven)
-        # Every event of this session carried an offset of ours. Another one is left over from before, as official
-        # clients never forget theirs: since the session began this client has seen nothing.
-        if seen is not None and is_ours:
-            if seen.position > self.journal.top:
-                await self._lose_history(seen)
+        last = stored.start
+        if offset is not None and offset != snapshot.stale_offset:
+            if seen is None or not self._knows(seen):
+                logger.warning(
+                    "a client of %s has seen offset %s, which this store does not know: it is an older copy, or was "
+                    "replaced, and what it had kept since is lost",
+                    self.journal.name,
+                    shorten(offset),
+                )
                 return Reason.GENERATION
-            after = max(after, seen.position)
-        return await self.collect(pid, stored, after, self.journal.top)
+            last = max(last, seen.position)
+        # A pong proves that the client's engine got what was sent; its socket may have been deaf (disconnected by the
+        # application, or its handler threw). It was not if it knows the last event that was sent before the pong.
+        after = max(last, stored.proven) if last >= stored.last else last
+        top = self.journal.top
+        missed = await self.collect(stored, after, top)
+        return missed if isinstance(missed, Reason) else Returning(pid, stored, last, top, missed)
 
-    async def collect(self, pid: str, stored: StoredSession, after: int, top: int) -> Returning | Reason:
+    def _knows(self, seen: Offset) -> bool:
+        """Tell whether an offset is of this history: of a generation it had, and not beyond where that ended."""
+        journal = self.journal
+        end = journal.top if seen.generation == journal.generation else journal.ends.get(seen.generation, -1)
+        return seen.position <= end
+
+    async def collect(self, stored: StoredSession, after: int, top: int) -> list[Missed] | Reason:
         """Collect what was meant for a session after one position and up to another."""
         audience = _Audience(stored)
         missed: list[Missed] = []
@@ -195,23 +216,13 @@ class Keeper:
             position = page[-1].position
             # A long journal is read in turns with everyone else's work.
             await asyncio.sleep(0)
-        return Returning(pid, stored, top, missed)
+        return missed
 
-    async def _may_resume(self, stored: StoredSession, handshake: Handshake) -> bool:
+    async def _may_resume(self, snapshot: Snapshot, handshake: Handshake) -> bool:
         ask = self._options.may_resume
         if ask is None:
             return True
-        _data, earlier = read_snapshot(stored.data)
-        return earlier is not None and await ask(earlier, handshake)
-
-    async def _lose_history(self, seen: Offset) -> None:
-        logger.error(
-            "a client has seen offset %s, but the journal ends at %d: the store is an older copy. "
-            "A new generation begins; clients that are away start anew.",
-            seen,
-            self.journal.top,
-        )
-        await self.journal.new_generation()
+        return snapshot.handshake is not None and await ask(snapshot.handshake, handshake)
 
 
 class _Audience:

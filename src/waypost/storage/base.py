@@ -33,7 +33,7 @@ theirs raises `StoreClosed`, also when the store is opened again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -135,6 +135,7 @@ class StoredSession:
         sid: The socket's public id.
         start: The journal's top when it began: nothing up to there was ever meant for it.
         proven: The position up to which all has certainly arrived; at least ``start``.
+        last: The position of the last entry up to there that was sent to it; ``start`` if there was none.
         data: The application's data, as it was last saved.
         expires_at: When its time ends, as wall time in seconds; ``None`` while it is attached.
         memberships: Its rooms, now and earlier; earlier ones may be dropped once the journal no longer
@@ -147,6 +148,7 @@ class StoredSession:
     sid: str
     start: int
     proven: int
+    last: int
     data: bytes
     expires_at: float | None
     memberships: tuple[Membership, ...]
@@ -182,10 +184,17 @@ class Journal(Protocol):
 
     @property
     def generation(self) -> str:
-        """Names this history; another one (a lost or replaced file) has another name.
+        """Names the journal's history since the store was opened: random letters and digits.
 
-        So offsets can't be mixed up. Letters and digits only. A new journal takes a random one.
+        Each opening begins another one. So a position of a history that was lost (an older copy of the file was put
+        back, or another file) is recognised by a name that this file has never had, or by standing beyond where
+        the one of that name ended.
         """
+        ...
+
+    @property
+    def ends(self) -> Mapping[str, int]:
+        """Where earlier generations of this history ended: the last position of each; at least the last 1,000."""
         ...
 
     @property
@@ -232,14 +241,6 @@ class Journal(Protocol):
         """
         ...
 
-    async def new_generation(self) -> None:
-        """Start a new generation after history was found to be lost: old offsets are no good any more.
-
-        All sessions are forgotten, attached ones too: nobody can be proven to have seen all that was lost.
-        Positions go on from ``top``.
-        """
-        ...
-
     async def open_session(self, key: bytes, sid: str, data: bytes, on_commit: OnCommit) -> int:
         """Store a new, attached session.
 
@@ -265,8 +266,17 @@ class Journal(Protocol):
         """
         ...
 
-    async def attach_session(self, key: bytes) -> None:
-        """Mark a session as in use, so that it does not expire."""
+    async def attach_session(self, key: bytes, on_attach: Callable[[StoredSession], None]) -> StoredSession | None:
+        """Mark a session as in use, so that it does not expire, and give it as it is at that point.
+
+        Args:
+            key: The session's key.
+            on_attach: Called in the order of writes, with the session: what was written before is in it, and what
+                is written after is reported after. Like an `OnCommit`, it must not raise and must not block.
+
+        Returns:
+            The session; ``None``, with ``on_attach`` not called, if it is unknown or its time is over.
+        """
         ...
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:
@@ -281,10 +291,15 @@ class Journal(Protocol):
         """Replace a session's data."""
         ...
 
-    def prove(self, key: bytes, position: int) -> None:
-        """Note that all up to ``position`` has arrived; kept lazily, so a crash may forget the last ones.
+    def prove(self, key: bytes, position: int, last: int) -> None:
+        """Note that all up to a position has arrived; kept lazily, so a crash may forget the last notes.
 
         Never moves backwards. Returns at once.
+
+        Args:
+            key: The session's key.
+            position: Up to where all has arrived.
+            last: The position of the last entry up to there that was sent to it.
         """
         ...
 

@@ -24,6 +24,7 @@ def make_store(
     *,
     durability: str = "commit",
     retention: Retention | None = None,
+    tail_bytes: int = 64 << 20,
     orphan_ttl_s: float = 3600,
     wall_time: Callable[[], float] = time.time,
 ) -> Store:
@@ -33,6 +34,7 @@ def make_store(
         spec: ``"memory:"``, or the path of a SQLite file, with or without ``sqlite:`` before it.
         durability: When a write is reported; see `SqliteStore`. In memory it has no meaning.
         retention: How much each journal keeps.
+        tail_bytes: How much of each journal in a file is kept in memory too, in bytes.
         orphan_ttl_s: How long a session that a crash left attached is kept after the next opening, in
             seconds.
         wall_time: The clock, in seconds since the epoch.
@@ -53,5 +55,10 @@ def make_store(
         # The rest of a URL may hold a password.
         raise ConfigurationError("store", f"{found[1]}:…" if found else spec, _EXPECTED)
     return SqliteStore(
-        path, durability=durability, retention=retention, orphan_ttl_s=orphan_ttl_s, wall_time=wall_time
+        path,
+        durability=durability,
+        retention=retention,
+        tail_bytes=tail_bytes,
+        orphan_ttl_s=orphan_ttl_s,
+        wall_time=wall_time,
     )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from waypost.errors import PositionGone, StorageError, StoreClosed
 from waypost.storage.base import (
@@ -41,6 +41,7 @@ class _Session:
     sid: str
     start: int
     proven: int
+    last: int
     data: bytes
     expires_at: float | None = None
     memberships: list[Membership] = field(default_factory=list)
@@ -77,6 +78,7 @@ class _MemoryJournal:
         "_tail",
         "_tombstones",
         "_wall_time",
+        "ends",
         "generation",
         "name",
         "top",
@@ -85,6 +87,8 @@ class _MemoryJournal:
     def __init__(self, name: str, opening: Opening, retention: Retention, wall_time: Callable[[], float]) -> None:
         self.name = name
         self.generation = new_generation()
+        # A journal in memory has no earlier opening.
+        self.ends: Mapping[str, int] = {}
         self.top = 0
         self._opening = opening
         self._wall_time = wall_time
@@ -127,18 +131,12 @@ class _MemoryJournal:
             raise PositionGone(_STORE, self.name, after, self.oldest)
         return self._tail.read(after, upto, max_entries=max_entries, max_bytes=max_bytes)
 
-    async def new_generation(self) -> None:
-        self._opening.check()
-        self.generation = new_generation()
-        self._sessions = {}
-        self._tombstones = {}
-
     async def open_session(self, key: bytes, sid: str, data: bytes, on_commit: OnCommit) -> int:
         self._opening.check()
         if key in self._sessions:
             raise StorageError(_STORE, f"session {sid} is stored already")
         self._tombstones.pop(key, None)
-        self._sessions[key] = _Session(sid, self.top, self.top, data)
+        self._sessions[key] = _Session(sid, self.top, self.top, self.top, data)
         on_commit(self.top)
         return self.top
 
@@ -153,16 +151,21 @@ class _MemoryJournal:
             found.sid,
             found.start,
             found.proven,
+            found.last,
             found.data,
             found.expires_at,
             tuple(sorted(found.memberships, key=lambda one: (one.since, one.room))),
             found.expired(now),
         )
 
-    async def attach_session(self, key: bytes) -> None:
-        self._opening.check()
-        if found := self._sessions.get(key):
-            found.expires_at = None
+    async def attach_session(self, key: bytes, on_attach: Callable[[StoredSession], None]) -> StoredSession | None:
+        stored = await self.find_session(key)
+        if stored is None or stored.expired:
+            return None
+        self._sessions[key].expires_at = None
+        stored = replace(stored, expires_at=None)
+        on_attach(stored)
+        return stored
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:
         self._opening.check()
@@ -178,10 +181,11 @@ class _MemoryJournal:
         if found := self._sessions.get(key):
             found.data = data
 
-    def prove(self, key: bytes, position: int) -> None:
+    def prove(self, key: bytes, position: int, last: int) -> None:
         self._opening.check()
-        if found := self._sessions.get(key):
-            found.proven = max(found.proven, position)
+        found = self._sessions.get(key)
+        if found and position > found.proven:
+            found.proven, found.last = position, last
 
     async def join(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
         self._opening.check()
@@ -233,7 +237,7 @@ class _MemoryJournal:
         sid, expired_at = self._tombstones.get(key, ("", float("-inf")))
         if expired_at < now - TOMBSTONE_S:
             return None
-        return StoredSession(key, sid, 0, 0, b"", expired_at, (), expired=True)
+        return StoredSession(key, sid, 0, 0, 0, b"", expired_at, (), expired=True)
 
     def trim(self, now: float) -> int:
         current = bisect_left(self._marks, (now - self._max_age_s, 0))
@@ -269,7 +273,7 @@ class MemoryStore:
     @property
     def capabilities(self) -> Capabilities:
         """What this store promises."""
-        return Capabilities(durable=False, description="memory, lost when the process ends")
+        return Capabilities(durable=False, description="memory, lost when the process ends  durability: none")
 
     async def open(self) -> None:
         """Open it, empty.

@@ -14,6 +14,15 @@ CREATE TABLE journal (
     reserved   INTEGER
 ) STRICT;
 
+-- Earlier generations, one for each opening, and the last position of each.
+CREATE TABLE generation (
+    id      INTEGER PRIMARY KEY,
+    journal INTEGER NOT NULL,
+    name    TEXT NOT NULL,
+    ended   INTEGER NOT NULL
+) STRICT;
+CREATE INDEX generation_journal ON generation (journal);
+
 -- Entries appended together are one row: a commit then costs one insert however many entries it has.
 CREATE TABLE chunk (
     journal INTEGER NOT NULL,
@@ -32,6 +41,7 @@ CREATE TABLE session (
     sid        TEXT NOT NULL,
     start      INTEGER NOT NULL,
     proven     INTEGER NOT NULL,
+    last       INTEGER NOT NULL,  -- the last position up to there that was sent to it
     data       BLOB NOT NULL,
     expires_at REAL,              -- NULL while it is attached
     UNIQUE (journal, key)

@@ -106,9 +106,9 @@ class SqliteStore:
         """What this store promises."""
         file = f"SQLite file {self._name}"
         if not self._deferred:
-            return Capabilities(durable=True, description=f"{file}, reported when on disk")
-        told = "reported at once, on disk within 50 ms; a crash may lose the last ones and tells so"
-        return Capabilities(durable=False, description=f"{file}, {told}")
+            return Capabilities(durable=True, description=f"{file} (WAL, synchronous=FULL)  durability: commit")
+        told = "async, on disk within 50 ms; a crash may lose the last ones and tells so"
+        return Capabilities(durable=False, description=f"{file} (WAL, synchronous=FULL)  durability: {told}")
 
     async def open(self) -> None:
         """Open the file, or make it; sessions left attached are detached from now on.

@@ -37,6 +37,7 @@ _LEFT = BLOCK // 2
 class _Waiting:
     effect: Callable[[], Any]
     takes_position: bool
+    is_write: bool
     future: asyncio.Future[Any]
 
 
@@ -51,7 +52,18 @@ class DeferredWrites:
         keys: The keys of the sessions that are stored.
     """
 
-    __slots__ = ("_closed", "_keys", "_log", "_reserved", "_reserving", "_store", "_unflushed", "_waiting", "_writer")
+    __slots__ = (
+        "_attaching",
+        "_closed",
+        "_keys",
+        "_log",
+        "_reserved",
+        "_reserving",
+        "_store",
+        "_unflushed",
+        "_waiting",
+        "_writer",
+    )
 
     def __init__(self, store: str, log: Log, writer: Writer, reserved: int, keys: set[bytes]) -> None:
         self._store = store
@@ -62,13 +74,14 @@ class DeferredWrites:
         self._reserving = False
         self._keys = keys
         self._waiting: deque[_Waiting] = deque()
+        self._attaching = 0
         self._closed = False
         self._unflushed.watch(self._go_on)
 
     async def append(self, record: bytes, on_commit: OnCommit) -> int:
         """Append a record; suspends only if it can't have a position yet."""
         self._writer.check_size(len(record))
-        if self._log.top < self._reserved and not (self._waiting or self._closed or self._unflushed.is_full):
+        if not self._waiting and not self._closed and self._has_place(takes_position=True):
             self._writer.check()
             return self._append(record, on_commit)
         return await self._in_turn(partial(self._append, record, on_commit), takes_position=True)
@@ -96,15 +109,20 @@ class DeferredWrites:
 
         await self._in_turn(effect)
 
-    async def renew(self, generation: str, work: Work) -> None:
-        """Begin a generation."""
+    async def attach(self, work: Callable[[Transaction], _T], on_commit: Callable[[_T], None]) -> _T:
+        """Do a job that reads and writes; until it is done, writes wait, so that they are reported after it."""
 
-        def effect() -> None:
-            self._log.generation = generation
-            self._keys.clear()
-            self._writer.defer(work, 0)
+        def effect() -> asyncio.Future[_T]:
+            self._attaching += 1
+            attaching = self._writer.submit(work, on_commit)
+            attaching.add_done_callback(self._attached)
+            return attaching
 
-        await self._in_turn(effect)
+        return await (await self._in_turn(effect, is_write=False))
+
+    def _attached(self, _attaching: asyncio.Future[Any]) -> None:
+        self._attaching -= 1
+        self._go_on()
 
     async def place(self, work: Callable[[Transaction], int], size: int, on_commit: OnCommit) -> int:
         """Do a job whose position counts."""
@@ -139,7 +157,7 @@ class DeferredWrites:
         self._writer.check()
         if not self._waiting and (not is_write or self._has_place(takes_position=takes_position)):
             return effect()
-        waiting = _Waiting(effect, takes_position, self._writer.loop.create_future())
+        waiting = _Waiting(effect, takes_position, is_write, self._writer.loop.create_future())
         self._waiting.append(waiting)
         if takes_position and self._log.top >= self._reserved:
             self._reserve()
@@ -148,7 +166,9 @@ class DeferredWrites:
         return result
 
     def _has_place(self, *, takes_position: bool) -> bool:
-        return not self._unflushed.is_full and not (takes_position and self._log.top >= self._reserved)
+        if self._attaching or self._unflushed.is_full:
+            return False
+        return not takes_position or self._log.top < self._reserved
 
     def _append(self, record: bytes, on_commit: OnCommit) -> int:
         position = self._log.committed(record)
@@ -170,7 +190,7 @@ class DeferredWrites:
             reason = failure or self._unflushed.failure
             if head.future.done():
                 self._waiting.popleft()
-            elif self._has_place(takes_position=head.takes_position):
+            elif not head.is_write or self._has_place(takes_position=head.takes_position):
                 self._waiting.popleft()
                 try:
                     head.future.set_result(head.effect())

@@ -53,7 +53,7 @@ def find_tombstone(connection: sqlite3.Connection, journal: int, key: bytes, now
     if not found:
         return None
     sid, expired_at = found[0]
-    return StoredSession(key, sid, 0, 0, b"", expired_at, (), expired=True)
+    return StoredSession(key, sid, 0, 0, 0, b"", expired_at, (), expired=True)
 
 
 def forget_tombstones(tx: Transaction, journal: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from waypost.errors import PositionGone
@@ -12,6 +12,7 @@ from waypost.storage.base import Entry, OnCommit, StoredSession
 from waypost.storage.generation import new_generation
 from waypost.storage.sqlite_deferred import BLOCK, DeferredWrites
 from waypost.storage.sqlite_entries import read_entries
+from waypost.storage.sqlite_generations import begin_generation, generation_ends
 from waypost.storage.sqlite_log import Log, Row, load_log
 from waypost.storage.sqlite_matching import Matching, join_matching, leave_matching
 from waypost.storage.sqlite_reader import Reader
@@ -50,13 +51,18 @@ class SqliteJournal:
         self._writes = writes
         self._writer = writer
         self._reader = reader
-        self._proven: dict[bytes, int] = {}
+        self._proven: dict[bytes, tuple[int, int]] = {}
         self._prover: asyncio.TimerHandle | None = None
 
     @property
     def generation(self) -> str:
         """Names this history."""
         return self.log.generation
+
+    @property
+    def ends(self) -> Mapping[str, int]:
+        """Where earlier generations ended."""
+        return self.log.ends
 
     @property
     def top(self) -> int:
@@ -102,11 +108,6 @@ class SqliteJournal:
                 entries += more
         return entries
 
-    async def new_generation(self) -> None:
-        """Start a new generation; all sessions are forgotten."""
-        generation = new_generation()
-        await self._writes.renew(generation, partial(_renew, journal=self.log.id, generation=generation))
-
     async def open_session(self, key: bytes, sid: str, data: bytes, on_commit: OnCommit) -> int:
         """Store a new, attached session; returns its start."""
         _check_names((sid,))
@@ -118,9 +119,15 @@ class SqliteJournal:
         self.write_proven()
         return await self._writes.ask(lambda tx: sessions.find(tx, self.log.id, key))
 
-    async def attach_session(self, key: bytes) -> None:
-        """Mark a session as in use, so that it does not expire."""
-        await self._writes.change(lambda tx: sessions.mark(tx, self.log.id, key, None), 0)
+    async def attach_session(self, key: bytes, on_attach: Callable[[StoredSession], None]) -> StoredSession | None:
+        """Mark a session as in use, so that it does not expire, and give it as it is at that point."""
+
+        def attached(found: StoredSession | None) -> None:
+            if found is not None:
+                on_attach(found)
+
+        self.write_proven()
+        return await self._writes.attach(lambda tx: sessions.attach(tx, self.log.id, key), attached)
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:
         """Mark a session as away until it expires, at a wall time in seconds."""
@@ -138,10 +145,10 @@ class SqliteJournal:
         """Take note that the store has forgotten a session whose time was over."""
         self._writes.expired(key)
 
-    def prove(self, key: bytes, position: int) -> None:
+    def prove(self, key: bytes, position: int, last: int) -> None:
         """Note that all up to a position has arrived; written with others about a second later."""
         self._writer.check()
-        self._proven[key] = max(position, self._proven.get(key, 0))
+        self._proven[key] = max((position, last), self._proven.get(key, (0, 0)))
         if self._prover is None:
             self._prover = self._writer.loop.call_later(_PROVE_AFTER_S, self.write_proven)
 
@@ -220,22 +227,20 @@ async def load_journal(
 
 def _find_or_insert(tx: Transaction, name: str, reserves: bool) -> Row:
     tx.entries.flush()
-    tx.connection.execute(
+    generation = new_generation()
+    inserted = tx.connection.execute(
         "INSERT INTO journal (name, generation, oldest, top, bytes) VALUES (?, ?, 1, 0, 0) "
         "ON CONFLICT (name) DO NOTHING",
-        (name, new_generation()),
+        (name, generation),
     )
-    (found,) = tx.connection.execute("SELECT id, generation, oldest FROM journal WHERE name = ?", (name,)).fetchall()
-    journal, generation, oldest = found
+    (found,) = tx.connection.execute("SELECT id, oldest FROM journal WHERE name = ?", (name,)).fetchall()
+    journal, oldest = found
     top = tx.entries.top(journal)
+    if not inserted.rowcount:
+        begin_generation(tx, journal, generation, top)
     if reserves:
         reserve(tx, journal, top + BLOCK)
-    return Row(journal, generation, top, oldest, tx.entries.total_bytes(journal))
-
-
-def _renew(tx: Transaction, journal: int, generation: str) -> None:
-    tx.connection.execute("UPDATE journal SET generation = ? WHERE id = ?", (generation, journal))
-    sessions.forget_all(tx, journal)
+    return Row(journal, generation, top, oldest, tx.entries.total_bytes(journal), generation_ends(tx, journal))
 
 
 def _check_names(names: Collection[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from waypost.storage.sqlite_entries import bytes_before, newest_records
@@ -22,6 +23,7 @@ class Row:
         top: Its newest position.
         oldest: The oldest position that is kept.
         total_bytes: The size of all records ever appended.
+        ends: Where earlier generations ended.
     """
 
     id: int
@@ -29,6 +31,7 @@ class Row:
     top: int
     oldest: int
     total_bytes: int
+    ends: Mapping[str, int]
 
 
 class Log:
@@ -43,16 +46,18 @@ class Log:
     Attributes:
         id: Its number in the file.
         generation: The name of its history.
+        ends: Where earlier generations ended.
         top: Its newest position.
         oldest: The oldest position that is kept.
         tail: Its newest records.
     """
 
-    __slots__ = ("_before", "_flushed", "_holds", "_total", "generation", "id", "oldest", "tail", "top")
+    __slots__ = ("_before", "_flushed", "_holds", "_total", "ends", "generation", "id", "oldest", "tail", "top")
 
     def __init__(self, row: Row, before: int, tail: Tail, *, holds: bool) -> None:
         self.id = row.id
         self.generation = row.generation
+        self.ends = row.ends
         self.top = row.top
         self.oldest = row.oldest
         self.tail = tail

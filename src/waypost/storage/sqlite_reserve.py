@@ -10,6 +10,7 @@ import sqlite3
 from waypost.storage import sqlite_sessions as sessions
 from waypost.storage.generation import new_generation
 from waypost.storage.sqlite_entries import Appender
+from waypost.storage.sqlite_generations import forget_generations
 from waypost.storage.sqlite_writer import Transaction
 
 __all__ = ["fork_unclean", "release_all", "reserve"]
@@ -48,5 +49,6 @@ def fork_unclean(connection: sqlite3.Connection, now: float) -> list[str]:
             (new_generation(), top + 1, top, tx.entries.total_bytes(journal), journal),
         )
         sessions.forget_all(tx, journal)
+        forget_generations(tx, journal)
     connection.execute("COMMIT")
     return [name for _, name, _ in rows]

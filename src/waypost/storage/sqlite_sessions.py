@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from waypost.errors import StorageError
 from waypost.storage.base import Membership, StoredSession
@@ -11,6 +12,7 @@ from waypost.storage.sqlite_expiry import find_tombstone
 from waypost.storage.sqlite_writer import Transaction
 
 __all__ = [
+    "attach",
     "detach_all",
     "drop_left",
     "end",
@@ -33,9 +35,9 @@ def insert(tx: Transaction, store: str, journal: int, key: bytes, sid: str, data
     """Store a new, attached session; returns its start."""
     start = tx.entries.top(journal)
     inserted = tx.connection.execute(
-        "INSERT INTO session (journal, key, sid, start, proven, data) VALUES (?, ?, ?, ?, ?, ?) "
+        "INSERT INTO session (journal, key, sid, start, proven, last, data) VALUES (?1, ?2, ?3, ?4, ?4, ?4, ?5) "
         "ON CONFLICT (journal, key) DO NOTHING",
-        (journal, key, sid, start, start, data),
+        (journal, key, sid, start, data),
     )
     if not inserted.rowcount:
         raise StorageError(store, f"session {sid} is stored already")
@@ -46,18 +48,27 @@ def insert(tx: Transaction, store: str, journal: int, key: bytes, sid: str, data
 def find(tx: Transaction, journal: int, key: bytes) -> StoredSession | None:
     """Look up a session, or the tombstone that it left."""
     found = tx.connection.execute(
-        "SELECT id, sid, start, proven, data, expires_at FROM session WHERE journal = ? AND key = ?",
+        "SELECT id, sid, start, proven, last, data, expires_at FROM session WHERE journal = ? AND key = ?",
         (journal, key),
     ).fetchall()
     if not found:
         return find_tombstone(tx.connection, journal, key, tx.now)
-    session, sid, start, proven, data, expires_at = found[0]
+    session, sid, start, proven, last, data, expires_at = found[0]
     memberships = tx.connection.execute(
         "SELECT room, since, until FROM membership WHERE session = ? ORDER BY since, room", (session,)
     ).fetchall()
     rooms = tuple(Membership(*row) for row in memberships)
     expired = expires_at is not None and expires_at < tx.now
-    return StoredSession(key, sid, start, proven, data, expires_at, rooms, expired)
+    return StoredSession(key, sid, start, proven, last, data, expires_at, rooms, expired)
+
+
+def attach(tx: Transaction, journal: int, key: bytes) -> StoredSession | None:
+    """Mark a session as in use, unless its time is over; returns it as it is then."""
+    found = find(tx, journal, key)
+    if found is None or found.expired:
+        return None
+    mark(tx, journal, key, None)
+    return replace(found, expires_at=None)
 
 
 def keys(connection: sqlite3.Connection, journal: int) -> set[bytes]:
@@ -93,11 +104,11 @@ def save(tx: Transaction, journal: int, key: bytes, data: bytes) -> None:
     tx.connection.execute("UPDATE session SET data = ? WHERE journal = ? AND key = ?", (data, journal, key))
 
 
-def prove(tx: Transaction, journal: int, proven: Mapping[bytes, int]) -> None:
-    """Move what is proven of sessions forwards."""
+def prove(tx: Transaction, journal: int, proven: Mapping[bytes, tuple[int, int]]) -> None:
+    """Move what is proven of sessions forwards: up to where, and the last position up to there that was sent."""
     tx.connection.executemany(
-        "UPDATE session SET proven = max(proven, ?) WHERE journal = ? AND key = ?",
-        [(position, journal, key) for key, position in proven.items()],
+        "UPDATE session SET proven = ?1, last = ?2 WHERE journal = ?3 AND key = ?4 AND proven < ?1",
+        [(position, last, journal, key) for key, (position, last) in proven.items()],
     )
 
 

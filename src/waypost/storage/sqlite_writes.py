@@ -37,8 +37,8 @@ class Writes(Protocol):
         """Forget a session by a job."""
         ...
 
-    def renew(self, generation: str, work: Work) -> Awaitable[object]:
-        """Begin a generation by a job that forgets all sessions."""
+    def attach(self, work: Callable[[Transaction], _T], on_commit: Callable[[_T], None]) -> Awaitable[_T]:
+        """Do a job that reads and writes; what is written later is reported later."""
         ...
 
     def place(self, work: Callable[[Transaction], int], size: int, on_commit: OnCommit) -> Awaitable[int]:
@@ -94,13 +94,9 @@ class CommittedWrites:
         """Forget a session."""
         return self._writer.submit(work)
 
-    def renew(self, generation: str, work: Work) -> Awaitable[object]:
-        """Begin a generation."""
-
-        def renewed(_: object) -> None:
-            self._log.generation = generation
-
-        return self._writer.submit(work, renewed)
+    def attach(self, work: Callable[[Transaction], _T], on_commit: Callable[[_T], None]) -> Awaitable[_T]:
+        """Do a job that reads and writes."""
+        return self._writer.submit(work, on_commit)
 
     def place(self, work: Callable[[Transaction], int], size: int, on_commit: OnCommit) -> Awaitable[int]:
         """Do a job whose position counts."""

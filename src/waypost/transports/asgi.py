@@ -68,7 +68,12 @@ class AsgiTransport:
             await self._lifespan(scope, receive, send)
         elif matches_path(scope["path"], scope.get("root_path", ""), self._hub.options.path):
             # A mounted application gets no lifespan of its own: the first request starts it.
-            await self._hub.start()
+            try:
+                await self._hub.start()
+            except StorageError as problem:
+                logger.error("a request finds no store: %s", problem)
+                await self._answer_unavailable(scope, send)
+                return
             await self._serve(scope, receive, send)
         elif self._other is not None:
             await self._other(scope, receive, send)
@@ -76,6 +81,12 @@ class AsgiTransport:
             await _respond(send, 404, b"Not Found", [("content-type", _TEXT)])
         else:
             await send({"type": "websocket.close", "code": 1000})
+
+    async def _answer_unavailable(self, scope: Scope, send: Send) -> None:
+        if scope["type"] == "http":
+            await _respond(send, 503, b"Store unavailable", [("content-type", _TEXT)])
+        else:
+            await send({"type": "websocket.close", "code": 1013})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _read_request(scope)
