@@ -1,0 +1,167 @@
+"""The steps of a history, each a method: what is done to the server, to clients, and to what lies between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tests.sim.client import ClientSocket
+from tests.sim.history import Step
+from tests.sim.network import Link
+from tests.sim.world import World
+from waypost.application import Server
+from waypost.server.operator import Operator
+from waypost.server.socket import Socket
+
+__all__ = ["Actions"]
+
+
+class Actions:
+    """Does the steps.
+
+    Args:
+        world: To whom.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._operations = world.operations
+        self._said = 0
+
+    def do(self, step: Step) -> None:
+        """Do one."""
+        self._world.trace.note("STEP {}", step)
+        getattr(self, step.do)(step)
+
+    # -- on the server --------------------------------------------------------------------------------------
+
+    def _in_server(self, make: Callable[[Server], Coroutine[Any, Any, Any]]) -> None:
+        process = self._world.process
+        if process is not None:
+            self._world.run_in(process, make(process.server))
+
+    def _with_socket(self, step: Step, make: Callable[[Socket], Coroutine[Any, Any, Any]]) -> None:
+        process, socket = self._world.process, self._world.sockets.get((step.who, step.where))
+        if process is not None and socket is not None:
+            self._world.run_in(process, make(socket))
+
+    def _operator(self, server: Server, step: Step) -> Operator:
+        rooms, except_ = step.what
+        namespace = server.of(step.where)
+        return (namespace.except_() if rooms is None else namespace.to(*rooms)).except_(*except_)
+
+    def emit(self, step: Step) -> None:
+        self._in_server(lambda server: self._emit(server, step, 1))
+
+    def pair(self, step: Step) -> None:
+        self._in_server(lambda server: self._emit(server, step, 2))
+
+    async def _emit(self, server: Server, step: Step, count: int) -> None:
+        rooms, except_ = step.what
+        for number in range(count):
+            extra = ("text",) if step.at * 1000 % 2 else ()
+            await self._operations.emit(self._operator(server, step), step.where, rooms, except_, *extra[number:])
+
+    def burst(self, step: Step) -> None:
+        rooms, except_ = step.what
+        for number in range(8):
+            padding = "x" * (200 * (number % 3))
+            self._in_server(
+                lambda server, padding=padding: self._operations.emit(  # type: ignore[misc]
+                    self._operator(server, step), step.where, rooms, except_, padding
+                )
+            )
+
+    def volatile(self, step: Step) -> None:
+        rooms, except_ = step.what
+        self._in_server(
+            lambda server: self._operations.volatile(self._operator(server, step), step.where, rooms, except_)
+        )
+
+    def socket_emit(self, step: Step) -> None:
+        self._with_socket(step, self._operations.socket_emit)
+
+    def socket_to(self, step: Step) -> None:
+        self._with_socket(step, lambda socket: self._operations.socket_to(socket, step.what))
+
+    def join(self, step: Step) -> None:
+        self._with_socket(step, lambda socket: self._operations.join(socket, step.what))
+
+    def leave(self, step: Step) -> None:
+        self._with_socket(step, lambda socket: self._leave(socket, step.what))
+
+    async def _leave(self, socket: Socket, rooms: tuple[str, ...]) -> None:
+        if self._world.circumstances.late or socket.connected:
+            await self._operations.leave(socket, rooms)
+
+    def move(self, step: Step) -> None:
+        kind, rooms, changed = step.what
+
+        def make(server: Server) -> Coroutine[Any, Any, None]:
+            namespace = server.of(step.where)
+            operator = namespace.except_() if rooms is None else namespace.to(*rooms)
+            return self._operations.move(operator, kind, step.where, rooms, changed)
+
+        self._in_server(make)
+
+    def call(self, step: Step) -> None:
+        self._with_socket(step, lambda socket: self._operations.call(socket, step.what[0]))
+
+    def kick(self, step: Step) -> None:
+        self._with_socket(step, lambda socket: socket.disconnect(close=step.what[0]))
+
+    def queue(self, step: Step) -> None:
+        self._in_server(lambda server: self._operations.queue(server, step.where, step.what[0]))
+
+    # -- the server's life ----------------------------------------------------------------------------------
+
+    def crash(self, step: Step) -> None:
+        self._world.crash(step.what[0])
+
+    def arm(self, step: Step) -> None:
+        gate, count, down_s = step.what
+        self._world.arm(gate, count, down_s)
+
+    def stop(self, step: Step) -> None:
+        self._world.stop(step.what[0])
+
+    def clock(self, step: Step) -> None:
+        self._world.jump_clock(step.what[0])
+
+    # -- clients and their links ----------------------------------------------------------------------------
+
+    def _socket(self, step: Step) -> ClientSocket:
+        return self._world.managers[step.who].socket(step.where)
+
+    def _link(self, step: Step) -> Link | None:
+        return self._world.managers[step.who].link
+
+    def walk_in(self, step: Step) -> None:
+        self._socket(step).connect()
+
+    def walk_out(self, step: Step) -> None:
+        self._socket(step).disconnect()
+
+    def say(self, step: Step) -> None:
+        self._said += 1
+        self._socket(step).emit("say", self._said, *step.what, ack_id=self._said)
+
+    def cut(self, step: Step) -> None:
+        link = self._link(step)
+        if link is None:
+            return
+        client_s, server_s = step.what
+        link.cut()
+        if client_s is not None:
+            self._world.after(client_s, link.client_notices)
+        if server_s is not None:
+            self._world.after(server_s, link.server_notices)
+
+    def stall(self, step: Step) -> None:
+        link = self._link(step)
+        if link is None:
+            return
+        which, seconds = step.what
+        for pipe in {"up": [link.up], "down": [link.down], "both": [link.up, link.down]}[which]:
+            pipe.stall()
+            self._world.after(seconds, pipe.resume)

@@ -1,0 +1,107 @@
+"""The application that runs on the simulated server: middleware and handlers that wait, emit, join and refuse."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import Any, Protocol
+
+from tests.sim.history import ROOMS, Circumstances
+from tests.sim.operations import Operations
+from waypost.application import Server
+from waypost.errors import ConnectionRefused, NotConnected, StorageError
+from waypost.server.socket import Socket
+
+__all__ = ["World", "install"]
+
+
+class World(Protocol):
+    """What the application needs of the world."""
+
+    operations: Operations
+    sockets: dict[tuple[str, str], Socket]
+    is_healed: bool
+
+    def entered(self, socket: Socket) -> None:
+        """Note that a connect handler began."""
+        ...
+
+    def handled(self, socket: Socket, number: int) -> None:
+        """Note that an event of a client was handled."""
+        ...
+
+
+def install(server: Server, circumstances: Circumstances, world: World, chance: Random) -> None:
+    """Register the application."""
+    for name in ("/", "/n"):
+        _Application(server, name, circumstances, world, chance).install()
+
+
+class _Application:
+    def __init__(self, server: Server, name: str, circumstances: Circumstances, world: World, chance: Random) -> None:
+        self._server = server
+        self._name = name
+        self._circumstances = circumstances
+        self._world = world
+        self._chance = chance
+
+    def install(self) -> None:
+        namespace = self._server.of(self._name)
+        namespace.use(self._middleware)
+        namespace.on("connect", self._connect)
+        namespace.on("say", self._say)
+
+    async def _pause(self) -> None:
+        if self._circumstances.pause_s and self._chance.random() < 0.5:
+            await asyncio.sleep(self._chance.random() * self._circumstances.pause_s)
+
+    def _may(self, likely: float) -> bool:
+        return not self._world.is_healed and self._chance.random() < likely
+
+    async def _middleware(self, socket: Socket) -> None:
+        client = socket.handshake.auth["name"]
+        await self._pause()
+        if self._circumstances.early and self._may(0.3):
+            await self._world.operations.join(socket, (self._chance.choice(ROOMS),), early=True)
+        if self._may(0.2):
+            await self._world.operations.emit_to_all(self._server, self._name, None, f"{client} in middleware")
+        await self._pause()
+        if self._may(self._circumstances.handler_fault):
+            raise ConnectionRefused("not now")
+
+    async def _connect(self, socket: Socket) -> None:
+        client = socket.handshake.auth["name"]
+        operations = self._world.operations
+        self._world.entered(socket)
+        self._world.sockets[client, self._name] = socket
+        if self._may(0.3):
+            await operations.join(socket, (self._chance.choice(ROOMS),))
+        await self._pause()
+        if self._may(0.3):
+            await operations.socket_emit(socket, "welcome")
+        if self._may(0.2):
+            await operations.emit_to_all(self._server, self._name, (self._chance.choice(ROOMS),))
+        consumed = self._circumstances.consumes.get(client)
+        if consumed is not None and self._name == "/":
+            try:
+                await socket.consume(consumed[0], consumer=consumed[1])
+            except (StorageError, NotConnected):
+                # Without it there would be no messages for the rest of this connection.
+                await socket.disconnect()
+        if self._may(self._circumstances.handler_fault):
+            raise ConnectionRefused("not at all")
+
+    async def _say(self, socket: Socket, number: int, what: str, room: str) -> Any:
+        self._world.handled(socket, number)
+        operations = self._world.operations
+        await self._pause()
+        if what == "note":
+            socket.data["noted"] = number
+        elif what == "emit":
+            await operations.socket_to(socket, (room,))
+        elif what == "leave":
+            if self._circumstances.late or socket.connected:
+                await operations.leave(socket, (room,))
+        elif self._circumstances.late or socket.connected:
+            await operations.join(socket, (room,))
+        return number

@@ -1,0 +1,157 @@
+"""An event loop whose time is virtual: it jumps to the next timer instead of waiting, and knows lives that ended.
+
+What a process leaves behind when it is killed must never run again. So everything belongs to the `Life` in whose
+context it was scheduled, and the loop drops what belongs to one that is over: no ``finally``, no callback, nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+import selectors
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVarTuple
+
+__all__ = ["LIFE", "Life", "Stuck", "VirtualLoop"]
+
+
+class Life:
+    """The time from a process's start to its end.
+
+    Attributes:
+        number: The how many-eth it is.
+        over: Whether it has ended.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.over = False
+
+
+LIFE: contextvars.ContextVar[Life | None] = contextvars.ContextVar("LIFE", default=None)
+
+
+_MAX_TURNS = 200_000
+
+_Ts = TypeVarTuple("_Ts")
+
+
+class Stuck(Exception):
+    """Nothing is left that could ever happen, or it happens without end."""
+
+
+class _Selector(selectors.BaseSelector):
+    """Waits by moving the clock. There is no input but the loop's own."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.turns = 0
+        self._keys: dict[Any, selectors.SelectorKey] = {}
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        key = selectors.SelectorKey(fileobj, 0, events, data)
+        self._keys[fileobj] = key
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys.pop(fileobj)
+
+    def get_map(self) -> dict[Any, selectors.SelectorKey]:
+        return self._keys
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys[fileobj]
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.turns += 1
+        if timeout is None:
+            raise Stuck("nothing is left that could ever happen")
+        if self.turns > _MAX_TURNS:
+            self.turns = 0
+            raise Stuck(f"it goes round in circles at {self.now}")
+        # Each turn takes a moment, so that a timer that is due is also past.
+        self.now = math.nextafter(self.now + timeout, math.inf)
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """See above.
+
+    Attributes:
+        tasks: Every task there was; strong references, since collecting one would run its ``finally`` blocks.
+        problems: What callbacks raised.
+    """
+
+    def __init__(self) -> None:
+        self._clock = _Selector()
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.problems: list[str] = []
+        super().__init__(self._clock)
+        # No timer fires early, not even by the nanosecond that asyncio allows.
+        _internals(self)._clock_resolution = 0.0
+        self.set_task_factory(self._make_task)
+        self.set_exception_handler(lambda _loop, context: self.problems.append(_describe(context)))
+
+    def time(self) -> float:
+        return self._clock.now
+
+    def _make_task(
+        self,
+        _loop: asyncio.AbstractEventLoop,
+        coro: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+        *,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Task[Any]:
+        assert not isinstance(coro, Generator)
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, context=context)
+        self.tasks.append(task)
+        return task
+
+    def call_soon(
+        self,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        handle = super().call_soon(callback, *args, context=context)
+        life = LIFE.get() if context is None else context.get(LIFE)
+        if life is not None and life.over:
+            handle.cancel()
+        return handle
+
+    def end(self, life: Life) -> None:
+        """Let nothing of a life run any more."""
+        life.over = True
+        internals: Any = self
+        for handle in [*internals._ready, *internals._scheduled]:
+            if handle._context is not None and handle._context.get(LIFE) is life:
+                handle.cancel()
+
+    def unheard(self) -> list[str]:
+        """List what tasks raised that nobody looked at."""
+        return [
+            f"nobody heard that {task.get_coro()!r} raised {task.exception()!r}"
+            for task in self.tasks
+            if task.done() and _internals(task)._log_traceback
+        ]
+
+    def bury(self) -> None:
+        """Close what was still running when everything ended; called from within the loop, after all checks."""
+        for task in self.tasks:
+            _internals(task)._log_destroy_pending = False
+            _internals(task)._log_traceback = False
+            if not task.done():
+                try:
+                    _internals(task.get_coro()).close()
+                except (RuntimeError, ValueError):
+                    # It awaits in a ``finally``, or is the one that runs this.
+                    continue
+
+
+def _internals(thing: object) -> Any:
+    return thing
+
+
+def _describe(context: dict[str, Any]) -> str:
+    return f"{context.get('message')}: {context.get('exception')!r}"

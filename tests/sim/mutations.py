@@ -1,0 +1,230 @@
+"""Ways to break the server on purpose: the simulation must notice each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from waypost.protocol.socketio import EncodedEvent
+from waypost.server.admission import Admission
+from waypost.server.channel import Channel
+from waypost.server.delivery import Deliveries, _Runner
+from waypost.server.feed import Feed, Target, write_record
+from waypost.server.live_session import LiveSession
+from waypost.server.namespace import Namespace
+from waypost.server.recovery import Keeper, Returning
+from waypost.storage.base import Membership, OnCommit
+from waypost.storage.memory import _MemoryJournal
+
+__all__ = ["MUTATIONS", "Mutate"]
+
+Mutate = Callable[[pytest.MonkeyPatch], None]
+
+
+def deliver_before_commit(patch: pytest.MonkeyPatch) -> None:
+    """Send an event when it is asked for, and not when it is on disk."""
+
+    async def publish(self: Feed, target: Target, event: EncodedEvent) -> None:
+        journal = self.journal
+        assert journal is not None
+        self._deliver(target, event, f"{journal.generation}.{journal.top + 1}")
+        await journal.append(write_record(target, event), lambda _position: None)
+
+    patch.setattr(Feed, "publish", publish)
+
+
+def drop_from_replay(patch: pytest.MonkeyPatch) -> None:
+    """Leave the second event out of each replay."""
+    _change_missed(patch, lambda missed: missed[:1] + missed[2:])
+
+
+def replay_twice(patch: pytest.MonkeyPatch) -> None:
+    """Replay the last event twice."""
+    _change_missed(patch, lambda missed: missed + missed[-1:])
+
+
+def replay_backwards(patch: pytest.MonkeyPatch) -> None:
+    """Replay the newest event first."""
+    _change_missed(patch, lambda missed: missed[::-1])
+
+
+def _change_missed(patch: pytest.MonkeyPatch, change: Callable[[list[Any]], list[Any]]) -> None:
+    original = Keeper.collect
+
+    async def collect(self: Keeper, *args: Any, **keywords: Any) -> Any:
+        found = await original(self, *args, **keywords)
+        if isinstance(found, Returning):
+            found.missed[:] = change(list(found.missed))
+        return found
+
+    patch.setattr(Keeper, "collect", collect)
+
+
+def forget_what_was_held(patch: pytest.MonkeyPatch) -> None:
+    """Open the gate and throw away what was held behind it."""
+    original = Channel.open_gate
+
+    def open_gate(self: Channel) -> None:
+        if self._held:
+            self._held.clear()
+        original(self)
+
+    patch.setattr(Channel, "open_gate", open_gate)
+
+
+def open_the_gate_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Send live events before what was missed."""
+    original = Admission._write_missed
+
+    async def write_missed(self: Admission, channel: Channel, returning: Returning) -> None:
+        channel.open_gate()
+        await original(self, channel, returning)
+
+    patch.setattr(Admission, "_write_missed", write_missed)
+
+
+def send_before_connect(patch: pytest.MonkeyPatch) -> None:
+    """Hold nothing back while middleware and handlers run."""
+    original = Channel.send
+
+    def send(self: Channel, frames: tuple[Any, ...]) -> None:
+        if self.left_because is None:
+            self._held = None
+        original(self, frames)
+
+    patch.setattr(Channel, "send", send)
+
+
+def ignore_when_it_left(patch: pytest.MonkeyPatch) -> None:
+    """Take everyone who was ever in a room for a member ever since."""
+    patch.setattr(Membership, "covers", lambda self, position: self.since < position)
+
+
+def ignore_when_it_joined(patch: pytest.MonkeyPatch) -> None:
+    """Take whoever is in a room for a member from the beginning."""
+    patch.setattr(Membership, "covers", lambda self, position: self.until is None or position <= self.until)
+
+
+def reuse_an_offset(patch: pytest.MonkeyPatch) -> None:
+    """Give every tenth position twice."""
+    original = _MemoryJournal.append
+
+    async def append(self: _MemoryJournal, record: bytes, on_commit: OnCommit) -> int:
+        position = await original(self, record, on_commit)
+        if position % 10 == 0:
+            self.top -= 1
+            self._tail._records.pop()
+            self._tail._bytes -= len(record)
+        return position
+
+    patch.setattr(_MemoryJournal, "append", append)
+
+
+def claim_recovery(patch: pytest.MonkeyPatch) -> None:
+    """Call a client recovered although the journal does not reach back to it."""
+    original = Keeper.collect
+
+    async def collect(self: Keeper, pid: str, stored: Any, after: int, top: int) -> Any:
+        return await original(self, pid, stored, max(after, self.journal.oldest - 1), top)
+
+    patch.setattr(Keeper, "collect", collect)
+
+
+def prove_too_much(patch: pytest.MonkeyPatch) -> None:
+    """Take a heartbeat for a proof of all that was ever sent, and not of what was sent before it."""
+
+    def heartbeat_sent(self: LiveSession) -> None:
+        self._journal.prove(self.key, self._journal.top)
+
+    patch.setattr(LiveSession, "heartbeat_sent", heartbeat_sent)
+    original = Keeper.look_up
+
+    async def look_up(self: Keeper, pid: str, _offset: str | None, *args: Any) -> Any:
+        return await original(self, pid, None, *args)
+
+    patch.setattr(Keeper, "look_up", look_up)
+
+
+def volatile_without_offset(patch: pytest.MonkeyPatch) -> None:
+    """Let the last string of a volatile event pass for an offset."""
+    original = Channel.deliver_volatile
+    patch.setattr(Channel, "deliver_volatile", lambda self, event, _offset: original(self, event, None))
+
+
+def two_owners(patch: pytest.MonkeyPatch) -> None:
+    """Let the connection that a client has left go on as its own."""
+    patch.setattr(Channel, "supersede", lambda self: None)
+
+
+def start_from_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Replay from an offset that is older than the session."""
+    original = Keeper.look_up
+
+    async def look_up(self: Keeper, pid: str, offset: str | None, *args: Any) -> Any:
+        return await original(self, pid, offset and offset.partition(".")[0] + ".0", *args)
+
+    patch.setattr(Keeper, "look_up", look_up)
+    patch.setattr(LiveSession, "heartbeat_answered", lambda self: None)
+
+
+def keep_no_rooms(patch: pytest.MonkeyPatch) -> None:
+    """Forget a client's rooms when it comes back."""
+    original = Channel.register
+
+    def register(self: Channel, rooms: Any) -> None:
+        original(self, tuple(rooms)[:1])
+
+    patch.setattr(Channel, "register", register)
+
+
+def leave_sessions_attached(patch: pytest.MonkeyPatch) -> None:
+    """Let go of a channel, but not of its session."""
+
+    def drop(self: Namespace, channel: Channel, *, recoverable: bool) -> None:
+        self.index.remove(channel)
+        self._hub.deliveries.detach(channel)
+        if channel.session is not None:
+            self._attached.pop(channel.session.key, None)
+
+    patch.setattr(Namespace, "drop", drop)
+
+
+def forget_consumers(patch: pytest.MonkeyPatch) -> None:
+    """Tell nobody of a new message in a queue."""
+    patch.setattr(Deliveries, "announce", lambda self, queue: None)
+
+
+def settle_unacknowledged(patch: pytest.MonkeyPatch) -> None:
+    """Settle a message when it is sent."""
+    original = _Runner._offer
+
+    async def offer(self: _Runner, channel: Channel, message: Any) -> Any:
+        self._settle(message.position)
+        return await original(self, channel, message)
+
+    patch.setattr(_Runner, "_offer", offer)
+
+
+MUTATIONS: tuple[Mutate, ...] = (
+    deliver_before_commit,
+    drop_from_replay,
+    replay_twice,
+    replay_backwards,
+    forget_what_was_held,
+    open_the_gate_at_once,
+    send_before_connect,
+    ignore_when_it_left,
+    ignore_when_it_joined,
+    reuse_an_offset,
+    claim_recovery,
+    prove_too_much,
+    volatile_without_offset,
+    two_owners,
+    start_from_nothing,
+    keep_no_rooms,
+    leave_sessions_attached,
+    forget_consumers,
+    settle_unacknowledged,
+)

@@ -1,0 +1,89 @@
+"""What must hold for queues: every message accepted is acknowledged in the end, in order, by each consumer."""
+
+from __future__ import annotations
+
+from tests.sim.client import Shown
+from tests.sim.disk import Write
+from tests.sim.world import World
+
+__all__ = ["check_queues"]
+
+
+def check_queues(world: World) -> None:
+    """Check every queue and consumer."""
+    stored: dict[int, Write] = {}
+    ids: set[str] = set()
+    for write in world.disk.log:
+        if write.kind == "enqueue" and write.operation is not None:
+            # A jump of the clock may end the window in which a repeated id is recognised.
+            if write.what[0] in ids and not world.jumps:
+                world.wrong(f"message {write.what[0]} is stored twice")
+            ids.add(write.what[0])
+            stored[write.operation] = write
+    for operation in world.operations.all:
+        if operation.kind == "queue" and operation.outcome == "accepted" and operation.sid not in ids:
+            world.wrong(f"message {operation.sid} was accepted and is not stored")
+    positions = {number: write.position for number, write in stored.items()}
+    for queue, consumer in sorted(set(world.circumstances.consumes.values())):
+        _check_consumer(world, queue, consumer, positions)
+
+
+def _check_consumer(world: World, queue: str, consumer: str, positions: dict[int, int]) -> None:
+    where = f"consumer {consumer} of {queue}"
+    shown = _shown(world, queue, consumer)
+    first: dict[int, None] = {}
+    for one in shown:
+        position = positions.get(one.arguments[1])
+        if position is None:
+            world.wrong(f"{where} was shown {one.arguments}, which is not stored")
+        else:
+            first.setdefault(position)
+    if list(first) != sorted(first):
+        world.wrong(f"{where} was shown messages out of order: {list(first)}")
+    acknowledged = {number for one, other, number in world.acknowledged if (one, other) == (queue, consumer)}
+    removed = _removed_before(world, queue, consumer)
+    if removed is not None:
+        for number, position in positions.items():
+            if number not in acknowledged and position not in removed:
+                world.wrong(f"{where} never acknowledged #{number} at {position}")
+    _check_settled(world, queue, consumer, shown, positions)
+
+
+def _shown(world: World, queue: str, consumer: str) -> list[Shown]:
+    shown = [
+        one
+        for socket in world.client_sockets
+        if socket.namespace == "/" and world.circumstances.consumes.get(socket.manager.name) == (queue, consumer)
+        for epoch in socket.epochs
+        for one in epoch.shown
+        if one.name == "q"
+    ]
+    return sorted(shown, key=lambda one: one.time)
+
+
+def _removed_before(world: World, queue: str, consumer: str) -> set[int] | None:
+    """Return the messages that were gone before a consumer came; ``None`` if it never came."""
+    settled: dict[str, set[int]] = {}
+    for write in world.disk.log:
+        if write.where != queue:
+            continue
+        if write.kind == "consumer":
+            if write.who == consumer and consumer not in settled:
+                return set.intersection(*settled.values()) if settled else set()
+            settled.setdefault(write.who, set())
+        elif write.kind == "settle":
+            settled.setdefault(write.who, set()).update(write.what)
+    return None
+
+
+def _check_settled(world: World, queue: str, consumer: str, shown: list[Shown], positions: dict[int, int]) -> None:
+    settled_at: dict[int, float] = {}
+    for write in world.disk.log:
+        if write.kind == "settle" and (write.where, write.who) == (queue, consumer):
+            for position in write.what:
+                settled_at.setdefault(position, write.time)
+    began = dict(world.opened)
+    for one in shown:
+        settled = settled_at.get(positions.get(one.arguments[1], 0))
+        if settled is not None and settled < began.get(one.link, 0.0):
+            world.wrong(f"consumer {consumer} of {queue} was shown {one.arguments}, which was settled long before")

@@ -1,0 +1,38 @@
+"""Whether a client that had to start anew was told an honest reason."""
+
+from __future__ import annotations
+
+from tests.sim.client import ClientSocket, Epoch
+from tests.sim.world import World
+
+__all__ = ["check_reason"]
+
+
+def check_reason(world: World, socket: ClientSocket, epoch: Epoch, before: Epoch | None) -> None:
+    """Check that the reason is there, and that it is true."""
+    if epoch.asked[0] is None:
+        return
+    if before is None:
+        world.wrong(f"{socket.label} sent a pid without ever having had one")
+        return
+    if not _is_true(world, socket, epoch, before):
+        world.wrong(f"{socket.label} had to start anew as {epoch.sid}: {epoch.reason}, which isn't so")
+
+
+def _is_true(world: World, socket: ClientSocket, epoch: Epoch, before: Epoch) -> bool:
+    one = world.circumstances
+    log = [write for write in world.disk.log if write.time <= epoch.since and write.where == socket.namespace]
+    mine = [write for write in log if write.who == before.sid]
+    if epoch.reason == "unknown session":
+        return any(write.kind == "end" for write in mine)
+    if epoch.reason == "expired":
+        away = [write.time for write in mine if write.kind == "detach"]
+        return bool(away) and (bool(world.jumps) or epoch.since - away[0] >= one.session_ttl_s)
+    if epoch.reason == "retention":
+        appended = sum(write.kind == "append" for write in log)
+        return appended > one.max_events
+    if epoch.reason == "too far":
+        position = int((epoch.asked[1] or ".0").partition(".")[2])
+        missed = sum(write.kind == "append" and write.position > position for write in log)
+        return missed > one.replay_max_events
+    return False

@@ -1,0 +1,151 @@
+"""Runs a history from its first step to the last check."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from dataclasses import dataclass
+
+from tests.sim.actions import Actions
+from tests.sim.clock import Stuck, VirtualLoop
+from tests.sim.history import History, make_history
+from tests.sim.oracle import check_ghosts, check_live, check_told
+from tests.sim.trace import Trace
+from tests.sim.world import World
+
+__all__ = ["Result", "run", "run_seed"]
+
+_SETTLE_EVERY_S = 5.0
+_SETTLE_ROUNDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a history.
+
+    Attributes:
+        history: The history.
+        problems: What was wrong; empty if nothing.
+        trace: What happened.
+        virtual_s: How much virtual time passed.
+    """
+
+    history: History
+    problems: list[str]
+    trace: Trace
+    virtual_s: float
+
+    def report(self, last: int | None = None) -> str:
+        """Write it all out."""
+        return "\n".join(
+            (
+                f"seed {self.history.seed}; to reproduce: python -m tests.sim --seed {self.history.seed}",
+                str(self.history.circumstances),
+                *map(str, self.history.steps),
+                "---",
+                self.trace.text(last),
+                "---",
+                *self.problems,
+            )
+        )
+
+
+def run_seed(seed: int) -> Result:
+    """Run the history of a seed."""
+    return run(make_history(seed))
+
+
+def run(history: History) -> Result:
+    """Run a history."""
+    loop = VirtualLoop()
+    world = World(history, loop)
+    watching = _Watch(world)
+    logger = logging.getLogger("waypost")
+    level, propagates, asyncio_level = logger.level, logger.propagate, logging.getLogger("asyncio").level
+    logger.setLevel(logging.ERROR)
+    logger.propagate = False
+    logger.addHandler(watching)
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        loop.run_until_complete(_play(world))
+    except Stuck as problem:
+        world.wrong(str(problem))
+    finally:
+        logger.removeHandler(watching)
+        logger.setLevel(logging.CRITICAL + 1)
+        loop.set_exception_handler(lambda _loop, _context: None)
+        loop.run_until_complete(_bury(loop))
+        logger.setLevel(level)
+        logger.propagate = propagates
+        logging.getLogger("asyncio").setLevel(asyncio_level)
+        loop.close()
+        if collects:
+            gc.enable()
+    return Result(history, world.problems, world.trace, loop.time())
+
+
+async def _play(world: World) -> None:
+    actions = Actions(world)
+    world.start()
+    for step in world.history.steps:
+        world.later(step.at, actions.do, step)
+    last = world.history.steps[-1].at if world.history.steps else 0.0
+    await asyncio.sleep(last + 1.0)
+    world.heal()
+    # As long as a client may take a dead connection for alive.
+    await asyncio.sleep(world.circumstances.ping_interval_s + world.circumstances.ping_timeout_s)
+    for _ in range(_SETTLE_ROUNDS):
+        await asyncio.sleep(_SETTLE_EVERY_S)
+        if _is_settled(world):
+            break
+    else:
+        world.wrong("it does not settle: " + _unsettled(world))
+    await asyncio.sleep(2 * _SETTLE_EVERY_S)
+    check_told(world)
+    check_live(world)
+    for socket in world.client_sockets:
+        socket.disconnect()
+    await asyncio.sleep(100.0)
+    check_ghosts(world)
+    world.problems += world.loop.unheard() + world.loop.problems
+
+
+async def _bury(loop: VirtualLoop) -> None:
+    loop.bury()
+
+
+def _is_settled(world: World) -> bool:
+    return not _unsettled(world)
+
+
+def _unsettled(world: World) -> str:
+    if world.process is None or world.process.is_stopping:
+        return "there is no server"
+    away = [socket.label for socket in world.client_sockets if not socket.connected]
+    if away:
+        return f"away: {away}"
+    backlogs = world.disk.store._backlogs
+    consumers = set(world.circumstances.consumes.values())
+    for queue, consumer in sorted(consumers):
+        backlog = backlogs.get(queue)
+        info = None if backlog is None else backlog.info()
+        for one in info.consumers if info is not None else ():
+            if one.name == consumer and one.waiting:
+                return f"queue {queue} waits for {consumer}"
+    return ""
+
+
+class _Watch(logging.Handler):
+    """Takes down what the server logs as its own fault."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.ERROR)
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self._world.wrong(f"the server logged {record.getMessage()!r}: {record.exc_info[1]!r}")
+        else:
+            self._world.trace.note("log: {}", record.getMessage())

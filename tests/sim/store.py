@@ -1,0 +1,351 @@
+"""A durable store of the simulation: group commit with latency onto a `Disk`, and a crash at any step of it.
+
+A write is asked for, applied to the disk with all that gathered meanwhile, and reported later still: that is how the
+SQLite store does it, with its thread and its flushes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from tests.sim.disk import OPERATION, Disk, run_now
+from tests.sim.store_queue import SimQueue
+from waypost.errors import StorageError, StoreClosed, StoreFull
+from waypost.storage.base import Capabilities, Entry, ExpiredSession, Journal, OnCommit, Queue, StoredSession
+
+__all__ = ["Pace", "SimStore"]
+
+_NAME = "sim"
+_PROVE_AFTER_S = 1.0
+_MAX_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast and how reliable a disk is.
+
+    Attributes:
+        commit_s: The longest a commit takes.
+        report_s: The longest its report takes.
+        full: How likely a commit fails for want of space.
+        orphan_ttl_s: How long sessions are kept that a crash left attached.
+    """
+
+    commit_s: float
+    report_s: float
+    full: float
+    orphan_ttl_s: float
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[], Any]
+    on_commit: Callable[[Any], None] | None
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: StorageError | None = None
+
+
+class SimStore:
+    """One opening of the disk; see `waypost.storage.base.Store`.
+
+    Args:
+        disk: The disk.
+        pace: How fast it is.
+        chance: Where its latencies come from.
+        gate: Called with the name of each step; returns whether the process crashed there.
+
+    Attributes:
+        full: How likely a commit fails from now on.
+    """
+
+    def __init__(self, disk: Disk, pace: Pace, chance: Random, gate: Callable[[str], bool]) -> None:
+        self.disk = disk
+        self.full = pace.full
+        self._pace = pace
+        self._chance = chance
+        self._gate = gate
+        self._closed = True
+        self._waiting: deque[_Job] = deque()
+        self._reports: deque[list[_Job]] = deque()
+        self._committing = False
+        self._last_report = 0.0
+        self._idle: asyncio.Future[None] | None = None
+        self._journals: dict[str, SimJournal] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(durable=True, description="simulated")
+
+    async def open(self) -> None:
+        self.disk.detach_all(self._pace.orphan_ttl_s)
+        await asyncio.sleep(self._chance.random() * self._pace.commit_s)
+        self._closed = False
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        for journal in self._journals.values():
+            journal.write_proven()
+        self._closed = True
+        if self._waiting or self._reports or self._committing:
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
+
+    def check(self) -> None:
+        if self._closed:
+            raise StoreClosed(_NAME)
+
+    async def journal(self, name: str) -> Journal:
+        self.check()
+        await self.write(lambda: self.disk.journal(name))
+        journal = self._journals.get(name)
+        if journal is None:
+            journal = self._journals[name] = SimJournal(name, self)
+        return journal
+
+    def queue(self, name: str) -> Queue:
+        self.check()
+        return SimQueue(name, self.disk, self.write, self.read)
+
+    async def queues(self) -> list[str]:
+        names: list[str] = run_now(self.disk.store.queues())
+        return names
+
+    async def expire_sessions(self) -> list[ExpiredSession]:
+        expired: list[ExpiredSession] = await self.write(self.disk.expire)
+        return expired
+
+    async def trim(self) -> int:
+        return int(await self.write(lambda: run_now(self.disk.store.trim())))
+
+    # -- the writer -----------------------------------------------------------------------------------------
+
+    def submit(self, work: Callable[[], Any], on_commit: Callable[[Any], None] | None = None) -> asyncio.Future[Any]:
+        """Ask for a write."""
+        self.check()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Job(work, on_commit, future))
+        if not self._committing:
+            self._begin()
+        return future
+
+    async def write(self, work: Callable[[], Any], on_commit: Callable[[Any], None] | None = None) -> Any:
+        """Ask for a write and wait for its report."""
+        return await self.submit(work, on_commit)
+
+    async def read(self, work: Callable[[], Any]) -> Any:
+        """Read what is committed, reported or not."""
+        self.check()
+        if self._chance.random() < 0.5:
+            await asyncio.sleep(self._chance.random() * self._pace.commit_s)
+            self.check()
+        return work()
+
+    def _begin(self) -> None:
+        self._committing = True
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._chance.random() * self._pace.commit_s, self._commit)
+
+    def _commit(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_BATCH))]
+        if self._gate("commit"):
+            return
+        is_full = self._chance.random() < self.full
+        for job in batch:
+            if is_full:
+                job.error = StoreFull(_NAME)
+                continue
+            try:
+                job.result = job.work()
+            except StorageError as refusal:
+                job.error = refusal
+        self._reports.append(batch)
+        if self._gate("applied"):
+            return
+        loop = asyncio.get_running_loop()
+        self._last_report = max(self._last_report, loop.time() + self._chance.random() * self._pace.report_s)
+        loop.call_at(self._last_report, self._report)
+        self._committing = False
+        if self._waiting:
+            self._begin()
+
+    def _report(self) -> None:
+        for job in self._reports.popleft():
+            if self._gate("report"):
+                return
+            if job.error is None and job.on_commit is not None:
+                job.on_commit(job.result)
+            if job.future.done():
+                continue
+            if job.error is None:
+                job.future.set_result(job.result)
+            else:
+                job.future.set_exception(job.error)
+        if self._idle is not None and not (self._waiting or self._reports or self._committing):
+            self._idle.set_result(None)
+
+
+class SimJournal:
+    """One journal of a `SimStore`; see `waypost.storage.base.Journal`.
+
+    Attributes:
+        top: The last position that was reported.
+    """
+
+    def __init__(self, name: str, store: SimStore) -> None:
+        self.name = name
+        self._store = store
+        self._disk = store.disk
+        self._inner = store.disk.journal(name)
+        self.top = self._inner.top
+        self.generation = self._inner.generation
+        self._proven: dict[bytes, int] = {}
+        self._prover: asyncio.TimerHandle | None = None
+
+    @property
+    def oldest(self) -> int:
+        return self._inner.oldest
+
+    @property
+    def size_bytes(self) -> int:
+        return self._inner.size_bytes
+
+    async def append(self, record: bytes, on_commit: OnCommit) -> int:
+        operation = OPERATION.get()
+
+        def work() -> int:
+            position: int = run_now(self._inner.append(record, _ignore))
+            self._disk.note("append", self.name, "", (record,), position, operation)
+            return position
+
+        def report(position: int) -> None:
+            self.top = position
+            on_commit(position)
+
+        return int(await self._store.write(work, report))
+
+    async def read(self, after: int, upto: int, *, max_entries: int, max_bytes: int) -> list[Entry]:
+        upto = min(upto, self.top)
+
+        def work() -> list[Entry]:
+            page: list[Entry] = run_now(self._inner.read(after, upto, max_entries=max_entries, max_bytes=max_bytes))
+            return page
+
+        entries: list[Entry] = await self._store.read(work)
+        return entries
+
+    async def new_generation(self) -> None:
+        def work() -> str:
+            run_now(self._inner.new_generation())
+            self._inner.generation = self._disk.next_generation()
+            self._disk.note("generation", self.name, "", (), self._inner.top, None)
+            return self._inner.generation
+
+        def report(generation: str) -> None:
+            self.generation = generation
+
+        await self._store.write(work, report)
+
+    async def open_session(self, key: bytes, sid: str, data: bytes, on_commit: OnCommit) -> int:
+        def work() -> int:
+            start: int = run_now(self._inner.open_session(key, sid, data, _ignore))
+            self._disk.note("open", self.name, sid, (), start, None)
+            return start
+
+        return int(await self._store.write(work, on_commit))
+
+    async def find_session(self, key: bytes) -> StoredSession | None:
+        self.write_proven()
+        found: StoredSession | None = await self._store.write(lambda: run_now(self._inner.find_session(key)))
+        return found
+
+    async def attach_session(self, key: bytes) -> None:
+        await self._change("attach", key, (), lambda: run_now(self._inner.attach_session(key)))
+
+    async def detach_session(self, key: bytes, expires_at: float) -> None:
+        await self._change("detach", key, (expires_at,), lambda: run_now(self._inner.detach_session(key, expires_at)))
+
+    async def end_session(self, key: bytes) -> None:
+        await self._change("end", key, (), lambda: run_now(self._inner.end_session(key)))
+
+    async def save_session(self, key: bytes, data: bytes) -> None:
+        await self._change("save", key, (data,), lambda: run_now(self._inner.save_session(key, data)))
+
+    def prove(self, key: bytes, position: int) -> None:
+        self._store.check()
+        self._proven[key] = max(position, self._proven.get(key, 0))
+        if self._prover is None:
+            self._prover = asyncio.get_running_loop().call_later(_PROVE_AFTER_S, self.write_proven)
+
+    def write_proven(self) -> None:
+        """Ask for what was noted to be written now."""
+        if self._prover is not None:
+            self._prover.cancel()
+            self._prover = None
+        if self._proven:
+            proven, self._proven = self._proven, {}
+            self._store.submit(lambda: self._prove_all(proven)).add_done_callback(_heed)
+
+    def _prove_all(self, proven: dict[bytes, int]) -> None:
+        for key, position in proven.items():
+            self._inner.prove(key, position)
+
+    async def join(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
+        wanted = tuple(rooms)
+        await self._change("join", key, wanted, lambda: run_now(self._inner.join(key, wanted, _ignore)), on_commit)
+
+    async def leave(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
+        wanted = tuple(rooms)
+        await self._change("leave", key, wanted, lambda: run_now(self._inner.leave(key, wanted, _ignore)), on_commit)
+
+    async def join_matching(
+        self, rooms: Collection[str] | None, except_: Collection[str], joined: Collection[str], on_commit: OnCommit
+    ) -> None:
+        what = _matching(rooms, except_, joined)
+        change = lambda: run_now(self._inner.join_matching(*what, _ignore))  # noqa: E731
+        await self._change("join", b"", what, change, on_commit)
+
+    async def leave_matching(
+        self, rooms: Collection[str] | None, except_: Collection[str], left: Collection[str], on_commit: OnCommit
+    ) -> None:
+        what = _matching(rooms, except_, left)
+        change = lambda: run_now(self._inner.leave_matching(*what, _ignore))  # noqa: E731
+        await self._change("leave", b"", what, change, on_commit)
+
+    async def _change(
+        self,
+        kind: str,
+        key: bytes,
+        what: tuple[Any, ...],
+        change: Callable[[], Any],
+        on_commit: OnCommit | None = None,
+    ) -> None:
+        operation = OPERATION.get()
+
+        def work() -> int:
+            self._disk.note(kind, self.name, self._disk.sid_of(self.name, key), what, self._inner.top, operation)
+            change()
+            return self._inner.top
+
+        await self._store.write(work, on_commit)
+
+
+def _matching(
+    rooms: Collection[str] | None, except_: Collection[str], changed: Collection[str]
+) -> tuple[tuple[str, ...] | None, tuple[str, ...], tuple[str, ...]]:
+    return None if rooms is None else tuple(sorted(rooms)), tuple(sorted(except_)), tuple(changed)
+
+
+def _ignore(_position: object) -> None:
+    """Reports come from the store, later."""
+
+
+def _heed(written: asyncio.Future[Any]) -> None:
+    if not written.cancelled():
+        written.exception()

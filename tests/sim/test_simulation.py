@@ -1,0 +1,56 @@
+"""Random histories, each from a printed seed; the same seed gives the same history to the letter."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.sim.simulation import run_seed
+
+_SECONDS = 15.0
+_REGRESSIONS: tuple[int, ...] = (58, 66, 82, 115, 127, 241, 244, 255, 301, 384, 582, 630, 11540, 11577, 11907, 11999)
+"""Seeds that found something once."""
+
+
+@pytest.mark.parametrize("seed", _REGRESSIONS)
+def test_what_was_found_once(seed: int) -> None:
+    result = run_seed(seed)
+    assert not result.problems, result.report()
+
+
+def test_random_histories() -> None:
+    first = int(os.environ.get("WAYPOST_TEST_SEED", random.randrange(10**9)))
+    began = time.monotonic()
+    done = 0
+    while time.monotonic() - began < _SECONDS:
+        result = run_seed(first + done)
+        assert not result.problems, result.report()
+        done += 1
+        if done % 50 == 0:
+            gc.collect()
+    print(f"{done} histories from seed {first}")  # noqa: T201
+
+
+@pytest.mark.parametrize("seed", [3, 58, 238])
+def test_a_seed_gives_the_same_history_to_the_letter(seed: int) -> None:
+    traces = {_trace(seed, hash_seed) for hash_seed in ("0", "1", "4711")}
+    assert len(traces) == 1
+    assert len(traces.pop().splitlines()) > 50
+
+
+def _trace(seed: int, hash_seed: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.sim", "--seed", str(seed)],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    return ran.stdout
