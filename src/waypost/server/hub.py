@@ -184,11 +184,13 @@ class Hub:
 
     async def _close_connections(self) -> None:
         connections = self.engine.connections()
-        if connections:
-            pause_s = self.options.drain_s / len(connections)
-            for connection in connections:
-                connection.close("server shutting down")
-                await asyncio.sleep(pause_s)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for number, connection in enumerate(connections, 1):
+            connection.close("server shutting down")
+            # By a timetable, so that what closing costs does not come on top.
+            due = began + self.options.drain_s * number / len(connections)
+            await asyncio.sleep(max(due - loop.time(), 0))
         try:
             async with asyncio.timeout(_FLUSH_TIMEOUT_S):
                 await self.engine.wait_until_empty()

@@ -513,7 +513,7 @@ class Store(Protocol):
         ...
 
     async def trim(self) -> int:
-        """Trim every journal to its retention; returns how many entries went.
+        """Trim every journal to its retention; returns how many entries went since it was last called.
 
         Memberships that ended before a journal's oldest entry go too, and message ids whose window has ended.
         """

@@ -76,6 +76,7 @@ class _MemoryJournal:
         "_opening",
         "_sessions",
         "_tail",
+        "_told_oldest",
         "_tombstones",
         "_wall_time",
         "ends",
@@ -98,6 +99,7 @@ class _MemoryJournal:
         # (time, position): the entries from that position on were appended at that time or later.
         self._marks: list[tuple[float, int]] = []
         self._tail = Tail(0, max_bytes=retention.max_bytes, max_entries=retention.max_entries)
+        self._told_oldest = 1
         self._sessions: dict[bytes, _Session] = {}
         # Key -> sid, when its time ended.
         self._tombstones: dict[bytes, tuple[str, float]] = {}
@@ -242,14 +244,16 @@ class _MemoryJournal:
     def trim(self, now: float) -> int:
         current = bisect_left(self._marks, (now - self._max_age_s, 0))
         kept_from = self._marks[current][1] if current < len(self._marks) else self.top + 1
-        before = self.oldest
         self._tail.drop_before(kept_from)
         del self._marks[:current]
         for session in self._sessions.values():
             session.memberships = [
                 one for one in session.memberships if one.until is None or one.until >= self.oldest - 1
             ]
-        return self.oldest - before
+        # What appends have dropped since the last time counts too.
+        trimmed = self.oldest - self._told_oldest
+        self._told_oldest = self.oldest
+        return trimmed
 
 
 class MemoryStore:

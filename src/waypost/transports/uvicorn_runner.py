@@ -22,6 +22,7 @@ from waypost.server.options import Options
 __all__ = ["Served", "bind", "serve"]
 
 _GRACE_S = 5
+_BACKLOG = 65_535
 _log = logging.getLogger("waypost.serve")
 
 
@@ -100,6 +101,8 @@ def serve(app: Any, io: Served, listeners: list[socket.socket], *, announce: Cal
         ws_ping_interval=None,
         # As Node's server: compression costs more memory and time than small events are worth.
         ws_per_message_deflate=False,
+        # After a restart everyone comes at once; the kernel caps it at its own limit.
+        backlog=_BACKLOG,
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=_GRACE_S,
