@@ -53,7 +53,8 @@ class Hub:
         self.is_closing = False
         self.counters = Counters()
         self._namespaces: dict[str, Namespace] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        # A dict for its order, so that a simulation cancels them in the same one every time.
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self._upkeep: asyncio.Task[None] | None = None
         self._start: asyncio.Task[None] | None = None
         self._replay_turns = asyncio.Semaphore(options.recovery.concurrent_replays if options.recovery else 1)
@@ -109,8 +110,8 @@ class Hub:
 
     def keep_task(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a task until it is done, and wait for it at the end."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
     async def open_keeper(self, namespace: str) -> Keeper | None:
         """Open the sessions of a namespace; ``None`` with recovery off."""
@@ -200,7 +201,8 @@ class Hub:
 
     async def _finish_tasks(self) -> None:
         if self._tasks:
-            _done, late = await asyncio.wait(self._tasks, timeout=_HANDLERS_TIMEOUT_S)
+            await asyncio.wait(self._tasks, timeout=_HANDLERS_TIMEOUT_S)
+            late = list(self._tasks)
             for task in late:
                 task.cancel()
             if late:

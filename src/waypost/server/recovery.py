@@ -163,6 +163,8 @@ class Keeper:
             What it goes on with, or why it can't.
         """
         seen = None if offset is None else _read_offset(offset)
+        # Up to here the session will be known in the rooms it was in; later changes of them are found when it enters.
+        top = self.journal.top
         stored = await self.journal.find_session(session_key(pid))
         if stored is None:
             return Reason.UNKNOWN if offset is None or (seen and self._knows(seen)) else Reason.GENERATION
@@ -185,7 +187,7 @@ class Keeper:
         # A pong proves that the client's engine got what was sent; its socket may have been deaf (disconnected by the
         # application, or its handler threw). It was not if it knows the last event that was sent before the pong.
         after = max(last, stored.proven) if last >= stored.last else last
-        top = self.journal.top
+        top = max(top, after)
         missed = await self.collect(stored, after, top)
         return missed if isinstance(missed, Reason) else Returning(pid, stored, last, top, missed)
 

@@ -76,7 +76,7 @@ class RoomIndex(Generic[M]):
         elif len(rooms) == 1:
             chosen = self._rooms.get(next(iter(rooms)), {})
         else:
-            chosen = {member: None for room in rooms for member in self._rooms.get(room, ())}
+            chosen = {member: None for room in sorted(rooms) for member in self._rooms.get(room, ())}
         if not except_:
             return list(chosen)
         left_out: set[M] = set()
