@@ -396,7 +396,7 @@ class ClientSocket:
         link = self.manager.link
         shown = Shown(self.world.time(), name, tuple(arguments), offset, "" if link is None else link.name)
         self.epochs[-1].shown.append(shown)
-        self.world.trace.note("{}: shown {} {} at {}", self.label, name, shown.arguments, offset)
+        self.world.trace.note("{}: shown {} {} at {}", self.label, name, shown.arguments[:1], offset)
         self.world.delivered(self, packet, shown)
 
     def _destroy(self) -> None:

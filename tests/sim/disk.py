@@ -86,11 +86,17 @@ class Disk:
         is_new = name not in self.store._journals
         journal: _MemoryJournal = run_now(self.store.journal(name))
         if is_new:
-            journal.generation = self.next_generation()
+            journal.generation = self._next_generation()
         return journal
 
-    def next_generation(self) -> str:
-        """Return a name for a history; the store's own would be different in each run."""
+    def begin_generation(self) -> None:
+        """Begin a generation of each journal, as each opening does; the old ones ended where they are."""
+        for journal in self.journals():
+            journal.ends = {**journal.ends, journal.generation: journal.top}
+            journal.generation = self._next_generation()
+
+    def _next_generation(self) -> str:
+        # The store's own names would be different in each run.
         self._generations += 1
         return f"{self._generation}g{self._generations}"
 

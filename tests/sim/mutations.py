@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from waypost.server.feed import Feed, Target, write_record
 from waypost.server.live_session import LiveSession
 from waypost.server.namespace import Namespace
 from waypost.server.recovery import Keeper, Returning
-from waypost.storage.base import Membership, OnCommit
+from waypost.storage.base import Membership, OnCommit, StoredSession
 from waypost.storage.memory import _MemoryJournal
 
 __all__ = ["MUTATIONS", "Mutate"]
@@ -29,7 +30,7 @@ def deliver_before_commit(patch: pytest.MonkeyPatch) -> None:
     async def publish(self: Feed, target: Target, event: EncodedEvent) -> None:
         journal = self.journal
         assert journal is not None
-        self._deliver(target, event, f"{journal.generation}.{journal.top + 1}")
+        self._deliver(target, event, f"{journal.generation}.{journal.top + 1}", journal.top + 1)
         await journal.append(write_record(target, event), lambda _position: None)
 
     patch.setattr(Feed, "publish", publish)
@@ -55,9 +56,7 @@ def _change_missed(patch: pytest.MonkeyPatch, change: Callable[[list[Any]], list
 
     async def collect(self: Keeper, *args: Any, **keywords: Any) -> Any:
         found = await original(self, *args, **keywords)
-        if isinstance(found, Returning):
-            found.missed[:] = change(list(found.missed))
-        return found
+        return change(found) if isinstance(found, list) else found
 
     patch.setattr(Keeper, "collect", collect)
 
@@ -126,8 +125,8 @@ def claim_recovery(patch: pytest.MonkeyPatch) -> None:
     """Call a client recovered although the journal does not reach back to it."""
     original = Keeper.collect
 
-    async def collect(self: Keeper, pid: str, stored: Any, after: int, top: int) -> Any:
-        return await original(self, pid, stored, max(after, self.journal.oldest - 1), top)
+    async def collect(self: Keeper, stored: StoredSession, after: int, top: int) -> Any:
+        return await original(self, stored, max(after, self.journal.oldest - 1), top)
 
     patch.setattr(Keeper, "collect", collect)
 
@@ -136,15 +135,42 @@ def prove_too_much(patch: pytest.MonkeyPatch) -> None:
     """Take a heartbeat for a proof of all that was ever sent, and not of what was sent before it."""
 
     def heartbeat_sent(self: LiveSession) -> None:
-        self._journal.prove(self.key, self._journal.top)
+        self._journal.prove(self.key, self._journal.top, 0)
 
     patch.setattr(LiveSession, "heartbeat_sent", heartbeat_sent)
-    original = Keeper.look_up
 
-    async def look_up(self: Keeper, pid: str, _offset: str | None, *args: Any) -> Any:
-        return await original(self, pid, None, *args)
 
-    patch.setattr(Keeper, "look_up", look_up)
+def believe_a_deaf_socket(patch: pytest.MonkeyPatch) -> None:
+    """Take a pong for a proof that the socket got it, and not only the engine."""
+
+    def heartbeat_sent(self: LiveSession) -> None:
+        self._marked = (self._journal.top if self.progress is None else self.progress, 0)
+
+    patch.setattr(LiveSession, "heartbeat_sent", heartbeat_sent)
+
+
+def detach_the_superseded(patch: pytest.MonkeyPatch) -> None:
+    """Let an old connection put its session away although the client has come back to it."""
+    original = Channel.supersede
+
+    def supersede(self: Channel) -> None:
+        session, keeper = self.session, self.namespace.keeper
+        original(self)
+        if session is not None and keeper is not None:
+            self.namespace.keep_task(asyncio.get_running_loop().create_task(keeper.detach(session)))
+
+    patch.setattr(Channel, "supersede", supersede)
+
+
+def count_rooms_for_the_old(patch: pytest.MonkeyPatch) -> None:
+    """Let a join count for the connection that asked, not for the one that the client is on by now."""
+
+    def add_to_rooms(self: Namespace, key: bytes, rooms: Any) -> None:
+        owner = self.owner(key)
+        if owner is not None and not owner.recovered:
+            self.index.add(owner, rooms)
+
+    patch.setattr(Namespace, "add_to_rooms", add_to_rooms)
 
 
 def volatile_without_offset(patch: pytest.MonkeyPatch) -> None:
@@ -220,6 +246,9 @@ MUTATIONS: tuple[Mutate, ...] = (
     reuse_an_offset,
     claim_recovery,
     prove_too_much,
+    believe_a_deaf_socket,
+    detach_the_superseded,
+    count_rooms_for_the_old,
     volatile_without_offset,
     two_owners,
     start_from_nothing,

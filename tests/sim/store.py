@@ -83,7 +83,10 @@ class SimStore:
         return Capabilities(durable=True, description="simulated")
 
     async def open(self) -> None:
+        if not self._closed:
+            raise StorageError(_NAME, "it is open already")
         self.disk.detach_all(self._pace.orphan_ttl_s)
+        self.disk.begin_generation()
         await asyncio.sleep(self._chance.random() * self._pace.commit_s)
         self._closed = False
 
@@ -205,7 +208,8 @@ class SimJournal:
         self._inner = store.disk.journal(name)
         self.top = self._inner.top
         self.generation = self._inner.generation
-        self._proven: dict[bytes, int] = {}
+        self.ends = self._inner.ends
+        self._proven: dict[bytes, tuple[int, int]] = {}
         self._prover: asyncio.TimerHandle | None = None
 
     @property
@@ -240,18 +244,6 @@ class SimJournal:
         entries: list[Entry] = await self._store.read(work)
         return entries
 
-    async def new_generation(self) -> None:
-        def work() -> str:
-            run_now(self._inner.new_generation())
-            self._inner.generation = self._disk.next_generation()
-            self._disk.note("generation", self.name, "", (), self._inner.top, None)
-            return self._inner.generation
-
-        def report(generation: str) -> None:
-            self.generation = generation
-
-        await self._store.write(work, report)
-
     async def open_session(self, key: bytes, sid: str, data: bytes, on_commit: OnCommit) -> int:
         def work() -> int:
             start: int = run_now(self._inner.open_session(key, sid, data, _ignore))
@@ -265,8 +257,21 @@ class SimJournal:
         found: StoredSession | None = await self._store.write(lambda: run_now(self._inner.find_session(key)))
         return found
 
-    async def attach_session(self, key: bytes) -> None:
-        await self._change("attach", key, (), lambda: run_now(self._inner.attach_session(key)))
+    async def attach_session(self, key: bytes, on_attach: Callable[[StoredSession], None]) -> StoredSession | None:
+        self.write_proven()
+
+        def work() -> StoredSession | None:
+            found: StoredSession | None = run_now(self._inner.attach_session(key, _ignore))
+            if found is not None:
+                self._disk.note("attach", self.name, found.sid, (), self._inner.top, None)
+            return found
+
+        def report(found: StoredSession | None) -> None:
+            if found is not None:
+                on_attach(found)
+
+        attached: StoredSession | None = await self._store.write(work, report)
+        return attached
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:
         await self._change("detach", key, (expires_at,), lambda: run_now(self._inner.detach_session(key, expires_at)))
@@ -277,9 +282,9 @@ class SimJournal:
     async def save_session(self, key: bytes, data: bytes) -> None:
         await self._change("save", key, (data,), lambda: run_now(self._inner.save_session(key, data)))
 
-    def prove(self, key: bytes, position: int) -> None:
+    def prove(self, key: bytes, position: int, last: int) -> None:
         self._store.check()
-        self._proven[key] = max(position, self._proven.get(key, 0))
+        self._proven[key] = max((position, last), self._proven.get(key, (0, 0)))
         if self._prover is None:
             self._prover = asyncio.get_running_loop().call_later(_PROVE_AFTER_S, self.write_proven)
 
@@ -292,9 +297,9 @@ class SimJournal:
             proven, self._proven = self._proven, {}
             self._store.submit(lambda: self._prove_all(proven)).add_done_callback(_heed)
 
-    def _prove_all(self, proven: dict[bytes, int]) -> None:
-        for key, position in proven.items():
-            self._inner.prove(key, position)
+    def _prove_all(self, proven: dict[bytes, tuple[int, int]]) -> None:
+        for key, (position, last) in proven.items():
+            self._inner.prove(key, position, last)
 
     async def join(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
         wanted = tuple(rooms)
