@@ -166,12 +166,11 @@ class Admission:
                 rooms = [membership.room for membership in stored.memberships if membership.until is None]
                 self._namespace.own(channel, session, (channel.sid, *rooms))
 
-        stored = await keeper.journal.attach_session(session.key, take_over)
+        with self._namespace.entering(session.key):
+            stored = await keeper.journal.attach_session(session.key, take_over)
         if stored is None:
             raise _NotNowError("the session has ended meanwhile")
         if channel.left_because is not None:
-            if self._namespace.owner(session.key) is None:
-                await keeper.detach(session)
             return returning
         more = await keeper.collect(stored, returning.top, top)
         if isinstance(more, Reason):

@@ -138,8 +138,14 @@ class Hub:
 
     async def _open(self) -> None:
         await self.store.open()
-        for namespace in list(self._namespaces.values()):
-            await namespace.ready()
+        try:
+            for namespace in list(self._namespaces.values()):
+                await namespace.ready()
+        except StorageError:
+            for namespace in self._namespaces.values():
+                namespace.forget_store()
+            await self.store.close()
+            raise
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
         logger.info("started; %s", self.describe())
 

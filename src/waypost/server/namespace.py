@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from waypost.errors import NotConnected
@@ -54,6 +55,7 @@ class Namespace:
         self._hub = hub
         self._attached: dict[bytes, Channel] = {}
         self._parked_acks: dict[bytes, PendingAcks] = {}
+        self._entering: dict[bytes, int] = {}
 
     # -- what the application registers ---------------------------------------------------------------------
 
@@ -178,6 +180,11 @@ class Namespace:
                 self.keeper = keeper
                 self.feed.journal = keeper.journal
 
+    def forget_store(self) -> None:
+        """Let go of a store that could not be opened whole."""
+        self.keeper = None
+        self.feed.journal = None
+
     async def consume(self, channel: Channel, queue: str, consumer: str) -> None:
         """Attach a socket to a queue's consumer."""
         if channel.left_because is not None:
@@ -254,17 +261,33 @@ class Namespace:
         if session is None or self._attached.get(session.key) is not channel:
             return
         del self._attached[session.key]
-        if channel.is_superseded:
-            self._park_acks(session.key, channel.acks)
-            return
-        if self.keeper is None:
-            return
         if recoverable:
             self._park_acks(session.key, channel.acks)
-            ending = self.keeper.detach(session)
-        else:
-            ending = self.keeper.end(session)
-        self._hub.keep_task(asyncio.get_running_loop().create_task(ending))
+            # Whoever is entering has asked for it already, or superseded this one just now.
+            if not channel.is_superseded and session.key not in self._entering:
+                self._let_go(session.key)
+        elif self.keeper is not None:
+            self._hub.keep_task(asyncio.get_running_loop().create_task(self.keeper.end(session)))
+
+    @contextmanager
+    def entering(self, key: bytes) -> Iterator[None]:
+        """While a session is being taken over: whoever owned it before does not let go of it.
+
+        If nobody owns it in the end, it is let go of then.
+        """
+        self._entering[key] = self._entering.get(key, 0) + 1
+        try:
+            yield
+        finally:
+            self._entering[key] -= 1
+            if not self._entering[key]:
+                del self._entering[key]
+                if key not in self._attached:
+                    self._let_go(key)
+
+    def _let_go(self, key: bytes) -> None:
+        if self.keeper is not None:
+            self._hub.keep_task(asyncio.get_running_loop().create_task(self.keeper.detach(key)))
 
     def _park_acks(self, key: bytes, acks: PendingAcks) -> None:
         # Calls end by their own timeouts; what they leave behind is swept out here.

@@ -135,11 +135,11 @@ class Keeper:
         # Headers and auth are secrets: they go into the store only if someone will look at them.
         return handshake if self._options.may_resume is not None else None
 
-    async def detach(self, session: LiveSession) -> None:
+    async def detach(self, key: bytes) -> None:
         """Keep a session for a client that may come back."""
         try:
             expires_at = self._environment.wall_time() + self._options.session_ttl_s
-            await self.journal.detach_session(session.key, expires_at)
+            await self.journal.detach_session(key, expires_at)
         except StorageError as problem:
             # It stays attached in the store, and is detached when the store is next opened.
             logger.error("a session could not be detached: %s", problem)
