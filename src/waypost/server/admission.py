@@ -96,7 +96,7 @@ class Admission:
         self._returning = await self._enter(channel, returning)
         if channel.left_because is not None:
             return None
-        await channel.join_early_rooms()
+        await channel.make_early_moves()
         handler = self._namespace.handlers.get("connect")
         if handler is not None:
             await self._namespace.call_handler(handler, channel, self._handshake.auth)

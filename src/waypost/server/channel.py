@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import EncodingFailed, NotConnected, StorageError
@@ -56,7 +56,7 @@ class Channel:
 
     __slots__ = (
         "_connection",
-        "_early_rooms",
+        "_early_moves",
         "_held",
         "_held_bytes",
         "_inbox",
@@ -111,7 +111,7 @@ class Channel:
         self._held_bytes = 0
         self._inbox: deque[Packet | str] = deque()
         self._worker: asyncio.Task[None] | None = None
-        self._early_rooms: list[str] = []
+        self._early_moves: list[tuple[Callable[[Collection[str]], Awaitable[None]], Collection[str]]] = []
         self._is_registered = False
         self._was_connected = False
         self.is_superseded = False
@@ -220,7 +220,7 @@ class Channel:
         if self.left_because is not None:
             raise NotConnected(self.sid, self._namespace.name, "join a room")
         if not self._is_registered:
-            self._early_rooms.extend(rooms)
+            self._early_moves.append((self.join, rooms))
         elif self.session is None:
             self._namespace.index.add(self, rooms)
         else:
@@ -228,15 +228,18 @@ class Channel:
             key = self.session.key
             await self.session.join(rooms, lambda _position: self._namespace.add_to_rooms(key, rooms))
 
-    async def join_early_rooms(self) -> None:
-        """Join the rooms that middleware asked for before there was a session."""
-        if self._early_rooms:
-            await self.join(tuple(self._early_rooms))
+    async def make_early_moves(self) -> None:
+        """Join and leave the rooms that middleware asked for before there was a session."""
+        for move, rooms in self._early_moves:
+            await move(rooms)
+        self._early_moves.clear()
 
     async def leave(self, rooms: Collection[str]) -> None:
         """Leave rooms, from this point of the feed on. Its own id is not left."""
         rooms = tuple(room for room in rooms if room != self.sid)
-        if self.session is None:
+        if not self._is_registered:
+            self._early_moves.append((self.leave, rooms))
+        elif self.session is None:
             self._namespace.index.leave(self, rooms)
         else:
             key = self.session.key

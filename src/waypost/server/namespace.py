@@ -263,9 +263,7 @@ class Namespace:
         del self._attached[session.key]
         if recoverable:
             self._park_acks(session.key, channel.acks)
-            # Whoever is entering has asked for it already, or superseded this one just now.
-            if not channel.is_superseded and session.key not in self._entering:
-                self._let_go(session.key)
+            self._let_go(session.key)
         elif self.keeper is not None:
             self._hub.keep_task(asyncio.get_running_loop().create_task(self.keeper.end(session)))
 
@@ -282,12 +280,15 @@ class Namespace:
             self._entering[key] -= 1
             if not self._entering[key]:
                 del self._entering[key]
-                if key not in self._attached:
-                    self._let_go(key)
+                self._let_go(key)
 
     def _let_go(self, key: bytes) -> None:
-        if self.keeper is not None:
-            self._hub.keep_task(asyncio.get_running_loop().create_task(self.keeper.detach(key)))
+        self._hub.keep_task(asyncio.get_running_loop().create_task(self._detach(key)))
+
+    async def _detach(self, key: bytes) -> None:
+        # Looked at just before it is asked for: a client that is coming back may have asked for it by now.
+        if self.keeper is not None and key not in self._attached and key not in self._entering:
+            await self.keeper.detach(key)
 
     def _park_acks(self, key: bytes, acks: PendingAcks) -> None:
         # Calls end by their own timeouts; what they leave behind is swept out here.
