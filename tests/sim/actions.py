@@ -144,6 +144,8 @@ class Actions:
 
     def say(self, step: Step) -> None:
         self._said += 1
+        if step.what[0] == "note":
+            self._world.notes.add(self._said)
         self._socket(step).emit("say", self._said, *step.what, ack_id=self._said)
 
     def cut(self, step: Step) -> None:

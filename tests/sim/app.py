@@ -61,7 +61,9 @@ class _Application:
     async def _middleware(self, socket: Socket) -> None:
         client = socket.handshake.auth["name"]
         await self._pause()
-        if self._circumstances.early and self._may(0.3):
+        if self._circumstances.early and socket.recovered and self._may(0.3):
+            await self._world.operations.leave(socket, (self._chance.choice(ROOMS),))
+        elif self._circumstances.early and self._may(0.3):
             await self._world.operations.join(socket, (self._chance.choice(ROOMS),), early=True)
         if self._may(0.2):
             await self._world.operations.emit_to_all(self._server, self._name, None, f"{client} in middleware")

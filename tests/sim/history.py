@@ -34,7 +34,7 @@ class Circumstances:
         pause_s: The longest that a handler waits.
         handler_fault: How likely a handler refuses a client.
         reconnect_ms: The clients' first delay of a reconnection.
-        early: Whether middleware joins rooms, and keeps sockets for others to use.
+        early: Whether middleware joins and leaves rooms.
         late: Whether handlers that outlive their connection change rooms.
     """
 

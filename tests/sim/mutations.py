@@ -195,6 +195,15 @@ def start_from_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LiveSession, "heartbeat_answered", lambda self: None)
 
 
+def forget_data(patch: pytest.MonkeyPatch) -> None:
+    """Never store the application's data."""
+
+    async def save_data(self: Channel) -> None:
+        self.data_touched = False
+
+    patch.setattr(Channel, "save_data", save_data)
+
+
 def keep_no_rooms(patch: pytest.MonkeyPatch) -> None:
     """Forget a client's rooms when it comes back."""
     original = Channel.register
@@ -252,6 +261,7 @@ MUTATIONS: tuple[Mutate, ...] = (
     volatile_without_offset,
     two_owners,
     start_from_nothing,
+    forget_data,
     keep_no_rooms,
     leave_sessions_attached,
     forget_consumers,

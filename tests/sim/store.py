@@ -88,6 +88,7 @@ class SimStore:
         self.disk.detach_all(self._pace.orphan_ttl_s)
         self.disk.begin_generation()
         await asyncio.sleep(self._chance.random() * self._pace.commit_s)
+        self._journals = {}
         self._closed = False
 
     async def close(self) -> None:
@@ -192,6 +193,7 @@ class SimStore:
                 job.future.set_exception(job.error)
         if self._idle is not None and not (self._waiting or self._reports or self._committing):
             self._idle.set_result(None)
+            self._idle = None
 
 
 class SimJournal:

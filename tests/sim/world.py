@@ -73,8 +73,9 @@ class World:
         self.process: Process | None = None
         self.sockets: dict[tuple[str, str], Socket] = {}
         self.acknowledged: list[tuple[str, str, int]] = []
-        self.entries: list[tuple[str, str, int]] = []
         self.said: dict[int, int] = {}
+        self.notes: set[int] = set()
+        self.noted: dict[str, int] = {}
         self.links = 0
         self.opened: list[tuple[str, float]] = []
         self.jump_s = 0.0
@@ -281,6 +282,9 @@ class World:
     def answered(self, socket: ClientSocket, ack_id: int, arguments: list[Any]) -> None:
         if arguments != [ack_id]:
             self.wrong(f"{socket.label} got {arguments} as the ack of {ack_id}")
+        if ack_id in self.notes:
+            sid = socket.epochs[-1].sid
+            self.noted[sid] = max(ack_id, self.noted.get(sid, 0))
 
     def turned_away(self, socket: ClientSocket, why: str) -> None:
         self.trace.note("{}: {}", socket.label, why)
@@ -290,7 +294,10 @@ class World:
 
     def entered(self, socket: Socket) -> None:
         self.trace.note("connect handler of {} {}", socket.handshake.auth["name"], socket.id)
-        self.entries.append((socket.namespace, socket.id, len(self.disk.log)))
+        noted, kept = self.noted.get(socket.id, 0), socket.data.get("noted", 0)
+        # With a full disk a note may be acknowledged and not stored; that is logged.
+        if kept < noted and not self.circumstances.full:
+            self.wrong(f"{socket.id} has forgotten its note {noted}, it has {kept}")
 
     def handled(self, socket: Socket, number: int) -> None:
         self.said[number] = self.said.get(number, 0) + 1
