@@ -545,3 +545,35 @@ async def test_pong_of_a_deaf_socket_proves_nothing(make_server: MakeServer) -> 
         await client.wait_for(1)
         assert client.recovered
         assert numbers(client) == [1]
+
+
+async def test_leaving_a_room_in_middleware_counts_at_once(make_server: MakeServer) -> None:
+    server = make_server()
+    revoked: set[str] = set()
+    left, go = asyncio.Event(), asyncio.Event()
+
+    @server.use
+    async def gate(socket: waypost.Socket) -> None:
+        await socket.join("wanted", "unwanted")
+        await socket.leave("unwanted", *revoked)
+        left.set()
+        await go.wait()
+
+    async with running(server) as io:
+        go.set()
+        client = ModelClient(io)
+        await client.connect()
+        await io.sockets_join("board")
+        await client.cut()
+        await io.to("board").emit("tick", "while it was allowed")
+        revoked.add("board")
+        left.clear()
+        go.clear()
+        client.open()
+        await left.wait()
+        await io.to("board").emit("tick", "not any more")
+        await io.to("unwanted").emit("tick", "never")
+        go.set()
+        await io.to("wanted").emit("tick", "wanted")
+        await client.wait_for(2)
+        assert numbers(client) == ["while it was allowed", "wanted"]

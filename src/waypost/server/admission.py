@@ -19,6 +19,7 @@ from waypost.server.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from waypost.server.engine import Connection
+    from waypost.server.live_session import LiveSession
     from waypost.server.namespace import Namespace
     from waypost.server.options import Environment, Recovery
     from waypost.storage.base import StoredSession
@@ -89,6 +90,8 @@ class Admission:
             self._keeper = self._namespace.keeper
         returning = await self._look_up()
         self.channel = channel = self._make_channel(returning)
+        if returning is not None and self._keeper is not None:
+            channel.resuming = self._keeper.resume(returning, self._handshake)
         for gate in self._namespace.middlewares:
             await self._namespace.call_handler(gate, channel)
         if not self._connection.is_open:
@@ -96,7 +99,7 @@ class Admission:
         self._returning = await self._enter(channel, returning)
         if channel.left_because is not None:
             return None
-        await channel.make_early_moves()
+        await channel.join_early_rooms()
         handler = self._namespace.handlers.get("connect")
         if handler is not None:
             await self._namespace.call_handler(handler, channel, self._handshake.auth)
@@ -133,8 +136,8 @@ class Admission:
         if self._keeper is None:
             channel.register((channel.sid,))
             return None
-        if returning is not None:
-            return await self._enter_again(channel, self._keeper, returning)
+        if returning is not None and channel.resuming is not None:
+            return await self._enter_again(channel, channel.resuming, self._keeper, returning)
 
         session = self._keeper.new_session(channel.data, self._handshake, self._offset)
 
@@ -148,9 +151,10 @@ class Admission:
             await self._keeper.end(session)
         return None
 
-    async def _enter_again(self, channel: Channel, keeper: Keeper, returning: Returning) -> Returning:
+    async def _enter_again(
+        self, channel: Channel, session: LiveSession, keeper: Keeper, returning: Returning
+    ) -> Returning:
         """Take the session over, and collect what came while middleware was running."""
-        session = keeper.resume(returning, self._handshake)
         top = 0
 
         def take_over(stored: StoredSession) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import EncodingFailed, NotConnected, StorageError
@@ -46,7 +46,8 @@ class Channel:
         handshake: What the client said of itself.
         recovered: Whether it goes on where it was.
         recovery: Why not, and how much it had missed.
-        session: What the store keeps of it; ``None`` if it can't recover.
+        session: What the store keeps of it; ``None`` if it can't recover, or is not let in yet.
+        resuming: The session that it will take over if it is let in.
         acks: What it still has to acknowledge.
         socket: What handlers are given.
         left_because: Why it is gone; ``None`` while it is not.
@@ -56,7 +57,7 @@ class Channel:
 
     __slots__ = (
         "_connection",
-        "_early_moves",
+        "_early_rooms",
         "_held",
         "_held_bytes",
         "_inbox",
@@ -73,6 +74,7 @@ class Channel:
         "left_because",
         "recovered",
         "recovery",
+        "resuming",
         "session",
         "sid",
         "socket",
@@ -100,6 +102,7 @@ class Channel:
         self.recovery = recovery
         self.takes_offset = takes_offset
         self.session: LiveSession | None = None
+        self.resuming: LiveSession | None = None
         self.acks: PendingAcks = namespace.new_acks()
         self.connected = False
         self.when_left: Callable[[], None] | None = None
@@ -111,7 +114,7 @@ class Channel:
         self._held_bytes = 0
         self._inbox: deque[Packet | str] = deque()
         self._worker: asyncio.Task[None] | None = None
-        self._early_moves: list[tuple[Callable[[Collection[str]], Awaitable[None]], Collection[str]]] = []
+        self._early_rooms: list[str] = []
         self._is_registered = False
         self._was_connected = False
         self.is_superseded = False
@@ -220,7 +223,7 @@ class Channel:
         if self.left_because is not None:
             raise NotConnected(self.sid, self._namespace.name, "join a room")
         if not self._is_registered:
-            self._early_moves.append((self.join, rooms))
+            self._early_rooms.extend(rooms)
         elif self.session is None:
             self._namespace.index.add(self, rooms)
         else:
@@ -228,22 +231,23 @@ class Channel:
             key = self.session.key
             await self.session.join(rooms, lambda _position: self._namespace.add_to_rooms(key, rooms))
 
-    async def make_early_moves(self) -> None:
-        """Join and leave the rooms that middleware asked for before there was a session."""
-        for move, rooms in self._early_moves:
-            await move(rooms)
-        self._early_moves.clear()
+    async def join_early_rooms(self) -> None:
+        """Join the rooms that middleware asked for before the client was let in."""
+        if self._early_rooms:
+            await self.join(tuple(self._early_rooms))
 
     async def leave(self, rooms: Collection[str]) -> None:
         """Leave rooms, from this point of the feed on. Its own id is not left."""
         rooms = tuple(room for room in rooms if room != self.sid)
         if not self._is_registered:
-            self._early_moves.append((self.leave, rooms))
-        elif self.session is None:
+            self._early_rooms = [room for room in self._early_rooms if room not in rooms]
+        session = self.session or self.resuming
+        if session is not None:
+            # A leave counts at once, also in middleware: what is emitted from now on is not meant for it.
+            key = session.key
+            await session.leave(rooms, lambda _position: self._namespace.take_from_rooms(key, rooms))
+        elif self._is_registered:
             self._namespace.index.leave(self, rooms)
-        else:
-            key = self.session.key
-            await self.session.leave(rooms, lambda _position: self._namespace.take_from_rooms(key, rooms))
 
     # -- in -------------------------------------------------------------------------------------------------
 
