@@ -74,10 +74,11 @@ async def more(client: Client, count: int) -> None:
 
 
 async def check(publishers: Sequence[Publisher], *listeners: Client) -> None:
-    """Fail unless every listener got everything exactly once and in the one order there is."""
+    """Fail unless every listener recovered each time, and got everything exactly once, in the one order."""
     for listener in listeners:
         for publisher in publishers:
             await listener.hears("news", publisher.name, publisher.attempted - 1)
+        assert all(state.recovered for state in listener.connects[1:]), listener.connects
         check_listener(listener.received["news"], publishers)
     orders = [listener.args_of("news") for listener in listeners]
     assert all(order == orders[0] for order in orders)

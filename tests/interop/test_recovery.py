@@ -139,8 +139,6 @@ async def test_cuts_in_the_middle_of_everything(
                 await more(rng.choice(listeners), rng.randrange(30))
                 link.cut()
         await check(publishers, *listeners)
-    for listener in listeners:
-        assert all(state.recovered for state in listener.connects[1:])
 
 
 @pytest.mark.parametrize("offset", [None, "0.0", "nonsense", "1.999999999"])
