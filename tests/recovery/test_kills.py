@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module"), pytest
 
 KILLS = 30
 STOPS = 6
-LONGEST_LIFE_S = 0.35
+LONGEST_LIFE_S = 0.3
 
 
 async def join_in(peer: Peer, server: ServerProcess) -> tuple[list[Client], list[Client]]:
