@@ -31,6 +31,8 @@ logger = logging.getLogger("waypost.namespace")
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ACK_ID_SPAN = 1 << 30
+_RETRY_PAUSES_S = (1.0, 5.0, 25.0, 125.0, 625.0)
+"""How long a store that takes nothing (a full disk) is given; what it then has not taken, its next opening mends."""
 
 
 class Namespace:
@@ -264,8 +266,8 @@ class Namespace:
         if recoverable:
             self._park_acks(session.key, channel.acks)
             self._let_go(session.key)
-        elif self.keeper is not None:
-            self._hub.keep_task(asyncio.get_running_loop().create_task(self.keeper.end(session)))
+        else:
+            self._hub.keep_task(asyncio.get_running_loop().create_task(self._end_session(session.key)))
 
     @contextmanager
     def entering(self, key: bytes) -> Iterator[None]:
@@ -286,9 +288,17 @@ class Namespace:
         self._hub.keep_task(asyncio.get_running_loop().create_task(self._detach(key)))
 
     async def _detach(self, key: bytes) -> None:
-        # Looked at just before it is asked for: a client that is coming back may have asked for it by now.
-        if self.keeper is not None and key not in self._attached and key not in self._entering:
-            await self.keeper.detach(key)
+        for pause_s in _RETRY_PAUSES_S:
+            # Looked at just before it is asked for: a client that is coming back may have asked for it by now.
+            if self.keeper is None or key in self._attached or key in self._entering or await self.keeper.detach(key):
+                return
+            await asyncio.sleep(pause_s)
+
+    async def _end_session(self, key: bytes) -> None:
+        for pause_s in _RETRY_PAUSES_S:
+            if self.keeper is None or await self.keeper.end(key):
+                return
+            await asyncio.sleep(pause_s)
 
     def _park_acks(self, key: bytes, acks: PendingAcks) -> None:
         # Calls end by their own timeouts; what they leave behind is swept out here.

@@ -135,21 +135,24 @@ class Keeper:
         # Headers and auth are secrets: they go into the store only if someone will look at them.
         return handshake if self._options.may_resume is not None else None
 
-    async def detach(self, key: bytes) -> None:
-        """Keep a session for a client that may come back."""
+    async def detach(self, key: bytes) -> bool:
+        """Keep a session for a client that may come back; returns whether the store took it."""
         try:
             expires_at = self._environment.wall_time() + self._options.session_ttl_s
             await self.journal.detach_session(key, expires_at)
         except StorageError as problem:
-            # It stays attached in the store, and is detached when the store is next opened.
-            logger.error("a session could not be detached: %s", problem)
+            logger.error("a session is not marked as away yet: %s", problem)
+            return False
+        return True
 
-    async def end(self, session: LiveSession) -> None:
-        """Forget a session whose client does not come back to it."""
+    async def end(self, key: bytes) -> bool:
+        """Forget a session whose client does not come back to it; returns whether the store took it."""
         try:
-            await self.journal.end_session(session.key)
+            await self.journal.end_session(key)
         except StorageError as problem:
-            logger.error("a session could not be ended, it will expire: %s", problem)
+            logger.error("a session is not ended yet: %s", problem)
+            return False
+        return True
 
     async def look_up(self, pid: str, offset: str | None, handshake: Handshake) -> Returning | Reason:
         """Find out whether a client can go on, and what it has missed up to now.
