@@ -153,6 +153,10 @@ class Manager:
         elif self.state == "opening":
             self._write_buffer.append(f"4{text}")
 
+    def renew(self) -> None:
+        """Close the link and open another one soon."""
+        self._close("forced close")
+
     def destroyed(self) -> None:
         """Close if no socket is active any more."""
         if not any(socket.active for socket in self.sockets.values()):
@@ -287,6 +291,7 @@ class ClientSocket:
         self.epochs: list[Epoch] = []
         self._asked: tuple[str | None, str | None] = (None, None)
         self._send_buffer: list[str] = []
+        self._abandoned: Link | None = None
 
     @property
     def label(self) -> str:
@@ -298,6 +303,11 @@ class ClientSocket:
         if self.connected or self.active:
             return
         self.active = True
+        if self._abandoned is not None and self._abandoned is self.manager.link:
+            # The official client would take what the server sends to the abandoned attempt for its own, keep it until
+            # CONNECT, and show it twice. No server can know; an application that does so needs a new connection.
+            self.manager.renew()
+            return
         if not self.manager.is_reconnecting:
             self.manager.open()
         if self.manager.state == "open":
@@ -307,6 +317,8 @@ class ClientSocket:
         """Disconnect on purpose."""
         if self.connected:
             self._write("1", "")
+        elif self.active and self.manager.state == "open":
+            self._abandoned = self.manager.link
         self._destroy()
         if self.connected:
             self.engine_closed("io client disconnect")

@@ -87,11 +87,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._clock = _Selector()
         self.tasks: list[asyncio.Task[Any]] = []
         self.problems: list[str] = []
+        self._lives: dict[asyncio.Task[Any], Life] = {}
         super().__init__(self._clock)
         # No timer fires early, not even by the nanosecond that asyncio allows.
         _internals(self)._clock_resolution = 0.0
         self.set_task_factory(self._make_task)
-        self.set_exception_handler(lambda _loop, context: self.problems.append(_describe(context)))
+        self.set_exception_handler(lambda _loop, context: self._note_problem(context))
 
     def time(self) -> float:
         return self._clock.now
@@ -106,7 +107,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         assert not isinstance(coro, Generator)
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, context=context)
         self.tasks.append(task)
+        life = LIFE.get() if context is None else context.get(LIFE)
+        if life is not None:
+            self._lives[task] = life
         return task
+
+    def _note_problem(self, context: dict[str, Any]) -> None:
+        problem = f"{context.get('message')}: {context.get('exception')!r}"
+        # Of those who would have looked at it, some may have been killed.
+        if not ("never retrieved" in problem and any(life.over for life in self._lives.values())):
+            self.problems.append(problem)
 
     def call_soon(
         self,
@@ -133,8 +143,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return [
             f"nobody heard that {task.get_coro()!r} raised {task.exception()!r}"
             for task in self.tasks
-            if task.done() and _internals(task)._log_traceback
+            if task.done() and _internals(task)._log_traceback and not self._is_dead(task)
         ]
+
+    def _is_dead(self, task: asyncio.Task[Any]) -> bool:
+        life = self._lives.get(task)
+        return life is not None and life.over
 
     def bury(self) -> None:
         """Close what was still running when everything ended; called from within the loop, after all checks."""
@@ -151,7 +165,3 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 def _internals(thing: object) -> Any:
     return thing
-
-
-def _describe(context: dict[str, Any]) -> str:
-    return f"{context.get('message')}: {context.get('exception')!r}"

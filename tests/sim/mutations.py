@@ -157,7 +157,7 @@ def detach_the_superseded(patch: pytest.MonkeyPatch) -> None:
         session, keeper = self.session, self.namespace.keeper
         original(self)
         if session is not None and keeper is not None:
-            self.namespace.keep_task(asyncio.get_running_loop().create_task(keeper.detach(session)))
+            self.namespace.keep_task(asyncio.get_running_loop().create_task(keeper.detach(session.key)))
 
     patch.setattr(Channel, "supersede", supersede)
 
