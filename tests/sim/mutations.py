@@ -179,11 +179,6 @@ def volatile_without_offset(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Channel, "deliver_volatile", lambda self, event, _offset: original(self, event, None))
 
 
-def two_owners(patch: pytest.MonkeyPatch) -> None:
-    """Let the connection that a client has left go on as its own."""
-    patch.setattr(Channel, "supersede", lambda self: None)
-
-
 def start_from_nothing(patch: pytest.MonkeyPatch) -> None:
     """Replay from an offset that is older than the session."""
     original = Keeper.look_up
@@ -259,7 +254,6 @@ MUTATIONS: tuple[Mutate, ...] = (
     detach_the_superseded,
     count_rooms_for_the_old,
     volatile_without_offset,
-    two_owners,
     start_from_nothing,
     forget_data,
     keep_no_rooms,

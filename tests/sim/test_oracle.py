@@ -7,7 +7,7 @@ import pytest
 from tests.sim.mutations import MUTATIONS, Mutate
 from tests.sim.simulation import run_seed
 
-_WITHIN = 60
+_WITHIN = 300
 
 
 @pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda mutate: mutate.__name__)
