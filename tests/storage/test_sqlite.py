@@ -505,3 +505,48 @@ async def test_queues_with_a_backlog_cost_no_more(store: SqliteStore) -> None:
     assert max(in_order, ahead) < 500, "instructions of SQLite's machine"
     found = await queue.fetch("fast", after=0, max_messages=UNLIMITED, max_bytes=UNLIMITED)
     assert len(found) == 2998
+
+
+async def test_an_older_copy_of_the_file_lets_everybody_start_anew(
+    store: SqliteStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for copied_while_open in (False, True):
+        journal = await store.journal("/")
+        await fill(journal, 3)
+        await journal.open_session(b"k", "sid", b"", ignore)
+        before = journal.generation
+        if not copied_while_open:
+            await store.close()
+        copy = sqlite3.connect(path)
+        copy.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        copy.close()
+        older = path.read_bytes()
+        if not copied_while_open:
+            await store.open()
+            journal = await store.journal("/")
+        await fill(journal, 2)
+        await store.close()
+        path.write_bytes(older)
+        caplog.clear()
+        await store.open()
+        assert "is an older copy" in caplog.text
+        again = await store.journal("/")
+        assert again.top == journal.top - 2
+        assert before not in again.ends
+        assert await again.find_session(b"k") is None
+
+
+async def test_a_file_that_was_moved_is_no_older_copy(
+    store: SqliteStore, path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = await store.journal("/")
+    await journal.open_session(b"k", "sid", b"", ignore)
+    await store.close()
+    for moved in (tmp_path / "one.db", tmp_path / "two.db"):
+        path.rename(moved)
+        other = SqliteStore(moved)
+        await other.open()
+        assert await (await other.journal("/")).find_session(b"k") is not None
+        await other.close()
+        path = moved
+    assert "older copy" not in caplog.text

@@ -244,7 +244,7 @@ class _Audience:
     def was_meant(self, target: Target, position: int) -> bool:
         if target.rooms is not None and not any(self._was_in(room, position) for room in target.rooms):
             return False
-        return not any(self._was_in(room, position) for room in target.except_)
+        return not target.except_ or not any(self._was_in(room, position) for room in target.except_)
 
     def _was_in(self, room: str, position: int) -> bool:
         return room == self._sid or any(membership.covers(position) for membership in self._rooms.get(room, ()))

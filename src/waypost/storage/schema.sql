@@ -1,5 +1,9 @@
 -- Version 2. Run once, in one transaction, on an empty file. Times are wall time in seconds.
 
+-- One row: how often the file was opened and closed.
+CREATE TABLE opening (counted INTEGER NOT NULL) STRICT;
+INSERT INTO opening VALUES (0);
+
 CREATE TABLE journal (
     id         INTEGER PRIMARY KEY,
     name       TEXT NOT NULL UNIQUE,

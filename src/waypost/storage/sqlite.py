@@ -26,6 +26,7 @@ from waypost.storage.base import Capabilities, ExpiredSession, Journal, Queue, R
 from waypost.storage.sqlite_file import connect, open_database, take_ownership, translate
 from waypost.storage.sqlite_journal import SqliteJournal, load_journal
 from waypost.storage.sqlite_matching import prepare
+from waypost.storage.sqlite_openings import count, forget_lost, note_count
 from waypost.storage.sqlite_queue import SqliteQueue, forget_ids
 from waypost.storage.sqlite_reader import Reader
 from waypost.storage.sqlite_reserve import fork_unclean, release_all
@@ -159,7 +160,10 @@ class SqliteStore:
                     journal.write_proven()
                 if self._deferred:
                     released = opened.writer.submit(release_all)
+                counting = opened.writer.submit(count)
                 await opened.writer.close()
+            if counting.exception() is None:
+                note_count(opened.owner, counting.result())
             os.close(opened.owner)
             self._opened = None
             if released is not None:
@@ -262,6 +266,12 @@ class SqliteStore:
             try:
                 prepare(writing)
                 now = self._wall_time()
+                if forget_lost(writing, owner, now):
+                    _logger.error(
+                        "%s: is an older copy of the file that was here; what was kept since is lost, and all "
+                        "clients start anew",
+                        self._name,
+                    )
                 self._warn(fork_unclean(writing, now))
                 sessions.detach_all(writing, now + self._orphan_ttl_s)
                 reading = connect(self._path)

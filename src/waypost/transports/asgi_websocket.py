@@ -74,6 +74,9 @@ class WebSocketCarrier:
                 await asyncio.sleep(0)
             except (RuntimeError, ValueError, KeyError):
                 await self._close()
+            except AssertionError:
+                # uvicorn, when it is shutting down, may have answered the handshake itself.
+                logger.debug("a WebSocket was refused already")
         else:
             await self._close()
 
