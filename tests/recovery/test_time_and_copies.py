@@ -21,7 +21,7 @@ HOUR_S = 3600.0
 
 @dataclass
 class Copies:
-    """A server whose store can be saved and put back; the files travel together."""
+    """A server whose store can be saved and put back."""
 
     server: ServerProcess
     directory: Path
@@ -36,9 +36,18 @@ class Copies:
         await self.server.start()
 
     async def put_back(self) -> None:
+        """Put everything back, also what stands beside the file and counts its openings."""
         await self.server.kill()
         shutil.rmtree(self.directory)
         shutil.copytree(self.saved, self.directory)
+        await self.server.start()
+
+    async def put_back_alone(self) -> None:
+        """Put only the file back, as who restores a backup would."""
+        await self.server.kill()
+        for name in ("store.db-wal", "store.db-shm"):
+            (self.directory / name).unlink(missing_ok=True)
+        shutil.copy(self.saved / "store.db", self.directory / "store.db")
         await self.server.start()
 
     async def lose(self) -> None:
@@ -90,6 +99,31 @@ async def test_an_older_copy_of_the_store(peer: Peer, launch: Launch, store_dire
         await come_back(listener)
         await listener.hears("news", 7)
     assert numbers(client) == list(range(8))
+    assert numbers(behind) == [0, 1, 4, 5, 6, 7]
+
+
+async def test_an_older_copy_of_the_file_alone_is_told_to_everybody(
+    peer: Peer, launch: Launch, store_directory: Path, mode: str
+) -> None:
+    copies = await launch_copies(launch, store_directory)
+    clients = Clients(peer, copies.server)
+    behind, speaker = await clients.listen(mode), await clients.connect()
+    await publish(speaker, 0, 2)
+    await behind.gets("news", 2)
+    await behind.away()
+    await copies.save()
+    await came_back(speaker, 2)
+    await publish(speaker, 2, 4)
+    await copies.put_back_alone()
+    await came_back(speaker, 3, recovered=False)
+    await come_back(behind, recovered=False)
+    assert await reason(behind) == "generation"
+    await publish(speaker, 4, 6)
+    await behind.hears("news", 5)
+    await behind.away()
+    await publish(speaker, 6, 8)
+    await come_back(behind)
+    await behind.hears("news", 7)
     assert numbers(behind) == [0, 1, 4, 5, 6, 7]
 
 

@@ -1,8 +1,8 @@
 """Openings and closings, counted in the file and beside it, so that an older copy of the file is recognised.
 
 A copy that is put back has an older count than what stands beside it in ``<path>-owner``. What happened after the
-copy was made is lost, and nobody can be proven whole. A copy without what stands beside it, or one made in an opening that
-ended in a crash, is not recognised here; the server recognises it by the offsets of clients.
+copy was made is lost, and nobody can be proven whole. A copy without what stands beside it, or one made in an opening
+that ended in a crash, is not recognised here; the server recognises it by the offsets of clients.
 """
 
 from __future__ import annotations
