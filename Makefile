@@ -17,7 +17,7 @@ HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.s
     if (a > c || (a === c && b >= d)) console.log("yes")' 2>/dev/null)
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
 
-.PHONY: demo test check bench docs web clients clean
+.PHONY: demo test check bench simulate docs web clients clean
 
 demo: $(INSTALLED) web
 ifeq ($(HAVE_NODE),yes)
@@ -41,6 +41,10 @@ docs: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.echo
+	$(BIN)/python -m bench.recovery
+
+simulate: $(INSTALLED)
+	$(BIN)/python -m tests.sim --forever
 
 ifeq ($(HAVE_NODE),yes)
 web: $(PAGE)
