@@ -62,6 +62,7 @@ class SimStore:
 
     Attributes:
         full: How likely a commit fails from now on.
+        openings: How often it was opened.
     """
 
     def __init__(self, disk: Disk, pace: Pace, chance: Random, gate: Callable[[str], bool]) -> None:
@@ -71,6 +72,7 @@ class SimStore:
         self._chance = chance
         self._gate = gate
         self._closed = True
+        self.openings = 0
         self._waiting: deque[_Job] = deque()
         self._reports: deque[list[_Job]] = deque()
         self._committing = False
@@ -89,6 +91,7 @@ class SimStore:
         self.disk.begin_generation()
         await asyncio.sleep(self._chance.random() * self._pace.commit_s)
         self._journals = {}
+        self.openings += 1
         self._closed = False
 
     async def close(self) -> None:
@@ -206,6 +209,7 @@ class SimJournal:
     def __init__(self, name: str, store: SimStore) -> None:
         self.name = name
         self._store = store
+        self._opening = store.openings
         self._disk = store.disk
         self._inner = store.disk.journal(name)
         self.top = self._inner.top
@@ -213,6 +217,20 @@ class SimJournal:
         self.ends = self._inner.ends
         self._proven: dict[bytes, tuple[int, int]] = {}
         self._prover: asyncio.TimerHandle | None = None
+
+    def _check(self) -> None:
+        self._store.check()
+        # It belongs to the opening that made it.
+        if self._opening != self._store.openings:
+            raise StoreClosed(_NAME)
+
+    async def _write(self, work: Callable[[], Any], on_commit: Callable[[Any], None] | None = None) -> Any:
+        self._check()
+        return await self._store.write(work, on_commit)
+
+    async def _read(self, work: Callable[[], Any]) -> Any:
+        self._check()
+        return await self._store.read(work)
 
     @property
     def oldest(self) -> int:
@@ -234,7 +252,7 @@ class SimJournal:
             self.top = position
             on_commit(position)
 
-        return int(await self._store.write(work, report))
+        return int(await self._write(work, report))
 
     async def read(self, after: int, upto: int, *, max_entries: int, max_bytes: int) -> list[Entry]:
         upto = min(upto, self.top)
@@ -243,7 +261,7 @@ class SimJournal:
             page: list[Entry] = run_now(self._inner.read(after, upto, max_entries=max_entries, max_bytes=max_bytes))
             return page
 
-        entries: list[Entry] = await self._store.read(work)
+        entries: list[Entry] = await self._read(work)
         return entries
 
     async def open_session(self, key: bytes, sid: str, data: bytes, on_commit: OnCommit) -> int:
@@ -252,11 +270,11 @@ class SimJournal:
             self._disk.note("open", self.name, sid, (), start, None)
             return start
 
-        return int(await self._store.write(work, on_commit))
+        return int(await self._write(work, on_commit))
 
     async def find_session(self, key: bytes) -> StoredSession | None:
         self.write_proven()
-        found: StoredSession | None = await self._store.write(lambda: run_now(self._inner.find_session(key)))
+        found: StoredSession | None = await self._write(lambda: run_now(self._inner.find_session(key)))
         return found
 
     async def attach_session(self, key: bytes, on_attach: Callable[[StoredSession], None]) -> StoredSession | None:
@@ -272,7 +290,7 @@ class SimJournal:
             if found is not None:
                 on_attach(found)
 
-        attached: StoredSession | None = await self._store.write(work, report)
+        attached: StoredSession | None = await self._write(work, report)
         return attached
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:
@@ -285,7 +303,7 @@ class SimJournal:
         await self._change("save", key, (data,), lambda: run_now(self._inner.save_session(key, data)))
 
     def prove(self, key: bytes, position: int, last: int) -> None:
-        self._store.check()
+        self._check()
         self._proven[key] = max((position, last), self._proven.get(key, (0, 0)))
         if self._prover is None:
             self._prover = asyncio.get_running_loop().call_later(_PROVE_AFTER_S, self.write_proven)
@@ -340,7 +358,7 @@ class SimJournal:
             change()
             return self._inner.top
 
-        await self._store.write(work, on_commit)
+        await self._write(work, on_commit)
 
 
 def _matching(
