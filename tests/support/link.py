@@ -30,13 +30,14 @@ class Link:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             listener.setblocking(False)
             link.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            listening = asyncio.create_task(link._listen(listener))
+            loop = asyncio.get_running_loop()
+            loop.add_reader(listener, link._accept, listener)
             try:
                 yield link
             finally:
-                listening.cancel()
+                loop.remove_reader(listener)
                 link.cut()
-                await asyncio.gather(listening, *link._open, return_exceptions=True)
+                await asyncio.gather(*link._open, return_exceptions=True)
 
     def freeze(self, *, new: bool = False) -> None:
         """Pass nothing more on the connections that are open now, not even their end; nor on new ones."""
@@ -48,16 +49,18 @@ class Link:
         for task in self._open:
             task.cancel()
 
-    async def _listen(self, listener: socket.socket) -> None:
-        # Not asyncio's server: in Python 3.11 it leaks a connection that comes while it is closed.
-        loop = asyncio.get_running_loop()
-        while True:
-            near, _ = await loop.sock_accept(listener)
-            task = loop.create_task(self._join(near))
-            self._open.add(task)
-            if self._freezes_new:
-                self._frozen.add(task)
-            task.add_done_callback(partial(self._forget, near))
+    def _accept(self, listener: socket.socket) -> None:
+        # Not by asyncio's server or `sock_accept`: closed or cancelled while a connection comes, both leak it.
+        try:
+            near, _ = listener.accept()
+        except BlockingIOError:
+            return
+        near.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._join(near))
+        self._open.add(task)
+        if self._freezes_new:
+            self._frozen.add(task)
+        task.add_done_callback(partial(self._forget, near))
 
     def _forget(self, near: socket.socket, task: asyncio.Task[None]) -> None:
         self._open.discard(task)
