@@ -148,7 +148,7 @@ class Admission:
 
         await session.begin(channel.sid, start)
         if channel.session is None:
-            await self._keeper.end(session.key)
+            self._namespace.end_session(session.key)
         return None
 
     async def _enter_again(

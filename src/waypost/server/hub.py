@@ -41,6 +41,7 @@ class Hub:
         threads: Where ``def`` handlers run.
         is_closing: Whether it takes no new connections any more.
         counters: What has happened so far.
+        openings: How often the store was opened in vain.
     """
 
     def __init__(self, options: Options, environment: Environment) -> None:
@@ -51,6 +52,7 @@ class Hub:
         self.deliveries = Deliveries(self._store_queue, environment, self.keep_task)
         self.threads = ThreadPoolExecutor(options.handler_threads, "waypost-handler")
         self.is_closing = False
+        self.openings = 0
         self.counters = Counters()
         self._namespaces: dict[str, Namespace] = {}
         # A dict for its order, so that a simulation cancels them in the same one every time.
@@ -142,9 +144,11 @@ class Hub:
             for namespace in list(self._namespaces.values()):
                 await namespace.ready()
         except StorageError:
+            await self.store.close()
+            # Last, so that nobody has found the closed one meanwhile.
+            self.openings += 1
             for namespace in self._namespaces.values():
                 namespace.forget_store()
-            await self.store.close()
             raise
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
         logger.info("started; %s", self.describe())

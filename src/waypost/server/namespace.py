@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from waypost.errors import NotConnected
+from waypost.errors import NotConnected, StoreClosed
 from waypost.server.acks import PendingAcks
 from waypost.server.feed import Feed, Target
 from waypost.server.handlers import Handler, HandlerTable, check_handler
@@ -177,7 +177,10 @@ class Namespace:
             StorageError: The store is not open.
         """
         if self.keeper is None:
+            opening = self._hub.openings
             keeper = await self._hub.open_keeper(self.name)
+            if opening != self._hub.openings:
+                raise StoreClosed(self._hub.options.store)
             if keeper is not None and self.keeper is None:
                 self.keeper = keeper
                 self.feed.journal = keeper.journal
@@ -267,7 +270,7 @@ class Namespace:
             self._park_acks(session.key, channel.acks)
             self._let_go(session.key)
         else:
-            self._hub.keep_task(asyncio.get_running_loop().create_task(self._end_session(session.key)))
+            self.end_session(session.key)
 
     @contextmanager
     def entering(self, key: bytes) -> Iterator[None]:
@@ -294,7 +297,11 @@ class Namespace:
                 return
             await asyncio.sleep(pause_s)
 
-    async def _end_session(self, key: bytes) -> None:
+    def end_session(self, key: bytes) -> None:
+        """Have a session forgotten; a store that can't do it now is asked again."""
+        self._hub.keep_task(asyncio.get_running_loop().create_task(self._end(key)))
+
+    async def _end(self, key: bytes) -> None:
         for pause_s in _RETRY_PAUSES_S:
             if self.keeper is None or await self.keeper.end(key):
                 return

@@ -112,6 +112,7 @@ class Keeper:
         self.counters = counters
         self._options = options
         self._environment = environment
+        self._ending: set[bytes] = set()
         self._cache = ReplayCache(journal.name, _CACHE_BYTES)
 
     def new_session(self, data: dict[str, Any], handshake: Handshake, stale_offset: str | None) -> LiveSession:
@@ -146,12 +147,17 @@ class Keeper:
         return True
 
     async def end(self, key: bytes) -> bool:
-        """Forget a session whose client does not come back to it; returns whether the store took it."""
+        """Forget a session whose client does not come back to it; returns whether the store took it.
+
+        From the first try on it is unknown to whoever names it.
+        """
+        self._ending.add(key)
         try:
             await self.journal.end_session(key)
         except StorageError as problem:
             logger.error("a session is not ended yet: %s", problem)
             return False
+        self._ending.discard(key)
         return True
 
     async def look_up(self, pid: str, offset: str | None, handshake: Handshake) -> Returning | Reason:
@@ -169,7 +175,7 @@ class Keeper:
         # Up to here the session will be known in the rooms it was in; later changes of them are found when it enters.
         top = self.journal.top
         stored = await self.journal.find_session(session_key(pid))
-        if stored is None:
+        if stored is None or stored.key in self._ending:
             return Reason.UNKNOWN if offset is None or (seen and self._knows(seen)) else Reason.GENERATION
         if stored.expired:
             return Reason.EXPIRED
