@@ -292,6 +292,8 @@ class ClientSocket:
         self._asked: tuple[str | None, str | None] = (None, None)
         self._send_buffer: list[str] = []
         self._abandoned: Link | None = None
+        self._left: Link | None = None
+        self._receive_buffer: list[Any] = []
 
     @property
     def label(self) -> str:
@@ -317,6 +319,7 @@ class ClientSocket:
         """Disconnect on purpose."""
         if self.connected:
             self._write("1", "")
+            self._left = self.manager.link
         elif self.active and self.manager.state == "open":
             self._abandoned = self.manager.link
         self._destroy()
@@ -386,6 +389,10 @@ class ClientSocket:
             self.epochs[-1].recoveries.append(self.world.time())
         else:
             self.epochs.append(Epoch(answer["sid"], pid, self.world.time(), answer.get("reason"), self._asked))
+        for last in self._receive_buffer:
+            self.offset = last if isinstance(last, str) else self.offset
+        self._receive_buffer = []
+        self._left = None
         buffered, self._send_buffer = self._send_buffer, []
         for text in buffered:
             self._write("2", text)
@@ -397,6 +404,10 @@ class ClientSocket:
             self.world.wrong(f"{self.label} recovered, and yet there is a reason: {answer}")
 
     def _take_event(self, packet: Packet) -> None:
+        if not self.connected and self._left is not None and self._left is self.manager.link:
+            # On its way when the socket left. The client keeps it, takes its offset, and shows it after CONNECT.
+            self._receive_buffer += [packet.data[-1]] if packet.ack_id is None else []
+            return
         if not self.connected:
             self.world.wrong(f"{self.label} got {packet.data} before CONNECT")
             return

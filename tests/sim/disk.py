@@ -59,6 +59,7 @@ class Disk:
     Attributes:
         store: What is on it.
         log: Every write, in order.
+        to_end: The sids of the sessions that the server wanted to end, whether the disk took it or not.
         oldest: The oldest position of each journal, as it was when it was last asked.
     """
 
@@ -67,6 +68,7 @@ class Disk:
     ) -> None:
         self.store = MemoryStore(retention=retention, wall_time=wall_time)
         self.log: list[Write] = []
+        self.to_end: set[str] = set()
         self.wall_time = wall_time
         self._time = time
         self._generation = generation

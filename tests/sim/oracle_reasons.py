@@ -24,7 +24,7 @@ def _is_true(world: World, socket: ClientSocket, epoch: Epoch, before: Epoch) ->
     log = [write for write in world.disk.log if write.time <= epoch.since and write.where == socket.namespace]
     mine = [write for write in log if write.who == before.sid]
     if epoch.reason == "unknown session":
-        return any(write.kind == "end" for write in mine)
+        return before.sid in world.disk.to_end
     if epoch.reason == "expired":
         away = [write.time for write in mine if write.kind == "detach"]
         return bool(away) and (bool(world.jumps) or epoch.since - away[0] >= one.session_ttl_s)

@@ -297,6 +297,7 @@ class SimJournal:
         await self._change("detach", key, (expires_at,), lambda: run_now(self._inner.detach_session(key, expires_at)))
 
     async def end_session(self, key: bytes) -> None:
+        self._disk.to_end.add(self._disk.sid_of(self.name, key))
         await self._change("end", key, (), lambda: run_now(self._inner.end_session(key)))
 
     async def save_session(self, key: bytes, data: bytes) -> None:
