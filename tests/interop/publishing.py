@@ -15,8 +15,8 @@ from tests.support.waiting import DEADLINE_S
 
 ROOM = "listeners"
 
-# Without it, a quick machine publishes more than one replay brings while a listener waits to reconnect: it is then told
-# so, rightly, and starts anew.
+# Without it, a quick machine publishes more than one replay brings while a listener waits to reconnect: it is then
+# told so, rightly, and starts anew.
 _PACE_S = 0.001
 
 
