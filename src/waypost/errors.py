@@ -67,6 +67,16 @@ def shorten(value: object, limit: int = _SHOWN_CHARACTERS) -> str:
 class WaypostError(Exception):
     """The root of the tree: catch this to catch whatever Waypost raises."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Constructors take other arguments than those kept in `args`, so copies are made from the data.
+        return _rebuild, (type(self), self.args, dict(self.__dict__))
+
+
+def _rebuild(kind: type[WaypostError], args: tuple[Any, ...], data: dict[str, Any]) -> WaypostError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(data)
+    return error
+
 
 class ConfigurationError(WaypostError):
     """An option can't be what it is.

@@ -1,0 +1,53 @@
+"""Errors: each has its data, a sentence that is built from it, and a place in the tree that its module shows."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from waypost import errors
+
+EXAMPLES: list[tuple[errors.WaypostError, str]] = [
+    (errors.ConfigurationError("port", -1, "a port"), "port=-1: expected a port"),
+    (errors.ConnectionRefused("not now", {"retry": 1}), "not now"),
+    (errors.NotConnected("abc", "/", "emit x"), "can't emit x: socket abc is not connected to /"),
+    (errors.NotConnected(None, "/", "emit x"), "can't emit x: the client is not connected to /"),
+    (errors.AckTimeout("pickup", 1.5), "event 'pickup' was not acknowledged within 1.5 s"),
+    (errors.EncodingFailed("event 'x'", "a set"), "event 'x' can't be encoded: a set"),
+    (errors.ConnectFailed("http://h", "refused", {"code": 1}), "no connection to http://h: refused"),
+    (errors.MalformedPacket("a digit", "x"), "expected a digit, received 'x'"),
+    (errors.LimitExceeded("bytes", 10, 11), "bytes: at most 10 are accepted, received 11"),
+    (errors.StorageError("s.db", "broken"), "store s.db: broken"),
+    (errors.StoreClosed("s.db"), "store s.db: it is not open"),
+    (errors.StoreBusy("s.db"), "store s.db: another process has it open; stop that one, or use another file"),
+    (errors.StoreDamaged("s.db", "cut short"), "store s.db: cut short"),
+    (errors.StoreFull("s.db"), "store s.db: no space left on its disk; free some, then it works again"),
+    (errors.PositionGone("s.db", "/", 3, 9), "store s.db: journal / keeps positions from 9, asked after 3"),
+]
+
+
+@pytest.mark.parametrize(("error", "sentence"), EXAMPLES)
+def test_sentence_is_built_from_the_data(error: errors.WaypostError, sentence: str) -> None:
+    assert str(error) == sentence
+
+
+@pytest.mark.parametrize("error", [error for error, _ in EXAMPLES])
+def test_copies_keep_class_data_and_sentence(error: errors.WaypostError) -> None:
+    for other in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(other) is type(error)
+        assert vars(other) == vars(error)
+        assert str(other) == str(error)
+
+
+def test_tree_in_the_docstring_names_every_class() -> None:
+    classes = {name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, Exception)}
+    tree = errors.__doc__ or ""
+    assert {name for name in classes if name not in tree} == set()
+    assert classes | {"shorten"} == set(errors.__all__)
+
+
+def test_long_values_are_shortened_with_their_size() -> None:
+    assert errors.shorten("x" * 1_000).endswith("… (1000 in all)")
+    assert len(str(errors.MalformedPacket("a packet", b"\x00" * 100_000))) < 200

@@ -1,0 +1,46 @@
+"""The public surface: what `import waypost` offers, and that it costs nothing until it is used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import waypost
+
+
+def test_public_names() -> None:
+    assert set(waypost.__all__) == {
+        "AckTimeout",
+        "Client",
+        "ConfigurationError",
+        "ConnectFailed",
+        "ConnectionRefused",
+        "EncodingFailed",
+        "EndedSession",
+        "Handshake",
+        "Namespace",
+        "NotConnected",
+        "Operator",
+        "Options",
+        "Queue",
+        "Recovery",
+        "Server",
+        "Socket",
+        "StorageError",
+        "WaypostError",
+    }
+    for name in waypost.__all__:
+        assert getattr(waypost, name).__doc__
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="Srever"):
+        waypost.Srever  # noqa: B018
+
+
+def test_client_does_not_load_the_server() -> None:
+    script = "import sys, waypost; waypost.Client; print([m for m in sys.modules if m.startswith('waypost.server')])"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
