@@ -577,3 +577,38 @@ async def test_leaving_a_room_in_middleware_counts_at_once(make_server: MakeServ
         await io.to("wanted").emit("tick", "wanted")
         await client.wait_for(2)
         assert numbers(client) == ["while it was allowed", "wanted"]
+
+
+async def test_data_that_can_not_be_stored_is_told_and_refuses_nobody(
+    make_server: MakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make_server()
+
+    @server.use
+    async def gate(socket: waypost.Socket) -> None:
+        socket.data["user"] = socket
+
+    @server.event
+    async def who(socket: waypost.Socket) -> bool:
+        return socket.data["user"] is socket
+
+    async with running(server) as io:
+        client = ModelClient(io)
+        await client.connect()
+        assert await client.call("who") == [True]
+        await client.cut()
+        await client.connect()
+        assert client.recovered
+        assert "socket.data is not kept for recovery: Type is not JSON serializable" in caplog.text
+
+
+async def test_endless_offset_is_not_stored(make_server: MakeServer) -> None:
+    async with running(make_server()) as io:
+        client = ModelClient(io)
+        client.pid = "p" * 20
+        client.offset = "x" * 100_000
+        await client.connect()
+        assert "reason" not in client.answer
+        channel = hub_of(io).of("/").index.select(None, ())[0]
+        assert channel.session is not None
+        assert len(channel.session._encoded) < 300

@@ -29,6 +29,10 @@ __all__ = ["Admission"]
 logger = logging.getLogger("waypost.admission")
 
 
+_LONGEST_CLAIM = 200
+"""No pid or offset of ours is nearly as long; a longer one is the application's, or a try to fill the store."""
+
+
 class _NotNowError(Exception):
     """What was found at first does not hold any more; the client's next attempt will find what does."""
 
@@ -231,5 +235,7 @@ def _split(payload: dict[str, Any], *, recovers: bool) -> tuple[str | None, str 
     """Split what recovery put into a CONNECT payload from what the application did."""
     pid, offset = payload.get("pid"), payload.get("offset")
     if not recovers or not isinstance(pid, str) or not isinstance(offset, str | None):
+        return None, None, payload
+    if max(len(pid), len(offset or "")) > _LONGEST_CLAIM:
         return None, None, payload
     return pid, offset, {name: value for name, value in payload.items() if name not in ("pid", "offset")}

@@ -123,8 +123,13 @@ class Keeper:
             handshake: The client's handshake.
             stale_offset: What the client sent as its offset, which is none of this session's.
         """
-        snapshot = Snapshot(data, self._kept(handshake), stale_offset)
-        return LiveSession(self._environment.new_id(), self.journal, snapshot)
+        kept = self._kept(handshake)
+        pid = self._environment.new_id()
+        try:
+            return LiveSession(pid, self.journal, Snapshot(data, kept, stale_offset))
+        except TypeError as problem:
+            logger.error("socket.data is not kept for recovery: %s", problem)
+            return LiveSession(pid, self.journal, Snapshot({}, kept, stale_offset))
 
     def resume(self, returning: Returning, handshake: Handshake) -> LiveSession:
         """Make a live session of one that goes on."""
