@@ -55,6 +55,7 @@ class Deliveries:
         self._environment = environment
         self._keep_task = keep_task
         self._runners: dict[str, dict[str, _Runner]] = {}
+        self._serving: dict[Channel, dict[_Runner, None]] = {}
 
     async def attach(self, channel: Channel, queue: str, consumer: str) -> None:
         """Deliver a consumer's messages to a socket; it is served before those that came earlier."""
@@ -68,12 +69,12 @@ class Deliveries:
             runner = runners[consumer] = _Runner(store, consumer, self._environment)
             self._keep_task(asyncio.get_running_loop().create_task(self._run(runner, queue, consumer)))
         runner.attach(channel)
+        self._serving.setdefault(channel, {})[runner] = None
 
     def detach(self, channel: Channel) -> None:
         """Take a socket away from all its consumers; what it had in hand is delivered again."""
-        for runners in self._runners.values():
-            for runner in runners.values():
-                runner.detach(channel)
+        for runner in self._serving.pop(channel, ()):
+            runner.detach(channel)
 
     def announce(self, queue: str) -> None:
         """Tell a queue's consumers that there is a new message."""
