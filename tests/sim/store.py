@@ -16,7 +16,8 @@ from typing import Any
 from tests.sim.disk import OPERATION, Disk, run_now
 from tests.sim.store_queue import SimQueue
 from waypost.errors import StorageError, StoreClosed, StoreFull
-from waypost.storage.base import Capabilities, Entry, ExpiredSession, Journal, OnCommit, Queue, StoredSession
+from waypost.storage.base import Capabilities, Entry, ExpiredSession, Journal, OnCommit, StoredSession
+from waypost.storage.queue_base import Queue
 
 __all__ = ["Pace", "SimStore"]
 

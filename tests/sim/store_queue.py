@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from tests.sim.disk import OPERATION, Disk, run_now
-from waypost.storage.base import Accepted, ConsumerInfo, Message, Queue, QueueInfo
+from waypost.storage.queue_base import Accepted, ConsumerInfo, Message, Queue, QueueInfo
 
 __all__ = ["SimQueue"]
 

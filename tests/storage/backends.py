@@ -8,8 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
-from waypost.storage.base import Accepted, Entry, Journal, Queue, Retention, Store
+from waypost.storage.base import Entry, Journal, Retention, Store
 from waypost.storage.memory import MemoryStore
+from waypost.storage.queue_base import Accepted, Queue
 from waypost.storage.sqlite import SqliteStore
 
 UNLIMITED = 1 << 40

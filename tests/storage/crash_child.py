@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 
-from waypost.storage.base import Accepted
+from waypost.storage.queue_base import Accepted
 from waypost.storage.sqlite import SqliteStore
 
 WRITERS = 8

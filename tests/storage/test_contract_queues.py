@@ -8,7 +8,8 @@ import pytest
 
 from tests.storage.backends import UNLIMITED, Clock, ignore, positions, put
 from waypost.errors import StorageError
-from waypost.storage.base import Accepted, ConsumerInfo, Message, QueueInfo, Store
+from waypost.storage.base import Store
+from waypost.storage.queue_base import Accepted, ConsumerInfo, Message, QueueInfo
 
 
 async def test_a_queue_begins_with_its_first_message(store: Store) -> None:

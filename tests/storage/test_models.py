@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from tests.storage.backends import BACKENDS, UNLIMITED, Clock, flush, ignore, put
 from waypost.errors import PositionGone
-from waypost.storage.base import Entry, Journal, Queue, Retention, Store
+from waypost.storage.base import Entry, Journal, Retention, Store
+from waypost.storage.queue_base import Queue
 
 CONSUMERS = ("a", "b", "c")
 POSITION = st.integers(0, 14)

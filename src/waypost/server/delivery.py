@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.errors import NotConnected, StorageError, StoreClosed
 from waypost.protocol.socketio import EncodedEvent
-from waypost.storage.base import Message, Queue
+from waypost.storage.queue_base import Message, Queue
 
 if TYPE_CHECKING:
     from waypost.server.channel import Channel

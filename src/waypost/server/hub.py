@@ -17,9 +17,9 @@ from waypost.server.namespace import Namespace
 from waypost.server.options import Environment, Options
 from waypost.server.peer import Peer
 from waypost.server.recovery import Keeper
-from waypost.storage.base import Queue as StoredQueue
 from waypost.storage.base import Retention, Store
 from waypost.storage.choose import make_store
+from waypost.storage.queue_base import Queue as StoredQueue
 
 __all__ = ["Hub"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ConfigurationError
 from waypost.protocol.socketio import encode_event
-from waypost.storage.base import Accepted, QueueInfo
+from waypost.storage.queue_base import Accepted, QueueInfo
 
 if TYPE_CHECKING:
     from waypost.server.hub import Hub

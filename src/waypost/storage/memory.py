@@ -20,12 +20,12 @@ from waypost.storage.base import (
     Journal,
     Membership,
     OnCommit,
-    Queue,
     Retention,
     StoredSession,
 )
 from waypost.storage.generation import new_generation
 from waypost.storage.memory_queue import Backlog, MemoryQueue, Opening
+from waypost.storage.queue_base import Queue
 from waypost.storage.tail import Tail
 
 __all__ = ["MemoryStore"]

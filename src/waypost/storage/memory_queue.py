@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from waypost.errors import StorageError, StoreClosed
-from waypost.storage.base import Accepted, ConsumerInfo, Message, QueueInfo
+from waypost.storage.queue_base import Accepted, ConsumerInfo, Message, QueueInfo
 
 __all__ = ["Backlog", "MemoryQueue", "Opening", "Settled"]
 

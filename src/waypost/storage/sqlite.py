@@ -22,7 +22,8 @@ from pathlib import Path
 from waypost.errors import ConfigurationError, StorageError, StoreClosed
 from waypost.storage import sqlite_expiry as expiry
 from waypost.storage import sqlite_sessions as sessions
-from waypost.storage.base import Capabilities, ExpiredSession, Journal, Queue, Retention
+from waypost.storage.base import Capabilities, ExpiredSession, Journal, Retention
+from waypost.storage.queue_base import Queue
 from waypost.storage.sqlite_file import connect, open_database, take_ownership, translate
 from waypost.storage.sqlite_journal import SqliteJournal, load_journal
 from waypost.storage.sqlite_matching import prepare

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from waypost.errors import StorageError
-from waypost.storage.base import Accepted, ConsumerInfo, Message, QueueInfo
+from waypost.storage.queue_base import Accepted, ConsumerInfo, Message, QueueInfo
 from waypost.storage.sqlite_reader import Reader
 from waypost.storage.sqlite_settle import Consumer, Run, runs_between, settle_run
 from waypost.storage.sqlite_writer import Transaction, Writer
