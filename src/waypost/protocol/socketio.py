@@ -23,6 +23,7 @@ import orjson
 
 from waypost.errors import EncodingFailed, LimitExceeded, MalformedPacket
 from waypost.protocol.engineio import Frame
+from waypost.protocol.rich_json import encode_rich
 
 __all__ = [
     "RESERVED_EVENTS",
@@ -206,7 +207,7 @@ def encode_event(namespace: str, event: str, args: Sequence[Any]) -> EncodedEven
     try:
         return EncodedEvent(namespace, orjson.dumps((event, *args)))
     except TypeError:
-        json, attachments = _encode_rich(f"event {event!r}", (event, *args))
+        json, attachments = encode_rich(f"event {event!r}", (event, *args))
         return EncodedEvent(namespace, json, attachments)
 
 
@@ -228,7 +229,7 @@ def encode_ack(namespace: str, ack_id: int, args: Sequence[Any]) -> tuple[Frame,
     try:
         json = orjson.dumps(tuple(args))
     except TypeError:
-        json, attachments = _encode_rich(f"ack {ack_id}", tuple(args))
+        json, attachments = encode_rich(f"ack {ack_id}", tuple(args))
     return (f"{_head(3, namespace, len(attachments))}{ack_id}{json.decode()}", *attachments)
 
 
@@ -284,48 +285,10 @@ def _head(wire_type: int, namespace: str, attachments: int) -> str:
 
 
 def _encode_text(what: str, payload: object) -> str:
-    json, attachments = _encode_rich(what, payload)
+    json, attachments = encode_rich(what, payload)
     if attachments:
         raise EncodingFailed(what, "this packet can't carry binary values")
     return json.decode()
-
-
-def _encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
-    """Encode what may hold binary values, keys that are no strings, and huge integers."""
-    # Data that looks like a placeholder would be taken for one. A server passes on what its clients
-    # sent: with a number out of range in it, every official client that gets it closes its connection.
-    attachments: list[bytes] = []
-
-    def replace(value: object) -> dict[str, Any]:
-        if isinstance(value, bytes | bytearray | memoryview):
-            attachments.append(bytes(value))
-            return {"_placeholder": True, "num": len(attachments) - 1}
-        raise TypeError
-
-    try:
-        json = orjson.dumps(data, replace, orjson.OPT_NON_STR_KEYS)
-    except TypeError:
-        attachments.clear()
-        try:
-            json = orjson.dumps(_without_huge_integers(data), replace, orjson.OPT_NON_STR_KEYS)
-        except (TypeError, RecursionError) as error:
-            raise EncodingFailed(what, str(error)) from error
-    if attachments and json.count(b'"_placeholder":true') != len(attachments):
-        raise EncodingFailed(what, "beside binary values, no other object may have a true _placeholder")
-    return json, tuple(attachments)
-
-
-def _without_huge_integers(value: object) -> object:
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        try:
-            return float(value)
-        except OverflowError:
-            return None
-    if isinstance(value, dict):
-        return {key: _without_huge_integers(member) for key, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_huge_integers(member) for member in value]
-    return value
 
 
 # ---------------------------------------------------------------------------------------------- decoding
