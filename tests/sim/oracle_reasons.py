@@ -27,7 +27,7 @@ def _is_true(world: World, socket: ClientSocket, epoch: Epoch, before: Epoch) ->
         return before.sid in world.disk.to_end
     if epoch.reason == "expired":
         away = [write.time for write in mine if write.kind == "detach"]
-        # Its time counts from when it was asked for, and what is logged is when it was committed, a few commits later.
+        # Its time counts from when it was asked for; what is logged is when it was committed, a few commits later.
         enough_s = one.session_ttl_s - 4 * (one.commit_s + one.report_s)
         return bool(away) and (bool(world.jumps) or epoch.since - away[0] >= enough_s)
     if epoch.reason == "retention":

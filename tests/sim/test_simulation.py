@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import random
 import subprocess
 import sys
 import time
@@ -27,8 +26,9 @@ def test_what_was_found_once(seed: int) -> None:
     assert not result.problems, result.report()
 
 
-def test_random_histories() -> None:
-    first = int(os.environ.get("WAYPOST_TEST_SEED", random.randrange(10**9)))
+def test_histories() -> None:
+    # The same ones every time: it is for `make simulate` to look for new ones.
+    first = int(os.environ.get("WAYPOST_TEST_SEED", "0"))
     began = time.monotonic()
     done = 0
     while time.monotonic() - began < _SECONDS:
