@@ -224,6 +224,76 @@ async def test_data_and_rooms_come_back_and_handlers_run(make_server: MakeServer
         assert await client.call("note", "again") == ["{'visits': 2, 'note': 'again'}"]
 
 
+async def test_data_stored_while_the_client_is_coming_back_is_not_lost(make_server: MakeServer) -> None:
+    server = make_server()
+    go = asyncio.Event()
+    go.set()
+
+    @server.use
+    async def gate(socket: waypost.Socket) -> None:
+        await go.wait()
+        socket.data["passed"] = socket.data.get("passed", 0) + 1
+
+    @server.event
+    async def note(socket: waypost.Socket, text: str) -> dict[str, Any]:
+        socket.data["note"] = text
+        return dict(socket.data)
+
+    async with running(server) as io:
+        client, away = ModelClient(io), ModelClient(io)
+        await client.connect()
+        await client.call("note", "looked up")
+        away.pid = client.pid
+        go.clear()
+        away.open()
+        await until(lambda: hub_of(io).of("/").keeper is not None)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await client.call("note", "stored meanwhile")
+        go.set()
+        await until(lambda: away.connected)
+        assert away.recovered
+        sockets = list(hub_of(io).of("/").index)
+        assert [channel.data for channel in sockets] == [{"passed": 2, "note": "stored meanwhile"}]
+        # What is in the store now is the later state too, also when a handler sets it back.
+        await away.call("note", "looked up")
+        await away.cut()
+        await away.connect()
+        assert (await away.call("note", "again"))[0] == {"passed": 3, "note": "again"}
+
+
+async def test_a_handler_of_an_ended_connection_overwrites_no_data(make_server: MakeServer) -> None:
+    server = make_server()
+    go = asyncio.Event()
+    ended = asyncio.Event()
+
+    @server.event
+    async def slow(socket: waypost.Socket) -> None:
+        await go.wait()
+        socket.data["by"] = "the ended one"
+        ended.set()
+
+    @server.event
+    async def note(socket: waypost.Socket) -> dict[str, Any]:
+        socket.data.setdefault("by", "the new one")
+        return dict(socket.data)
+
+    async with running(server) as io:
+        client = ModelClient(io)
+        await client.connect()
+        client.send('2["slow"]')
+        await client.cut()
+        await client.connect()
+        await client.call("note")
+        go.set()
+        await ended.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await client.cut()
+        await client.connect()
+        assert await client.call("note") == [{"by": "the new one"}]
+
+
 async def test_revoked_token_is_refused_and_gets_nothing(make_server: MakeServer) -> None:
     server = make_server()
     revoked: set[str] = set()

@@ -15,7 +15,7 @@ from waypost.errors import ConnectionRefused, StorageError
 from waypost.protocol.socketio import encode_connect, encode_connect_error, encode_disconnect
 from waypost.server.channel import Channel
 from waypost.server.recovery import Keeper, Reason, RecoveryOutcome, Returning
-from waypost.server.snapshot import Snapshot
+from waypost.server.snapshot import Snapshot, rebase
 
 if TYPE_CHECKING:
     from waypost.server.engine import Connection
@@ -171,6 +171,10 @@ class Admission:
             if channel.left_because is None:
                 top = keeper.journal.top
                 session.progress = session.last = returning.seen
+                # Handlers of the older connection may have stored something since the look-up.
+                session.refresh(stored.data)
+                looked_up, latest = Snapshot.decode(returning.stored.data), Snapshot.decode(stored.data)
+                rebase(channel.data, looked_up.data, latest.data)
                 rooms = [membership.room for membership in stored.memberships if membership.until is None]
                 self._namespace.own(channel, session, (channel.sid, *rooms))
 

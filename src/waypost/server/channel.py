@@ -52,7 +52,6 @@ class Channel:
         socket: What handlers are given.
         left_because: Why it is gone; ``None`` while it is not.
         when_left: Called when it has ended.
-        is_superseded: Whether its client has come back elsewhere, and owns the session there.
     """
 
     __slots__ = (
@@ -70,7 +69,6 @@ class Channel:
         "data",
         "data_touched",
         "handshake",
-        "is_superseded",
         "left_because",
         "recovered",
         "recovery",
@@ -117,7 +115,6 @@ class Channel:
         self._early_rooms: list[str] = []
         self._is_registered = False
         self._was_connected = False
-        self.is_superseded = False
 
     @property
     def namespace(self) -> Namespace:
@@ -313,8 +310,10 @@ class Channel:
 
     async def save_data(self) -> None:
         """Store the application's data if a handler may have changed it."""
-        if not self.data_touched or self.session is None or self.is_superseded:
+        if not self.data_touched or self.session is None:
             return
+        if self._namespace.owner(self.session.key) not in (self, None):
+            return  # the client has come back meanwhile, and what is stored now is the new connection's
         self.data_touched = False
         try:
             await self.session.save(self.data)
@@ -352,7 +351,6 @@ class Channel:
 
     def supersede(self) -> None:
         """End because the client has come back on another connection; the old one ends with all it carries."""
-        self.is_superseded = True
         self._connection.abort("transport close")
         self.close("transport close")
 

@@ -83,6 +83,10 @@ class LiveSession:
         """Let the session leave rooms from here on."""
         await self._journal.leave(self.key, rooms, on_commit)
 
+    def refresh(self, stored: bytes) -> None:
+        """Note what the store has of it by now."""
+        self._encoded = stored
+
     async def save(self, data: dict[str, Any]) -> None:
         """Store the application's data if it has changed."""
         snapshot = replace(self._snapshot, data=data)

@@ -9,7 +9,7 @@ import orjson
 
 from waypost.server.handshake import Handshake
 
-__all__ = ["Snapshot"]
+__all__ = ["Snapshot", "rebase"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +44,17 @@ class Snapshot:
         """Read what `encode` made."""
         data, handshake, stale_offset = orjson.loads(encoded)
         return cls(data, Handshake(**handshake) if handshake else None, stale_offset)
+
+
+def rebase(data: dict[str, Any], earlier: dict[str, Any], latest: dict[str, Any]) -> None:
+    """Bring data that was looked up earlier to its latest state, and keep what was changed in it meanwhile.
+
+    Args:
+        data: What became of the earlier state here; changed in place.
+        earlier: The state that was looked up.
+        latest: The state that others have made of it.
+    """
+    changed = {key: value for key, value in data.items() if key not in earlier or earlier[key] != value}
+    removed = earlier.keys() - data.keys()
+    data.clear()
+    data.update({key: value for key, value in latest.items() if key not in removed}, **changed)
