@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         WaypostError,
     )
     from waypost.server.handshake import Handshake
+    from waypost.server.hooks import HandlerFailure, Hooks
     from waypost.server.live_session import EndedSession
     from waypost.server.namespace import Namespace
     from waypost.server.operator import Operator
@@ -34,7 +35,9 @@ __all__ = [
     "ConnectionRefused",
     "EncodingFailed",
     "EndedSession",
+    "HandlerFailure",
     "Handshake",
+    "Hooks",
     "Namespace",
     "NotConnected",
     "Operator",
@@ -50,7 +53,9 @@ __all__ = [
 _HOMES = {
     "Client": "waypost.client",
     "EndedSession": "waypost.server.live_session",
+    "HandlerFailure": "waypost.server.hooks",
     "Handshake": "waypost.server.handshake",
+    "Hooks": "waypost.server.hooks",
     "Namespace": "waypost.server.namespace",
     "Operator": "waypost.server.operator",
     "Options": "waypost.server.options",

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Unpack
 
 from waypost.server.counters import ServerState
+from waypost.server.hooks import Hooks
 from waypost.server.hub import Hub
 from waypost.server.namespace import Namespace
 from waypost.server.operator import Operator
@@ -56,6 +57,11 @@ class Server:
     def options(self) -> Options:
         """What it was told."""
         return self._hub.options
+
+    @property
+    def hooks(self) -> Hooks:
+        """Where observers are told of connections, packets and errors: ``@io.hooks.error``; see `Hooks`."""
+        return self._hub.hooks
 
     @property
     def volatile(self) -> Operator:

@@ -65,6 +65,7 @@ class Admission:
         self._recovers = recovery is not None and recovery.sends_offset(self._handshake)
         self._keeper: Keeper | None = None
         self._reason: Reason | None = None
+        self._step = "recovery"
         self._returning: Returning | None = None
         self.channel: Channel | None = None
 
@@ -84,8 +85,9 @@ class Admission:
             # A refusal would be final for official clients; after a lost connection they try again.
             logger.error("%s can't be entered now: %s", self._namespace.name, problem)
             self._connection.close("forced server close")
-        except Exception:  # the application's own fault must not end its client's connection
-            logger.exception("connecting to %s failed", self._namespace.name)
+        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
+            sid = "" if self.channel is None else self.channel.sid
+            self._namespace.report_failure(self._step, sid, error)
             self._refuse("Internal server error", None)
         return None
 
@@ -96,6 +98,7 @@ class Admission:
         self.channel = channel = self._make_channel(returning)
         if returning is not None and self._keeper is not None:
             channel.resuming = self._keeper.resume(returning, self._handshake)
+        self._step = "middleware"
         for gate in self._namespace.middlewares:
             await self._namespace.call_handler(gate, channel)
         if not self._connection.is_open:
@@ -104,6 +107,7 @@ class Admission:
         if channel.left_because is not None:
             return None
         await channel.join_early_rooms()
+        self._step = "connect"
         handler = self._namespace.handlers.get("connect")
         if handler is not None:
             await self._namespace.call_handler(handler, channel, self._handshake.auth)

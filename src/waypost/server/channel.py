@@ -16,6 +16,7 @@ from waypost.errors import EncodingFailed, NotConnected, StorageError
 from waypost.protocol.engineio import Frame
 from waypost.protocol.socketio import EncodedEvent, Packet, encode_ack, encode_disconnect
 from waypost.server.acks import PendingAcks
+from waypost.server.hooks import SocketConnected, SocketDisconnected
 from waypost.server.socket import Socket
 
 if TYPE_CHECKING:
@@ -175,6 +176,9 @@ class Channel:
     def start(self, connect: Iterable[Frame]) -> None:
         """Write the CONNECT packet: the client is connected; the gate stays shut for a replay."""
         self.connected = True
+        hook = self._namespace.hooks.socket_connected
+        if hook.observers:
+            hook.tell(SocketConnected(self._connection.number, self.sid, self._namespace.name, self.recovered))
         self._connection.send(connect)
 
     async def replay(self, frames: tuple[Frame, ...], position: int) -> bool:
@@ -361,6 +365,9 @@ class Channel:
 
     def _end(self, reason: str, *, recoverable: bool) -> None:
         self._was_connected = self.connected
+        hook = self._namespace.hooks.socket_disconnected
+        if self.connected and hook.observers:
+            hook.tell(SocketDisconnected(self._connection.number, self.sid, self._namespace.name, reason))
         self.left_because = reason
         self.connected = False
         self._held = None

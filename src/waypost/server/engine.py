@@ -17,6 +17,7 @@ from waypost.protocol.engineio import Frame
 from waypost.protocol.handshake import SessionView
 from waypost.protocol.session import Event, Session, SessionSettings
 from waypost.server.handshake import Handshake
+from waypost.server.hooks import ConnectionClosed, ConnectionOpened, Hooks, PacketSent
 
 __all__ = ["Connection", "Engine", "Receiver"]
 
@@ -49,6 +50,7 @@ class Connection:
     Made by `Engine.open`. Methods are called from the event loop only.
 
     Attributes:
+        number: Its number, which no other connection of this server has; unlike its sid no secret.
         handshake: What the client said of itself when it came.
         receiver: Who is told of it.
         when_aborted: Called when it ends without anything left to flush; set by a transport that may be stuck.
@@ -59,22 +61,28 @@ class Connection:
         "_awaiting_room",
         "_deadline",
         "_engine",
+        "_hooks",
         "_loop",
+        "_opened_at",
         "_paused",
         "_session",
         "_timer",
         "handshake",
+        "number",
         "receiver",
         "when_aborted",
     )
 
-    def __init__(self, session: Session, handshake: Handshake, engine: Engine) -> None:
+    def __init__(self, session: Session, handshake: Handshake, engine: Engine, number: int) -> None:
+        self.number = number
         self.handshake = handshake
         self.receiver: Receiver
         self.when_aborted: Callable[[], object] | None = None
         self._session = session
         self._engine = engine
+        self._hooks = engine.hooks
         self._loop = asyncio.get_running_loop()
+        self._opened_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = inf
         self._awaiting_output: set[asyncio.Future[None]] = set()
@@ -105,6 +113,10 @@ class Connection:
 
     def send(self, frames: Iterable[Frame]) -> None:
         """Send a message's frames, in order, after all that was sent before. Delivery: at most once."""
+        if self._hooks.packet_sent.observers:
+            frames = tuple(frames)
+            if frames and self._session.is_open:
+                self._hooks.packet_sent.tell(PacketSent(self.number, frames))
         self._session.send(frames, self._loop.time())
         self._after()
 
@@ -321,6 +333,10 @@ class Connection:
                 reason = session.close_reason or "transport close"
                 logger.debug("closed %s: %s", self._label(), reason)
                 self.resume_reading()
+                if self._hooks.connection_closed.observers:
+                    duration_s = self._loop.time() - self._opened_at
+                    closed = ConnectionClosed(self.number, session.transport, reason, duration_s)
+                    self._hooks.connection_closed.tell(closed)
                 self.receiver.connection_closed(reason)
 
     def _announce_room(self) -> None:
@@ -345,6 +361,7 @@ class Engine:
         settings: What their sessions have in common.
         new_id: Makes session ids.
         accept: Called with each new connection; returns what is told of it.
+        hooks: Who is told of connections that open and close, and of packets that go out.
     """
 
     def __init__(
@@ -352,11 +369,14 @@ class Engine:
         settings: SessionSettings,
         new_id: Callable[[], str],
         accept: Callable[[Connection], Receiver],
+        hooks: Hooks,
     ) -> None:
+        self.hooks = hooks
         self._settings = settings
         self._new_id = new_id
         self._accept = accept
         self._connections: dict[str, Connection] = {}
+        self._opened = 0
         self._empty = asyncio.Event()
 
     def __len__(self) -> int:
@@ -366,8 +386,11 @@ class Engine:
         """Open a session on a transport; its open packet is the first thing to be sent."""
         now = asyncio.get_running_loop().time()
         session = Session(self._new_id(), transport, self._settings, now)
-        connection = Connection(session, handshake, self)
+        self._opened += 1
+        connection = Connection(session, handshake, self, self._opened)
         self._connections[session.sid] = connection
+        if self.hooks.connection_opened.observers:
+            self.hooks.connection_opened.tell(ConnectionOpened(connection.number, transport, handshake))
         connection.receiver = self._accept(connection)
         connection.send(())
         return connection

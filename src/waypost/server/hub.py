@@ -13,6 +13,7 @@ from waypost.protocol.session import SessionSettings
 from waypost.server.counters import Counters, JournalState, ServerState
 from waypost.server.delivery import Deliveries
 from waypost.server.engine import Connection, Engine
+from waypost.server.hooks import Hooks
 from waypost.server.namespace import Namespace
 from waypost.server.options import Environment, Options
 from waypost.server.peer import Peer
@@ -38,6 +39,7 @@ class Hub:
         environment: Chance and wall time.
 
     Attributes:
+        hooks: Who is told of what happens.
         threads: Where ``def`` handlers run.
         is_closing: Whether it takes no new connections any more.
         counters: What has happened so far.
@@ -47,8 +49,9 @@ class Hub:
     def __init__(self, options: Options, environment: Environment) -> None:
         self.options = options
         self.environment = environment
+        self.hooks = Hooks()
         self.store: Store = self._make_store(options.store)
-        self.engine = Engine(self._session_settings(), environment.new_id, self._accept)
+        self.engine = Engine(self._session_settings(), environment.new_id, self._accept, self.hooks)
         self.deliveries = Deliveries(self._store_queue, environment, self.keep_task)
         self.threads = ThreadPoolExecutor(options.handler_threads, "waypost-handler")
         self.is_closing = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Namespace"]
 
-logger = logging.getLogger("waypost.namespace")
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ACK_ID_SPAN = 1 << 30
@@ -44,6 +41,7 @@ class Namespace:
         middlewares: The application's gates, in order.
         index: The sockets in it and their rooms.
         feed: Its outgoing events.
+        hooks: Who is told of what happens in the server.
         keeper: Its sessions; ``None`` with recovery off.
     """
 
@@ -54,6 +52,7 @@ class Namespace:
         self.index: RoomIndex[Channel] = RoomIndex()
         self.feed = Feed(name, self.index, self.ready)
         self.keeper: Keeper | None = None
+        self.hooks = hub.hooks
         self._hub = hub
         self._attached: dict[bytes, Channel] = {}
         self._parked_acks: dict[bytes, PendingAcks] = {}
@@ -204,8 +203,8 @@ class Namespace:
         ended = EndedSession(expired.sid, self.name, Snapshot.decode(expired.data).data)
         try:
             await handler.run_with((ended,), self._hub.threads)
-        except Exception:  # the application's own fault must not stop the server's upkeep
-            logger.exception("the handler of 'session_expired' failed for %s in %s", expired.sid, self.name)
+        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not stop the server's upkeep
+            self.report_failure("session_expired", expired.sid, error)
 
     async def run(self, handler: Handler, name: str, channel: Channel, *arguments: Any) -> tuple[Any, bool]:
         """Run a handler of the application; what it raises is logged and goes no further.
@@ -215,9 +214,13 @@ class Namespace:
         """
         try:
             return await handler.run_with((channel.socket, *arguments), self._hub.threads), True
-        except Exception:  # the application's own fault must not end its client's connection
-            logger.exception("the handler of %r failed for socket %s in %s", name, channel.sid, self.name)
+        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
+            self.report_failure(name, channel.sid, error)
             return None, False
+
+    def report_failure(self, event: str, sid: str, error: BaseException) -> None:
+        """Log what the application's code raised, and tell the observers of errors."""
+        self.hooks.report_failure(event, sid, self.name, error)
 
     async def run_handler(self, name: str, channel: Channel, *arguments: Any) -> None:
         """Run the handler of an event of ours, if there is one."""

@@ -11,6 +11,7 @@ from waypost.protocol.engineio import Frame
 from waypost.protocol.socketio import Decoder, Packet, PacketType, encode_connect_error
 from waypost.server.admission import Admission
 from waypost.server.channel import Channel
+from waypost.server.hooks import PacketReceived
 
 if TYPE_CHECKING:
     from waypost.server.engine import Connection
@@ -54,6 +55,8 @@ class Peer:
         packet = self._decoder.feed(message)
         if packet is None:
             return
+        if self._hub.hooks.packet_received.observers:
+            self._hub.hooks.packet_received.tell(PacketReceived(self._connection.number, packet))
         channel = self._channels.get(packet.namespace)
         if packet.type is PacketType.EVENT and channel is not None:
             channel.receive_event(packet)

@@ -27,6 +27,7 @@ from waypost.protocol.handshake import (
 )
 from waypost.server.engine import Connection
 from waypost.server.handshake import Handshake
+from waypost.server.hooks import RequestRefused
 from waypost.server.hub import Hub
 from waypost.transports.asgi_websocket import WebSocketCarrier
 
@@ -95,6 +96,7 @@ class AsgiTransport:
             decision = Refuse(503, 3, "Server shutting down", "CLOSING")
         if isinstance(decision, Refuse):
             logger.info("refused a request from %s: %s (%s)", _address(scope), decision.message, decision.context)
+            self._tell_refused(decision, scope, request)
             self._end_session(decision)
         if scope["type"] == "websocket":
             await WebSocketCarrier(self._hub.engine, receive, send).carry(decision, self._handshake(scope, request))
@@ -117,6 +119,11 @@ class AsgiTransport:
                 await self._poll(connection_or_none, receive, send, headers)
             elif isinstance(decision, Post):
                 await self._post(connection_or_none, request, receive, send, headers)
+
+    def _tell_refused(self, refuse: Refuse, scope: Scope, request: Request) -> None:
+        hook = self._hub.hooks.request_refused
+        if hook.observers:
+            hook.tell(RequestRefused(refuse.code, refuse.message, refuse.context, self._handshake(scope, request)))
 
     def _end_session(self, refuse: Refuse) -> None:
         if refuse.ends_session is not None:
