@@ -54,6 +54,7 @@ class Connection:
         handshake: What the client said of itself when it came.
         receiver: Who is told of it.
         when_aborted: Called when it ends without anything left to flush; set by a transport that may be stuck.
+        when_closed: Called when nothing goes either way any more; set by a WebSocket that wants to take over.
     """
 
     __slots__ = (
@@ -71,6 +72,7 @@ class Connection:
         "number",
         "receiver",
         "when_aborted",
+        "when_closed",
     )
 
     def __init__(self, session: Session, handshake: Handshake, engine: Engine, number: int) -> None:
@@ -78,6 +80,7 @@ class Connection:
         self.handshake = handshake
         self.receiver: Receiver
         self.when_aborted: Callable[[], object] | None = None
+        self.when_closed: Callable[[], object] | None = None
         self._session = session
         self._engine = engine
         self._hooks = engine.hooks
@@ -333,6 +336,8 @@ class Connection:
                 reason = session.close_reason or "transport close"
                 logger.debug("closed %s: %s", self._label(), reason)
                 self.resume_reading()
+                if self.when_closed is not None:
+                    self.when_closed()
                 if self._hooks.connection_closed.observers:
                     duration_s = self._loop.time() - self._opened_at
                     closed = ConnectionClosed(self.number, session.transport, reason, duration_s)

@@ -172,6 +172,10 @@ class AsgiTransport:
                 await _discard(receive)
                 await _respond(send, body, b"", [("content-type", _TEXT), ("connection", "close"), *headers])
                 return
+            if not connection.is_open:
+                # It ended while the body was read: what was not taken is not answered with "ok".
+                await _respond(send, 400, b"", [("content-type", _TEXT), *headers])
+                return
             try:
                 connection.receive_post(body)
             except ProtocolViolation:

@@ -86,7 +86,8 @@ class WebSocketCarrier:
         """Take the probe's steps; returns whether this WebSocket has become the transport."""
         upgraded = False
         try:
-            async with asyncio.timeout_at(connection.probe_deadline):
+            async with asyncio.timeout_at(connection.probe_deadline) as patience:
+                connection.when_closed = lambda: patience.reschedule(0)
                 while connection.probing and (frame := await self._next_frame()) is not None:
                     answer = connection.receive_probe(frame)
                     if answer is None:
@@ -94,10 +95,12 @@ class WebSocketCarrier:
                         break
                     await self._send_frame(answer)
         except TimeoutError:
-            logger.info("gave up an upgrade that took too long")
+            if connection.is_open:
+                logger.info("gave up an upgrade that took too long")
         except MalformedPacket as problem:
             logger.warning("closing an upgrading WebSocket: %s", problem)
         finally:
+            connection.when_closed = None
             if not upgraded:
                 connection.end_probe()
         return upgraded

@@ -19,7 +19,7 @@ import uvicorn
 from waypost.errors import ConfigurationError
 from waypost.server.options import Options
 
-__all__ = ["Served", "bind", "serve"]
+__all__ = ["Served", "bind", "configure", "serve"]
 
 _GRACE_S = 5
 _BACKLOG = 65_535
@@ -93,10 +93,23 @@ def serve(app: Any, io: Served, listeners: list[socket.socket], *, announce: Cal
     Raises:
         WaypostError: The server could not start.
     """
-    config = uvicorn.Config(
+    config = configure(app, io.options)
+    logging.getLogger("uvicorn.error").addFilter(_WithoutTraceback())
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        return runner.run(_serve(config, io, listeners, announce))
+
+
+def configure(app: Any, options: Options) -> uvicorn.Config:
+    """Say how uvicorn serves an application with a Waypost server in it.
+
+    Args:
+        app: The ASGI application.
+        options: What the Waypost server was told.
+    """
+    return uvicorn.Config(
         app,
         ws="websockets-sansio",
-        ws_max_size=io.options.max_payload_bytes,
+        ws_max_size=options.max_payload_bytes,
         # Engine.IO has a heartbeat of its own.
         ws_ping_interval=None,
         # As Node's server: compression costs more memory and time than small events are worth.
@@ -107,9 +120,6 @@ def serve(app: Any, io: Served, listeners: list[socket.socket], *, announce: Cal
         log_config=None,
         timeout_graceful_shutdown=_GRACE_S,
     )
-    logging.getLogger("uvicorn.error").addFilter(_WithoutTraceback())
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        return runner.run(_serve(config, io, listeners, announce))
 
 
 class _WithoutTraceback(logging.Filter):

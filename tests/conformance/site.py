@@ -1,0 +1,145 @@
+"""A server to hold against the specifications, in this process, behind any of the doors that Waypost has.
+
+A door serves a `waypost.Server` on a free port. What is written for one runs for all: a new transport adds its door
+to `DOORS`, and changes no test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+
+import waypost
+from tests.support.raw import Raw
+from tests.support.waiting import until
+from waypost.protocol.session import Session
+from waypost.server.namespace import Namespace
+from waypost.transports.uvicorn_runner import configure
+
+Door = Callable[[waypost.Server], AbstractAsyncContextManager[int]]
+
+
+@asynccontextmanager
+async def asgi(io: waypost.Server) -> AsyncIterator[int]:
+    """Serve over ASGI, by uvicorn as the command line configures it; gives the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(configure(io, io.options))
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        assert not task.done()
+        await asyncio.sleep(0.005)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        await io.close()
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+DOORS: dict[str, Door] = {"asgi": asgi}
+
+
+@dataclass
+class Site:
+    """A server and what its application has seen.
+
+    Attributes:
+        io: The server.
+        port: Where it listens.
+        sockets: Those that have connected, by id.
+        left: Why each of them is gone.
+    """
+
+    io: waypost.Server
+    port: int = 0
+    sockets: dict[str, waypost.Socket] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+
+    async def reason(self, sid: str) -> str:
+        """Wait until a socket is gone, and tell why."""
+        await until(lambda: sid in self.left, f"socket {sid} is gone")
+        return self.left[sid]
+
+    async def polled(self, engine_sid: str) -> None:
+        """Wait until a poll is waiting at the server."""
+        await until(lambda: self._session(engine_sid)._poll_open, f"a poll of {engine_sid}")
+
+    async def posting(self, engine_sid: str) -> None:
+        """Wait until the server is reading a POST."""
+        await until(lambda: self._session(engine_sid)._post_open, f"a POST of {engine_sid}")
+
+    async def probed(self, engine_sid: str) -> None:
+        """Wait until a WebSocket probes."""
+        await until(lambda: self._session(engine_sid).is_probing, f"a probe of {engine_sid}")
+
+    async def not_probed(self, engine_sid: str) -> None:
+        """Wait until no WebSocket probes any more."""
+        await until(lambda: not self._session(engine_sid).is_probing, f"the end of a probe of {engine_sid}")
+
+    async def posted(self, engine_sid: str) -> None:
+        """Wait until the server reads no POST any more."""
+        await until(lambda: not self._session(engine_sid)._post_open, f"the end of a POST of {engine_sid}")
+
+    def _session(self, engine_sid: str) -> Session:
+        connection = self.io._hub.engine.get(engine_sid)
+        assert connection is not None
+        return connection._session
+
+    async def connection_ends(self, engine_sid: str) -> None:
+        """Wait until nothing is left of a connection."""
+        await until(lambda: self.io._hub.engine.get(engine_sid) is None, f"connection {engine_sid} is gone")
+
+
+@asynccontextmanager
+async def open_site(door: Door, **options: Any) -> AsyncIterator[Site]:
+    """Open a server with the application of these tests; without recovery unless asked for, to keep packets bare."""
+    io = waypost.Server(**{"drain_s": 0, "recovery": None, **options})
+    site = Site(io)
+    for name in ("/", "/other"):
+        _register(io.of(name), site)
+    async with door(io) as port:
+        site.port = port
+        yield site
+        # Who is left polls no more; the server would wait for them.
+        for connection in io._hub.engine.connections():
+            connection.abort("transport close")
+
+
+def _register(namespace: Namespace, site: Site) -> None:
+    @namespace.use
+    async def refuse(socket: waypost.Socket) -> None:
+        if "refuse" in (socket.handshake.auth or {}):
+            raise waypost.ConnectionRefused("not you", socket.handshake.auth["refuse"])
+
+    @namespace.on("connect")
+    async def connect(socket: waypost.Socket, auth: Any) -> None:
+        site.sockets[socket.id] = socket
+
+    @namespace.on("disconnect")
+    async def disconnect(socket: waypost.Socket, reason: str) -> None:
+        site.left[socket.id] = reason
+
+    @namespace.event
+    async def echo(socket: waypost.Socket, *args: Any) -> tuple[Any, ...]:
+        return args
+
+    @namespace.event
+    async def say(socket: waypost.Socket, *args: Any) -> None:
+        await socket.emit("said", *args)
+
+
+async def connected(raw: Raw, namespace: str = "") -> str:
+    """Connect a raw session to a namespace; returns the socket's id."""
+    await raw.send(f"40{namespace}")
+    packet = await raw.receive()
+    assert isinstance(packet, str)
+    assert packet.startswith("40")
+    return str(json.loads(packet[packet.index("{") :])["sid"])
