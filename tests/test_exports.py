@@ -28,6 +28,7 @@ def test_public_names() -> None:
         "Options",
         "Queue",
         "Recovery",
+        "Reject",
         "Server",
         "Socket",
         "StorageError",

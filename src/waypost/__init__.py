@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ConnectionRefused,
         EncodingFailed,
         NotConnected,
+        Reject,
         StorageError,
         WaypostError,
     )
@@ -44,6 +45,7 @@ __all__ = [
     "Options",
     "Queue",
     "Recovery",
+    "Reject",
     "Server",
     "Socket",
     "StorageError",

@@ -5,6 +5,7 @@
     WaypostError
     ├── ConfigurationError          an option that can't be what it is
     ├── ConnectionRefused           raised by the application to refuse a client
+    ├── Reject                      raised by the application to refuse a message of a queue
     ├── NotConnected                a socket that is gone was asked to do something
     ├── AckTimeout                  the other side did not acknowledge in time
     ├── EncodingFailed              a value that no packet can carry
@@ -35,6 +36,7 @@ __all__ = [
     "NotConnected",
     "PositionGone",
     "ProtocolViolation",
+    "Reject",
     "StorageError",
     "StoreBusy",
     "StoreClosed",
@@ -114,6 +116,25 @@ class ConnectionRefused(WaypostError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class Reject(WaypostError):
+    """Raise this in the handler of a queue's message to have it delivered again later.
+
+    Any other exception rejects a message too; this one says why and when.
+
+    Attributes:
+        reason: Why, for the server's log and the dead letter.
+        retry_in_s: Seconds until the next delivery; ``None`` leaves them to the server.
+    """
+
+    def __init__(self, reason: str, retry_in_s: float | None = None) -> None:
+        super().__init__(reason, retry_in_s)
+        self.reason = reason
+        self.retry_in_s = retry_in_s
+
+    def __str__(self) -> str:
+        return f"rejected: {self.reason}"
 
 
 class NotConnected(WaypostError):

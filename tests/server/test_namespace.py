@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import waypost
-from tests.server.model_client import ModelClient, hub_of, running, until
+from tests.server.model_client import HANDSHAKE, ModelClient, hub_of, running, until
 
 
 @pytest.fixture
@@ -313,3 +314,13 @@ async def test_handler_with_required_keyword_is_refused_at_registration(
 
         @io.event
         async def wrong(socket: waypost.Socket, *, needed: int) -> None: ...
+
+
+async def test_only_our_own_client_is_told_what_server_it_is() -> None:
+    async with running(waypost.Server()) as io:
+        official = ModelClient(io)
+        await official.connect()
+        own = ModelClient(io, handshake=replace(HANDSHAKE, headers={"waypost-client": "1"}))
+        await own.connect()
+    assert "waypost" not in official.answer
+    assert own.answer["waypost"] == 1

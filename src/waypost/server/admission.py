@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ConnectionRefused, StorageError
+from waypost.protocol.extension import ANSWER_FIELD
 from waypost.protocol.socketio import encode_connect, encode_connect_error, encode_disconnect
 from waypost.server.channel import Channel
 from waypost.server.recovery import Keeper, Reason, RecoveryOutcome, Returning
@@ -201,6 +202,8 @@ class Admission:
             connected["pid"] = channel.session.pid
         if self._reason is not None:
             connected["reason"] = str(self._reason)
+        if channel.client_revision:
+            connected[ANSWER_FIELD] = channel.client_revision
         frames = encode_connect(self._namespace.name, connected)
         if channel.left_because is None:
             channel.start(frames)

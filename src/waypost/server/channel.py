@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.errors import EncodingFailed, NotConnected, StorageError
 from waypost.protocol.engineio import Frame
+from waypost.protocol.extension import client_revision
 from waypost.protocol.socketio import EncodedEvent, Packet, encode_ack, encode_disconnect
 from waypost.server.acks import PendingAcks
 from waypost.server.hooks import SocketConnected, SocketDisconnected
@@ -45,6 +46,7 @@ class Channel:
         sid: The socket's id.
         data: The application's data.
         handshake: What the client said of itself.
+        client_revision: Which revision of `protocol.extension` it speaks; 0 for official clients.
         recovered: Whether it goes on where it was.
         recovery: Why not, and how much it had missed.
         session: What the store keeps of it; ``None`` if it can't recover, or is not let in yet.
@@ -66,6 +68,7 @@ class Channel:
         "_was_connected",
         "_worker",
         "acks",
+        "client_revision",
         "connected",
         "data",
         "data_touched",
@@ -97,6 +100,7 @@ class Channel:
         self.data = data
         self.data_touched = False
         self.handshake = handshake
+        self.client_revision = client_revision(handshake.headers)
         self.recovered = recovered
         self.recovery = recovery
         self.takes_offset = takes_offset

@@ -1,0 +1,42 @@
+"""What Waypost's own client and server tell each other beyond Socket.IO."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from waypost.protocol.extension import DeliveryMark, client_revision, split_mark
+
+MARK = DeliveryMark(queue="q", consumer="c", id="m", epoch="g.1", position=7, cursor=5, attempt=2)
+
+
+@pytest.mark.parametrize(
+    ("header", "revision"),
+    [(None, 0), ("", 0), ("1", 1), ("7", 1), ("0", 0), ("-1", 0), ("x", 0), ("\u0661", 0), ("9" * 5000, 0)],
+)
+def test_only_our_own_client_has_a_revision(header: str | None, revision: int) -> None:
+    assert client_revision({} if header is None else {"waypost-client": header}) == revision
+
+
+def test_a_mark_is_the_last_argument() -> None:
+    assert split_mark(["job", {"n": 1}, MARK.argument()]) == (["job", {"n": 1}], MARK)
+    assert split_mark([MARK.argument()]) == ([], MARK)
+
+
+@pytest.mark.parametrize("last", [None, 5, "x", {}, {"_waypost": 1, "more": 2}, {"other": {}}, [MARK.argument()]])
+def test_other_last_arguments_are_the_applications(last: Any) -> None:
+    assert split_mark(["job", last]) == (["job", last], None)
+    assert split_mark([]) == ([], None)
+
+
+@pytest.mark.parametrize("changed", [{"position": True}, {"queue": None}, {"epoch": 5}])
+def test_a_mark_that_names_no_message_is_taken_off(changed: dict[str, Any]) -> None:
+    fields = {**MARK.argument()["_waypost"], **changed}
+    assert split_mark(["job", {"_waypost": fields}]) == (["job"], None)
+    assert split_mark(["job", {"_waypost": "odd"}]) == (["job"], None)
+
+
+def test_a_later_servers_fields_are_ignored() -> None:
+    fields = {**MARK.argument()["_waypost"], "later": 1}
+    assert split_mark(["job", {"_waypost": fields}]) == (["job"], MARK)
