@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         StorageError,
         WaypostError,
     )
+    from waypost.protocol.custom_parser import Parser, ParserDecoder
+    from waypost.protocol.packet import Packet, PacketType
     from waypost.server.handshake import Handshake
     from waypost.server.hooks import HandlerFailure, Hooks
     from waypost.server.live_session import EndedSession
@@ -43,6 +45,10 @@ __all__ = [
     "NotConnected",
     "Operator",
     "Options",
+    "Packet",
+    "PacketType",
+    "Parser",
+    "ParserDecoder",
     "Queue",
     "Recovery",
     "Reject",
@@ -61,6 +67,10 @@ _HOMES = {
     "Namespace": "waypost.server.namespace",
     "Operator": "waypost.server.operator",
     "Options": "waypost.server.options",
+    "Packet": "waypost.protocol.packet",
+    "PacketType": "waypost.protocol.packet",
+    "Parser": "waypost.protocol.custom_parser",
+    "ParserDecoder": "waypost.protocol.custom_parser",
     "Queue": "waypost.server.queue",
     "Recovery": "waypost.server.options",
     "Server": "waypost.application",

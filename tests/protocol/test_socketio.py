@@ -20,7 +20,6 @@ from waypost.protocol.engineio import Frame, decode_payload, encode_payload
 from waypost.protocol.socketio import (
     RESERVED_EVENTS,
     Decoder,
-    EncodedEvent,
     Packet,
     PacketType,
     encode_ack,
@@ -28,6 +27,7 @@ from waypost.protocol.socketio import (
     encode_connect_error,
     encode_disconnect,
     encode_event,
+    restore_event,
 )
 
 PLACEHOLDER = '{"_placeholder":true,"num":0}'
@@ -310,7 +310,7 @@ def test_what_is_encoded_is_decoded(namespace: str, name: str, args: list[Any], 
     assert feed_all(frames, reader) == [Packet(PacketType.EVENT, namespace, [name, *args], ack_id)]
     assert event.event == name
 
-    back = EncodedEvent.from_record(event.to_record(), namespace)
+    back = restore_event(event.to_record(), namespace)
     assert (back.frames(), back.event, back.size) == (event.frames(), event.event, event.size)
 
     with_offset = feed_all(event.frames_with_offset('7f."3'), reader)
@@ -341,7 +341,7 @@ def test_it_is_the_same_however_polling_cuts_the_stream(
 @given(st.binary())
 def test_any_bytes_are_a_record_or_refused(record: bytes) -> None:
     try:
-        event = EncodedEvent.from_record(record, "/")
+        event = restore_event(record, "/")
     except MalformedPacket:
         return
     assert event.to_record() == record
@@ -351,7 +351,7 @@ def test_any_bytes_are_a_record_or_refused(record: bytes) -> None:
 def test_a_cut_record_is_no_event_with_attachments(cut: int) -> None:
     record = encode_event("/", "x", [b"attached", b"too"]).to_record()
     with pytest.raises(MalformedPacket):
-        EncodedEvent.from_record(record[:-cut], "/")
+        restore_event(record[:-cut], "/")
 
 
 # ---------------------------------------------------------------------------------------------- encoding
@@ -452,7 +452,7 @@ def test_connect_packets_cannot_carry_binary_values() -> None:
 
 def test_an_encoded_event_tells_what_it_is() -> None:
     event = encode_event("/chat", "pick\nup", [b"12345"])
-    assert repr(event) == f"<EncodedEvent 'pick\\nup' in /chat, {event.size} bytes>"
+    assert repr(event) == f"<JsonEvent 'pick\\nup' in /chat, {event.size} bytes>"
     assert 5 < event.size < 100
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from waypost.protocol.socketio import EncodedEvent
+from waypost.protocol.codec import EncodedEvent
 from waypost.server.admission import Admission
 from waypost.server.channel import Channel
 from waypost.server.delivery import Deliveries, _Runner

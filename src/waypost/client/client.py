@@ -17,8 +17,8 @@ from waypost.client.options import ClientOptions, Options, endpoint
 from waypost.client.session import Session
 from waypost.errors import ConfigurationError, ConnectFailed, ConnectionRefused
 from waypost.protocol.engineio import Frame
+from waypost.protocol.packet import Packet, PacketType
 from waypost.protocol.reconnect import Backoff
-from waypost.protocol.socketio import Packet, PacketType, encode_connect
 
 __all__ = ["Client"]
 
@@ -146,7 +146,9 @@ class Client:
                 connection = await self._establish()
             except ConnectionRefused as refusal:
                 raise ConnectFailed(self._url, refusal.message, refusal.data) from refusal
-            self._dispatcher = Dispatcher(self._handlers, self._session.answer, self._options.max_pending_events)
+            self._dispatcher = Dispatcher(
+                self._handlers, self._session.codec, self._session.answer, self._options.max_pending_events
+            )
             self._dispatching = asyncio.create_task(self._dispatcher.run())
             self._main = asyncio.create_task(self._live(connection, self._dispatcher))
 
@@ -276,7 +278,7 @@ class Client:
             if inspect.isawaitable(credentials):
                 credentials = await credentials
             payload = self._session.continuity.request(credentials)
-            return encode_connect(self._session.namespace, payload)
+            return self._session.codec.encode_connect(self._session.namespace, payload)
         except Exception as error:
             logger.exception("there is no auth to send")
             raise ConnectFailed(self._url, f"getting auth raised {type(error).__name__}") from error

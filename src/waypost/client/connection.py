@@ -14,8 +14,9 @@ from websockets.protocol import State
 
 from waypost.client.options import Options, endpoint
 from waypost.errors import ConnectFailed, MalformedPacket, ProtocolViolation
+from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import Frame, OpenParameters, PacketType, packet_type, parse_open
-from waypost.protocol.socketio import Decoder, Packet
+from waypost.protocol.packet import Packet
 
 __all__ = ["Connection"]
 
@@ -39,7 +40,7 @@ class Connection:
         self._silence_s = parameters.ping_interval_s + parameters.ping_timeout_s
         self._unread: deque[Packet] = deque()
         self._sending = asyncio.Lock()
-        self._decoder = Decoder(
+        self._decoder = codec_for(options.parser).make_decoder(
             max_attachments=options.max_attachments,
             max_attachment_bytes=options.max_payload_bytes,
         )

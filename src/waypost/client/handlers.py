@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from waypost.errors import ConfigurationError
+from waypost.protocol.codec import Codec
 from waypost.protocol.engineio import Frame
-from waypost.protocol.socketio import encode_ack
 
 __all__ = ["Delivery", "Dispatcher", "Handlers"]
 
@@ -79,13 +79,15 @@ class Dispatcher:
 
     Args:
         handlers: Where to look functions up.
+        codec: What acknowledgements are written in.
         answer: Sends an acknowledgement: its id, its frames, and the session it is for.
         max_pending: How many deliveries may wait before `deliver` does.
     """
 
-    __slots__ = ("_answer", "_handlers", "_queue")
+    __slots__ = ("_answer", "_codec", "_handlers", "_queue")
 
-    def __init__(self, handlers: Handlers, answer: Answer, max_pending: int) -> None:
+    def __init__(self, handlers: Handlers, codec: Codec, answer: Answer, max_pending: int) -> None:
+        self._codec = codec
         self._handlers = handlers
         self._answer = answer
         self._queue: asyncio.Queue[Delivery | None] = asyncio.Queue(max(max_pending, _FAREWELL))
@@ -110,31 +112,31 @@ class Dispatcher:
             if function is None:
                 logger.debug("event %r has no handler", delivery.event)
                 continue
-            frames = await _handle(function, delivery)
+            frames = await _handle(function, delivery, self._codec)
             if delivery.ack_id is not None:
                 self._answer(delivery.ack_id, frames, delivery.sid)
 
 
-async def _handle(function: Callable[..., Awaitable[Any]], delivery: Delivery) -> tuple[Frame, ...]:
+async def _handle(function: Callable[..., Awaitable[Any]], delivery: Delivery, codec: Codec) -> tuple[Frame, ...]:
     """Run a handler; return the frames of the acknowledgement, none if the server did not ask for one."""
     try:
         result = await function(*delivery.arguments)
-        return _ack(delivery, result if isinstance(result, tuple) else () if result is None else (result,))
+        return _ack(delivery, codec, result if isinstance(result, tuple) else () if result is None else (result,))
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        return _failed(delivery, error)  # something that the handler awaited was cancelled
+        return _failed(delivery, codec, error)  # something that the handler awaited was cancelled
     except Exception as error:  # noqa: BLE001  # logged there
-        return _failed(delivery, error)
+        return _failed(delivery, codec, error)
 
 
-def _failed(delivery: Delivery, error: BaseException) -> tuple[Frame, ...]:
+def _failed(delivery: Delivery, codec: Codec, error: BaseException) -> tuple[Frame, ...]:
     logger.error("the handler of event %r failed", delivery.event, exc_info=error)
-    return _ack(delivery, ({"nack": type(error).__name__},))
+    return _ack(delivery, codec, ({"nack": type(error).__name__},))
 
 
-def _ack(delivery: Delivery, arguments: tuple[Any, ...]) -> tuple[Frame, ...]:
+def _ack(delivery: Delivery, codec: Codec, arguments: tuple[Any, ...]) -> tuple[Frame, ...]:
     if delivery.ack_id is None:
         return ()
-    return encode_ack(delivery.namespace, delivery.ack_id, arguments)
+    return codec.encode_ack(delivery.namespace, delivery.ack_id, arguments)

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias, TypedDict
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from waypost.errors import ConfigurationError
+from waypost.protocol.codec import codec_for
+from waypost.protocol.custom_parser import Parser
 
 __all__ = ["Auth", "ClientOptions", "Options", "endpoint"]
 
@@ -44,6 +46,7 @@ class Options:
         max_pending_events: How many events may wait for their handlers before the connection is read no further.
         max_buffered_events: How many emitted events may wait to be sent, while there is no connection or a slow one.
         max_buffered_bytes: How many bytes of them may wait.
+        parser: What packets are written in, as the server's option of that name.
     """
 
     auth: Auth = None
@@ -63,8 +66,10 @@ class Options:
     max_pending_events: int = 1_000
     max_buffered_events: int = 10_000
     max_buffered_bytes: int = 16 * _MEBIBYTE
+    parser: str | Parser = "json"
 
     def __post_init__(self) -> None:
+        codec_for(self.parser)
         for name in ("namespace", "path"):
             value = getattr(self, name)
             if not isinstance(value, str) or not value.startswith("/") or "," in value:
@@ -116,6 +121,7 @@ class ClientOptions(TypedDict, total=False):
     max_pending_events: int
     max_buffered_events: int
     max_buffered_bytes: int
+    parser: str | Parser
 
 
 def endpoint(url: str, path: str) -> str:

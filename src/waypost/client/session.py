@@ -12,9 +12,9 @@ from waypost.client.answers import Answers
 from waypost.client.connection import Connection
 from waypost.client.options import Options
 from waypost.errors import AckTimeout, NotConnected
+from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import Frame
 from waypost.protocol.reconnect import Continuity, Outbox
-from waypost.protocol.socketio import encode_disconnect, encode_event
 
 __all__ = ["Session"]
 
@@ -46,6 +46,7 @@ class Session:
 
     Attributes:
         namespace: Its name.
+        codec: What its packets are written in.
         continuity: What the next CONNECT tells the server.
         sid: The id of the socket on the server; ``None`` while there is no connection.
         recovered: Whether the last connection went on where the one before had ended.
@@ -53,6 +54,7 @@ class Session:
 
     def __init__(self, options: Options) -> None:
         self.namespace = options.namespace
+        self.codec = codec_for(options.parser)
         self.continuity = Continuity()
         self.sid: str | None = None
         self.recovered = False
@@ -87,7 +89,7 @@ class Session:
             EncodingFailed: The event can't be encoded.
             NotConnected: There is neither a connection nor room.
         """
-        encoded = encode_event(self.namespace, event, args)
+        encoded = self.codec.encode_event(self.namespace, event, args)
         await self._push(_Outgoing(encoded.frames(), encoded.size), event)
 
     async def call(self, event: str, args: Sequence[Any], timeout_s: float) -> Any:
@@ -102,7 +104,7 @@ class Session:
             NotConnected: The connection was lost after the event was sent; or there was neither a connection nor
                 room.
         """
-        encoded = encode_event(self.namespace, event, args)
+        encoded = self.codec.encode_event(self.namespace, event, args)
         ack_id = self._next_ack_id
         self._next_ack_id += 1
         outgoing = _Outgoing(encoded.frames_with_ack(ack_id), encoded.size)
@@ -150,7 +152,7 @@ class Session:
 
     async def leave(self) -> None:
         """Tell the server that this client leaves, after all that waits was sent."""
-        frames = encode_disconnect(self.namespace)
+        frames = self.codec.encode_disconnect(self.namespace)
         self._push_over_limit(_Outgoing(frames, len(frames[0]), self.sid))
         await self._idle.wait()
 

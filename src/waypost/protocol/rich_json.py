@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
-from waypost.errors import EncodingFailed
+from waypost.errors import EncodingFailed, MalformedPacket
 
-__all__ = ["encode_rich"]
+__all__ = ["encode_rich", "find_placeholders", "without_huge_integers"]
 
 
 def encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
@@ -39,7 +39,7 @@ def encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
     except TypeError:
         attachments.clear()
         try:
-            json = orjson.dumps(_without_huge_integers(data), replace, orjson.OPT_NON_STR_KEYS)
+            json = orjson.dumps(without_huge_integers(data), replace, orjson.OPT_NON_STR_KEYS)
         except (TypeError, RecursionError) as error:
             raise EncodingFailed(what, str(error)) from error
     if attachments and json.count(b'"_placeholder":true') != len(attachments):
@@ -47,14 +47,46 @@ def encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
     return json, tuple(attachments)
 
 
-def _without_huge_integers(value: object) -> object:
+def without_huge_integers(value: object) -> object:
+    """Copy a value with each integer beyond 64 bits as the float that JavaScript would make of it, or ``None``."""
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         try:
             return float(value)
         except OverflowError:
             return None
     if isinstance(value, dict):
-        return {key: _without_huge_integers(member) for key, member in value.items()}
+        return {key: without_huge_integers(member) for key, member in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_huge_integers(member) for member in value]
+        return [without_huge_integers(member) for member in value]
     return value
+
+
+def find_placeholders(data: Any, count: int, message: object) -> list[tuple[Any, Any, int]]:
+    """Find where attachments belong.
+
+    Args:
+        data: What the JSON said.
+        count: How many attachments there are.
+        message: What it was read from, for the error.
+
+    Returns:
+        For each place: what holds it, under which key or index, and the attachment's number.
+
+    Raises:
+        MalformedPacket: A placeholder has a number that no attachment has.
+    """
+    # On a list and not by recursion, for the other side chooses the depth.
+    places = []
+    containers = [data]
+    while containers:
+        container = containers.pop()
+        members = container.items() if isinstance(container, dict) else enumerate(container)
+        for key, member in members:
+            if isinstance(member, dict) and member.get("_placeholder") is True:
+                number = member.get("num")
+                if type(number) is not int or not 0 <= number < count:
+                    raise MalformedPacket(f"placeholders numbered below {count}", message)
+                places.append((container, key, number))
+            elif isinstance(member, dict | list):
+                containers.append(member)
+    return places

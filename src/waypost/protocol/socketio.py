@@ -1,8 +1,8 @@
-"""Socket.IO protocol 5: packets to Engine.IO frames and back.
+"""Socket.IO protocol 5 in JSON: packets to Engine.IO frames and back. This module is a `Codec`.
 
 Text is ``type[attachments-][/namespace,][ack id]json``, here always with the Engine.IO "4" before it;
 binary values are replaced by placeholders and follow, each in a frame of its own. What is encoded once
-can be sent to many: `EncodedEvent`.
+can be sent to many: `JsonEvent`.
 
 Where a value has no exact JSON form, the encoder does what ``JSON.stringify`` does: NaN and infinities
 become ``null``, tuples become arrays, and keys that are no strings become strings. An integer beyond
@@ -12,23 +12,22 @@ become ``null``, tuples become arrays, and keys that are no strings become strin
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
-from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from waypost.errors import EncodingFailed, LimitExceeded, MalformedPacket
 from waypost.protocol.engineio import Frame
-from waypost.protocol.rich_json import encode_rich
+from waypost.protocol.packet import EXPECTED, MAX_ACK_ID, RESERVED_EVENTS, Packet, PacketType
+from waypost.protocol.records import is_json, read_json, read_values, write_json
+from waypost.protocol.rich_json import encode_rich, find_placeholders
 
 __all__ = [
     "RESERVED_EVENTS",
     "Decoder",
-    "EncodedEvent",
+    "JsonEvent",
     "Packet",
     "PacketType",
     "encode_ack",
@@ -36,52 +35,19 @@ __all__ = [
     "encode_connect_error",
     "encode_disconnect",
     "encode_event",
+    "make_decoder",
+    "restore_event",
 ]
-
-RESERVED_EVENTS = frozenset(
-    ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
-)
-"""Event names that no packet may carry: they mean something to Socket.IO itself."""
-
-
-class PacketType(IntEnum):
-    """The types of Socket.IO packets; the two binary ones of the wire are read as EVENT and ACK."""
-
-    CONNECT = 0
-    DISCONNECT = 1
-    EVENT = 2
-    ACK = 3
-    CONNECT_ERROR = 4
-
-
-class Packet(NamedTuple):
-    """One decoded Socket.IO packet.
-
-    Attributes:
-        type: What it is.
-        namespace: The namespace it belongs to, with its leading slash.
-        data: EVENT: ``[name, *args]``; ACK: ``[*args]``; CONNECT: an object or ``None``; CONNECT_ERROR: an
-            object or a string; DISCONNECT: ``None``.
-        ack_id: EVENT: the id to acknowledge with, if asked for; ACK: which event it acknowledges.
-    """
-
-    type: PacketType
-    namespace: str = "/"
-    data: Any = None
-    ack_id: int | None = None
-
 
 # ---------------------------------------------------------------------------------------------- encoding
 
-_RECORD_PLAIN = b"\x01"
-_RECORD_BINARY = b"\x02"
 _EVENT_NAME = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
-class EncodedEvent:
+class JsonEvent:
     """An event in its encoded form: made once, sent to many, stored as it is.
 
-    Make one with `encode_event` or `from_record`. It is immutable; what it keeps besides are the frames
+    Make one with `encode_event` or `restore_event`. It is immutable; what it keeps besides are the frames
     it made last, because a broadcast asks for the same ones for every socket.
 
     Attributes:
@@ -104,7 +70,7 @@ class EncodedEvent:
         self._offset_frames: tuple[Frame, ...] = ()
 
     def __repr__(self) -> str:
-        return f"<EncodedEvent {self.event!r} in {self.namespace}, {self.size} bytes>"
+        return f"<JsonEvent {self.event!r} in {self.namespace}, {self.size} bytes>"
 
     @property
     def event(self) -> str:
@@ -149,43 +115,32 @@ class EncodedEvent:
         """Give the event as bytes for storage; the namespace is not in it.
 
         Returns:
-            Bytes that `from_record` takes, in this version of Waypost and in later ones.
+            Bytes that `restore_event` takes, in this version of Waypost and in later ones.
         """
-        if not self._binary:
-            return _RECORD_PLAIN + self._json
-        sizes = [len(self._json), *map(len, self._binary)]
-        header = struct.pack(f">I{len(sizes)}I", len(self._binary), *sizes)
-        return b"".join((_RECORD_BINARY, header, self._json, *self._binary))
-
-    @classmethod
-    def from_record(cls, record: bytes, namespace: str) -> EncodedEvent:
-        """Bring an event back from storage.
-
-        Args:
-            record: What `to_record` gave.
-            namespace: The namespace it belongs to.
-
-        Returns:
-            The same event.
-
-        Raises:
-            MalformedPacket: These bytes are no such record.
-        """
-        if record.startswith(_RECORD_PLAIN):
-            return cls(namespace, record[1:])
-        try:
-            kind, count = struct.unpack_from(">cI", record)
-            sizes = struct.unpack_from(f">{count + 1}I", record, 5)
-        except struct.error as error:
-            raise MalformedPacket("the record of an event", record) from error
-        ends = list(accumulate(sizes, initial=5 + 4 * len(sizes)))
-        if kind != _RECORD_BINARY or ends[-1] != len(record):
-            raise MalformedPacket("the record of an event", record)
-        json, *attachments = (record[start:end] for start, end in pairwise(ends))
-        return cls(namespace, json, tuple(attachments))
+        return write_json(self._json, self._binary)
 
 
-def encode_event(namespace: str, event: str, args: Sequence[Any]) -> EncodedEvent:
+def restore_event(record: bytes, namespace: str) -> JsonEvent:
+    """Bring an event back from storage, whichever parser wrote it.
+
+    Args:
+        record: What an event's ``to_record`` gave.
+        namespace: The namespace it belongs to.
+
+    Returns:
+        The same event.
+
+    Raises:
+        MalformedPacket: These bytes are no such record.
+        EncodingFailed: Another parser wrote it, and JSON can't carry what is in it.
+    """
+    if is_json(record):
+        return JsonEvent(namespace, *read_json(record))
+    event, *args = read_values(record)
+    return encode_event(namespace, event, args)
+
+
+def encode_event(namespace: str, event: str, args: Sequence[Any]) -> JsonEvent:
     """Encode an event, once for all who will get it.
 
     Args:
@@ -205,10 +160,10 @@ def encode_event(namespace: str, event: str, args: Sequence[Any]) -> EncodedEven
     if event in RESERVED_EVENTS:
         raise EncodingFailed(f"event {event!r}", "the name is reserved")
     try:
-        return EncodedEvent(namespace, orjson.dumps((event, *args)))
+        return JsonEvent(namespace, orjson.dumps((event, *args)))
     except TypeError:
         json, attachments = encode_rich(f"event {event!r}", (event, *args))
-        return EncodedEvent(namespace, json, attachments)
+        return JsonEvent(namespace, json, attachments)
 
 
 def encode_ack(namespace: str, ack_id: int, args: Sequence[Any]) -> tuple[Frame, ...]:
@@ -293,19 +248,12 @@ def _encode_text(what: str, payload: object) -> str:
 
 # ---------------------------------------------------------------------------------------------- decoding
 
-_MAX_ACK_DIGITS = 15  # every number of 15 digits is exact in JavaScript
+_MAX_ACK_DIGITS = len(str(MAX_ACK_ID))
 _FIRST_ATTACHMENTS = 5  # the wire types from here on have attachments
 _HEAD = re.compile(r"4([0-6])(?:([0-9]{1,15})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)")
 _KINDS = (*PacketType, PacketType.EVENT, PacketType.ACK)
 _EVENT = PacketType.EVENT
 _ACK = PacketType.ACK
-_EXPECTED = (
-    "CONNECT with an object or nothing",
-    "DISCONNECT with nothing",
-    "EVENT with an array that begins with an event name that is not reserved",
-    "ACK with an id and an array",
-    "CONNECT_ERROR with an object or a string",
-)
 _OPENING: tuple[tuple[str, ...], ...] = (("{",), (), ("[",), ("[",), ("{", '"'))
 _ESCAPES = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
@@ -405,7 +353,7 @@ class Decoder:
             raise MalformedPacket("at least one attachment in a binary packet", message)
         if count > self._max_attachments:
             raise LimitExceeded("attachments of a packet", self._max_attachments, count)
-        self._assembly = _Assembly(packet, count, _placeholders(packet.data, count, message))
+        self._assembly = _Assembly(packet, count, find_placeholders(packet.data, count, message))
 
     def _attach(self, assembly: _Assembly, message: Frame) -> Packet | None:
         if isinstance(message, str):
@@ -422,16 +370,25 @@ class Decoder:
         return assembly.packet
 
 
+def make_decoder(*, max_attachments: int, max_attachment_bytes: int, max_namespace_length: int = 255) -> Decoder:
+    """Make a connection's `Decoder`."""
+    return Decoder(
+        max_attachments=max_attachments,
+        max_attachment_bytes=max_attachment_bytes,
+        max_namespace_length=max_namespace_length,
+    )
+
+
 def _payload(kind: PacketType, message: str, start: int, ack_id: int | None) -> Any:
     """Read a packet's payload and hold it against the rules of the packet's type."""
     if kind is _EVENT:
         return _parse_event(message, start)
     if (kind is _ACK) is (ack_id is None):
-        raise MalformedPacket(_EXPECTED[kind], message)
+        raise MalformedPacket(EXPECTED[kind], message)
     if start == len(message) and kind in (PacketType.CONNECT, PacketType.DISCONNECT):
         return None
     if not message.startswith(_OPENING[kind], start):
-        raise MalformedPacket(_EXPECTED[kind], message)
+        raise MalformedPacket(EXPECTED[kind], message)
     return _parse(message, start)
 
 
@@ -439,7 +396,7 @@ def _parse_event(message: str, start: int) -> Any:
     data = _parse(message, start)
     if data.__class__ is list and data and data[0].__class__ is str and data[0] not in RESERVED_EVENTS:
         return data
-    raise MalformedPacket(_EXPECTED[_EVENT], message)
+    raise MalformedPacket(EXPECTED[_EVENT], message)
 
 
 def _parse(message: str, start: int) -> Any:
@@ -453,21 +410,3 @@ def _parse(message: str, start: int) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise MalformedPacket("a payload in JSON", message) from error
-
-
-def _placeholders(data: Any, count: int, message: str) -> list[tuple[Any, Any, int]]:
-    """Find where attachments belong; on a list and not by recursion, for the other side chooses the depth."""
-    places = []
-    containers = [data]
-    while containers:
-        container = containers.pop()
-        members = container.items() if isinstance(container, dict) else enumerate(container)
-        for key, member in members:
-            if isinstance(member, dict) and member.get("_placeholder") is True:
-                number = member.get("num")
-                if type(number) is not int or not 0 <= number < count:
-                    raise MalformedPacket(f"placeholders numbered below {count}", message)
-                places.append((container, key, number))
-            elif isinstance(member, dict | list):
-                containers.append(member)
-    return places

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.engineio import Frame
-from waypost.protocol.socketio import EncodedEvent
 
 __all__ = ["PendingAcks", "ack_value"]
 

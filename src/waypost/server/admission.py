@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ConnectionRefused, StorageError
 from waypost.protocol.extension import ANSWER_FIELD
-from waypost.protocol.socketio import encode_connect, encode_connect_error, encode_disconnect
 from waypost.server.channel import Channel
 from waypost.server.recovery import Keeper, Reason, RecoveryOutcome, Returning
 from waypost.server.snapshot import Snapshot, rebase
@@ -204,13 +203,13 @@ class Admission:
             connected["reason"] = str(self._reason)
         if channel.client_revision:
             connected[ANSWER_FIELD] = channel.client_revision
-        frames = encode_connect(self._namespace.name, connected)
+        frames = self._namespace.codec.encode_connect(self._namespace.name, connected)
         if channel.left_because is None:
             channel.start(frames)
             return channel
         if channel.left_because == "server namespace disconnect":
             self._connection.send(frames)
-            self._connection.send(encode_disconnect(self._namespace.name))
+            self._connection.send(self._namespace.codec.encode_disconnect(self._namespace.name))
         channel.tell_disconnected()
         return None
 
@@ -218,7 +217,7 @@ class Admission:
         if self.channel is not None:
             self.channel.refuse()
         payload = {"message": message} if data is None else {"message": message, "data": data}
-        self._connection.send(encode_connect_error(self._namespace.name, payload))
+        self._connection.send(self._namespace.codec.encode_connect_error(self._namespace.name, payload))
 
     async def replay(self) -> None:
         """Write what the client missed, at the pace it reads, then let it go live."""

@@ -13,9 +13,10 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import EncodingFailed, NotConnected, StorageError
+from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.protocol.engineio import Frame
 from waypost.protocol.extension import client_revision
-from waypost.protocol.socketio import EncodedEvent, Packet, encode_ack, encode_disconnect
+from waypost.protocol.packet import Packet
 from waypost.server.acks import PendingAcks
 from waypost.server.hooks import SocketConnected, SocketDisconnected
 from waypost.server.socket import Socket
@@ -125,6 +126,11 @@ class Channel:
     def namespace(self) -> Namespace:
         """The namespace it is in."""
         return self._namespace
+
+    @property
+    def codec(self) -> Codec:
+        """What its packets are written in."""
+        return self._namespace.codec
 
     @property
     def transport(self) -> str:
@@ -309,7 +315,7 @@ class Channel:
     def _acknowledge(self, ack_id: int, name: str, answer: Any) -> None:
         arguments = answer if isinstance(answer, tuple) else () if answer is None else (answer,)
         try:
-            frames = encode_ack(self._namespace.name, ack_id, arguments)
+            frames = self.codec.encode_ack(self._namespace.name, ack_id, arguments)
         except EncodingFailed as problem:
             logger.error("the ack of %r on socket %s is not sent: %s", name, self.sid, problem)
             return
@@ -337,7 +343,7 @@ class Channel:
         """
         if self.left_because is None:
             if self.connected:
-                self._connection.send(encode_disconnect(self._namespace.name))
+                self._connection.send(self.codec.encode_disconnect(self._namespace.name))
             self.close("server namespace disconnect")
 
     def close_connection(self) -> None:

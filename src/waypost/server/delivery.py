@@ -12,7 +12,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import NotConnected, StorageError, StoreClosed
-from waypost.protocol.socketio import EncodedEvent
 from waypost.storage.queue_base import Message, Queue
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ class _Runner:
         return False
 
     async def _offer(self, channel: Channel, message: Message) -> tuple[_Outcome, dict[str, Any]]:
-        event = EncodedEvent.from_record(message.record, channel.namespace.name)
+        event = channel.codec.restore_event(message.record, channel.namespace.name)
         ack_id, future = channel.send_expecting_ack(event, survives=False)
         try:
             while not future.done() and self._active is channel:

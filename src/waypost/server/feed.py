@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import orjson
 
 from waypost.errors import MalformedPacket
-from waypost.protocol.socketio import EncodedEvent
+from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.rooms import RoomIndex
 from waypost.storage.base import Journal, OnCommit
 
@@ -90,6 +90,7 @@ class Feed:
 
     Args:
         namespace: Its name.
+        codec: What its packets are written in.
         index: The sockets to deliver to, and their rooms.
         open_journal: Sets ``journal``, unless recovery is off.
 
@@ -97,10 +98,13 @@ class Feed:
         journal: Where events are kept; ``None`` until it is opened, and with recovery off.
     """
 
-    __slots__ = ("_index", "_open_journal", "journal", "namespace")
+    __slots__ = ("_index", "_open_journal", "codec", "journal", "namespace")
 
-    def __init__(self, namespace: str, index: RoomIndex[Any], open_journal: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, namespace: str, codec: Codec, index: RoomIndex[Any], open_journal: Callable[[], Awaitable[None]]
+    ) -> None:
         self.namespace = namespace
+        self.codec = codec
         self.journal: Journal | None = None
         self._index: RoomIndex[Listener] = index
         self._open_journal = open_journal
@@ -187,10 +191,10 @@ def write_record(target: Target, event: EncodedEvent) -> bytes:
     return b"".join((len(head).to_bytes(_LENGTH_BYTES, "big"), head, event.to_record()))
 
 
-def read_record(record: bytes, namespace: str) -> tuple[Target, EncodedEvent]:
+def read_record(record: bytes, namespace: str, codec: Codec) -> tuple[Target, EncodedEvent]:
     """Read what `write_record` made."""
     end = _LENGTH_BYTES + int.from_bytes(record[:_LENGTH_BYTES], "big")
-    return _read_target(record[_LENGTH_BYTES:end]), EncodedEvent.from_record(record[end:], namespace)
+    return _read_target(record[_LENGTH_BYTES:end]), codec.restore_event(record[end:], namespace)
 
 
 def _read_target(head: bytes) -> Target:

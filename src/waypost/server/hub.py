@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from waypost.errors import ConfigurationError, StorageError
+from waypost.protocol.codec import codec_for
 from waypost.protocol.session import SessionSettings
 from waypost.server.counters import Counters, JournalState, ServerState
 from waypost.server.delivery import Deliveries
@@ -39,6 +40,7 @@ class Hub:
         environment: Chance and wall time.
 
     Attributes:
+        codec: What packets are written in.
         hooks: Who is told of what happens.
         threads: Where ``def`` handlers run.
         is_closing: Whether it takes no new connections any more.
@@ -48,6 +50,7 @@ class Hub:
 
     def __init__(self, options: Options, environment: Environment) -> None:
         self.options = options
+        self.codec = codec_for(options.parser)
         self.environment = environment
         self.hooks = Hooks()
         self.store: Store = self._make_store(options.store)
@@ -123,7 +126,7 @@ class Hub:
         if self.options.recovery is None:
             return None
         journal = await self.store.journal(namespace)
-        return Keeper(journal, self.options.recovery, self.environment, self._replay_turns, self.counters)
+        return Keeper(journal, self.options.recovery, self.environment, self._replay_turns, self.counters, self.codec)
 
     # -- its life -------------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class Namespace:
         handlers: The application's handlers.
         middlewares: The application's gates, in order.
         index: The sockets in it and their rooms.
+        codec: What its packets are written in.
         feed: Its outgoing events.
         hooks: Who is told of what happens in the server.
         keeper: Its sessions; ``None`` with recovery off.
@@ -50,7 +51,8 @@ class Namespace:
         self.handlers = HandlerTable()
         self.middlewares: list[Handler] = []
         self.index: RoomIndex[Channel] = RoomIndex()
-        self.feed = Feed(name, self.index, self.ready)
+        self.codec = hub.codec
+        self.feed = Feed(name, self.codec, self.index, self.ready)
         self.keeper: Keeper | None = None
         self.hooks = hub.hooks
         self._hub = hub

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from waypost.protocol.socketio import encode_event
 from waypost.server.feed import Target
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Operator:
         Delivery: in order, exactly once to those who are connected or come back in time. A volatile one at most
         once. Returns when it is in the store; if cancelled it may still be delivered.
         """
-        encoded = encode_event(self._feed.namespace, event, args)
+        encoded = self._feed.codec.encode_event(self._feed.namespace, event, args)
         if self._is_volatile:
             self._feed.publish_volatile(self._target, encoded)
         else:

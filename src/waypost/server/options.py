@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from waypost.errors import ConfigurationError
+from waypost.protocol.codec import codec_for
+from waypost.protocol.custom_parser import Parser
 from waypost.server.handshake import Handshake
 
 __all__ = ["Environment", "Options", "Recovery", "ServerOptions", "sends_offset_safely"]
@@ -100,6 +102,8 @@ class Options:
         drain_s: Seconds over which a stop spreads its disconnects, so that not all clients return at once.
         handler_threads: How many ``def`` handlers may run at the same time.
         recovery: What is kept for clients that come back; ``None`` turns recovery off.
+        parser: What packets are written in; clients have to use the same. ``"json"``; ``"msgpack"``, which is
+            npm's ``socket.io-msgpack-parser``; or a `waypost.Parser` of the application's own.
         deduplication_s: Seconds for which a queue remembers message ids.
     """
 
@@ -121,6 +125,7 @@ class Options:
     drain_s: float = 1
     handler_threads: int = 16
     recovery: Recovery | None = field(default_factory=Recovery)
+    parser: str | Parser = "json"
     deduplication_s: float = 600
 
     def __post_init__(self) -> None:
@@ -139,6 +144,7 @@ class Options:
             _require(name, getattr(self, name), above=0)
         for name in ("max_attachments", "drain_s", "deduplication_s"):
             _require(name, getattr(self, name), above=-1)
+        codec_for(self.parser)
         if not self.path.startswith("/"):
             raise ConfigurationError("path", self.path, "a path that starts with /")
         if not self.transports or isinstance(self.transports, str) or set(self.transports) - set(_TRANSPORTS):
@@ -169,6 +175,7 @@ class ServerOptions(TypedDict, total=False):
     drain_s: float
     handler_threads: int
     recovery: Recovery | None
+    parser: str | Parser
     deduplication_s: float
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from waypost.errors import MalformedPacket
 from waypost.protocol.engineio import Frame
-from waypost.protocol.socketio import Decoder, Packet, PacketType, encode_connect_error
+from waypost.protocol.packet import Packet, PacketType
 from waypost.server.admission import Admission
 from waypost.server.channel import Channel
 from waypost.server.hooks import PacketReceived
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Peer"]
 
 logger = logging.getLogger("waypost.peer")
-
-_CONNECT = "40"
 
 
 class Peer:
@@ -37,7 +35,7 @@ class Peer:
     def __init__(self, connection: Connection, hub: Hub) -> None:
         self._connection = connection
         self._hub = hub
-        self._decoder = Decoder(
+        self._decoder = hub.codec.make_decoder(
             max_attachments=hub.options.max_attachments,
             max_attachment_bytes=hub.options.max_payload_bytes,
         )
@@ -49,10 +47,10 @@ class Peer:
 
     def receive_message(self, message: Frame) -> None:
         """Take a message; raises `ProtocolViolation` for what may not come."""
-        # Nobody may fill memory with attachments before being let in.
-        if not self._channels and not self._left and not self._starts_connect(message):
-            raise MalformedPacket("a CONNECT packet first", message)
         packet = self._decoder.feed(message)
+        if not self._channels and not self._left and (packet is None or packet.type is not PacketType.CONNECT):
+            # Nobody may fill memory with attachments before being let in.
+            raise MalformedPacket("a CONNECT packet first", message)
         if packet is None:
             return
         if self._hub.hooks.packet_received.observers:
@@ -94,17 +92,13 @@ class Peer:
         for channel in channels:
             channel.close(reason)
 
-    @staticmethod
-    def _starts_connect(message: Frame) -> bool:
-        return isinstance(message, str) and message.startswith(_CONNECT)
-
     def _connect(self, packet: Packet) -> None:
         name = packet.namespace
         if name in self._channels or name in self._admissions:
             raise MalformedPacket("one CONNECT for a namespace", f"another one for {name}")
         namespace = self._hub.namespace(name)
         if namespace is None:
-            refusal = encode_connect_error(name, {"message": "Invalid namespace"})
+            refusal = self._hub.codec.encode_connect_error(name, {"message": "Invalid namespace"})
             self._connection.send(refusal)
             return
         admission = Admission(

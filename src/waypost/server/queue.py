@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ConfigurationError
-from waypost.protocol.socketio import encode_event
 from waypost.storage.queue_base import Accepted, QueueInfo
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class Queue:
         Delivery: at least once, in order, to every consumer of the queue, until each has acknowledged it. If this
         is cancelled, the message may be in the queue all the same; repeat it with the same ``id``.
         """
-        record = encode_event("/", event, args).to_record()
+        record = self._hub.codec.encode_event("/", event, args).to_record()
 
         def on_commit(accepted: Accepted) -> None:
             if not accepted.duplicate:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from waypost.errors import MalformedPacket, PositionGone, StorageError, shorten
-from waypost.protocol.socketio import EncodedEvent
+from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.counters import Counters
 from waypost.server.feed import Offset, Target
 from waypost.server.handshake import Handshake
@@ -97,6 +97,7 @@ class Keeper:
         environment: Ids and wall time.
         turns: Limits how many replays run at the same time in the whole server.
         counters: Where outcomes are counted.
+        codec: What packets are written in.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Keeper:
         environment: Environment,
         turns: asyncio.Semaphore,
         counters: Counters,
+        codec: Codec,
     ) -> None:
         self.journal = journal
         self.turns = turns
@@ -113,7 +115,7 @@ class Keeper:
         self._options = options
         self._environment = environment
         self._ending: set[bytes] = set()
-        self._cache = ReplayCache(journal.name, _CACHE_BYTES)
+        self._cache = ReplayCache(journal.name, codec, _CACHE_BYTES)
 
     def new_session(self, data: dict[str, Any], handshake: Handshake, stale_offset: str | None) -> LiveSession:
         """Make the session of a client that starts anew; it is still to be stored.

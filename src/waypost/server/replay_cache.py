@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from waypost.protocol.socketio import EncodedEvent
+from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.feed import Target, read_record
 from waypost.storage.base import Entry
 
@@ -18,13 +18,15 @@ class ReplayCache:
 
     Args:
         namespace: The journal's namespace.
+        codec: What packets are written in.
         max_bytes: How many bytes of records to keep decoded.
     """
 
-    __slots__ = ("_bytes", "_decoded", "_max_bytes", "_namespace")
+    __slots__ = ("_bytes", "_codec", "_decoded", "_max_bytes", "_namespace")
 
-    def __init__(self, namespace: str, max_bytes: int) -> None:
+    def __init__(self, namespace: str, codec: Codec, max_bytes: int) -> None:
         self._namespace = namespace
+        self._codec = codec
         self._max_bytes = max_bytes
         self._bytes = 0
         self._decoded: OrderedDict[int, tuple[Target, EncodedEvent, int]] = OrderedDict()
@@ -34,7 +36,7 @@ class ReplayCache:
         found = self._decoded.get(entry.position)
         if found is not None:
             return found[0], found[1]
-        target, event = read_record(entry.record, self._namespace)
+        target, event = read_record(entry.record, self._namespace, self._codec)
         size = len(entry.record)
         self._decoded[entry.position] = (target, event, size)
         self._bytes += size

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import AckTimeout, NotConnected
-from waypost.protocol.socketio import encode_event
 from waypost.server.acks import ack_value
 from waypost.server.feed import Target
 from waypost.server.operator import Operator
@@ -115,7 +114,7 @@ class Socket:
         server process. Cancelling it leaves nothing behind.
         """
         channel = self._channel
-        encoded = encode_event(self.namespace, event, args)
+        encoded = channel.codec.encode_event(self.namespace, event, args)
         if not channel.connected:
             raise NotConnected(self.id, self.namespace, f"call {event!r}")
         wait_s = channel.namespace.ack_timeout_s if timeout_s is None else timeout_s

@@ -1,0 +1,98 @@
+"""Socket.IO 5's packets, whatever they are written in: their types, and what each may carry."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from waypost.errors import LimitExceeded, MalformedPacket
+
+__all__ = ["EXPECTED", "MAX_ACK_ID", "RESERVED_EVENTS", "Packet", "PacketType", "check_packet"]
+
+MAX_ACK_ID = 999_999_999_999_999
+"""The largest ack id; every number of 15 digits is exact in JavaScript."""
+
+RESERVED_EVENTS = frozenset(
+    ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
+)
+"""Event names that no packet may carry: they mean something to Socket.IO itself."""
+
+
+class PacketType(IntEnum):
+    """The types of Socket.IO packets; the two binary ones of the wire are read as EVENT and ACK."""
+
+    CONNECT = 0
+    DISCONNECT = 1
+    EVENT = 2
+    ACK = 3
+    CONNECT_ERROR = 4
+
+
+class Packet(NamedTuple):
+    """One decoded Socket.IO packet.
+
+    Attributes:
+        type: What it is.
+        namespace: The namespace it belongs to, with its leading slash.
+        data: EVENT: ``[name, *args]``; ACK: ``[*args]``; CONNECT: an object or ``None``; CONNECT_ERROR: an
+            object or a string; DISCONNECT: ``None``.
+        ack_id: EVENT: the id to acknowledge with, if asked for; ACK: which event it acknowledges.
+    """
+
+    type: PacketType
+    namespace: str = "/"
+    data: Any = None
+    ack_id: int | None = None
+
+
+EXPECTED = (
+    "CONNECT with an object or nothing",
+    "DISCONNECT with nothing",
+    "EVENT with an array that begins with an event name that is not reserved",
+    "ACK with an id and an array",
+    "CONNECT_ERROR with an object or a string",
+)
+"""For each type, what its packets have to be, in words."""
+
+
+def check_packet(packet: Packet, *, max_namespace_length: int) -> None:
+    """Hold a packet that some parser read against the rules of Socket.IO; JSON's own parser knows them by heart.
+
+    Args:
+        packet: What was read; its attributes may be anything.
+        max_namespace_length: The longest namespace that is accepted, in characters.
+
+    Raises:
+        MalformedPacket: The packet breaks a rule.
+        LimitExceeded: Its namespace is too long.
+    """
+    values: tuple[Any, ...] = packet
+    kind, namespace, data, ack_id = values
+    if kind.__class__ is not PacketType:
+        raise MalformedPacket("a Socket.IO packet type from 0 to 4", kind)
+    if not isinstance(namespace, str) or not namespace.startswith("/") or "," in namespace:
+        raise MalformedPacket('a namespace that starts with "/" and has no comma', namespace)
+    if len(namespace) > max_namespace_length:
+        raise LimitExceeded("characters in a namespace", max_namespace_length, len(namespace))
+    if ack_id is not None and (ack_id.__class__ is not int or not 0 <= ack_id <= MAX_ACK_ID):
+        raise MalformedPacket(f"an ack id from 0 to {MAX_ACK_ID}", ack_id)
+    if not _fits(kind, data) or (kind is PacketType.ACK and ack_id is None):
+        raise MalformedPacket(EXPECTED[kind], data)
+    if ack_id is not None and kind not in (PacketType.EVENT, PacketType.ACK):
+        raise MalformedPacket("an ack id on EVENT and ACK only", ack_id)
+
+
+def _fits(kind: PacketType, data: Any) -> bool:
+    match kind:
+        case PacketType.EVENT:
+            return (
+                isinstance(data, list) and bool(data) and isinstance(data[0], str) and data[0] not in RESERVED_EVENTS
+            )
+        case PacketType.ACK:
+            return isinstance(data, list)
+        case PacketType.CONNECT:
+            return data is None or isinstance(data, dict)
+        case PacketType.CONNECT_ERROR:
+            return isinstance(data, dict | str)
+        case PacketType.DISCONNECT:
+            return data is None

@@ -1,0 +1,120 @@
+"""msgpack as npm's ``notepack.io`` writes it, which ``socket.io-msgpack-parser`` is made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from waypost.errors import EncodingFailed, MalformedPacket
+from waypost.protocol.rich_json import without_huge_integers
+
+__all__ = ["pack", "unpack"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_NOTEPACK = 0
+_MAX_DEPTH = 1024  # as deep as the JSON parser goes
+_STANDARD_DATE = re.compile(rb"\xd6\xff|\xd7\xff|\xc7\x0c\xff")
+
+
+def pack(what: str, value: object) -> bytes:
+    """Encode a value as msgpack.
+
+    Integers beyond 64 bits become floats, as in the JSON parser; dates with a time zone become JavaScript's.
+
+    Args:
+        what: The packet it is for, for the error.
+        value: Whatever msgpack can carry.
+
+    Returns:
+        The bytes.
+
+    Raises:
+        EncodingFailed: It holds what msgpack can't carry.
+    """
+    try:
+        try:
+            packed = msgspec.msgpack.encode(value)
+        except OverflowError:
+            packed = msgspec.msgpack.encode(without_huge_integers(value))
+        if _STANDARD_DATE.search(packed):
+            # JavaScript's side does not know msgpack's own dates.
+            packed = msgspec.msgpack.encode(_with_javascript_dates(without_huge_integers(value)))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise EncodingFailed(what, str(error)) from error
+    return packed
+
+
+def _with_javascript_dates(value: object) -> object:
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        milliseconds = (value - _EPOCH) // _MILLISECOND
+        return msgspec.msgpack.Ext(_NOTEPACK, milliseconds.to_bytes(8, "big", signed=True))
+    if isinstance(value, dict):
+        return {key: _with_javascript_dates(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_javascript_dates(member) for member in value]
+    return value
+
+
+def unpack(packed: bytes) -> Any:
+    """Decode msgpack from the other side of a connection.
+
+    ``undefined`` becomes ``None``; a date becomes a `datetime.datetime` in UTC, or ``None`` if it has no such date.
+
+    Args:
+        packed: The bytes of one value.
+
+    Returns:
+        The value; all keys in it are text.
+
+    Raises:
+        MalformedPacket: It can't be read, is nested too deep, or holds what JavaScript does not know.
+    """
+    try:
+        value = _decoder.decode(packed)
+    except (ValueError, RecursionError) as error:
+        raise MalformedPacket("a value in msgpack", packed) from error
+    _check(value, packed)
+    return value
+
+
+def _read_extension(code: int, data: memoryview) -> Any:
+    if code != _NOTEPACK:
+        raise ValueError(code)
+    content = bytes(data)
+    if len(content) == 8:
+        try:
+            return _EPOCH + int.from_bytes(content, "big", signed=True) * _MILLISECOND
+        except OverflowError:
+            return None
+    return None if content == b"\x00" else content
+
+
+_decoder = msgspec.msgpack.Decoder(ext_hook=_read_extension)
+
+
+def _check(value: Any, packed: bytes) -> None:
+    """Look through a value level by level, for the other side chooses the depth."""
+    level = [value]
+    for _ in range(_MAX_DEPTH + 1):
+        deeper: list[Any] = []
+        members: Collection[Any]
+        for container in level:
+            if container.__class__ is dict:
+                for key in container:
+                    if key.__class__ is not str:
+                        raise MalformedPacket("maps with text as keys", packed)
+                members = container.values()
+            elif container.__class__ is list:
+                members = container
+            else:
+                continue
+            deeper += [member for member in members if member.__class__ is dict or member.__class__ is list]
+        if not deeper:
+            return
+        level = deeper
+    raise MalformedPacket(f"a value at most {_MAX_DEPTH} levels deep", packed)
