@@ -27,8 +27,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Server:
     """A Socket.IO server in which no client misses an event; an ASGI application.
 
-    ``on, event, use, emit, to, in_, except_, sockets_join`` and ``sockets_leave`` are those of the namespace ``"/"``:
-    see `Namespace`.
+    ``on, once, off, event, register, on_any, off_any, on_any_outgoing, off_any_outgoing, use, emit, to, in_, except_,
+    sockets_join`` and ``sockets_leave`` are those of the namespace ``"/"``: see `Namespace`.
 
     Args:
         environment: Chance and wall time; for simulations.
@@ -44,7 +44,14 @@ class Server:
         self._asgi = AsgiTransport(self._hub, None)
         root = self._hub.of("/")
         self.on = root.on
+        self.once = root.once
+        self.off = root.off
         self.event = root.event
+        self.register = root.register
+        self.on_any = root.on_any
+        self.off_any = root.off_any
+        self.on_any_outgoing = root.on_any_outgoing
+        self.off_any_outgoing = root.off_any_outgoing
         self.use = root.use
         self.emit = root.emit
         self.to = root.to

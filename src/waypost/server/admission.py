@@ -236,8 +236,7 @@ class Admission:
     async def _write_missed(self, channel: Channel, returning: Returning) -> None:
         generation = self._namespace.generation
         for missed in returning.missed:
-            frames = missed.event.frames_with_offset(f"{generation}.{missed.position}")
-            if not await channel.replay(frames, missed.position):
+            if not await channel.replay(missed.event, f"{generation}.{missed.position}", missed.position):
                 return
 
 

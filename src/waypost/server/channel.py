@@ -1,29 +1,29 @@
-"""One client in one namespace: what goes out to it in which order, and what comes in.
+"""One client in one namespace: what goes out to it in which order, and its rooms.
 
-Outgoing: a gate. It is shut until the CONNECT packet, and whatever was missed, is written; what is delivered
-meanwhile is held, and follows when the gate opens. Incoming: an inbox, worked off in order of arrival.
+A gate is shut until the CONNECT packet, and whatever was missed, is written; what is delivered meanwhile is held, and
+follows when the gate opens. What comes in goes to its inbox.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-from waypost.errors import EncodingFailed, NotConnected, StorageError
+from waypost.errors import NotConnected, StorageError
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.protocol.engineio import Frame
 from waypost.protocol.extension import client_revision
 from waypost.protocol.packet import Packet
 from waypost.server.acks import PendingAcks
 from waypost.server.hooks import SocketConnected, SocketDisconnected
+from waypost.server.inbox import Inbox
+from waypost.server.registry import SOCKET_MOMENTS, Registry
 from waypost.server.socket import Socket
 
 if TYPE_CHECKING:
     from waypost.server.engine import Connection
-    from waypost.server.handlers import Handler
     from waypost.server.handshake import Handshake
     from waypost.server.live_session import LiveSession
     from waypost.server.namespace import Namespace
@@ -54,6 +54,7 @@ class Channel:
         resuming: The session that it will take over if it is let in.
         acks: What it still has to acknowledge.
         socket: What handlers are given.
+        registry: What the application has registered for it alone; ``None`` while it has nothing.
         left_because: Why it is gone; ``None`` while it is not.
         when_left: Called when it has ended.
     """
@@ -67,7 +68,6 @@ class Channel:
         "_is_registered",
         "_namespace",
         "_was_connected",
-        "_worker",
         "acks",
         "client_revision",
         "connected",
@@ -77,6 +77,7 @@ class Channel:
         "left_because",
         "recovered",
         "recovery",
+        "registry",
         "resuming",
         "session",
         "sid",
@@ -112,12 +113,12 @@ class Channel:
         self.when_left: Callable[[], None] | None = None
         self.left_because: str | None = None
         self.socket = Socket(self)
+        self.registry: Registry | None = None
         self._namespace = namespace
         self._connection = connection
         self._held: list[tuple[Frame, ...]] | None = []
         self._held_bytes = 0
-        self._inbox: deque[Packet | str] = deque()
-        self._worker: asyncio.Task[None] | None = None
+        self._inbox = Inbox(self)
         self._early_rooms: list[str] = []
         self._is_registered = False
         self._was_connected = False
@@ -137,6 +138,13 @@ class Channel:
         """The name of the transport that carries it."""
         return self._connection.transport
 
+    @property
+    def own_registry(self) -> Registry:
+        """What the application has registered for it alone, to be added to."""
+        if self.registry is None:
+            self.registry = Registry(0, SOCKET_MOMENTS)
+        return self.registry
+
     # -- out ------------------------------------------------------------------------------------------------
 
     def deliver(self, event: EncodedEvent, offset: str | None, position: int) -> None:
@@ -147,7 +155,14 @@ class Channel:
             self.session.last = position
 
     def _frames(self, event: EncodedEvent, offset: str | None) -> tuple[Frame, ...]:
+        self._tell_outgoing(event)
         return event.frames_with_offset(offset) if offset and self.takes_offset else event.frames()
+
+    def _tell_outgoing(self, event: EncodedEvent) -> None:
+        if self._namespace.handlers.catch_alls.outgoing:
+            self._namespace.handlers.catch_alls.tell_outgoing(self, event)
+        if self.registry is not None and self.registry.catch_alls.outgoing:
+            self.registry.catch_alls.tell_outgoing(self, event)
 
     def deliver_volatile(self, event: EncodedEvent, offset: str | None) -> None:
         """Take an event of the feed if it can leave now."""
@@ -180,6 +195,7 @@ class Channel:
         if self.left_because is not None:
             raise NotConnected(self.sid, self._namespace.name, f"emit {event.event}")
         ack_id, answer = self.acks.expect(event, survives=survives)
+        self._tell_outgoing(event)
         self.send(event.frames_with_ack(ack_id))
         return ack_id, answer
 
@@ -191,11 +207,12 @@ class Channel:
             hook.tell(SocketConnected(self._connection.number, self.sid, self._namespace.name, self.recovered))
         self._connection.send(connect)
 
-    async def replay(self, frames: tuple[Frame, ...], position: int) -> bool:
+    async def replay(self, event: EncodedEvent, offset: str, position: int) -> bool:
         """Write a missed event past the shut gate.
 
         Args:
-            frames: The event.
+            event: The event.
+            offset: Its position, as the client gets it.
             position: Its position, up to which all is then sent.
 
         Returns:
@@ -203,7 +220,7 @@ class Channel:
         """
         if not await self._connection.wait_for_room(self._namespace.max_buffered_bytes // _REPLAY_SHARE):
             return False
-        self._connection.send(frames)
+        self._connection.send(self._frames(event, offset))
         if self.session is not None:
             self.session.progress = position
             self.session.last = max(self.session.last, position)
@@ -264,63 +281,20 @@ class Channel:
 
     def receive_event(self, packet: Packet) -> None:
         """Take an event of the client; it is handled after those before it."""
-        self._inbox.append(packet)
-        if len(self._inbox) >= self._namespace.max_pending_events:
-            self._connection.pause_reading()
-        self._wake_worker()
+        self._inbox.receive(packet)
 
     def receive_ack(self, packet: Packet) -> None:
         """Take an ack of the client."""
         if packet.ack_id is None or not self.acks.receive(packet.ack_id, packet.data):
             logger.debug("socket %s sent an ack nobody waits for: %s", self.sid, packet.ack_id)
 
-    def _wake_worker(self) -> None:
-        if self._worker is None:
-            self._worker = asyncio.get_running_loop().create_task(self._work())
-            self._namespace.keep_task(self._worker)
+    def pause_reading(self) -> None:
+        """Read no more from its connection."""
+        self._connection.pause_reading()
 
-    async def _work(self) -> None:
-        try:
-            while self._inbox:
-                item = self._inbox.popleft()
-                if len(self._inbox) == self._namespace.max_pending_events // 2:
-                    self._connection.resume_reading()
-                if isinstance(item, str):
-                    await self._namespace.run_handler("disconnect", self, item)
-                else:
-                    await self._handle(item)
-        finally:
-            self._worker = None
-
-    async def _handle(self, packet: Packet) -> None:
-        name, *arguments = packet.data
-        handler = self._namespace.handlers.get(name)
-        if handler is None:
-            logger.debug("socket %s sent event %r, which has no handler", self.sid, name)
-            return
-        if not handler.takes(1 + len(arguments)):
-            self._answer_mismatch(packet, name, len(arguments), handler)
-            return
-        answer, succeeded = await self._namespace.run(handler, name, self, *arguments)
-        await self.save_data()
-        if succeeded and packet.ack_id is not None:
-            self._acknowledge(packet.ack_id, name, answer)
-
-    def _answer_mismatch(self, packet: Packet, name: str, count: int, handler: Handler) -> None:
-        problem = f"{name} takes {handler.expectation(1)} argument(s), {count} came"
-        logger.warning("socket %s: %s", self.sid, problem)
-        if packet.ack_id is not None:
-            self._acknowledge(packet.ack_id, name, {"error": problem})
-
-    def _acknowledge(self, ack_id: int, name: str, answer: Any) -> None:
-        arguments = answer if isinstance(answer, tuple) else () if answer is None else (answer,)
-        try:
-            frames = self.codec.encode_ack(self._namespace.name, ack_id, arguments)
-        except EncodingFailed as problem:
-            logger.error("the ack of %r on socket %s is not sent: %s", name, self.sid, problem)
-            return
-        if self.left_because is None:
-            self.send(frames)
+    def resume_reading(self) -> None:
+        """Read from its connection again."""
+        self._connection.resume_reading()
 
     async def save_data(self) -> None:
         """Store the application's data if a handler may have changed it."""
@@ -370,8 +344,7 @@ class Channel:
 
     def tell_disconnected(self) -> None:
         """Let the disconnect handler run, after the events that came before."""
-        self._inbox.append(self.left_because or "")
-        self._wake_worker()
+        self._inbox.tell_disconnected(self.left_because or "")
 
     def _end(self, reason: str, *, recoverable: bool) -> None:
         self._was_connected = self.connected

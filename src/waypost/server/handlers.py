@@ -6,15 +6,15 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from math import inf
-from typing import Any, TypeVar
+from typing import Any
 
 from waypost.errors import ConfigurationError
 
-__all__ = ["Handler", "HandlerTable", "check_handler"]
-
-F = TypeVar("F", bound=Callable[..., Any])
+__all__ = ["Handler", "check_handler"]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -28,20 +28,25 @@ class Handler:
         is_async: Whether it is ``async def``; a plain ``def`` runs in a thread.
         fewest: The fewest positional arguments it takes.
         most: The most; infinity for ``*args``.
+        leading: How many of them the server adds before an event's own.
+        is_concurrent: Whether it may run at the same time as other handlers of its socket.
     """
 
     function: Callable[..., Any]
     is_async: bool
     fewest: int
     most: float
+    leading: int
+    is_concurrent: bool = False
 
     def takes(self, count: int) -> bool:
-        """Tell whether it can be called with so many arguments."""
-        return self.fewest <= count <= self.most
+        """Tell whether it can be called with so many arguments of an event."""
+        return self.fewest <= self.leading + count <= self.most
 
-    def expectation(self, leading: int) -> str:
-        """Say how many arguments it takes, not counting the ``leading`` ones that the server adds."""
-        fewest, most = max(self.fewest - leading, 0), self.most - leading
+    @property
+    def expectation(self) -> str:
+        """How many arguments of an event it takes, in words."""
+        fewest, most = max(self.fewest - self.leading, 0), self.most - self.leading
         if most == inf:
             return f"at least {fewest}"
         return f"{fewest}" if fewest == most else f"{fewest} to {most:g}"
@@ -50,21 +55,27 @@ class Handler:
         """Call it and return what it returns; raises what it raises."""
         if self.is_async:
             return await self.function(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(threads, self.function, *arguments)
+        # As asyncio.to_thread does it: what the application keeps in context variables is there in the thread, too.
+        call = partial(copy_context().run, self.function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(threads, call)
 
     async def run_with(self, arguments: tuple[Any, ...], threads: Executor) -> Any:
         """Call it with as many of the arguments as it takes."""
-        count = len(arguments) if self.most == inf else min(len(arguments), int(self.most))
-        return await self.run(arguments[:count], threads)
+        return await self.run(self.fitting(arguments), threads)
+
+    def fitting(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Cut arguments to as many as it takes."""
+        return arguments if len(arguments) <= self.most else arguments[: int(self.most)]
 
 
-def check_handler(name: str, function: Callable[..., Any], leading: int) -> Handler:
+def check_handler(name: str, function: Callable[..., Any], leading: int, *, concurrent: bool = False) -> Handler:
     """Read a function's signature.
 
     Args:
         name: What it handles, for the error.
         function: The function.
         leading: How many arguments the server always passes.
+        concurrent: Whether it may run at the same time as other handlers of its socket.
 
     Raises:
         ConfigurationError: It can't be called that way.
@@ -87,24 +98,4 @@ def check_handler(name: str, function: Callable[..., Any], leading: int) -> Hand
         raise ConfigurationError(f"handler of {name}", function, f"a function that takes at least {leading} argument")
     call = getattr(function, "__call__", None)  # noqa: B004  # an object whose __call__ is async def
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-    return Handler(function, is_async, fewest, most)
-
-
-class HandlerTable:
-    """The handlers of one namespace by event name; one handler an event.
-
-    ``connect`` and ``disconnect`` are among them; they are called by the server, never by a client's packet.
-    """
-
-    __slots__ = ("_handlers",)
-
-    def __init__(self) -> None:
-        self._handlers: dict[str, Handler] = {}
-
-    def add(self, event: str, function: Callable[..., Any]) -> None:
-        """Register an event's handler; an earlier one is replaced."""
-        self._handlers[event] = check_handler(event, function, 1)
-
-    def get(self, event: str) -> Handler | None:
-        """Return an event's handler."""
-        return self._handlers.get(event)
+    return Handler(function, is_async, fewest, most, leading, concurrent)

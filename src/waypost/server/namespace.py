@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from waypost.errors import NotConnected, StoreClosed
 from waypost.server.acks import PendingAcks
 from waypost.server.feed import Feed, Target
-from waypost.server.handlers import Handler, HandlerTable, check_handler
+from waypost.server.handlers import Handler, check_handler
 from waypost.server.live_session import EndedSession
 from waypost.server.operator import Operator
+from waypost.server.registry import NAMESPACE_MOMENTS, Registry
 from waypost.server.rooms import RoomIndex
 from waypost.server.snapshot import Snapshot
 
@@ -35,9 +36,12 @@ _RETRY_PAUSES_S = (1.0, 5.0, 25.0, 125.0, 625.0)
 class Namespace:
     """A namespace. Made by `waypost.Server.of`; everything about ``"/"`` is on the server itself too.
 
+    ``on, once, off, event, register, on_any, off_any, on_any_outgoing`` and ``off_any_outgoing`` are those of its
+    `Registry`.
+
     Attributes:
         name: Its name, with the leading slash.
-        handlers: The application's handlers.
+        handlers: What the application has registered for it.
         middlewares: The application's gates, in order.
         index: The sockets in it and their rooms.
         codec: What its packets are written in.
@@ -48,7 +52,16 @@ class Namespace:
 
     def __init__(self, name: str, hub: Hub) -> None:
         self.name = name
-        self.handlers = HandlerTable()
+        self.handlers = handlers = Registry(1, NAMESPACE_MOMENTS)
+        self.on = handlers.on
+        self.once = handlers.once
+        self.off = handlers.off
+        self.event = handlers.event
+        self.register = handlers.register
+        self.on_any = handlers.on_any
+        self.off_any = handlers.off_any
+        self.on_any_outgoing = handlers.on_any_outgoing
+        self.off_any_outgoing = handlers.off_any_outgoing
         self.middlewares: list[Handler] = []
         self.index: RoomIndex[Channel] = RoomIndex()
         self.codec = hub.codec
@@ -61,44 +74,6 @@ class Namespace:
         self._entering: dict[bytes, int] = {}
 
     # -- what the application registers ---------------------------------------------------------------------
-
-    @overload
-    def on(self, event: str) -> Callable[[F], F]: ...
-
-    @overload
-    def on(self, event: str, handler: F) -> F: ...
-
-    def on(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
-        """Register a handler, as ``@io.on("name")`` or ``io.on("name", function)``.
-
-        Args:
-            event: An event's name; or ``"connect"``, called with ``(socket, auth)`` when a client has come, which
-                may raise `ConnectionRefused`; or ``"disconnect"``, called with ``(socket, reason)``; or
-                ``"session_expired"``, called with an `EndedSession` when a client that left did not come back in
-                time, so that nothing is kept for it any more.
-            handler: Called with the socket and the event's arguments. ``async def``, or ``def`` to run in a
-                thread. What it returns is the ack: a tuple is several arguments, ``None`` none.
-
-        Returns:
-            The handler, or a decorator.
-
-        Raises:
-            ConfigurationError: It can't be called that way.
-        """
-        if handler is not None:
-            self.handlers.add(event, handler)
-            return handler
-
-        def register(function: F) -> F:
-            self.handlers.add(event, function)
-            return function
-
-        return register
-
-    def event(self, handler: F) -> F:
-        """Register a handler for the event that is named like the function: ``@io.event``."""
-        self.handlers.add(handler.__name__, handler)
-        return handler
 
     def use(self, gate: F) -> F:
         """Add a middleware, called with each socket before it is connected, in the order they were added.
@@ -152,6 +127,11 @@ class Namespace:
     def max_pending_events(self) -> int:
         """How many events of one socket may wait for their handlers."""
         return self._hub.options.max_pending_events
+
+    @property
+    def concurrent_handlers(self) -> int:
+        """How many concurrent handlers of one socket may run at the same time."""
+        return self._hub.options.concurrent_handlers
 
     @property
     def ack_timeout_s(self) -> float:
@@ -215,7 +195,8 @@ class Namespace:
             What it returned, and whether it did.
         """
         try:
-            return await handler.run_with((channel.socket, *arguments), self._hub.threads), True
+            leading = (channel.socket,) if handler.leading else ()
+            return await handler.run_with((*leading, *arguments), self._hub.threads), True
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
             self.report_failure(name, channel.sid, error)
             return None, False
@@ -223,12 +204,6 @@ class Namespace:
     def report_failure(self, event: str, sid: str, error: BaseException) -> None:
         """Log what the application's code raised, and tell the observers of errors."""
         self.hooks.report_failure(event, sid, self.name, error)
-
-    async def run_handler(self, name: str, channel: Channel, *arguments: Any) -> None:
-        """Run the handler of an event of ours, if there is one."""
-        handler = self.handlers.get(name)
-        if handler is not None:
-            await self.run(handler, name, channel, *arguments)
 
     async def call_handler(self, handler: Handler, channel: Channel, *arguments: Any) -> Any:
         """Run a handler that may refuse; raises what it raises."""

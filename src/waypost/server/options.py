@@ -101,6 +101,8 @@ class Options:
         ack_timeout_s: Seconds that `Socket.call` waits unless it is told otherwise.
         drain_s: Seconds over which a stop spreads its disconnects, so that not all clients return at once.
         handler_threads: How many ``def`` handlers may run at the same time.
+        concurrent_handlers: How many handlers of one socket that are registered with ``concurrent=True`` may run at
+            the same time; the socket's next events wait.
         recovery: What is kept for clients that come back; ``None`` turns recovery off.
         parser: What packets are written in; clients have to use the same. ``"json"``; ``"msgpack"``, which is
             npm's ``socket.io-msgpack-parser``; or a `waypost.Parser` of the application's own.
@@ -124,6 +126,7 @@ class Options:
     ack_timeout_s: float = 60
     drain_s: float = 1
     handler_threads: int = 16
+    concurrent_handlers: int = 16
     recovery: Recovery | None = field(default_factory=Recovery)
     parser: str | Parser = "json"
     deduplication_s: float = 600
@@ -140,6 +143,7 @@ class Options:
             "max_pending_events",
             "ack_timeout_s",
             "handler_threads",
+            "concurrent_handlers",
         ):
             _require(name, getattr(self, name), above=0)
         for name in ("max_attachments", "drain_s", "deduplication_s"):
@@ -174,6 +178,7 @@ class ServerOptions(TypedDict, total=False):
     ack_timeout_s: float
     drain_s: float
     handler_threads: int
+    concurrent_handlers: int
     recovery: Recovery | None
     parser: str | Parser
     deduplication_s: float

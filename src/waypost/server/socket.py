@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from waypost.errors import AckTimeout, NotConnected
 from waypost.server.acks import ack_value
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from waypost.server.recovery import RecoveryOutcome
 
 __all__ = ["Socket"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Socket:
@@ -77,6 +80,71 @@ class Socket:
         """
         self._channel.data_touched = True
         return self._channel.data
+
+    # -- handlers of this socket alone ----------------------------------------------------------------------
+
+    @overload
+    def on(self, event: str, *, concurrent: bool = ...) -> Callable[[F], F]: ...
+
+    @overload
+    def on(self, event: str, handler: F, *, concurrent: bool = ...) -> F: ...
+
+    def on(self, event: str, handler: F | None = None, *, concurrent: bool = False) -> F | Callable[[F], F]:
+        """Register a handler for an event of this socket; it is called instead of the namespace's.
+
+        It is gone with the connection: register it in the connect handler, which runs again when the client recovers.
+
+        Args:
+            event: An event's name; or ``"disconnect"``, for a handler that runs before the namespace's.
+            handler: Called with the event's arguments (the reason, of a disconnect), without the socket.
+            concurrent: As for `Registry.on`.
+
+        Raises:
+            ConfigurationError: It can't be called that way, the event has a handler here, or would never come.
+        """
+        registry = self._channel.own_registry
+        if handler is None:
+            return registry.on(event, concurrent=concurrent)
+        return registry.on(event, handler, concurrent=concurrent)
+
+    @overload
+    def once(self, event: str) -> Callable[[F], F]: ...
+
+    @overload
+    def once(self, event: str, handler: F) -> F: ...
+
+    def once(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
+        """Register a handler for the next such event of this socket only; see `on`."""
+        registry = self._channel.own_registry
+        return registry.once(event) if handler is None else registry.once(event, handler)
+
+    def off(self, event: str) -> None:
+        """Take a handler of this socket away; the namespace's handles the event again."""
+        self._channel.own_registry.off(event)
+
+    def on_any(self, handler: F) -> F:
+        """Register a handler for all events of this socket, called with their name and arguments.
+
+        See `Registry.on_any`.
+        """
+        return self._channel.own_registry.on_any(handler)
+
+    def off_any(self, handler: Callable[..., Any] | None = None) -> None:
+        """Take a handler of all events of this socket away, or all of them."""
+        self._channel.own_registry.off_any(handler)
+
+    def on_any_outgoing(self, listener: F) -> F:
+        """Register a listener for all events to this socket, called with their name and arguments.
+
+        See `Registry.on_any_outgoing`.
+        """
+        return self._channel.own_registry.on_any_outgoing(listener)
+
+    def off_any_outgoing(self, listener: Callable[..., Any] | None = None) -> None:
+        """Take a listener of all events to this socket away, or all of them."""
+        self._channel.own_registry.off_any_outgoing(listener)
+
+    # -- to this client -------------------------------------------------------------------------------------
 
     async def emit(self, event: str, *args: Any) -> None:
         """Emit an event to this client.
