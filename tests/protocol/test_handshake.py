@@ -26,6 +26,7 @@ from waypost.protocol.handshake import (
     matches_path,
     refusal_body,
 )
+from waypost.protocol.revision import Revision3, Revision4
 
 Allowed: TypeAlias = Literal["*"] | tuple[str, ...] | None
 BOTH = HandshakeRules(transports=("polling", "websocket"), cors_allowed_origins=None)
@@ -63,9 +64,9 @@ def code(decision: Decision) -> int:
 
 
 def test_sessions_open_on_both_transports() -> None:
-    assert answer("EIO=4&transport=polling") == Open("polling")
-    assert answer("EIO=4&transport=polling&t=abc123&sid=") == Open("polling")
-    assert answer("EIO=4&transport=websocket", websocket=True) == Open("websocket")
+    assert answer("EIO=4&transport=polling") == Open("polling", Revision4())
+    assert answer("EIO=4&transport=polling&t=abc123&sid=") == Open("polling", Revision4())
+    assert answer("EIO=4&transport=websocket", websocket=True) == Open("websocket", Revision4())
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_a_transport_that_is_off_is_unknown() -> None:
 
 
 def test_the_first_of_repeated_keys_counts() -> None:
-    assert answer("EIO=4&EIO=3&transport=polling&transport=abc") == Open("polling")
+    assert answer("EIO=4&EIO=3&transport=polling&transport=abc") == Open("polling", Revision4())
     assert request("a=1&a=2&b=&c&d=%C3%A9+%2B").parameters == {"a": "1", "b": "", "c": "", "d": "é +"}
 
 
@@ -406,3 +407,56 @@ def test_the_path_is_found_behind_any_mount(path: str, root_path: str, wanted: s
 )
 def test_other_paths_are_somebody_elses(path: str, root_path: str) -> None:
     assert not matches_path(path, root_path, "/socket.io/")
+
+
+def test_revision_3_where_it_is_allowed() -> None:
+    both = HandshakeRules(transports=("polling", "websocket"), cors_allowed_origins=None, allow_eio3=True)
+
+    def opens(query: str) -> object:
+        return decide(request(query), both, lambda _sid: None)
+
+    assert opens("EIO=4&transport=polling&b64=1") == Open("polling", Revision4())
+    assert opens("EIO=3&transport=polling") == Open("polling", Revision3())
+    assert opens("EIO=3&transport=polling&b64=1") == Open("polling", Revision3(text_only=True))
+    refused = opens("transport=polling")
+    assert isinstance(refused, Refuse)
+    assert refused.code == 5
+
+
+@pytest.mark.parametrize(("session", "eio", "accepted"), [(3, 3, True), (3, 4, False), (4, 3, False), (4, 4, True)])
+def test_a_request_has_the_revision_of_its_session(session: int, eio: int, accepted: bool) -> None:
+    both = HandshakeRules(transports=("polling", "websocket"), cors_allowed_origins=None, allow_eio3=True)
+    for method, kind in (("GET", Poll), ("POST", Post)):
+        asked = request(f"EIO={eio}&transport=polling&sid=s", method=method)
+        decision = decide(asked, both, lambda _sid: SessionView("polling", session))
+        assert isinstance(decision, kind) is accepted
+        assert accepted or (isinstance(decision, Refuse) and decision.context == "PROTOCOL_MISMATCH")
+
+
+def test_only_revision_3_posts_bytes() -> None:
+    headers = {"content-type": "application/octet-stream"}
+    rules = HandshakeRules(transports=("polling",), cors_allowed_origins=None)
+    for revision, kind in ((3, Post), (4, Refuse)):
+        asked = request(f"EIO={revision}&transport=polling&sid=s", method="POST", headers=headers)
+        view = SessionView("polling", revision)
+        assert isinstance(decide(asked, rules, {"s": view}.get), kind)
+
+
+@pytest.mark.parametrize(("j", "number"), [("0", "0"), ("12", "12"), ("alert(1)//", "1"), ("", None), ("x", None)])
+def test_jsonp_where_it_is_allowed(j: str, number: str | None) -> None:
+    rules = HandshakeRules(transports=("polling",), cors_allowed_origins=None, allow_jsonp=True)
+    opened = decide(request(f"EIO=4&transport=polling&j={j}"), rules, lambda _sid: None)
+    polled = decide(request(f"EIO=4&transport=polling&sid=s&j={j}"), rules, lambda _sid: SessionView("polling"))
+    if number is None:
+        assert isinstance(opened, Refuse)
+        assert isinstance(polled, Refuse)
+    else:
+        assert opened == Open("polling", Revision4(), number)
+        assert polled == Poll("s", number)
+
+
+def test_jsonp_is_refused_by_default() -> None:
+    rules = HandshakeRules(transports=("polling",), cors_allowed_origins=None)
+    refused = decide(request("EIO=4&transport=polling&j=0"), rules, lambda _sid: None)
+    assert isinstance(refused, Refuse)
+    assert (refused.code, refused.context) == (3, "JSONP")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
 from waypost.protocol.engineio import Frame, decode_payload
+from waypost.protocol.revision import Payload, Revision3
 from waypost.protocol.session import Event, Session, SessionSettings, State
 
 SETTINGS = SessionSettings(
@@ -32,7 +33,12 @@ def polled(one: Session, now: float = 0) -> list[Frame] | None:
     """Poll once; the frames that came, or None if the poll waits (it is then still open)."""
     assert one.open_poll()
     payload = one.take_payload(now)
-    return None if payload is None else decode_payload(payload, max_packets=1_000)
+    return None if payload is None else decode_payload(payload.body, max_packets=1_000)
+
+
+def text(body: bytes) -> Payload:
+    """The answer to a poll."""
+    return Payload(body, "text/plain; charset=UTF-8")
 
 
 def opened(now: float = 0) -> Session:
@@ -83,7 +89,7 @@ def test_poll_waits_until_there_is_something() -> None:
     assert polled(one) is None
     assert one.writable
     one.send(("4x",), 1)
-    assert one.take_payload(1) == b"4x"
+    assert one.take_payload(1) == text(b"4x")
     assert not one.writable
 
 
@@ -91,7 +97,7 @@ def test_overlapping_poll_ends_the_session_and_the_first_is_told() -> None:
     one = opened()
     assert polled(one) is None
     assert not one.open_poll()
-    assert one.take_payload(0) == b"1"
+    assert one.take_payload(0) == text(b"1")
     assert (one.state, one.close_reason) == (State.CLOSED, "transport error")
 
 
@@ -230,7 +236,7 @@ def test_upgrade_releases_the_poll_and_moves_what_waits() -> None:
     assert polled(one) is None
     assert one.open_probe(0)
     assert one.receive_probe("2probe") == "3probe"
-    assert one.take_payload(0) == b"6"
+    assert one.take_payload(0) == text(b"6")
     one.send(("4x",), 0)
     assert one.receive_probe("5") is None
     assert (one.state, one.transport) == (State.WEBSOCKET, "websocket")
@@ -394,7 +400,7 @@ class Upgrader:
             payload = one.take_payload(0)
             if payload is not None:
                 self.polling = False
-                self.got += [frame for frame in decode_payload(payload, max_packets=1_000) if frame != "6"]
+                self.got += [frame for frame in decode_payload(payload.body, max_packets=1_000) if frame != "6"]
         elif step == "open probe":
             assert one.open_probe(0)
             self.stage = "probing"
@@ -426,3 +432,75 @@ def test_upgrade_loses_and_reorders_nothing(choices: list[int]) -> None:
     while (frame := client.session.take_frame(0)) is not None:
         client.got.append(frame)
     assert client.got == emitted
+
+
+# -- revision 3 -----------------------------------------------------------------------------------------------
+
+
+def session_3(transport: str = "polling", *, text_only: bool = False) -> Session:
+    return Session("sid", transport, SETTINGS, 0, Revision3(text_only))
+
+
+def test_in_revision_3_the_client_pings() -> None:
+    one = session_3("websocket")
+    one.take_frame(0)
+    for now in (25, 50, 75):
+        assert one.receive("2", now) is None
+        assert one.take_frame(now) == "3"
+    assert one.receive("2hello", 80) is None
+    assert one.take_frame(80) == "3hello"
+    assert one.events == []
+    assert one.deadline == 80 + 45
+    one.tick(80 + 45)
+    assert one.close_reason == "ping timeout"
+
+
+def test_in_revision_3_the_server_does_not_ping() -> None:
+    one = session_3("websocket")
+    one.take_frame(0)
+    one.tick(44)
+    assert one.take_frame(44) is None
+    assert one.is_open
+
+
+def test_in_revision_3_a_pong_of_the_client_is_refused() -> None:
+    one = session_3("websocket")
+    with pytest.raises(MalformedPacket):
+        one.receive("3", 0)
+    assert one.close_reason == "transport error"
+
+
+def test_revision_3_writes_binary_as_its_client_takes_it() -> None:
+    one = session_3("websocket")
+    one.take_frame(0)
+    one.send(("4x", b"\x00"), 0)
+    assert [one.take_frame(0), one.take_frame(0)] == ["4x", b"\x04\x00"]
+    one = session_3("websocket", text_only=True)
+    one.take_frame(0)
+    one.send((b"\x00",), 0)
+    assert one.take_frame(0) == "b4AA=="
+    one = session_3()
+    polled_3 = one.open_poll() and one.take_payload(0)
+    assert polled_3
+    for text_only, expected in ((True, b"6:b4AA=="), (False, b"\x01\x02\xff\x04\x00")):
+        one.send((b"\x00",), 0)
+        assert one.open_poll()
+        payload = one.take_payload(0, text_only=text_only)
+        assert payload is not None
+        assert payload.body == expected
+
+
+@pytest.mark.parametrize("frame", [b"", b"\x03x", "b5AA==", "b4!", "x", ""])
+def test_bad_frames_of_revision_3_close(frame: Frame) -> None:
+    one = session_3("websocket")
+    with pytest.raises(MalformedPacket):
+        one.decode_frame(frame)
+    assert one.close_reason == "parse error"
+
+
+def test_the_initial_message_comes_right_after_the_open_packet() -> None:
+    settings = SessionSettings(initial_message="4hello")
+    one = Session("sid", "websocket", settings, 0)
+    opened, hello = one.take_frame(0), one.take_frame(0)
+    assert str(opened).startswith("0{")
+    assert (hello, one.take_frame(0)) == ("4hello", None)

@@ -14,6 +14,7 @@ from typing import Any
 
 from waypost.application import Server
 from waypost.protocol.engineio import Frame
+from waypost.protocol.revision import Revision4
 from waypost.protocol.socketio import Decoder, Packet, PacketType
 from waypost.server.engine import Connection
 from waypost.server.handshake import Handshake
@@ -83,7 +84,7 @@ class ModelClient:
 
     def open(self, auth: str = "") -> None:
         """Open a connection and send CONNECT, with pid and offset if there are any."""
-        self.connection = self.hub.engine.open("websocket", self.handshake)
+        self.connection = self.hub.engine.open("websocket", self.handshake, Revision4())
         payload: dict[str, Any] = {}
         if self.pid is not None:
             payload["pid"] = self.pid

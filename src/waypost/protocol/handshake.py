@@ -16,6 +16,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
+from waypost.protocol.jsonp import callback_number
+from waypost.protocol.revision import Revision, Revision3, Revision4
+
 __all__ = [
     "Decision",
     "HandshakeRules",
@@ -33,7 +36,8 @@ __all__ = [
     "refusal_body",
 ]
 
-_PROTOCOL = "4"
+_REVISION_4 = "4"
+_REVISION_3 = "3"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
 
@@ -74,10 +78,14 @@ class HandshakeRules:
         cors_allowed_origins: Which pages may connect besides those of the server's own origin: ``None``
             for no others, ``"*"`` for all (without cookies), or a tuple of origins such as
             ``"https://app.example.com"`` (with cookies).
+        allow_eio3: Whether clients of Engine.IO 3 may connect.
+        allow_jsonp: Whether polling may be asked for as JSONP.
     """
 
     transports: tuple[str, ...]
     cors_allowed_origins: Literal["*"] | tuple[str, ...] | None
+    allow_eio3: bool = False
+    allow_jsonp: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +94,11 @@ class SessionView:
 
     Attributes:
         transport: Its transport at the moment; ``"polling"`` until an upgrade is complete.
+        revision: The number of the revision of Engine.IO that it was opened with.
     """
 
     transport: str
+    revision: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +107,13 @@ class Open:
 
     Attributes:
         transport: The transport it begins with; for ``"websocket"`` the request becomes one.
+        revision: The revision of Engine.IO that its client speaks.
+        jsonp: The number of the callback that the first answer is for, or ``None`` if it is no JSONP.
     """
 
     transport: str
+    revision: Revision
+    jsonp: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +122,11 @@ class Poll:
 
     Attributes:
         sid: The session, which exists.
+        jsonp: The number of the callback that the answer is for, or ``None`` if it is no JSONP.
     """
 
     sid: str
+    jsonp: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +135,11 @@ class Post:
 
     Attributes:
         sid: The session, which exists.
+        jsonp: Not ``None`` if the body is JSONP's form.
     """
 
     sid: str
+    jsonp: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,39 +214,47 @@ def decide(
         return _unknown_transport()
     if not _origin_is_allowed(request, rules):
         return _bad_request("INVALID_ORIGIN")
-    eio = parameters.get("EIO", "")
+    jsonp: str | None = None
+    if "j" in parameters and not request.websocket:
+        jsonp = callback_number(parameters["j"])
+        if jsonp is None or not rules.allow_jsonp:
+            return _bad_request("JSONP")
     sid = parameters.get("sid", "")
-    return _resume(request, transport, eio, sid, find(sid)) if sid else _open(request, transport, eio)
+    return _resume(request, transport, sid, find(sid), jsonp) if sid else _open(request, rules, transport, jsonp)
 
 
-def _open(request: Request, transport: str, eio: str) -> Decision:
+def _open(request: Request, rules: HandshakeRules, transport: str, jsonp: str | None) -> Decision:
     if request.method != "GET":
         return Refuse(400, 2, "Bad handshake method", "BAD_HANDSHAKE_METHOD")
     if request.websocket != (transport == "websocket"):
         return _bad_request("TRANSPORT_HANDSHAKE_ERROR")
-    if eio != _PROTOCOL:
-        return Refuse(400, 5, "Unsupported protocol version", "UNSUPPORTED_PROTOCOL_VERSION")
-    return Open(transport)
+    parameters = request.parameters
+    eio = parameters.get("EIO", "")
+    if eio == _REVISION_4:
+        return Open(transport, Revision4(), jsonp)
+    if eio == _REVISION_3 and rules.allow_eio3:
+        return Open(transport, Revision3(text_only=bool(parameters.get("b64")) or jsonp is not None), jsonp)
+    return Refuse(400, 5, "Unsupported protocol version", "UNSUPPORTED_PROTOCOL_VERSION")
 
 
-def _resume(request: Request, transport: str, eio: str, sid: str, session: SessionView | None) -> Decision:
+def _resume(request: Request, transport: str, sid: str, session: SessionView | None, jsonp: str | None) -> Decision:
     if session is None:
         return Refuse(400, 1, "Session ID unknown", "UNKNOWN_SID")
     if request.websocket != (transport == "websocket"):
         return _bad_request("TRANSPORT_HANDSHAKE_ERROR")
     if not request.websocket and session.transport != transport:
         return _bad_request("TRANSPORT_MISMATCH")
-    if eio != _PROTOCOL:
+    if request.parameters.get("EIO", "") != str(session.revision):
         return _bad_request("PROTOCOL_MISMATCH")
     if request.websocket:
         return Upgrade(sid)
     if request.method == "GET":
-        return Poll(sid)
+        return Poll(sid, jsonp)
     if request.method != "POST":
         return _bad_request("METHOD")
-    if _content_type(request) == "application/octet-stream":
+    if _content_type(request) == "application/octet-stream" and str(session.revision) == _REVISION_4:
         return _bad_request("BINARY_BODY", ends_session=sid)
-    return Post(sid)
+    return Post(sid, jsonp)
 
 
 def _content_type(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""The server's end of an Engine.IO 4 session, as a state table: frames and the time go in, frames come out.
+"""The server's end of an Engine.IO session, as a state table: frames and the time go in, frames come out.
 
 It does no I/O and has no clock: whoever drives it passes ``now`` (seconds on any monotonic clock), hands over
 what arrived, takes what is to be sent, and calls `Session.tick` once `Session.deadline` has come.
@@ -12,6 +12,7 @@ what arrived, takes what is to be sent, and calls `Session.tick` once `Session.d
                                            └── flushed, lost or timed out ──▶ CLOSED
 
 A session that starts on a WebSocket starts in WEBSOCKET. CLOSING means: told above, still flushing below.
+What the revisions of Engine.IO do differently is behind `Revision`; frames come in and go out as it writes them.
 Source: Engine.IO protocol, revision 4 ("Upgrade", "Heartbeat", "Transports").
 """
 
@@ -24,7 +25,9 @@ from enum import Enum
 from math import inf
 
 from waypost.errors import LimitExceeded, MalformedPacket
-from waypost.protocol.engineio import Frame, decode_payload, encode_payload, open_frame
+from waypost.protocol.engineio import Frame, open_frame
+from waypost.protocol.jsonp import unwrap_form
+from waypost.protocol.revision import Payload, Revision, Revision4
 
 __all__ = ["Event", "Session", "SessionSettings", "State"]
 
@@ -35,6 +38,8 @@ _NOOP = "6"
 _PROBE_PING = "2probe"
 _PROBE_PONG = "3probe"
 _UPGRADE = "5"
+
+_LATEST = Revision4()
 
 _CLOSE_TIMEOUT_S = 30.0
 """How long a polling client may take to fetch what was left for it; Node's server waits as long."""
@@ -103,6 +108,7 @@ class SessionSettings:
         max_buffered_bytes: How much may wait for a client that does not read; more ends the session.
         max_stalled_s: How long messages may wait without any being taken; longer ends the session.
         upgrades: The transports offered to a polling client.
+        initial_message: A message that every client gets right after the open packet, or ``None``.
     """
 
     ping_interval_s: float = 25
@@ -112,6 +118,7 @@ class SessionSettings:
     max_buffered_bytes: int = 1 << 20
     max_stalled_s: float = 10
     upgrades: tuple[str, ...] = ("websocket",)
+    initial_message: Frame | None = None
 
 
 class Session:
@@ -125,15 +132,15 @@ class Session:
         transport: ``"polling"`` or ``"websocket"``: the one it starts on.
         settings: What it has in common with others.
         now: The time.
+        revision: The revision of Engine.IO that its client speaks.
     """
 
     __slots__ = (
         "_buffer",
         "_client_closed",
         "_close_deadline",
-        "_next_ping",
+        "_heartbeat",
         "_poll_open",
-        "_pong_deadline",
         "_post_open",
         "_settings",
         "_stalled_since",
@@ -141,13 +148,17 @@ class Session:
         "buffered_bytes",
         "close_reason",
         "events",
+        "revision",
         "sid",
         "state",
         "transport",
     )
 
-    def __init__(self, sid: str, transport: str, settings: SessionSettings, now: float) -> None:
+    def __init__(
+        self, sid: str, transport: str, settings: SessionSettings, now: float, revision: Revision = _LATEST
+    ) -> None:
         self.sid = sid
+        self.revision = revision
         self.transport = transport
         self.state = State.WEBSOCKET if transport == "websocket" else State.POLLING
         self.events: list[Event] = []
@@ -158,8 +169,7 @@ class Session:
         self._poll_open = False
         self._post_open = False
         self._client_closed = False
-        self._next_ping = now + settings.ping_interval_s
-        self._pong_deadline = inf
+        self._heartbeat = revision.heartbeat(settings.ping_interval_s, settings.ping_timeout_s, now)
         self._upgrade_deadline = inf
         self._close_deadline = inf
         self._stalled_since = inf
@@ -172,6 +182,8 @@ class Session:
                 settings.max_payload_bytes,
             )
         )
+        if settings.initial_message is not None:
+            self._queue(settings.initial_message)
 
     @property
     def is_open(self) -> bool:
@@ -215,13 +227,16 @@ class Session:
             frame = self._buffer.popleft()
             self.buffered_bytes -= len(frame)
             self._stalled_since = now if self._buffer else inf
-            return frame
+            return self.revision.encode_frame(frame)
         if self.state is State.CLOSING:
             self._move(_Step.ENDS)
         return None
 
-    def take_payload(self, now: float) -> bytes | None:
-        """Take the answer to the open poll, which it thereby closes; ``None`` to let it wait."""
+    def take_payload(self, now: float, *, text_only: bool = False) -> Payload | None:
+        """Take the answer to the open poll, which it thereby closes; ``None`` to let it wait.
+
+        With ``text_only`` it holds no bytes, for an answer that can't carry any.
+        """
         if not self._poll_open:
             return None
         frames: list[Frame]
@@ -240,7 +255,7 @@ class Session:
         else:
             return None
         self._poll_open = False
-        return encode_payload(frames)
+        return self.revision.encode_payload(frames, text_only=text_only)
 
     # -- what arrived ---------------------------------------------------------------------------------------
 
@@ -268,18 +283,25 @@ class Session:
         return None
 
     def _receive_control(self, frame: str, now: float) -> None:
-        if frame == _PONG:
-            # An unasked-for pong proves nothing; it is ignored.
-            if self._pong_deadline != inf:
-                self._pong_deadline = inf
-                self._next_ping = now + self._settings.ping_interval_s
-                self.events.append(Event.PONG_RECEIVED)
+        if frame == _PONG or frame.startswith(_PING):
+            self._receive_heartbeat(frame, now)
         elif frame == _CLOSE:
             self._client_closed = True
             self.abort("transport close")
         elif frame != _NOOP:
-            self.abort("transport error" if frame.startswith(_PING) else "parse error")
-            raise MalformedPacket("a message, pong or close packet", frame)
+            self.abort("parse error")
+            raise MalformedPacket("a message, heartbeat or close packet", frame)
+
+    def _receive_heartbeat(self, frame: str, now: float) -> None:
+        try:
+            pulse = self._heartbeat.receive(frame, now)
+        except MalformedPacket:
+            self.abort("transport error")
+            raise
+        if pulse.reply is not None:
+            self._queue(pulse.reply)
+        if pulse.proves_arrival:
+            self.events.append(Event.PONG_RECEIVED)
 
     def begin_post(self) -> bool:
         """Note that a POST begins; a second one at the same time is refused and ends the session."""
@@ -293,16 +315,30 @@ class Session:
         """Note that the POST ended, whatever became of it."""
         self._post_open = False
 
-    def decode_post(self, body: bytes) -> list[Frame]:
-        """Split a POST's body into frames, each of which goes to `receive`.
+    def decode_post(self, body: bytes, *, is_form: bool = False) -> list[Frame]:
+        """Split a POST's body, also one that JSONP's form has sent, into frames, each of which goes to `receive`.
 
         Raises:
             ProtocolViolation: It can't be read; the session is closed with ``"parse error"``.
         """
         try:
+            if is_form:
+                body = unwrap_form(body)
             # Each packet takes at least two bytes: its type and a separator.
-            return decode_payload(body, max_packets=self._settings.max_payload_bytes // 2 + 1)
+            return self.revision.decode_payload(body, max_packets=self._settings.max_payload_bytes // 2 + 1)
         except (MalformedPacket, LimitExceeded):
+            self.abort("parse error")
+            raise
+
+    def decode_frame(self, frame: Frame) -> Frame:
+        """Read a frame of the session's WebSocket; it then goes to `receive`.
+
+        Raises:
+            MalformedPacket: It can't be read; the session is closed with ``"parse error"``.
+        """
+        try:
+            return self.revision.decode_frame(frame)
+        except MalformedPacket:
             self.abort("parse error")
             raise
 
@@ -369,7 +405,7 @@ class Session:
         if self.state is State.CLOSING:
             return self._close_deadline
         stalled = self._stalled_since + self._settings.max_stalled_s
-        return min(self._next_ping, self._pong_deadline, self._upgrade_deadline, stalled)
+        return min(self._heartbeat.deadline, self._upgrade_deadline, stalled)
 
     def tick(self, now: float) -> None:
         """Do what is due: send a ping, give up a probe, end a session that is dead or stalled."""
@@ -379,17 +415,16 @@ class Session:
             return
         if self.state is State.CLOSED:
             return
-        if now >= self._pong_deadline:
+        if self._heartbeat.is_overdue(now):
             self.abort("ping timeout")
         elif now >= self._stalled_since + self._settings.max_stalled_s:
             self.abort("slow client")
         else:
             if now >= self._upgrade_deadline:
                 self.end_probe()
-            if now >= self._next_ping:
-                self._next_ping = inf
-                self._pong_deadline = now + self._settings.ping_timeout_s
-                self._queue(_PING)
+            ping = self._heartbeat.take_ping(now)
+            if ping is not None:
+                self._queue(ping)
                 self.events.append(Event.PING_SENT)
 
     def close(self, reason: str, now: float) -> None:

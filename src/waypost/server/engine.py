@@ -15,6 +15,7 @@ from typing import Protocol
 from waypost.errors import ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.handshake import SessionView
+from waypost.protocol.revision import Payload, Revision
 from waypost.protocol.session import Event, Session, SessionSettings
 from waypost.server.handshake import Handshake
 from waypost.server.hooks import ConnectionClosed, ConnectionOpened, Hooks, PacketSent
@@ -105,6 +106,11 @@ class Connection:
         return self._session.transport
 
     @property
+    def revision(self) -> int:
+        """The number of the revision of Engine.IO that the client speaks, 3 or 4."""
+        return self._session.revision.number
+
+    @property
     def is_open(self) -> bool:
         """Whether messages still go both ways."""
         return self._session.is_open
@@ -169,6 +175,11 @@ class Connection:
             ProtocolViolation: It broke the protocol. Only this connection is closed, and that it was is logged.
         """
         try:
+            try:
+                frame = self._session.decode_frame(frame)
+            except ProtocolViolation as problem:
+                self._refuse_input(problem)
+                raise
             self._take(frame)
         finally:
             self._after()
@@ -197,15 +208,15 @@ class Connection:
         """Note that the POST ended, whatever became of it."""
         self._session.end_post()
 
-    def receive_post(self, body: bytes) -> None:
-        """Take a POST's body.
+    def receive_post(self, body: bytes, *, is_form: bool = False) -> None:
+        """Take a POST's body, also one that JSONP's form has sent.
 
         Raises:
             ProtocolViolation: It broke the protocol. Only this connection is closed, and that it was is logged.
         """
         try:
             try:
-                frames = self._session.decode_post(body)
+                frames = self._session.decode_post(body, is_form=is_form)
             except ProtocolViolation as problem:
                 self._refuse_input(problem)
                 raise
@@ -214,16 +225,17 @@ class Connection:
         finally:
             self._after()
 
-    async def poll(self) -> bytes | None:
+    async def poll(self, *, text_only: bool = False) -> Payload | None:
         """Wait for something to send and return it as a payload; ``None`` means that the poll is refused.
 
-        Cancelling it means that the client let go of the request: the session is then closed.
+        With ``text_only`` the payload holds no bytes, for an answer that can't carry any. Cancelling it means that
+        the client let go of the request: the session is then closed.
         """
         if not self._session.open_poll():
             self._after()
             return None
         try:
-            while (payload := self._session.take_payload(self._loop.time())) is None:
+            while (payload := self._session.take_payload(self._loop.time(), text_only=text_only)) is None:
                 await self._output()
         except asyncio.CancelledError:
             self.lose_transport("transport error")
@@ -387,10 +399,10 @@ class Engine:
     def __len__(self) -> int:
         return len(self._connections)
 
-    def open(self, transport: str, handshake: Handshake) -> Connection:
+    def open(self, transport: str, handshake: Handshake, revision: Revision) -> Connection:
         """Open a session on a transport; its open packet is the first thing to be sent."""
         now = asyncio.get_running_loop().time()
-        session = Session(self._new_id(), transport, self._settings, now)
+        session = Session(self._new_id(), transport, self._settings, now, revision)
         self._opened += 1
         connection = Connection(session, handshake, self, self._opened)
         self._connections[session.sid] = connection
@@ -407,7 +419,7 @@ class Engine:
     def view(self, sid: str) -> SessionView | None:
         """Return what a handshake must know of a session."""
         connection = self._connections.get(sid)
-        return None if connection is None else SessionView(connection.transport)
+        return None if connection is None else SessionView(connection.transport, connection.revision)
 
     def connections(self) -> list[Connection]:
         """List the connections there are."""

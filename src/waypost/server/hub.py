@@ -10,6 +10,7 @@ from typing import Any
 
 from waypost.errors import ConfigurationError, StorageError
 from waypost.protocol.codec import codec_for
+from waypost.protocol.engineio import PacketType
 from waypost.protocol.session import SessionSettings
 from waypost.server.counters import Counters, JournalState, ServerState
 from waypost.server.delivery import Deliveries
@@ -236,6 +237,7 @@ class Hub:
 
     def _session_settings(self) -> SessionSettings:
         options = self.options
+        packet = options.initial_packet
         return SessionSettings(
             ping_interval_s=options.ping_interval_s,
             ping_timeout_s=options.ping_timeout_s,
@@ -244,6 +246,7 @@ class Hub:
             max_buffered_bytes=options.max_buffered_bytes,
             max_stalled_s=options.max_stalled_s,
             upgrades=tuple(name for name in options.transports if name == "websocket"),
+            initial_message=PacketType.MESSAGE + packet if isinstance(packet, str) else packet,
         )
 
     def _make_store(self, spec: str) -> Store:

@@ -91,6 +91,11 @@ class Options:
         upgrade_timeout_s: Seconds an upgrade to WebSocket may take.
         connect_timeout_s: Seconds a connection may stay without a namespace.
         max_payload_bytes: The largest request body or WebSocket message taken.
+        initial_packet: An Engine.IO message that every client gets right after the open packet, or ``None``.
+        allow_eio3: Serve Engine.IO 3 too, for Socket.IO 2 clients. They don't recover, and the id of their sockets is
+            the session's secret, so it must not be shown to others.
+        allow_jsonp: Serve polling as JSONP too, for browsers before 2012. A script is fetched without an ``Origin``,
+            so any page could then connect with its visitor's cookies: only for servers that don't trust cookies.
         max_attachments: The most binary attachments of one event.
         max_buffered_bytes: How much may wait for a client that does not read, before it is cut off; it can
             recover what it missed.
@@ -118,6 +123,9 @@ class Options:
     upgrade_timeout_s: float = 10
     connect_timeout_s: float = 45
     max_payload_bytes: int = 1_000_000
+    initial_packet: str | bytes | None = None
+    allow_eio3: bool = False
+    allow_jsonp: bool = False
     max_attachments: int = 10
     max_buffered_bytes: int = _MEBIBYTE
     max_stalled_s: float = 10
@@ -149,6 +157,11 @@ class Options:
         for name in ("max_attachments", "drain_s", "deduplication_s"):
             _require(name, getattr(self, name), above=-1)
         codec_for(self.parser)
+        if not isinstance(self.initial_packet, str | bytes | None):
+            raise ConfigurationError("initial_packet", self.initial_packet, "text, bytes or None")
+        for name in ("allow_eio3", "allow_jsonp"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(name, getattr(self, name), "True or False")
         if not self.path.startswith("/"):
             raise ConfigurationError("path", self.path, "a path that starts with /")
         if not self.transports or isinstance(self.transports, str) or set(self.transports) - set(_TRANSPORTS):
@@ -170,6 +183,9 @@ class ServerOptions(TypedDict, total=False):
     upgrade_timeout_s: float
     connect_timeout_s: float
     max_payload_bytes: int
+    initial_packet: str | bytes | None
+    allow_eio3: bool
+    allow_jsonp: bool
     max_attachments: int
     max_buffered_bytes: int
     max_stalled_s: float

@@ -25,6 +25,7 @@ from waypost.protocol.handshake import (
     matches_path,
     refusal_body,
 )
+from waypost.protocol.jsonp import wrap_answer
 from waypost.server.engine import Connection
 from waypost.server.handshake import Handshake
 from waypost.server.hooks import RequestRefused
@@ -61,6 +62,8 @@ class AsgiTransport:
         self._rules = HandshakeRules(
             transports=tuple(hub.options.transports),
             cors_allowed_origins="*" if isinstance(origins, str) else None if origins is None else tuple(origins),
+            allow_eio3=hub.options.allow_eio3,
+            allow_jsonp=hub.options.allow_jsonp,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,13 +115,14 @@ class AsgiTransport:
         elif isinstance(decision, Preflight):
             await _respond(send, 204, b"", headers)
         elif isinstance(decision, Open):
-            connection = self._hub.engine.open(decision.transport, self._handshake(scope, request))
-            await self._poll(connection, receive, send, headers)
+            handshake = self._handshake(scope, request)
+            connection = self._hub.engine.open(decision.transport, handshake, decision.revision)
+            await self._poll(connection, decision.jsonp, receive, send, headers)
         elif (connection_or_none := self._hub.engine.get(decision.sid)) is not None:
             if isinstance(decision, Poll):
-                await self._poll(connection_or_none, receive, send, headers)
+                await self._poll(connection_or_none, decision.jsonp, receive, send, headers)
             elif isinstance(decision, Post):
-                await self._post(connection_or_none, request, receive, send, headers)
+                await self._post(connection_or_none, decision, request, receive, send, headers)
 
     def _tell_refused(self, refuse: Refuse, scope: Scope, request: Request) -> None:
         hook = self._hub.hooks.request_refused
@@ -134,9 +138,14 @@ class AsgiTransport:
     # -- long-polling ---------------------------------------------------------------------------------------
 
     async def _poll(
-        self, connection: Connection, receive: Receive, send: Send, headers: list[tuple[str, str]]
+        self,
+        connection: Connection,
+        jsonp: str | None,
+        receive: Receive,
+        send: Send,
+        headers: list[tuple[str, str]],
     ) -> None:
-        poll = asyncio.ensure_future(connection.poll())
+        poll = asyncio.ensure_future(connection.poll(text_only=jsonp is not None))
         left = asyncio.ensure_future(_until_disconnected(receive))
         try:
             await asyncio.wait({poll, left}, return_when=asyncio.FIRST_COMPLETED)
@@ -152,12 +161,17 @@ class AsgiTransport:
         payload = poll.result()
         if payload is None:
             await _respond(send, 400, b"", [("content-type", _TEXT), *headers])
-        else:
-            await _respond(send, 200, payload, [("content-type", _TEXT), ("cache-control", "no-store"), *headers])
+            return
+        if jsonp is not None:
+            payload = wrap_answer(jsonp, payload.body)
+            headers = [("x-content-type-options", "nosniff"), *headers]
+        kind = ("content-type", payload.content_type)
+        await _respond(send, 200, payload.body, [kind, ("cache-control", "no-store"), *headers])
 
     async def _post(
         self,
         connection: Connection,
+        post: Post,
         request: Request,
         receive: Receive,
         send: Send,
@@ -177,7 +191,7 @@ class AsgiTransport:
                 await _respond(send, 400, b"", [("content-type", _TEXT), *headers])
                 return
             try:
-                connection.receive_post(body)
+                connection.receive_post(body, is_form=post.jsonp is not None)
             except ProtocolViolation:
                 await _respond(send, 400, b"", [("content-type", _TEXT), *headers])
                 return

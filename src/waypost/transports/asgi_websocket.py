@@ -48,7 +48,7 @@ class WebSocketCarrier:
         await self._receive()  # ASGI: websocket.connect comes first
         if isinstance(decision, Open):
             await self._send({"type": "websocket.accept"})
-            await self._run(self._engine.open("websocket", handshake))
+            await self._run(self._engine.open("websocket", handshake, decision.revision))
         elif isinstance(decision, Upgrade) and (connection := self._engine.get(decision.sid)) is not None:
             await self._send({"type": "websocket.accept"})
             if connection.open_probe():

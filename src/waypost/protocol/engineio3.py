@@ -1,0 +1,194 @@
+"""Engine.IO 3, for Socket.IO 2 clients: its frames and payloads, and their translation to those of revision 4.
+
+A packet inside Waypost is always a `Frame` of revision 4. What revision 3 writes differently is only here: a binary
+WebSocket frame begins with a type byte; packets in a payload carry their length in front, counted in UTF-16 units as
+JavaScript counts, or, where one of them is binary, in bytes (the format of XMLHttpRequest 2); whoever can't take
+binary gets base64. Source: Engine.IO protocol, revision 3 ("Encoding").
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Sequence
+
+from waypost.errors import LimitExceeded, MalformedPacket
+from waypost.protocol.engineio import Frame, packet_type
+
+__all__ = [
+    "decode_frame",
+    "decode_payload",
+    "encode_binary_payload",
+    "encode_frame",
+    "encode_text_payload",
+]
+
+_MESSAGE_BYTE = b"\x04"
+_IS_TEXT = 0
+_IS_BINARY = 1
+_END_OF_LENGTH = 0xFF
+_MOST_DIGITS = 15
+_LENGTH = re.compile(r"([0-9]{1,15}):")
+_ASTRAL = re.compile("[\U00010000-\U0010ffff]")
+
+
+def encode_frame(frame: Frame, *, text_only: bool) -> Frame:
+    """Write a packet as one WebSocket frame.
+
+    Args:
+        frame: The packet.
+        text_only: Whether the client takes no binary frames (``b64=1``).
+
+    Returns:
+        The frame of revision 3.
+    """
+    if isinstance(frame, str):
+        return frame
+    if text_only:
+        return "b4" + binascii.b2a_base64(frame, newline=False).decode()
+    return _MESSAGE_BYTE + frame
+
+
+def decode_frame(frame: Frame) -> Frame:
+    """Read a WebSocket frame.
+
+    Args:
+        frame: The frame of revision 3.
+
+    Returns:
+        The packet.
+
+    Raises:
+        MalformedPacket: It is empty, of an unknown type, a binary one that is no message, or bad base64.
+    """
+    if isinstance(frame, bytes):
+        if not frame.startswith(_MESSAGE_BYTE):
+            raise MalformedPacket("a binary message, which begins with the byte 4", frame)
+        return frame[1:]
+    if not frame.startswith("b"):
+        packet_type(frame)
+        return frame
+    try:
+        if not frame.startswith("b4"):
+            raise ValueError
+        return binascii.a2b_base64(frame[2:], strict_mode=True)
+    except ValueError as error:
+        raise MalformedPacket("a binary message in base64 behind b4", frame) from error
+
+
+def encode_text_payload(frames: Sequence[Frame]) -> bytes:
+    """Join packets into a payload of text, binary ones in base64.
+
+    Args:
+        frames: The packets, at least one.
+
+    Returns:
+        The body, in UTF-8.
+    """
+    packets = [str(encode_frame(frame, text_only=True)) for frame in frames]
+    return "".join([f"{_units(packet)}:{packet}" for packet in packets]).encode()
+
+
+def encode_binary_payload(frames: Sequence[Frame]) -> bytes:
+    """Join packets into a payload of bytes.
+
+    Args:
+        frames: The packets, at least one.
+
+    Returns:
+        The body, for ``application/octet-stream``.
+    """
+    parts: list[bytes] = []
+    for frame in frames:
+        kind, data = (_IS_TEXT, frame.encode()) if isinstance(frame, str) else (_IS_BINARY, _MESSAGE_BYTE + frame)
+        digits = [int(digit) for digit in str(len(data))]
+        parts += (bytes((kind, *digits, _END_OF_LENGTH)), data)
+    return b"".join(parts)
+
+
+def decode_payload(body: bytes, *, max_packets: int) -> list[Frame]:
+    """Split the body of a polling request into its packets, whichever of the two formats it has.
+
+    Args:
+        body: The whole body.
+        max_packets: The most packets that one body may hold.
+
+    Returns:
+        The packets in order, at least one.
+
+    Raises:
+        MalformedPacket: A length is missing or wrong, or a packet can't be read.
+        LimitExceeded: It holds more packets than ``max_packets``.
+    """
+    if not body:
+        raise MalformedPacket("a payload with at least one packet", body)
+    # A payload of text begins with a digit, one of bytes with the number that says what its first packet is.
+    packets = _split_bytes(body) if body[0] in (_IS_TEXT, _IS_BINARY) else _split_text(body)
+    if len(packets) > max_packets:
+        raise LimitExceeded("packets in a payload", max_packets, len(packets))
+    return [decode_frame(packet) for packet in packets]
+
+
+def _split_text(body: bytes) -> list[Frame]:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedPacket("a payload in UTF-8", body) from error
+    has_astral = _ASTRAL.search(text) is not None
+    if has_astral:
+        text = _ASTRAL.sub(_to_surrogates, text)
+    packets: list[Frame] = []
+    position = 0
+    while position < len(text):
+        length = _LENGTH.match(text, position)
+        if length is None:
+            raise MalformedPacket("the length of a packet and a colon", text[position : position + _MOST_DIGITS])
+        start, position = length.end(), length.end() + int(length[1])
+        if position > len(text):
+            raise MalformedPacket(f"a packet of {length[1]} characters", text[start:])
+        packet = text[start:position]
+        packets.append(_from_surrogates(packet) if has_astral else packet)
+    return packets
+
+
+def _split_bytes(body: bytes) -> list[Frame]:
+    packets: list[Frame] = []
+    position = 0
+    while position < len(body):
+        end = body.find(_END_OF_LENGTH, position, position + _MOST_DIGITS + 2)
+        digits = body[position + 1 : end]
+        if body[position] not in (_IS_TEXT, _IS_BINARY) or end < 0 or not digits or max(digits) > 9:
+            raise MalformedPacket("the kind and the length of a packet", body[position : position + _MOST_DIGITS])
+        length = int("".join(map(str, digits)))
+        data = body[end + 1 : end + 1 + length]
+        if len(data) < length:
+            raise MalformedPacket(f"a packet of {length} bytes", data)
+        packets.append(data if body[position] == _IS_BINARY else _text(data))
+        position = end + 1 + length
+    return packets
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedPacket("a packet in UTF-8", data) from error
+
+
+# JavaScript counts a character beyond the first 65,536 as the two surrogates that UTF-16 makes of it.
+
+
+def _units(text: str) -> int:
+    return len(text) if text.isascii() else len(text) + len(_ASTRAL.findall(text))
+
+
+def _to_surrogates(character: re.Match[str]) -> str:
+    code = ord(character[0]) - 0x10000
+    return chr(0xD800 + (code >> 10)) + chr(0xDC00 + (code & 0x3FF))
+
+
+def _from_surrogates(packet: str) -> str:
+    try:
+        return packet.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError as error:
+        raise MalformedPacket("a packet that ends between characters", packet) from error
