@@ -37,7 +37,7 @@ check: $(INSTALLED)
 	$(BIN)/lint-imports
 
 docs: $(INSTALLED)
-	$(BIN)/pytest -q tests/test_docs.py
+	$(BIN)/pytest -q tests/test_docs.py tests/docs
 
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.echo
