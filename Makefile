@@ -10,6 +10,8 @@ INSTALLED := .venv/.installed
 CLIENTS := tests/interop/js/node_modules/.installed
 WEB_PACKAGES := web/node_modules/.installed
 PAGE := src/waypost/demo/static/index.html
+# The official JavaScript client that `serve_client` serves, of the version that web/package-lock.json pins.
+CLIENT_FILES := src/waypost/transports/static/socket.io.js
 # What web/package.json asks for.
 NODE_WANTED := 18.19
 HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.split(".").map(Number); \
@@ -47,7 +49,7 @@ simulate: $(INSTALLED)
 	$(BIN)/python -m tests.sim --forever
 
 ifeq ($(HAVE_NODE),yes)
-web: $(PAGE)
+web: $(PAGE) $(CLIENT_FILES)
 clients: $(CLIENTS)
 else
 web clients:
@@ -55,7 +57,7 @@ web clients:
 endif
 
 clean:
-	rm -rf .venv web/node_modules tests/interop/js/node_modules $(dir $(PAGE)) tests/artefacts
+	rm -rf .venv web/node_modules tests/interop/js/node_modules $(dir $(PAGE) $(CLIENT_FILES)) tests/artefacts
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -70,6 +72,11 @@ $(CLIENTS): tests/interop/js/package-lock.json
 
 $(WEB_PACKAGES): web/package-lock.json
 	npm --prefix web ci --no-audit --no-fund
+	touch $@
+
+$(CLIENT_FILES): $(WEB_PACKAGES)
+	mkdir -p $(@D)
+	cp web/node_modules/socket.io-client/dist/socket.io*.js* $(@D)
 	touch $@
 
 $(PAGE): $(WEB_PACKAGES) $(WEB_SOURCES)

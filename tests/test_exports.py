@@ -17,6 +17,7 @@ def test_public_names() -> None:
         "ConfigurationError",
         "ConnectFailed",
         "ConnectionRefused",
+        "Cookie",
         "EncodingFailed",
         "EndedSession",
         "HandlerFailure",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from waypost.protocol.custom_parser import Parser, ParserDecoder
     from waypost.protocol.packet import Packet, PacketType
+    from waypost.server.cookie import Cookie
     from waypost.server.handshake import Handshake
     from waypost.server.hooks import HandlerFailure, Hooks
     from waypost.server.live_session import EndedSession
@@ -36,6 +37,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectFailed",
     "ConnectionRefused",
+    "Cookie",
     "EncodingFailed",
     "EndedSession",
     "HandlerFailure",
@@ -60,6 +62,7 @@ __all__ = [
 
 _HOMES = {
     "Client": "waypost.client",
+    "Cookie": "waypost.server.cookie",
     "EndedSession": "waypost.server.live_session",
     "HandlerFailure": "waypost.server.hooks",
     "Handshake": "waypost.server.handshake",

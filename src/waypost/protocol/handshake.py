@@ -80,12 +80,16 @@ class HandshakeRules:
             ``"https://app.example.com"`` (with cookies).
         allow_eio3: Whether clients of Engine.IO 3 may connect.
         allow_jsonp: Whether polling may be asked for as JSONP.
+        cors_credentials: Whether listed pages may send cookies along.
+        cors_max_age_s: Seconds for which a browser may remember the answer to a preflight.
     """
 
     transports: tuple[str, ...]
     cors_allowed_origins: Literal["*"] | tuple[str, ...] | None
     allow_eio3: bool = False
     allow_jsonp: bool = False
+    cors_credentials: bool = True
+    cors_max_age_s: int = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +256,9 @@ def _resume(request: Request, transport: str, sid: str, session: SessionView | N
         return Poll(sid, jsonp)
     if request.method != "POST":
         return _bad_request("METHOD")
+    # What is packed may be a bomb, and no Engine.IO client packs.
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        return _bad_request("ENCODED_BODY", ends_session=sid)
     if _content_type(request) == "application/octet-stream" and str(session.revision) == _REVISION_4:
         return _bad_request("BINARY_BODY", ends_session=sid)
     return Post(sid, jsonp)
@@ -322,9 +329,12 @@ def cors_headers(request: Request, rules: HandshakeRules) -> list[tuple[str, str
     if rules.cors_allowed_origins == "*":
         headers = [("Access-Control-Allow-Origin", "*")]
     else:
-        headers += [("Access-Control-Allow-Origin", origin), ("Access-Control-Allow-Credentials", "true")]
+        headers.append(("Access-Control-Allow-Origin", origin))
+        if rules.cors_credentials:
+            headers.append(("Access-Control-Allow-Credentials", "true"))
     if request.method == "OPTIONS":
-        headers += [("Access-Control-Allow-Methods", "GET, POST"), ("Access-Control-Max-Age", "600")]
+        headers.append(("Access-Control-Allow-Methods", "GET, POST"))
+        headers.append(("Access-Control-Max-Age", str(rules.cors_max_age_s)))
         names = request.headers.get("access-control-request-headers", "")
         if _HEADER_NAMES.fullmatch(names):
             headers.append(("Access-Control-Allow-Headers", names))

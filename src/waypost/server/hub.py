@@ -15,6 +15,7 @@ from waypost.protocol.session import SessionSettings
 from waypost.server.counters import Counters, JournalState, ServerState
 from waypost.server.delivery import Deliveries
 from waypost.server.engine import Connection, Engine
+from waypost.server.gate import Gate
 from waypost.server.hooks import Hooks
 from waypost.server.namespace import Namespace
 from waypost.server.options import Environment, Options
@@ -44,7 +45,7 @@ class Hub:
         codec: What packets are written in.
         hooks: Who is told of what happens.
         threads: Where ``def`` handlers run.
-        is_closing: Whether it takes no new connections any more.
+        gate: Who may open a connection.
         counters: What has happened so far.
         openings: How often the store was opened in vain.
     """
@@ -58,7 +59,7 @@ class Hub:
         self.engine = Engine(self._session_settings(), environment.new_id, self._accept, self.hooks)
         self.deliveries = Deliveries(self._store_queue, environment, self.keep_task)
         self.threads = ThreadPoolExecutor(options.handler_threads, "waypost-handler")
-        self.is_closing = False
+        self.gate = Gate(options, self.hooks)
         self.openings = 0
         self.counters = Counters()
         self._namespaces: dict[str, Namespace] = {}
@@ -186,9 +187,9 @@ class Hub:
 
         Sessions are kept, so clients recover when a server comes up again on the same store. Closing twice is fine.
         """
-        if self.is_closing:
+        if self.gate.is_shut:
             return
-        self.is_closing = True
+        self.gate.is_shut = True
         await self._close_connections()
         await self._finish_tasks()
         if self._upkeep is not None:

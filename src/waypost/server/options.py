@@ -12,6 +12,9 @@ from typing import TypedDict
 from waypost.errors import ConfigurationError
 from waypost.protocol.codec import codec_for
 from waypost.protocol.custom_parser import Parser
+from waypost.server.addresses import TrustedProxies
+from waypost.server.cookie import Cookie
+from waypost.server.handlers import check_handler
 from waypost.server.handshake import Handshake
 
 __all__ = ["Environment", "Options", "Recovery", "ServerOptions", "sends_offset_safely"]
@@ -103,6 +106,19 @@ class Options:
         max_pending_events: How many events of one socket may wait for their handlers before its connection is
             read no further.
         cors_allowed_origins: ``None`` for the same origin only, ``"*"`` for all, or a list of origins.
+        cors_credentials: Whether listed pages may send cookies and HTTP authentication along.
+        cors_max_age_s: Seconds for which a browser may remember the answer to a preflight.
+        allow_request: Asked before a connection is opened, with what the client said of itself: a false answer, or
+            raising `ConnectionRefused`, refuses it with HTTP 403. ``None`` asks nobody.
+        cookie: The cookie that the answer to a handshake sets: `Cookie`, or its name; ``None`` for none.
+        http_compression: Whether answers to polls are compressed for clients that take it.
+        http_compression_threshold_bytes: The smallest answer that is compressed.
+        serve_client: Whether the official JavaScript client is served too, as ``socket.io.js`` under ``path``.
+        trusted_proxies: Addresses or networks of the proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto``
+            are believed.
+        max_connections_per_address: The most connections of one client address; loopback is not counted.
+        max_handshakes_per_address: The most of them that have joined no namespace yet.
+        post_timeout_s: Seconds that the body of a POST may take, and one more for each kilobyte that has come.
         ack_timeout_s: Seconds that `Socket.call` waits unless it is told otherwise.
         drain_s: Seconds over which a stop spreads its disconnects, so that not all clients return at once.
         handler_threads: How many ``def`` handlers may run at the same time.
@@ -131,6 +147,17 @@ class Options:
     max_stalled_s: float = 10
     max_pending_events: int = 1_000
     cors_allowed_origins: str | Sequence[str] | None = None
+    cors_credentials: bool = True
+    cors_max_age_s: int = 600
+    allow_request: Callable[[Handshake], Awaitable[bool]] | None = None
+    cookie: Cookie | str | None = None
+    http_compression: bool = True
+    http_compression_threshold_bytes: int = 1024
+    serve_client: bool = True
+    trusted_proxies: Sequence[str] = ()
+    max_connections_per_address: int = 10_000
+    max_handshakes_per_address: int = 2_000
+    post_timeout_s: float = 15
     ack_timeout_s: float = 60
     drain_s: float = 1
     handler_threads: int = 16
@@ -149,12 +176,21 @@ class Options:
             "max_buffered_bytes",
             "max_stalled_s",
             "max_pending_events",
+            "max_connections_per_address",
+            "max_handshakes_per_address",
+            "post_timeout_s",
             "ack_timeout_s",
             "handler_threads",
             "concurrent_handlers",
         ):
             _require(name, getattr(self, name), above=0)
-        for name in ("max_attachments", "drain_s", "deduplication_s"):
+        for name in (
+            "max_attachments",
+            "drain_s",
+            "deduplication_s",
+            "cors_max_age_s",
+            "http_compression_threshold_bytes",
+        ):
             _require(name, getattr(self, name), above=-1)
         codec_for(self.parser)
         if not isinstance(self.initial_packet, str | bytes | None):
@@ -169,6 +205,25 @@ class Options:
         origins = self.cors_allowed_origins
         if isinstance(origins, str) and origins != "*":
             raise ConfigurationError("cors_allowed_origins", origins, '"*", a list of origins, or None')
+        if isinstance(self.trusted_proxies, str):
+            raise ConfigurationError("trusted_proxies", self.trusted_proxies, "a list")
+        TrustedProxies(self.trusted_proxies)
+        self.handshake_cookie()
+        ask = self.allow_request
+        if ask is not None and not check_handler("allow_request", ask, 1).is_async:
+            raise ConfigurationError("allow_request", ask, "an async function")
+
+    def handshake_cookie(self) -> Cookie | None:
+        """Return the cookie that a handshake sets.
+
+        Raises:
+            ConfigurationError: It can't be what it is.
+        """
+        if self.cookie is None or isinstance(self.cookie, Cookie):
+            return self.cookie
+        if not isinstance(self.cookie, str):
+            raise ConfigurationError("cookie", self.cookie, "a waypost.Cookie, a name, or None")
+        return Cookie(name=self.cookie)
 
 
 class ServerOptions(TypedDict, total=False):
@@ -191,6 +246,17 @@ class ServerOptions(TypedDict, total=False):
     max_stalled_s: float
     max_pending_events: int
     cors_allowed_origins: str | Sequence[str] | None
+    cors_credentials: bool
+    cors_max_age_s: int
+    allow_request: Callable[[Handshake], Awaitable[bool]] | None
+    cookie: Cookie | str | None
+    http_compression: bool
+    http_compression_threshold_bytes: int
+    serve_client: bool
+    trusted_proxies: Sequence[str]
+    max_connections_per_address: int
+    max_handshakes_per_address: int
+    post_timeout_s: float
     ack_timeout_s: float
     drain_s: float
     handler_threads: int

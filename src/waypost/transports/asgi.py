@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from waypost.errors import ProtocolViolation, StorageError
 from waypost.protocol.handshake import (
@@ -26,25 +25,31 @@ from waypost.protocol.handshake import (
     refusal_body,
 )
 from waypost.protocol.jsonp import wrap_answer
+from waypost.server.addresses import TrustedProxies
 from waypost.server.engine import Connection
 from waypost.server.handshake import Handshake
 from waypost.server.hooks import RequestRefused
 from waypost.server.hub import Hub
 from waypost.transports.asgi_websocket import WebSocketCarrier
+from waypost.transports.client_files import ClientFiles, client_file
+from waypost.transports.http_answer import (
+    TEXT,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    choose_encoding,
+    compress,
+    respond,
+)
+from waypost.transports.request_body import discard_body, read_body
 
 __all__ = ["AsgiTransport"]
 
 logger = logging.getLogger("waypost.asgi")
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_TEXT = "text/plain; charset=UTF-8"
-_DISCARD_BYTES = 10_000_000
-_DISCARD_S = 1.0
 
 
 class AsgiTransport:
@@ -64,7 +69,12 @@ class AsgiTransport:
             cors_allowed_origins="*" if isinstance(origins, str) else None if origins is None else tuple(origins),
             allow_eio3=hub.options.allow_eio3,
             allow_jsonp=hub.options.allow_jsonp,
+            cors_credentials=hub.options.cors_credentials,
+            cors_max_age_s=hub.options.cors_max_age_s,
         )
+        self._proxies = TrustedProxies(hub.options.trusted_proxies)
+        self._cookie = hub.options.handshake_cookie()
+        self._client_files = ClientFiles()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
@@ -79,57 +89,65 @@ class AsgiTransport:
                 await self._answer_unavailable(scope, send)
                 return
             await self._serve(scope, receive, send)
+        elif (file := self._client_file(scope)) is not None:
+            request = self._read_request(scope)
+            cors = cors_headers(request, self._rules)
+            await self._client_files.answer(file, request.method, request.headers, send, cors)
         elif self._other is not None:
             await self._other(scope, receive, send)
         elif scope["type"] == "http":
-            await _respond(send, 404, b"Not Found", [("content-type", _TEXT)])
+            await respond(send, 404, b"Not Found", [("content-type", TEXT)])
         else:
             await send({"type": "websocket.close", "code": 1000})
 
     async def _answer_unavailable(self, scope: Scope, send: Send) -> None:
         if scope["type"] == "http":
-            await _respond(send, 503, b"Store unavailable", [("content-type", _TEXT)])
+            await respond(send, 503, b"Store unavailable", [("content-type", TEXT)])
         else:
             await send({"type": "websocket.close", "code": 1013})
 
+    def _client_file(self, scope: Scope) -> str | None:
+        if scope["type"] != "http" or not self._hub.options.serve_client:
+            return None
+        return client_file(scope["path"], scope.get("root_path", ""), self._hub.options.path)
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = _read_request(scope)
+        request = self._read_request(scope)
         decision = decide(request, self._rules, self._hub.engine.view)
-        if isinstance(decision, Open) and self._hub.is_closing:
-            decision = Refuse(503, 3, "Server shutting down", "CLOSING")
+        handshake = self._handshake(scope, request)
+        if isinstance(decision, Open):
+            decision = await self._hub.gate.refusal(handshake) or decision
         if isinstance(decision, Refuse):
-            logger.info("refused a request from %s: %s (%s)", _address(scope), decision.message, decision.context)
-            self._tell_refused(decision, scope, request)
-            self._end_session(decision)
+            self._note_refusal(decision, handshake)
         if scope["type"] == "websocket":
-            await WebSocketCarrier(self._hub.engine, receive, send).carry(decision, self._handshake(scope, request))
+            await WebSocketCarrier(self._hub.engine, receive, send, self._cookie).carry(decision, handshake)
             return
         headers = cors_headers(request, self._rules)
         if isinstance(decision, Refuse):
-            await _respond(
+            await respond(
                 send,
                 decision.status,
                 refusal_body(decision),
                 [("content-type", "application/json"), *headers],
             )
         elif isinstance(decision, Preflight):
-            await _respond(send, 204, b"", headers)
+            await respond(send, 204, b"", headers)
         elif isinstance(decision, Open):
-            handshake = self._handshake(scope, request)
             connection = self._hub.engine.open(decision.transport, handshake, decision.revision)
-            await self._poll(connection, decision.jsonp, receive, send, headers)
+            if self._cookie is not None:
+                headers.append(("set-cookie", self._cookie.header(connection.sid)))
+            await self._poll(connection, decision.jsonp, request, receive, send, headers)
         elif (connection_or_none := self._hub.engine.get(decision.sid)) is not None:
             if isinstance(decision, Poll):
-                await self._poll(connection_or_none, decision.jsonp, receive, send, headers)
+                await self._poll(connection_or_none, decision.jsonp, request, receive, send, headers)
             elif isinstance(decision, Post):
                 await self._post(connection_or_none, decision, request, receive, send, headers)
 
-    def _tell_refused(self, refuse: Refuse, scope: Scope, request: Request) -> None:
+    def _note_refusal(self, refuse: Refuse, handshake: Handshake) -> None:
+        logger.info("refused a request from %s: %s (%s)", handshake.address, refuse.message, refuse.context)
         hook = self._hub.hooks.request_refused
         if hook.observers:
-            hook.tell(RequestRefused(refuse.code, refuse.message, refuse.context, self._handshake(scope, request)))
-
-    def _end_session(self, refuse: Refuse) -> None:
+            hook.tell(RequestRefused(refuse.code, refuse.message, refuse.context, handshake))
         if refuse.ends_session is not None:
             connection = self._hub.engine.get(refuse.ends_session)
             if connection is not None:
@@ -141,9 +159,10 @@ class AsgiTransport:
         self,
         connection: Connection,
         jsonp: str | None,
+        request: Request,
         receive: Receive,
         send: Send,
-        headers: list[tuple[str, str]],
+        headers: Headers,
     ) -> None:
         poll = asyncio.ensure_future(connection.poll(text_only=jsonp is not None))
         left = asyncio.ensure_future(_until_disconnected(receive))
@@ -160,13 +179,23 @@ class AsgiTransport:
             return
         payload = poll.result()
         if payload is None:
-            await _respond(send, 400, b"", [("content-type", _TEXT), *headers])
+            await respond(send, 400, b"", [("content-type", TEXT), *headers])
             return
         if jsonp is not None:
             payload = wrap_answer(jsonp, payload.body)
-            headers = [("x-content-type-options", "nosniff"), *headers]
-        kind = ("content-type", payload.content_type)
-        await _respond(send, 200, payload.body, [kind, ("cache-control", "no-store"), *headers])
+            headers.append(("x-content-type-options", "nosniff"))
+        headers += [("content-type", payload.content_type), ("cache-control", "no-store")]
+        await respond(send, 200, await self._compressed(payload.body, request, headers), headers)
+
+    async def _compressed(self, payload: bytes, request: Request, headers: Headers) -> bytes:
+        options = self._hub.options
+        if not options.http_compression or len(payload) < options.http_compression_threshold_bytes:
+            return payload
+        encoding = choose_encoding(request.headers.get("accept-encoding", ""))
+        if encoding is None:
+            return payload
+        headers.append(("content-encoding", encoding))
+        return await compress(payload, encoding)
 
     async def _post(
         self,
@@ -175,55 +204,41 @@ class AsgiTransport:
         request: Request,
         receive: Receive,
         send: Send,
-        headers: list[tuple[str, str]],
+        headers: Headers,
     ) -> None:
         if not connection.begin_post():
-            await _respond(send, 400, b"", [("content-type", _TEXT), *headers])
+            await respond(send, 400, b"", [("content-type", TEXT), *headers])
             return
         try:
             body = await self._read_body(request, receive)
             if isinstance(body, int):
-                await _discard(receive)
-                await _respond(send, body, b"", [("content-type", _TEXT), ("connection", "close"), *headers])
+                await discard_body(receive)
+                await respond(send, body, b"", [("content-type", TEXT), ("connection", "close"), *headers])
                 return
             if not connection.is_open:
                 # It ended while the body was read: what was not taken is not answered with "ok".
-                await _respond(send, 400, b"", [("content-type", _TEXT), *headers])
+                await respond(send, 400, b"", [("content-type", TEXT), *headers])
                 return
             try:
                 connection.receive_post(body, is_form=post.jsonp is not None)
             except ProtocolViolation:
-                await _respond(send, 400, b"", [("content-type", _TEXT), *headers])
+                await respond(send, 400, b"", [("content-type", TEXT), *headers])
                 return
             # While a flood of events is being handled, its sender waits for the answer.
             await connection.wait_until_readable()
-            await _respond(send, 200, b"ok", [("content-type", "text/html"), *headers])
+            await respond(send, 200, b"ok", [("content-type", "text/html"), *headers])
         finally:
             connection.end_post()
 
     async def _read_body(self, request: Request, receive: Receive) -> bytes | int:
-        """Read a POST's body; returns an HTTP status if it is too large, too slow, or never completed."""
-        limit = self._hub.options.max_payload_bytes
-        length = request.headers.get("content-length", "")
-        if length.isascii() and length.isdigit() and (len(length) > 15 or int(length) > limit):
-            return 413
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(self._hub.options.ping_interval_s + self._hub.options.ping_timeout_s):
-                while True:
-                    message = await receive()
-                    if message["type"] != "http.request":
-                        return 400
-                    chunk = message.get("body", b"")
-                    size += len(chunk)
-                    if size > limit:
-                        return 413
-                    chunks.append(chunk)
-                    if not message.get("more_body", False):
-                        return b"".join(chunks)
-        except TimeoutError:
-            return 408
+        options = self._hub.options
+        return await read_body(
+            receive,
+            request.headers,
+            limit_bytes=options.max_payload_bytes,
+            timeout_s=options.post_timeout_s,
+            longest_s=options.ping_interval_s + options.ping_timeout_s,
+        )
 
     # -- the rest -------------------------------------------------------------------------------------------
 
@@ -236,10 +251,23 @@ class AsgiTransport:
             query=request.parameters,
             auth={},
             url=f"{path}?{request.query}",
-            address=_address(scope),
+            address=self._proxies.address(_peer(scope), request.headers),
             secure=request.secure,
             cross_origin=origin is not None and origin.partition("://")[2] != host,
             time=self._hub.environment.wall_time(),
+        )
+
+    def _read_request(self, scope: Scope) -> Request:
+        headers: dict[str, str] = {}
+        for name_bytes, value_bytes in scope["headers"]:
+            name, value = name_bytes.decode("latin-1").lower(), value_bytes.decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        return Request(
+            method=scope.get("method", "GET"),
+            query=scope["query_string"].decode("latin-1"),
+            headers=headers,
+            secure=self._proxies.is_secure(_peer(scope), headers, scope.get("scheme", "http")),
+            websocket=scope["type"] == "websocket",
         )
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -294,21 +322,7 @@ class _Lifespan:
         await self.send({"type": "lifespan.shutdown.complete"})
 
 
-def _read_request(scope: Scope) -> Request:
-    headers: dict[str, str] = {}
-    for name_bytes, value_bytes in scope["headers"]:
-        name, value = name_bytes.decode("latin-1").lower(), value_bytes.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return Request(
-        method=scope.get("method", "GET"),
-        query=scope["query_string"].decode("latin-1"),
-        headers=headers,
-        secure=scope.get("scheme") in ("https", "wss"),
-        websocket=scope["type"] == "websocket",
-    )
-
-
-def _address(scope: Scope) -> str:
+def _peer(scope: Scope) -> str:
     client = scope.get("client")
     return str(client[0]) if client else ""
 
@@ -316,23 +330,3 @@ def _address(scope: Scope) -> str:
 async def _until_disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _discard(receive: Receive) -> None:
-    """Read what is left of a body, within limits: a server that closes on unread data takes its answer back."""
-    left = _DISCARD_BYTES
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_DISCARD_S):
-            while left > 0:
-                message = await receive()
-                left -= len(message.get("body", b""))
-                if message["type"] != "http.request" or not message.get("more_body", False):
-                    return
-
-
-async def _respond(send: Send, status: int, body: bytes, headers: list[tuple[str, str]]) -> None:
-    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    if status != 204:
-        encoded.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body})

@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.handshake import Decision, Open, Refuse, Upgrade, refusal_body
+from waypost.server.cookie import Cookie
 from waypost.server.engine import Connection, Engine
 from waypost.server.handshake import Handshake
+from waypost.transports.http_answer import Receive, Send
 
 __all__ = ["WebSocketCarrier"]
 
 logger = logging.getLogger("waypost.asgi")
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 _NORMAL = 1000
 _TOO_BIG = 1009
@@ -35,20 +31,21 @@ class WebSocketCarrier:
         engine: The connections.
         receive: ASGI's receive.
         send: ASGI's send.
+        cookie: The cookie that a handshake sets.
     """
 
-    def __init__(self, engine: Engine, receive: Receive, send: Send) -> None:
+    def __init__(self, engine: Engine, receive: Receive, send: Send, cookie: Cookie | None) -> None:
         self._engine = engine
         self._receive = receive
         self._send = send
+        self._cookie = cookie
         self._close_code = _NORMAL
 
     async def carry(self, decision: Decision, handshake: Handshake) -> None:
         """Do what was decided about the request; returns when the WebSocket is done with."""
         await self._receive()  # ASGI: websocket.connect comes first
         if isinstance(decision, Open):
-            await self._send({"type": "websocket.accept"})
-            await self._run(self._engine.open("websocket", handshake, decision.revision))
+            await self._open(decision, handshake)
         elif isinstance(decision, Upgrade) and (connection := self._engine.get(decision.sid)) is not None:
             await self._send({"type": "websocket.accept"})
             if connection.open_probe():
@@ -59,6 +56,18 @@ class WebSocketCarrier:
             await self._close()
         else:
             await self._refuse(decision)
+
+    async def _open(self, decision: Open, handshake: Handshake) -> None:
+        connection = self._engine.open("websocket", handshake, decision.revision)
+        headers: list[tuple[bytes, bytes]] = []
+        if self._cookie is not None:
+            headers.append((b"set-cookie", self._cookie.header(connection.sid).encode()))
+        try:
+            await self._send({"type": "websocket.accept", "headers": headers})
+        except BaseException:
+            connection.lose_transport("transport error")
+            raise
+        await self._run(connection)
 
     async def _refuse(self, decision: Decision) -> None:
         # Without the extension a close before the accept is answered with 403 by the server.

@@ -1,0 +1,73 @@
+"""The cookie that a handshake may set, so that a load balancer sends a client's requests to the same process."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from waypost.errors import ConfigurationError
+
+__all__ = ["Cookie"]
+
+# RFC 6265, section 4.1.1: a name is a token; attributes hold neither control characters nor semicolons.
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_PATH = re.compile(r"/[\x21-\x3a\x3c-\x7e]*")
+_DOMAIN = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+_SAME_SITE = ("lax", "strict", "none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cookie:
+    """The cookie that the answer to a handshake sets; its value is the connection's Engine.IO session id.
+
+    Attributes:
+        name: Its name.
+        path: The path it is sent to.
+        domain: The domain it is sent to; ``None`` for the server's own host only.
+        max_age_s: Seconds until it is forgotten; ``None`` until the browser is closed.
+        http_only: Whether scripts can't read it. The value is a secret, so leave it on.
+        secure: Whether it is sent over TLS only.
+        same_site: ``"lax"``, ``"strict"``, or ``"none"`` for pages of other sites, which needs ``secure``.
+    """
+
+    name: str = "io"
+    path: str = "/"
+    domain: str | None = None
+    max_age_s: int | None = None
+    http_only: bool = True
+    secure: bool = False
+    same_site: str = "lax"
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigurationError("cookie.name", self.name, "a name of letters, digits and !#$%&'*+-.^_`|~")
+        if not _PATH.fullmatch(self.path):
+            raise ConfigurationError("cookie.path", self.path, "a path that starts with /, with no blank and no ;")
+        if self.domain is not None and not _DOMAIN.fullmatch(self.domain):
+            raise ConfigurationError("cookie.domain", self.domain, "a domain, such as example.com")
+        if self.max_age_s is not None and (type(self.max_age_s) is not int or self.max_age_s < 0):
+            raise ConfigurationError("cookie.max_age_s", self.max_age_s, "a whole number of seconds, or None")
+        if self.same_site not in _SAME_SITE:
+            raise ConfigurationError("cookie.same_site", self.same_site, '"lax", "strict" or "none"')
+        if self.same_site == "none" and not self.secure:
+            raise ConfigurationError(
+                "cookie.same_site", self.same_site, "secure=True beside it: browsers drop it else"
+            )
+
+    def header(self, value: str) -> str:
+        """Write the value of the ``Set-Cookie`` header.
+
+        Args:
+            value: The cookie's value: URL-safe characters only.
+        """
+        parts = [f"{self.name}={value}", f"Path={self.path}"]
+        if self.domain is not None:
+            parts.append(f"Domain={self.domain}")
+        if self.max_age_s is not None:
+            parts.append(f"Max-Age={self.max_age_s}")
+        if self.http_only:
+            parts.append("HttpOnly")
+        if self.secure:
+            parts.append("Secure")
+        parts.append(f"SameSite={self.same_site.capitalize()}")
+        return "; ".join(parts)
