@@ -30,6 +30,7 @@ def test_public_names() -> None:
         "Packet",
         "PacketType",
         "Parser",
+        "ParentNamespace",
         "ParserDecoder",
         "Queue",
         "Recovery",

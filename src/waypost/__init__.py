@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from waypost.server.namespace import Namespace
     from waypost.server.operator import Operator
     from waypost.server.options import Options, Recovery
+    from waypost.server.parents import ParentNamespace
     from waypost.server.queue import Queue
     from waypost.server.socket import Socket
 
@@ -49,6 +50,7 @@ __all__ = [
     "Options",
     "Packet",
     "PacketType",
+    "ParentNamespace",
     "Parser",
     "ParserDecoder",
     "Queue",
@@ -74,6 +76,7 @@ _HOMES = {
     "PacketType": "waypost.protocol.packet",
     "Parser": "waypost.protocol.custom_parser",
     "ParserDecoder": "waypost.protocol.custom_parser",
+    "ParentNamespace": "waypost.server.parents",
     "Queue": "waypost.server.queue",
     "Recovery": "waypost.server.options",
     "Server": "waypost.application",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
 from waypost.server.counters import ServerState
 from waypost.server.hooks import Hooks
@@ -13,6 +14,7 @@ from waypost.server.hub import Hub
 from waypost.server.namespace import Namespace
 from waypost.server.operator import Operator
 from waypost.server.options import Environment, Options, ServerOptions
+from waypost.server.parents import ParentNamespace
 from waypost.server.queue import Queue
 from waypost.transports.asgi import AsgiApplication, AsgiTransport
 
@@ -75,11 +77,23 @@ class Server:
         """Address everyone in ``"/"``, with events dropped for whoever can't take them right now."""
         return self._hub.of("/").volatile
 
-    def of(self, name: str) -> Namespace:
+    @overload
+    def of(self, name: str) -> Namespace: ...
+
+    @overload
+    def of(self, name: re.Pattern[str] | Callable[..., Any]) -> ParentNamespace: ...
+
+    def of(self, name: str | re.Pattern[str] | Callable[..., Any]) -> Namespace | ParentNamespace:
         """Return a namespace, made if need be: the same decorators and operators as here, for its sockets.
 
+        Args:
+            name: Its name. Or, for a `ParentNamespace` of all those that fit and that come into being when a client
+                names them: a compiled pattern that the whole name has to match, or a function that is called with
+                the name and the client's auth, and returns whether it may enter. A namespace that is there by its
+                name wins; else the first parent that takes the name.
+
         Raises:
-            ConfigurationError: It is no name for a namespace.
+            ConfigurationError: It is none of these.
         """
         return self._hub.of(name)
 

@@ -242,10 +242,23 @@ async def test_an_object_without_handlers_is_refused(io: waypost.Server) -> None
         ("connect_error", "comes from a client"),
         ("newListener", "comes from a client"),
         ("removeListener", "comes from a client"),
+        ("new_namespace", "parent"),
+        ("conect", "'connect'"),
+        ("disconect", "'disconnect'"),
+        ("session_expire", "'session_expired'"),
+        (7, "a name"),
+        (print, "a name"),
     ],
 )
 async def test_names_nothing_would_ever_come_under_are_refused(io: waypost.Server, event: str, hint: str) -> None:
     with pytest.raises(waypost.ConfigurationError, match=hint):
+        io.on(event)  # as a decorator: told before it has got its function
+    with pytest.raises(waypost.ConfigurationError, match=hint):
+        io.once(event, lambda socket: None)
+
+
+async def test_names_that_only_resemble_ours_are_taken(io: waypost.Server) -> None:
+    for event in ("connected", "disconnected", "reconnect", "session", "on"):
         io.on(event, lambda socket: None)
 
 

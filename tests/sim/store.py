@@ -117,6 +117,11 @@ class SimStore:
             journal = self._journals[name] = SimJournal(name, self)
         return journal
 
+    async def followed_journals(self) -> list[str]:
+        self.check()
+        names: list[str] = run_now(self.disk.store.followed_journals())
+        return names
+
     def queue(self, name: str) -> Queue:
         self.check()
         return SimQueue(name, self.disk, self.write, self.read)

@@ -105,6 +105,21 @@ async def test_a_detached_session_expires(store: Store, clock: Clock) -> None:
     assert (again.sid, again.expired, again.memberships) == ("again", False, ())
 
 
+async def test_a_journal_is_followed_as_long_as_it_has_sessions(store: Store, clock: Clock) -> None:
+    for name in ("/b", "/a", "/nobody"):
+        await (await store.journal(name)).append(b"entry", ignore)
+    assert await store.followed_journals() == []
+    for name in ("/b", "/a"):
+        await (await store.journal(name)).open_session(KEY, "sid", b"", ignore)
+    assert await store.followed_journals() == ["/a", "/b"]
+    await (await store.journal("/a")).end_session(KEY)
+    await (await store.journal("/b")).detach_session(KEY, clock.now + 1)
+    assert await store.followed_journals() == ["/b"]
+    clock.now += 2
+    await store.expire_sessions()
+    assert await store.followed_journals() == []
+
+
 async def test_an_expired_session_is_known_as_one_for_a_day(store: Store, clock: Clock) -> None:
     journal = await store.journal("/")
     expires_at = clock.now

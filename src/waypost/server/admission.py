@@ -19,9 +19,9 @@ from waypost.server.snapshot import Snapshot, rebase
 
 if TYPE_CHECKING:
     from waypost.server.engine import Connection
+    from waypost.server.hub import Hub
     from waypost.server.live_session import LiveSession
     from waypost.server.namespace import Namespace
-    from waypost.server.options import Environment, Recovery
     from waypost.storage.base import StoredSession
 
 __all__ = ["Admission"]
@@ -41,31 +41,29 @@ class Admission:
     """One client's way into one namespace.
 
     Args:
-        namespace: Where it wants to go.
+        hub: The server.
+        name: The namespace it wants to enter.
         connection: What carries it.
         payload: The CONNECT packet's payload.
-        recovery: What is kept for clients that come back; ``None`` with recovery off.
-        environment: Ids.
+
+    Attributes:
+        channel: Its channel, once there is one.
     """
 
-    def __init__(
-        self,
-        namespace: Namespace,
-        connection: Connection,
-        payload: dict[str, Any] | None,
-        recovery: Recovery | None,
-        environment: Environment,
-    ) -> None:
-        self._namespace = namespace
+    def __init__(self, hub: Hub, name: str, connection: Connection, payload: dict[str, Any] | None) -> None:
+        recovery = hub.options.recovery
+        self._hub = hub
+        self._name = name
+        self._namespace: Namespace
         self._connection = connection
-        self._recovery = recovery
-        self._new_id = environment.new_id
+        self._new_id = hub.environment.new_id
         self._pid, self._offset, auth = _split(payload or {}, recovers=recovery is not None)
         self._handshake = replace(connection.handshake, auth=auth)
         self._recovers = recovery is not None and recovery.sends_offset(self._handshake)
         self._keeper: Keeper | None = None
         self._reason: Reason | None = None
         self._step = "recovery"
+        self._has_left = False
         self._returning: Returning | None = None
         self.channel: Channel | None = None
 
@@ -77,17 +75,19 @@ class Admission:
             was refused or is gone.
         """
         try:
-            await self._namespace.ready()
-            return await self._let_in()
+            self._namespace = await self._hub.directory.find(self._name, self._handshake.auth)
+            with self._namespace.visit():
+                await self._namespace.ready()
+                return await self._let_in()
         except ConnectionRefused as refusal:
             self._refuse(refusal.message, refusal.data)
         except (StorageError, _NotNowError) as problem:
             # A refusal would be final for official clients; after a lost connection they try again.
-            logger.error("%s can't be entered now: %s", self._namespace.name, problem)
+            logger.error("%s can't be entered now: %s", self._name, problem)
             self._connection.close("forced server close")
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
             sid = "" if self.channel is None else self.channel.sid
-            self._namespace.report_failure(self._step, sid, error)
+            self._hub.hooks.report_failure(self._step, sid, self._name, error)
             self._refuse("Internal server error", None)
         return None
 
@@ -95,21 +95,23 @@ class Admission:
         if self._recovers:
             self._keeper = self._namespace.keeper
         returning = await self._look_up()
+        if self._has_left:
+            return None
         self.channel = channel = self._make_channel(returning)
         if returning is not None and self._keeper is not None:
             channel.resuming = self._keeper.resume(returning, self._handshake)
         self._step = "middleware"
-        for gate in self._namespace.middlewares:
+        for gate in self._namespace.gates:
             await self._namespace.call_handler(gate, channel)
-        if not self._connection.is_open:
-            return None
+            if channel.left_because is not None:
+                self._turn_away(channel)
+                return None
         self._returning = await self._enter(channel, returning)
         if channel.left_because is not None:
             return None
         await channel.join_early_rooms()
         self._step = "connect"
-        handler = self._namespace.handlers.get("connect")
-        if handler is not None:
+        for handler in self._namespace.handlers_of("connect"):
             await self._namespace.call_handler(handler, channel, self._handshake.auth)
         await channel.save_data()
         return self._answer(channel)
@@ -213,11 +215,22 @@ class Admission:
         channel.tell_disconnected()
         return None
 
+    def _turn_away(self, channel: Channel) -> None:
+        """See off a client that left in the middleware, or that the middleware disconnected."""
+        if channel.left_because == "server namespace disconnect":
+            self._refuse("Disconnected by the server", None)
+
+    def leave(self, reason: str) -> None:
+        """Note that the client is gone; what runs for it goes on to its end, and it is not let in."""
+        self._has_left = True
+        if self.channel is not None:
+            self.channel.close(reason)
+
     def _refuse(self, message: str, data: Any) -> None:
         if self.channel is not None:
             self.channel.refuse()
         payload = {"message": message} if data is None else {"message": message, "data": data}
-        self._connection.send(self._namespace.codec.encode_connect_error(self._namespace.name, payload))
+        self._connection.send(self._hub.codec.encode_connect_error(self._name, payload))
 
     async def replay(self) -> None:
         """Write what the client missed, at the pace it reads, then let it go live."""

@@ -159,8 +159,9 @@ class Channel:
         return event.frames_with_offset(offset) if offset and self.takes_offset else event.frames()
 
     def _tell_outgoing(self, event: EncodedEvent) -> None:
-        if self._namespace.handlers.catch_alls.outgoing:
-            self._namespace.handlers.catch_alls.tell_outgoing(self, event)
+        for registry in self._namespace.registries:
+            if registry.catch_alls.outgoing:
+                registry.catch_alls.tell_outgoing(self, event)
         if self.registry is not None and self.registry.catch_alls.outgoing:
             self.registry.catch_alls.tell_outgoing(self, event)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from waypost.errors import ConfigurationError, StorageError
 from waypost.protocol.codec import codec_for
@@ -14,16 +16,20 @@ from waypost.protocol.engineio import PacketType
 from waypost.protocol.session import SessionSettings
 from waypost.server.counters import Counters, JournalState, ServerState
 from waypost.server.delivery import Deliveries
+from waypost.server.directory import Directory
 from waypost.server.engine import Connection, Engine
 from waypost.server.gate import Gate
 from waypost.server.hooks import Hooks
-from waypost.server.namespace import Namespace
 from waypost.server.options import Environment, Options
 from waypost.server.peer import Peer
 from waypost.server.recovery import Keeper
 from waypost.storage.base import Retention, Store
 from waypost.storage.choose import make_store
 from waypost.storage.queue_base import Queue as StoredQueue
+
+if TYPE_CHECKING:
+    from waypost.server.namespace import Namespace
+    from waypost.server.parents import ParentNamespace
 
 __all__ = ["Hub"]
 
@@ -44,6 +50,7 @@ class Hub:
     Attributes:
         codec: What packets are written in.
         hooks: Who is told of what happens.
+        directory: The namespaces.
         threads: Where ``def`` handlers run.
         gate: Who may open a connection.
         counters: What has happened so far.
@@ -62,32 +69,29 @@ class Hub:
         self.gate = Gate(options, self.hooks)
         self.openings = 0
         self.counters = Counters()
-        self._namespaces: dict[str, Namespace] = {}
         # A dict for its order, so that a simulation cancels them in the same one every time.
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._upkeep: asyncio.Task[None] | None = None
         self._start: asyncio.Task[None] | None = None
         self._replay_turns = asyncio.Semaphore(options.recovery.concurrent_replays if options.recovery else 1)
-        self.of("/")
+        self.directory = Directory(self)
+        self.directory.of("/")
 
     # -- what is in it --------------------------------------------------------------------------------------
 
-    def of(self, name: str) -> Namespace:
-        """Return a namespace, made if need be.
+    @overload
+    def of(self, name: str) -> Namespace: ...
+
+    @overload
+    def of(self, name: re.Pattern[str] | Callable[..., Any]) -> ParentNamespace: ...
+
+    def of(self, name: str | re.Pattern[str] | Callable[..., Any]) -> Namespace | ParentNamespace:
+        """Return a namespace, or make a parent.
 
         Raises:
-            ConfigurationError: It is no name for one.
+            ConfigurationError: It is no name for one, no pattern and no function.
         """
-        if not name.startswith("/") or "," in name:
-            raise ConfigurationError("namespace", name, 'a name that starts with "/" and has no comma')
-        namespace = self._namespaces.get(name)
-        if namespace is None:
-            namespace = self._namespaces[name] = Namespace(name, self)
-        return namespace
-
-    def namespace(self, name: str) -> Namespace | None:
-        """Return a namespace that exists."""
-        return self._namespaces.get(name)
+        return self.directory.of(name) if isinstance(name, str) else self.directory.add_parent(name)
 
     def use_store(self, spec: str) -> None:
         """Use another store than the options name; only before the start."""
@@ -102,10 +106,10 @@ class Hub:
     def state(self) -> ServerState:
         """Take the server's numbers."""
         journals = {}
-        for name, namespace in self._namespaces.items():
+        for namespace in self.directory:
             journal = namespace.feed.journal
             if journal is not None:
-                journals[name] = JournalState(
+                journals[namespace.name] = JournalState(
                     events=journal.top - journal.oldest + 1,
                     bytes=journal.size_bytes,
                     oldest_offset=f"{journal.generation}.{journal.oldest}",
@@ -113,7 +117,7 @@ class Hub:
                 )
         return ServerState(
             connections=len(self.engine),
-            sockets={name: len(namespace.index) for name, namespace in self._namespaces.items()},
+            sockets={namespace.name: len(namespace.index) for namespace in self.directory},
             counters=replace(self.counters, recoveries=dict(self.counters.recoveries)),
             journals=journals,
         )
@@ -149,13 +153,15 @@ class Hub:
     async def _open(self) -> None:
         await self.store.open()
         try:
-            for namespace in list(self._namespaces.values()):
+            for namespace in list(self.directory):
                 await namespace.ready()
+            if self.options.recovery is not None:
+                await self.directory.revive(await self.store.followed_journals())
         except StorageError:
             await self.store.close()
             # Last, so that nobody has found the closed one meanwhile.
             self.openings += 1
-            for namespace in self._namespaces.values():
+            for namespace in self.directory:
                 namespace.forget_store()
             raise
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
@@ -170,17 +176,20 @@ class Hub:
                 logger.error("upkeep of the store failed: %s", problem)
 
     async def keep_up(self) -> None:
-        """Expire sessions, telling the application of each, and trim journals; done every 10 s by itself.
+        """Expire sessions, telling the application of each, trim journals, and forget namespaces nobody needs.
+
+        Done every 10 s by itself.
 
         Raises:
             StorageError: The store did not take it; it is tried again.
         """
         for expired in await self.store.expire_sessions():
             self.counters.expired_sessions += 1
-            namespace = self._namespaces.get(expired.journal)
+            namespace = self.directory.get(expired.journal)
             if namespace is not None:
                 await namespace.tell_expired(expired)
         self.counters.trimmed_events += await self.store.trim()
+        await self.directory.clean_up()
 
     async def close(self) -> None:
         """Stop gracefully: tell clients, spread over ``drain_s``; let handlers finish; close the store.

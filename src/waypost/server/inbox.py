@@ -79,8 +79,8 @@ class Inbox:
     @property
     def _registries(self) -> tuple[Registry, ...]:
         """Where to look for a handler: what is registered for the socket alone comes first."""
-        own, shared = self._channel.registry, self._channel.namespace.handlers
-        return (shared,) if own is None else (own, shared)
+        own, shared = self._channel.registry, self._channel.namespace.registries
+        return shared if own is None else (own, *shared)
 
     async def _handle(self, packet: Packet) -> None:
         name, *arguments = packet.data

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from waypost.server.channel import Channel
     from waypost.server.hub import Hub
     from waypost.server.live_session import LiveSession
+    from waypost.server.parents import ParentNamespace
     from waypost.server.recovery import Keeper
     from waypost.storage.base import ExpiredSession
 
@@ -41,7 +42,9 @@ class Namespace:
 
     Attributes:
         name: Its name, with the leading slash.
+        parent: The parent it is a child of, if it is.
         handlers: What the application has registered for it.
+        registries: That, and what it has registered for the parent, in the order in which a handler is looked for.
         middlewares: The application's gates, in order.
         index: The sockets in it and their rooms.
         codec: What its packets are written in.
@@ -50,8 +53,9 @@ class Namespace:
         keeper: Its sessions; ``None`` with recovery off.
     """
 
-    def __init__(self, name: str, hub: Hub) -> None:
+    def __init__(self, name: str, hub: Hub, parent: ParentNamespace | None = None) -> None:
         self.name = name
+        self.parent = parent
         self.handlers = handlers = Registry(1, NAMESPACE_MOMENTS)
         self.on = handlers.on
         self.once = handlers.once
@@ -62,6 +66,7 @@ class Namespace:
         self.off_any = handlers.off_any
         self.on_any_outgoing = handlers.on_any_outgoing
         self.off_any_outgoing = handlers.off_any_outgoing
+        self.registries: tuple[Registry, ...] = (handlers,) if parent is None else (handlers, parent.handlers)
         self.middlewares: list[Handler] = []
         self.index: RoomIndex[Channel] = RoomIndex()
         self.codec = hub.codec
@@ -72,6 +77,7 @@ class Namespace:
         self._attached: dict[bytes, Channel] = {}
         self._parked_acks: dict[bytes, PendingAcks] = {}
         self._entering: dict[bytes, int] = {}
+        self._visitors = 0
 
     # -- what the application registers ---------------------------------------------------------------------
 
@@ -179,14 +185,17 @@ class Namespace:
 
     async def tell_expired(self, expired: ExpiredSession) -> None:
         """Tell the application that a client did not come back in time."""
-        handler = self.handlers.get("session_expired")
-        if handler is None:
-            return
-        ended = EndedSession(expired.sid, self.name, Snapshot.decode(expired.data).data)
-        try:
-            await handler.run_with((ended,), self._hub.threads)
-        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not stop the server's upkeep
-            self.report_failure("session_expired", expired.sid, error)
+        for handler in self.handlers_of("session_expired"):
+            ended = EndedSession(expired.sid, self.name, Snapshot.decode(expired.data).data)
+            try:
+                await handler.run_with((ended,), self._hub.threads)
+            except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not stop the server's upkeep
+                self.report_failure("session_expired", expired.sid, error)
+
+    def handlers_of(self, moment: str) -> list[Handler]:
+        """Return the handlers of something that the server itself calls: the parent's comes first."""
+        handlers = (registry.get(moment) for registry in reversed(self.registries))
+        return [handler for handler in handlers if handler is not None]
 
     async def run(self, handler: Handler, name: str, channel: Channel, *arguments: Any) -> tuple[Any, bool]:
         """Run a handler of the application; what it raises is logged and goes no further.
@@ -209,7 +218,26 @@ class Namespace:
         """Run a handler that may refuse; raises what it raises."""
         return await handler.run_with((channel.socket, *arguments), self._hub.threads)
 
+    @property
+    def gates(self) -> list[Handler]:
+        """The middleware that a client has to pass, in order: the parent's first."""
+        return self.middlewares if self.parent is None else [*self.parent.middlewares, *self.middlewares]
+
     # -- who is here ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """While a client is on its way in, or something else is still to be done in it, it is not idle."""
+        self._visitors += 1
+        try:
+            yield
+        finally:
+            self._visitors -= 1
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is in it or on the way, and nothing is left to be done."""
+        return not (self._visitors or len(self.index) or self._entering)
 
     def own(self, channel: Channel, session: LiveSession, rooms: Iterable[str]) -> None:
         """Make a channel the owner of a session, and let it enter the index: from here on events are meant for it."""
@@ -271,6 +299,10 @@ class Namespace:
         self._hub.keep_task(asyncio.get_running_loop().create_task(self._detach(key)))
 
     async def _detach(self, key: bytes) -> None:
+        with self.visit():
+            await self._detach_in_the_end(key)
+
+    async def _detach_in_the_end(self, key: bytes) -> None:
         for pause_s in _RETRY_PAUSES_S:
             # Looked at just before it is asked for: a client that is coming back may have asked for it by now.
             if self.keeper is None or key in self._attached or key in self._entering or await self.keeper.detach(key):
@@ -282,6 +314,10 @@ class Namespace:
         self._hub.keep_task(asyncio.get_running_loop().create_task(self._end(key)))
 
     async def _end(self, key: bytes) -> None:
+        with self.visit():
+            await self._end_in_the_end(key)
+
+    async def _end_in_the_end(self, key: bytes) -> None:
         for pause_s in _RETRY_PAUSES_S:
             if self.keeper is None or await self.keeper.end(key):
                 return

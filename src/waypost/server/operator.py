@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import Any, Protocol
 
+from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.feed import Target
 
-if TYPE_CHECKING:
-    from waypost.server.feed import Feed
+__all__ = ["Audience", "Operator"]
 
-__all__ = ["Operator"]
+
+class Audience(Protocol):
+    """Those among whom a target is looked for: the `Feed` of a namespace, or those of many as one."""
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that events are encoded for."""
+        ...
+
+    @property
+    def codec(self) -> Codec:
+        """What they are encoded with."""
+        ...
+
+    async def publish(self, target: Target, event: EncodedEvent) -> None:
+        """Emit an event; see `Feed.publish`."""
+        ...
+
+    def publish_volatile(self, target: Target, event: EncodedEvent) -> None:
+        """Emit an event to whoever can take it right now; see `Feed.publish_volatile`."""
+        ...
+
+    async def join(self, target: Target, rooms: Collection[str]) -> None:
+        """Let all whom a target means join rooms; see `Feed.join`."""
+        ...
+
+    async def leave(self, target: Target, rooms: Collection[str]) -> None:
+        """Let all whom a target means leave rooms; see `Feed.leave`."""
+        ...
 
 
 class Operator:
@@ -20,7 +49,7 @@ class Operator:
 
     __slots__ = ("_feed", "_is_volatile", "_target")
 
-    def __init__(self, feed: Feed, target: Target, *, is_volatile: bool = False) -> None:
+    def __init__(self, feed: Audience, target: Target, *, is_volatile: bool = False) -> None:
         self._feed = feed
         self._target = target
         self._is_volatile = is_volatile

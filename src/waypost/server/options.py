@@ -128,6 +128,10 @@ class Options:
         parser: What packets are written in; clients have to use the same. ``"json"``; ``"msgpack"``, which is
             npm's ``socket.io-msgpack-parser``; or a `waypost.Parser` of the application's own.
         deduplication_s: Seconds for which a queue remembers message ids.
+        max_namespaces: How many namespaces one connection may be in at the same time.
+        max_child_namespaces: How many namespaces there may be that clients made, of all parents together.
+        cleanup_empty_child_namespaces: Whether a namespace that a client made is forgotten when nobody is in it and
+            nobody can come back to it any more; looked at every 10 s.
     """
 
     store: str = "memory:"
@@ -165,6 +169,9 @@ class Options:
     recovery: Recovery | None = field(default_factory=Recovery)
     parser: str | Parser = "json"
     deduplication_s: float = 600
+    max_namespaces: int = 100
+    max_child_namespaces: int = 10_000
+    cleanup_empty_child_namespaces: bool = True
 
     def __post_init__(self) -> None:
         for name in (
@@ -182,6 +189,7 @@ class Options:
             "ack_timeout_s",
             "handler_threads",
             "concurrent_handlers",
+            "max_namespaces",
         ):
             _require(name, getattr(self, name), above=0)
         for name in (
@@ -190,12 +198,13 @@ class Options:
             "deduplication_s",
             "cors_max_age_s",
             "http_compression_threshold_bytes",
+            "max_child_namespaces",
         ):
             _require(name, getattr(self, name), above=-1)
         codec_for(self.parser)
         if not isinstance(self.initial_packet, str | bytes | None):
             raise ConfigurationError("initial_packet", self.initial_packet, "text, bytes or None")
-        for name in ("allow_eio3", "allow_jsonp"):
+        for name in ("allow_eio3", "allow_jsonp", "cleanup_empty_child_namespaces"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigurationError(name, getattr(self, name), "True or False")
         if not self.path.startswith("/"):
@@ -264,6 +273,9 @@ class ServerOptions(TypedDict, total=False):
     recovery: Recovery | None
     parser: str | Parser
     deduplication_s: float
+    max_namespaces: int
+    max_child_namespaces: int
+    cleanup_empty_child_namespaces: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,9 @@ __all__ = ["Peer"]
 
 logger = logging.getLogger("waypost.peer")
 
+_REMEMBERED = 1_000
+"""How many namespaces that a client left, or was refused, are remembered: what it sent before it knew is no fault."""
+
 
 class Peer:
     """What one client's connection carries. The connection's `Receiver`.
@@ -41,7 +44,7 @@ class Peer:
         )
         self._channels: dict[str, Channel] = {}
         self._admissions: dict[str, Admission] = {}
-        self._left: set[str] = set()
+        self._left: dict[str, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._expect_connect()
 
@@ -88,24 +91,20 @@ class Peer:
         if self._timer is not None:
             self._timer.cancel()
         channels, self._channels = list(self._channels.values()), {}
-        channels += [admission.channel for admission in self._admissions.values() if admission.channel]
         for channel in channels:
             channel.close(reason)
+        for admission in self._admissions.values():
+            admission.leave(reason)
 
     def _connect(self, packet: Packet) -> None:
         name = packet.namespace
         if name in self._channels or name in self._admissions:
             raise MalformedPacket("one CONNECT for a namespace", f"another one for {name}")
-        namespace = self._hub.namespace(name)
-        if namespace is None:
-            refusal = self._hub.codec.encode_connect_error(name, {"message": "Invalid namespace"})
-            self._connection.send(refusal)
+        if len(self._channels) + len(self._admissions) >= self._hub.options.max_namespaces:
+            self._connection.send(self._hub.codec.encode_connect_error(name, {"message": "Too many namespaces"}))
             return
-        admission = Admission(
-            namespace, self._connection, packet.data, self._hub.options.recovery, self._hub.environment
-        )
-        self._admissions[name] = admission
-        self._left.discard(name)
+        admission = self._admissions[name] = Admission(self._hub, name, self._connection, packet.data)
+        self._left.pop(name, None)
         self._hub.keep_task(asyncio.get_running_loop().create_task(self._admit(name, admission)))
 
     async def _admit(self, name: str, admission: Admission) -> None:
@@ -114,7 +113,7 @@ class Peer:
         finally:
             del self._admissions[name]
         if channel is None:
-            self._left.add(name)
+            self._remember(name)
             return
         self._channels[name] = channel
         channel.when_left = lambda: self._leave(name)
@@ -129,16 +128,20 @@ class Peer:
         if channel is not None:
             channel.close("client namespace disconnect")
         elif (admission := self._admissions.get(name)) is not None:
-            if admission.channel is not None:
-                admission.channel.close("client namespace disconnect")
+            admission.leave("client namespace disconnect")
         elif name not in self._left:
             raise MalformedPacket("a namespace that is connected", f"DISCONNECT of {name}")
 
     def _leave(self, name: str) -> None:
         """Forget a namespace's socket that has ended; what the client still sends to it is ignored."""
         if self._channels.pop(name, None) is not None:
-            self._left.add(name)
+            self._remember(name)
             self._expect_connect()
+
+    def _remember(self, name: str) -> None:
+        self._left[name] = None
+        if len(self._left) > _REMEMBERED:
+            del self._left[next(iter(self._left))]
 
     def _expect_connect(self) -> None:
         """Close the connection if it carries nothing for too long."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any, TypeVar, overload
 
 from waypost.errors import ConfigurationError
@@ -10,7 +11,7 @@ from waypost.protocol.packet import RESERVED_EVENTS
 from waypost.server.catch_all import CatchAlls
 from waypost.server.handlers import Handler, check_handler
 
-__all__ = ["NAMESPACE_MOMENTS", "SOCKET_MOMENTS", "Registry"]
+__all__ = ["NAMESPACE_MOMENTS", "PARENT_MOMENTS", "SOCKET_MOMENTS", "Registry"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -18,17 +19,24 @@ T = TypeVar("T")
 NAMESPACE_MOMENTS = frozenset({"connect", "disconnect", "session_expired"})
 """What a namespace's handlers are told by the server itself, under names that no client's packet reaches."""
 
+PARENT_MOMENTS = NAMESPACE_MOMENTS | {"new_namespace"}
+"""The same for the handlers of a parent namespace."""
+
 SOCKET_MOMENTS = frozenset({"disconnect"})
 """The same for the handlers of one socket."""
 
 _ELSEWHERE = {
     "connection": 'the name "connect"',
     "*": "on_any() for a handler of all events",
+    "new_namespace": "to be registered on a parent namespace",
     "connect_error": "the name of an event that comes from a client",
     "newListener": "the name of an event that comes from a client",
     "removeListener": "the name of an event that comes from a client",
 }
 """Names under which no handler would ever be called, and what was meant."""
+
+_MISSPELT = 0.92
+"""From this likeness on, a name is taken for a slip: "conect" and "disconect" are, "connected" is not."""
 
 _PREFIX = "on_"
 
@@ -72,8 +80,9 @@ class Registry:
             event: An event's name. In a namespace also ``"connect"``, called with ``(socket, auth)`` when a client
                 has come, which may raise `ConnectionRefused`; ``"disconnect"``, called with ``(socket, reason)``;
                 and ``"session_expired"``, called with an `EndedSession` when a client that left did not come back
-                in time, so that nothing is kept for it any more. On a socket also ``"disconnect"``, called with
-                ``(reason,)`` before the namespace's.
+                in time, so that nothing is kept for it any more. On a parent also ``"new_namespace"``, called with
+                the `Namespace` that a client made, before anybody is let in. On a socket also ``"disconnect"``,
+                called with ``(reason,)`` before the namespace's.
             handler: Called with the socket and the event's arguments; on a socket, with the arguments alone.
                 ``async def``, or ``def`` to run in a thread. What it returns is the ack: a tuple is several
                 arguments, ``None`` none.
@@ -86,6 +95,7 @@ class Registry:
         Raises:
             ConfigurationError: It can't be called that way, the event has a handler, or would never come.
         """
+        self._check_name(event)
 
         def register(function: F) -> F:
             self._add(event, function, concurrent=concurrent)
@@ -104,10 +114,11 @@ class Registry:
 
         It is taken away when it is called; an event whose arguments do not fit leaves it in place.
         """
+        self._check_name(event)
+        if event in self._server_calls:
+            raise ConfigurationError("event", event, "to be registered with on()")
 
         def register(function: F) -> F:
-            if event in self._server_calls:
-                raise ConfigurationError(f"handler of {event}", function, "to be registered with on()")
             self._add(event, function, concurrent=False)
             self._once.add(event)
             return function
@@ -215,11 +226,22 @@ class Registry:
             self.off(event)
 
     def _add(self, event: str, function: Callable[..., Any], *, concurrent: bool) -> None:
+        self._check_name(event)
         what = f"handler of {event}"
-        is_moment = event in self._server_calls
-        if event in _ELSEWHERE or (event in RESERVED_EVENTS and not is_moment):
-            raise ConfigurationError(what, function, _ELSEWHERE.get(event, "to be registered on the namespace"))
         if event in self._events or event in self._moments:
             raise ConfigurationError(what, function, "no second one; off() takes away the one that is there")
         handler = check_handler(event, function, self._leading, concurrent=concurrent)
-        (self._moments if is_moment else self._events)[event] = handler
+        (self._moments if event in self._server_calls else self._events)[event] = handler
+
+    def _check_name(self, event: str) -> None:
+        """Raise `ConfigurationError` for a name under which no handler would ever be called."""
+        if not isinstance(event, str):
+            raise ConfigurationError("event", event, 'a name, as in @io.on("name")')
+        if event in self._server_calls:
+            return
+        if event in _ELSEWHERE or event in RESERVED_EVENTS:
+            expected = _ELSEWHERE.get(event, "to be registered on the namespace")
+            raise ConfigurationError("event", event, expected)
+        meant = get_close_matches(event, self._server_calls, 1, _MISSPELT)
+        if meant:
+            raise ConfigurationError("event", event, f"the name {meant[0]!r}, or one less like it")

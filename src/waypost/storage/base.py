@@ -368,6 +368,13 @@ class Store(Protocol):
         """Return a namespace's journal, made if need be; the same one for the same name."""
         ...
 
+    async def followed_journals(self) -> list[str]:
+        """Return the names of the journals that have sessions, sorted.
+
+        A session whose time is over counts until it is forgotten.
+        """
+        ...
+
     def queue(self, name: str) -> Queue:
         """Return a handle on a queue, whether it exists or not."""
         ...

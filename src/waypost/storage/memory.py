@@ -178,6 +178,11 @@ class _MemoryJournal:
         self._opening.check()
         self._sessions.pop(key, None)
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether it has sessions."""
+        return bool(self._sessions)
+
     async def save_session(self, key: bytes, data: bytes) -> None:
         self._opening.check()
         if found := self._sessions.get(key):
@@ -305,6 +310,11 @@ class MemoryStore:
             journal = _MemoryJournal(name, self._opening, self._retention, self._wall_time)
             self._journals[name] = journal
         return journal
+
+    async def followed_journals(self) -> list[str]:
+        """Return the names of the journals that have sessions, sorted."""
+        self._opening.check()
+        return sorted(name for name, journal in self._journals.items() if journal.is_followed)
 
     def queue(self, name: str) -> Queue:
         """Return a handle on a queue, whether it exists or not."""

@@ -188,6 +188,10 @@ class SqliteStore:
                 opened.journals[name] = journal
         return journal
 
+    async def followed_journals(self) -> list[str]:
+        """Return the names of the journals that have sessions, sorted."""
+        return await self._open().writer.submit(_followed_journals)
+
     def queue(self, name: str) -> Queue:
         """Return a handle on a queue, whether it exists or not."""
         opened = self._open()
@@ -299,6 +303,13 @@ async def _repeat(writer: Writer, step: Callable[[Transaction], int]) -> int:
 def _queue_names(connection: sqlite3.Connection) -> list[str]:
     # In Python's order, which is not that of SQLite for every text.
     return sorted(name for (name,) in connection.execute("SELECT name FROM queue"))
+
+
+def _followed_journals(tx: Transaction) -> list[str]:
+    rows = tx.connection.execute(
+        "SELECT name FROM journal WHERE EXISTS (SELECT 1 FROM session WHERE journal = journal.id)"
+    )
+    return sorted(name for (name,) in rows)
 
 
 def _journal_numbers(connection: sqlite3.Connection) -> list[int]:
