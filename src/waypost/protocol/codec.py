@@ -145,7 +145,7 @@ def codec_for(parser: str | Parser) -> Codec:
         return socketio
     if parser == "msgpack":
         return socketio_msgpack
-    if isinstance(parser, str) or not (
+    if isinstance(parser, str | type) or not (
         callable(getattr(parser, "encode", None)) and callable(getattr(parser, "make_decoder", None))
     ):
         raise ConfigurationError("parser", parser, '"json", "msgpack" or an object like waypost.Parser')

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import orjson
 
 from waypost.errors import EncodingFailed, MalformedPacket
 
-__all__ = ["encode_rich", "find_placeholders", "without_huge_integers"]
+__all__ = ["as_builtins", "encode_rich", "find_placeholders", "without_huge_integers"]
 
 
 def encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
@@ -28,11 +29,11 @@ def encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
     # sent: with a number out of range in it, every official client that gets it closes its connection.
     attachments: list[bytes] = []
 
-    def replace(value: object) -> dict[str, Any]:
+    def replace(value: object) -> object:
         if isinstance(value, bytes | bytearray | memoryview):
             attachments.append(bytes(value))
             return {"_placeholder": True, "num": len(attachments) - 1}
-        raise TypeError
+        return as_builtins(value)
 
     try:
         json = orjson.dumps(data, replace, orjson.OPT_NON_STR_KEYS)
@@ -45,6 +46,21 @@ def encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
     if attachments and json.count(b'"_placeholder":true') != len(attachments):
         raise EncodingFailed(what, "beside binary values, no other object may have a true _placeholder")
     return json, tuple(attachments)
+
+
+def as_builtins(value: object) -> object:
+    """Give what a `msgspec.Struct` or a pydantic model holds, one level deep or deeper.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if isinstance(value, msgspec.Struct):
+        return msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview), enc_hook=as_builtins)
+    dump = getattr(value, "model_dump", None)  # pydantic's; it need not be installed
+    if callable(dump) and not isinstance(value, type):
+        plain: object = dump()
+        return plain
+    raise TypeError(f"a value of type {type(value).__name__}")
 
 
 def without_huge_integers(value: object) -> object:

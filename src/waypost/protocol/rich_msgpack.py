@@ -10,14 +10,15 @@ from typing import Any
 import msgspec
 
 from waypost.errors import EncodingFailed, MalformedPacket
-from waypost.protocol.rich_json import without_huge_integers
+from waypost.protocol.rich_json import as_builtins, without_huge_integers
 
 __all__ = ["pack", "unpack"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _NOTEPACK = 0
-_MAX_DEPTH = 1024  # as deep as the JSON parser goes
+_MAX_DEPTH = 512  # what Python can go through by recursion, whatever calls this
+_NATIVE = (bytes, bytearray, memoryview, datetime)
 _STANDARD_DATE = re.compile(rb"\xd6\xff|\xd7\xff|\xc7\x0c\xff")
 
 
@@ -37,13 +38,14 @@ def pack(what: str, value: object) -> bytes:
         EncodingFailed: It holds what msgpack can't carry.
     """
     try:
+        plain = msgspec.to_builtins(value, str_keys=True, builtin_types=_NATIVE, enc_hook=as_builtins)
         try:
-            packed = msgspec.msgpack.encode(value)
+            packed = msgspec.msgpack.encode(plain)
         except OverflowError:
-            packed = msgspec.msgpack.encode(without_huge_integers(value))
+            packed = msgspec.msgpack.encode(without_huge_integers(plain))
         if _STANDARD_DATE.search(packed):
             # JavaScript's side does not know msgpack's own dates.
-            packed = msgspec.msgpack.encode(_with_javascript_dates(without_huge_integers(value)))
+            packed = msgspec.msgpack.encode(_with_javascript_dates(without_huge_integers(plain)))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise EncodingFailed(what, str(error)) from error
     return packed

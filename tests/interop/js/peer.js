@@ -11,6 +11,7 @@
 import { Agent } from "node:http";
 import { createInterface } from "node:readline";
 import { Manager } from "socket.io-client";
+import msgpackParser from "socket.io-msgpack-parser";
 
 const clients = new Map();
 let seq = 0;
@@ -121,7 +122,7 @@ class Client {
   }
 }
 
-function createManager(client, url, options) {
+function createManager(client, url, { parser, ...options }) {
   const wires = new Wires();
   const manager = new Manager(url, {
     autoConnect: false,
@@ -129,6 +130,7 @@ function createManager(client, url, options) {
     reconnectionDelayMax: 150,
     timeout: 5000,
     ...options,
+    ...(parser === "msgpack" ? { parser: msgpackParser } : {}),
     agent: wires,
   });
   manager.on("open", () => {
