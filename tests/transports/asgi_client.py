@@ -85,6 +85,15 @@ def sid_of(answer: Answer) -> str:
     return str(json.loads(answer.body[1:])["sid"])
 
 
+async def join(app: AsgiApplication) -> str:
+    """Open a polling session in the main namespace; returns the query of its requests."""
+    query = f"{POLLING}&sid={sid_of(await ask(app))}"
+    assert (await ask(app, query, method="POST", body=[b"40"])).status == 200
+    while b"40{" not in (await ask(app, query)).body:
+        pass
+    return query
+
+
 class Socket:
     """The client's end of a WebSocket.
 

@@ -291,11 +291,11 @@ class Channel:
 
     def pause_reading(self) -> None:
         """Read no more from its connection."""
-        self._connection.pause_reading()
+        self._connection.pause_reading(self)
 
     def resume_reading(self) -> None:
         """Read from its connection again."""
-        self._connection.resume_reading()
+        self._connection.resume_reading(self)
 
     async def save_data(self) -> None:
         """Store the application's data if a handler may have changed it."""

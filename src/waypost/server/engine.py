@@ -66,7 +66,8 @@ class Connection:
         "_hooks",
         "_loop",
         "_opened_at",
-        "_paused",
+        "_paused_by",
+        "_readable",
         "_session",
         "_timer",
         "handshake",
@@ -91,7 +92,8 @@ class Connection:
         self._deadline = inf
         self._awaiting_output: set[asyncio.Future[None]] = set()
         self._awaiting_room: list[tuple[int, asyncio.Future[None]]] = []
-        self._paused: asyncio.Event | None = None
+        self._paused_by: set[object] = set()
+        self._readable: asyncio.Event | None = None
 
     # -- for those above ------------------------------------------------------------------------------------
 
@@ -150,23 +152,29 @@ class Connection:
             await future
         return self._session.is_open
 
-    def pause_reading(self) -> None:
-        """Take no more input until `resume_reading`; what is read already still comes."""
-        if self._paused is None:
-            self._paused = asyncio.Event()
+    def pause_reading(self, by: object) -> None:
+        """Take no more input until whoever asked for it calls `resume_reading`; what is read already still comes."""
+        self._paused_by.add(by)
 
-    def resume_reading(self) -> None:
-        """Take input again."""
-        if self._paused is not None:
-            self._paused.set()
-            self._paused = None
+    def resume_reading(self, by: object) -> None:
+        """Take input again, unless somebody else wants none yet."""
+        self._paused_by.discard(by)
+        if not self._paused_by:
+            self._wake_readers()
+
+    def _wake_readers(self) -> None:
+        if self._readable is not None:
+            self._readable.set()
+            self._readable = None
 
     # -- for transports -------------------------------------------------------------------------------------
 
     async def wait_until_readable(self) -> None:
         """Wait while reading is paused."""
-        if self._paused is not None:
-            await self._paused.wait()
+        while self._paused_by and self._session.is_open:
+            if self._readable is None:
+                self._readable = asyncio.Event()
+            await self._readable.wait()
 
     def receive(self, frame: Frame) -> None:
         """Take a frame from the session's own WebSocket.
@@ -347,7 +355,7 @@ class Connection:
             else:
                 reason = session.close_reason or "transport close"
                 logger.debug("closed %s: %s", self._label(), reason)
-                self.resume_reading()
+                self._wake_readers()
                 if self.when_closed is not None:
                     self.when_closed()
                 if self._hooks.connection_closed.observers:

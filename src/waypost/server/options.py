@@ -103,6 +103,8 @@ class Options:
         max_buffered_bytes: How much may wait for a client that does not read, before it is cut off; it can
             recover what it missed.
         max_stalled_s: Seconds for which something may wait for a client that takes nothing, before it is cut off.
+        max_messages_per_s: How many messages a client may send a second, binary attachments counted too; one that
+            sends faster is read no further for a while, and one far ahead is closed. ``None`` for no limit.
         max_pending_events: How many events of one socket may wait for their handlers before its connection is
             read no further.
         cors_allowed_origins: ``None`` for the same origin only, ``"*"`` for all, or a list of origins.
@@ -149,6 +151,7 @@ class Options:
     max_attachments: int = 10
     max_buffered_bytes: int = _MEBIBYTE
     max_stalled_s: float = 10
+    max_messages_per_s: float | None = None
     max_pending_events: int = 1_000
     cors_allowed_origins: str | Sequence[str] | None = None
     cors_credentials: bool = True
@@ -174,6 +177,23 @@ class Options:
     cleanup_empty_child_namespaces: bool = True
 
     def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_requests()
+        codec_for(self.parser)
+        if not isinstance(self.initial_packet, str | bytes | None):
+            raise ConfigurationError("initial_packet", self.initial_packet, "text, bytes or None")
+        for name in (
+            "allow_eio3",
+            "allow_jsonp",
+            "cleanup_empty_child_namespaces",
+            "cors_credentials",
+            "http_compression",
+            "serve_client",
+        ):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(name, getattr(self, name), "True or False")
+
+    def _check_numbers(self) -> None:
         for name in (
             "ping_interval_s",
             "ping_timeout_s",
@@ -201,12 +221,10 @@ class Options:
             "max_child_namespaces",
         ):
             _require(name, getattr(self, name), above=-1)
-        codec_for(self.parser)
-        if not isinstance(self.initial_packet, str | bytes | None):
-            raise ConfigurationError("initial_packet", self.initial_packet, "text, bytes or None")
-        for name in ("allow_eio3", "allow_jsonp", "cleanup_empty_child_namespaces"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigurationError(name, getattr(self, name), "True or False")
+        if self.max_messages_per_s is not None:
+            _require("max_messages_per_s", self.max_messages_per_s, above=0)
+
+    def _check_requests(self) -> None:
         if not self.path.startswith("/"):
             raise ConfigurationError("path", self.path, "a path that starts with /")
         if not self.transports or isinstance(self.transports, str) or set(self.transports) - set(_TRANSPORTS):
@@ -253,6 +271,7 @@ class ServerOptions(TypedDict, total=False):
     max_attachments: int
     max_buffered_bytes: int
     max_stalled_s: float
+    max_messages_per_s: float | None
     max_pending_events: int
     cors_allowed_origins: str | Sequence[str] | None
     cors_credentials: bool

@@ -12,6 +12,7 @@ from waypost.protocol.packet import Packet, PacketType
 from waypost.server.admission import Admission
 from waypost.server.channel import Channel
 from waypost.server.hooks import PacketReceived
+from waypost.server.pace import Pace
 
 if TYPE_CHECKING:
     from waypost.server.engine import Connection
@@ -33,7 +34,7 @@ class Peer:
         hub: The server it is on.
     """
 
-    __slots__ = ("_admissions", "_channels", "_connection", "_decoder", "_hub", "_left", "_timer")
+    __slots__ = ("_admissions", "_channels", "_connection", "_decoder", "_hub", "_left", "_pace", "_timer")
 
     def __init__(self, connection: Connection, hub: Hub) -> None:
         self._connection = connection
@@ -46,10 +47,14 @@ class Peer:
         self._admissions: dict[str, Admission] = {}
         self._left: dict[str, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        allowed = hub.options.max_messages_per_s
+        self._pace = None if allowed is None else Pace(connection, allowed)
         self._expect_connect()
 
     def receive_message(self, message: Frame) -> None:
         """Take a message; raises `ProtocolViolation` for what may not come."""
+        if self._pace is not None:
+            self._pace.count()
         packet = self._decoder.feed(message)
         if not self._channels and not self._left and (packet is None or packet.type is not PacketType.CONNECT):
             # Nobody may fill memory with attachments before being let in.
@@ -90,6 +95,8 @@ class Peer:
             self._hub.counters.slow_clients += 1
         if self._timer is not None:
             self._timer.cancel()
+        if self._pace is not None:
+            self._pace.stop()
         channels, self._channels = list(self._channels.values()), {}
         for channel in channels:
             channel.close(reason)

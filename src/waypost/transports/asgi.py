@@ -258,10 +258,10 @@ class AsgiTransport:
         )
 
     def _read_request(self, scope: Scope) -> Request:
-        headers: dict[str, str] = {}
-        for name_bytes, value_bytes in scope["headers"]:
-            name, value = name_bytes.decode("latin-1").lower(), value_bytes.decode("latin-1")
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        values: dict[str, list[str]] = {}
+        for name, value in scope["headers"]:
+            values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+        headers = {name: ", ".join(several) for name, several in values.items()}
         return Request(
             method=scope.get("method", "GET"),
             query=scope["query_string"].decode("latin-1"),

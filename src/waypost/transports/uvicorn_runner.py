@@ -18,6 +18,7 @@ import uvicorn
 
 from waypost.errors import ConfigurationError
 from waypost.server.options import Options
+from waypost.transports.uvicorn_protocols import GuardedHttp, GuardedWebSocket
 
 __all__ = ["Served", "bind", "configure", "serve"]
 
@@ -108,7 +109,10 @@ def configure(app: Any, options: Options) -> uvicorn.Config:
     """
     return uvicorn.Config(
         app,
-        ws="websockets-sansio",
+        http=GuardedHttp,
+        ws=GuardedWebSocket,
+        # `trusted_proxies` says whose word is taken.
+        proxy_headers=False,
         ws_max_size=options.max_payload_bytes,
         # Engine.IO has a heartbeat of its own.
         ws_ping_interval=None,

@@ -1,0 +1,107 @@
+"""uvicorn's protocols with the limits that they lack: on headers, and on a message's fragments.
+
+A request's headers must be complete within a time and a size; else whoever opens connections and sends a byte
+now and then, or headers without end, would hold them for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
+
+__all__ = ["GuardedHttp", "GuardedWebSocket"]
+
+_HEADERS_TIMEOUT_S = 10.0
+_MAX_HEADER_BYTES = 65_536
+_MAX_FRAGMENTS = 16_384
+"""A message of the largest size in frames of 64 bytes; empty ones count, as they cost memory too."""
+
+
+class _HeadersTooLarge(Exception):
+    """Ends the parsing of a request."""
+
+
+class GuardedHttp(HttpToolsProtocol):
+    """uvicorn's HTTP, with limits on how long and how large a request's headers may be."""
+
+    _header_bytes = 0
+    _headers_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request's headers."""
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._have_headers()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before headers are complete, one header without an end too."""
+        super().data_received(data)
+        if self._headers_timer is not None:
+            self._header_bytes += len(data)
+            if self._header_bytes > _MAX_HEADER_BYTES and not self.transport.is_closing():
+                self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        """Wait for the headers of a request that has begun."""
+        super().on_message_begin()
+        self._expect_headers()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > _MAX_HEADER_BYTES:
+            raise _HeadersTooLarge
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin with the request."""
+        self._have_headers()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request, or one with too large headers."""
+        if self._header_bytes <= _MAX_HEADER_BYTES:
+            super().send_400_response(msg)
+            return
+        self.logger.warning("Refused a request whose headers are larger than %d bytes.", _MAX_HEADER_BYTES)
+        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        self.transport.write(
+            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode()
+        )
+        self.transport.close()
+
+    def _expect_headers(self) -> None:
+        if self._headers_timer is None:
+            self._header_bytes = 0
+            self._headers_timer = self.loop.call_later(_HEADERS_TIMEOUT_S, self._give_up)
+
+    def _have_headers(self) -> None:
+        if self._headers_timer is not None:
+            self._headers_timer.cancel()
+            self._headers_timer = None
+        self._header_bytes = 0
+
+    def _give_up(self) -> None:
+        self._headers_timer = None
+        self.transport.close()
+
+
+class GuardedWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, with a limit on how many fragments one message may have."""
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a fragment."""
+        if len(self.frames) < _MAX_FRAGMENTS:
+            super().handle_cont(event)
+        elif not self.close_sent:
+            self.logger.warning("Closed a WebSocket that sent more than %d fragments.", _MAX_FRAGMENTS)
+            self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+            self.handle_parser_exception()
