@@ -20,6 +20,7 @@ def test_public_names() -> None:
         "Cookie",
         "EncodingFailed",
         "EndedSession",
+        "EventRefused",
         "HandlerFailure",
         "Handshake",
         "Hooks",

@@ -5,6 +5,7 @@
     WaypostError
     ├── ConfigurationError          an option that can't be what it is
     ├── ConnectionRefused           raised by the application to refuse a client
+    ├── EventRefused                raised by the application to refuse an event of a client
     ├── Reject                      raised by the application to refuse a message of a queue
     ├── NotConnected                a socket that is gone was asked to do something
     ├── AckTimeout                  the other side did not acknowledge in time
@@ -31,6 +32,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionRefused",
     "EncodingFailed",
+    "EventRefused",
     "LimitExceeded",
     "MalformedPacket",
     "NotConnected",
@@ -135,6 +137,25 @@ class Reject(WaypostError):
 
     def __str__(self) -> str:
         return f"rejected: {self.reason}"
+
+
+class EventRefused(WaypostError):
+    """Raise this in a middleware of a socket to refuse an event.
+
+    No handler gets it. A client that asked for an ack gets ``{"error": message}``, with ``"data"`` if there is any.
+
+    Attributes:
+        message: The text the client sees.
+        data: Any encodable value for the client; ``None`` sends none.
+    """
+
+    def __init__(self, message: str = "Event refused", data: Any = None) -> None:
+        super().__init__(message, data)
+        self.message = message
+        self.data = data
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class NotConnected(WaypostError):

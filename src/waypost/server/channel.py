@@ -24,6 +24,7 @@ from waypost.server.socket import Socket
 
 if TYPE_CHECKING:
     from waypost.server.engine import Connection
+    from waypost.server.handlers import Handler
     from waypost.server.handshake import Handshake
     from waypost.server.live_session import LiveSession
     from waypost.server.namespace import Namespace
@@ -55,6 +56,7 @@ class Channel:
         acks: What it still has to acknowledge.
         socket: What handlers are given.
         registry: What the application has registered for it alone; ``None`` while it has nothing.
+        gates: The middleware that each of its events has to pass.
         left_because: Why it is gone; ``None`` while it is not.
         when_left: Called when it has ended.
     """
@@ -66,6 +68,7 @@ class Channel:
         "_held_bytes",
         "_inbox",
         "_is_registered",
+        "_last_rooms",
         "_namespace",
         "_was_connected",
         "acks",
@@ -73,6 +76,7 @@ class Channel:
         "connected",
         "data",
         "data_touched",
+        "gates",
         "handshake",
         "left_because",
         "recovered",
@@ -114,12 +118,14 @@ class Channel:
         self.left_because: str | None = None
         self.socket = Socket(self)
         self.registry: Registry | None = None
+        self.gates: tuple[Handler, ...] = ()
         self._namespace = namespace
         self._connection = connection
         self._held: list[tuple[Frame, ...]] | None = []
         self._held_bytes = 0
         self._inbox = Inbox(self)
         self._early_rooms: list[str] = []
+        self._last_rooms: frozenset[str] = frozenset()
         self._is_registered = False
         self._was_connected = False
 
@@ -239,8 +245,12 @@ class Channel:
 
     @property
     def rooms(self) -> frozenset[str]:
-        """The rooms it is in, its own id among them."""
-        return self._namespace.index.rooms_of(self)
+        """The rooms it is in, its own id among them; once it is gone, those it was in until `forget_rooms`."""
+        return self._last_rooms if self.left_because is not None else self._namespace.index.rooms_of(self)
+
+    def forget_rooms(self) -> None:
+        """Note that the application has been told that it is going."""
+        self._last_rooms = frozenset()
 
     def register(self, rooms: Iterable[str]) -> None:
         """Enter the index: from here on what is delivered is meant for it too."""
@@ -352,6 +362,7 @@ class Channel:
         hook = self._namespace.hooks.socket_disconnected
         if self.connected and hook.observers:
             hook.tell(SocketDisconnected(self._connection.number, self.sid, self._namespace.name, reason))
+        self._last_rooms = self._namespace.index.rooms_of(self)
         self.left_because = reason
         self.connected = False
         self._held = None

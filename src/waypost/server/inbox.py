@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from waypost.errors import EncodingFailed
+from waypost.errors import EncodingFailed, EventRefused
 from waypost.protocol.packet import Packet
 from waypost.server.handlers import Handler
 
@@ -71,10 +71,12 @@ class Inbox:
     async def _handle_disconnect(self, reason: str) -> None:
         if self._running:
             await asyncio.wait(self._running)
-        for registry in self._registries:
-            handler = registry.get("disconnect")
-            if handler is not None:
-                await self._run(handler, "disconnect", reason)
+        for moment in ("disconnecting", "disconnect"):
+            for registry in self._registries:
+                handler = registry.get(moment)
+                if handler is not None:
+                    await self._run(handler, moment, reason)
+            self._channel.forget_rooms()
 
     @property
     def _registries(self) -> tuple[Registry, ...]:
@@ -84,6 +86,10 @@ class Inbox:
 
     async def _handle(self, packet: Packet) -> None:
         name, *arguments = packet.data
+        for gate in self._channel.gates:
+            if not await self._passes(gate, packet):
+                await self._channel.save_data()
+                return
         for registry in reversed(self._registries):
             for catch_all in registry.catch_alls.incoming:
                 await self._run(catch_all, "any event", name, *arguments)
@@ -94,6 +100,22 @@ class Inbox:
                 return
         await self._channel.save_data()
         logger.debug("socket %s sent event %r, which has no handler", self._channel.sid, name)
+
+    async def _passes(self, gate: Handler, packet: Packet) -> bool:
+        """Ask a middleware of the socket about an event; a client that waits for an ack is told of a refusal."""
+        refusal = EventRefused("Internal server error")
+        try:
+            await self._channel.namespace.call_handler(gate, self._channel, *packet.data)
+        except EventRefused as problem:
+            logger.info("socket %s: event %r is refused: %s", self._channel.sid, packet.data[0], problem)
+            refusal = problem
+        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
+            self._channel.namespace.report_failure("middleware", self._channel.sid, error)
+        else:
+            return True
+        answer = {"error": refusal.message}
+        self._acknowledge(packet, answer if refusal.data is None else {**answer, "data": refusal.data})
+        return False
 
     async def _dispatch(self, registry: Registry, handler: Handler, packet: Packet) -> None:
         name, *arguments = packet.data

@@ -216,7 +216,8 @@ class Namespace:
 
     async def call_handler(self, handler: Handler, channel: Channel, *arguments: Any) -> Any:
         """Run a handler that may refuse; raises what it raises."""
-        return await handler.run_with((channel.socket, *arguments), self._hub.threads)
+        leading = (channel.socket,) if handler.leading else ()
+        return await handler.run_with((*leading, *arguments), self._hub.threads)
 
     @property
     def gates(self) -> list[Handler]:

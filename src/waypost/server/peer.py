@@ -56,7 +56,7 @@ class Peer:
         if self._pace is not None:
             self._pace.count()
         packet = self._decoder.feed(message)
-        if not self._channels and not self._left and (packet is None or packet.type is not PacketType.CONNECT):
+        if not self._channels and not self._left and not self._may_come_first(packet):
             # Nobody may fill memory with attachments before being let in.
             raise MalformedPacket("a CONNECT packet first", message)
         if packet is None:
@@ -76,6 +76,13 @@ class Peer:
             raise MalformedPacket(
                 "a packet of a namespace that is connected", f"{packet.type.name} of {packet.namespace}"
             )
+
+    def _may_come_first(self, packet: Packet | None) -> bool:
+        """Tell whether a packet may come while its client is in no namespace yet."""
+        if packet is None:
+            return False
+        is_withdrawal = packet.type is PacketType.DISCONNECT and packet.namespace in self._admissions
+        return is_withdrawal or packet.type is PacketType.CONNECT
 
     def heartbeat_sent(self) -> None:
         """Remember for each socket how far it had been sent everything."""

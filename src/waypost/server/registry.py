@@ -16,13 +16,13 @@ __all__ = ["NAMESPACE_MOMENTS", "PARENT_MOMENTS", "SOCKET_MOMENTS", "Registry"]
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-NAMESPACE_MOMENTS = frozenset({"connect", "disconnect", "session_expired"})
+NAMESPACE_MOMENTS = frozenset({"connect", "disconnecting", "disconnect", "session_expired"})
 """What a namespace's handlers are told by the server itself, under names that no client's packet reaches."""
 
 PARENT_MOMENTS = NAMESPACE_MOMENTS | {"new_namespace"}
 """The same for the handlers of a parent namespace."""
 
-SOCKET_MOMENTS = frozenset({"disconnect"})
+SOCKET_MOMENTS = frozenset({"disconnecting", "disconnect"})
 """The same for the handlers of one socket."""
 
 _ELSEWHERE = {
@@ -78,7 +78,8 @@ class Registry:
 
         Args:
             event: An event's name. In a namespace also ``"connect"``, called with ``(socket, auth)`` when a client
-                has come, which may raise `ConnectionRefused`; ``"disconnect"``, called with ``(socket, reason)``;
+                has come, which may raise `ConnectionRefused`; ``"disconnecting"``, called with ``(socket, reason)``
+                while ``socket.rooms`` are still those it was in, and ``"disconnect"``, called the same way after it;
                 and ``"session_expired"``, called with an `EndedSession` when a client that left did not come back
                 in time, so that nothing is kept for it any more. On a parent also ``"new_namespace"``, called with
                 the `Namespace` that a client made, before anybody is let in. On a socket also ``"disconnect"``,

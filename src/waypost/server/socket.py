@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from waypost.errors import AckTimeout, NotConnected
 from waypost.server.acks import ack_value
 from waypost.server.feed import Target
+from waypost.server.handlers import check_handler
 from waypost.server.operator import Operator
 
 if TYPE_CHECKING:
@@ -143,6 +144,25 @@ class Socket:
     def off_any_outgoing(self, listener: Callable[..., Any] | None = None) -> None:
         """Take a listener of all events to this socket away, or all of them."""
         self._channel.own_registry.off_any_outgoing(listener)
+
+    def use(self, gate: F) -> F:
+        """Add a middleware of this socket, called with the name and the arguments of every event that it sends.
+
+        Several are called in the order in which they were added, before all handlers. An event that one of them
+        refuses reaches no handler.
+
+        Args:
+            gate: ``async def gate(event, *args)``, or ``def`` to run in a thread. Raises `EventRefused` to refuse;
+                whatever else it raises refuses too, goes to the ``error`` hook, and the client gets a general answer.
+
+        Returns:
+            The same function, so that it serves as a decorator.
+
+        Raises:
+            ConfigurationError: It is no function.
+        """
+        self._channel.gates = (*self._channel.gates, check_handler("middleware", gate, 0))
+        return gate
 
     # -- to this client -------------------------------------------------------------------------------------
 
