@@ -13,6 +13,8 @@ import waypost
 def test_public_names() -> None:
     assert set(waypost.__all__) == {
         "AckTimeout",
+        "BroadcastAnswers",
+        "BroadcastCall",
         "Client",
         "ConfigurationError",
         "ConnectFailed",
@@ -22,6 +24,7 @@ def test_public_names() -> None:
         "EndedSession",
         "EventRefused",
         "HandlerFailure",
+        "FetchedSockets",
         "Handshake",
         "Hooks",
         "Namespace",
@@ -36,8 +39,10 @@ def test_public_names() -> None:
         "Queue",
         "Recovery",
         "Reject",
+        "RemoteSocket",
         "Server",
         "Socket",
+        "SocketOperator",
         "StorageError",
         "WaypostError",
     }

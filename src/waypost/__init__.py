@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from waypost.protocol.custom_parser import Parser, ParserDecoder
     from waypost.protocol.packet import Packet, PacketType
+    from waypost.server.broadcast import BroadcastAnswers, BroadcastCall
     from waypost.server.cookie import Cookie
     from waypost.server.handshake import Handshake
     from waypost.server.hooks import HandlerFailure, Hooks
@@ -31,10 +32,14 @@ if TYPE_CHECKING:
     from waypost.server.options import Options, Recovery
     from waypost.server.parents import ParentNamespace
     from waypost.server.queue import Queue
+    from waypost.server.remote_socket import FetchedSockets, RemoteSocket
     from waypost.server.socket import Socket
+    from waypost.server.socket_operator import SocketOperator
 
 __all__ = [
     "AckTimeout",
+    "BroadcastAnswers",
+    "BroadcastCall",
     "Client",
     "ConfigurationError",
     "ConnectFailed",
@@ -43,6 +48,7 @@ __all__ = [
     "EncodingFailed",
     "EndedSession",
     "EventRefused",
+    "FetchedSockets",
     "HandlerFailure",
     "Handshake",
     "Hooks",
@@ -58,17 +64,22 @@ __all__ = [
     "Queue",
     "Recovery",
     "Reject",
+    "RemoteSocket",
     "Server",
     "Socket",
+    "SocketOperator",
     "StorageError",
     "WaypostError",
 ]
 
 _HOMES = {
+    "BroadcastAnswers": "waypost.server.broadcast",
+    "BroadcastCall": "waypost.server.broadcast",
     "Client": "waypost.client",
     "Cookie": "waypost.server.cookie",
     "EndedSession": "waypost.server.live_session",
     "HandlerFailure": "waypost.server.hooks",
+    "FetchedSockets": "waypost.server.remote_socket",
     "Handshake": "waypost.server.handshake",
     "Hooks": "waypost.server.hooks",
     "Namespace": "waypost.server.namespace",
@@ -81,8 +92,10 @@ _HOMES = {
     "ParentNamespace": "waypost.server.parents",
     "Queue": "waypost.server.queue",
     "Recovery": "waypost.server.options",
+    "RemoteSocket": "waypost.server.remote_socket",
     "Server": "waypost.application",
     "Socket": "waypost.server.socket",
+    "SocketOperator": "waypost.server.socket_operator",
 }
 
 

@@ -12,7 +12,6 @@ from waypost.server.counters import ServerState
 from waypost.server.hooks import Hooks
 from waypost.server.hub import Hub
 from waypost.server.namespace import Namespace
-from waypost.server.operator import Operator
 from waypost.server.options import Environment, Options, ServerOptions
 from waypost.server.parents import ParentNamespace
 from waypost.server.queue import Queue
@@ -29,8 +28,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Server:
     """A Socket.IO server in which no client misses an event; an ASGI application.
 
-    ``on, once, off, event, register, on_any, off_any, on_any_outgoing, off_any_outgoing, use, emit, to, in_, except_,
-    sockets_join`` and ``sockets_leave`` are those of the namespace ``"/"``: see `Namespace`.
+    ``on, once, off, event, register, on_any, off_any, on_any_outgoing, off_any_outgoing, use, to, in_, except_,
+    volatile, local, compress, timeout, emit, call, fetch_sockets, sockets_join, sockets_leave`` and
+    ``disconnect_sockets`` are those of the namespace ``"/"``: see `Namespace`.
 
     Args:
         environment: Chance and wall time; for simulations.
@@ -55,12 +55,19 @@ class Server:
         self.on_any_outgoing = root.on_any_outgoing
         self.off_any_outgoing = root.off_any_outgoing
         self.use = root.use
-        self.emit = root.emit
         self.to = root.to
         self.in_ = root.in_
         self.except_ = root.except_
+        self.volatile = root.volatile
+        self.local = root.local
+        self.compress = root.compress
+        self.timeout = root.timeout
+        self.emit = root.emit
+        self.call = root.call
+        self.fetch_sockets = root.fetch_sockets
         self.sockets_join = root.sockets_join
         self.sockets_leave = root.sockets_leave
+        self.disconnect_sockets = root.disconnect_sockets
 
     @property
     def options(self) -> Options:
@@ -71,11 +78,6 @@ class Server:
     def hooks(self) -> Hooks:
         """Where observers are told of connections, packets and errors: ``@io.hooks.error``; see `Hooks`."""
         return self._hub.hooks
-
-    @property
-    def volatile(self) -> Operator:
-        """Address everyone in ``"/"``, with events dropped for whoever can't take them right now."""
-        return self._hub.of("/").volatile
 
     @overload
     def of(self, name: str) -> Namespace: ...

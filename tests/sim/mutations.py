@@ -27,10 +27,10 @@ Mutate = Callable[[pytest.MonkeyPatch], None]
 def deliver_before_commit(patch: pytest.MonkeyPatch) -> None:
     """Send an event when it is asked for, and not when it is on disk."""
 
-    async def publish(self: Feed, target: Target, event: EncodedEvent) -> None:
+    async def publish(self: Feed, target: Target, event: EncodedEvent, *, compress: bool) -> None:
         journal = self.journal
         assert journal is not None
-        self._deliver(target, event, f"{journal.generation}.{journal.top + 1}", journal.top + 1)
+        self._deliver(target, event, f"{journal.generation}.{journal.top + 1}", journal.top + 1, compress)
         await journal.append(write_record(target, event), lambda _position: None)
 
     patch.setattr(Feed, "publish", publish)
@@ -176,7 +176,11 @@ def count_rooms_for_the_old(patch: pytest.MonkeyPatch) -> None:
 def volatile_without_offset(patch: pytest.MonkeyPatch) -> None:
     """Let the last string of a volatile event pass for an offset."""
     original = Channel.deliver_volatile
-    patch.setattr(Channel, "deliver_volatile", lambda self, event, _offset: original(self, event, None))
+    patch.setattr(
+        Channel,
+        "deliver_volatile",
+        lambda self, event, _offset, *, compress: original(self, event, None, compress=compress),
+    )
 
 
 def start_from_nothing(patch: pytest.MonkeyPatch) -> None:

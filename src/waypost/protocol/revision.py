@@ -26,10 +26,12 @@ class Payload:
     Attributes:
         body: The packets.
         content_type: Its content type.
+        compress: Whether compressing it is worth while; ``False`` if all its messages said that it is not.
     """
 
     body: bytes
     content_type: str
+    compress: bool = True
 
 
 class Revision(Protocol):

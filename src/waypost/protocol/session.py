@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf
 
@@ -139,6 +139,7 @@ class Session:
         "_buffer",
         "_client_closed",
         "_close_deadline",
+        "_declines_compression",
         "_heartbeat",
         "_poll_open",
         "_post_open",
@@ -166,6 +167,7 @@ class Session:
         self.buffered_bytes = 0
         self._settings = settings
         self._buffer: deque[Frame] = deque()
+        self._declines_compression = False
         self._poll_open = False
         self._post_open = False
         self._client_closed = False
@@ -202,13 +204,15 @@ class Session:
 
     # -- what is to be sent ---------------------------------------------------------------------------------
 
-    def send(self, frames: Iterable[Frame], now: float) -> None:
+    def send(self, frames: Iterable[Frame], now: float, *, compress: bool = True) -> None:
         """Queue the frames of one message; a client with too much waiting is cut off instead.
 
-        Nothing is queued once the session is closing. The close reason of a cut-off is ``"slow client"``.
+        Nothing is queued once the session is closing. The close reason of a cut-off is ``"slow client"``. A payload
+        whose messages are all sent with ``compress=False`` says that compressing it is not worth while.
         """
         if self.state not in _OPEN_STATES:
             return
+        self._declines_compression = not compress and (self._declines_compression or not self._buffer)
         waiting = self.buffered_bytes
         for frame in frames:
             self._queue(frame)
@@ -240,11 +244,13 @@ class Session:
         if not self._poll_open:
             return None
         frames: list[Frame]
+        compress = True
         if self._buffer and self.state in (State.POLLING, State.PROBING, State.PROBED, State.CLOSING):
             frames = list(self._buffer)
             self._buffer.clear()
             self.buffered_bytes = 0
             self._stalled_since = inf
+            compress = not self._declines_compression
         elif self.state is State.CLOSING or self.state is State.CLOSED:
             # Alone in its payload: the JavaScript client closes before it has handled the events that come in
             # the same payload, keeps them for later, and would see them again in a replay.
@@ -255,7 +261,8 @@ class Session:
         else:
             return None
         self._poll_open = False
-        return self.revision.encode_payload(frames, text_only=text_only)
+        payload = self.revision.encode_payload(frames, text_only=text_only)
+        return payload if compress else replace(payload, compress=False)
 
     # -- what arrived ---------------------------------------------------------------------------------------
 

@@ -121,7 +121,7 @@ class Channel:
         self.gates: tuple[Handler, ...] = ()
         self._namespace = namespace
         self._connection = connection
-        self._held: list[tuple[Frame, ...]] | None = []
+        self._held: list[tuple[tuple[Frame, ...], bool]] | None = []
         self._held_bytes = 0
         self._inbox = Inbox(self)
         self._early_rooms: list[str] = []
@@ -153,9 +153,9 @@ class Channel:
 
     # -- out ------------------------------------------------------------------------------------------------
 
-    def deliver(self, event: EncodedEvent, offset: str | None, position: int) -> None:
-        """Take an event of the feed."""
-        self.send(self._frames(event, offset))
+    def deliver(self, event: EncodedEvent, offset: str | None, position: int, *, compress: bool) -> None:
+        """Take an event of the feed, in order."""
+        self.send(self._frames(event, offset), compress=compress)
         # What is held counts already: until the gate opens, what is proven ends before it.
         if self.session is not None:
             self.session.last = position
@@ -171,29 +171,35 @@ class Channel:
         if self.registry is not None and self.registry.catch_alls.outgoing:
             self.registry.catch_alls.tell_outgoing(self, event)
 
-    def deliver_volatile(self, event: EncodedEvent, offset: str | None) -> None:
+    def deliver_volatile(self, event: EncodedEvent, offset: str | None, *, compress: bool) -> None:
         """Take an event of the feed if it can leave now."""
-        if self._held is None and self._connection.writable:
-            self.send(self._frames(event, offset))
+        if self.is_writable:
+            self.send(self._frames(event, offset), compress=compress)
 
-    def send(self, frames: tuple[Frame, ...]) -> None:
+    @property
+    def is_writable(self) -> bool:
+        """Whether what is sent now leaves at once."""
+        return self._held is None and self._connection.writable
+
+    def send(self, frames: tuple[Frame, ...], *, compress: bool = True) -> None:
         """Send a packet, behind what is held."""
         if self._held is None:
-            self._connection.send(frames)
+            self._connection.send(frames, compress=compress)
             return
-        self._held.append(frames)
+        self._held.append((frames, compress))
         self._held_bytes += sum(map(len, frames))
         if self._held_bytes > self._namespace.max_buffered_bytes:
             self._connection.abort("slow client")
 
     def send_expecting_ack(
-        self, event: EncodedEvent, *, survives: bool
+        self, event: EncodedEvent, *, survives: bool, compress: bool = True
     ) -> tuple[int, asyncio.Future[list[Any] | None]]:
         """Send an event that asks for an ack.
 
         Args:
             event: The event.
             survives: Whether it is sent again if the client comes back on another connection.
+            compress: Whether its packet may be compressed.
 
         Returns:
             The ack id, to be forgotten by whoever stops waiting, and a future: the ack's arguments, or ``None`` if
@@ -202,9 +208,13 @@ class Channel:
         if self.left_because is not None:
             raise NotConnected(self.sid, self._namespace.name, f"emit {event.event}")
         ack_id, answer = self.acks.expect(event, survives=survives)
-        self._tell_outgoing(event)
-        self.send(event.frames_with_ack(ack_id))
+        self.send_with_ack(event, ack_id, compress=compress)
         return ack_id, answer
+
+    def send_with_ack(self, event: EncodedEvent, ack_id: int, *, compress: bool) -> None:
+        """Send an event whose ack is expected already."""
+        self._tell_outgoing(event)
+        self.send(event.frames_with_ack(ack_id), compress=compress)
 
     def start(self, connect: Iterable[Frame]) -> None:
         """Write the CONNECT packet: the client is connected; the gate stays shut for a replay."""
@@ -236,8 +246,8 @@ class Channel:
     def open_gate(self) -> None:
         """Let out what was held; from here on everything goes straight out."""
         held, self._held = self._held, None
-        for frames in held or ():
-            self._connection.send(frames)
+        for frames, compress in held or ():
+            self._connection.send(frames, compress=compress)
         if self.session is not None:
             self.session.progress = None
 
@@ -267,8 +277,10 @@ class Channel:
             self._namespace.index.add(self, rooms)
         else:
             # When it is committed, the client may have come back: it counts for whoever owns the session then.
-            key = self.session.key
-            await self.session.join(rooms, lambda _position: self._namespace.add_to_rooms(key, rooms))
+            key, join = self.session.key, self.session.join
+            await self._namespace.feed.write(
+                lambda committed: join(rooms, committed), lambda _: self._namespace.add_to_rooms(key, rooms)
+            )
 
     async def join_early_rooms(self) -> None:
         """Join the rooms that middleware asked for before the client was let in."""
@@ -283,8 +295,10 @@ class Channel:
         session = self.session or self.resuming
         if session is not None:
             # A leave counts at once, also in middleware: what is emitted from now on is not meant for it.
-            key = session.key
-            await session.leave(rooms, lambda _position: self._namespace.take_from_rooms(key, rooms))
+            key, leave = session.key, session.leave
+            await self._namespace.feed.write(
+                lambda committed: leave(rooms, committed), lambda _: self._namespace.take_from_rooms(key, rooms)
+            )
         elif self._is_registered:
             self._namespace.index.leave(self, rooms)
 
@@ -297,6 +311,7 @@ class Channel:
     def receive_ack(self, packet: Packet) -> None:
         """Take an ack of the client."""
         if packet.ack_id is None or not self.acks.receive(packet.ack_id, packet.data):
+            self._namespace.count_unexpected_ack()
             logger.debug("socket %s sent an ack nobody waits for: %s", self.sid, packet.ack_id)
 
     def pause_reading(self) -> None:

@@ -17,6 +17,7 @@ class Counters:
         replayed_events: How many missed events were written to clients that recovered.
         slow_clients: How many clients were cut off because they took nothing, or too slowly.
         expired_sessions: How many sessions ended because their clients did not come back in time.
+        unexpected_acks: How many acks of clients came that nobody waited for: late, repeated or made up.
         trimmed_events: How many events fell out of journals by age, number or size.
     """
 
@@ -24,6 +25,7 @@ class Counters:
     replayed_events: int = 0
     slow_clients: int = 0
     expired_sessions: int = 0
+    unexpected_acks: int = 0
     trimmed_events: int = 0
 
     def count_recovery(self, outcome: str) -> None:

@@ -122,13 +122,13 @@ class Connection:
         """Whether a message sent now leaves at once."""
         return self._session.writable
 
-    def send(self, frames: Iterable[Frame]) -> None:
+    def send(self, frames: Iterable[Frame], *, compress: bool = True) -> None:
         """Send a message's frames, in order, after all that was sent before. Delivery: at most once."""
         if self._hooks.packet_sent.observers:
             frames = tuple(frames)
             if frames and self._session.is_open:
                 self._hooks.packet_sent.tell(PacketSent(self.number, frames))
-        self._session.send(frames, self._loop.time())
+        self._session.send(frames, self._loop.time(), compress=compress)
         self._after()
 
     def close(self, reason: str) -> None:

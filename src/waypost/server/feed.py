@@ -2,23 +2,31 @@
 
 An emit becomes an entry of the journal; when the journal reports it committed, in the order of positions, it is
 handed to the sockets it is for, with its position as the offset. Without a journal (recovery is off) it is handed
-over at once. Nothing else delivers plain events, so the log's order is everybody's order.
+over at once. Nothing else delivers plain events, so the log's order is everybody's order; what is not in the log
+takes its turn in the same line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
 from waypost.errors import MalformedPacket
 from waypost.protocol.codec import Codec, EncodedEvent
+from waypost.server.line import Line
 from waypost.server.rooms import RoomIndex
 from waypost.storage.base import Journal, OnCommit
 
-__all__ = ["Feed", "Listener", "Offset", "Target", "read_record", "write_record"]
+if TYPE_CHECKING:
+    from waypost.server.channel import Channel
+    from waypost.server.cluster import Others, Question, Reply
+
+__all__ = ["Feed", "Offset", "Target", "read_record", "write_record"]
+
+T = TypeVar("T")
 
 _LENGTH_BYTES = 4
 
@@ -68,23 +76,6 @@ class Offset:
         return f"{self.generation}.{self.position}"
 
 
-class Listener(Protocol):
-    """A socket, as the feed sees it."""
-
-    @property
-    def sid(self) -> str:
-        """Its id, which is a room that it never leaves."""
-        ...
-
-    def deliver(self, event: EncodedEvent, offset: str | None, position: int) -> None:
-        """Take an event that is for it, in order; must not raise."""
-        ...
-
-    def deliver_volatile(self, event: EncodedEvent, offset: str | None) -> None:
-        """Take an event if it can leave now, else drop it; must not raise."""
-        ...
-
-
 class Feed:
     """The outgoing events of one namespace.
 
@@ -93,24 +84,37 @@ class Feed:
         codec: What its packets are written in.
         index: The sockets to deliver to, and their rooms.
         open_journal: Sets ``journal``, unless recovery is off.
+        others: The other servers of a cluster.
 
     Attributes:
         journal: Where events are kept; ``None`` until it is opened, and with recovery off.
     """
 
-    __slots__ = ("_index", "_open_journal", "codec", "journal", "namespace")
+    __slots__ = ("_index", "_line", "_open_journal", "_others", "codec", "journal", "namespace")
 
     def __init__(
-        self, namespace: str, codec: Codec, index: RoomIndex[Any], open_journal: Callable[[], Awaitable[None]]
+        self,
+        namespace: str,
+        codec: Codec,
+        index: RoomIndex[Channel],
+        open_journal: Callable[[], Awaitable[None]],
+        others: Others,
     ) -> None:
         self.namespace = namespace
         self.codec = codec
         self.journal: Journal | None = None
-        self._index: RoomIndex[Listener] = index
+        self._index = index
         self._open_journal = open_journal
+        self._others = others
+        self._line = Line()
 
-    async def publish(self, target: Target, event: EncodedEvent) -> None:
+    async def publish(self, target: Target, event: EncodedEvent, *, compress: bool = True) -> None:
         """Emit an event.
+
+        Args:
+            target: Whom it is for.
+            event: The event.
+            compress: Whether its packet may be compressed; not kept for a replay.
 
         Delivery: in order, to those connected now; to those who come back in time by replay. Returns when the
         event is in the journal and on its way. If cancelled it may still be delivered.
@@ -122,13 +126,56 @@ class Feed:
             await self._open_journal()
         journal = self.journal
         if journal is None:
-            self._deliver(target, event, None, 0)
+            self._deliver(target, event, None, 0, compress)
             return
+        record = write_record(target, event)
+        await self.write(
+            lambda on_commit: journal.append(record, on_commit),
+            lambda position: self._deliver(target, event, f"{journal.generation}.{position}", position, compress),
+        )
 
-        def on_commit(position: int) -> None:
-            self._deliver(target, event, f"{journal.generation}.{position}", position)
+    async def write(self, write: Callable[[OnCommit], Awaitable[object]], on_commit: OnCommit) -> None:
+        """Write to the store, so that what is asked for later takes effect later, whether it is stored or not.
 
-        await journal.append(write_record(target, event), on_commit)
+        Args:
+            write: Begins the write; what is to be called when it is committed is passed to it.
+            on_commit: Called then with the position.
+
+        Raises:
+            StorageError: It was not accepted.
+        """
+        place = self._line.enter()
+
+        def committed(position: int) -> None:
+            on_commit(position)
+            self._line.leave(place)
+
+        try:
+            await write(committed)
+        finally:
+            self._line.leave(place)
+
+    async def in_turn(self, action: Callable[[], T]) -> T:
+        """Do something that needs no store, after all that was asked for before; see `Line.in_turn`."""
+        return await self._line.in_turn(action)
+
+    async def each(self, target: Target, action: Callable[[Channel], None]) -> None:
+        """Do something with everyone whom a target means, when all that was asked for before has taken effect.
+
+        Args:
+            target: Who is meant.
+            action: Called with each channel; must not raise.
+        """
+
+        def act() -> None:
+            for channel in self._index.select(target.rooms, target.except_):
+                action(channel)
+
+        await self.in_turn(act)
+
+    def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
+        """Ask the other servers of a cluster about this namespace; see `Others.ask`."""
+        return self._others.ask(self.namespace, question, timeout_s)
 
     async def join(self, target: Target, rooms: Collection[str]) -> None:
         """Let all whom a target means join rooms, from this point of the feed on; those who are away too.
@@ -138,8 +185,8 @@ class Feed:
         """
 
         def on_commit(_position: int) -> None:
-            for listener in self._index.select(target.rooms, target.except_):
-                self._index.add(listener, rooms)
+            for channel in self._index.select(target.rooms, target.except_):
+                self._index.add(channel, rooms)
 
         await self._move(target, rooms, on_commit, lambda journal: journal.join_matching)
 
@@ -151,8 +198,8 @@ class Feed:
         """
 
         def on_commit(_position: int) -> None:
-            for listener in self._index.select(target.rooms, target.except_):
-                self._index.leave(listener, [room for room in rooms if room != listener.sid])
+            for channel in self._index.select(target.rooms, target.except_):
+                self._index.leave(channel, [room for room in rooms if room != channel.sid])
 
         await self._move(target, rooms, on_commit, lambda journal: journal.leave_matching)
 
@@ -165,23 +212,31 @@ class Feed:
     ) -> None:
         if self.journal is None:
             await self._open_journal()
-        if self.journal is None:
+        journal = self.journal
+        if journal is None:
             on_commit(0)
-        else:
-            await write(self.journal)(target.rooms, target.except_, rooms, on_commit)
+            return
+        move = write(journal)
+        await self.write(lambda committed: move(target.rooms, target.except_, rooms, committed), on_commit)
 
-    def publish_volatile(self, target: Target, event: EncodedEvent) -> None:
-        """Emit an event to whoever can take it right now. Delivery: at most once, never replayed.
+    async def publish_volatile(self, target: Target, event: EncodedEvent, *, compress: bool = True) -> None:
+        """Emit an event to whoever can take it when its turn has come. Delivery: at most once, never replayed.
 
         It carries the journal's current position, or clients would take its last string for an offset.
         """
-        offset = None if self.journal is None else f"{self.journal.generation}.{self.journal.top}"
-        for listener in self._index.select(target.rooms, target.except_):
-            listener.deliver_volatile(event, offset)
 
-    def _deliver(self, target: Target, event: EncodedEvent, offset: str | None, position: int) -> None:
-        for listener in self._index.select(target.rooms, target.except_):
-            listener.deliver(event, offset, position)
+        def send() -> None:
+            offset = None if self.journal is None else f"{self.journal.generation}.{self.journal.top}"
+            for channel in self._index.select(target.rooms, target.except_):
+                channel.deliver_volatile(event, offset, compress=compress)
+
+        await self.in_turn(send)
+
+    def _deliver(
+        self, target: Target, event: EncodedEvent, offset: str | None, position: int, compress: bool
+    ) -> None:
+        for channel in self._index.select(target.rooms, target.except_):
+            channel.deliver(event, offset, position, compress=compress)
 
 
 def write_record(target: Target, event: EncodedEvent) -> bytes:

@@ -14,6 +14,7 @@ from waypost.errors import ConfigurationError, StorageError
 from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import PacketType
 from waypost.protocol.session import SessionSettings
+from waypost.server.cluster import Alone, Others
 from waypost.server.counters import Counters, JournalState, ServerState
 from waypost.server.delivery import Deliveries
 from waypost.server.directory import Directory
@@ -55,6 +56,7 @@ class Hub:
         gate: Who may open a connection.
         counters: What has happened so far.
         openings: How often the store was opened in vain.
+        others: The other servers of a cluster.
     """
 
     def __init__(self, options: Options, environment: Environment) -> None:
@@ -68,6 +70,7 @@ class Hub:
         self.threads = ThreadPoolExecutor(options.handler_threads, "waypost-handler")
         self.gate = Gate(options, self.hooks)
         self.openings = 0
+        self.others: Others = Alone()
         self.counters = Counters()
         # A dict for its order, so that a simulation cancels them in the same one every time.
         self._tasks: dict[asyncio.Task[Any], None] = {}

@@ -12,7 +12,7 @@ from waypost.server.acks import PendingAcks
 from waypost.server.feed import Feed, Target
 from waypost.server.handlers import Handler, check_handler
 from waypost.server.live_session import EndedSession
-from waypost.server.operator import Operator
+from waypost.server.operator import Flags, Operator
 from waypost.server.registry import NAMESPACE_MOMENTS, Registry
 from waypost.server.rooms import RoomIndex
 from waypost.server.snapshot import Snapshot
@@ -38,7 +38,8 @@ class Namespace:
     """A namespace. Made by `waypost.Server.of`; everything about ``"/"`` is on the server itself too.
 
     ``on, once, off, event, register, on_any, off_any, on_any_outgoing`` and ``off_any_outgoing`` are those of its
-    `Registry`.
+    `Registry`. ``to, in_, except_, volatile, local, compress, timeout, emit, call, fetch_sockets, sockets_join,
+    sockets_leave`` and ``disconnect_sockets`` are those of an `Operator` that means everyone in it.
 
     Attributes:
         name: Its name, with the leading slash.
@@ -49,6 +50,7 @@ class Namespace:
         index: The sockets in it and their rooms.
         codec: What its packets are written in.
         feed: Its outgoing events.
+        flags: How events go unless it is said otherwise.
         hooks: Who is told of what happens in the server.
         keeper: Its sessions; ``None`` with recovery off.
     """
@@ -70,12 +72,27 @@ class Namespace:
         self.middlewares: list[Handler] = []
         self.index: RoomIndex[Channel] = RoomIndex()
         self.codec = hub.codec
-        self.feed = Feed(name, self.codec, self.index, self.ready)
+        self.feed: Feed = Feed(name, self.codec, self.index, self.ready, hub.others)
+        self.flags: Flags = Flags(timeout_s=hub.options.ack_timeout_s)
+        everyone = Operator(self.feed, Target(), self.flags)
+        self.to = everyone.to
+        self.in_ = everyone.in_
+        self.except_ = everyone.except_
+        self.volatile = everyone.volatile
+        self.local = everyone.local
+        self.compress = everyone.compress
+        self.timeout = everyone.timeout
+        self.emit = everyone.emit
+        self.call = everyone.call
+        self.fetch_sockets = everyone.fetch_sockets
+        self.sockets_join = everyone.sockets_join
+        self.sockets_leave = everyone.sockets_leave
+        self.disconnect_sockets = everyone.disconnect_sockets
         self.keeper: Keeper | None = None
         self.hooks = hub.hooks
         self._hub = hub
         self._attached: dict[bytes, Channel] = {}
-        self._parked_acks: dict[bytes, PendingAcks] = {}
+        self._parked_acks: dict[bytes, tuple[str, PendingAcks]] = {}
         self._entering: dict[bytes, int] = {}
         self._visitors = 0
 
@@ -92,35 +109,6 @@ class Namespace:
         """
         self.middlewares.append(check_handler("middleware", gate, 1))
         return gate
-
-    # -- emits ----------------------------------------------------------------------------------------------
-
-    async def emit(self, event: str, *args: Any) -> None:
-        """Emit an event to everyone in the namespace; see `Operator.emit`."""
-        await Operator(self.feed, Target()).emit(event, *args)
-
-    def to(self, *rooms: str) -> Operator:
-        """Address the members of rooms, each once."""
-        return Operator(self.feed, Target()).to(*rooms)
-
-    in_ = to
-
-    def except_(self, *rooms: str) -> Operator:
-        """Address everyone in the namespace but the members of rooms."""
-        return Operator(self.feed, Target()).except_(*rooms)
-
-    async def sockets_join(self, *rooms: str) -> None:
-        """Let everyone in the namespace join rooms; see `Operator.sockets_join`."""
-        await Operator(self.feed, Target()).sockets_join(*rooms)
-
-    async def sockets_leave(self, *rooms: str) -> None:
-        """Let everyone in the namespace leave rooms; see `Operator.sockets_leave`."""
-        await Operator(self.feed, Target()).sockets_leave(*rooms)
-
-    @property
-    def volatile(self) -> Operator:
-        """Address everyone in the namespace, with events dropped for whoever can't take them right now."""
-        return Operator(self.feed, Target()).volatile
 
     # -- for the rest of the server -------------------------------------------------------------------------
 
@@ -140,14 +128,13 @@ class Namespace:
         return self._hub.options.concurrent_handlers
 
     @property
-    def ack_timeout_s(self) -> float:
-        """How long a call waits unless it is told otherwise."""
-        return self._hub.options.ack_timeout_s
-
-    @property
     def generation(self) -> str:
         """The generation of its journal, ``""`` with recovery off."""
         return "" if self.feed.journal is None else self.feed.journal.generation
+
+    def count_unexpected_ack(self) -> None:
+        """Count an ack that nobody waits for."""
+        self._hub.counters.unexpected_acks += 1
 
     def new_acks(self) -> PendingAcks:
         """Make the pending acks of a new socket."""
@@ -185,6 +172,10 @@ class Namespace:
 
     async def tell_expired(self, expired: ExpiredSession) -> None:
         """Tell the application that a client did not come back in time."""
+        for key, (sid, parked) in list(self._parked_acks.items()):
+            if sid == expired.sid:
+                del self._parked_acks[key]
+                parked.close()
         for handler in self.handlers_of("session_expired"):
             ended = EndedSession(expired.sid, self.name, Snapshot.decode(expired.data).data)
             try:
@@ -246,8 +237,8 @@ class Namespace:
         self._attached[session.key] = channel
         parked = self._parked_acks.pop(session.key, None)
         if parked is not None:
-            channel.acks = parked
-            for frames in parked.to_resend():
+            _, channel.acks = parked
+            for frames in channel.acks.to_resend():
                 channel.send(frames)
         channel.register(rooms)
 
@@ -276,7 +267,7 @@ class Namespace:
             return
         del self._attached[session.key]
         if recoverable:
-            self._park_acks(session.key, channel.acks)
+            self._park_acks(session.key, channel)
             self._let_go(session.key)
         else:
             self.end_session(session.key)
@@ -324,9 +315,9 @@ class Namespace:
                 return
             await asyncio.sleep(pause_s)
 
-    def _park_acks(self, key: bytes, acks: PendingAcks) -> None:
+    def _park_acks(self, key: bytes, channel: Channel) -> None:
         # Calls end by their own timeouts; what they leave behind is swept out here.
-        for old in [old for old, parked in self._parked_acks.items() if not len(parked)]:
+        for old in [old for old, (_, parked) in self._parked_acks.items() if not len(parked)]:
             del self._parked_acks[old]
-        if len(acks):
-            self._parked_acks[key] = acks
+        if len(channel.acks):
+            self._parked_acks[key] = (channel.sid, channel.acks)

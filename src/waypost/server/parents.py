@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -12,10 +12,12 @@ from waypost.errors import ConfigurationError, ConnectionRefused
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.feed import Feed, Target
 from waypost.server.handlers import Handler, check_handler
-from waypost.server.operator import Operator
+from waypost.server.operator import Flags, Operator
 from waypost.server.registry import PARENT_MOMENTS, Registry
 
 if TYPE_CHECKING:
+    from waypost.server.channel import Channel
+    from waypost.server.cluster import Question, Reply
     from waypost.server.directory import Directory
     from waypost.server.hub import Hub
     from waypost.server.namespace import Namespace
@@ -34,9 +36,10 @@ class ParentNamespace:
     ``on, once, off, event, register, on_any, off_any, on_any_outgoing`` and ``off_any_outgoing`` are those of its
     `Registry`. A child's own handler of an event is asked first, and then alone.
 
-    ``emit, to, in_, except_, volatile, sockets_join`` and ``sockets_leave`` are those of `Operator`. They reach every
-    child that anybody is in, or may come back to. Emits go to the children one by one: if one fails, others may have
-    got it, and the error is raised when all are done.
+    ``to, in_, except_, volatile, local, compress, timeout, emit, call, fetch_sockets, sockets_join, sockets_leave``
+    and ``disconnect_sockets`` are those of `Operator`. They reach every child that anybody is in, or may come back
+    to. Emits go to the children one by one: if one fails, others may have got it, and the error is raised when all
+    are done.
 
     Args:
         accepts: A compiled pattern, which the whole name has to match; or a function that is called with the name and
@@ -77,14 +80,21 @@ class ParentNamespace:
             self._decider = check_handler("namespaces", accepts, 2)
         else:
             raise ConfigurationError("namespace", accepts, "a name, a compiled pattern of text, or a function")
-        everyone = Operator(ParentFeed(self.children, hub.codec), Target())
-        self.emit = everyone.emit
+        flags = Flags(timeout_s=hub.options.ack_timeout_s)
+        everyone = Operator(ParentFeed(self.children, hub.codec), Target(), flags)
         self.to = everyone.to
         self.in_ = everyone.in_
         self.except_ = everyone.except_
         self.volatile = everyone.volatile
+        self.local = everyone.local
+        self.compress = everyone.compress
+        self.timeout = everyone.timeout
+        self.emit = everyone.emit
+        self.call = everyone.call
+        self.fetch_sockets = everyone.fetch_sockets
         self.sockets_join = everyone.sockets_join
         self.sockets_leave = everyone.sockets_leave
+        self.disconnect_sockets = everyone.disconnect_sockets
 
     def use(self, gate: F) -> F:
         """Add a middleware for all children, called before their own; see `Namespace.use`."""
@@ -157,10 +167,12 @@ class ParentFeed:
         self.codec = codec
         self._children = children
 
-    async def publish(self, target: Target, event: EncodedEvent) -> None:
+    async def publish(self, target: Target, event: EncodedEvent, *, compress: bool) -> None:
         """Emit an event to each; see `Feed.publish`."""
         record = event.to_record()
-        await self._all(feed.publish(target, self._restore(record, feed)) for feed in self._feeds())
+        await self._all(
+            feed.publish(target, self._restore(record, feed), compress=compress) for feed in self._feeds()
+        )
 
     async def join(self, target: Target, rooms: Collection[str]) -> None:
         """Let all in each whom a target means join rooms; see `Feed.join`."""
@@ -170,11 +182,22 @@ class ParentFeed:
         """Let all in each whom a target means leave rooms; see `Feed.leave`."""
         await self._all(feed.leave(target, rooms) for feed in self._feeds())
 
-    def publish_volatile(self, target: Target, event: EncodedEvent) -> None:
+    async def publish_volatile(self, target: Target, event: EncodedEvent, *, compress: bool) -> None:
         """Emit an event to whoever in each can take it right now; see `Feed.publish_volatile`."""
         record = event.to_record()
+        await self._all(
+            feed.publish_volatile(target, self._restore(record, feed), compress=compress) for feed in self._feeds()
+        )
+
+    async def each(self, target: Target, action: Callable[[Channel], None]) -> None:
+        """Do something with everyone in each whom a target means; see `Feed.each`."""
+        await self._all(feed.each(target, action) for feed in self._feeds())
+
+    async def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
+        """Ask the other servers of a cluster about each; see `Others.ask`."""
         for feed in self._feeds():
-            feed.publish_volatile(target, self._restore(record, feed))
+            async for reply in feed.ask_others(question, timeout_s):
+                yield reply
 
     def _restore(self, record: bytes, feed: Feed) -> EncodedEvent:
         # Its arguments are not encoded again, only its head.

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from waypost.errors import AckTimeout, NotConnected
-from waypost.server.acks import ack_value
-from waypost.server.feed import Target
 from waypost.server.handlers import check_handler
-from waypost.server.operator import Operator
+from waypost.server.socket_operator import SocketOperator
 
 if TYPE_CHECKING:
     from waypost.server.channel import Channel
     from waypost.server.handshake import Handshake
+    from waypost.server.operator import Operator
     from waypost.server.recovery import RecoveryOutcome
 
 __all__ = ["Socket"]
@@ -201,21 +198,8 @@ class Socket:
         Delivery: while this waits, it is sent again with the same ack id whenever the client recovers on this
         server process. Cancelling it leaves nothing behind.
         """
-        channel = self._channel
-        encoded = channel.codec.encode_event(self.namespace, event, args)
-        if not channel.connected:
-            raise NotConnected(self.id, self.namespace, f"call {event!r}")
-        wait_s = channel.namespace.ack_timeout_s if timeout_s is None else timeout_s
-        ack_id, answer = channel.send_expecting_ack(encoded, survives=True)
-        try:
-            arguments = await asyncio.wait_for(answer, wait_s)
-        except TimeoutError:
-            raise AckTimeout(event, wait_s) from None
-        finally:
-            channel.acks.forget(ack_id)
-        if arguments is None:
-            raise NotConnected(self.id, self.namespace, f"call {event!r}")
-        return ack_value(arguments)
+        operator = self._mine if timeout_s is None else self._mine.timeout(timeout_s)
+        return await operator.call(event, *args)
 
     async def join(self, *rooms: str) -> None:
         """Join rooms. Returns when it counts: what is emitted to them from now on reaches this client.
@@ -236,23 +220,36 @@ class Socket:
 
     def to(self, *rooms: str) -> Operator:
         """Address the members of rooms, this client excluded."""
-        return self.broadcast.to(*rooms)
+        return self._mine.to(*rooms)
 
     in_ = to
 
     def except_(self, *rooms: str) -> Operator:
         """Address everyone in the namespace but the members of rooms and this client."""
-        return self.broadcast.except_(*rooms)
+        return self._mine.except_(*rooms)
 
     @property
     def broadcast(self) -> Operator:
         """Address everyone in the namespace but this client."""
-        return Operator(self._channel.namespace.feed, Target(except_=frozenset((self.id,))))
+        return self._mine.broadcast
 
     @property
-    def volatile(self) -> Operator:
+    def volatile(self) -> SocketOperator:
         """Address this client with events that are dropped if it can't take them right now."""
         return self._mine.volatile
+
+    @property
+    def local(self) -> SocketOperator:
+        """Address this client or, with `SocketOperator.to` and such, other clients of this server only."""
+        return self._mine.local
+
+    def compress(self, compress: bool) -> SocketOperator:
+        """Address this client with events whose packets may, or may not, be compressed; see `Operator.compress`."""
+        return self._mine.compress(compress)
+
+    def timeout(self, seconds: float) -> SocketOperator:
+        """Address this client with another timeout for `call` than the server's ``ack_timeout_s``."""
+        return self._mine.timeout(seconds)
 
     async def consume(self, queue: str, *, consumer: str = "default") -> None:
         """Deliver a queue's messages to this client: first those that waited, then live.
@@ -284,5 +281,5 @@ class Socket:
             channel.close_connection()
 
     @property
-    def _mine(self) -> Operator:
-        return Operator(self._channel.namespace.feed, Target(frozenset((self.id,))))
+    def _mine(self) -> SocketOperator:
+        return SocketOperator(self._channel, self._channel.namespace.flags)

@@ -181,11 +181,13 @@ class AsgiTransport:
         if payload is None:
             await respond(send, 400, b"", [("content-type", TEXT), *headers])
             return
+        may_compress = payload.compress
         if jsonp is not None:
             payload = wrap_answer(jsonp, payload.body)
             headers.append(("x-content-type-options", "nosniff"))
         headers += [("content-type", payload.content_type), ("cache-control", "no-store")]
-        await respond(send, 200, await self._compressed(payload.body, request, headers), headers)
+        body = await self._compressed(payload.body, request, headers) if may_compress else payload.body
+        await respond(send, 200, body, headers)
 
     async def _compressed(self, payload: bytes, request: Request, headers: Headers) -> bytes:
         options = self._hub.options

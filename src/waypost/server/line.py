@@ -1,0 +1,65 @@
+"""The order of what a namespace does: what needs no store waits for what is being stored and was asked for before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+__all__ = ["Line", "Place"]
+
+T = TypeVar("T")
+
+
+class Place:
+    """The place in line of something that is being stored. Made by `Line.enter`."""
+
+    __slots__ = ("followers", "is_left")
+
+    def __init__(self) -> None:
+        self.followers: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self.is_left = False
+
+
+class Line:
+    """What is being stored, in the order in which it was asked for, and what has to be done behind it.
+
+    A plain emit is delivered when it is stored. A volatile one is not stored, and would overtake it; so would an
+    event that asks for an ack. So whoever stores something holds a place in line, and what needs no store is done at
+    once when nobody does, and otherwise right after the last one that stood there when it came.
+    """
+
+    __slots__ = ("_places",)
+
+    def __init__(self) -> None:
+        self._places: deque[Place] = deque()
+
+    def enter(self) -> Place:
+        """Take the last place; `leave` it when what is stored has been delivered, or has failed."""
+        place = Place()
+        self._places.append(place)
+        return place
+
+    def leave(self, place: Place) -> None:
+        """Give a place up, and do what waits for it once those before it are given up, too. Twice is fine."""
+        place.is_left = True
+        while self._places and self._places[0].is_left:
+            for action, done in self._places.popleft().followers:
+                if not done.done():
+                    done.set_result(action())
+
+    async def in_turn(self, action: Callable[[], T]) -> T:
+        """Do something after all that stands in line now; at once if nothing does.
+
+        Args:
+            action: What to do; must not raise. It is done in the order of the calls, before the caller resumes.
+
+        Returns:
+            What it returned. If this is cancelled while it waits, it is not done.
+        """
+        if not self._places:
+            return action()
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._places[-1].followers.append((action, done))
+        return await done
