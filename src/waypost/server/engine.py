@@ -19,6 +19,7 @@ from waypost.protocol.revision import Payload, Revision
 from waypost.protocol.session import Event, Session, SessionSettings
 from waypost.server.handshake import Handshake
 from waypost.server.hooks import ConnectionClosed, ConnectionOpened, Hooks, PacketSent
+from waypost.server.masking import mask_text
 
 __all__ = ["Connection", "Engine", "Receiver"]
 
@@ -202,7 +203,7 @@ class Connection:
             raise
 
     def _refuse_input(self, problem: ProtocolViolation) -> None:
-        logger.warning("closing %s: %s", self._label(), problem)
+        logger.warning("closing %s: %s", self._label(), mask_text(str(problem)))
         # Those above see a forced close for what they refused; what the session refused it closed itself.
         self._session.abort("forced close")
 

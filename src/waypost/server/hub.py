@@ -16,6 +16,7 @@ from waypost.protocol.engineio import PacketType
 from waypost.protocol.session import SessionSettings
 from waypost.server.cluster import Alone, Others
 from waypost.server.counters import Counters, JournalState, ServerState
+from waypost.server.debug_log import attach_debug_log
 from waypost.server.delivery import Deliveries
 from waypost.server.directory import Directory
 from waypost.server.engine import Connection, Engine
@@ -168,6 +169,7 @@ class Hub:
                 namespace.forget_store()
             raise
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
+        attach_debug_log(self.hooks)
         logger.info("started; %s", self.describe())
 
     async def _keep_up(self) -> None:

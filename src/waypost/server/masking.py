@@ -1,0 +1,63 @@
+"""What may be shown of a request or a packet in a log: cut, and without what would let somebody in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from waypost.errors import shorten
+
+__all__ = ["mask", "mask_headers", "mask_text", "mask_url"]
+
+_HIDDEN = "***"
+_SECRET = r"[\w-]*(?:auth|cookie|credential|passw|secret|session|token|api[_-]?key)[\w-]*|sid|pid|key"
+_SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
+# A value without an end is one that was cut off.
+_SECRET_MEMBER = re.compile(
+    rf"""(["']({_SECRET})\\?["']\s*:\s*)("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^\s,}}\]]+)""", re.IGNORECASE
+)
+_DEEPEST = 4
+
+
+def _is_secret(name: object) -> bool:
+    return isinstance(name, str) and _SECRET_NAME.fullmatch(name) is not None
+
+
+def mask(value: Any, deepest: int = _DEEPEST) -> Any:
+    """Make a copy of a packet's data to be shown: members with telling names are hidden, binary is counted only.
+
+    Args:
+        value: The data.
+        deepest: How deep to look; what is deeper is left out.
+    """
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, dict | list | tuple) and deepest == 0:
+        return "…"
+    if isinstance(value, dict):
+        return {name: _HIDDEN if _is_secret(name) else mask(member, deepest - 1) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask(member, deepest - 1) for member in value]
+    return value
+
+
+def mask_text(text: str) -> str:
+    """Hide the members with telling names in JSON, or a part of it."""
+    return _SECRET_MEMBER.sub(rf"\1{_HIDDEN}", text)
+
+
+def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return a request's headers to be shown: cut, and those with telling names hidden."""
+    return {name: _HIDDEN if _is_secret(name) else shorten(value) for name, value in headers.items()}
+
+
+def mask_url(url: str) -> str:
+    """Return a request's URL to be shown: cut, and parameters with telling names hidden."""
+    parts = urlsplit(url)
+    query = [
+        (name, _HIDDEN if _is_secret(name) else value)
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+    ]
+    return shorten(f"{parts.path}?{urlencode(query, safe='*')}", 200)
