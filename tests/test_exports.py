@@ -41,6 +41,7 @@ def test_public_names() -> None:
         "Reject",
         "RemoteSocket",
         "Server",
+        "ServerAnswers",
         "Socket",
         "SocketOperator",
         "StorageError",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from waypost.server.parents import ParentNamespace
     from waypost.server.queue import Queue
     from waypost.server.remote_socket import FetchedSockets, RemoteSocket
+    from waypost.server.server_side import ServerAnswers
     from waypost.server.socket import Socket
     from waypost.server.socket_operator import SocketOperator
 
@@ -66,6 +67,7 @@ __all__ = [
     "Reject",
     "RemoteSocket",
     "Server",
+    "ServerAnswers",
     "Socket",
     "SocketOperator",
     "StorageError",
@@ -93,6 +95,7 @@ _HOMES = {
     "Queue": "waypost.server.queue",
     "Recovery": "waypost.server.options",
     "RemoteSocket": "waypost.server.remote_socket",
+    "ServerAnswers": "waypost.server.server_side",
     "Server": "waypost.application",
     "Socket": "waypost.server.socket",
     "SocketOperator": "waypost.server.socket_operator",

@@ -29,8 +29,8 @@ class Server:
     """A Socket.IO server in which no client misses an event; an ASGI application.
 
     ``on, once, off, event, register, on_any, off_any, on_any_outgoing, off_any_outgoing, use, to, in_, except_,
-    volatile, local, compress, timeout, emit, call, fetch_sockets, sockets_join, sockets_leave`` and
-    ``disconnect_sockets`` are those of the namespace ``"/"``: see `Namespace`.
+    volatile, local, compress, timeout, emit, call, fetch_sockets, sockets_join, sockets_leave, disconnect_sockets,
+    on_server_side, server_side_emit`` and ``server_side_call`` are those of the namespace ``"/"``: see `Namespace`.
 
     Args:
         environment: Chance and wall time; for simulations.
@@ -68,6 +68,9 @@ class Server:
         self.sockets_join = root.sockets_join
         self.sockets_leave = root.sockets_leave
         self.disconnect_sockets = root.disconnect_sockets
+        self.on_server_side = root.on_server_side
+        self.server_side_emit = root.server_side_emit
+        self.server_side_call = root.server_side_call
 
     @property
     def options(self) -> Options:

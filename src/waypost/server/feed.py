@@ -22,7 +22,9 @@ from waypost.storage.base import Journal, OnCommit
 
 if TYPE_CHECKING:
     from waypost.server.channel import Channel
-    from waypost.server.cluster import Others, Question, Reply
+    from waypost.server.cluster import Question, Reply
+
+    AskOthers = Callable[[str, Question, float], AsyncIterator[Reply]]
 
 __all__ = ["Feed", "Offset", "Target", "read_record", "write_record"]
 
@@ -84,13 +86,13 @@ class Feed:
         codec: What its packets are written in.
         index: The sockets to deliver to, and their rooms.
         open_journal: Sets ``journal``, unless recovery is off.
-        others: The other servers of a cluster.
+        ask_others: Asks the other servers of a cluster; see `Others.ask`.
 
     Attributes:
         journal: Where events are kept; ``None`` until it is opened, and with recovery off.
     """
 
-    __slots__ = ("_index", "_line", "_open_journal", "_others", "codec", "journal", "namespace")
+    __slots__ = ("_ask_others", "_index", "_line", "_open_journal", "codec", "journal", "namespace")
 
     def __init__(
         self,
@@ -98,14 +100,14 @@ class Feed:
         codec: Codec,
         index: RoomIndex[Channel],
         open_journal: Callable[[], Awaitable[None]],
-        others: Others,
+        ask_others: AskOthers,
     ) -> None:
         self.namespace = namespace
         self.codec = codec
         self.journal: Journal | None = None
         self._index = index
         self._open_journal = open_journal
-        self._others = others
+        self._ask_others = ask_others
         self._line = Line()
 
     async def publish(self, target: Target, event: EncodedEvent, *, compress: bool = True) -> None:
@@ -175,7 +177,7 @@ class Feed:
 
     def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
         """Ask the other servers of a cluster about this namespace; see `Others.ask`."""
-        return self._others.ask(self.namespace, question, timeout_s)
+        return self._ask_others(self.namespace, question, timeout_s)
 
     async def join(self, target: Target, rooms: Collection[str]) -> None:
         """Let all whom a target means join rooms, from this point of the feed on; those who are away too.

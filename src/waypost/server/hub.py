@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
@@ -14,7 +14,7 @@ from waypost.errors import ConfigurationError, StorageError
 from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import PacketType
 from waypost.protocol.session import SessionSettings
-from waypost.server.cluster import Alone, Others
+from waypost.server.cluster import Alone, Others, Question, Reply
 from waypost.server.counters import Counters, JournalState, ServerState
 from waypost.server.debug_log import attach_debug_log
 from waypost.server.delivery import Deliveries
@@ -130,6 +130,10 @@ class Hub:
         """Hold on to a task until it is done, and wait for it at the end."""
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
+
+    def ask_others(self, namespace: str, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
+        """Ask the other servers of a cluster; see `Others.ask`."""
+        return self.others.ask(namespace, question, timeout_s)
 
     async def open_keeper(self, namespace: str) -> Keeper | None:
         """Open the sessions of a namespace; ``None`` with recovery off."""

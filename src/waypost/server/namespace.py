@@ -15,6 +15,7 @@ from waypost.server.live_session import EndedSession
 from waypost.server.operator import Flags, Operator
 from waypost.server.registry import NAMESPACE_MOMENTS, Registry
 from waypost.server.rooms import RoomIndex
+from waypost.server.server_side import ServerSide
 from waypost.server.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Namespace:
 
     ``on, once, off, event, register, on_any, off_any, on_any_outgoing`` and ``off_any_outgoing`` are those of its
     `Registry`. ``to, in_, except_, volatile, local, compress, timeout, emit, call, fetch_sockets, sockets_join,
-    sockets_leave`` and ``disconnect_sockets`` are those of an `Operator` that means everyone in it.
+    sockets_leave`` and ``disconnect_sockets`` are those of an `Operator` that means everyone in it. ``on_server_side,
+    server_side_emit`` and ``server_side_call`` are ``on``, ``emit`` and ``call`` of its `ServerSide`.
 
     Attributes:
         name: Its name, with the leading slash.
@@ -51,6 +53,7 @@ class Namespace:
         codec: What its packets are written in.
         feed: Its outgoing events.
         flags: How events go unless it is said otherwise.
+        server_side: Events between the servers of a cluster.
         hooks: Who is told of what happens in the server.
         keeper: Its sessions; ``None`` with recovery off.
     """
@@ -72,8 +75,12 @@ class Namespace:
         self.middlewares: list[Handler] = []
         self.index: RoomIndex[Channel] = RoomIndex()
         self.codec = hub.codec
-        self.feed: Feed = Feed(name, self.codec, self.index, self.ready, hub.others)
+        self.feed: Feed = Feed(name, self.codec, self.index, self.ready, hub.ask_others)
         self.flags: Flags = Flags(timeout_s=hub.options.ack_timeout_s)
+        self.server_side = server_side = ServerSide(self)
+        self.on_server_side = server_side.on
+        self.server_side_emit = server_side.emit
+        self.server_side_call = server_side.call
         everyone = Operator(self.feed, Target(), self.flags)
         self.to = everyone.to
         self.in_ = everyone.in_
@@ -200,6 +207,18 @@ class Namespace:
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
             self.report_failure(name, channel.sid, error)
             return None, False
+
+    async def run_server_side(self, handler: Handler, name: str, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
+        """Run a handler of an event of another server; what it raises is reported and goes no further.
+
+        Returns:
+            Whether it returned, and what.
+        """
+        try:
+            return True, await handler.run_with(arguments, self._hub.threads)
+        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end the cluster's work
+            self.report_failure(name, "", error)
+            return False, None
 
     def report_failure(self, event: str, sid: str, error: BaseException) -> None:
         """Log what the application's code raised, and tell the observers of errors."""
