@@ -175,6 +175,12 @@ async def consume(socket: waypost.Socket, queue: str) -> None:
     await socket.consume(queue)
 
 
+@other.use
+async def refuse_other(socket: waypost.Socket) -> None:
+    if "refuse" in socket.handshake.auth:
+        raise waypost.ConnectionRefused("not you", {"because": socket.handshake.auth["refuse"]})
+
+
 @other.on("connect")
 async def connect_other(socket: waypost.Socket, auth: Any) -> None:
     if not socket.recovered:

@@ -123,7 +123,7 @@ class Codec(Protocol):
         """Encode that one side leaves a namespace."""
         ...
 
-    def encode_connect_error(self, namespace: str, payload: dict[str, Any] | str) -> tuple[Frame, ...]:
+    def encode_connect_error(self, namespace: str, payload: Any) -> tuple[Frame, ...]:
         """Encode the refusal of a request to join a namespace.
 
         Raises:

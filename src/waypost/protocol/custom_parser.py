@@ -188,6 +188,6 @@ class CustomCodec:
         """Encode that one side leaves a namespace."""
         return self.encode(Packet(PacketType.DISCONNECT, namespace), "DISCONNECT")
 
-    def encode_connect_error(self, namespace: str, payload: dict[str, Any] | str) -> tuple[Frame, ...]:
+    def encode_connect_error(self, namespace: str, payload: Any) -> tuple[Frame, ...]:
         """Encode the refusal of a request to join a namespace."""
         return self.encode(Packet(PacketType.CONNECT_ERROR, namespace, payload), "CONNECT_ERROR")

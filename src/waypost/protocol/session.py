@@ -11,7 +11,8 @@ what arrived, takes what is to be sent, and calls `Session.tick` once `Session.d
        └───────────────────── close ──▶ CLOSING ◀─────────────────┘
                                            └── flushed, lost or timed out ──▶ CLOSED
 
-A session that starts on a WebSocket starts in WEBSOCKET. CLOSING means: told above, still flushing below.
+A session that starts on a WebSocket starts in WEBSOCKET. CLOSING means: told above, still flushing below. One that is
+closed in PROBED may still finish its upgrade (CLOSING_PROBED), for its client polls no more.
 What the revisions of Engine.IO do differently is behind `Revision`; frames come in and go out as it writes them.
 Source: Engine.IO protocol, revision 4 ("Upgrade", "Heartbeat", "Transports").
 """
@@ -55,6 +56,7 @@ class State(Enum):
     PROBED = "probed"
     WEBSOCKET = "websocket"
     CLOSING = "closing"
+    CLOSING_PROBED = "closing, probed"
     CLOSED = "closed"
 
 
@@ -83,17 +85,22 @@ _TRANSITIONS: dict[tuple[State, _Step], State] = {
     (State.PROBED, _Step.UPGRADES): State.WEBSOCKET,
     (State.POLLING, _Step.CLOSES): State.CLOSING,
     (State.PROBING, _Step.CLOSES): State.CLOSING,
-    (State.PROBED, _Step.CLOSES): State.CLOSING,
+    (State.PROBED, _Step.CLOSES): State.CLOSING_PROBED,
     (State.WEBSOCKET, _Step.CLOSES): State.CLOSING,
     (State.POLLING, _Step.ENDS): State.CLOSED,
     (State.PROBING, _Step.ENDS): State.CLOSED,
     (State.PROBED, _Step.ENDS): State.CLOSED,
     (State.WEBSOCKET, _Step.ENDS): State.CLOSED,
     (State.CLOSING, _Step.ENDS): State.CLOSED,
+    (State.CLOSING_PROBED, _Step.UPGRADES): State.CLOSING,
+    (State.CLOSING_PROBED, _Step.PROBE_ENDS): State.CLOSING,
+    (State.CLOSING_PROBED, _Step.ENDS): State.CLOSED,
 }
 """Every move there is. A step that is not here for a state does not apply, and changes nothing."""
 
 _OPEN_STATES = frozenset({State.POLLING, State.PROBING, State.PROBED, State.WEBSOCKET})
+_CLOSING_STATES = frozenset({State.CLOSING, State.CLOSING_PROBED})
+_PROBE_STATES = frozenset({State.PROBING, State.PROBED, State.CLOSING_PROBED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +202,7 @@ class Session:
     @property
     def is_probing(self) -> bool:
         """Whether a probing WebSocket is still wanted."""
-        return self.state is State.PROBING or self.state is State.PROBED
+        return self.state in _PROBE_STATES
 
     @property
     def writable(self) -> bool:
@@ -245,13 +252,13 @@ class Session:
             return None
         frames: list[Frame]
         compress = True
-        if self._buffer and self.state in (State.POLLING, State.PROBING, State.PROBED, State.CLOSING):
+        if self._buffer and self.state is not State.WEBSOCKET:
             frames = list(self._buffer)
             self._buffer.clear()
             self.buffered_bytes = 0
             self._stalled_since = inf
             compress = not self._declines_compression
-        elif self.state is State.CLOSING or self.state is State.CLOSED:
+        elif self.state not in _OPEN_STATES:
             # Alone in its payload: the JavaScript client closes before it has handled the events that come in
             # the same payload, keeps them for later, and would see them again in a replay.
             frames = [_NOOP if self._client_closed else _CLOSE]
@@ -409,14 +416,14 @@ class Session:
         """When `tick` is to be called; infinity once it is CLOSED."""
         if self.state is State.CLOSED:
             return inf
-        if self.state is State.CLOSING:
+        if self.state in _CLOSING_STATES:
             return self._close_deadline
         stalled = self._stalled_since + self._settings.max_stalled_s
         return min(self._heartbeat.deadline, self._upgrade_deadline, stalled)
 
     def tick(self, now: float) -> None:
         """Do what is due: send a ping, give up a probe, end a session that is dead or stalled."""
-        if self.state is State.CLOSING:
+        if self.state in _CLOSING_STATES:
             if now >= self._close_deadline:
                 self.abort("transport close")
             return

@@ -215,12 +215,12 @@ def encode_disconnect(namespace: str) -> tuple[Frame, ...]:
     return (pack("DISCONNECT", {"type": 1, "nsp": namespace}),)
 
 
-def encode_connect_error(namespace: str, payload: dict[str, Any] | str) -> tuple[Frame, ...]:
+def encode_connect_error(namespace: str, payload: Any) -> tuple[Frame, ...]:
     """Encode the refusal of a request to join a namespace.
 
     Args:
         namespace: The namespace.
-        payload: Official clients want an object with ``message`` and, if there is any, ``data``.
+        payload: An object with ``message`` and, if there is any, ``data``; Socket.IO 2 takes any value.
 
     Returns:
         One frame.

@@ -18,6 +18,7 @@ from waypost.server.recovery import Keeper, Reason, RecoveryOutcome, Returning
 from waypost.server.snapshot import Snapshot, rebase
 
 if TYPE_CHECKING:
+    from waypost.server.dialect import Dialect
     from waypost.server.engine import Connection
     from waypost.server.hub import Hub
     from waypost.server.live_session import LiveSession
@@ -44,18 +45,22 @@ class Admission:
         hub: The server.
         name: The namespace it wants to enter.
         connection: What carries it.
+        dialect: How its client is talked to.
         payload: The CONNECT packet's payload.
 
     Attributes:
         channel: Its channel, once there is one.
     """
 
-    def __init__(self, hub: Hub, name: str, connection: Connection, payload: dict[str, Any] | None) -> None:
-        recovery = hub.options.recovery
+    def __init__(
+        self, hub: Hub, name: str, connection: Connection, dialect: Dialect, payload: dict[str, Any] | None
+    ) -> None:
+        recovery = hub.options.recovery if dialect.can_recover else None
         self._hub = hub
         self._name = name
         self._namespace: Namespace
         self._connection = connection
+        self._dialect = dialect
         self._new_id = hub.environment.new_id
         self._pid, self._offset, auth = _split(payload or {}, recovers=recovery is not None)
         self._handshake = replace(connection.handshake, auth=auth)
@@ -135,12 +140,15 @@ class Admission:
             self._namespace,
             self._connection,
             self._handshake,
-            sid=self._new_id() if returning is None else returning.stored.sid,
+            sid=self._new_sid() if returning is None else returning.stored.sid,
             data={} if returning is None else Snapshot.decode(returning.stored.data).data,
             recovered=returning is not None,
             recovery=RecoveryOutcome(self._reason, 0 if returning is None else len(returning.missed)),
             takes_offset=self._keeper is not None,
         )
+
+    def _new_sid(self) -> str:
+        return self._dialect.socket_id(self._namespace.name, self._connection.sid, self._new_id)
 
     async def _enter(self, channel: Channel, returning: Returning | None) -> Returning | None:
         if self._keeper is None:
@@ -205,7 +213,7 @@ class Admission:
             connected["reason"] = str(self._reason)
         if channel.client_revision:
             connected[ANSWER_FIELD] = channel.client_revision
-        frames = self._namespace.codec.encode_connect(self._namespace.name, connected)
+        frames = self._namespace.codec.encode_connect(self._namespace.name, self._dialect.answer(connected))
         if channel.left_because is None:
             channel.start(frames)
             return channel
@@ -229,7 +237,7 @@ class Admission:
     def _refuse(self, message: str, data: Any) -> None:
         if self.channel is not None:
             self.channel.refuse()
-        payload = {"message": message} if data is None else {"message": message, "data": data}
+        payload = self._dialect.refusal(message, data)
         self._connection.send(self._hub.codec.encode_connect_error(self._name, payload))
 
     async def replay(self) -> None:

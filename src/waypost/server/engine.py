@@ -56,7 +56,7 @@ class Connection:
         handshake: What the client said of itself when it came.
         receiver: Who is told of it.
         when_aborted: Called when it ends without anything left to flush; set by a transport that may be stuck.
-        when_closed: Called when nothing goes either way any more; set by a WebSocket that wants to take over.
+        when_probe_ends: Called when a WebSocket that wants to take over is not wanted any more, or has taken over.
     """
 
     __slots__ = (
@@ -75,7 +75,7 @@ class Connection:
         "number",
         "receiver",
         "when_aborted",
-        "when_closed",
+        "when_probe_ends",
     )
 
     def __init__(self, session: Session, handshake: Handshake, engine: Engine, number: int) -> None:
@@ -83,7 +83,7 @@ class Connection:
         self.handshake = handshake
         self.receiver: Receiver
         self.when_aborted: Callable[[], object] | None = None
-        self.when_closed: Callable[[], object] | None = None
+        self.when_probe_ends: Callable[[], object] | None = None
         self._session = session
         self._engine = engine
         self._hooks = engine.hooks
@@ -321,6 +321,9 @@ class Connection:
                 future.set_result(None)
         if self._awaiting_room:
             self._announce_room()
+        if self.when_probe_ends is not None and not session.is_probing:
+            ended, self.when_probe_ends = self.when_probe_ends, None
+            ended()
         deadline = session.deadline
         if deadline == inf:
             self._finish()
@@ -357,8 +360,6 @@ class Connection:
                 reason = session.close_reason or "transport close"
                 logger.debug("closed %s: %s", self._label(), reason)
                 self._wake_readers()
-                if self.when_closed is not None:
-                    self.when_closed()
                 if self._hooks.connection_closed.observers:
                     duration_s = self._loop.time() - self._opened_at
                     closed = ConnectionClosed(self.number, session.transport, reason, duration_s)

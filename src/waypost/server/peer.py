@@ -11,6 +11,7 @@ from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import Packet, PacketType
 from waypost.server.admission import Admission
 from waypost.server.channel import Channel
+from waypost.server.dialect import dialect_of
 from waypost.server.hooks import PacketReceived
 from waypost.server.pace import Pace
 
@@ -34,14 +35,26 @@ class Peer:
         hub: The server it is on.
     """
 
-    __slots__ = ("_admissions", "_channels", "_connection", "_decoder", "_hub", "_left", "_pace", "_timer")
+    __slots__ = (
+        "_admissions",
+        "_channels",
+        "_connection",
+        "_decoder",
+        "_dialect",
+        "_hub",
+        "_left",
+        "_pace",
+        "_timer",
+    )
 
     def __init__(self, connection: Connection, hub: Hub) -> None:
         self._connection = connection
         self._hub = hub
+        self._dialect = dialect_of(connection.revision)
         self._decoder = hub.codec.make_decoder(
             max_attachments=hub.options.max_attachments,
             max_attachment_bytes=hub.options.max_payload_bytes,
+            max_namespace_length=self._dialect.longest_namespace,
         )
         self._channels: dict[str, Channel] = {}
         self._admissions: dict[str, Admission] = {}
@@ -50,6 +63,8 @@ class Peer:
         allowed = hub.options.max_messages_per_s
         self._pace = None if allowed is None else Pace(connection, allowed)
         self._expect_connect()
+        if self._dialect.connects_unasked:
+            self._connect(Packet(PacketType.CONNECT))
 
     def receive_message(self, message: Frame) -> None:
         """Take a message; raises `ProtocolViolation` for what may not come."""
@@ -69,7 +84,7 @@ class Peer:
         elif packet.type is PacketType.ACK and channel is not None:
             channel.receive_ack(packet)
         elif packet.type is PacketType.CONNECT:
-            self._connect(packet)
+            self._connect(self._dialect.read_connect(packet))
         elif packet.type is PacketType.DISCONNECT:
             self._disconnect(packet)
         elif packet.namespace not in self._left:
@@ -115,9 +130,11 @@ class Peer:
         if name in self._channels or name in self._admissions:
             raise MalformedPacket("one CONNECT for a namespace", f"another one for {name}")
         if len(self._channels) + len(self._admissions) >= self._hub.options.max_namespaces:
-            self._connection.send(self._hub.codec.encode_connect_error(name, {"message": "Too many namespaces"}))
+            refusal = self._dialect.refusal("Too many namespaces", None)
+            self._connection.send(self._hub.codec.encode_connect_error(name, refusal))
             return
-        admission = self._admissions[name] = Admission(self._hub, name, self._connection, packet.data)
+        admission = Admission(self._hub, name, self._connection, self._dialect, packet.data)
+        self._admissions[name] = admission
         self._left.pop(name, None)
         self._hub.keep_task(asyncio.get_running_loop().create_task(self._admit(name, admission)))
 

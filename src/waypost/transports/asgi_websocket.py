@@ -96,7 +96,7 @@ class WebSocketCarrier:
         upgraded = False
         try:
             async with asyncio.timeout_at(connection.probe_deadline) as patience:
-                connection.when_closed = lambda: patience.reschedule(0)
+                connection.when_probe_ends = lambda: patience.reschedule(0)
                 while connection.probing and (frame := await self._next_frame()) is not None:
                     answer = connection.receive_probe(frame)
                     if answer is None:
@@ -109,7 +109,7 @@ class WebSocketCarrier:
         except MalformedPacket as problem:
             logger.warning("closing an upgrading WebSocket: %s", problem)
         finally:
-            connection.when_closed = None
+            connection.when_probe_ends = None
             if not upgraded:
                 connection.end_probe()
         return upgraded

@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from tests.conformance.site import Door, Site, open_site
+from tests.conformance.site import Door, Site, connected, open_site
 from tests.support.raw import WAIT_S, RawPolling, join, open_polling, open_websocket, websocket
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -163,22 +163,53 @@ async def test_another_try_after_one_that_failed(site: Site) -> None:
 
 
 @pytest.mark.parametrize("probes", [False, True])
-@pytest.mark.parametrize("who", ["server", "client"])
-async def test_a_close_during_the_upgrade_closes_the_websocket_too(door: Door, who: str, probes: bool) -> None:
+async def test_a_close_by_the_client_during_the_upgrade_closes_the_websocket(door: Door, probes: bool) -> None:
     async with open_site(door, upgrade_timeout_s=60) as site, open_polling(site.port) as raw:
         await join(raw)
-        (socket,) = site.sockets.values()
         async with websocket(site.port, {"sid": raw.sid}) as connection:
             if probes:
                 await connection.send("2probe")
                 assert await connection.recv() == "3probe"
             else:
                 await site.probed(raw.sid)
-            if who == "server":
-                await socket.disconnect(close=True)
-            else:
-                await raw.post(b"1")
+            await raw.post(b"1")
             await ended(connection)
+
+
+async def test_a_close_by_the_server_before_the_probe_closes_the_websocket(door: Door) -> None:
+    async with open_site(door, upgrade_timeout_s=60) as site, open_polling(site.port) as raw:
+        sid = await connected(raw)
+        async with websocket(site.port, {"sid": raw.sid}) as connection:
+            await site.probed(raw.sid)
+            await site.sockets[sid].disconnect(close=True)
+            await ended(connection)
+        assert (await raw.poll()).body == b"41"
+        assert (await raw.poll()).body == b"1"
+
+
+@pytest.mark.parametrize("fetches", [False, True], ids=["over websocket", "by a poll"])
+async def test_a_close_by_the_server_after_the_probe_lets_the_upgrade_finish(door: Door, fetches: bool) -> None:
+    async with open_site(door, upgrade_timeout_s=60) as site, open_polling(site.port) as raw:
+        sid = await connected(raw)
+        async with probing(site, raw) as connection:
+            await site.sockets[sid].disconnect(close=True)
+            if fetches:
+                assert (await raw.poll()).body == b"41"
+            await connection.send("5")
+            if not fetches:
+                assert await connection.recv() == "41"
+            await ended(connection)
+        await site.connection_ends(raw.sid)
+
+
+async def test_a_close_by_the_server_and_an_upgrade_that_never_finishes(door: Door) -> None:
+    async with open_site(door, upgrade_timeout_s=0.2) as site, open_polling(site.port) as raw:
+        sid = await connected(raw)
+        async with probing(site, raw) as connection:
+            await site.sockets[sid].disconnect(close=True)
+            await ended(connection)
+        assert (await raw.poll()).body == b"41"
+        assert (await raw.poll()).body == b"1"
 
 
 @asynccontextmanager

@@ -11,7 +11,12 @@
 import { Agent } from "node:http";
 import { createInterface } from "node:readline";
 import { Manager } from "socket.io-client";
+import { Manager as Manager40 } from "socket.io-client-4-0";
+import { Manager as Manager3 } from "socket.io-client-3";
+import client2 from "socket.io-client-2";
 import msgpackParser from "socket.io-msgpack-parser";
+
+const managers = { 4: Manager, "4.0": Manager40, 3: Manager3, 2: client2.Manager };
 
 const clients = new Map();
 let seq = 0;
@@ -66,6 +71,30 @@ class Wires extends Agent {
   }
 }
 
+// Before 4.4 an ack could not time out.
+function addTimeout(socket) {
+  socket.timeout = (timeout_ms) => ({
+    emit(event, ...args) {
+      const done = args.pop();
+      const timer = setTimeout(() => done(new Error("operation has timed out")), timeout_ms);
+      socket.emit(event, ...args, (...answer) => {
+        clearTimeout(timer);
+        done(null, ...answer);
+      });
+    },
+  });
+}
+
+// Client 2 says "error" when it is refused, and can't listen to all events.
+function modernise(socket) {
+  socket.onAny = (listener) => {
+    socket.onevent = ({ data, id }) => listener(...data, ...(id === undefined ? [] : [socket.ack(id)]));
+  };
+  socket.on("error", (data) =>
+    socket.emit("connect_error", typeof data === "string" ? { message: data } : { message: null, data }),
+  );
+}
+
 class Client {
   constructor(name, manager, wires, { namespace = "/", auth = {}, rules = {} }) {
     this.name = name;
@@ -74,7 +103,9 @@ class Client {
     this.rules = rules;
     this.held = new Map();
     this.token = 0;
-    this.socket = manager.socket(namespace, { auth: decode(auth) });
+    this.socket = manager.socket(namespace, { auth: decode(auth), query: decode(auth) });
+    if (!this.socket.timeout) addTimeout(this.socket);
+    if (!this.socket.onAny) modernise(this.socket);
     this.watch();
   }
 
@@ -86,7 +117,7 @@ class Client {
     const { socket } = this;
     socket.on("connect", () => this.report("connect", this.state()));
     socket.on("connect_error", (error) =>
-      this.report("connect_error", { message: error.message, data: encode(error.data) ?? null, active: socket.active }),
+      this.report("connect_error", { message: error.message, data: encode(error.data) ?? null, active: socket.active ?? null }),
     );
     socket.on("disconnect", (reason) => this.report("disconnect", { reason, active: socket.active }));
     socket.onAny((event, ...args) => this.received(event, args));
@@ -122,9 +153,9 @@ class Client {
   }
 }
 
-function createManager(client, url, { parser, ...options }) {
+function createManager(client, url, { version = 4, parser, ...options }) {
   const wires = new Wires();
-  const manager = new Manager(url, {
+  const manager = new managers[version](url, {
     autoConnect: false,
     reconnectionDelay: 20,
     reconnectionDelayMax: 150,
@@ -135,12 +166,14 @@ function createManager(client, url, { parser, ...options }) {
   });
   manager.on("open", () => {
     manager.engine.on("upgrade", (transport) => report({ kind: "upgrade", client, transport: transport.name }));
+    // Not every version passes its pings on.
+    const heartbeat = version === "2" ? "pong" : "ping";
+    manager.engine.on("packet", ({ type }) => type === heartbeat && report({ kind: "ping", client }));
     manager.engine.on("upgradeError", (error) => report({ kind: "upgrade_error", client, message: error.message }));
   });
   manager.on("close", () => wires.heal());
   manager.on("error", () => wires.heal());
   manager.on("reconnect_attempt", (attempt) => report({ kind: "reconnect_attempt", client, attempt }));
-  manager.on("ping", () => report({ kind: "ping", client }));
   return [manager, wires];
 }
 
@@ -163,7 +196,7 @@ const commands = {
   },
   cut({ client, how }) {
     const { manager, wires } = clients.get(client);
-    if (manager._readyState !== "closed") wires.cut(how);
+    if ((manager._readyState ?? manager.readyState) !== "closed") wires.cut(how);
   },
   emit({ client, event, args, volatile }) {
     const { socket } = clients.get(client);
