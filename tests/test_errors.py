@@ -13,6 +13,10 @@ EXAMPLES: list[tuple[errors.WaypostError, str]] = [
     (errors.ConfigurationError("port", -1, "a port"), "port=-1: expected a port"),
     (errors.ConnectionRefused("not now", {"retry": 1}), "not now"),
     (errors.Reject("no van", 5), "rejected: no van"),
+    (
+        errors.ArgumentMismatch(2, "to", "int", "x", "Expected `int`, got `str`"),
+        "argument 2 (to): expected int, received 'x': Expected `int`, got `str`",
+    ),
     (errors.NotConnected("abc", "/", "emit x"), "can't emit x: socket abc is not connected to /"),
     (errors.NotConnected(None, "/", "emit x"), "can't emit x: the client is not connected to /"),
     (errors.AckTimeout("pickup", 1.5), "event 'pickup' was not acknowledged within 1.5 s"),

@@ -6,6 +6,7 @@
     ├── ConfigurationError          an option that can't be what it is
     ├── ConnectionRefused           raised by the application to refuse a client
     ├── EventRefused                raised by the application to refuse an event of a client
+    ├── ArgumentMismatch            an argument of an event does not fit its handler's annotation
     ├── Reject                      raised by the application to refuse a message of a queue
     ├── NotConnected                a socket that is gone was asked to do something
     ├── AckTimeout                  the other side did not acknowledge in time
@@ -24,10 +25,12 @@
 
 from __future__ import annotations
 
+from reprlib import Repr
 from typing import Any
 
 __all__ = [
     "AckTimeout",
+    "ArgumentMismatch",
     "ConfigurationError",
     "ConnectFailed",
     "ConnectionRefused",
@@ -49,6 +52,8 @@ __all__ = [
 ]
 
 _SHOWN_CHARACTERS = 60
+_SHOWN_PROBLEM_CHARACTERS = 200
+_OUTLINE = Repr()  # cuts what is long, many or deep
 
 
 def shorten(value: object, limit: int = _SHOWN_CHARACTERS) -> str:
@@ -118,6 +123,42 @@ class ConnectionRefused(WaypostError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class ArgumentMismatch(WaypostError):
+    """An argument of an event does not fit the annotation of its handler's parameter; the handler was not called.
+
+    Attributes:
+        number: Which argument of the event, counted from 1.
+        parameter: The parameter's name.
+        expected: The annotation, in words.
+        received: What came.
+        problem: What about it does not fit, and where.
+    """
+
+    def __init__(self, number: int, parameter: str, expected: str, received: object, problem: str) -> None:
+        super().__init__(number, parameter, expected, received, problem)
+        self.number = number
+        self.parameter = parameter
+        self.expected = expected
+        self.received = received
+        self.problem = problem
+
+    def __str__(self) -> str:
+        came = _OUTLINE.repr(self.received)
+        shown = _SHOWN_PROBLEM_CHARACTERS
+        problem = self.problem if len(self.problem) <= shown else f"{self.problem[:shown]}…"
+        return f"argument {self.number} ({self.parameter}): expected {self.expected}, received {came}: {problem}"
+
+    def to_payload(self) -> dict[str, Any]:
+        """Give it as the other side is told of it."""
+        return {
+            "error": str(self),
+            "argument": self.number,
+            "parameter": self.parameter,
+            "expected": self.expected,
+            "received": _OUTLINE.repr(self.received),
+        }
 
 
 class Reject(WaypostError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from typing import Any
 
 import msgspec
@@ -33,14 +34,15 @@ def encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
         if isinstance(value, bytes | bytearray | memoryview):
             attachments.append(bytes(value))
             return {"_placeholder": True, "num": len(attachments) - 1}
-        return as_builtins(value)
+        return without_huge_integers(as_builtins(value))
 
     try:
         json = orjson.dumps(data, replace, orjson.OPT_NON_STR_KEYS)
     except TypeError:
         attachments.clear()
         try:
-            json = orjson.dumps(without_huge_integers(data), replace, orjson.OPT_NON_STR_KEYS)
+            options = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+            json = orjson.dumps(without_huge_integers(data), replace, options)
         except (TypeError, RecursionError) as error:
             raise EncodingFailed(what, str(error)) from error
     if attachments and json.count(b'"_placeholder":true') != len(attachments):
@@ -49,12 +51,12 @@ def encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
 
 
 def as_builtins(value: object) -> object:
-    """Give what a `msgspec.Struct` or a pydantic model holds, one level deep or deeper.
+    """Give what a dataclass, a `msgspec.Struct` or a pydantic model holds.
 
     Raises:
         TypeError: It is neither.
     """
-    if isinstance(value, msgspec.Struct):
+    if isinstance(value, msgspec.Struct) or (is_dataclass(value) and not isinstance(value, type)):
         return msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview), enc_hook=as_builtins)
     dump = getattr(value, "model_dump", None)  # pydantic's; it need not be installed
     if callable(dump) and not isinstance(value, type):

@@ -11,7 +11,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from waypost.errors import ConnectionRefused, StorageError
+from waypost.errors import ArgumentMismatch, ConnectionRefused, StorageError
 from waypost.protocol.extension import ANSWER_FIELD
 from waypost.server.channel import Channel
 from waypost.server.recovery import Keeper, Reason, RecoveryOutcome, Returning
@@ -20,6 +20,7 @@ from waypost.server.snapshot import Snapshot, rebase
 if TYPE_CHECKING:
     from waypost.server.dialect import Dialect
     from waypost.server.engine import Connection
+    from waypost.server.handlers import Handler
     from waypost.server.hub import Hub
     from waypost.server.live_session import LiveSession
     from waypost.server.namespace import Namespace
@@ -117,9 +118,18 @@ class Admission:
         await channel.join_early_rooms()
         self._step = "connect"
         for handler in self._namespace.handlers_of("connect"):
-            await self._namespace.call_handler(handler, channel, self._handshake.auth)
+            await self._namespace.call_handler(handler, channel, *self._auth_for(handler))
         await channel.save_data()
         return self._answer(channel)
+
+    def _auth_for(self, handler: Handler) -> tuple[Any, ...]:
+        try:
+            return handler.convert((self._handshake.auth,))
+        except ArgumentMismatch as mismatch:
+            logger.info(
+                "a client of %s is refused, its auth does not fit: %s", self._namespace.name, mismatch.problem
+            )
+            raise ConnectionRefused("Invalid auth", mismatch.to_payload()) from mismatch
 
     # -- the steps ------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from math import inf
 from typing import Any
 
 from waypost.errors import ConfigurationError
+from waypost.typed.parameters import Parameters, read_parameters
 
 __all__ = ["Handler", "check_handler"]
 
@@ -29,6 +30,7 @@ class Handler:
         fewest: The fewest positional arguments it takes.
         most: The most; infinity for ``*args``.
         leading: How many of them the server adds before an event's own.
+        parameters: What an event's own arguments are converted to; ``None`` for nothing.
         is_concurrent: Whether it may run at the same time as other handlers of its socket.
     """
 
@@ -37,6 +39,7 @@ class Handler:
     fewest: int
     most: float
     leading: int
+    parameters: Parameters | None
     is_concurrent: bool = False
 
     def takes(self, count: int) -> bool:
@@ -50,6 +53,10 @@ class Handler:
         if most == inf:
             return f"at least {fewest}"
         return f"{fewest}" if fewest == most else f"{fewest} to {most:g}"
+
+    def convert(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Convert an event's arguments to what its parameters are annotated with; raises `ArgumentMismatch`."""
+        return arguments if self.parameters is None else self.parameters.convert(arguments)
 
     async def run(self, arguments: tuple[Any, ...], threads: Executor) -> Any:
         """Call it and return what it returns; raises what it raises."""
@@ -78,7 +85,7 @@ def check_handler(name: str, function: Callable[..., Any], leading: int, *, conc
         concurrent: Whether it may run at the same time as other handlers of its socket.
 
     Raises:
-        ConfigurationError: It can't be called that way.
+        ConfigurationError: It can't be called that way, or arguments can't be converted to an annotation of it.
     """
     if not callable(function):
         raise ConfigurationError(f"handler of {name}", function, "a function")
@@ -98,4 +105,5 @@ def check_handler(name: str, function: Callable[..., Any], leading: int, *, conc
         raise ConfigurationError(f"handler of {name}", function, f"a function that takes at least {leading} argument")
     call = getattr(function, "__call__", None)  # noqa: B004  # an object whose __call__ is async def
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-    return Handler(function, is_async, fewest, most, leading, concurrent)
+    parameters = read_parameters(name, function, leading)
+    return Handler(function, is_async, fewest, most, leading, parameters, concurrent)

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from waypost.errors import EncodingFailed, EventRefused
+from waypost.errors import ArgumentMismatch, EncodingFailed, EventRefused
 from waypost.protocol.packet import Packet
 from waypost.server.handlers import Handler
 
@@ -124,25 +124,30 @@ class Inbox:
             logger.warning("socket %s: %s", self._channel.sid, problem)
             self._acknowledge(packet, {"error": problem})
             return
+        try:
+            converted = handler.convert(tuple(arguments))
+        except ArgumentMismatch as mismatch:
+            logger.warning("socket %s: %s: %s", self._channel.sid, name, mismatch)
+            self._acknowledge(packet, mismatch.to_payload())
+            return
         registry.spend(name)
         if handler.is_concurrent:
-            await self._start(handler, packet)
+            await self._start(handler, packet, converted)
         else:
-            await self._answer(handler, packet)
+            await self._answer(handler, packet, converted)
 
-    async def _start(self, handler: Handler, packet: Packet) -> None:
+    async def _start(self, handler: Handler, packet: Packet, arguments: tuple[Any, ...]) -> None:
         namespace = self._channel.namespace
         while len(self._running) >= namespace.concurrent_handlers:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.get_running_loop().create_task(self._answer(handler, packet))
+        task = asyncio.get_running_loop().create_task(self._answer(handler, packet, arguments))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         namespace.keep_task(task)
 
-    async def _answer(self, handler: Handler, packet: Packet) -> None:
+    async def _answer(self, handler: Handler, packet: Packet, arguments: tuple[Any, ...]) -> None:
         """Run an event's handler, and acknowledge the event with what it returns."""
-        name, *arguments = packet.data
-        answer, succeeded = await self._run(handler, name, *arguments)
+        answer, succeeded = await self._run(handler, packet.data[0], *arguments)
         await self._channel.save_data()
         if succeeded:
             self._acknowledge(packet, answer)

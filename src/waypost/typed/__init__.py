@@ -1,0 +1,1 @@
+"""Typed parameters of handlers, for server and client alike."""

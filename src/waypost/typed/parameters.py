@@ -1,0 +1,166 @@
+"""The annotations of a handler's parameters, read once, and the arguments of its events converted by them.
+
+An annotation may be a dataclass, a `msgspec.Struct`, a pydantic model, a ``TypedDict``, an enum, a builtin type, or a
+generic or union of these. Without one, or with ``Any`` or ``object``, an argument passes as it came.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from waypost.errors import ArgumentMismatch, ConfigurationError
+
+__all__ = ["Parameters", "read_parameters"]
+
+_EXPECTED = (
+    "annotations that are dataclasses, msgspec.Structs, pydantic models, TypedDicts, or builtin types of these"
+)
+_NATIVE = (bytes, bytearray, memoryview)
+"""What arrives as such; text is not taken for bytes in base64."""
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    name: str
+    annotation: Any
+
+    def convert(self, number: int, value: Any) -> Any:
+        try:
+            return msgspec.convert(value, self.annotation, builtin_types=_NATIVE, dec_hook=_validate)
+        except (msgspec.ValidationError, RecursionError) as error:
+            raise ArgumentMismatch(number, self.name, _show(self.annotation), value, str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The typed parameters of a handler.
+
+    Attributes:
+        positional: Each of an event's parameters in order; ``None`` for one that takes anything.
+        rest: The one that takes all further arguments, if it is typed.
+    """
+
+    positional: tuple[_Parameter | None, ...]
+    rest: _Parameter | None
+
+    def convert(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Convert an event's arguments to what the handler's annotations say.
+
+        Args:
+            arguments: As they came; as many as the handler takes, or more, which are left alone.
+
+        Returns:
+            The arguments to call the handler with.
+
+        Raises:
+            ArgumentMismatch: One does not fit.
+        """
+        converted = list(arguments)
+        for number, value in enumerate(arguments):
+            parameter = self.positional[number] if number < len(self.positional) else self.rest
+            if parameter is not None:
+                converted[number] = parameter.convert(number + 1, value)
+        return tuple(converted)
+
+
+def read_parameters(what: str, function: Callable[..., Any], leading: int) -> Parameters | None:
+    """Read the annotations of a handler.
+
+    Args:
+        what: What it handles, for the error.
+        function: The handler.
+        leading: How many arguments come before those of the event.
+
+    Returns:
+        Its typed parameters; ``None`` if it has none, so that nothing needs to be converted.
+
+    Raises:
+        ConfigurationError: An annotation names what the function's module does not know, or arguments can't be
+            converted to it.
+    """
+    scope = _scope(function)
+    positional: list[_Parameter | None] = []
+    rest: _Parameter | None = None
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in _POSITIONAL:
+            typed = _read(what, parameter, scope) if len(positional) >= leading else None
+            positional.append(typed)
+        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            rest = _read(what, parameter, scope)
+    mine = tuple(positional[leading:])
+    return Parameters(mine, rest) if rest is not None or any(mine) else None
+
+
+def _scope(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the names that the annotations of a function can use: those of its module."""
+    inner: Any = inspect.unwrap(function)
+    while isinstance(inner, partial):
+        inner = inner.func
+    if not inspect.isroutine(inner):
+        inner = type(inner).__call__
+    return dict(getattr(getattr(inner, "__func__", inner), "__globals__", {}))
+
+
+def _read(what: str, parameter: inspect.Parameter, scope: dict[str, Any]) -> _Parameter | None:
+    annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty:
+        return None
+    named = f"annotation of {parameter.name} in the handler of {what}"
+    try:
+        holder = SimpleNamespace(__annotations__={parameter.name: annotation})
+        annotation = typing.get_type_hints(holder, scope, include_extras=True)[parameter.name]
+        if annotation in (Any, object):
+            return None
+        described = msgspec.inspect.type_info(annotation)
+    except (NameError, TypeError) as error:
+        raise ConfigurationError(named, annotation, f"{_EXPECTED}, known in its module ({error})") from error
+    unknown = _unknown_type(described)
+    if unknown is not None:
+        raise ConfigurationError(named, unknown, _EXPECTED)
+    return _Parameter(parameter.name, annotation)
+
+
+def _unknown_type(described: msgspec.inspect.Type) -> type | None:
+    """Find a type to which nothing can be converted."""
+    # On a list and not by recursion, for types may hold themselves.
+    waiting: list[Any] = [described]
+    seen: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, tuple):
+            waiting.extend(node)
+        elif isinstance(node, msgspec.inspect.CustomType):
+            if not hasattr(node.cls, "model_validate"):
+                return node.cls
+        elif isinstance(node, msgspec.inspect.Type | msgspec.inspect.Field) and id(node) not in seen:
+            seen.add(id(node))
+            waiting.extend(getattr(node, name) for name in node.__struct_fields__ if name != "default")
+    return None
+
+
+def _validate(model: type, value: Any) -> Any:
+    """Make a pydantic model; pydantic itself need not be installed."""
+    try:
+        return model.model_validate(value)  # type: ignore[attr-defined]  # pydantic's; seen to be there
+    except ValueError as error:
+        problems = getattr(error, "errors", None)
+        if problems is None:
+            raise
+        said = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems()]
+        raise ValueError("; ".join(said)) from error
+
+
+def _show(annotation: Any) -> str:
+    return (
+        annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
+    )
