@@ -130,12 +130,21 @@ class Server:
         """
         await self._hub.start()
 
-    async def close(self) -> None:
-        """Stop gracefully: tell clients, let handlers finish, close the store. The ASGI lifespan does it.
+    async def close(self, *, drain_s: float | None = None) -> None:
+        """Stop gracefully: take nobody new, tell clients, let handlers finish, close the store.
 
-        Clients recover when a server comes up again on the same store.
+        The ASGI lifespan and ``waypost serve`` do it. Clients are told one after the other, and go on working until
+        then; they recover when a server comes up again on the same store. Whoever calls it again waits for the same
+        stop, and may shorten it. If cancelled, the stop goes on.
+
+        Args:
+            drain_s: Seconds over which clients are told, from 0; ``None`` for the option of that name.
+
+        Raises:
+            ConfigurationError: It is no such number.
+            StorageError: The store could not be closed properly.
         """
-        await self._hub.close()
+        await self._hub.close(drain_s)
 
     @asynccontextmanager
     async def lifespan(self, _application: Any = None) -> AsyncIterator[None]:

@@ -19,6 +19,7 @@ from waypost.server.counters import Counters, JournalState, ServerState
 from waypost.server.debug_log import attach_debug_log
 from waypost.server.delivery import Deliveries
 from waypost.server.directory import Directory
+from waypost.server.drain import Drain
 from waypost.server.engine import Connection, Engine
 from waypost.server.gate import Gate
 from waypost.server.hooks import Hooks
@@ -38,7 +39,6 @@ __all__ = ["Hub"]
 logger = logging.getLogger("waypost.server")
 
 _UPKEEP_INTERVAL_S = 10.0
-_FLUSH_TIMEOUT_S = 2.0
 _HANDLERS_TIMEOUT_S = 5.0
 
 
@@ -77,6 +77,8 @@ class Hub:
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._upkeep: asyncio.Task[None] | None = None
         self._start: asyncio.Task[None] | None = None
+        self._stop: asyncio.Task[None] | None = None
+        self._drain = Drain(self.engine)
         self._replay_turns = asyncio.Semaphore(options.recovery.concurrent_replays if options.recovery else 1)
         self.directory = Directory(self)
         self.directory.of("/")
@@ -200,15 +202,27 @@ class Hub:
         self.counters.trimmed_events += await self.store.trim()
         await self.directory.clean_up()
 
-    async def close(self) -> None:
-        """Stop gracefully: tell clients, spread over ``drain_s``; let handlers finish; close the store.
+    async def close(self, drain_s: float | None = None) -> None:
+        """Stop gracefully: take nobody new, tell clients, let handlers finish, close the store.
 
-        Sessions are kept, so clients recover when a server comes up again on the same store. Closing twice is fine.
+        Sessions are kept, so clients recover when a server comes up again on the same store. Whoever calls it again
+        waits for the same stop, and may shorten it. If cancelled, the stop goes on.
+
+        Args:
+            drain_s: Seconds over which clients are told; ``None`` for the option of that name.
+
+        Raises:
+            StorageError: The store could not be closed properly.
         """
-        if self.gate.is_shut:
-            return
-        self.gate.is_shut = True
-        await self._close_connections()
+        if drain_s is not None or self._stop is None:
+            self._drain.end_within(self.options.drain_s if drain_s is None else drain_s)
+        if self._stop is None:
+            self.gate.is_shut = True
+            self._stop = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._stop)
+
+    async def _close(self) -> None:
+        await self._drain.run()
         await self._finish_tasks()
         if self._upkeep is not None:
             self._upkeep.cancel()
@@ -218,22 +232,6 @@ class Hub:
         self.threads.shutdown(wait=False, cancel_futures=True)
         if self._start is not None:
             logger.info("stopped")
-
-    async def _close_connections(self) -> None:
-        connections = self.engine.connections()
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        for number, connection in enumerate(connections, 1):
-            connection.close("server shutting down")
-            # By a timetable, so that what closing costs does not come on top.
-            due = began + self.options.drain_s * number / len(connections)
-            await asyncio.sleep(max(due - loop.time(), 0))
-        try:
-            async with asyncio.timeout(_FLUSH_TIMEOUT_S):
-                await self.engine.wait_until_empty()
-        except TimeoutError:
-            for connection in self.engine.connections():
-                connection.abort("server shutting down")
 
     async def _finish_tasks(self) -> None:
         if self._tasks:

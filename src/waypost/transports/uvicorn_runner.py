@@ -23,6 +23,7 @@ from waypost.transports.uvicorn_protocols import GuardedHttp, GuardedWebSocket
 __all__ = ["Served", "bind", "configure", "serve"]
 
 _GRACE_S = 5
+_FORCED_S = 1.0
 _BACKLOG = 65_535
 _log = logging.getLogger("waypost.serve")
 
@@ -39,8 +40,8 @@ class Served(Protocol):
         """Open the store."""
         ...
 
-    async def close(self) -> None:
-        """Stop gracefully."""
+    async def close(self, *, drain_s: float | None = None) -> None:
+        """Stop gracefully; told again, within the seconds that are left."""
         ...
 
 
@@ -139,15 +140,16 @@ class _WithoutTraceback(logging.Filter):
 async def _serve(
     config: uvicorn.Config, io: Served, listeners: list[socket.socket], announce: Callable[[str], None]
 ) -> int:
+    server = _Uvicorn(config, io, lambda: announce(_address(listeners[0])))
     try:
         await io.start()
-        server = _Uvicorn(config, io, lambda: announce(_address(listeners[0])))
         await server.serve(sockets=listeners)
         return server.exit_code
     finally:
         for listener in listeners:
             listener.close()
-        await io.close()
+        if not server.force_exit:
+            await io.close()
 
 
 def _address(listener: socket.socket) -> str:
@@ -175,6 +177,9 @@ class _Uvicorn(uvicorn.Server):
         closing = asyncio.ensure_future(self._io.close())
         forced = asyncio.ensure_future(self._forced.wait())
         await asyncio.wait({closing, forced}, return_when=asyncio.FIRST_COMPLETED)
+        if forced.done():
+            # Clients and the store may still get a moment; handlers that do not end do not get theirs.
+            await asyncio.wait({asyncio.ensure_future(self._io.close(drain_s=0))}, timeout=_FORCED_S)
         forced.cancel()
         if closing.done():
             closing.result()
