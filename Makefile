@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?= -n 2 --dist loadscope
 
-PYTHON_SOURCES := src tests bench
+PYTHON_SOURCES := src tests bench examples
 INSTALLED := .venv/.installed
 CLIENTS := tests/interop/js/node_modules/.installed
 WEB_PACKAGES := web/node_modules/.installed

@@ -6,7 +6,12 @@ can be sent to many: `JsonEvent`.
 
 Where a value has no exact JSON form, the encoder does what ``JSON.stringify`` does: NaN and infinities
 become ``null``, tuples become arrays, and keys that are no strings become strings. An integer beyond
-64 bits becomes a number in floating point, which is all that JavaScript would keep of it.
+64 bits becomes a number in floating point, which is all that JavaScript would keep of it. JavaScript keeps
+integers exactly up to 2**53; beyond that, send text.
+
+What comes in is read as JavaScript reads it: of duplicate keys the last one counts, half a surrogate pair is
+U+FFFD, an integer beyond 64 bits is a float. Refused is what no ``JSON.stringify`` writes: NaN, infinities, numbers
+beyond a float's range however written, and more than 1024 levels. Values are sent up to 254 levels deep.
 """
 
 from __future__ import annotations
