@@ -29,6 +29,11 @@ EXAMPLES: list[tuple[errors.WaypostError, str]] = [
     (errors.StoreBusy("s.db"), "store s.db: another process has it open; stop that one, or use another file"),
     (errors.StoreDamaged("s.db", "cut short"), "store s.db: cut short"),
     (errors.StoreFull("s.db"), "store s.db: no space left on its disk; free some, then it works again"),
+    (
+        errors.QueueFull("s.db", "jobs", 9, 90, 10, 91),
+        "store s.db: queue jobs is full: it keeps 9 messages of at most 10, and 90 bytes of at most 91; "
+        "let its consumers catch up, or raise its limits",
+    ),
     (errors.PositionGone("s.db", "/", 3, 9), "store s.db: journal / keeps positions from 9, asked after 3"),
 ]
 

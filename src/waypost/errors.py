@@ -20,6 +20,7 @@
         ├── StoreBusy               another process owns the store
         ├── StoreDamaged            the file is no store, or a broken one
         ├── StoreFull               no space is left
+        ├── QueueFull               the queue's limits leave no room for the message
         └── PositionGone            the journal no longer keeps that position
 """
 
@@ -41,6 +42,7 @@ __all__ = [
     "NotConnected",
     "PositionGone",
     "ProtocolViolation",
+    "QueueFull",
     "Reject",
     "StorageError",
     "StoreBusy",
@@ -352,6 +354,32 @@ class StoreFull(StorageError):
 
     def __init__(self, store: str) -> None:
         super().__init__(store, "no space left on its disk; free some, then it works again")
+
+
+class QueueFull(StorageError):
+    """A queue's limits leave no room for what was put into it; nothing of it was kept.
+
+    Attributes:
+        queue: The queue's name.
+        messages: How many messages it keeps.
+        bytes: The size of their records together.
+        max_messages: How many it may keep.
+        max_bytes: How large their records together may be.
+    """
+
+    def __init__(
+        self, store: str, queue: str, messages: int, size_bytes: int, max_messages: int, max_bytes: int
+    ) -> None:
+        super().__init__(
+            store,
+            f"queue {queue} is full: it keeps {messages} messages of at most {max_messages}, and {size_bytes} bytes "
+            f"of at most {max_bytes}; let its consumers catch up, or raise its limits",
+        )
+        self.queue = queue
+        self.messages = messages
+        self.bytes = size_bytes
+        self.max_messages = max_messages
+        self.max_bytes = max_bytes
 
 
 class PositionGone(StorageError):

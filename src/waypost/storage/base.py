@@ -38,6 +38,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from waypost.storage.queue_base import Queue
+from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo
 
 __all__ = [
     "MAX_TOMBSTONES",
@@ -379,8 +380,38 @@ class Store(Protocol):
         """Return a handle on a queue, whether it exists or not."""
         ...
 
-    async def queues(self) -> list[str]:
-        """Return the names of the queues that exist, sorted."""
+    async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
+        """Return the states of queues whose names come after one, by name (in the order of their UTF-8)."""
+        ...
+
+    async def configurations(self) -> list[Configuration]:
+        """Return what was configured, of every queue where something was."""
+        ...
+
+    async def release_due(self) -> Due:
+        """Give their positions to messages that have become due, and to what was published from outside.
+
+        To be called at the time that it, `Queue.enqueue` or `Queue.redrive` named, and when `watch` tells to.
+        """
+        ...
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have something called in the loop's thread when another program has written to the store.
+
+        `release_due` then says to which queues. It is called soon after the write, for as long as the store is open.
+        """
+        ...
+
+    async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
+        """Remove consumers that nobody has used for a time.
+
+        Args:
+            idle_s: For how long, in seconds.
+            attached: Queue and name of those that are in use all the same.
+
+        Returns:
+            Those that were removed. Each is told once at most.
+        """
         ...
 
     async def expire_sessions(self) -> list[ExpiredSession]:
@@ -395,6 +426,7 @@ class Store(Protocol):
     async def trim(self) -> int:
         """Trim every journal to its retention; returns how many entries went since it was last called.
 
-        Memberships that ended before a journal's oldest entry go too, and message ids whose window has ended.
+        Memberships that ended before a journal's oldest entry go too, and, of queues, messages that are too old or
+        have outlived their time to live, dead letters that are too old, and ids whose window has ended.
         """
         ...

@@ -24,8 +24,9 @@ from waypost.storage.base import (
     StoredSession,
 )
 from waypost.storage.generation import new_generation
-from waypost.storage.memory_queue import Backlog, MemoryQueue, Opening
+from waypost.storage.memory_queue import MemoryQueue, MemoryQueues, Opening, page_of_names
 from waypost.storage.queue_base import Queue
+from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo, QueueLimits
 from waypost.storage.tail import Tail
 
 __all__ = ["MemoryStore"]
@@ -269,15 +270,26 @@ class MemoryStore:
     Args:
         retention: How much each journal keeps. Its limits on entries and bytes hold at every moment,
             its limit on age, kept to a thousandth, after each `trim`.
+        queue_limits: How much each queue keeps that has no limits of its own.
         wall_time: The clock, in seconds since the epoch.
     """
 
-    def __init__(self, *, retention: Retention | None = None, wall_time: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        retention: Retention | None = None,
+        queue_limits: QueueLimits | None = None,
+        wall_time: Callable[[], float] = time.time,
+    ) -> None:
         self._retention = retention or Retention()
+        self._queue_limits = queue_limits or QueueLimits()
         self._wall_time = wall_time
-        self._opening = Opening(_STORE, closed=True)
+        self._begin(closed=True)
+
+    def _begin(self, *, closed: bool) -> None:
+        self._opening = Opening(_STORE, closed)
         self._journals: dict[str, _MemoryJournal] = {}
-        self._backlogs: dict[str, Backlog] = {}
+        self._queues = MemoryQueues(self._opening, self._queue_limits, self._wall_time)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -292,15 +304,12 @@ class MemoryStore:
         """
         if not self._opening.closed:
             raise StorageError(_STORE, "it is open already")
-        self._opening = Opening(_STORE, closed=False)
-        self._journals = {}
-        self._backlogs = {}
+        self._begin(closed=False)
 
     async def close(self) -> None:
         """Forget everything; its journals and queues are of no more use. Closing twice is fine."""
         self._opening.closed = True
-        self._journals = {}
-        self._backlogs = {}
+        self._begin(closed=True)
 
     async def journal(self, name: str) -> Journal:
         """Return a namespace's journal, made if need be; the same one for the same name."""
@@ -319,12 +328,36 @@ class MemoryStore:
     def queue(self, name: str) -> Queue:
         """Return a handle on a queue, whether it exists or not."""
         self._opening.check()
-        return MemoryQueue(name, self._opening, self._backlogs, self._wall_time)
+        return MemoryQueue(name, self._queues)
 
-    async def queues(self) -> list[str]:
-        """Return the names of the queues that exist, sorted."""
+    async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
+        """Return the states of queues by name."""
         self._opening.check()
-        return sorted(self._backlogs)
+        backlogs = self._queues.backlogs
+        return [backlogs[name].info() for name in page_of_names(backlogs, after, max_queues)]
+
+    async def configurations(self) -> list[Configuration]:
+        """Return what was configured, of every queue where something was."""
+        self._opening.check()
+        return [
+            Configuration(name, backlog.limits, backlog.settings)
+            for name, backlog in sorted(self._queues.backlogs.items())
+            if backlog.settings is not None
+        ]
+
+    async def release_due(self) -> Due:
+        """Give their positions to messages that have become due."""
+        self._opening.check()
+        return self._queues.release_due()
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Do nothing: no other program can write to it."""
+        self._opening.check()
+
+    async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
+        """Remove consumers that nobody has used for a time."""
+        self._opening.check()
+        return self._queues.expire_consumers(idle_s, attached)
 
     async def expire_sessions(self) -> list[ExpiredSession]:
         """Forget detached sessions whose time is over; returns them."""
@@ -336,6 +369,5 @@ class MemoryStore:
         """Trim every journal to its retention; returns how many entries went."""
         self._opening.check()
         now = self._wall_time()
-        for backlog in self._backlogs.values():
-            backlog.forget_ids(now)
+        self._queues.trim()
         return sum(journal.trim(now) for journal in self._journals.values())

@@ -1,88 +1,61 @@
-"""The storage contract, its part about queues; `storage.base` has the guarantees that hold for it too."""
+"""The storage contract, its part about queues; `storage.base` has the guarantees that hold for it too.
+
+A queue is a log of messages. A message stays until every consumer has settled it, or a limit ends it; one that no
+consumer exists for stays until then, too. What a consumer has done is kept as a cursor and exceptions to it: a
+million settled messages cost nothing.
+
+Guarantees of every backend, beside those of `storage.base`
+------------------------------------------------------------
+1. **The store does not know who has what in hand.** Reading marks nothing. Whoever delivers remembers what is in
+   flight, and after a crash begins with everything that is not settled.
+2. **Everything else is on disk**: attempts with their times, dead letters, cursors, pauses, delays, notices of
+   losses. Queues wait for the disk also where journals do not.
+3. **Order.** Messages get their positions in the order in which they were enqueued; those of one call together. One
+   with a delay gets its position when `Store.release_due` finds it due; until then it is not in the log, and blocks
+   nothing. Reading gives messages by position.
+4. **Repetition is harmless.** All writes but `enqueue` and `redrive` may be asked for again after an error. So may
+   `enqueue`, with a deduplication window.
+5. **Cost.** A write or a page of a read costs the same whatever the queue keeps, and whatever consumers have settled,
+   failed at, or have to wait for. A queue or consumer that nobody uses costs disk and no memory.
+6. **Epochs.** Settling and attempts name the epoch of the consumer that the message was read in. `seek` begins
+   another one; what comes with an old one is ignored. Without that, an ack counts however late it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-__all__ = ["Accepted", "ConsumerInfo", "Message", "Queue", "QueueInfo"]
+from waypost.storage.queue_records import (
+    Attempt,
+    Configuration,
+    ConsumerInfo,
+    DeadLetter,
+    DeadLetterFilter,
+    Enqueued,
+    Message,
+    NewMessage,
+    Place,
+    QueueInfo,
+    QueueLimits,
+    Redriven,
+    Retries,
+)
 
+__all__ = ["DEAD_LETTER_S", "MAX_HISTORY", "Queue"]
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The answer to an enqueued message.
+MAX_HISTORY = 32
+"""How many of a message's attempts are remembered; the last ones are."""
 
-    Attributes:
-        id: The message's id.
-        position: Its position in the queue; of the first one, if it is a duplicate.
-        duplicate: Whether the queue had accepted that id before, within the deduplication window.
-    """
-
-    id: str
-    position: int
-    duplicate: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a queue, as one consumer sees it.
-
-    Attributes:
-        position: Its position in the queue, from 1.
-        id: Its id.
-        record: What was enqueued.
-        enqueued_at: When, as wall time in seconds.
-        deliveries: How often a delivery of it to this consumer was counted as lost.
-    """
-
-    position: int
-    id: str
-    record: bytes
-    enqueued_at: float
-    deliveries: int
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumerInfo:
-    """A consumer's state.
-
-    Attributes:
-        name: Its name, unique in its queue.
-        cursor: The position up to which every message is settled.
-        waiting: How many messages are not settled.
-    """
-
-    name: str
-    cursor: int
-    waiting: int
-
-
-@dataclass(frozen=True, slots=True)
-class QueueInfo:
-    """A queue's state.
-
-    Attributes:
-        name: Its name.
-        top: The position of its newest message ever, 0 for none.
-        messages: How many messages it keeps.
-        bytes: The size of their records together.
-        oldest_at: When the oldest kept message was enqueued, as wall time in seconds; ``None`` if empty.
-        consumers: Its consumers, by name.
-    """
-
-    name: str
-    top: int
-    messages: int
-    bytes: int
-    oldest_at: float | None
-    consumers: tuple[ConsumerInfo, ...]
+DEAD_LETTER_S = 14 * 24 * 3600.0
+"""For how long a dead letter is kept, in seconds."""
 
 
 class Queue(Protocol):
     """A durable log of messages and its consumers. Made by `Store.queue`; holds no state.
 
-    What is asked for an unknown consumer raises `StorageError`.
+    A queue begins with its first message, consumer or configuration. What is asked for an unknown consumer raises
+    `StorageError`.
     """
 
     @property
@@ -90,21 +63,115 @@ class Queue(Protocol):
         """The name it was asked for by."""
         ...
 
-    async def enqueue(
-        self, message_id: str, record: bytes, *, deduplicate_s: float, on_commit: Callable[[Accepted], None]
-    ) -> Accepted:
-        """Add a message, unless its id was accepted within the last ``deduplicate_s`` seconds.
+    # -- messages --------------------------------------------------------------------------------------------
 
-        A queue begins with its first message or consumer. ``on_commit`` is called with what is returned.
+    async def enqueue(
+        self, messages: Sequence[NewMessage], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
+    ) -> Enqueued:
+        """Add messages in one commit, all or none.
+
+        Args:
+            messages: The messages, in order; not none.
+            deduplicate_s: A message whose id was accepted within so many seconds is not added again. With 0 no id is
+                looked up or remembered, which is cheaper: for ids that can't come twice.
+            on_commit: Called with what is returned.
+
+        Returns:
+            What became of each.
+
+        Raises:
+            QueueFull: They do not fit into the queue's limits, and it refuses.
         """
         ...
 
-    async def add_consumer(self, consumer: str) -> ConsumerInfo:
-        """Return a consumer, made if need be: a new one starts at the oldest message the queue keeps."""
+    async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+        """Read messages after a position as the queue keeps them, settled or not; within limits as in `fetch`."""
         ...
 
+    async def purge(self, *, upto: int | None = None) -> int:
+        """Remove messages, whether settled or not, and their attempts; no consumer is told of a loss.
+
+        Args:
+            upto: The last position to remove; ``None`` removes all, those that are not due yet too.
+
+        Returns:
+            How many messages went.
+        """
+        ...
+
+    async def configure(self, limits: QueueLimits | None, settings: bytes) -> None:
+        """Keep limits that hold from the next message on, and whatever else the caller wants to keep with the queue.
+
+        Args:
+            limits: The limits; ``None`` for the store's.
+            settings: Bytes that the store does not look into.
+        """
+        ...
+
+    async def configuration(self) -> Configuration:
+        """Return what was configured; without limits and settings if nothing was."""
+        ...
+
+    async def delete(self) -> None:
+        """Remove the queue with all it has: messages, consumers, dead letters, configuration."""
+        ...
+
+    async def info(self) -> QueueInfo:
+        """Return the queue's state; its counters are kept, so asking costs nothing that grows."""
+        ...
+
+    # -- consumers -------------------------------------------------------------------------------------------
+
+    async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerInfo:
+        """Return a consumer, made if need be; either way it is in use now, so that it does not expire.
+
+        Args:
+            consumer: Its name.
+            start: Where a new one starts; of no meaning to one that exists.
+        """
+        ...
+
+    async def consumer(self, consumer: str) -> ConsumerInfo:
+        """Return a consumer's state; cheap."""
+        ...
+
+    async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerInfo]:
+        """Return the states of consumers whose names come after one, by name (in the order of their UTF-8)."""
+        ...
+
+    async def seek(self, consumer: str, place: Place) -> ConsumerInfo:
+        """Move a consumer to a place: what the queue keeps behind it is unsettled, what stands before it settled.
+
+        It begins a new epoch, and forgets attempts and losses.
+        """
+        ...
+
+    async def pause(self, consumer: str | None, *, until: float) -> None:
+        """Note that a consumer, or with ``None`` the queue, is paused; it is for who delivers to heed it.
+
+        Args:
+            consumer: The consumer.
+            until: Wall time in seconds; infinity for until it is resumed; a time that is over resumes.
+        """
+        ...
+
+    async def remove_consumer(self, consumer: str) -> None:
+        """Forget a consumer and its dead letters; an unknown one is no error.
+
+        What only it had not settled goes, unless it is the last one.
+        """
+        ...
+
+    async def forget_loss(self, consumer: str, upto: int) -> ConsumerInfo:
+        """Forget what a consumer lost, as it was told; unless it has lost more since, beyond a position."""
+        ...
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
     async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
-        """Read a consumer's unsettled messages after a position, oldest first.
+        """Read a consumer's unsettled messages after a position by position, those that wait for a retry too.
+
+        Not those that have outlived their time to live.
 
         Args:
             consumer: An existing consumer.
@@ -113,21 +180,96 @@ class Queue(Protocol):
             max_bytes: Stop before their records exceed this; the first one is always returned.
 
         Returns:
-            The messages. Fetching marks nothing: who is given what is for the caller to remember.
+            The messages; empty only if there is none.
         """
         ...
 
-    async def settle(self, consumer: str, positions: Collection[int]) -> ConsumerInfo:
+    async def fetch_key(
+        self, consumer: str, key: str, *, after: int, upto: int, max_messages: int, max_bytes: int
+    ) -> list[Message]:
+        """Read as `fetch` does, only messages with a key, and none behind the position ``upto``."""
+        ...
+
+    async def fetch_retries(
+        self, consumer: str, *, upto: int, held: Collection[int], max_messages: int, max_bytes: int
+    ) -> Retries:
+        """Read the messages that failed or were lost before and are due again.
+
+        Args:
+            consumer: An existing consumer.
+            upto: The last position wanted.
+            held: Positions that are not wanted, as they are in hand; costs something for each.
+            max_messages: As for `fetch`.
+            max_bytes: As for `fetch`.
+        """
+        ...
+
+    # -- what became of them ---------------------------------------------------------------------------------
+
+    async def settle(self, consumer: str, epoch: int, positions: Collection[int]) -> ConsumerInfo:
         """Mark messages as done for a consumer; those that were settled already are ignored.
 
         Messages that every consumer has settled are removed.
+
+        Args:
+            consumer: The consumer.
+            epoch: The epoch they were read in; with any but the current one nothing happens.
+            positions: The messages' positions.
+
+        Returns:
+            The consumer's state, with its current epoch.
         """
         ...
 
-    async def count_delivery(self, consumer: str, position: int) -> None:
-        """Count a delivery that was lost against an unsettled message."""
+    async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+        """Keep how attempts ended, and when the messages are due again. Those that are settled are ignored.
+
+        Epoch and result are as for `settle`.
+        """
         ...
 
-    async def info(self) -> QueueInfo:
-        """Return the queue's state, all zero for one that does not exist."""
+    async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+        """Settle messages and keep them as dead letters, in one commit. Those that are settled are ignored.
+
+        Epoch and result are as for `settle`.
+        """
+        ...
+
+    def hold(self, consumer: str, holder: str, position: int | None) -> None:
+        """Note the oldest message that a holder (a connection, a worker) has in hand; ``None``: it has none.
+
+        Kept lazily, within 50 ms, so one that is settled faster costs nothing. If the store is not closed but killed,
+        the next opening counts a lost delivery against each one that is noted and not settled: so a message that
+        kills the process is found in the end. Returns at once.
+        """
+        ...
+
+    # -- dead letters ----------------------------------------------------------------------------------------
+
+    async def dead_letters(
+        self, matching: DeadLetterFilter, *, after: int, max_letters: int, max_bytes: int
+    ) -> list[DeadLetter]:
+        """Read dead letters whose number is after one, by number; within limits as in `fetch`."""
+        ...
+
+    async def redrive(
+        self, matching: DeadLetterFilter, *, after: int, max_letters: int, spacing_s: float, first_at: float
+    ) -> Redriven:
+        """Make dead letters messages again, each for its consumer alone, behind all others, without attempts.
+
+        They keep their ids, records, keys and histories, have no time to live, and are no dead letters any more. One
+        step, in one commit; repeat it after the last number until it finds none.
+
+        Args:
+            matching: Which.
+            after: The number before the first one wanted.
+            max_letters: The most for this step, from 1.
+            spacing_s: How many seconds after the one before each is due; 0 for all at once.
+            first_at: When the first one is due, as wall time in seconds; those whose time has come get their
+                positions at once, the others as messages with a delay do.
+        """
+        ...
+
+    async def discard_dead(self, matching: DeadLetterFilter, *, max_letters: int) -> int:
+        """Forget dead letters, at most so many in one step; returns how many, 0 if no more are there."""
         ...
