@@ -166,8 +166,7 @@ async def enqueue(socket: waypost.Socket, queue: str, id: str | None, *args: Any
 @io.event
 async def waiting(socket: waypost.Socket, queue: str) -> int:
     """How many messages of a queue its consumer has not acknowledged yet."""
-    info = await io.queue(queue).info()
-    return sum(consumer.waiting for consumer in info.consumers)
+    return sum(consumer.waiting for consumer in await io.queue(queue).consumers())
 
 
 @io.event

@@ -29,8 +29,7 @@ def jobs(client: ModelClient) -> list[Any]:
 
 
 async def settled(io: waypost.Server, consumer: str = "default") -> int:
-    info = await io.queue("jobs").info()
-    return next((one.cursor for one in info.consumers if one.name == consumer), 0)
+    return next((one.cursor for one in await io.queue("jobs").consumers() if one.name == consumer), 0)
 
 
 async def wait_until_settled(io: waypost.Server, position: int, consumer: str = "default") -> None:

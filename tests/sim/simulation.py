@@ -126,14 +126,13 @@ def _unsettled(world: World) -> str:
     away = [socket.label for socket in world.client_sockets if not socket.connected]
     if away:
         return f"away: {away}"
-    backlogs = world.disk.store._backlogs
+    backlogs = world.disk.store._queues.backlogs
     consumers = set(world.circumstances.consumes.values())
     for queue, consumer in sorted(consumers):
         backlog = backlogs.get(queue)
-        info = None if backlog is None else backlog.info()
-        for one in info.consumers if info is not None else ():
-            if one.name == consumer and one.waiting:
-                return f"queue {queue} waits for {consumer}"
+        found = None if backlog is None else backlog.consumers.get(consumer)
+        if backlog is not None and found is not None and backlog.consumer_info(found).waiting:
+            return f"queue {queue} waits for {consumer}"
     return ""
 
 

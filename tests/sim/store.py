@@ -18,6 +18,7 @@ from tests.sim.store_queue import SimQueue
 from waypost.errors import StorageError, StoreClosed, StoreFull
 from waypost.storage.base import Capabilities, Entry, ExpiredSession, Journal, OnCommit, StoredSession
 from waypost.storage.queue_base import Queue
+from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo
 
 __all__ = ["Pace", "SimStore"]
 
@@ -126,9 +127,27 @@ class SimStore:
         self.check()
         return SimQueue(name, self.disk, self.write, self.read)
 
-    async def queues(self) -> list[str]:
-        names: list[str] = run_now(self.disk.store.queues())
-        return names
+    async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
+        infos: list[QueueInfo] = run_now(self.disk.store.queues(after=after, max_queues=max_queues))
+        return infos
+
+    async def configurations(self) -> list[Configuration]:
+        found: list[Configuration] = run_now(self.disk.store.configurations())
+        return found
+
+    async def release_due(self) -> Due:
+        due: Due = await self.write(lambda: run_now(self.disk.store.release_due()))
+        return due
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        self.check()
+
+    async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
+        in_use = frozenset(attached)
+        expired: list[ExpiredConsumer] = await self.write(
+            lambda: run_now(self.disk.store.expire_consumers(idle_s, in_use))
+        )
+        return expired
 
     async def expire_sessions(self) -> list[ExpiredSession]:
         expired: list[ExpiredSession] = await self.write(self.disk.expire)

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any
 
 from tests.sim.disk import OPERATION, Disk, run_now
-from waypost.storage.queue_base import Accepted, ConsumerInfo, Message, Queue, QueueInfo
+from waypost.storage.queue_base import Queue
+from waypost.storage.queue_records import (
+    Attempt,
+    Configuration,
+    ConsumerInfo,
+    DeadLetter,
+    DeadLetterFilter,
+    Enqueued,
+    Message,
+    NewMessage,
+    Place,
+    QueueInfo,
+    QueueLimits,
+    Redriven,
+    Retries,
+)
 
 __all__ = ["SimQueue"]
 
@@ -15,64 +30,166 @@ Reading = Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]]
 
 
 class SimQueue:
-    """See `waypost.storage.base.Queue`."""
+    """See `waypost.storage.queue_base.Queue`."""
 
     def __init__(self, name: str, disk: Disk, write: Writing, read: Reading) -> None:
         self.name = name
         self._disk = disk
-        self._write = write
-        self._read = read
+        self._writing = write
+        self._reading = read
         self._inner: Queue = disk.store.queue(name)
 
     async def enqueue(
-        self, message_id: str, record: bytes, *, deduplicate_s: float, on_commit: Callable[[Accepted], None]
-    ) -> Accepted:
+        self, messages: Sequence[NewMessage], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
+    ) -> Enqueued:
         operation = OPERATION.get()
 
-        def work() -> Accepted:
-            accepted: Accepted = run_now(
-                self._inner.enqueue(message_id, record, deduplicate_s=deduplicate_s, on_commit=_ignore)
+        def work() -> Enqueued:
+            enqueued: Enqueued = run_now(
+                self._inner.enqueue(messages, deduplicate_s=deduplicate_s, on_commit=_ignore)
             )
-            if not accepted.duplicate:
-                self._disk.note("enqueue", self.name, "", (message_id,), accepted.position, operation)
-            return accepted
+            for one in enqueued.accepted:
+                if not one.duplicate:
+                    self._disk.note("enqueue", self.name, "", (one.id,), one.position, operation)
+            return enqueued
 
-        result: Accepted = await self._write(work, on_commit)
+        result: Enqueued = await self._writing(work, on_commit)
         return result
 
-    async def add_consumer(self, consumer: str) -> ConsumerInfo:
-        def work() -> ConsumerInfo:
-            self._disk.note("consumer", self.name, consumer, (), 0, None)
-            info: ConsumerInfo = run_now(self._inner.add_consumer(consumer))
-            return info
+    async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+        found: list[Message] = await self._read(
+            lambda: self._inner.peek(after=after, max_messages=max_messages, max_bytes=max_bytes)
+        )
+        return found
 
-        result: ConsumerInfo = await self._write(work, None)
-        return result
+    async def purge(self, *, upto: int | None = None) -> int:
+        return int(await self._write("purge", "", (upto,), lambda: self._inner.purge(upto=upto)))
+
+    async def configure(self, limits: QueueLimits | None, settings: bytes) -> None:
+        await self._write("configure", "", (), lambda: self._inner.configure(limits, settings))
+
+    async def configuration(self) -> Configuration:
+        found: Configuration = await self._read(self._inner.configuration)
+        return found
+
+    async def delete(self) -> None:
+        await self._write("delete", "", (), self._inner.delete)
+
+    async def info(self) -> QueueInfo:
+        info: QueueInfo = await self._read(self._inner.info)
+        return info
+
+    async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerInfo:
+        return await self._change("consumer", consumer, (), lambda: self._inner.add_consumer(consumer, start=start))
+
+    async def consumer(self, consumer: str) -> ConsumerInfo:
+        info: ConsumerInfo = await self._read(lambda: self._inner.consumer(consumer))
+        return info
+
+    async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerInfo]:
+        infos: list[ConsumerInfo] = await self._read(
+            lambda: self._inner.consumers(after=after, max_consumers=max_consumers)
+        )
+        return infos
+
+    async def seek(self, consumer: str, place: Place) -> ConsumerInfo:
+        return await self._change("seek", consumer, (place,), lambda: self._inner.seek(consumer, place))
+
+    async def pause(self, consumer: str | None, *, until: float) -> None:
+        await self._write("pause", consumer or "", (until,), lambda: self._inner.pause(consumer, until=until))
+
+    async def remove_consumer(self, consumer: str) -> None:
+        await self._write("remove", consumer, (), lambda: self._inner.remove_consumer(consumer))
+
+    async def forget_loss(self, consumer: str, upto: int) -> ConsumerInfo:
+        return await self._change("told", consumer, (upto,), lambda: self._inner.forget_loss(consumer, upto))
 
     async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
         messages: list[Message] = await self._read(
-            lambda: run_now(self._inner.fetch(consumer, after=after, max_messages=max_messages, max_bytes=max_bytes))
+            lambda: self._inner.fetch(consumer, after=after, max_messages=max_messages, max_bytes=max_bytes)
         )
         return messages
 
-    async def settle(self, consumer: str, positions: Collection[int]) -> ConsumerInfo:
+    async def fetch_key(
+        self, consumer: str, key: str, *, after: int, upto: int, max_messages: int, max_bytes: int
+    ) -> list[Message]:
+        messages: list[Message] = await self._read(
+            lambda: self._inner.fetch_key(
+                consumer, key, after=after, upto=upto, max_messages=max_messages, max_bytes=max_bytes
+            )
+        )
+        return messages
+
+    async def fetch_retries(
+        self, consumer: str, *, upto: int, held: Collection[int], max_messages: int, max_bytes: int
+    ) -> Retries:
+        unwanted = {*held}
+        retries: Retries = await self._read(
+            lambda: self._inner.fetch_retries(
+                consumer, upto=upto, held=unwanted, max_messages=max_messages, max_bytes=max_bytes
+            )
+        )
+        return retries
+
+    async def settle(self, consumer: str, epoch: int, positions: Collection[int]) -> ConsumerInfo:
         done = tuple(positions)
+        return await self._change("settle", consumer, done, lambda: self._inner.settle(consumer, epoch, done))
 
-        def work() -> ConsumerInfo:
-            self._disk.note("settle", self.name, consumer, done, 0, None)
-            info: ConsumerInfo = run_now(self._inner.settle(consumer, done))
-            return info
+    async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+        ended = tuple(attempts)
+        return await self._change("retry", consumer, ended, lambda: self._inner.retry(consumer, epoch, ended))
 
-        result: ConsumerInfo = await self._write(work, None)
-        return result
+    async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+        ended = tuple(attempts)
+        return await self._change("bury", consumer, ended, lambda: self._inner.bury(consumer, epoch, ended))
 
-    async def count_delivery(self, consumer: str, position: int) -> None:
-        await self._write(lambda: run_now(self._inner.count_delivery(consumer, position)), None)
+    def hold(self, consumer: str, holder: str, position: int | None) -> None:
+        self._inner.hold(consumer, holder, position)
 
-    async def info(self) -> QueueInfo:
-        info: QueueInfo = await self._read(lambda: run_now(self._inner.info()))
+    async def dead_letters(
+        self, matching: DeadLetterFilter, *, after: int, max_letters: int, max_bytes: int
+    ) -> list[DeadLetter]:
+        letters: list[DeadLetter] = await self._read(
+            lambda: self._inner.dead_letters(matching, after=after, max_letters=max_letters, max_bytes=max_bytes)
+        )
+        return letters
+
+    async def redrive(
+        self, matching: DeadLetterFilter, *, after: int, max_letters: int, spacing_s: float, first_at: float
+    ) -> Redriven:
+        redriven: Redriven = await self._write(
+            "redrive",
+            "",
+            (),
+            lambda: self._inner.redrive(
+                matching, after=after, max_letters=max_letters, spacing_s=spacing_s, first_at=first_at
+            ),
+        )
+        return redriven
+
+    async def discard_dead(self, matching: DeadLetterFilter, *, max_letters: int) -> int:
+        return int(
+            await self._write("discard", "", (), lambda: self._inner.discard_dead(matching, max_letters=max_letters))
+        )
+
+    async def _read(self, read: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        return await self._reading(lambda: run_now(read()))
+
+    async def _write(
+        self, kind: str, who: str, what: tuple[Any, ...], write: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any:
+        def work() -> Any:
+            self._disk.note(kind, self.name, who, what, 0, None)
+            return run_now(write())
+
+        return await self._writing(work, None)
+
+    async def _change(
+        self, kind: str, who: str, what: tuple[Any, ...], write: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> ConsumerInfo:
+        info: ConsumerInfo = await self._write(kind, who, what, write)
         return info
 
 
-def _ignore(_accepted: object) -> None:
+def _ignore(_enqueued: object) -> None:
     """Reports come from the store, later."""

@@ -10,6 +10,7 @@ import os
 import sys
 
 from waypost.storage.base import Journal
+from waypost.storage.queue_records import NewMessage
 from waypost.storage.sqlite import SqliteStore
 
 WRITERS = 4
@@ -37,8 +38,9 @@ async def write(store: SqliteStore, journals: list[Journal], worker: int, ended:
         if number % 50 == 0:
             await journal.join_matching(["room"], (), ["other"], lambda at: None)
         if number % 100 == 0:
-            accepted = await queue.enqueue(token, PAYLOAD, deduplicate_s=60, on_commit=lambda at: None)
-            tell(f"message q {accepted.position} {token}")
+            message = NewMessage(token, PAYLOAD)
+            enqueued = await queue.enqueue([message], deduplicate_s=60, on_commit=lambda at: None)
+            tell(f"message q {enqueued.accepted[0].position} {token}")
         if number % 700 == 0:
             await store.trim()
         await asyncio.sleep(0)

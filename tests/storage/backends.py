@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -10,7 +13,8 @@ from typing import Protocol
 
 from waypost.storage.base import Entry, Journal, Retention, Store
 from waypost.storage.memory import MemoryStore
-from waypost.storage.queue_base import Accepted, Queue
+from waypost.storage.queue_base import Queue
+from waypost.storage.queue_records import Accepted, ConsumerInfo, NewMessage
 from waypost.storage.sqlite import SqliteStore
 
 UNLIMITED = 1 << 40
@@ -115,7 +119,14 @@ async def read_all(journal: Journal, after: int = 0) -> list[Entry]:
 
 async def put(queue: Queue, message_id: str, record: bytes = b"record", *, deduplicate_s: float = 600) -> Accepted:
     """Enqueue a message."""
-    return await queue.enqueue(message_id, record, deduplicate_s=deduplicate_s, on_commit=ignore)
+    enqueued = await queue.enqueue([NewMessage(message_id, record)], deduplicate_s=deduplicate_s, on_commit=ignore)
+    return enqueued.accepted[0]
+
+
+async def settle(queue: Queue, consumer: str, positions: Iterable[int]) -> ConsumerInfo:
+    """Settle messages in the consumer's current epoch."""
+    epoch = (await queue.consumer(consumer)).epoch
+    return await queue.settle(consumer, epoch, [*positions])
 
 
 async def positions(queue: Queue, consumer: str, after: int = 0) -> list[int]:
@@ -130,3 +141,19 @@ def runs(done: list[int]) -> Iterator[int]:
 
 
 Use = Callable[[Store], Awaitable[object]]
+
+
+def on_backend(
+    backend: str, clock: Clock, retention: Retention | None, run: Callable[[Store], Awaitable[None]]
+) -> None:
+    async def main(directory: Path) -> None:
+        store = BACKENDS[backend](directory)(retention=retention, wall_time=clock)
+        await store.open()
+        await run(store)
+        await store.close()
+
+    directory = Path(tempfile.mkdtemp(prefix="waypost-model-"))
+    try:
+        asyncio.run(main(directory))
+    finally:
+        shutil.rmtree(directory)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 
-from waypost.storage.queue_base import Accepted
+from waypost.storage.queue_records import NewMessage
 from waypost.storage.sqlite import SqliteStore
 
 WRITERS = 8
@@ -28,8 +28,9 @@ async def write(store: SqliteStore, worker: int) -> None:
         token = f"{os.getpid()}.{worker}.{number}"
         position = await journal.append(token.encode() + PAYLOAD, lambda at: None)
         tell(f"entry {journal.name} {position} {token}")
-        accepted: Accepted = await queue.enqueue(token, PAYLOAD, deduplicate_s=60, on_commit=lambda at: None)
-        tell(f"message q {accepted.position} {token}")
+        message = NewMessage(token, PAYLOAD)
+        enqueued = await queue.enqueue([message], deduplicate_s=60, on_commit=lambda at: None)
+        tell(f"message q {enqueued.accepted[0].position} {token}")
         if number % 5 == 0:
             key = token.encode()
             await journal.open_session(key, token, b"", lambda at: None)

@@ -15,8 +15,8 @@ from waypost.errors import StorageError, StoreClosed, StoreFull
 from waypost.storage.base import ExpiredSession, Membership
 from waypost.storage.sqlite import SqliteStore
 from waypost.storage.sqlite_deferred import BLOCK
+from waypost.storage.sqlite_jobs import Transaction
 from waypost.storage.sqlite_journal import SqliteJournal
-from waypost.storage.sqlite_writer import Transaction
 
 ROUNDS = 8
 DEADLINE_S = 20.0

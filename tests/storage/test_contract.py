@@ -10,6 +10,7 @@ import pytest
 from tests.storage.backends import UNLIMITED, Clock, Factory, defers, fill, flush, ignore, keeps, read_all, record_of
 from waypost.errors import PositionGone, StorageError, StoreClosed
 from waypost.storage.base import Entry, Retention, Store, StoredSession
+from waypost.storage.queue_records import NewMessage
 
 
 async def test_says_what_it_promises(store: Store) -> None:
@@ -79,7 +80,7 @@ async def test_order_of_asking_is_order_of_effect_across_all_writes(store: Store
             case 1:
                 await other.append(b"%d" % number, note)
             case 2:
-                await queue.enqueue(str(number), b"", deduplicate_s=60, on_commit=note)
+                await queue.enqueue([NewMessage(str(number), b"")], deduplicate_s=60, on_commit=note)
             case _:
                 await one.open_session(b"%d" % number, "sid", b"", note)
 
@@ -331,8 +332,14 @@ async def test_use_before_opening_and_after_closing(factory: Factory, clock: Clo
         lambda: read_all(journal),
         lambda: journal.join(b"", ["room"], ignore),
         lambda: journal.find_session(b""),
-        lambda: queue.enqueue("", b"", deduplicate_s=0, on_commit=ignore),
+        lambda: queue.enqueue([NewMessage("", b"")], deduplicate_s=0, on_commit=ignore),
         queue.info,
+        queue.configuration,
+        queue.purge,
+        lambda: queue.settle("c", 1, [1]),
+        store.release_due,
+        store.configurations,
+        lambda: store.expire_consumers(1, ()),
         lambda: queue.fetch("c", after=0, max_messages=1, max_bytes=1),
         lambda: store.journal("/"),
         store.queues,
@@ -343,6 +350,8 @@ async def test_use_before_opening_and_after_closing(factory: Factory, clock: Clo
             await used()
     with pytest.raises(StoreClosed):
         journal.prove(b"", 1, 1)
+    with pytest.raises(StoreClosed):
+        queue.hold("c", "holder", 1)
     with pytest.raises(StoreClosed):
         store.queue("q")
 
@@ -370,7 +379,7 @@ async def test_opened_again_it_is_the_same_store_unless_in_memory(factory: Facto
     assert journal.top == (5 if keeps(store) else 0)
     assert dict(journal.ends) == ({before.generation: 5} if keeps(store) else {})
     assert len(await read_all(journal)) == journal.top
-    assert await store.queues() == (["q"] if keeps(store) else [])
+    assert [one.name for one in await store.queues()] == (["q"] if keeps(store) else [])
     with pytest.raises(StoreClosed):
         await before.append(b"", ignore)
     await store.close()

@@ -52,7 +52,7 @@ async def test_a_failing_write_harms_none_around_it(store: Store) -> None:
         journal.open_session(KEY, "sid", b"", ignore),
         journal.append(b"between", ignore),
         journal.join(KEY, ["ok", "\udc80"], ignore),
-        store.queue("q").settle("nobody", [1]),
+        store.queue("q").settle("nobody", 1, [1]),
         journal.append(b"after", ignore),
         return_exceptions=True,
     )

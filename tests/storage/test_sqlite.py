@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.storage import full_child
-from tests.storage.backends import UNLIMITED, Clock, fill, ignore, put, read_all, record_of
+from tests.storage.backends import Clock, fill, ignore, put, read_all, record_of
 from waypost.errors import (
     ConfigurationError,
     PositionGone,
@@ -26,7 +26,7 @@ from waypost.errors import (
 from waypost.storage import sqlite_file
 from waypost.storage.base import Entry, ExpiredSession, Membership, Retention, StoredSession
 from waypost.storage.sqlite import SqliteStore
-from waypost.storage.sqlite_writer import Transaction
+from waypost.storage.sqlite_jobs import Transaction
 
 DEADLINE_S = 30.0
 
@@ -479,32 +479,6 @@ def test_a_loop_that_ends_first_is_told_in_the_log(path: Path, caplog: pytest.Lo
     opened.reader._connection.close()
     opened.reader._thread.shutdown()
     os.close(opened.owner)
-
-
-async def test_queues_with_a_backlog_cost_no_more(store: SqliteStore) -> None:
-    queue = store.queue("q")
-    for name in ("slow", "fast"):
-        await queue.add_consumer(name)
-    await asyncio.gather(*(put(queue, str(number), b"", deduplicate_s=0) for number in range(3000)))
-    steps = 0
-
-    def count() -> None:
-        nonlocal steps
-        steps += 1
-
-    async def cost(position: int) -> int:
-        nonlocal steps
-        writer = store._open().writer
-        await writer.submit(lambda tx: tx.connection.set_progress_handler(count, 1))
-        steps = 0
-        await queue.settle("fast", [position])
-        await writer.submit(lambda tx: tx.connection.set_progress_handler(None, 1))
-        return steps
-
-    in_order, ahead = await cost(1), await cost(2500)
-    assert max(in_order, ahead) < 500, "instructions of SQLite's machine"
-    found = await queue.fetch("fast", after=0, max_messages=UNLIMITED, max_bytes=UNLIMITED)
-    assert len(found) == 2998
 
 
 async def test_an_older_copy_of_the_file_lets_everybody_start_anew(

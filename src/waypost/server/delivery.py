@@ -12,7 +12,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import NotConnected, StorageError, StoreClosed
-from waypost.storage.queue_base import Message, Queue
+from waypost.storage.queue_base import Queue
+from waypost.storage.queue_records import Attempt, Message
 
 if TYPE_CHECKING:
     from waypost.server.channel import Channel
@@ -97,6 +98,7 @@ class _Runner:
         self.arrived = asyncio.Event()
         self._queue = queue
         self._consumer = consumer
+        self._epoch = 0
         self._environment = environment
         self._sockets: dict[Channel, None] = {}
         self._sockets_changed = asyncio.Event()
@@ -136,7 +138,8 @@ class _Runner:
 
     async def _deliver_all(self) -> None:
         while self._sockets:
-            position = (await self._queue.add_consumer(self._consumer)).cursor
+            consumer = await self._queue.add_consumer(self._consumer)
+            self._epoch, position = consumer.epoch, consumer.cursor
             while self._sockets:
                 self.arrived.clear()
                 messages = await self._queue.fetch(
@@ -154,13 +157,16 @@ class _Runner:
 
     async def _deliver(self, message: Message) -> bool:
         """Offer a message until it is acknowledged; ``False`` if no socket is left to offer it to."""
-        rejections = 0
+        rejections = lost = 0
         while (channel := self._active) is not None:
             outcome, answer = await self._offer(channel, message)
             if outcome is _Outcome.ACKNOWLEDGED:
                 return True
             if outcome is _Outcome.LOST:
-                await self._queue.count_delivery(self._consumer, message.position)
+                lost += 1
+                now = self._environment.wall_time()
+                attempt = Attempt(message.position, message.failures, message.losses + lost, "lost", "gone", now)
+                await self._queue.retry(self._consumer, self._epoch, [attempt])
             else:
                 rejections += 1
                 delay_s = self._retry_delay_s(answer, rejections)
@@ -225,7 +231,7 @@ class _Runner:
         while self._acknowledged:
             positions, self._acknowledged = self._acknowledged, []
             try:
-                await self._queue.settle(self._consumer, positions)
+                await self._queue.settle(self._consumer, self._epoch, positions)
                 failures = 0
             except StoreClosed:
                 return

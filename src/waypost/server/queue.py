@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ConfigurationError
-from waypost.storage.queue_base import Accepted, QueueInfo
+from waypost.storage.queue_records import ConsumerInfo, Enqueued, NewMessage, QueueInfo
 
 if TYPE_CHECKING:
     from waypost.server.hub import Hub
@@ -56,18 +56,20 @@ class Queue:
         """
         record = self._hub.codec.encode_event("/", event, args).to_record()
 
-        def on_commit(accepted: Accepted) -> None:
-            if not accepted.duplicate:
+        def on_commit(enqueued: Enqueued) -> None:
+            if not enqueued.accepted[0].duplicate:
                 self._hub.deliveries.announce(self._name)
 
-        accepted = await self._hub.store.queue(self._name).enqueue(
-            self._hub.environment.new_id() if id is None else id,
-            record,
-            deduplicate_s=self._hub.options.deduplication_s,
-            on_commit=on_commit,
+        message = NewMessage(self._hub.environment.new_id() if id is None else id, record)
+        enqueued = await self._hub.store.queue(self._name).enqueue(
+            [message], deduplicate_s=self._hub.options.deduplication_s, on_commit=on_commit
         )
-        return accepted.id
+        return enqueued.accepted[0].id
 
     async def info(self) -> QueueInfo:
-        """Return how much is in the queue, and how far each consumer is."""
+        """Return how much is in the queue."""
         return await self._hub.store.queue(self._name).info()
+
+    async def consumers(self) -> list[ConsumerInfo]:
+        """Return how far each consumer is; the first 1,000 by name."""
+        return await self._hub.store.queue(self._name).consumers()

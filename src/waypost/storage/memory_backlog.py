@@ -281,6 +281,9 @@ class Backlog:
         unsettled = [*consumer.outstanding.after(0), *self._fresh(consumer, consumer.frontier)]
         del self.consumers[name]
         self.letters = {number: one for number, one in self.letters.items() if one.consumer != name}
+        for number, scheduled in [*self.scheduled.items()]:
+            if scheduled.only == name:
+                self.bytes -= len(self.scheduled.pop(number).record)
         for position in unsettled:
             kept = self._messages[position]
             kept.wanted -= 1

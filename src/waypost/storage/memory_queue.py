@@ -116,8 +116,6 @@ class MemoryQueues:
             backlog = self.backlogs[name]
             one = backlog.scheduled.pop(number)
             backlog.bytes -= len(one.record)
-            if one.only is not None and one.only not in backlog.consumers:
-                continue
             position = backlog.append(one, now)
             seen = self.accepted.get((name, one.id))
             if seen is not None and seen[0] == -number:

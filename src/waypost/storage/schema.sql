@@ -1,4 +1,4 @@
--- Version 2. Run once, in one transaction, on an empty file. Times are wall time in seconds.
+-- Version 3. Run once, in one transaction, on an empty file. Times are wall time in seconds.
 
 -- One row: how often the file was opened and closed.
 CREATE TABLE opening (counted INTEGER NOT NULL) STRICT;
@@ -75,11 +75,25 @@ CREATE INDEX membership_room ON membership (journal, room) WHERE until IS NULL;
 CREATE INDEX membership_left ON membership (journal, until) WHERE until IS NOT NULL;
 
 CREATE TABLE queue (
-    id       INTEGER PRIMARY KEY,
-    name     TEXT NOT NULL UNIQUE,
-    top      INTEGER NOT NULL,    -- the counter: positions go on from here even when no message is left
-    messages INTEGER NOT NULL,    -- how many are kept
-    bytes    INTEGER NOT NULL     -- of the records that are kept
+    id           INTEGER PRIMARY KEY,
+    name         TEXT NOT NULL UNIQUE,
+    generation   TEXT NOT NULL,
+    top          INTEGER NOT NULL DEFAULT 0,  -- positions go on from here even when no message is left
+    for_all      INTEGER NOT NULL DEFAULT 0,  -- how many messages for all consumers there ever were
+    epochs       INTEGER NOT NULL DEFAULT 0,  -- the newest epoch of its consumers
+    messages     INTEGER NOT NULL DEFAULT 0,  -- how many are kept
+    delayed      INTEGER NOT NULL DEFAULT 0,  -- how many are scheduled
+    bytes        INTEGER NOT NULL DEFAULT 0,  -- of the records of both
+    consumers    INTEGER NOT NULL DEFAULT 0,
+    dead         INTEGER NOT NULL DEFAULT 0,
+    expired      INTEGER NOT NULL DEFAULT 0,
+    dropped      INTEGER NOT NULL DEFAULT 0,
+    paused_until REAL,
+    max_messages INTEGER,                     -- its own limits; NULL, all of them, for the store's
+    max_bytes    INTEGER,
+    max_age_s    REAL,
+    overflow     TEXT,
+    settings     BLOB
 ) STRICT;
 
 CREATE TABLE message (
@@ -87,17 +101,36 @@ CREATE TABLE message (
     position    INTEGER NOT NULL,
     id          TEXT NOT NULL,
     enqueued_at REAL NOT NULL,
-    key         TEXT,             -- key, visible_at, expires_at: reserved for ordering by key, delay, time to live
-    visible_at  REAL,
+    key         TEXT,
     expires_at  REAL,
+    consumer    INTEGER,          -- the only one it is for; NULL if it is for all
+    history     TEXT,             -- of its attempts before it was redriven
     record      BLOB NOT NULL,
     PRIMARY KEY (queue, position)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX message_key ON message (queue, key, position) WHERE key IS NOT NULL;
+CREATE INDEX message_expiry ON message (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX message_consumer ON message (consumer) WHERE consumer IS NOT NULL;
+
+-- Messages that are not due yet; they get their positions then.
+CREATE TABLE scheduled (
+    number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue    INTEGER NOT NULL,
+    due_at   REAL NOT NULL,
+    id       TEXT NOT NULL,
+    key      TEXT,
+    ttl_s    REAL,
+    consumer INTEGER,
+    history  TEXT,
+    record   BLOB NOT NULL
+) STRICT;
+CREATE INDEX scheduled_due ON scheduled (due_at, number);
+CREATE INDEX scheduled_queue ON scheduled (queue);
 
 CREATE TABLE deduplication (
     queue       INTEGER NOT NULL,
     id          TEXT NOT NULL,
-    position    INTEGER NOT NULL,
+    position    INTEGER NOT NULL, -- while it is scheduled: its number, negative
     accepted_at REAL NOT NULL,
     until       REAL NOT NULL,
     PRIMARY KEY (queue, id)
@@ -105,38 +138,84 @@ CREATE TABLE deduplication (
 CREATE INDEX deduplication_end ON deduplication (until);
 
 CREATE TABLE consumer (
-    id       INTEGER PRIMARY KEY,
-    queue    INTEGER NOT NULL,
-    name     TEXT NOT NULL,
-    cursor   INTEGER NOT NULL,    -- all up to here is settled
-    ahead    INTEGER NOT NULL,    -- how many are settled beyond it
-    ordering TEXT,                -- ordering, paused: reserved
-    paused   INTEGER,
+    id           INTEGER PRIMARY KEY,
+    queue        INTEGER NOT NULL,
+    name         TEXT NOT NULL,
+    epoch        INTEGER NOT NULL,
+    frontier     INTEGER NOT NULL,            -- up to here it has settled all but what is outstanding, beyond nothing
+    -- The queue's count of messages for all, less how many are for it beyond the frontier: so a new message
+    -- changes no row of a consumer.
+    passed       INTEGER NOT NULL,
+    outstanding  INTEGER NOT NULL DEFAULT 0,  -- how many rows it has there
+    retrying     INTEGER NOT NULL DEFAULT 0,  -- how many of these are to be retried
+    settled      INTEGER NOT NULL DEFAULT 0,
+    failed       INTEGER NOT NULL DEFAULT 0,
+    redelivered  INTEGER NOT NULL DEFAULT 0,
+    dead         INTEGER NOT NULL DEFAULT 0,
+    lost         INTEGER NOT NULL DEFAULT 0,  -- what it lost and was not told of: how many, the first, the last
+    lost_first   INTEGER NOT NULL DEFAULT 0,
+    lost_last    INTEGER NOT NULL DEFAULT 0,
+    paused_until REAL,
+    active_at    REAL NOT NULL,
     UNIQUE (queue, name)
 ) STRICT;
-CREATE INDEX consumer_cursor ON consumer (queue, cursor);
+CREATE INDEX consumer_frontier ON consumer (queue, frontier);
 
--- What is settled beyond a consumer's cursor, as runs that neither overlap nor touch.
-CREATE TABLE settled (
-    consumer INTEGER NOT NULL,
-    first    INTEGER NOT NULL,
-    last     INTEGER NOT NULL,
-    PRIMARY KEY (consumer, first)
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE delivery (
+-- The exceptions: what a consumer's frontier has passed and it has not settled.
+CREATE TABLE outstanding (
     consumer INTEGER NOT NULL,
     position INTEGER NOT NULL,
-    lost     INTEGER NOT NULL,    -- deliveries that were counted as lost
-    failures INTEGER,             -- reserved: rejections and leases that ran out
+    queue    INTEGER NOT NULL,
+    key      TEXT,
+    failures INTEGER NOT NULL DEFAULT 0,
+    losses   INTEGER NOT NULL DEFAULT 0,
+    retry_at REAL NOT NULL DEFAULT 0,         -- 0 if it never failed
+    history  TEXT,
     PRIMARY KEY (consumer, position)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX outstanding_message ON outstanding (queue, position);
+CREATE INDEX outstanding_retry ON outstanding (consumer, retry_at, position) WHERE retry_at > 0;
+CREATE INDEX outstanding_key ON outstanding (consumer, key, position) WHERE key IS NOT NULL;
 
--- Reserved: messages given up on, with why.
 CREATE TABLE dead_letter (
+    number      INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue       INTEGER NOT NULL,
+    consumer    INTEGER NOT NULL,
+    position    INTEGER NOT NULL,
+    id          TEXT NOT NULL,
+    key         TEXT,
+    enqueued_at REAL NOT NULL,
+    died_at     REAL NOT NULL,
+    reason      TEXT NOT NULL,
+    failures    INTEGER NOT NULL,
+    losses      INTEGER NOT NULL,
+    history     TEXT,
+    record      BLOB NOT NULL
+) STRICT;
+CREATE INDEX dead_letter_queue ON dead_letter (queue, number);
+CREATE INDEX dead_letter_consumer ON dead_letter (consumer, number);
+CREATE INDEX dead_letter_age ON dead_letter (died_at);
+
+-- The oldest message that a connection or worker has in hand, written lazily; what is here after a crash is counted.
+CREATE TABLE holding (
     consumer INTEGER NOT NULL,
+    holder   TEXT NOT NULL,
     position INTEGER NOT NULL,
-    died_at  REAL NOT NULL,
-    reason   TEXT NOT NULL,
-    PRIMARY KEY (consumer, position)
+    PRIMARY KEY (consumer, holder)
 ) STRICT, WITHOUT ROWID;
+
+-- What applications publish in transactions of their own; moved into the queues soon after.
+CREATE TABLE outbox (
+    number        INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue         TEXT NOT NULL,
+    id            TEXT NOT NULL,
+    record        BLOB NOT NULL,
+    key           TEXT,
+    ttl_s         REAL,
+    delay_s       REAL NOT NULL,
+    deduplicate_s REAL NOT NULL,
+    published_at  REAL NOT NULL
+) STRICT;
+
+-- Queues that another program has changed while the store was open.
+CREATE TABLE changed (queue TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;

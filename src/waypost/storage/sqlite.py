@@ -13,7 +13,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,18 +21,23 @@ from pathlib import Path
 
 from waypost.errors import ConfigurationError, StorageError, StoreClosed
 from waypost.storage import sqlite_expiry as expiry
+from waypost.storage import sqlite_queues as queues
 from waypost.storage import sqlite_sessions as sessions
 from waypost.storage.base import Capabilities, ExpiredSession, Journal, Retention
 from waypost.storage.queue_base import Queue
+from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo, QueueLimits
 from waypost.storage.sqlite_file import connect, open_database, take_ownership, translate
+from waypost.storage.sqlite_holds import Holds, blame_holders, forget_holders
+from waypost.storage.sqlite_jobs import Transaction
 from waypost.storage.sqlite_journal import SqliteJournal, load_journal
 from waypost.storage.sqlite_matching import prepare
 from waypost.storage.sqlite_openings import count, forget_lost, note_count
-from waypost.storage.sqlite_queue import SqliteQueue, forget_ids
+from waypost.storage.sqlite_queue import QueueFile, SqliteQueue
 from waypost.storage.sqlite_reader import Reader
 from waypost.storage.sqlite_reserve import fork_unclean, release_all
+from waypost.storage.sqlite_tasks import expire_consumers, release_due, repeat, trim_queues
 from waypost.storage.sqlite_trim import Trimmed, trim_entries
-from waypost.storage.sqlite_writer import Transaction, Writer
+from waypost.storage.sqlite_writer import Writer
 
 __all__ = ["SqliteStore"]
 
@@ -58,6 +63,7 @@ class _Opened:
     writer: Writer
     reader: Reader
     owner: int
+    queues: QueueFile
     journals: dict[str, SqliteJournal] = field(default_factory=dict)
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -72,6 +78,7 @@ class SqliteStore:
         durability: ``"commit"``: a write is reported when it is on disk. ``"async"``: writes to journals are
             reported at once, and are on disk within 50 ms; queues as with ``"commit"``.
         retention: How much each journal keeps; kept by `trim`.
+        queue_limits: How much each queue keeps that has no limits of its own.
         tail_bytes: How much of each journal is also kept in memory, in bytes.
         orphan_ttl_s: How long a session that a crash left attached is kept after the next `open`, in seconds.
         wall_time: The clock, in seconds since the epoch; called in threads of the store.
@@ -86,6 +93,7 @@ class SqliteStore:
         *,
         durability: str = "commit",
         retention: Retention | None = None,
+        queue_limits: QueueLimits | None = None,
         tail_bytes: int = 64 << 20,
         orphan_ttl_s: float = 3600,
         wall_time: Callable[[], float] = time.time,
@@ -97,6 +105,7 @@ class SqliteStore:
         self._path = Path(os.path.realpath(path))
         self._name = str(self._path)
         self._retention = retention or Retention()
+        self._queue_limits = queue_limits or QueueLimits()
         self._tail_bytes = tail_bytes
         self._orphan_ttl_s = orphan_ttl_s
         self._wall_time = wall_time
@@ -133,11 +142,11 @@ class SqliteStore:
                 opening.add_done_callback(_let_go)
                 thread.shutdown(wait=False)
                 raise
-            self._opened = _Opened(
-                Writer(self._name, file.writing, loop, self._wall_time),
-                Reader(self._name, file.reading, thread),
-                file.owner,
-            )
+            writer = Writer(self._name, file.writing, loop, self._wall_time)
+            reader = Reader(self._name, file.reading, thread)
+            holds = Holds(self._name, writer)
+            queues = QueueFile(self._name, self._queue_limits, self._wall_time, writer, reader, holds)
+            self._opened = _Opened(writer, reader, file.owner, queues)
 
     async def close(self) -> None:
         """Finish what was asked for and let the file go. Closing twice is fine.
@@ -159,10 +168,16 @@ class SqliteStore:
                 # From here to the writer's closing in one go, so that nothing is written behind it.
                 for journal in opened.journals.values():
                     journal.write_proven()
+                opened.queues.holds.stop()
+                forgetting = opened.writer.submit(forget_holders)
                 if self._deferred:
                     released = opened.writer.submit(release_all)
                 counting = opened.writer.submit(count)
                 await opened.writer.close()
+            if forgetting.exception() is not None:
+                _logger.warning(
+                    "%s: what was in hand will be counted as lost: %s", self._name, forgetting.exception()
+                )
             if counting.exception() is None:
                 note_count(opened.owner, counting.result())
             os.close(opened.owner)
@@ -194,12 +209,27 @@ class SqliteStore:
 
     def queue(self, name: str) -> Queue:
         """Return a handle on a queue, whether it exists or not."""
-        opened = self._open()
-        return SqliteQueue(self._name, name, opened.writer, opened.reader)
+        return SqliteQueue(name, self._open().queues)
 
-    async def queues(self) -> list[str]:
-        """Return the names of the queues that exist, sorted."""
-        return await self._open().reader.run(_queue_names)
+    async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
+        """Return the states of queues by name."""
+        return await self._open().reader.run(lambda connection: queues.infos(connection, after, max_queues))
+
+    async def configurations(self) -> list[Configuration]:
+        """Return what was configured, of every queue where something was."""
+        return await self._open().reader.run(queues.configurations)
+
+    async def release_due(self) -> Due:
+        """Give their positions to messages that have become due, and to what was published from outside."""
+        return await release_due(self._open().queues)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have something called when another program has written to the file."""
+        self._open().writer.watch(changed)
+
+    async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
+        """Remove consumers that nobody has used for a time."""
+        return await expire_consumers(self._open().queues, idle_s, attached)
 
     async def expire_sessions(self) -> list[ExpiredSession]:
         """Forget detached sessions whose time is over; returns them."""
@@ -212,7 +242,7 @@ class SqliteStore:
                     if one.session.journal in opened.journals:
                         opened.journals[one.session.journal].expired(one.key)
             for journal in await opened.reader.run(_journal_numbers):
-                await _repeat(opened.writer, partial(expiry.forget_tombstones, journal=journal))
+                await repeat(opened.writer, partial(expiry.forget_tombstones, journal=journal))
         except StorageError as error:
             # Those that went before it did must be told; if it lasts, the next call raises it.
             if not expired:
@@ -227,7 +257,7 @@ class SqliteStore:
         entries = 0
         for journal in await opened.reader.run(_journal_numbers):
             entries += await self._trim_journal(opened.writer, journal, handles.get(journal))
-        await _repeat(opened.writer, forget_ids)
+        await trim_queues(opened.queues)
         return entries
 
     async def _trim_journal(self, writer: Writer, journal: int, handle: SqliteJournal | None) -> int:
@@ -243,7 +273,7 @@ class SqliteStore:
         while trimmed.more:
             trimmed = await writer.submit(step, note)
             entries += trimmed.entries
-        await _repeat(writer, lambda tx: sessions.drop_left(tx, journal, trimmed.oldest))
+        await repeat(writer, lambda tx: sessions.drop_left(tx, journal, trimmed.oldest))
         return entries
 
     def _warn(self, forked: list[str]) -> None:
@@ -279,6 +309,7 @@ class SqliteStore:
                     )
                 self._warn(fork_unclean(writing, now))
                 sessions.detach_all(writing, now + self._orphan_ttl_s)
+                blame_holders(writing, now)
                 reading = connect(self._path)
             except sqlite3.Error as error:
                 raise translate(self._name, error) from error
@@ -290,19 +321,6 @@ def _let_go(opening: asyncio.Future[_File]) -> None:
     # Only if the opening was cancelled while its thread went on: otherwise there is no file.
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()
-
-
-async def _repeat(writer: Writer, step: Callable[[Transaction], int]) -> int:
-    """Run a job that does a part and says how much that was, until nothing is left; returns the sum."""
-    done = 0
-    while part := await writer.submit(step):
-        done += part
-    return done
-
-
-def _queue_names(connection: sqlite3.Connection) -> list[str]:
-    # In Python's order, which is not that of SQLite for every text.
-    return sorted(name for (name,) in connection.execute("SELECT name FROM queue"))
 
 
 def _followed_journals(tx: Transaction) -> list[str]:

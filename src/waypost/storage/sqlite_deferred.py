@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 from waypost.errors import StorageError, StoreClosed
 from waypost.storage.base import OnCommit
 from waypost.storage.sqlite_file import translate
+from waypost.storage.sqlite_jobs import Transaction, report
 from waypost.storage.sqlite_log import Log
 from waypost.storage.sqlite_reserve import reserve
-from waypost.storage.sqlite_writer import Transaction, Writer, report
+from waypost.storage.sqlite_writer import Writer
 from waypost.storage.sqlite_writes import Work
 
 __all__ = ["BLOCK", "DeferredWrites"]

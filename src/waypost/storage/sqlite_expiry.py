@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from waypost.storage.base import MAX_TOMBSTONES, TOMBSTONE_S, ExpiredSession, StoredSession
-from waypost.storage.sqlite_writer import Transaction
+from waypost.storage.sqlite_jobs import Transaction
 
 __all__ = ["Forgotten", "expire", "find_tombstone", "forget_tombstones"]
 

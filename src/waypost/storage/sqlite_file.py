@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from importlib import resources
 from pathlib import Path
 
 from waypost.errors import ConfigurationError, StorageError, StoreBusy, StoreDamaged, StoreFull
+from waypost.storage.sqlite_schema import OLDEST_VERSION, SCHEMA_VERSION, migrate, read_schema
 
 __all__ = ["connect", "open_database", "take_ownership", "translate"]
 
 _MAGIC = b"SQLite format 3\x00"
 _APPLICATION_ID = 0x57415950  # "WAYP"
-_SCHEMA_VERSION = 2
 _PAGE_BYTES = 8192
 _BUSY_TIMEOUT_S = 10.0
 # The log is copied into the file when it has grown to this many pages; larger means fewer, longer copies.
 _CHECKPOINT_PAGES = 4096
 # A full check reads the whole file. Up to this size that takes a moment only.
 _FULL_CHECK_BYTES = 64 << 20
-_SMALL_TABLES = ("journal", "queue", "consumer", "settled", "delivery")
-_LARGE_TABLES = ("chunk", "session", "membership", "tombstone", "message", "deduplication")
+_SMALL_TABLES = ("journal", "queue", "consumer", "outstanding", "holding", "outbox", "changed")
+_LARGE_TABLES = (
+    "chunk",
+    "session",
+    "membership",
+    "tombstone",
+    "message",
+    "scheduled",
+    "deduplication",
+    "dead_letter",
+)
 
 # Quotas and file size limits come as these; only ENOSPC comes as SQLITE_FULL.
 _NO_SPACE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
@@ -97,6 +105,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             _create(connection)
         _check_version(store, connection)
+        migrate(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
@@ -131,11 +140,11 @@ def _refusal(store: str, error: OSError | sqlite3.Error) -> ConfigurationError |
 
 def _create(connection: sqlite3.Connection) -> None:
     # In one transaction and before the switch to a log, so that a file is whole and says whose it is.
-    schema = resources.files("waypost.storage").joinpath("schema.sql").read_text(encoding="utf-8")
+    schema = read_schema()
     connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     connection.executescript(
         f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID};"
-        f"PRAGMA user_version = {_SCHEMA_VERSION}; {schema}; COMMIT;"
+        f"PRAGMA user_version = {SCHEMA_VERSION}; {schema}; COMMIT;"
     )
 
 
@@ -156,10 +165,10 @@ def _check_header(path: Path) -> None:
 
 def _check_version(store: str, connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != _SCHEMA_VERSION:
+    if not OLDEST_VERSION <= version <= SCHEMA_VERSION:
         raise StoreDamaged(
             store,
-            f"its format is version {version}, this Waypost reads version {_SCHEMA_VERSION}; "
+            f"its format is version {version}, this Waypost reads versions {OLDEST_VERSION} to {SCHEMA_VERSION}; "
             "use the Waypost that wrote it",
         )
 

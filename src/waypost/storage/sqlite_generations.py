@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from waypost.storage.sqlite_writer import Transaction
+from waypost.storage.sqlite_jobs import Transaction
 
 __all__ = ["begin_generation", "forget_generations", "generation_ends"]
 

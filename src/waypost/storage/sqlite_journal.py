@@ -13,11 +13,12 @@ from waypost.storage.generation import new_generation
 from waypost.storage.sqlite_deferred import BLOCK, DeferredWrites
 from waypost.storage.sqlite_entries import read_entries
 from waypost.storage.sqlite_generations import begin_generation, generation_ends
+from waypost.storage.sqlite_jobs import Transaction
 from waypost.storage.sqlite_log import Log, Row, load_log
 from waypost.storage.sqlite_matching import Matching, join_matching, leave_matching
 from waypost.storage.sqlite_reader import Reader
 from waypost.storage.sqlite_reserve import reserve
-from waypost.storage.sqlite_writer import Transaction, Writer
+from waypost.storage.sqlite_writer import Writer
 from waypost.storage.sqlite_writes import CommittedWrites, Writes
 
 __all__ = ["SqliteJournal", "load_journal"]

@@ -14,7 +14,8 @@ from waypost.storage import sqlite_sessions as sessions
 from waypost.storage.generation import new_generation
 from waypost.storage.sqlite_entries import Appender
 from waypost.storage.sqlite_generations import forget_generations
-from waypost.storage.sqlite_writer import Transaction
+from waypost.storage.sqlite_jobs import Transaction
+from waypost.storage.sqlite_queues import begin_generations
 
 __all__ = ["count", "forget_lost", "note_count", "read_noted_count"]
 
@@ -62,6 +63,7 @@ def forget_lost(connection: sqlite3.Connection, owner: int, now: float) -> bool:
             connection.execute("UPDATE journal SET generation = ? WHERE id = ?", (new_generation(), journal))
             sessions.forget_all(tx, journal)
             forget_generations(tx, journal)
+        begin_generations(connection)
     counted = count(tx, noted)
     connection.execute("COMMIT")
     note_count(owner, counted)

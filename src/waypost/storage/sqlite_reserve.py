@@ -11,7 +11,7 @@ from waypost.storage import sqlite_sessions as sessions
 from waypost.storage.generation import new_generation
 from waypost.storage.sqlite_entries import Appender
 from waypost.storage.sqlite_generations import forget_generations
-from waypost.storage.sqlite_writer import Transaction
+from waypost.storage.sqlite_jobs import Transaction
 
 __all__ = ["fork_unclean", "release_all", "reserve"]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from waypost.errors import StorageError
 from waypost.storage.base import Membership, StoredSession
 from waypost.storage.sqlite_expiry import find_tombstone
-from waypost.storage.sqlite_writer import Transaction
+from waypost.storage.sqlite_jobs import Transaction
 
 __all__ = [
     "attach",

@@ -1,143 +1,179 @@
-"""What a consumer has settled, on disk: a cursor, and runs beyond it.
+"""What became of a consumer's messages, on disk: its frontier, and what is outstanding before it.
 
 The work does not grow with the backlog.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
 
-__all__ = ["Consumer", "Run", "runs_between", "settle_run"]
+from waypost.storage.queue_base import MAX_HISTORY
+from waypost.storage.queue_records import Attempt, HistoryItem
+from waypost.storage.sqlite_consumers import Consumer, save
+from waypost.storage.sqlite_removal import remove_unwanted
 
-
-@dataclass(frozen=True, slots=True)
-class Consumer:
-    """A consumer as it is in the file.
-
-    Attributes:
-        id: Its number.
-        queue: Its queue's number.
-        name: Its name.
-        top: Its queue's newest position.
-        cursor: All up to here is settled.
-        ahead: How many are settled beyond it.
-    """
-
-    id: int
-    queue: int
-    name: str
-    top: int
-    cursor: int
-    ahead: int
+__all__ = ["bury", "pack_history", "retry", "settle", "take_outstanding", "unpack_history"]
 
 
-class Run(NamedTuple):
-    """Positions without a hole, from ``first`` to ``last``."""
-
-    first: int
-    last: int
-
-
-def runs_between(connection: sqlite3.Connection, consumer: int, after: int, upto: int) -> Iterator[Run]:
-    """Find, one by one, the runs settled beyond a cursor that reach into ``(after, upto]``, in order."""
-    rows = connection.execute(
-        "SELECT first, last FROM settled WHERE consumer = ?1 AND first <= ?3 AND first >= coalesce("
-        "(SELECT max(first) FROM settled WHERE consumer = ?1 AND first <= ?2 + 1), ?2 + 1) ORDER BY first",
-        (consumer, after, upto),
-    )
-    for first, last in rows:
-        if last > after:
-            yield Run(first, last)
+def settle(connection: sqlite3.Connection, consumer: Consumer, positions: Collection[int], now: float) -> None:
+    """Mark messages as done, and remove those that nobody wants any more."""
+    finished = _finish(connection, consumer, positions)
+    consumer.settled += len(finished)
+    consumer.active_at = now
+    save(connection, consumer)
+    remove_unwanted(connection, consumer.queue, finished)
 
 
-def settle_run(connection: sqlite3.Connection, consumer: Consumer, run: Run) -> Consumer:
-    """Mark a run of positions as settled for a consumer, and remove what all consumers have settled.
+def retry(connection: sqlite3.Connection, consumer: Consumer, attempts: Sequence[Attempt]) -> None:
+    """Keep how attempts ended."""
+    for attempt in attempts:
+        _pass(connection, consumer, attempt.position, set())
+        row = _outstanding(connection, consumer, attempt.position)
+        if row is None:
+            continue
+        history = _count(consumer, attempt, *row)
+        consumer.retrying += row[2] == 0
+        connection.execute(
+            "UPDATE outstanding SET failures = ?, losses = ?, retry_at = ?, history = ? "
+            "WHERE consumer = ? AND position = ?",
+            (
+                attempt.failures,
+                attempt.losses,
+                max(attempt.retry_at, attempt.at),
+                pack_history(history),
+                consumer.id,
+                attempt.position,
+            ),
+        )
+    save(connection, consumer)
+
+
+def bury(connection: sqlite3.Connection, consumer: Consumer, attempts: Sequence[Attempt]) -> None:
+    """Settle messages and keep them as dead letters."""
+    buried: list[int] = []
+    for attempt in attempts:
+        _pass(connection, consumer, attempt.position, set())
+        row = _outstanding(connection, consumer, attempt.position)
+        if row is None:
+            continue
+        history = _count(consumer, attempt, *row)
+        connection.execute(
+            "INSERT INTO dead_letter (queue, consumer, position, id, key, enqueued_at, died_at, reason, failures, "
+            "losses, history, record) SELECT queue, ?, position, id, key, enqueued_at, ?, ?, ?, ?, ?, record "
+            "FROM message WHERE queue = ? AND position = ?",
+            (
+                consumer.id,
+                attempt.at,
+                attempt.reason,
+                attempt.failures,
+                attempt.losses,
+                pack_history(history),
+                consumer.queue,
+                attempt.position,
+            ),
+        )
+        buried += _finish(connection, consumer, [attempt.position])
+    consumer.dead += len(buried)
+    save(connection, consumer)
+    connection.execute("UPDATE queue SET dead = dead + ? WHERE id = ?", (len(buried), consumer.queue))
+    remove_unwanted(connection, consumer.queue, buried)
+
+
+def take_outstanding(connection: sqlite3.Connection, consumer: Consumer) -> list[int]:
+    """Remove all that is outstanding at a consumer; returns the positions."""
+    rows = connection.execute("SELECT position FROM outstanding WHERE consumer = ?", (consumer.id,)).fetchall()
+    connection.execute("DELETE FROM outstanding WHERE consumer = ?", (consumer.id,))
+    consumer.outstanding = consumer.retrying = 0
+    return [position for (position,) in rows]
+
+
+def pack_history(history: Sequence[HistoryItem]) -> str:
+    """Return a history as the text that the file keeps."""
+    return json.dumps([(item.at, item.kind, item.reason) for item in history])
+
+
+def unpack_history(packed: str | None) -> tuple[HistoryItem, ...]:
+    """Read a history from the text that the file keeps."""
+    return tuple(HistoryItem(*item) for item in json.loads(packed or "[]"))
+
+
+def _finish(connection: sqlite3.Connection, consumer: Consumer, positions: Collection[int]) -> list[int]:
+    """Let a consumer be done with messages; returns those that it was not done with before."""
+    passed = [position for position in positions if position <= consumer.frontier]
+    finished = _finish_outstanding(connection, consumer, passed) if consumer.outstanding and passed else []
+    beyond = {position for position in positions if consumer.frontier < position <= consumer.top}
+    if beyond:
+        finished += _pass(connection, consumer, max(beyond), beyond)
+    return finished
+
+
+def _finish_outstanding(connection: sqlite3.Connection, consumer: Consumer, positions: list[int]) -> list[int]:
+    chosen = "consumer = ? AND position IN (SELECT value FROM json_each(?))"
+    values = (consumer.id, json.dumps(positions))
+    ((found, retrying),) = connection.execute(
+        f"SELECT json_group_array(position), coalesce(sum(retry_at > 0), 0) FROM outstanding WHERE {chosen}", values
+    ).fetchall()
+    finished: list[int] = json.loads(found)
+    if finished:
+        connection.execute(f"DELETE FROM outstanding WHERE {chosen}", values)
+        consumer.outstanding -= len(finished)
+        consumer.retrying -= retrying
+    return finished
+
+
+def _pass(connection: sqlite3.Connection, consumer: Consumer, upto: int, done: set[int]) -> list[int]:
+    """Move the frontier, up to a position, to the last message there; what is not done is outstanding from now on.
+
+    With nothing done, it moves only if there is a message at that very position.
 
     Returns:
-        The consumer as it is then.
+        Those of the done ones that were there.
     """
-    run = Run(max(run.first, consumer.cursor + 1), min(run.last, consumer.top))
-    if run.first > run.last:
-        return consumer
-    # With those that only touch it, to be one run with them.
-    known = []
-    if consumer.ahead:
-        known = list(runs_between(connection, consumer.id, run.first - 2, run.last + 1))
-    fresh = _without(run, known)
-    if not fresh:
-        return consumer
-    merged = (
-        Run(min(run.first, *(one.first for one in known)), max(run.last, *(one.last for one in known)))
-        if known
-        else run
-    )
-    if known:
-        connection.execute(
-            "DELETE FROM settled WHERE consumer = ? AND first BETWEEN ? AND ?",
-            (consumer.id, merged.first, merged.last),
-        )
-    if merged.first == consumer.cursor + 1:
-        were_ahead = sum(one.last - one.first + 1 for one in known)
-        consumer = replace(consumer, cursor=merged.last, ahead=consumer.ahead - were_ahead)
-    else:
-        connection.execute("INSERT INTO settled (consumer, first, last) VALUES (?, ?, ?)", (consumer.id, *merged))
-        settled = sum(one.last - one.first + 1 for one in fresh)
-        consumer = replace(consumer, ahead=consumer.ahead + settled)
-    connection.execute(
-        "UPDATE consumer SET cursor = ?, ahead = ? WHERE id = ?",
-        (consumer.cursor, consumer.ahead, consumer.id),
-    )
-    for one in fresh:
-        connection.execute(
-            "DELETE FROM delivery WHERE consumer = ? AND position BETWEEN ? AND ?", (consumer.id, *one)
-        )
-        _remove_settled(connection, consumer, one)
-    return consumer
-
-
-def _without(run: Run, known: list[Run]) -> list[Run]:
-    """Return what of a run is in none of the known ones, which are in order."""
-    fresh: list[Run] = []
-    position = run.first
-    for one in known:
-        if one.first > position:
-            fresh.append(Run(position, min(one.first - 1, run.last)))
-        position = max(position, one.last + 1)
-    if position <= run.last:
-        fresh.append(Run(position, run.last))
-    return fresh
-
-
-def _remove_settled(connection: sqlite3.Connection, consumer: Consumer, run: Run) -> None:
-    """Remove the messages of a run, just settled by one consumer, that all others have settled too."""
-    others = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM consumer WHERE queue = ? AND id <> ? AND cursor < ?)",
-        (consumer.queue, consumer.id, run.last),
+    if upto <= consumer.frontier:
+        return []
+    chosen = "queue = ? AND position > ? AND position <= ? AND (consumer IS NULL OR consumer = ?)"
+    values = (consumer.queue, consumer.frontier, upto, consumer.id)
+    ((there,),) = connection.execute(f"SELECT count(*) FROM message WHERE {chosen}", values).fetchall()
+    if there == len(done) == upto - consumer.frontier:
+        consumer.frontier = upto
+        consumer.passed += there
+        return [*done]
+    rows = connection.execute(
+        f"SELECT position, key FROM message WHERE {chosen} ORDER BY position", values
     ).fetchall()
-    if not others[0][0]:
-        _remove(connection, consumer.queue, run)
-        return
-    for position in range(run.first, run.last + 1):
-        # The slowest come first; a consumer that has not settled it ends the search.
-        wanted = connection.execute(
-            "SELECT EXISTS (SELECT 1 FROM consumer c WHERE c.queue = ?1 AND c.cursor < ?2 AND coalesce("
-            "(SELECT last FROM settled WHERE consumer = c.id AND first <= ?2 "
-            "ORDER BY first DESC LIMIT 1), 0) < ?2 ORDER BY c.cursor)",
-            (consumer.queue, position),
-        ).fetchall()
-        if not wanted[0][0]:
-            _remove(connection, consumer.queue, Run(position, position))
+    while rows and done and rows[-1][0] not in done:
+        rows.pop()
+    if not rows or (not done and rows[-1][0] != upto):
+        return []
+    overtaken = [(consumer.id, position, consumer.queue, key) for position, key in rows if position not in done]
+    connection.executemany("INSERT INTO outstanding (consumer, position, queue, key) VALUES (?, ?, ?, ?)", overtaken)
+    consumer.outstanding += len(overtaken)
+    consumer.passed += len(rows)
+    consumer.frontier = rows[-1][0]
+    return [position for position, _ in rows if position in done]
 
 
-def _remove(connection: sqlite3.Connection, queue: int, run: Run) -> None:
-    sizes = connection.execute(
-        "DELETE FROM message WHERE queue = ? AND position BETWEEN ? AND ? RETURNING length(record)",
-        (queue, *run),
+def _outstanding(
+    connection: sqlite3.Connection, consumer: Consumer, position: int
+) -> tuple[int, int, float, str | None] | None:
+    """Return the failures, losses, retry time and history of a message that is outstanding."""
+    rows = connection.execute(
+        "SELECT o.failures, o.losses, o.retry_at, coalesce(o.history, m.history) FROM outstanding o "
+        "JOIN message m ON m.queue = o.queue AND m.position = o.position WHERE o.consumer = ? AND o.position = ?",
+        (consumer.id, position),
     ).fetchall()
-    connection.execute(
-        "UPDATE queue SET messages = messages - ?, bytes = bytes - ? WHERE id = ?",
-        (len(sizes), sum(size for (size,) in sizes), queue),
-    )
+    return rows[0] if rows else None
+
+
+def _count(
+    consumer: Consumer, attempt: Attempt, failures: int, losses: int, _retry_at: float, packed: str | None
+) -> tuple[HistoryItem, ...]:
+    """Count what an attempt has more than the one before; returns the history with it."""
+    failed = max(0, attempt.failures - failures)
+    consumer.failed += failed
+    consumer.redelivered += failed + max(0, attempt.losses - losses)
+    history = unpack_history(packed)
+    item = HistoryItem(attempt.at, attempt.kind, attempt.reason)
+    return history if history[-1:] == (item,) else (*history, item)[-MAX_HISTORY:]

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from waypost.storage.base import Retention
 from waypost.storage.sqlite_entries import bytes_before, unpack_sizes
-from waypost.storage.sqlite_writer import Transaction
+from waypost.storage.sqlite_jobs import Transaction
 
 __all__ = ["Trimmed", "trim_entries"]
 

@@ -19,105 +19,43 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from waypost.errors import StorageError, StoreClosed, StoreFull
 from waypost.storage.base import OnCommit
 from waypost.storage.sqlite_entries import Appender
 from waypost.storage.sqlite_file import translate
+from waypost.storage.sqlite_jobs import (
+    DEFERRED_BYTES,
+    CommittedLog,
+    Gathered,
+    Job,
+    Transaction,
+    Write,
+    future_of,
+    report,
+    size_of,
+    units,
+)
 from waypost.storage.sqlite_unflushed import Unflushed
 
-__all__ = ["CommittedLog", "Transaction", "Writer", "report"]
+__all__ = ["Writer"]
 
 _logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+_R = TypeVar("_R")
 
 # The limit of a transaction, in bytes; a job counts for more than it holds, as the loop has to hear of it.
 _BATCH_BYTES = 8 << 20
 _JOB_BYTES = 8 << 10
-_DEFERRED_BYTES = 512
 # For how long deferred writes gather, unless somebody waits for something.
 _GATHER_S = 0.02
 _RETRY_S = 0.5
+# How often it is looked whether another program has written to the file.
+_LOOK_EVERY_S = 0.05
 # Half of what SQLite can hold in a value.
 _MAX_RECORD_BYTES = 500_000_000
-
-
-class CommittedLog(Protocol):
-    """The event loop's side of a journal that is appended to."""
-
-    @property
-    def id(self) -> int:
-        """The journal's number in the file."""
-        ...
-
-    def committed(self, record: bytes) -> int:
-        """Take note that a record was committed; returns its position, the next one."""
-        ...
-
-    def flushed(self, entries: int) -> None:
-        """Take note that so many more of the deferred records are on disk."""
-        ...
-
-
-@dataclass(slots=True)
-class Transaction:
-    """What a job works with, in the writer's thread.
-
-    Attributes:
-        connection: The connection, inside a transaction.
-        entries: Appends to journals, and knows their tops in the order of writes.
-        now: When the transaction began, as wall time in seconds.
-    """
-
-    connection: sqlite3.Connection
-    entries: Appender
-    now: float
-
-
-class _Job(Generic[_T]):
-    """A job; without a future it is a deferred one, of ``size`` bytes."""
-
-    __slots__ = ("error", "future", "on_commit", "result", "size", "work")
-
-    result: _T
-
-    def __init__(
-        self,
-        work: Callable[[Transaction], _T],
-        on_commit: Callable[[_T], None] | None,
-        future: asyncio.Future[_T] | None,
-        size: int,
-    ) -> None:
-        self.work = work
-        self.on_commit = on_commit
-        self.future = future
-        self.size = size
-        self.error: StorageError | None = None
-
-    def run(self, transaction: Transaction) -> None:
-        self.error = None
-        try:
-            self.result = self.work(transaction)
-        except StorageError as refusal:
-            self.error = refusal
-
-    def deliver(self) -> None:
-        if self.error is None and self.on_commit is not None:
-            report(self.on_commit, self.result)
-        if self.future is None or self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
-
-
-# An append is a plain tuple, since there are so many: the log, the record, its on_commit, its future. A deferred
-# one has neither of these two.
-_Append: TypeAlias = tuple[CommittedLog, bytes, OnCommit | None, asyncio.Future[int] | None]
-_Write: TypeAlias = "_Append | _Job[Any]"
 
 
 @dataclass(slots=True)
@@ -154,7 +92,9 @@ class Writer:
         "_store",
         "_thread",
         "_transaction",
+        "_version",
         "_wall_time",
+        "_watchers",
         "unflushed",
     )
 
@@ -169,6 +109,8 @@ class Writer:
         self._loop = loop
         self._wall_time = wall_time
         self._closed = False
+        self._watchers: list[Callable[[], None]] = []
+        self._version = 0
         self.unflushed = Unflushed()
         # For the writer's thread: whether somebody waits, whether this is the end, whether the last batch was
         # cut off at its limit, and why deferred writes can't be written.
@@ -176,7 +118,7 @@ class Writer:
         self._closing = threading.Event()
         self._behind = False
         self._failure: Exception | None = None
-        self._jobs: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._transaction = Transaction(connection, Appender(connection), 0.0)
         self._entries = self._transaction.entries
         self._finished = asyncio.Event()
@@ -240,13 +182,35 @@ class Writer:
         if self._closed:
             raise StoreClosed(self._store)
         future: asyncio.Future[_T] = self._loop.create_future()
-        self._jobs.put(_Job(work, on_commit, future, 0))
+        self._jobs.put(Job(work, on_commit, future, 0))
+        self._hurry_up()
+        return future
+
+    def gather(
+        self,
+        together: Callable[[Transaction, list[Gathered[_R, _T]]], None],
+        request: _R,
+        size: int,
+        on_commit: Callable[[_T], None],
+    ) -> asyncio.Future[_T]:
+        """Ask for what is done together with others of its kind that stand beside it; else as `submit`.
+
+        Args:
+            together: Does many requests, in the writer's thread. May be called again after a rollback, with fewer.
+            request: What is asked for.
+            size: How much it holds in memory, in bytes.
+            on_commit: Called in the event loop with its result once that is committed.
+        """
+        if self._closed:
+            raise StoreClosed(self._store)
+        future: asyncio.Future[_T] = self._loop.create_future()
+        self._jobs.put(Gathered(together, request, on_commit, future, size))
         self._hurry_up()
         return future
 
     def defer_append(self, log: CommittedLog, record: bytes) -> None:
         """Have a record appended that is reported already; the log hears of it when it is on disk."""
-        self.unflushed.add(len(record) + _DEFERRED_BYTES)
+        self.unflushed.add(len(record) + DEFERRED_BYTES)
         self._jobs.put((log, record, None, None))
 
     def defer(self, work: Callable[[Transaction], object], size: int) -> None:
@@ -256,8 +220,18 @@ class Writer:
             work: What to do, in the writer's thread. May be called again after a rollback.
             size: How much it holds in memory, in bytes.
         """
-        self.unflushed.add(size + _DEFERRED_BYTES)
-        self._jobs.put(_Job(work, None, None, size))
+        self.unflushed.add(size + DEFERRED_BYTES)
+        self._jobs.put(Job(work, None, None, size))
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have something called in the event loop when another program has written to the file."""
+        self._watchers.append(changed)
+        # What the writer's thread is in may be a wait that looks at nothing.
+        self.submit(lambda _: None)
+
+    def _tell_watchers(self) -> None:
+        for changed in self._watchers:
+            changed()
 
     async def close(self) -> None:
         """Finish what was asked for, and close the connection. Closing twice is fine."""
@@ -276,7 +250,7 @@ class Writer:
     # -- in the writer's thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        kept: list[_Write] = []
+        kept: list[Write] = []
         running = True
         while running:
             batch, running = self._gather_again(kept) if kept else self._gather()
@@ -286,19 +260,19 @@ class Writer:
         self._transaction.connection.close()
         self._tell(self._finished.set)
 
-    def _gather(self) -> tuple[list[_Write], bool]:
+    def _gather(self) -> tuple[list[Write], bool]:
         """Wait for a job and take what else is there; also tells whether there may be more."""
-        batch: list[_Write] = []
+        batch: list[Write] = []
         size = 0
-        job = self._jobs.get()
-        if job is not None and _future(job) is None and not self._behind:
+        job = self._wait()
+        if job is not None and future_of(job) is None and not self._behind:
             self._hurry.wait(_GATHER_S)
         # What is asked for from here on is seen below, or hurries the next batch.
         self._hurry.clear()
         self._behind = False
         while job is not None:
             batch.append(job)
-            size += _size(job) + (_JOB_BYTES if _future(job) else 0)
+            size += size_of(job) + (_JOB_BYTES if future_of(job) else 0)
             if size >= _BATCH_BYTES:
                 self._behind = True
                 return batch, True
@@ -307,7 +281,26 @@ class Writer:
             job = self._jobs.get()
         return batch, False
 
-    def _gather_again(self, kept: list[_Write]) -> tuple[list[_Write], bool]:
+    def _wait(self) -> Write | None:
+        """Wait for a job, and meanwhile look whether another program has written to the file."""
+        while self._watchers:
+            try:
+                return self._jobs.get(timeout=_LOOK_EVERY_S)
+            except queue.Empty:
+                self._look()
+        return self._jobs.get()
+
+    def _look(self) -> None:
+        try:
+            ((version,),) = self._transaction.connection.execute("PRAGMA data_version").fetchall()
+        except sqlite3.Error as error:
+            _logger.warning("%s: can't tell whether another program has written to it: %s", self._store, error)
+            return
+        if version != self._version:
+            self._version = version
+            self._tell(self._tell_watchers)
+
+    def _gather_again(self, kept: list[Write]) -> tuple[list[Write], bool]:
         """Wait a while, and take all that is there behind what could not be written."""
         self._closing.wait(_RETRY_S)
         while not self._jobs.empty():
@@ -317,30 +310,30 @@ class Writer:
             kept.append(job)
         return kept, True
 
-    def _write(self, batch: list[_Write]) -> list[_Write]:
+    def _write(self, batch: list[Write]) -> list[Write]:
         """Write a batch; returns what of it is still to be written."""
         try:
             self._transact(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is handed to those who asked
             self._roll_back()
-            units = [batch] if _lacks_space(self._store, error) else _units(batch)
-            if len(units) == 1:
+            parts = [batch] if _lacks_space(self._store, error) else units(batch)
+            if len(parts) == 1:
                 return self._keep(batch, error)
-            return self._write_each(units, error)
+            return self._write_each(parts, error)
         self._written(batch)
         return []
 
-    def _write_each(self, units: list[list[_Write]], error: Exception) -> list[_Write]:
-        kept: list[_Write] = []
-        for unit in units:
+    def _write_each(self, parts: list[list[Write]], error: Exception) -> list[Write]:
+        kept: list[Write] = []
+        for unit in parts:
             # What stands behind deferred writes that have to wait can't overtake them.
             kept += self._keep(unit, self._failure or error) if kept else self._write(unit)
         return kept
 
-    def _keep(self, batch: list[_Write], error: Exception) -> list[_Write]:
+    def _keep(self, batch: list[Write], error: Exception) -> list[Write]:
         """Tell those who wait that a batch can't be written; returns the deferred ones, which are kept."""
-        asked = [job for job in batch if _future(job) is not None]
-        kept = [job for job in batch if _future(job) is None]
+        asked = [job for job in batch if future_of(job) is not None]
+        kept = [job for job in batch if future_of(job) is None]
         if asked:
             self._tell(self._fail, asked, error)
         if kept and self._failure is None:
@@ -353,14 +346,14 @@ class Writer:
             self._tell(self.unflushed.failed, error)
         return kept
 
-    def _written(self, batch: list[_Write]) -> None:
+    def _written(self, batch: list[Write]) -> None:
         flushed = _Flushed()
-        asked: list[_Write] = []
+        asked: list[Write] = []
         for job in batch:
-            if _future(job) is not None:
+            if future_of(job) is not None:
                 asked.append(job)
                 continue
-            flushed.size += _size(job)
+            flushed.size += size_of(job)
             if isinstance(job, tuple):
                 flushed.entries[job[0]] = flushed.entries.get(job[0], 0) + 1
             elif job.error is not None:
@@ -371,17 +364,28 @@ class Writer:
             self._tell(self.unflushed.failed, None)
         self._tell(self._deliver, asked, flushed)
 
-    def _transact(self, batch: list[_Write]) -> None:
+    def _transact(self, batch: list[Write]) -> None:
         transaction, append = self._transaction, self._entries.append
         transaction.now = self._wall_time()
         self._entries.begin(transaction.now)
         # Immediate, so that it waits for its turn if a command line tool is writing.
         transaction.connection.execute("BEGIN IMMEDIATE")
+        if self._watchers:
+            self._look()
+        gathered: list[Gathered[Any, Any]] = []
         for job in batch:
             if isinstance(job, tuple):
                 append(job[0].id, job[1])
+                continue
+            if gathered and not (isinstance(job, Gathered) and job.together is gathered[0].together):
+                gathered[0].together(transaction, gathered)
+                gathered = []
+            if isinstance(job, Gathered):
+                gathered.append(job)
             else:
                 job.run(transaction)
+        if gathered:
+            gathered[0].together(transaction, gathered)
         self._entries.flush()
         transaction.connection.execute("COMMIT")
 
@@ -403,7 +407,7 @@ class Writer:
 
     # -- in the event loop ----------------------------------------------------------------------------------
 
-    def _deliver(self, batch: list[_Write], flushed: _Flushed) -> None:
+    def _deliver(self, batch: list[Write], flushed: _Flushed) -> None:
         for log, entries in flushed.entries.items():
             log.flushed(entries)
         if flushed.size:
@@ -419,9 +423,9 @@ class Writer:
             else:
                 job.deliver()
 
-    def _fail(self, batch: list[_Write], error: Exception) -> None:
+    def _fail(self, batch: list[Write], error: Exception) -> None:
         for job in batch:
-            future = _future(job)
+            future = future_of(job)
             if future is None or future.done():
                 continue
             failure = error
@@ -429,38 +433,6 @@ class Writer:
                 failure = translate(self._store, error)
                 failure.__cause__ = error
             future.set_exception(failure)
-
-
-def report(on_commit: Callable[[_T], None], result: _T) -> None:
-    """Call an ``on_commit``, whose errors are nobody's but its own."""
-    try:
-        on_commit(result)
-    except Exception:
-        # The write is committed all the same, and the others must hear of theirs.
-        _logger.exception("an on_commit raised, which it must not")
-
-
-def _future(job: _Write) -> asyncio.Future[Any] | None:
-    return job[3] if isinstance(job, tuple) else job.future
-
-
-def _size(job: _Write) -> int:
-    """Return what a write holds, as `Unflushed` counts it."""
-    return _DEFERRED_BYTES + (len(job[1]) if isinstance(job, tuple) else job.size)
-
-
-def _units(batch: list[_Write]) -> list[list[_Write]]:
-    """Split a batch into what may fail alone: each job, and each run of deferred ones."""
-    units: list[list[_Write]] = []
-    in_run = False
-    for job in batch:
-        is_deferred = _future(job) is None
-        if in_run and is_deferred:
-            units[-1].append(job)
-        else:
-            units.append([job])
-        in_run = is_deferred
-    return units
 
 
 def _lacks_space(store: str, error: Exception) -> bool:

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from waypost.storage.base import OnCommit
+from waypost.storage.sqlite_jobs import Transaction
 from waypost.storage.sqlite_log import Log
-from waypost.storage.sqlite_writer import Transaction, Writer
+from waypost.storage.sqlite_writer import Writer
 
 __all__ = ["CommittedWrites", "Work", "Writes"]
 

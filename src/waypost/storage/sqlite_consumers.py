@@ -1,0 +1,151 @@
+"""A consumer as it is in the file, and what is told of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from waypost.storage.queue_records import ConsumerInfo, Loss
+
+__all__ = ["Consumer", "consumer_info", "find", "of_queue", "page", "save"]
+
+_COLUMNS = (
+    "c.id, c.queue, c.name, c.epoch, c.frontier, c.passed, c.outstanding, c.retrying, c.settled, c.failed, "
+    "c.redelivered, c.dead, c.lost, c.lost_first, c.lost_last, c.paused_until, c.active_at, "
+    "q.generation, q.top, q.for_all"
+)
+
+
+@dataclass(slots=True)
+class Consumer:
+    """A consumer's row, and what its queue's says of it.
+
+    Attributes:
+        id: Its number.
+        queue: Its queue's number.
+        frontier: Up to here it has settled everything but what is outstanding; nothing beyond it.
+        passed: What ``for_all`` is more than the number of messages that are for it beyond the frontier.
+        outstanding: How many messages are.
+        retrying: How many of them are to be retried.
+        top: Its queue's newest position.
+        for_all: How many messages for all consumers its queue ever had.
+    """
+
+    id: int
+    queue: int
+    name: str
+    epoch: int
+    frontier: int
+    passed: int
+    outstanding: int
+    retrying: int
+    settled: int
+    failed: int
+    redelivered: int
+    dead: int
+    lost: int
+    lost_first: int
+    lost_last: int
+    paused_until: float | None
+    active_at: float
+    generation: str
+    top: int
+    for_all: int
+
+    @property
+    def fresh(self) -> int:
+        """How many messages beyond the frontier are for it."""
+        return self.for_all - self.passed
+
+
+def find(connection: sqlite3.Connection, queue: str, name: str) -> Consumer | None:
+    """Look up a consumer."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM queue q JOIN consumer c ON c.queue = q.id AND c.name = ? WHERE q.name = ?",
+        (name, queue),
+    ).fetchall()
+    return Consumer(*rows[0]) if rows else None
+
+
+def of_queue(connection: sqlite3.Connection, queue: int) -> list[Consumer]:
+    """Return all consumers of a queue."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM queue q JOIN consumer c ON c.queue = q.id WHERE q.id = ?", (queue,)
+    ).fetchall()
+    return [Consumer(*row) for row in rows]
+
+
+def save(connection: sqlite3.Connection, consumer: Consumer) -> None:
+    """Write back what may have changed of a consumer."""
+    if consumer.fresh == 0:
+        # Nothing beyond is for it, so that reading needs not look there.
+        consumer.frontier = consumer.top
+    connection.execute(
+        "UPDATE consumer SET epoch = ?, frontier = ?, passed = ?, outstanding = ?, retrying = ?, settled = ?, "
+        "failed = ?, redelivered = ?, dead = ?, lost = ?, lost_first = ?, lost_last = ?, active_at = ? WHERE id = ?",
+        (
+            consumer.epoch,
+            consumer.frontier,
+            consumer.passed,
+            consumer.outstanding,
+            consumer.retrying,
+            consumer.settled,
+            consumer.failed,
+            consumer.redelivered,
+            consumer.dead,
+            consumer.lost,
+            consumer.lost_first,
+            consumer.lost_last,
+            consumer.active_at,
+            consumer.id,
+        ),
+    )
+
+
+def consumer_info(connection: sqlite3.Connection, consumer: Consumer) -> ConsumerInfo:
+    """Say how a consumer stands."""
+    lost = Loss(consumer.lost, consumer.lost_first, consumer.lost_last) if consumer.lost else None
+    return ConsumerInfo(
+        consumer.name,
+        consumer.generation,
+        consumer.epoch,
+        _cursor(connection, consumer),
+        consumer.outstanding + consumer.fresh,
+        consumer.retrying,
+        consumer.settled,
+        consumer.failed,
+        consumer.redelivered,
+        consumer.dead,
+        lost,
+        consumer.paused_until,
+        consumer.active_at,
+    )
+
+
+def _cursor(connection: sqlite3.Connection, consumer: Consumer) -> int:
+    """Return the position before the first message that a consumer has not settled."""
+    if consumer.outstanding:
+        ((first,),) = connection.execute(
+            "SELECT min(position) FROM outstanding WHERE consumer = ?", (consumer.id,)
+        ).fetchall()
+        return int(first) - 1
+    if consumer.fresh == 0:
+        return consumer.top
+    if consumer.fresh == consumer.top - consumer.frontier:
+        return consumer.frontier
+    ((first,),) = connection.execute(
+        "SELECT position FROM message WHERE queue = ? AND position > ? AND (consumer IS NULL OR consumer = ?) "
+        "ORDER BY position LIMIT 1",
+        (consumer.queue, consumer.frontier, consumer.id),
+    ).fetchall()
+    return int(first) - 1
+
+
+def page(connection: sqlite3.Connection, queue: str, after: str, most: int) -> list[ConsumerInfo]:
+    """Return the states of a queue's consumers by name."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM queue q JOIN consumer c ON c.queue = q.id AND c.name > ? WHERE q.name = ? "
+        "ORDER BY c.name LIMIT ?",
+        (after, queue, most),
+    ).fetchall()
+    return [consumer_info(connection, Consumer(*row)) for row in rows]
