@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -80,6 +81,13 @@ async def exchange(port: int, raw: bytes) -> bytes:
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
         return received
+
+
+def reset(port: int, raw: bytes) -> None:
+    """Send bytes and reset the connection at once, without reading what comes back."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(raw)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def request(

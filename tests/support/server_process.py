@@ -94,6 +94,12 @@ class ServerProcess:
         """Tell whether the process lives."""
         return self._process is not None and self._process.poll() is None
 
+    def memory_bytes(self) -> int:
+        """Return how much memory the process has in use."""
+        assert self._process is not None
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
     async def start(self) -> None:
         """Start the process and wait until it listens."""
         assert not self.alive()

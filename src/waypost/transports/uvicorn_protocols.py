@@ -72,11 +72,7 @@ class GuardedHttp(HttpToolsProtocol):
             super().send_400_response(msg)
             return
         self.logger.warning("Refused a request whose headers are larger than %d bytes.", _MAX_HEADER_BYTES)
-        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        self.transport.write(
-            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode()
-        )
-        self.transport.close()
+        _refuse_headers(self.transport)
 
     def _expect_headers(self) -> None:
         if self._headers_timer is None:
@@ -95,7 +91,14 @@ class GuardedHttp(HttpToolsProtocol):
 
 
 class GuardedWebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, with a limit on how many fragments one message may have."""
+    """uvicorn's WebSocket, with a limit on a message's fragments, and an answer to each handshake."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; a handshake that can't be read (too many headers, or too long ones) would get no answer."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.transport.is_closing():
+            self.logger.warning("Refused a WebSocket whose handshake can't be read.")
+            _refuse_headers(self.transport)
 
     def handle_cont(self, event: Frame) -> None:
         """Take a fragment."""
@@ -105,3 +108,10 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
             self.logger.warning("Closed a WebSocket that sent more than %d fragments.", _MAX_FRAGMENTS)
             self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
             self.handle_parser_exception()
+
+
+def _refuse_headers(transport: asyncio.Transport) -> None:
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    transport.write(head.encode())
+    transport.close()
