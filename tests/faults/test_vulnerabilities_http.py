@@ -185,20 +185,24 @@ async def test_strange_queries(case: Case, query: str) -> None:
         assert answer.code in range(6)
 
 
-@pytest.mark.parametrize("value", ["%0d%0aX-Injected:%201", "%0aX-Injected:1", "%E5%98%8A%E5%98%8DX-Injected:1"])
-@pytest.mark.parametrize("parameter", ["j", "sid", "t", "transport", "EIO"])
-async def test_line_ends_in_parameters_are_no_headers(case: Case, parameter: str, value: str) -> None:
-    answer = await request(case.port, "GET", target(**{parameter: value}))
-    assert_not_injected(answer)
+async def test_line_ends_in_parameters_are_no_headers(case: Case) -> None:
+    values = ["%0d%0aX-Injected:%201", "%0aX-Injected:1", "%E5%98%8A%E5%98%8DX-Injected:1"]
+    parameters = ["j", "sid", "t", "transport", "EIO"]
+    for value in values:
+        for parameter in parameters:
+            assert_not_injected(await request(case.port, "GET", target(**{parameter: value})))
+    case.lines_allowed = len(values) * len(parameters)
 
 
 @pytest.mark.parametrize("name", ["Origin", "Cookie", "Access-Control-Request-Headers", "Host"])
-@pytest.mark.parametrize("value", ["http://a\rX-Injected: 1", "a\x00b\x01", "%0d%0aX-Injected: 1", "\xff\xfe"])
-@pytest.mark.parametrize("method", ["GET", "OPTIONS"])
-async def test_strange_header_values_come_back_in_no_answer(case: Case, method: str, name: str, value: str) -> None:
-    answer = await request(case.port, method, target(), {name: value})
-    assert answer.status in (200, 204, 400)
-    assert_not_injected(answer)
+async def test_strange_header_values_come_back_in_no_answer(case: Case, name: str) -> None:
+    values = ["http://a\rX-Injected: 1", "a\x00b\x01", "%0d%0aX-Injected: 1", "\xff\xfe"]
+    for value in values:
+        for method in ("GET", "OPTIONS"):
+            answer = await request(case.port, method, target(), {name: value})
+            assert answer.status in (200, 204, 400)
+            assert_not_injected(answer)
+    case.lines_allowed = 2 * len(values)
 
 
 def assert_not_injected(answer: Answer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -99,6 +100,28 @@ async def test_a_refusal_is_no_failure(io: waypost.Server) -> None:
         await client.connect()
         assert client.refusal == {"message": "not you"}
     assert failures == []
+
+
+async def test_a_client_that_goes_while_its_handler_runs_is_no_failure(
+    io: waypost.Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures: list[waypost.HandlerFailure] = []
+    io.hooks.error(failures.append)
+
+    @io.event
+    async def ask(socket: waypost.Socket) -> None:
+        await until(lambda: not socket.connected)
+        await socket.call("question")
+
+    with caplog.at_level(logging.INFO):
+        async with running(io):
+            client = ModelClient(io)
+            await client.connect()
+            client.send('2["ask"]')
+            await client.cut()
+            await until(lambda: "ended early" in caplog.text)
+    assert failures == []
+    assert "Traceback" not in caplog.text
 
 
 async def test_an_observer_that_raises_harms_nobody(io: waypost.Server, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from waypost.errors import ConfigurationError
+from waypost.errors import ConfigurationError, NotConnected
 from waypost.protocol.engineio import Frame
 from waypost.protocol.socketio import Packet
 from waypost.server.handlers import check_handler
@@ -255,8 +255,12 @@ class Hooks:
             event: What was being handled.
             sid: The socket's id; ``""`` if there is none.
             namespace: The namespace.
-            error: What was raised. The client is told nothing of it.
+            error: What was raised. The client is told nothing of it. `NotConnected` is no failure.
         """
+        if isinstance(error, NotConnected):
+            # Its client has gone meanwhile, which any client may do at any time.
+            logger.info("the handler of %r ended early for socket %s in %s: %s", event, sid or "-", namespace, error)
+            return
         logger.error("the handler of %r failed for socket %s in %s", event, sid or "-", namespace, exc_info=error)
         if self.error.observers:
             self.error.tell(HandlerFailure(event, sid, namespace, error))
