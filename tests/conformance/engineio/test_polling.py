@@ -57,12 +57,12 @@ async def test_several_packets_in_one_payload(site: Site) -> None:
         assert received == ['42["said",1]', '42["said",2]', '42["said",3]']
 
 
-async def test_packets_of_one_payload_come_in_one_payload(site: Site) -> None:
+async def test_what_waits_comes_in_one_payload(site: Site) -> None:
     async with open_polling(site.port) as raw:
-        await raw.post(b"40\x1e40/nowhere\x1e40/nowhere")
-        answer = await raw.poll()
-        refused = b'44/nowhere,{"message":"Invalid namespace"}'
-        assert answer.body.split(b"\x1e")[:2] == [refused, refused]
+        sid = await connected(raw)
+        for number in (1, 2, 3):
+            await site.sockets[sid].emit("news", number)
+        assert (await raw.poll()).body == b'42["news",1]\x1e42["news",2]\x1e42["news",3]'
 
 
 async def test_a_binary_packet_is_base64_behind_a_b(site: Site) -> None:
