@@ -347,8 +347,8 @@ class Channel:
             self.close("server namespace disconnect")
 
     def close_connection(self) -> None:
-        """Close the client's whole connection, after what was sent."""
-        self._connection.close("forced server close")
+        """Disconnect the client from all its namespaces and close its connection, after what was sent."""
+        self._connection.dismiss()
 
     def close(self, reason: str) -> None:
         """End: leave all rooms, keep or end the session, let the disconnect handler run after what came before."""

@@ -41,6 +41,10 @@ class Receiver(Protocol):
         """Note that all that was sent before the last ping has arrived."""
         ...
 
+    def disconnect_all(self) -> None:
+        """Say goodbye to the client in every namespace."""
+        ...
+
     def connection_closed(self, reason: str) -> None:
         """Note that nothing goes either way any more. Called once."""
         ...
@@ -136,6 +140,11 @@ class Connection:
         """Close in an orderly way, after what was sent."""
         self._session.close(reason, self._loop.time())
         self._after()
+
+    def dismiss(self) -> None:
+        """Disconnect the client from all its namespaces, so that it does not come back by itself, and close."""
+        self.receiver.disconnect_all()
+        self.close("forced server close")
 
     def abort(self, reason: str) -> None:
         """End at once."""

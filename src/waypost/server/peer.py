@@ -73,7 +73,7 @@ class Peer:
         packet = self._decoder.feed(message)
         if not self._channels and not self._left and not self._may_come_first(packet):
             # Nobody may fill memory with attachments before being let in.
-            raise MalformedPacket("a CONNECT packet first", message)
+            raise self._violation("a CONNECT packet first", message)
         if packet is None:
             return
         if self._hub.hooks.packet_received.observers:
@@ -88,9 +88,8 @@ class Peer:
         elif packet.type is PacketType.DISCONNECT:
             self._disconnect(packet)
         elif packet.namespace not in self._left:
-            raise MalformedPacket(
-                "a packet of a namespace that is connected", f"{packet.type.name} of {packet.namespace}"
-            )
+            came = f"{packet.type.name} of {packet.namespace}"
+            raise self._violation("a packet of a namespace that is connected", came)
 
     def _may_come_first(self, packet: Packet | None) -> bool:
         """Tell whether a packet may come while its client is in no namespace yet."""
@@ -98,6 +97,11 @@ class Peer:
             return False
         is_withdrawal = packet.type is PacketType.DISCONNECT and packet.namespace in self._admissions
         return is_withdrawal or packet.type is PacketType.CONNECT
+
+    def _violation(self, expected: str, received: object) -> MalformedPacket:
+        """Close the connection for a packet that can be read, but may not come now."""
+        self._connection.abort("forced server close")
+        return MalformedPacket(expected, received)
 
     def heartbeat_sent(self) -> None:
         """Remember for each socket how far it had been sent everything."""
@@ -110,6 +114,11 @@ class Peer:
         for channel in self._channels.values():
             if channel.session is not None and channel.left_because is None:
                 channel.session.heartbeat_answered()
+
+    def disconnect_all(self) -> None:
+        """Say goodbye to the client in every namespace."""
+        for channel in list(self._channels.values()):
+            channel.disconnect()
 
     def connection_closed(self, reason: str) -> None:
         """End all sockets; handlers that are still running go on to their end."""
@@ -128,7 +137,7 @@ class Peer:
     def _connect(self, packet: Packet) -> None:
         name = packet.namespace
         if name in self._channels or name in self._admissions:
-            raise MalformedPacket("one CONNECT for a namespace", f"another one for {name}")
+            raise self._violation("one CONNECT for a namespace", f"another one for {name}")
         if len(self._channels) + len(self._admissions) >= self._hub.options.max_namespaces:
             refusal = self._dialect.refusal("Too many namespaces", None)
             self._connection.send(self._hub.codec.encode_connect_error(name, refusal))
@@ -161,7 +170,7 @@ class Peer:
         elif (admission := self._admissions.get(name)) is not None:
             admission.leave("client namespace disconnect")
         elif name not in self._left:
-            raise MalformedPacket("a namespace that is connected", f"DISCONNECT of {name}")
+            raise self._violation("a namespace that is connected", f"DISCONNECT of {name}")
 
     def _leave(self, name: str) -> None:
         """Forget a namespace's socket that has ended; what the client still sends to it is ignored."""

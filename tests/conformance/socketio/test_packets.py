@@ -46,8 +46,6 @@ MALFORMED: dict[str, Packets] = {
     "CONNECT cut off": ['40/other,{"a":'],
     "DISCONNECT with an object": ["41{}"],
     "DISCONNECT with an array": ["41[]"],
-    "CONNECT_ERROR from a client": ['44{"message":"x"}'],
-    "CONNECT_ERROR of another namespace": ['44/other,{"message":"x"}'],
     "CONNECT_ERROR with a number": ["441"],
     "reserved connect": ['42["connect"]'],
     "reserved connect_error": ['42["connect_error"]'],
@@ -115,6 +113,17 @@ async def test_what_is_malformed_closes_the_connection(site: Site, transport: st
         await raw.send(*MALFORMED[name])
         assert await raw.closed()
         assert await site.reason(sid) == "forced close"
+
+
+UNTIMELY = ['44{"message":"x"}', '44/other,{"message":"x"}', '42/other,["echo"]', "43/other,1[]", "41/other,", "40"]
+
+
+@pytest.mark.parametrize("packet", UNTIMELY)
+async def test_what_may_not_come_now_closes_the_connection(site: Site, transport: str, packet: str) -> None:
+    async with joined(site, transport) as (raw, sid):
+        await raw.send(packet)
+        assert await raw.closed()
+        assert await site.reason(sid) == "forced server close"
 
 
 @pytest.mark.parametrize("name", list(ACCEPTED))
