@@ -262,13 +262,15 @@ class ConnectFailed(WaypostError):
         url: Where it wanted to connect.
         problem: What went wrong, in words.
         data: What a server that refused sent along, or ``None``.
+        status: The HTTP status that stood in the way, or ``None``.
     """
 
-    def __init__(self, url: str, problem: str, data: Any = None) -> None:
-        super().__init__(url, problem, data)
+    def __init__(self, url: str, problem: str, data: Any = None, status: int | None = None) -> None:
+        super().__init__(url, problem, data, status)
         self.url = url
         self.problem = problem
         self.data = data
+        self.status = status
 
     def __str__(self) -> str:
         return f"no connection to {self.url}: {self.problem}"

@@ -13,6 +13,7 @@ import uvicorn
 from websockets.asyncio.server import ServerConnection, serve
 
 import waypost
+from waypost.client import DisconnectDetails
 
 OPEN = '0{"sid":"engine","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}'
 
@@ -65,9 +66,15 @@ def says(*frames: str | bytes, then: Script | None = None) -> Script:
     return script
 
 
-def accepts(*frames: str | bytes, pid: str | None = None, then: Script | None = None) -> Script:
-    """Make a script like `says` that begins with accepting the client."""
-    answer = {"sid": "socket"} if pid is None else {"sid": "socket", "pid": pid}
+def accepts(
+    *frames: str | bytes, pid: str | None = None, revision: int | None = 1, then: Script | None = None
+) -> Script:
+    """Make a script like `says` that begins with accepting the client, as Waypost or, without revision, another."""
+    answer: dict[str, Any] = {"sid": "socket"}
+    if pid is not None:
+        answer["pid"] = pid
+    if revision is not None:
+        answer["waypost"] = revision
     return says(f"40{json.dumps(answer)}", *frames, then=then)
 
 
@@ -85,11 +92,13 @@ class Recorder:
     """Handlers that write down what they are called with.
 
     Attributes:
-        seen: What happened, in order: the event and its arguments.
+        seen: What happened, in order: the event and its arguments, without the details of a disconnect.
+        details: Those.
     """
 
     def __init__(self, client: waypost.Client, *events: str) -> None:
         self.seen: list[tuple[Any, ...]] = []
+        self.details: list[DisconnectDetails] = []
         for event in ("connect", "disconnect", "connect_error", *events):
             client.on(event, self._handler(event))
 
@@ -99,6 +108,9 @@ class Recorder:
 
     def _handler(self, event: str) -> Callable[..., Awaitable[None]]:
         async def handler(*arguments: Any) -> None:
+            if event == "disconnect":
+                arguments, details = arguments[:1], arguments[1]
+                self.details.append(details)
             self.seen.append((event, *arguments))
 
         return handler

@@ -67,7 +67,7 @@ async def test_heartbeats_do_not_stretch_the_time_to_connect() -> None:
 
 
 async def test_endless_events_before_the_answer_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("waypost.client.client._MAX_EARLY_PACKETS", 100)
+    monkeypatch.setattr("waypost.client.membership._MAX_EARLY_PACKETS", 100)
 
     async def floods(connection: ServerConnection) -> None:
         while True:

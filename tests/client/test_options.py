@@ -7,25 +7,45 @@ from typing import Any
 import pytest
 
 import waypost
-from waypost.client.options import endpoint
+from waypost.client.endpoint import parse_url
 
 
 @pytest.mark.parametrize(
-    ("url", "address"),
+    ("url", "address", "namespace"),
     [
-        ("http://localhost:8000", "ws://localhost:8000/socket.io/?EIO=4&transport=websocket"),
-        ("https://example.com/", "wss://example.com/socket.io/?EIO=4&transport=websocket"),
-        ("ws://[::1]:1", "ws://[::1]:1/socket.io/?EIO=4&transport=websocket"),
-        ("wss://example.com?a=b", "wss://example.com/socket.io/?a=b&EIO=4&transport=websocket"),
+        ("http://localhost:8000", "http://localhost:8000/socket.io/?EIO=4&transport=polling", "/"),
+        ("https://example.com/", "https://example.com/socket.io/?EIO=4&transport=polling", "/"),
+        ("ws://[::1]:1", "http://[::1]:1/socket.io/?EIO=4&transport=polling", "/"),
+        (
+            "wss://example.com/admin/?a=b%20c",
+            "https://example.com/socket.io/?a=b%20c&EIO=4&transport=polling",
+            "/admin",
+        ),
     ],
 )
-def test_a_url_names_a_server(url: str, address: str) -> None:
-    assert endpoint(url, "/socket.io/") == address
+def test_a_url_names_a_server_and_a_namespace(url: str, address: str, namespace: str) -> None:
+    endpoint, found = parse_url(url, path="/socket.io/", query=None)
+    assert (str(endpoint.address("polling")), found) == (address, namespace)
+
+
+def test_the_query_is_added_and_encoded() -> None:
+    endpoint, _ = parse_url("http://x?a=1", path="/my path", query={"b c": "d&e=ü"})
+    assert str(endpoint.address("websocket", sid="s")) == (
+        "http://x/my%20path?a=1&b%20c=d%26e%3D%C3%BC&EIO=4&transport=websocket&sid=s"
+    )
+
+
+def test_url_and_option_may_not_name_different_namespaces() -> None:
+    assert waypost.Client("http://localhost/admin").namespace == "/admin"
+    assert waypost.Client("http://localhost/admin", namespace="/admin").namespace == "/admin"
+    assert waypost.Client("http://localhost", namespace="/admin").namespace == "/admin"
+    with pytest.raises(waypost.ConfigurationError, match="/admin"):
+        waypost.Client("http://localhost/admin", namespace="/other")
 
 
 @pytest.mark.parametrize(
     "url",
-    ["", "localhost:8000", "example.com", "http://", "ftp://example.com", "http://example.com/admin",
+    ["", "localhost:8000", "example.com", "http://", "ftp://example.com", "http://x/#y",
      "http://example.com:port", "http://[::1", "http://example.com:99999", "file:///tmp"],
 )  # fmt: skip
 def test_other_urls_are_refused(url: str) -> None:
@@ -42,6 +62,18 @@ def test_other_urls_are_refused(url: str) -> None:
         ("namespace", "/a,b"),
         ("namespace", 5),
         ("path", "socket.io"),
+        ("transports", ()),
+        ("transports", "polling"),
+        ("transports", ["webtransport"]),
+        ("transports", ["polling", "polling"]),
+        ("proxy", "localhost:3128"),
+        ("query", {"a": 1}),
+        ("cookies", "a=b"),
+        ("headers", {"a": None}),
+        ("retries", -1),
+        ("retries", 1.5),
+        ("on_undelivered", "print"),
+        ("parser", "xml"),
         ("auth", "token"),
         ("auth", ["token"]),
         ("reconnection_jitter", 1.1),

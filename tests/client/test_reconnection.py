@@ -431,8 +431,8 @@ async def test_a_server_that_is_not_there() -> None:
 
 async def test_events_before_the_answer_to_connect_are_replayed_after_it() -> None:
     early = ('42["n",1,"g.1"]', '451-["n",{"_placeholder":true,"num":0},"g.2"]', b"two", '42["n",2,"g.2"]')
-    replay = ('42["n",3,"g.3"]', '40{"sid":"s","pid":"p"}', '42["n",4,"g.4"]')
-    async with playing(says('40{"sid":"s","pid":"p"}', *early, then=closes), says(*replay)) as url:
+    replay = ('42["n",3,"g.3"]', '40{"sid":"s","pid":"p","waypost":1}', '42["n",4,"g.4"]')
+    async with playing(says('40{"sid":"s","pid":"p","waypost":1}', *early, then=closes), says(*replay)) as url:
         client = patient(url)
         recorder = Recorder(client, "n")
         async with client:

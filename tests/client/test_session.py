@@ -4,45 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from websockets.asyncio.server import ServerConnection
-
 import waypost
-from tests.client.serving import OPEN, accepts, closes, playing, says
+from tests.client.serving import accepts, playing, says
 from tests.support.waiting import until
-from waypost.client.answers import Answers
-from waypost.client.connection import Connection
-from waypost.client.options import Options
-from waypost.client.session import Session
-
-OPTIONS = Options()
-
-
-async def test_what_a_dead_connection_did_not_take_goes_to_the_next_one_in_order() -> None:
-    received: list[str | bytes] = []
-
-    async def opens_and_closes(connection: ServerConnection) -> None:
-        await connection.send(OPEN)
-        await connection.close()
-
-    async def listens(connection: ServerConnection) -> None:
-        await connection.send(OPEN)
-        async for frame in connection:
-            received.append(frame)
-
-    session = Session(OPTIONS)
-    await session.emit("x", [1, b"one"])
-    await session.emit("y", [])
-    async with playing(opens_and_closes, listens) as url:
-        dead = await Connection.open(url, OPTIONS)
-        assert await dead.receive() is None
-        await session.write(dead)
-        alive = await Connection.open(url, OPTIONS)
-        writer = asyncio.create_task(session.write(alive))
-        await until(lambda: len(received) == 3, "the events")
-        writer.cancel()
-        await dead.close()
-        await alive.close()
-    assert received == ['451-["x",1,{"_placeholder":true,"num":0}]', b"one", '42["y"]']
+from waypost.client.answers import Answers, MemoryHandledMessages
+from waypost.protocol.extension import DeliveryMark
 
 
 async def test_events_that_wait_for_a_handler_are_dropped_when_the_client_leaves() -> None:
@@ -66,31 +32,53 @@ async def test_events_that_wait_for_a_handler_are_dropped_when_the_client_leaves
 
 
 async def test_other_namespaces_do_not_answer_for_ours() -> None:
-    async with playing(says('40/other,{"sid":"theirs"}', '40{"sid":"ours"}', then=closes)) as url:
-        client = waypost.Client(url, reconnection=False)
-        await client.connect()
+    server = playing(says('40/other,{"sid":"theirs"}', '40{"sid":"ours"}'))
+    async with server as url, waypost.Client(url) as client:
         assert client.sid == "ours"
-        await client.wait_closed()
 
 
 def test_answers_are_kept_for_their_session_only() -> None:
     answers = Answers()
     answers.begin("a")
-    assert answers.expect(1)
-    answers.keep(1, ("431[]",), "another")
-    assert answers.get(1) == ()
-    answers.keep(1, ("431[]",), "a")
-    answers.keep(2, ("432[]",), "a")
+    answers.keep(1, [], "a")
+    answers.keep(2, ["x"], "another")
+    assert (answers.get(1, "a"), answers.get(2, "a"), answers.get(1, "another")) == ([], None, None)
     answers.begin("a")
-    assert not answers.expect(1)
-    assert (answers.get(1), answers.get(2)) == (("431[]",), ())
+    assert answers.get(1, "a") == []
     answers.begin("b")
-    assert answers.expect(1)
+    assert answers.get(1, "b") is None
 
 
 def test_only_the_latest_answers_are_kept() -> None:
     answers = Answers()
     answers.begin("a")
-    assert all(answers.expect(n) for n in range(1500))
-    assert not answers.expect(1499)
-    assert answers.expect(0)
+    for n in range(1500):
+        answers.keep(n, [n], "a")
+    assert answers.get(1499, "a") == [1499]
+    assert answers.get(0, "a") is None
+
+
+def mark(position: int, *, epoch: str = "g.1", cursor: int = 0, queue: str = "q") -> DeliveryMark:
+    return DeliveryMark(
+        queue=queue, consumer="c", id=f"m{position}", epoch=epoch, position=position, cursor=cursor, attempt=1
+    )
+
+
+async def test_handled_messages_are_remembered_until_they_are_settled() -> None:
+    handled = MemoryHandledMessages()
+    for position in (1, 2, 3):
+        assert await handled.find(mark(position)) is None
+        await handled.remember(mark(position), [position])
+    assert await handled.find(mark(2)) == [2]
+    assert await handled.find(mark(2, queue="other")) is None
+    assert await handled.find(mark(4, cursor=2)) is None
+    assert [await handled.find(mark(position)) for position in (1, 2, 3)] == [None, None, [3]]
+
+
+async def test_another_epoch_is_another_message() -> None:
+    handled = MemoryHandledMessages()
+    await handled.remember(mark(1), [])
+    assert await handled.find(mark(1, epoch="g.2")) is None
+    await handled.remember(mark(1, epoch="g.2"), ["again"])
+    assert await handled.find(mark(1, epoch="g.2")) == ["again"]
+    assert await handled.find(mark(1)) is None

@@ -1,42 +1,28 @@
-"""The client: it connects, stays connected, and hands what arrives to the application's functions."""
+"""The client: what an application holds in its hand."""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import logging
-import random
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from waypost.client.connection import Connection
-from waypost.client.handlers import Delivery, Dispatcher, Handlers
-from waypost.client.options import ClientOptions, Options, endpoint
+from waypost.client.answers import MemoryHandledMessages
+from waypost.client.endpoint import parse_url
+from waypost.client.lifecycle import ConnectionEvents
+from waypost.client.manager import Manager
+from waypost.client.membership import Membership
+from waypost.client.options import Auth, ClientOptions, Options, check_auth
 from waypost.client.session import Session
-from waypost.errors import ConfigurationError, ConnectFailed, ConnectionRefused
-from waypost.protocol.engineio import Frame
-from waypost.protocol.packet import Packet, PacketType
-from waypost.protocol.reconnect import Backoff
+from waypost.client.streams import EventStream
+from waypost.errors import ConfigurationError
 
-__all__ = ["Client"]
-
-_LEAVE_TIMEOUT_S = 2.0
-_MAX_EARLY_PACKETS = 10_000
-_LAST_WORDS = {
-    PacketType.DISCONNECT: "io server disconnect",
-    PacketType.CONNECT: "parse error",
-    PacketType.CONNECT_ERROR: "parse error",
-}
-
-logger = logging.getLogger("waypost.client")
+__all__ = ["Client", "VolatileEmitter"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Client:
-    """A Socket.IO client for asyncio.
+    """A Socket.IO client for asyncio, in one namespace.
 
     ::
 
@@ -52,17 +38,21 @@ class Client:
 
     Once connected, it reconnects by itself when the connection is lost, and goes on where it was if the server has
     recovery: events missed meanwhile are handled in order, each once. It stays away when the server disconnects
-    or refuses it.
+    or refuses it. `of` gives the client of another namespace, over the same connection.
 
     Handlers may be ``async def`` or ``def`` (run in a thread); they run in the order of arrival, one at a time. What
     one returns is the acknowledgement, if the server asked for one: a tuple is several arguments, anything else one,
-    ``None`` none. When it raises, that is logged, and the acknowledgement is ``{"nack": "<type of the exception>"}``.
-    Three handlers are called by the client itself: ``connect()`` after every connection, ``disconnect(reason)`` with
-    the reason in Socket.IO's words, and ``connect_error(error)`` with a `ConnectFailed` for every attempt to
-    reconnect that failed.
+    ``None`` none. When it raises, that is logged, and the acknowledgement is ``{"nack": "<type of the exception>"}``;
+    `waypost.Reject` says why, and when to try again. So a message of a queue is acknowledged when its handler
+    returns, and delivered again when it raises; one that comes again although it was handled, because the
+    acknowledgement was lost, is acknowledged without running the handler.
+
+    Three handlers are called by the client itself: ``connect()`` after every connection,
+    ``disconnect(reason, details)`` with the reason in Socket.IO's words and a `DisconnectDetails`, and
+    ``connect_error(error)`` with a `ConnectFailed` for every attempt that failed, unless `connect` raises it.
 
     Args:
-        url: The server, such as ``https://example.com``; a query in it is sent along.
+        url: The server, such as ``https://example.com``; a path in it is the namespace, and a query is sent along.
         **options: See `waypost.client.options.Options`.
 
     Raises:
@@ -73,20 +63,53 @@ class Client:
         for name, value in options.items():
             if name not in Options.__slots__:
                 raise ConfigurationError(name, value, f"one of the options {', '.join(Options.__slots__)}")
-        self._options = Options(**options)
-        endpoint(url, self._options.path)
+        checked = Options(**options)
+        endpoint, namespace = parse_url(url, path=checked.path, query=checked.query)
+        if checked.namespace is not None and namespace not in ("/", checked.namespace):
+            raise ConfigurationError("namespace", checked.namespace, f"{namespace}, as the URL says")
         self._url = url
-        self._handlers = Handlers()
-        self._session = Session(self._options)
-        self._lifecycle = asyncio.Lock()
-        self._main: asyncio.Task[None] | None = None
-        self._dispatcher: Dispatcher | None = None
-        self._dispatching: asyncio.Task[None] | None = None
+        self._options = checked
+        self._manager = Manager(endpoint, url, checked)
+        self._clients: dict[str, Client] = {}
+        self._is_first = True
+        self._enter(checked.namespace or namespace, checked.auth)
+
+    @classmethod
+    def _beside(cls, first: Client, namespace: str, auth: Auth) -> Client:
+        self = cls.__new__(cls)
+        self._url = first._url
+        self._options = first._options
+        self._manager = first._manager
+        self._clients = first._clients
+        self._is_first = False
+        self._enter(namespace, auth)
+        return self
+
+    def _enter(self, namespace: str, auth: Auth) -> None:
+        outlet, handled = self._manager.outlet, MemoryHandledMessages()
+        self._session = Session(namespace, auth, self._options, outlet, handled)
+        self._member = self._manager.members[namespace] = Membership(self._session, self._url)
+        self._clients[namespace] = self
+
+    def __repr__(self) -> str:
+        return f"<Client {self._url} {self.namespace}, {'connected' if self.connected else 'not connected'}>"
+
+    # -- where it is ----------------------------------------------------------------------------------------
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that it is for."""
+        return self._session.namespace
 
     @property
     def connected(self) -> bool:
         """Whether there is a connection that the server has accepted."""
         return self._session.sid is not None
+
+    @property
+    def active(self) -> bool:
+        """Whether it is connected, or will be by itself."""
+        return self._member.wanted
 
     @property
     def sid(self) -> str | None:
@@ -97,6 +120,44 @@ class Client:
     def recovered(self) -> bool:
         """Whether the last connection went on where the one before had ended, with nothing missed."""
         return self._session.recovered
+
+    @property
+    def transport(self) -> str | None:
+        """What carries the connection: ``"websocket"`` or ``"polling"``; ``None`` if there is none."""
+        return self._manager.transport
+
+    @property
+    def io(self) -> ConnectionEvents:
+        """What happens to the connection that all namespaces share, such as attempts to reconnect."""
+        return self._manager.events
+
+    def of(self, namespace: str, *, auth: Auth = None) -> Client:
+        """Return the client of another namespace over the same connection; the same one each time.
+
+        It has its own handlers, socket id, recovery and buffer, and is connected and disconnected by itself.
+
+        Args:
+            namespace: The namespace's name, with its leading slash.
+            auth: What to show to the server there, from the next attempt on; ``None`` for what was said before, which
+                at first is the option ``auth``.
+
+        Returns:
+            The client.
+
+        Raises:
+            ConfigurationError: The name, or ``auth``, can't be what it is.
+        """
+        if not namespace.startswith("/") or "," in namespace:
+            raise ConfigurationError("namespace", namespace, "a name that starts with / and has no comma")
+        check_auth(auth)
+        client = self._clients.get(namespace)
+        if client is None:
+            return self._beside(self, namespace, auth or self._options.auth)
+        if auth is not None:
+            self._manager.members[namespace].session.auth = auth
+        return client
+
+    # -- handlers -------------------------------------------------------------------------------------------
 
     @overload
     def on(self, event: str) -> Callable[[F], F]: ...
@@ -117,7 +178,31 @@ class Client:
         """
 
         def register(function: F) -> F:
-            self._handlers.add(event, function)
+            self._session.handlers.add(event, function)
+            return function
+
+        return register if handler is None else register(handler)
+
+    @overload
+    def once(self, event: str) -> Callable[[F], F]: ...
+    @overload
+    def once(self, event: str, handler: F) -> F: ...
+    def once(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
+        """Register the function that handles an event the next time only; an earlier one is replaced.
+
+        Args:
+            event: The event's name.
+            handler: The function; without it, this is a decorator.
+
+        Returns:
+            The function, or the decorator.
+
+        Raises:
+            ConfigurationError: It is no function.
+        """
+
+        def register(function: F) -> F:
+            self._session.handlers.add(event, function, once=True)
             return function
 
         return register if handler is None else register(handler)
@@ -133,78 +218,151 @@ class Client:
         """
         return self.on(function.__name__, function)
 
-    async def connect(self) -> None:
+    def off(self, event: str | None = None, handler: Callable[..., Any] | None = None) -> None:
+        """Take the handler of an event away, or all of them.
+
+        Args:
+            event: The event; ``None`` for all.
+            handler: Only if this is the handler; ``None`` for whatever it is.
+        """
+        self._session.handlers.remove(event, handler)
+
+    def on_any(self, function: F) -> F:
+        """Register a function that sees every event of the server before its handler does; there may be several.
+
+        It is called with the event's name and its arguments. What it returns is ignored.
+
+        Args:
+            function: The function, ``async def`` or ``def``.
+
+        Returns:
+            The function.
+        """
+        self._session.handlers.add_any(function)
+        return function
+
+    def off_any(self, function: Callable[..., Any] | None = None) -> None:
+        """Take a function away that sees every event.
+
+        Args:
+            function: The function; ``None`` for all.
+        """
+        self._session.handlers.remove_any(function)
+
+    def on_any_outgoing(self, function: F) -> F:
+        """Register a function that sees every event that is emitted; there may be several.
+
+        It is called with the event's name and its arguments, at once, by `emit` itself.
+
+        Args:
+            function: The function, not ``async``.
+
+        Returns:
+            The function.
+
+        Raises:
+            ConfigurationError: It is none.
+        """
+        self._session.handlers.add_any_outgoing(function)
+        return function
+
+    def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
+        """Take a function away that sees every emitted event.
+
+        Args:
+            function: The function; ``None`` for all.
+        """
+        self._session.handlers.remove_any_outgoing(function)
+
+    def events(self, *names: str) -> EventStream:
+        """Return a loop over events: ``async for event in client.events("pickup")``.
+
+        Args:
+            *names: Their names; none for every event.
+
+        Returns:
+            The loop; it has begun, so that nothing is missed before the first turn.
+
+        Delivery: like a handler's, in order; an event that asks for an acknowledgement gets it when the loop asks for
+        the next one, unless there is a handler for it, too.
+        """
+        return self._session.streams.open(names, self._options.max_pending_events)
+
+    # -- connecting -----------------------------------------------------------------------------------------
+
+    async def connect(self, *, retry: bool = False) -> None:
         """Connect to the server, and stay connected from then on; does nothing if that is so already.
+
+        When this is cancelled, the client stays away.
+
+        Args:
+            retry: Whether to try again when there is no connection, as often as after a lost one. Being refused is
+                final in any case.
 
         Raises:
             ConnectFailed: There was no connection, or the server refused this client; ``data`` is what it sent along.
         """
-        async with self._lifecycle:
-            if self._main is not None and not self._main.done():
-                return
-            try:
-                connection = await self._establish()
-            except ConnectionRefused as refusal:
-                raise ConnectFailed(self._url, refusal.message, refusal.data) from refusal
-            self._dispatcher = Dispatcher(
-                self._handlers, self._session.codec, self._session.answer, self._options.max_pending_events
-            )
-            self._dispatching = asyncio.create_task(self._dispatcher.run())
-            self._main = asyncio.create_task(self._live(connection, self._dispatcher))
+        if not self.connected:
+            await self._manager.join(self._member, patient=retry)
 
     async def disconnect(self) -> None:
-        """Send what waits, leave the server and stay away; does nothing if there is no connection to leave.
+        """Send what waits, leave the namespace and stay away; does nothing if there is no connection to leave.
 
-        Events that wait for their handlers are dropped; a handler that runs is not waited for.
+        The connection ends with the last namespace on it. Events that wait for their handlers are dropped; a handler
+        that runs is not waited for.
         """
-        async with self._lifecycle:
-            if self._main is None or self._main.done() or self._dispatcher is None:
-                return
-            was_connected = self.connected
-            if was_connected:
-                leaving = asyncio.create_task(self._session.leave())
-                await asyncio.wait((leaving, self._main), timeout=_LEAVE_TIMEOUT_S, return_when="FIRST_COMPLETED")
-                leaving.cancel()
-            self._main.cancel()
-            await asyncio.wait((self._main,))
-            self._session.continuity.forget()
-            self._dispatcher.drop()
-            if was_connected:
-                await self._dispatcher.deliver(Delivery("disconnect", ("io client disconnect",)))
-            await self._dispatcher.end()
+        if self._member.wanted:
+            await self._manager.leave(self._member)
+            self._session.streams.end()
+
+    async def close(self) -> None:
+        """Leave all namespaces of this connection, like `disconnect`."""
+        for client in self._clients.values():
+            await client.disconnect()
 
     async def wait_closed(self) -> None:
-        """Wait until the client has ended and the last handler has run.
+        """Wait until the connection has ended and the last handler has run.
 
-        It ends when it leaves, when the server disconnects or refuses it, and when it has given up reconnecting.
+        It ends when all namespaces on it were left, by this side or the server's, or refused, and when the client has
+        given up reconnecting.
         """
-        if self._main is not None and self._dispatching is not None:
-            await asyncio.wait((self._main, self._dispatching))
-            if not self._main.cancelled():
-                self._main.result()
+        await self._manager.ended()
+        await self._session.idle()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await (self.close() if self._is_first else self.disconnect())
+
+    # -- sending --------------------------------------------------------------------------------------------
 
     async def emit(self, event: str, *args: Any) -> None:
         """Send an event.
 
         Without a connection, it is kept and sent after the next one is there, in order. An event that was handed to a
-        connection which then turns out to be dead is lost.
+        connection which then turns out to be dead is lost, unless the option ``retries`` is set.
 
-        Delivery: at most once, in order.
+        Delivery: at most once, in order; with ``retries`` at least once, in order, or given up.
 
         Args:
             event: The event's name.
             *args: Its arguments: whatever JSON can carry, and ``bytes``.
 
         Raises:
-            EncodingFailed: The event can't be encoded.
+            EncodingFailed: The event can't be encoded, or the server takes none so large.
             NotConnected: There is no connection, and as many events wait as the options allow.
         """
         await self._session.emit(event, args)
 
     async def call(self, event: str, *args: Any, timeout_s: float | None = None) -> Any:
-        """Send an event and await its acknowledgement.
+        """Send an event and await its acknowledgement. When this is cancelled, nothing is left of it.
 
-        Delivery: at most once; when this returns, the server has handled it.
+        Delivery: at most once; when this returns, the server has handled it. With the option ``retries``, at least
+        once.
 
         Args:
             event: The event's name.
@@ -216,137 +374,40 @@ class Client:
 
         Raises:
             AckTimeout: There was none in time; an event that was not sent by then won't be.
-            EncodingFailed: The event can't be encoded.
+            EncodingFailed: The event can't be encoded, or the server takes none so large.
             NotConnected: The connection was lost before the acknowledgement came; or there was none, and as many
                 events wait as the options allow.
         """
-        wait_s = self._options.ack_timeout_s if timeout_s is None else timeout_s
-        return await self._session.call(event, args, wait_s)
+        return await self._session.call(event, args, timeout_s)
 
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.disconnect()
-
-    # -------------------------------------------------------------------------------------- connections
-
-    async def _establish(self) -> Connection:
-        """Open a connection and join the namespace; raises ConnectFailed or ConnectionRefused."""
-        request = await self._request()
-        limit_s = self._options.connect_timeout_s
-        async with AsyncExitStack() as until_accepted:
-            try:
-                async with asyncio.timeout(limit_s):
-                    connection = await Connection.open(self._url, self._options)
-                    until_accepted.push_async_callback(connection.close)
-                    answer = await self._join(connection, request)
-            except TimeoutError as error:
-                raise ConnectFailed(self._url, f"no answer within {limit_s:g} s") from error
-            self._accept(answer)
-            until_accepted.pop_all()
-        return connection
-
-    async def _join(self, connection: Connection, request: tuple[Frame, ...]) -> Packet:
-        await connection.send(request)
-        early: list[Packet] = []
-        while len(early) < _MAX_EARLY_PACKETS and (packet := await connection.receive()) is not None:
-            if packet.namespace != self._session.namespace:
-                continue
-            if packet.type is PacketType.CONNECT:
-                connection.unread(early)
-                return packet
-            if packet.type is PacketType.CONNECT_ERROR:
-                raise _refusal(packet)
-            early.append(packet)  # Node's server replays before it answers
-        raise ConnectFailed(self._url, f"the server did not answer to CONNECT: {connection.reason}")
-
-    def _accept(self, packet: Packet) -> None:
-        answer = packet.data or {}
-        sid, pid = answer.get("sid"), answer.get("pid")
-        if not isinstance(sid, str):
-            raise ConnectFailed(self._url, "the server speaks Socket.IO 2, and this client 3 and later")
-        self._session.begin(sid, pid if isinstance(pid, str) else None)
-
-    async def _request(self) -> tuple[Frame, ...]:
-        auth = self._options.auth
-        try:
-            credentials = auth() if callable(auth) else auth
-            if inspect.isawaitable(credentials):
-                credentials = await credentials
-            payload = self._session.continuity.request(credentials)
-            return self._session.codec.encode_connect(self._session.namespace, payload)
-        except Exception as error:
-            logger.exception("there is no auth to send")
-            raise ConnectFailed(self._url, f"getting auth raised {type(error).__name__}") from error
-
-    async def _live(self, connection: Connection | None, dispatcher: Dispatcher) -> None:
-        """Serve one connection after the other."""
-        while connection is not None:
-            await dispatcher.deliver(Delivery("connect", ()))
-            try:
-                reason = await self._serve(connection, dispatcher)
-            finally:
-                self._session.lost()
-                await connection.close()
-            logger.info("disconnected from %s: %s", self._url, reason)
-            await dispatcher.deliver(Delivery("disconnect", (reason,)))
-            stays_away = reason == "io server disconnect" or not self._options.reconnection
-            connection = None if stays_away else await self._reconnect(dispatcher)
-        await dispatcher.end()
-
-    async def _serve(self, connection: Connection, dispatcher: Dispatcher) -> str:
-        """Read and write until the connection ends; return the reason."""
-        async with asyncio.TaskGroup() as tasks:
-            writer = tasks.create_task(self._session.write(connection))
-            while (packet := await connection.receive()) is not None:
-                if packet.namespace != self._session.namespace:
-                    continue
-                if packet.type in _LAST_WORDS:
-                    connection.reason = _LAST_WORDS[packet.type]
-                    break
-                await self._take(packet, dispatcher)
-            writer.cancel()
-        return connection.reason or "transport close"
-
-    async def _take(self, packet: Packet, dispatcher: Dispatcher) -> None:
-        session = self._session
-        if packet.type is PacketType.ACK and packet.ack_id is not None:
-            session.acknowledged(packet.ack_id, packet.data)
-        elif packet.type is PacketType.EVENT:
-            data = session.take(packet.data, packet.ack_id)
-            if data is not None:
-                event, *arguments = data
-                await dispatcher.deliver(
-                    Delivery(event, tuple(arguments), session.namespace, packet.ack_id, session.sid)
-                )
-
-    async def _reconnect(self, dispatcher: Dispatcher) -> Connection | None:
-        """Try until there is a connection; ``None`` if there will be none."""
-        options = self._options
-        backoff = Backoff(
-            delay_s=options.reconnection_delay_s,
-            delay_max_s=options.reconnection_delay_max_s,
-            jitter=options.reconnection_jitter,
-        )
-        while options.reconnection_attempts is None or backoff.attempts < options.reconnection_attempts:
-            await asyncio.sleep(backoff.next_s(random.random()))
-            try:
-                return await self._establish()
-            except ConnectionRefused as refusal:
-                failure = ConnectFailed(self._url, refusal.message, refusal.data)
-                await dispatcher.deliver(Delivery("connect_error", (failure,)))
-                return None
-            except ConnectFailed as failure:
-                logger.info("attempt %d: %s", backoff.attempts, failure)
-                await dispatcher.deliver(Delivery("connect_error", (failure,)))
-        return None
+    @property
+    def volatile(self) -> VolatileEmitter:
+        """Emits what may be dropped when it can't leave at once."""
+        return VolatileEmitter(self._session, self._manager)
 
 
-def _refusal(packet: Packet) -> ConnectionRefused:
-    if isinstance(packet.data, str):
-        return ConnectionRefused(packet.data)
-    return ConnectionRefused(str(packet.data.get("message", "")), packet.data.get("data"))
+class VolatileEmitter:
+    """Emits what may be dropped. Made by `Client.volatile`."""
+
+    __slots__ = ("_manager", "_session")
+
+    def __init__(self, session: Session, manager: Manager) -> None:
+        self._session = session
+        self._manager = manager
+
+    async def emit(self, event: str, *args: Any) -> bool:
+        """Send an event if it can leave at once; otherwise drop it.
+
+        Delivery: at most once; it never waits, and is never sent again.
+
+        Args:
+            event: The event's name.
+            *args: Its arguments: whatever JSON can carry, and ``bytes``.
+
+        Returns:
+            Whether it was sent.
+
+        Raises:
+            EncodingFailed: The event can't be encoded, or the server takes none so large.
+        """
+        return self._session.emit_volatile(event, args, writable=self._manager.writable)

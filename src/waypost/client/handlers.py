@@ -1,142 +1,119 @@
-"""The application's functions, and how they are run: in the order of arrival, one at a time."""
+"""The application's functions, by event: read once at registration, then awaited."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeAlias
+from math import inf
+from typing import Any
 
 from waypost.errors import ConfigurationError
-from waypost.protocol.codec import Codec
-from waypost.protocol.engineio import Frame
 
-__all__ = ["Delivery", "Dispatcher", "Handlers"]
+__all__ = ["LIFECYCLE", "Function", "Handlers"]
 
-_FAREWELL = 2  # what a client that leaves puts into the line it has dropped must not wait for room
+LIFECYCLE = frozenset(("connect", "disconnect", "connect_error"))
+"""Events that the client itself makes; no packet can."""
 
-logger = logging.getLogger("waypost.client")
-
-
-class Handlers:
-    """The functions by event, one an event; ``connect``, ``disconnect`` and ``connect_error`` are among them."""
-
-    __slots__ = ("_functions",)
-
-    def __init__(self) -> None:
-        self._functions: dict[str, Callable[..., Awaitable[Any]]] = {}
-
-    def add(self, event: str, function: Callable[..., Any]) -> None:
-        """Register an event's function; an earlier one is replaced.
-
-        Args:
-            event: The event's name.
-            function: The function; a plain ``def`` will run in a thread.
-
-        Raises:
-            ConfigurationError: It is no function.
-        """
-        if not callable(function):
-            raise ConfigurationError(f"handler of {event}", function, "a function")
-        method = getattr(function, "__call__", None)  # noqa: B004  # an object whose __call__ is async def
-        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(method)
-        self._functions[event] = function if is_async else partial(asyncio.to_thread, function)
-
-    def get(self, event: str) -> Callable[..., Awaitable[Any]] | None:
-        """Return an event's function, to be awaited."""
-        return self._functions.get(event)
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """Something that happened, for the application.
+class Function:
+    """A function of the application's.
 
     Attributes:
-        event: The event's name.
-        arguments: Its arguments.
-        namespace: Where it came in, for the acknowledgement.
-        ack_id: The id to acknowledge it with, if the server asked for that.
-        sid: The session that it came in; an acknowledgement is meant for that one only.
+        given: The function as it was given.
+        is_async: Whether it is ``async def``; a plain ``def`` runs in a thread.
+        most: The most arguments it takes; infinity for ``*args``.
+        once: Whether it is called once only.
     """
 
-    event: str
-    arguments: tuple[Any, ...]
-    namespace: str = "/"
-    ack_id: int | None = None
-    sid: str | None = None
+    given: Callable[..., Any]
+    is_async: bool
+    most: float
+    once: bool = False
+
+    @classmethod
+    def read(cls, name: str, function: Callable[..., Any], *, once: bool = False) -> Function:
+        """Read a function's signature; raises `ConfigurationError` if it is none."""
+        if not callable(function):
+            raise ConfigurationError(f"handler of {name}", function, "a function")
+        method = getattr(function, "__call__", None)  # noqa: B004  # an object whose __call__ is async def
+        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(method)
+        return cls(function, is_async, _most_arguments(function), once)
+
+    async def run(self, arguments: tuple[Any, ...]) -> Any:
+        """Call it and return what it returns; raises what it raises."""
+        if self.is_async:
+            return await self.given(*arguments)
+        return await asyncio.to_thread(self.given, *arguments)
+
+    async def run_with(self, arguments: tuple[Any, ...]) -> Any:
+        """Call it with as many of the arguments as it takes."""
+        if len(arguments) > self.most:
+            arguments = arguments[: int(self.most)]
+        return await self.run(arguments)
 
 
-Answer: TypeAlias = Callable[[int, tuple[Frame, ...], str | None], None]
-
-
-class Dispatcher:
-    """Runs handlers, in the order in which things happened, one at a time.
-
-    Call `deliver` for whatever happens, and `run` in a task of its own; it ends after `end`.
-
-    Args:
-        handlers: Where to look functions up.
-        codec: What acknowledgements are written in.
-        answer: Sends an acknowledgement: its id, its frames, and the session it is for.
-        max_pending: How many deliveries may wait before `deliver` does.
-    """
-
-    __slots__ = ("_answer", "_codec", "_handlers", "_queue")
-
-    def __init__(self, handlers: Handlers, codec: Codec, answer: Answer, max_pending: int) -> None:
-        self._codec = codec
-        self._handlers = handlers
-        self._answer = answer
-        self._queue: asyncio.Queue[Delivery | None] = asyncio.Queue(max(max_pending, _FAREWELL))
-
-    async def deliver(self, delivery: Delivery) -> None:
-        """Put something at the end of the line; wait while the line is full."""
-        await self._queue.put(delivery)
-
-    def drop(self) -> None:
-        """Forget what waits; a handler that runs goes on."""
-        while not self._queue.empty():
-            self._queue.get_nowait()
-
-    async def end(self) -> None:
-        """Let `run` end when the line is empty; wait while it is full."""
-        await self._queue.put(None)
-
-    async def run(self) -> None:
-        """Run handlers until the end."""
-        while (delivery := await self._queue.get()) is not None:
-            function = self._handlers.get(delivery.event)
-            if function is None:
-                logger.debug("event %r has no handler", delivery.event)
-                continue
-            frames = await _handle(function, delivery, self._codec)
-            if delivery.ack_id is not None:
-                self._answer(delivery.ack_id, frames, delivery.sid)
-
-
-async def _handle(function: Callable[..., Awaitable[Any]], delivery: Delivery, codec: Codec) -> tuple[Frame, ...]:
-    """Run a handler; return the frames of the acknowledgement, none if the server did not ask for one."""
+def _most_arguments(function: Callable[..., Any]) -> float:
     try:
-        result = await function(*delivery.arguments)
-        return _ack(delivery, codec, result if isinstance(result, tuple) else () if result is None else (result,))
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        return _failed(delivery, codec, error)  # something that the handler awaited was cancelled
-    except Exception as error:  # noqa: BLE001  # logged there
-        return _failed(delivery, codec, error)
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # a builtin that has none to be read
+        return inf
+    if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
+        return inf
+    return sum(parameter.kind in _POSITIONAL for parameter in parameters)
 
 
-def _failed(delivery: Delivery, codec: Codec, error: BaseException) -> tuple[Frame, ...]:
-    logger.error("the handler of event %r failed", delivery.event, exc_info=error)
-    return _ack(delivery, codec, ({"nack": type(error).__name__},))
+class Handlers:
+    """The functions of one namespace: one an event, and any number that see every event.
 
+    Attributes:
+        any: Called with every event of the server, its name first, before its own function is.
+        any_outgoing: Called with every event that is emitted, at once.
+    """
 
-def _ack(delivery: Delivery, codec: Codec, arguments: tuple[Any, ...]) -> tuple[Frame, ...]:
-    if delivery.ack_id is None:
-        return ()
-    return codec.encode_ack(delivery.namespace, delivery.ack_id, arguments)
+    __slots__ = ("_functions", "any", "any_outgoing")
+
+    def __init__(self) -> None:
+        self._functions: dict[str, Function] = {}
+        self.any: list[Function] = []
+        self.any_outgoing: list[Callable[..., Any]] = []
+
+    def add(self, event: str, function: Callable[..., Any], *, once: bool = False) -> None:
+        """Register an event's function; an earlier one is replaced."""
+        self._functions[event] = Function.read(event, function, once=once)
+
+    def remove(self, event: str | None, function: Callable[..., Any] | None) -> None:
+        """Take an event's function away, or all functions; with ``function`` only if that is it."""
+        if event is None:
+            self._functions.clear()
+        elif event in self._functions and (function is None or self._functions[event].given == function):
+            del self._functions[event]
+
+    def take(self, event: str) -> Function | None:
+        """Return an event's function, for one call of it."""
+        function = self._functions.get(event)
+        if function is not None and function.once:
+            del self._functions[event]
+        return function
+
+    def add_any(self, function: Callable[..., Any]) -> None:
+        """Register a function for every event."""
+        self.any.append(Function.read("every event", function))
+
+    def remove_any(self, function: Callable[..., Any] | None) -> None:
+        """Take such a function away, or all of them."""
+        self.any = [one for one in self.any if function is not None and one.given != function]
+
+    def add_any_outgoing(self, function: Callable[..., Any]) -> None:
+        """Register a function for every event that is emitted."""
+        if inspect.iscoroutinefunction(function):
+            raise ConfigurationError("on_any_outgoing", function, "a function that is not async")
+        self.any_outgoing.append(function)
+
+    def remove_any_outgoing(self, function: Callable[..., Any] | None) -> None:
+        """Take such a function away, or all of them."""
+        self.any_outgoing = [one for one in self.any_outgoing if function is not None and one != function]

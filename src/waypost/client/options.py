@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from ssl import SSLContext
 from typing import Any, TypeAlias, TypedDict
-from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from waypost.errors import ConfigurationError
+from waypost.errors import ConfigurationError, WaypostError
 from waypost.protocol.codec import codec_for
 from waypost.protocol.custom_parser import Parser
 
-__all__ = ["Auth", "ClientOptions", "Options", "endpoint"]
+__all__ = ["Auth", "ClientOptions", "Headers", "Options", "Undelivered", "check_auth"]
 
 Credentials: TypeAlias = Mapping[str, Any] | None
 Auth: TypeAlias = Credentials | Callable[[], Credentials] | Callable[[], Awaitable[Credentials]]
 """What a client shows to the server: a mapping, or a function that gives one, asked at every attempt."""
 
-_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+Headers: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]] | None
+"""HTTP headers: a mapping, or a function that gives one, asked at every attempt."""
+
+Undelivered: TypeAlias = Callable[[str, tuple[Any, ...], WaypostError], None]
+"""Called with an event, its arguments and the error, when the event will never be delivered."""
+
+TRANSPORTS = ("websocket", "polling")
 _MEBIBYTE = 1 << 20
 
 
@@ -30,30 +35,53 @@ class Options:
     Attributes:
         auth: What to show to the server: a mapping, or a function (``def`` or ``async def``) that gives one and
             is asked at every attempt to connect.
-        namespace: The namespace to join.
+        namespace: The namespace to join; ``None`` for the path of the URL, which is ``/`` if it has none.
         path: The path that the server serves.
-        headers: HTTP headers to send along, such as ``Authorization``.
-        ssl: How to verify the server, and with which certificate; ``None`` for the system's defaults.
+        headers: HTTP headers to send along, such as ``Authorization``: a mapping, or a function that gives one and
+            is asked at every attempt to connect.
+        query: Parameters to add to the URL's query.
+        cookies: Cookies to send along. Those that the server sets are kept as long as the client lives, and go with
+            every later request, WebSocket's too.
+        ssl: How to verify the server, and with which certificate; ``None`` for the system's defaults, which verify.
+        proxy: The URL of an HTTP proxy, credentials included; ``"environment"`` to do what ``HTTPS_PROXY``,
+            ``HTTP_PROXY`` and ``NO_PROXY`` say; ``None`` for none.
+        transports: Which transports to use, the one to begin with first.
+        upgrade: Whether a connection that began with polling moves to WebSocket, where both sides can.
+        try_all_transports: Whether to try the next transport when the server can't be reached over one.
+        remember_upgrade: Whether to begin with WebSocket, once a connection has moved to it.
         reconnection: Whether to reconnect when the connection is lost.
         reconnection_attempts: How often to try before giving up; ``None`` for ever.
         reconnection_delay_s: Seconds before the first attempt; they double with each one.
         reconnection_delay_max_s: The most seconds before any attempt.
         reconnection_jitter: How far a wait may be off, as a share of it, from 0 to 1.
-        connect_timeout_s: Seconds that one attempt to connect may take.
-        ack_timeout_s: Seconds that `Client.call` waits unless it is told otherwise.
+        connect_timeout_s: Seconds that opening a connection over one transport may take, and as many again
+            that the server may take to let the client in.
+        ack_timeout_s: Seconds that `Client.call` waits unless it is told otherwise; with ``retries``, how long each
+            try waits.
+        retries: How often an event is sent again when no acknowledgement came in time. With more than 0, events are
+            sent one at a time, each when the one before it was acknowledged; the server has to acknowledge all.
+        on_undelivered: Called when an event that was emitted is given up. By default that is logged.
+        parser: What packets are written in, as the server's option of that name.
         max_payload_bytes: The largest message taken from the server, and the most bytes of one event's attachments.
         max_attachments: The most binary attachments of one event from the server.
-        max_pending_events: How many events may wait for their handlers before the connection is read no further.
+        max_pending_events: How many events may wait for their handlers before the connection is read no further;
+            ten times as many while an acknowledgement is awaited, since that has to be read.
         max_buffered_events: How many emitted events may wait to be sent, while there is no connection or a slow one.
         max_buffered_bytes: How many bytes of them may wait.
-        parser: What packets are written in, as the server's option of that name.
     """
 
     auth: Auth = None
-    namespace: str = "/"
+    namespace: str | None = None
     path: str = "/socket.io/"
-    headers: Mapping[str, str] | None = None
+    headers: Headers = None
+    query: Mapping[str, str] | None = None
+    cookies: Mapping[str, str] | None = None
     ssl: SSLContext | None = None
+    proxy: str | None = "environment"
+    transports: Sequence[str] = TRANSPORTS
+    upgrade: bool = True
+    try_all_transports: bool = True
+    remember_upgrade: bool = False
     reconnection: bool = True
     reconnection_attempts: int | None = None
     reconnection_delay_s: float = 1
@@ -61,21 +89,42 @@ class Options:
     reconnection_jitter: float = 0.5
     connect_timeout_s: float = 20
     ack_timeout_s: float = 60
+    retries: int = 0
+    on_undelivered: Undelivered | None = None
+    parser: str | Parser = "json"
     max_payload_bytes: int = 16 * _MEBIBYTE
     max_attachments: int = 100
     max_pending_events: int = 1_000
     max_buffered_events: int = 10_000
     max_buffered_bytes: int = 16 * _MEBIBYTE
-    parser: str | Parser = "json"
 
     def __post_init__(self) -> None:
         codec_for(self.parser)
+        self._check_names()
+        self._check_numbers()
+        check_auth(self.auth)
+        for name in ("query", "cookies"):
+            _check_texts(name, getattr(self, name))
+        if not callable(self.headers):
+            _check_texts("headers", self.headers)
+        if self.on_undelivered is not None and not callable(self.on_undelivered):
+            raise ConfigurationError("on_undelivered", self.on_undelivered, "a function")
+
+    def _check_names(self) -> None:
         for name in ("namespace", "path"):
             value = getattr(self, name)
+            if name == "namespace" and value is None:
+                continue
             if not isinstance(value, str) or not value.startswith("/") or "," in value:
                 raise ConfigurationError(name, value, "a name that starts with / and has no comma")
-        if not (self.auth is None or callable(self.auth) or isinstance(self.auth, Mapping)):
-            raise ConfigurationError("auth", type(self.auth).__name__, "a mapping or a function that gives one")
+        names = self.transports
+        if isinstance(names, str) or not names or set(names) - set(TRANSPORTS) or len(set(names)) < len(names):
+            raise ConfigurationError("transports", names, 'some of "websocket", "polling", each once')
+        proxy = self.proxy
+        if proxy not in (None, "environment") and not str(proxy).startswith(("http://", "https://")):
+            raise ConfigurationError("proxy", proxy, 'the URL of an HTTP proxy, "environment", or None')
+
+    def _check_numbers(self) -> None:
         if not _is_number(self.reconnection_jitter) or not 0 <= self.reconnection_jitter <= 1:
             raise ConfigurationError("reconnection_jitter", self.reconnection_jitter, "a number from 0 to 1")
         for name in (
@@ -92,9 +141,24 @@ class Options:
             value = getattr(self, name)
             if not _is_number(value) or value <= 0:
                 raise ConfigurationError(name, value, "a number above 0")
+        if type(self.retries) is not int or self.retries < 0:
+            raise ConfigurationError("retries", self.retries, "a whole number from 0")
         attempts = self.reconnection_attempts
         if attempts is not None and (not _is_number(attempts) or attempts < 1):
             raise ConfigurationError("reconnection_attempts", attempts, "a number from 1, or None")
+
+
+def check_auth(auth: object) -> None:
+    """Raise `ConfigurationError` for an ``auth`` that can't be one, without showing it."""
+    if not (auth is None or callable(auth) or isinstance(auth, Mapping)):
+        raise ConfigurationError("auth", type(auth).__name__, "a mapping or a function that gives one")
+
+
+def _check_texts(name: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
+        raise ConfigurationError(name, type(value).__name__, "a mapping of texts to texts")
 
 
 def _is_number(value: object) -> bool:
@@ -105,10 +169,17 @@ class ClientOptions(TypedDict, total=False):
     """The keyword arguments of `waypost.Client`; `Options` says what each means."""
 
     auth: Auth
-    namespace: str
+    namespace: str | None
     path: str
-    headers: Mapping[str, str] | None
+    headers: Headers
+    query: Mapping[str, str] | None
+    cookies: Mapping[str, str] | None
     ssl: SSLContext | None
+    proxy: str | None
+    transports: Sequence[str]
+    upgrade: bool
+    try_all_transports: bool
+    remember_upgrade: bool
     reconnection: bool
     reconnection_attempts: int | None
     reconnection_delay_s: float
@@ -116,34 +187,11 @@ class ClientOptions(TypedDict, total=False):
     reconnection_jitter: float
     connect_timeout_s: float
     ack_timeout_s: float
+    retries: int
+    on_undelivered: Undelivered | None
+    parser: str | Parser
     max_payload_bytes: int
     max_attachments: int
     max_pending_events: int
     max_buffered_events: int
     max_buffered_bytes: int
-    parser: str | Parser
-
-
-def endpoint(url: str, path: str) -> str:
-    """Give the address of a server's WebSocket.
-
-    Args:
-        url: The server, such as ``https://example.com``; a query in it is sent along.
-        path: The path that the server serves.
-
-    Returns:
-        The WebSocket's URL.
-
-    Raises:
-        ConfigurationError: The URL is none, or has a path.
-    """
-    expected = "a URL such as https://example.com, without a path (namespace= and path= are options)"
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in _SCHEMES and parts.hostname and parts.path in ("", "/") and parts.port != 0
-    except ValueError as error:
-        raise ConfigurationError("url", url, expected) from error
-    if not usable:
-        raise ConfigurationError("url", url, expected)
-    query = "&".join(filter(None, (parts.query, urlencode({"EIO": 4, "transport": "websocket"}))))
-    return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, query, ""))

@@ -1,98 +1,200 @@
-"""What a client has of its namespace, across connections: its place in it, acks, and what waits to be sent."""
+"""What a client has of one namespace, across connections: its place in it, calls, and what waits to be sent."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from waypost.client.answers import Answers
-from waypost.client.connection import Connection
-from waypost.client.options import Options
-from waypost.errors import AckTimeout, NotConnected
-from waypost.protocol.codec import codec_for
-from waypost.protocol.engineio import Frame
-from waypost.protocol.reconnect import Continuity, Outbox
+from waypost.client.answers import Answers, HandledMessages
+from waypost.client.calls import Calls, answer_value
+from waypost.client.engine import DisconnectDetails
+from waypost.client.handlers import Handlers
+from waypost.client.inbox import Delivery, Inbox
+from waypost.client.options import Auth, Options
+from waypost.client.ordered import MemoryOutbox, OrderedSender
+from waypost.client.outgoing import Outgoing, Outlet
+from waypost.client.streams import Streams
+from waypost.errors import AckTimeout, ConnectFailed, EncodingFailed, NotConnected, WaypostError
+from waypost.protocol.codec import EncodedEvent, codec_for
+from waypost.protocol.engineio import Frame, polled_size
+from waypost.protocol.extension import ANSWER_FIELD, split_mark
+from waypost.protocol.packet import Packet
+from waypost.protocol.reconnect import Continuity, SendBuffer
+from waypost.protocol.records import read_values
 
 __all__ = ["Session"]
 
 logger = logging.getLogger("waypost.client")
 
 
-@dataclass(slots=True, eq=False)
-class _Outgoing:
-    """A packet that waits to be sent.
-
-    Attributes:
-        frames: Its frames.
-        size: Roughly how many bytes they are.
-        sid: The only session it may be sent in; ``None`` for any.
-        written: Whether it was handed to a connection.
-    """
-
-    frames: tuple[Frame, ...]
-    size: int
-    sid: str | None = None
-    written: bool = False
-
-
 class Session:
-    """One namespace, seen from the client.
-
-    Emitting works with and without a connection. Whoever has one calls `begin`, runs `write` in a task of its
-    own, and calls `lost` at its end.
+    """One namespace, seen from the client. `membership.Membership` moves it in and out.
 
     Attributes:
         namespace: Its name.
-        codec: What its packets are written in.
-        continuity: What the next CONNECT tells the server.
+        auth: What to show to the server.
+        handlers: The application's functions.
+        streams: The application's loops over events.
         sid: The id of the socket on the server; ``None`` while there is no connection.
         recovered: Whether the last connection went on where the one before had ended.
+        max_payload_bytes: The largest message that the server takes; ``None`` while that is not known.
     """
 
-    def __init__(self, options: Options) -> None:
-        self.namespace = options.namespace
-        self.codec = codec_for(options.parser)
-        self.continuity = Continuity()
+    def __init__(
+        self, namespace: str, auth: Auth, options: Options, outlet: Outlet, handled: HandledMessages
+    ) -> None:
+        self.namespace = namespace
+        self.auth = auth
+        self.handlers = Handlers()
+        self.streams = Streams()
+        self.calls = Calls()
         self.sid: str | None = None
         self.recovered = False
-        self._outbox: Outbox[_Outgoing] = Outbox(
+        self.max_payload_bytes: int | None = None
+        self._codec = codec_for(options.parser)
+        self._continuity = Continuity()
+        self._options = options
+        self._outlet = outlet
+        self._buffer: SendBuffer[Outgoing] = SendBuffer(
             max_items=options.max_buffered_events, max_bytes=options.max_buffered_bytes
         )
-        self._acks: dict[int, tuple[_Outgoing, asyncio.Future[list[Any]]]] = {}
-        self._next_ack_id = 0
         self._answers = Answers()
-        self._filled = asyncio.Event()
+        self._server_revision = 0
         self._changed = asyncio.Event()
-        self._idle = asyncio.Event()
+        self._read_on = asyncio.Event()
+        self._ordered = self._make_ordered(options) if options.retries else None
+        self._inbox = Inbox(
+            self.handlers,
+            self.streams,
+            answers=self._answers,
+            handled=handled,
+            acknowledge=self._acknowledge,
+            on_shrunk=self._read_on.set,
+        )
 
-    def begin(self, sid: str, pid: str | None) -> None:
+    def _make_ordered(self, options: Options) -> OrderedSender:
+        outbox = MemoryOutbox(
+            self.namespace, most_events=options.max_buffered_events, most_bytes=options.max_buffered_bytes
+        )
+        return OrderedSender(outbox, ask=self._ask, retries=options.retries, on_given_up=self._given_up)
+
+    # -- in and out of the namespace ------------------------------------------------------------------------
+
+    async def request(self) -> tuple[Frame, ...]:
+        """Give the packet that asks to join; raises `ConnectFailed` if there is no auth to send."""
+        try:
+            credentials = self.auth() if callable(self.auth) else self.auth
+            if inspect.isawaitable(credentials):
+                credentials = await credentials
+            return self._codec.encode_connect(self.namespace, self._continuity.request(credentials))
+        except Exception as error:
+            logger.exception("there is no auth to send")
+            raise ConnectFailed(self.namespace, f"getting auth raised {type(error).__name__}") from error
+
+    def begin(self, sid: str, answer: dict[str, Any]) -> None:
         """Take note that the server has accepted this client."""
+        pid, revision = answer.get("pid"), answer.get(ANSWER_FIELD)
         self.sid = sid
-        self.recovered = self.continuity.accept(pid)
+        self._server_revision = revision if type(revision) is int else 0
+        self.recovered = self._continuity.accept(
+            pid if isinstance(pid, str) else None, always_offset=self._server_revision > 0
+        )
         self._answers.begin(sid)
+        self.tell("connect")
+        self._outlet.open(self)
+        if self._ordered is not None:
+            self._ordered.go_on()
 
-    def lost(self) -> None:
+    def lose(self, reason: str, details: DisconnectDetails) -> None:
         """Take note that the connection is gone: what was sent on it will not be acknowledged any more."""
         sid, self.sid = self.sid, None
-        for outgoing, answer in self._acks.values():
-            if outgoing.written and not answer.done():
-                answer.set_exception(NotConnected(sid, self.namespace, "await an acknowledgement"))
+        self._outlet.shut(self)
+        self._buffer.drop(lambda outgoing: outgoing.is_bound)
+        self.calls.lose(NotConnected(sid, self.namespace, "await an acknowledgement"))
         self._changed.set()
+        self._read_on.set()
+        self.tell("disconnect", reason, details)
+
+    def say_goodbye(self) -> None:
+        """Send that this client leaves, after all that waits."""
+        frames = self._codec.encode_disconnect(self.namespace)
+        self._push_over_limit(Outgoing(frames, len(frames[0]), self.sid))
+
+    def forget(self) -> None:
+        """Begin anew at the next connection, and hand nothing more to the application that it has not begun with."""
+        self._continuity.forget()
+        self._inbox.drop()
+
+    def tell(self, event: str, *arguments: Any) -> None:
+        """Have the application's function called for something that the client itself noticed."""
+        self._inbox.put(Delivery(event, arguments, is_lifecycle=True))
+
+    async def idle(self) -> None:
+        """Wait until the last handler has run."""
+        await self._inbox.idle()
+
+    # -- in -------------------------------------------------------------------------------------------------
+
+    def take(self, packet: Packet) -> None:
+        """Take an event of the server's."""
+        ack_id, mark = packet.ack_id, None
+        if ack_id is None:
+            data = self._continuity.take(packet.data, time.time())
+            if data is None:
+                return
+        elif self._server_revision:
+            data, mark = split_mark(packet.data)
+        else:
+            data = packet.data
+        event, *arguments = data
+        self._inbox.put(Delivery(event, tuple(arguments), ack_id=ack_id, sid=self.sid, mark=mark))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many events wait for their handlers that no more should be read."""
+        most = self._options.max_pending_events
+        return len(self._inbox) >= (most * 10 if len(self.calls) else most)
+
+    async def has_room(self) -> None:
+        """Wait until more may be read."""
+        while self.is_full and self.sid is not None:
+            self._read_on.clear()
+            await self._read_on.wait()
+
+    def _acknowledge(self, ack_id: int, values: Sequence[Any], sid: str | None) -> None:
+        """Send an acknowledgement, if the session that asked for it is still there when its turn comes."""
+        frames = self._codec.encode_ack(self.namespace, ack_id, values)
+        if sid == self.sid:
+            self._push_over_limit(Outgoing(frames, sum(map(len, frames)), sid))
+
+    # -- out ------------------------------------------------------------------------------------------------
 
     async def emit(self, event: str, args: Sequence[Any]) -> None:
         """Put an event at the end of what is to be sent; wait while there is no room, if there is a connection.
 
         Raises:
-            EncodingFailed: The event can't be encoded.
+            EncodingFailed: The event can't be encoded, or the server does not take one so large.
             NotConnected: There is neither a connection nor room.
         """
-        encoded = self.codec.encode_event(self.namespace, event, args)
-        await self._push(_Outgoing(encoded.frames(), encoded.size), event)
+        encoded = self._encode(event, args)
+        if self._ordered is not None:
+            await self._ordered.emit(encoded)
+        else:
+            await self._push(Outgoing(encoded.frames(), encoded.size), event)
 
-    async def call(self, event: str, args: Sequence[Any], timeout_s: float) -> Any:
+    def emit_volatile(self, event: str, args: Sequence[Any], *, writable: bool) -> bool:
+        """Send an event if it can leave at once; return whether it was sent."""
+        encoded = self._encode(event, args)
+        if self.sid is None or len(self._buffer) or not writable:
+            return False
+        self._push_over_limit(Outgoing(encoded.frames(), encoded.size, is_bound=True))
+        return True
+
+    async def call(self, event: str, args: Sequence[Any], timeout_s: float | None) -> Any:
         """Emit an event and await its acknowledgement.
 
         Returns:
@@ -100,94 +202,99 @@ class Session:
 
         Raises:
             AckTimeout: There was none in time; if the event was not sent yet, it won't be.
-            EncodingFailed: The event can't be encoded.
+            EncodingFailed: The event can't be encoded, or the server does not take one so large.
             NotConnected: The connection was lost after the event was sent; or there was neither a connection nor
                 room.
         """
-        encoded = self.codec.encode_event(self.namespace, event, args)
-        ack_id = self._next_ack_id
-        self._next_ack_id += 1
-        outgoing = _Outgoing(encoded.frames_with_ack(ack_id), encoded.size)
-        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._acks[ack_id] = (outgoing, answer)
+        encoded = self._encode(event, args)
+        if self._ordered is not None:
+            return answer_value(await self._call_in_order(encoded, timeout_s))
+        wait_s = self._options.ack_timeout_s if timeout_s is None else timeout_s
+        return answer_value(await self._exchange(encoded, wait_s, is_bound=False))
+
+    async def _call_in_order(self, encoded: EncodedEvent, timeout_s: float | None) -> list[Any]:
+        assert self._ordered is not None
         try:
             async with asyncio.timeout(timeout_s):
-                await self._push(outgoing, event)
-                values = await answer
+                return await self._ordered.call(encoded)
         except TimeoutError:
-            raise AckTimeout(event, timeout_s) from None
+            raise AckTimeout(encoded.event, timeout_s or 0) from None
+
+    async def _ask(self, event: EncodedEvent) -> list[Any]:
+        if self.sid is None:
+            raise NotConnected(None, self.namespace, f"send {event.event!r}")
+        return await self._exchange(event, self._options.ack_timeout_s, is_bound=True)
+
+    async def _exchange(self, encoded: EncodedEvent, timeout_s: float, *, is_bound: bool) -> list[Any]:
+        ack_id = self.calls.next_id()
+        outgoing = Outgoing(encoded.frames_with_ack(ack_id), encoded.size, is_bound=is_bound)
+        answer = self.calls.expect(ack_id, outgoing)
+        self._read_on.set()  # a full inbox must not keep the answer from being read
+        try:
+            async with asyncio.timeout(timeout_s):
+                if is_bound:
+                    self._push_over_limit(outgoing)
+                else:
+                    await self._push(outgoing, encoded.event)
+                return await answer
+        except TimeoutError:
+            raise AckTimeout(encoded.event, timeout_s) from None
         finally:
-            del self._acks[ack_id]
+            self.calls.forget(ack_id)
             if not outgoing.written:
-                self._outbox.remove(outgoing, outgoing.size)
-        return values[0] if len(values) == 1 else tuple(values) or None
+                self._buffer.remove(outgoing, outgoing.size)
 
-    def acknowledged(self, ack_id: int, values: list[Any]) -> None:
-        """Take an acknowledgement from the server; one that nobody awaits is ignored."""
-        _, answer = self._acks.get(ack_id, (None, None))
-        if answer is not None and not answer.done():
-            answer.set_result(values)
+    def _encode(self, event: str, args: Sequence[Any]) -> EncodedEvent:
+        encoded = self._codec.encode_event(self.namespace, event, args)
+        most = self.max_payload_bytes
+        if most is not None and encoded.size * 2 > most:
+            largest = max(map(polled_size, encoded.frames()))
+            if largest > most:
+                raise EncodingFailed(f"event {event!r}", f"it takes {largest} bytes, and the server takes {most}")
+        for listener in self.handlers.any_outgoing:
+            listener(event, *args)
+        return encoded
 
-    def take(self, data: list[Any], ack_id: int | None) -> list[Any] | None:
-        """Take an event from the server.
+    def _given_up(self, event: EncodedEvent, error: WaypostError) -> None:
+        logger.error("event %r is given up: %s", event.event, error)
+        hook = self._options.on_undelivered
+        if hook is not None:
+            name, *args = read_values(event.to_record())
+            try:
+                hook(name, tuple(args), error)
+            except Exception:
+                logger.exception("on_undelivered failed")
 
-        Returns:
-            Its name and arguments, or ``None`` if it was taken before: if it asks for an acknowledgement again, it is
-            answered as it was.
-        """
-        if ack_id is None or self._answers.expect(ack_id):
-            return self.continuity.take(data, ack_id)
-        frames = self._answers.get(ack_id)
-        if frames:
-            self._answer(frames, self.sid)
+    # -- what waits to be sent, as `outgoing.Outlet` asks for it ----------------------------------------------
+
+    def next_outgoing(self) -> Outgoing | None:
+        """Return the next packet that may be sent; those of sessions that are over are dropped."""
+        while (outgoing := self._buffer.peek()) is not None:
+            if outgoing.sid is None or outgoing.sid == self.sid:
+                return outgoing
+            logger.debug("an acknowledgement is dropped: session %s is over", outgoing.sid)
+            self._buffer.pop()
         return None
 
-    def answer(self, ack_id: int, frames: tuple[Frame, ...], sid: str | None) -> None:
-        """Send an acknowledgement, if the session that asked for it is still there when its turn comes."""
-        self._answers.keep(ack_id, frames, sid)
-        self._answer(frames, sid)
+    def take_outgoing(self) -> None:
+        """Take that packet out."""
+        self._buffer.pop()
+        self._changed.set()
 
-    def _answer(self, frames: tuple[Frame, ...], sid: str | None) -> None:
-        self._push_over_limit(_Outgoing(frames, sum(map(len, frames)), sid))
+    def put_back(self, outgoing: Outgoing) -> None:
+        """Put a packet that did not leave back to the front."""
+        if not outgoing.is_bound:
+            self._buffer.put_back(outgoing, outgoing.size)
 
-    async def leave(self) -> None:
-        """Tell the server that this client leaves, after all that waits was sent."""
-        frames = self.codec.encode_disconnect(self.namespace)
-        self._push_over_limit(_Outgoing(frames, len(frames[0]), self.sid))
-        await self._idle.wait()
-
-    async def write(self, connection: Connection) -> None:
-        """Send what waits and what comes, until the connection ends or the task is cancelled."""
-        while True:
-            outgoing = self._outbox.pop()
-            if outgoing is None:
-                self._idle.set()
-                self._filled.clear()
-                await self._filled.wait()
-                continue
-            self._changed.set()
-            if outgoing.sid is not None and outgoing.sid != self.sid:
-                logger.debug("an acknowledgement is dropped: session %s is over", outgoing.sid)
-                continue
-            outgoing.written = True
-            if not await connection.send(outgoing.frames):
-                outgoing.written = False
-                self._outbox.put_back(outgoing, outgoing.size)
-                return
-
-    async def _push(self, outgoing: _Outgoing, event: str) -> None:
-        while not self._outbox.push(outgoing, outgoing.size):
+    async def _push(self, outgoing: Outgoing, event: str) -> None:
+        while not self._buffer.push(outgoing, outgoing.size):
             if self.sid is None:
-                waiting = f"emit {event!r}, with {len(self._outbox)} events waiting to be sent"
+                waiting = f"emit {event!r}, with {len(self._buffer)} events waiting to be sent"
                 raise NotConnected(None, self.namespace, waiting)
             self._changed.clear()
             await self._changed.wait()
-        self._wake_writer()
+        self._outlet.filled()
 
-    def _push_over_limit(self, outgoing: _Outgoing) -> None:
-        self._outbox.push_over_limit(outgoing, outgoing.size)
-        self._wake_writer()
-
-    def _wake_writer(self) -> None:
-        self._idle.clear()
-        self._filled.set()
+    def _push_over_limit(self, outgoing: Outgoing) -> None:
+        self._buffer.push_over_limit(outgoing, outgoing.size)
+        self._outlet.filled()

@@ -26,6 +26,7 @@ __all__ = [
     "open_frame",
     "packet_type",
     "parse_open",
+    "polled_size",
 ]
 
 Frame: TypeAlias = str | bytes
@@ -139,6 +140,20 @@ def encode_payload(frames: Sequence[Frame]) -> bytes:
             for frame in frames
         ]
     )
+
+
+def polled_size(frame: Frame) -> int:
+    """Tell how much a packet adds to a payload.
+
+    Args:
+        frame: The packet.
+
+    Returns:
+        Bytes, with a separator and, for a binary packet, as base64.
+    """
+    if isinstance(frame, bytes):
+        return 2 + (len(frame) + 2) // 3 * 4
+    return 1 + (len(frame) if frame.isascii() else len(frame.encode("utf-8", "surrogatepass")))
 
 
 def open_frame(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Backoff", "Continuity", "Outbox"]
+from waypost.protocol.offsets import SeenOffsets, is_before, is_foreign_offset
+
+__all__ = ["Backoff", "Continuity", "SendBuffer"]
 
 T = TypeVar("T")
 
@@ -50,18 +52,21 @@ class Continuity:
     """What a client remembers of a namespace so that the server can send what it missed.
 
     A server with recovery gives a private id in its answer to CONNECT, and an offset as the last argument of
-    every event that asks for no acknowledgement. Sent back at the next CONNECT, they say where to go on.
+    events that ask for no acknowledgement. Sent back at the next CONNECT, they say where to go on.
 
     Attributes:
         pid: The private id of the current session; ``None`` while the server has no recovery.
         offset: The offset of the last event; ``None`` before the first one.
     """
 
-    __slots__ = ("offset", "pid")
+    __slots__ = ("_always_offset", "_is_certain", "_seen", "offset", "pid")
 
     def __init__(self) -> None:
         self.pid: str | None = None
         self.offset: str | None = None
+        self._always_offset = False
+        self._is_certain = False
+        self._seen = SeenOffsets()
 
     def request(self, auth: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """Give the payload of the next CONNECT.
@@ -81,40 +86,52 @@ class Continuity:
             payload.update(auth)
         return payload if payload or auth is not None else None
 
-    def accept(self, pid: str | None) -> bool:
+    def accept(self, pid: str | None, *, always_offset: bool) -> bool:
         """Take the private id from the answer to CONNECT.
 
         Args:
             pid: The id, or ``None`` if the server gave none.
+            always_offset: Whether every event without an ack id will carry an offset: so it is with Waypost. With
+                other servers a text is taken for one by its form.
 
         Returns:
             Whether the session goes on where it was; if not, the old offset is forgotten.
         """
+        self._always_offset = always_offset
         recovered = pid is not None and pid == self.pid
         if not recovered:
+            self.forget()
             self.pid = pid
-            self.offset = None
         return recovered
 
-    def take(self, data: list[Any], ack_id: int | None) -> list[Any] | None:
-        """Take the offset off an event and remember it.
+    def take(self, data: list[Any], now_s: float) -> list[Any] | None:
+        """Take the offset off an event without an ack id, and remember it.
 
-        Call it once for every event, in the order of arrival, and after `accept`. An event at the offset of the one
-        before is a volatile one, which has no position of its own.
+        Call it once for every such event, in the order of arrival, and after `accept`. With Waypost, an event at the
+        offset of the one before is a volatile one, which has no position of its own.
 
         Args:
             data: The event's name and arguments.
-            ack_id: The id to acknowledge it with; such an event carries no offset.
+            now_s: The time of day, in seconds since 1970.
 
         Returns:
-            The name and the arguments that are meant for the application; ``None`` if the event lies before the last
-            one, and so was seen already.
+            The name and the arguments that are meant for the application; ``None`` if the event was seen already.
         """
-        if self.pid is None or ack_id is not None or len(data) == 1 or not isinstance(data[-1], str):
+        if self.pid is None or len(data) == 1 or not isinstance(data[-1], str):
             return data
         offset = data[-1]
-        if self.offset is not None and _is_before(offset, self.offset):
-            return None
+        if self._always_offset:
+            if self.offset is not None and is_before(offset, self.offset):
+                return None
+        elif is_foreign_offset(offset, now_s):
+            self._is_certain = True
+            if not self._seen.add(offset):
+                return None
+        else:
+            # Perhaps an unknown adapter's. The JavaScript client would keep it; its application sees it, too.
+            if not self._is_certain:
+                self.offset = offset
+            return data
         self.offset = offset
         return data[:-1]
 
@@ -122,23 +139,11 @@ class Continuity:
         """Begin anew at the next CONNECT."""
         self.pid = None
         self.offset = None
+        self._is_certain = False
+        self._seen.clear()
 
 
-_MAX_DIGITS = 20
-
-
-def _is_before(offset: str, other: str) -> bool:
-    """Compare two offsets of the form ``<generation>.<n>``; others, and other generations', have no order."""
-    generation, _, n = offset.rpartition(".")
-    other_generation, _, other_n = other.rpartition(".")
-    return generation == other_generation and _is_number(n) and _is_number(other_n) and int(n) < int(other_n)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
-
-
-class Outbox(Generic[T]):
+class SendBuffer(Generic[T]):
     """What waits to be sent, in order and within limits.
 
     Args:
@@ -192,6 +197,10 @@ class Outbox(Generic[T]):
         self._items.appendleft((item, size))
         self._bytes += size
 
+    def peek(self) -> T | None:
+        """Return the item at the front; ``None`` if nothing waits."""
+        return self._items[0][0] if self._items else None
+
     def pop(self) -> T | None:
         """Take the item at the front; ``None`` if nothing waits."""
         if not self._items:
@@ -215,3 +224,12 @@ class Outbox(Generic[T]):
         self._items.remove((item, size))
         self._bytes -= size
         return True
+
+    def drop(self, is_unwanted: Callable[[T], bool]) -> None:
+        """Take out whatever is not wanted any more.
+
+        Args:
+            is_unwanted: Tells of each item whether it is to go.
+        """
+        self._items = deque((item, size) for item, size in self._items if not is_unwanted(item))
+        self._bytes = sum(size for _, size in self._items)

@@ -1,0 +1,283 @@
+"""One connection: an Engine.IO session from its open packet to its end, over one transport and then a better one.
+
+The client's end of the upgrade: a WebSocket is opened beside polling and proves itself (``2probe``, ``3probe``);
+polling comes to rest, so that nothing is under way on it; then the WebSocket takes over (``5``). What is to be sent
+meanwhile stays where it waits.
+Source: Engine.IO protocol, revision 4 ("Upgrade", "Heartbeat").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol
+
+from waypost.client.dialer import Dialer, Opened
+from waypost.client.transport import TransportEnded
+from waypost.client.watch import Watch
+from waypost.client.websocket import WebSocketTransport
+from waypost.errors import MalformedPacket, ProtocolViolation
+from waypost.protocol.engineio import Frame, PacketType, packet_type, polled_size
+
+__all__ = ["DisconnectDetails", "Engine", "Source"]
+
+_UPGRADE_TIMEOUT_S = 10.0
+_PROBE_PING = "2probe"
+_PROBE_PONG = "3probe"
+
+logger = logging.getLogger("waypost.client")
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectDetails:
+    """More about the end of a connection than its reason.
+
+    Attributes:
+        description: What happened, in words.
+        code: The WebSocket's close code, or the HTTP status; ``None`` if there is none.
+    """
+
+    description: str
+    code: int | None = None
+
+
+class Source(Protocol):
+    """What waits to be sent, packet by packet: what is taken from it is handed over, and what isn't stays."""
+
+    def peek(self) -> tuple[Frame, ...] | None:
+        """Return the frames of the next packet; ``None`` if nothing waits."""
+        ...
+
+    def pop(self) -> None:
+        """Take that packet out."""
+        ...
+
+    def put_back(self) -> None:
+        """Put the packet that was taken last back to the front: it did not leave."""
+        ...
+
+
+class Engine:
+    """An open Engine.IO session: messages in, packets of a `Source` out, heartbeats answered.
+
+    Call `receive` until it gives ``None``, and `close` in any case; call `wake` when there is something to send.
+
+    Args:
+        opened: The connection that has begun.
+        dialer: Opens the WebSocket to move to.
+        source: What is to be sent.
+        upgrades: Whether to move from polling to WebSocket if the server can.
+        on_ping: Called at each heartbeat.
+    """
+
+    def __init__(
+        self,
+        opened: Opened,
+        dialer: Dialer,
+        source: Source,
+        *,
+        upgrades: bool,
+        on_ping: Callable[[], None],
+    ) -> None:
+        self.parameters = opened.parameters
+        self.reason: str | None = None
+        self.details = DisconnectDetails("")
+        self._dialer = dialer
+        self._source = source
+        self._on_ping = on_ping
+        self._transport = opened.transport
+        self._frames: deque[Frame] = deque(opened.frames)
+        self._control: list[Frame] = []
+        self._reader: asyncio.Task[object] | None = None
+        self._writing = False
+        self._at_rest = asyncio.Event()
+        self._moving = False
+        self._moved = asyncio.Event()
+        self._work = asyncio.Event()
+        self._drained = asyncio.Event()
+        silence_s = self.parameters.ping_interval_s + self.parameters.ping_timeout_s
+        self._watch = Watch(silence_s, lambda: self.end("ping timeout", f"nothing came for {silence_s:g} s"))
+        self._tasks = [asyncio.create_task(self._write())]
+        if upgrades and self.transport == "polling" and "websocket" in self.parameters.upgrades:
+            self._tasks.append(asyncio.create_task(self._upgrade()))
+
+    @property
+    def transport(self) -> str:
+        """The name of the transport that carries it now."""
+        return self._transport.name
+
+    @property
+    def writable(self) -> bool:
+        """Whether something sent now leaves at once."""
+        return not (self._writing or self._moving or self.reason or self._watch.is_overdue())
+
+    # -- in -------------------------------------------------------------------------------------------------
+
+    async def receive(self) -> Frame | None:
+        """Await the next message.
+
+        Returns:
+            The message, or ``None`` when the connection has ended; `reason` says why.
+        """
+        while True:
+            while self._frames:
+                frame = self._frames.popleft()
+                if not isinstance(frame, str) or frame.startswith("4"):
+                    return frame
+                self._take_control(frame)
+            if self.reason is not None:
+                return None
+            await self._fetch()
+
+    async def _fetch(self) -> None:
+        if self._moving:
+            await self._moved.wait()
+            return
+        task = self._reader = asyncio.current_task()
+        self._watch.begin()
+        try:
+            self._frames.extend(await self._transport.receive())
+        except TransportEnded as end:
+            self.end(end.reason, end.description, end.code)
+        except ProtocolViolation as violation:
+            logger.warning("the server broke the protocol: %s", violation)
+            self.end("parse error", str(violation))
+        except asyncio.CancelledError:
+            if self._reader is not None or task is None or task.uncancel():
+                raise
+        finally:
+            self._reader = None
+            self._watch.pause()
+            self._note_rest()
+
+    def _take_control(self, frame: str) -> None:
+        try:
+            kind = packet_type(frame)
+        except MalformedPacket as violation:
+            logger.warning("the server broke the protocol: %s", violation)
+            self.end("parse error", str(violation))
+            return
+        if kind is PacketType.PING:
+            self._control.append(PacketType.PONG.value)
+            self._work.set()
+            self._on_ping()
+        elif kind is PacketType.CLOSE:
+            self.end("transport close", "the server closed the session")
+            self._frames.clear()
+
+    # -- out ------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Have what waits sent."""
+        self._drained.clear()
+        self._work.set()
+
+    async def drained(self) -> None:
+        """Wait until nothing waits to be sent any more."""
+        await self._drained.wait()
+
+    async def _write(self) -> None:
+        while self.reason is None:
+            self._work.clear()
+            frames = self._gather() if self.writable else []
+            if not frames:
+                if self.writable:
+                    self._drained.set()
+                await self._work.wait()
+                continue
+            self._writing = True
+            try:
+                await self._transport.send(frames)
+            except TransportEnded as end:
+                if end.unsent and self.transport == "websocket":
+                    self._source.put_back()
+                    return  # whoever reads learns why it ended
+                self.end(end.reason, end.description, end.code)
+            except ProtocolViolation as violation:
+                self.end("parse error", str(violation))
+            finally:
+                self._writing = False
+                self._note_rest()
+
+    def _gather(self) -> list[Frame]:
+        """Take what goes in one batch: heartbeats first, and no more than the transport and the server take."""
+        frames, self._control = self._control, []
+        most_bytes = self.parameters.max_payload_bytes or inf
+        most_packets = self._transport.max_packets
+        size = 0
+        while len(frames) < most_packets and (packet := self._source.peek()) is not None:
+            size += sum(map(polled_size, packet)) if most_packets > 1 else 0
+            if frames and (size > most_bytes or len(frames) + len(packet) > most_packets):
+                break
+            self._source.pop()
+            frames.extend(packet)
+        return frames
+
+    # -- the upgrade ----------------------------------------------------------------------------------------
+
+    async def _upgrade(self) -> None:
+        probe: WebSocketTransport | None = None
+        try:
+            async with asyncio.timeout(_UPGRADE_TIMEOUT_S):
+                probe = await self._dialer.websocket(sid=self.parameters.sid)
+                await probe.send((_PROBE_PING,))
+                answer = (await probe.receive())[0]
+                if answer != _PROBE_PONG:
+                    raise MalformedPacket("3probe", answer)
+                await self._come_to_rest()
+                await probe.send((PacketType.UPGRADE.value,))
+        except (TransportEnded, ProtocolViolation, TimeoutError) as problem:
+            logger.info("the connection stays with polling: %s", str(problem) or type(problem).__name__)
+        else:
+            self._transport, probe = probe, None
+            self._dialer.upgraded = True
+            logger.debug("the connection has moved to WebSocket")
+        finally:
+            self._moving = False
+            self._moved.set()
+            self._work.set()
+            if probe is not None:
+                await probe.close(at_once=True)
+
+    async def _come_to_rest(self) -> None:
+        """Let what is under way on polling arrive, and begin nothing new."""
+        self._moving = True
+        self._moved.clear()
+        self._note_rest()
+        await self._at_rest.wait()
+        if self.reason is not None:
+            raise TransportEnded(self.reason, "the connection has ended")
+
+    def _note_rest(self) -> None:
+        if self._reader is not None or self._writing:
+            self._at_rest.clear()
+        else:
+            self._at_rest.set()
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def end(self, reason: str, description: str, code: int | None = None) -> None:
+        """End the connection, with the first reason that is given."""
+        if self.reason is None:
+            self.reason = reason
+            self.details = DisconnectDetails(description, code)
+            self._watch.stop()
+            self._work.set()
+            self._moved.set()
+            reader, self._reader = self._reader, None
+            if reader is not None and reader is not asyncio.current_task():
+                reader.cancel()  # `_fetch` takes that back
+
+    async def close(self) -> None:
+        """Close the connection; waits a moment for the server to do the same."""
+        has_ended = self.reason is not None
+        self.reason = self.reason or "forced close"
+        self._watch.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        await self._transport.close(at_once=has_ended)

@@ -1,0 +1,104 @@
+"""One client's HTTP: its headers, cookies, proxy and TLS, the same for polling and WebSocket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.request import getproxies_environment, proxy_bypass
+
+from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout, CookieJar, InvalidURL
+
+from waypost.client.endpoint import Endpoint
+from waypost.client.options import Options
+from waypost.client.transport import TransportEnded
+from waypost.errors import ConnectFailed
+from waypost.protocol.extension import HEADER, REVISION
+
+__all__ = ["Http", "ended_by"]
+
+_NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+
+class Http:
+    """The HTTP side of one client; cookies stay as long as it lives.
+
+    Attributes:
+        endpoint: Where the server is.
+    """
+
+    def __init__(self, endpoint: Endpoint, options: Options) -> None:
+        self.endpoint = endpoint
+        self._session: ClientSession | None = None
+        self._options = options
+        self._cookies: CookieJar | None = None
+        self._arguments: dict[str, Any] = {}
+
+    @property
+    def session(self) -> ClientSession:
+        """What makes the requests; call `start` first."""
+        assert self._session is not None
+        return self._session
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments that every request has."""
+        return self._arguments
+
+    async def start(self) -> None:
+        """Make ready for the requests of one connection, and ask for the headers that they have.
+
+        Raises:
+            ConnectFailed: The application's function for the headers raised.
+        """
+        if self._cookies is None:
+            self._cookies = CookieJar(unsafe=True)  # unsafe: also from servers that are named by their address
+            if self._options.cookies:
+                self._cookies.update_cookies(self._options.cookies)
+        self._arguments = {
+            "headers": {**self._headers(), HEADER: str(REVISION)},
+            "proxy": _proxy(self._options.proxy, self.endpoint),
+        }
+        if self._options.ssl is not None:
+            self._arguments["ssl"] = self._options.ssl
+        self._session = ClientSession(cookie_jar=self._cookies, timeout=_NO_TIMEOUT)
+
+    def _headers(self) -> Mapping[str, str]:
+        headers = self._options.headers
+        try:
+            return (headers() if callable(headers) else headers) or {}
+        except Exception as error:
+            raise ConnectFailed(self.endpoint.origin, f"getting headers raised {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        """Close what is open."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+def _proxy(option: str | None, endpoint: Endpoint) -> str | None:
+    if option != "environment":
+        return option
+    proxies = getproxies_environment()
+    host = endpoint.origin.partition("://")[2].rpartition("@")[2]
+    if proxy_bypass(host):
+        return None
+    return proxies.get("https" if endpoint.secure else "http")
+
+
+def ended_by(error: OSError | ClientError | ValueError, reason: str = "transport error") -> TransportEnded:
+    """Say what an exception of a request means for its transport.
+
+    Args:
+        error: What was raised.
+        reason: Why the connection ends, in Socket.IO's words.
+
+    Returns:
+        What to raise instead.
+    """
+    code = getattr(error, "status", None)
+    text = str(error) or type(error).__name__
+    if code:
+        text = f"HTTP {code}"
+    unreachable = isinstance(error, ClientConnectorError | InvalidURL)
+    return TransportEnded(reason, text, code or None, reachable=not unreachable)

@@ -1,0 +1,202 @@
+"""What happens to a namespace, handed to the application's functions: in the order of arrival, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from waypost.client.answers import Answers, HandledMessages
+from waypost.client.handlers import Function, Handlers
+from waypost.client.streams import ReceivedEvent, Streams
+from waypost.errors import EncodingFailed, Reject
+from waypost.protocol.extension import DeliveryMark
+
+__all__ = ["Delivery", "Inbox"]
+
+logger = logging.getLogger("waypost.client")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Something that happened, for the application.
+
+    Attributes:
+        event: The event's name.
+        arguments: Its arguments.
+        is_lifecycle: Whether the client itself made it.
+        ack_id: The id to acknowledge it with, if the server asked for that.
+        sid: The session that it came in; an acknowledgement is meant for that one only.
+        mark: Which message of a queue it is; ``None`` for all that come from no queue.
+    """
+
+    event: str
+    arguments: tuple[Any, ...]
+    is_lifecycle: bool = False
+    ack_id: int | None = None
+    sid: str | None = None
+    mark: DeliveryMark | None = None
+
+
+class Acknowledge(Protocol):
+    """Sends an acknowledgement, if the session that asked for it is still there; raises `EncodingFailed`."""
+
+    def __call__(self, ack_id: int, values: Sequence[Any], sid: str | None) -> None: ...
+
+
+class Inbox:
+    """Runs handlers. A task does so while there is something to do, and no longer.
+
+    Args:
+        handlers: The functions.
+        streams: The loops over events.
+        answers: What was acknowledged in the current session.
+        handled: What was handled of queues.
+        acknowledge: Sends an acknowledgement.
+        on_shrunk: Called when there is less to do than before.
+    """
+
+    def __init__(
+        self,
+        handlers: Handlers,
+        streams: Streams,
+        *,
+        answers: Answers,
+        handled: HandledMessages,
+        acknowledge: Acknowledge,
+        on_shrunk: Callable[[], None],
+    ) -> None:
+        self._handlers = handlers
+        self._streams = streams
+        self._answers = answers
+        self._handled = handled
+        self._acknowledge = acknowledge
+        self._on_shrunk = on_shrunk
+        self._waiting: deque[Delivery] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, delivery: Delivery) -> None:
+        """Put something at the end of the line."""
+        self._waiting.append(delivery)
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+
+    def drop(self) -> None:
+        """Forget what waits; a handler that runs goes on."""
+        self._waiting.clear()
+        self._on_shrunk()
+
+    async def idle(self) -> None:
+        """Wait until all is done."""
+        while self._worker is not None:
+            await asyncio.wait((self._worker,))
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                delivery = self._waiting.popleft()
+                self._on_shrunk()
+                await self._process(delivery)
+        finally:
+            self._worker = None
+
+    async def _process(self, delivery: Delivery) -> None:
+        known = await self._known(delivery)
+        if known is not None:
+            self._send(delivery, known)
+            return
+        event, arguments = delivery.event, delivery.arguments
+        function = self._handlers.take(event)
+        if delivery.is_lifecycle:
+            if function is not None:
+                await self._run(function, arguments, delivery)
+            return
+        for listener in list(self._handlers.any):
+            await self._run(listener, (event, *arguments), delivery)
+        if function is not None:
+            accepted, values = await self._run(function, arguments, delivery)
+            await self._settle(delivery, values, accepted=accepted)
+        await self._stream(delivery, is_answered=function is not None)
+
+    async def _stream(self, delivery: Delivery, *, is_answered: bool) -> None:
+        streams = self._streams.of(delivery.event)
+        if not streams and not is_answered:
+            logger.debug("event %r has no handler", delivery.event)
+        for stream in streams:
+            settle = None if is_answered or delivery.ack_id is None else self._settler(delivery)
+            is_answered = True
+            await stream.put(ReceivedEvent(delivery.event, delivery.arguments, settle))
+
+    def _settler(self, delivery: Delivery) -> Callable[..., Any]:
+        async def settle(values: Sequence[Any], *, accepted: bool) -> None:
+            await self._settle(delivery, values, accepted=accepted)
+
+        return settle
+
+    async def _known(self, delivery: Delivery) -> Sequence[Any] | None:
+        """Return how an event was acknowledged that has come before."""
+        if delivery.mark is not None:
+            return await self._handled.find(delivery.mark)
+        if delivery.ack_id is not None:
+            return self._answers.get(delivery.ack_id, delivery.sid)
+        return None
+
+    async def _settle(self, delivery: Delivery, values: Sequence[Any], *, accepted: bool) -> None:
+        """Acknowledge an event, and remember it."""
+        if delivery.ack_id is None:
+            return
+        if delivery.mark is None:
+            self._answers.keep(delivery.ack_id, values, delivery.sid)
+        elif accepted:
+            await self._handled.remember(delivery.mark, values)
+        self._send(delivery, values)
+
+    def _send(self, delivery: Delivery, values: Sequence[Any]) -> None:
+        if delivery.ack_id is None:
+            return
+        try:
+            self._acknowledge(delivery.ack_id, values, delivery.sid)
+        except EncodingFailed as error:
+            logger.error("what the handler of event %r returned can't be sent: %s", delivery.event, error)
+            self._acknowledge(delivery.ack_id, _rejection(error), delivery.sid)
+
+    async def _run(
+        self, function: Function, arguments: tuple[Any, ...], delivery: Delivery
+    ) -> tuple[bool, Sequence[Any]]:
+        """Run a function; return whether it returned, and what to acknowledge."""
+        try:
+            if delivery.is_lifecycle:
+                result = await function.run_with(arguments)
+            else:
+                result = await function.run(arguments)
+        except Reject as rejection:
+            logger.info("event %r was rejected: %s", delivery.event, rejection.reason)
+            return False, _rejection(rejection)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return False, self._failed(delivery, error)  # something that the handler awaited was cancelled
+        except Exception as error:  # noqa: BLE001  # logged there
+            return False, self._failed(delivery, error)
+        return True, result if isinstance(result, tuple) else () if result is None else (result,)
+
+    @staticmethod
+    def _failed(delivery: Delivery, error: BaseException) -> Sequence[Any]:
+        logger.error("the handler of event %r failed", delivery.event, exc_info=error)
+        return _rejection(error)
+
+
+def _rejection(error: BaseException) -> tuple[dict[str, Any]]:
+    """Give the acknowledgement that rejects; an exception's own text may be a secret, and stays here."""
+    if not isinstance(error, Reject):
+        return ({"nack": type(error).__name__},)
+    if error.retry_in_s is None:
+        return ({"nack": error.reason},)
+    return ({"nack": error.reason, "retry_in": error.retry_in_s},)

@@ -1,0 +1,96 @@
+"""What happens to the connection under all namespaces, for functions of the application's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from waypost.client.handlers import Function, Handlers
+from waypost.errors import ConfigurationError
+
+__all__ = ["ConnectionEvents"]
+
+EVENTS = frozenset(
+    ("open", "close", "error", "ping", "reconnect_attempt", "reconnect", "reconnect_error", "reconnect_failed")
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+logger = logging.getLogger("waypost.client")
+
+
+class ConnectionEvents:
+    """The events of the connection that all namespaces of a client share. It is `waypost.Client.io`.
+
+    ``open()``: there is a connection, and no namespace yet. ``close(reason, details)``: it has ended.
+    ``error(error)``: there was none, with a `ConnectFailed`. ``ping()``: a heartbeat came.
+    ``reconnect_attempt(number)``, ``reconnect_error(error)``, ``reconnect(number)``: an attempt to reconnect begins,
+    failed, or succeeded. ``reconnect_failed()``: there will be no other.
+
+    Functions may be ``async def`` or ``def`` (run in a thread), take as many of these arguments as they like, and run
+    one at a time.
+    """
+
+    __slots__ = ("_handlers", "_waiting", "_worker")
+
+    def __init__(self) -> None:
+        self._handlers = Handlers()
+        self._waiting: deque[tuple[Function, tuple[Any, ...]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    @overload
+    def on(self, event: str) -> Callable[[F], F]: ...
+    @overload
+    def on(self, event: str, handler: F) -> F: ...
+    def on(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
+        """Register the function that is called for an event; an earlier one is replaced.
+
+        Args:
+            event: One of the events above.
+            handler: The function; without it, this is a decorator.
+
+        Returns:
+            The function, or the decorator.
+
+        Raises:
+            ConfigurationError: There is no such event, or it is no function.
+        """
+        if event not in EVENTS:
+            raise ConfigurationError("event", event, f"one of {', '.join(sorted(EVENTS))}")
+
+        def register(function: F) -> F:
+            self._handlers.add(event, function)
+            return function
+
+        return register if handler is None else register(handler)
+
+    def off(self, event: str | None = None, handler: Callable[..., Any] | None = None) -> None:
+        """Take the function of an event away, or all of them.
+
+        Args:
+            event: The event; ``None`` for all.
+            handler: Only if this is the function; ``None`` for whatever it is.
+        """
+        self._handlers.remove(event, handler)
+
+    def tell(self, event: str, *arguments: Any) -> None:
+        """Have an event's function called."""
+        function = self._handlers.take(event)
+        if function is not None:
+            self._waiting.append((function, arguments))
+            if self._worker is None:
+                self._worker = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                function, arguments = self._waiting.popleft()
+                try:
+                    await function.run_with(arguments)
+                except Exception:
+                    logger.exception("a function for the connection's events failed")
+        finally:
+            self._worker = None

@@ -1,0 +1,272 @@
+"""One client's connections, one after the other, and the namespaces that share them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from waypost.client.dialer import Dialer
+from waypost.client.endpoint import Endpoint
+from waypost.client.engine import DisconnectDetails, Engine
+from waypost.client.http import Http
+from waypost.client.lifecycle import ConnectionEvents
+from waypost.client.membership import Membership
+from waypost.client.options import Options
+from waypost.client.outgoing import Outlet
+from waypost.errors import ConnectFailed, ProtocolViolation
+from waypost.protocol.codec import codec_for
+from waypost.protocol.reconnect import Backoff
+
+__all__ = ["Manager"]
+
+_LEAVE_TIMEOUT_S = 2.0
+
+logger = logging.getLogger("waypost.client")
+
+
+class Manager:
+    """Keeps a connection as long as a namespace is wanted.
+
+    Args:
+        endpoint: Where the server is.
+        url: The same as the application gave it, for errors.
+        options: The client's options.
+
+    Attributes:
+        events: What happens to the connection, for the application.
+        outlet: What waits to be sent.
+        members: The namespaces by name.
+    """
+
+    def __init__(self, endpoint: Endpoint, url: str, options: Options) -> None:
+        self.events = ConnectionEvents()
+        self.outlet = Outlet(self._wake)
+        self.members: dict[str, Membership] = {}
+        self._url = url
+        self._options = options
+        self._http = Http(endpoint, options)
+        self._dialer = Dialer(self._http, options)
+        self._engine: Engine | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._is_left = False
+        self._entering: set[asyncio.Task[None]] = set()
+        self._failure = ConnectFailed(url, "there was no attempt")
+
+    @property
+    def transport(self) -> str | None:
+        """The name of the transport of the connection; ``None`` if there is none."""
+        return None if self._engine is None else self._engine.transport
+
+    @property
+    def writable(self) -> bool:
+        """Whether something sent now leaves at once."""
+        return self._engine is not None and self._engine.writable
+
+    # -- for the application --------------------------------------------------------------------------------
+
+    async def join(self, member: Membership, *, patient: bool) -> None:
+        """Get into a namespace, and stay in it; raises `ConnectFailed`."""
+        joined = member.want(patient=patient)
+        if self._main is None or self._main.done():
+            self._main = asyncio.create_task(self._live())
+        elif self._engine is not None and not member.is_asking:
+            self._enter_soon(member, self._engine)
+        try:
+            await asyncio.shield(joined)
+        except asyncio.CancelledError:
+            if not joined.done():
+                member.leave("io client disconnect", DisconnectDetails("connecting was cancelled"))
+                joined.exception()
+                if not self._wanted():
+                    self._main.cancel()
+            raise
+
+    async def leave(self, member: Membership) -> None:
+        """Send what waits, get out of a namespace, and stay out; the connection ends with the last one."""
+        engine, main = self._engine, self._main
+        if member.session.sid is not None and engine is not None and main is not None:
+            member.session.say_goodbye()
+            drained = asyncio.create_task(engine.drained())
+            await asyncio.wait((drained, main), timeout=_LEAVE_TIMEOUT_S, return_when="FIRST_COMPLETED")
+            drained.cancel()
+        is_alone = not any(other.wanted for other in self.members.values() if other is not member)
+        member.session.forget()
+        member.leave("io client disconnect", DisconnectDetails("disconnect was called"))
+        if is_alone:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """End the connection."""
+        main = self._main
+        if main is not None and not main.done():
+            main.cancel()
+            await asyncio.wait((main,))
+
+    async def ended(self) -> None:
+        """Wait until there is no connection, and will be none."""
+        if self._main is not None:
+            await asyncio.wait((self._main,))
+            if not self._main.cancelled():
+                self._main.result()
+
+    # -- connections ----------------------------------------------------------------------------------------
+
+    def _wanted(self) -> list[Membership]:
+        return [member for member in self.members.values() if member.wanted]
+
+    async def _live(self) -> None:
+        """Serve one connection after the other, as long as a namespace is wanted."""
+        options = self._options
+        attempt, backoff = 0, self._new_backoff()
+        while self._wanted():
+            if attempt:
+                most = options.reconnection_attempts
+                if not options.reconnection or (most is not None and attempt > most):
+                    self._give_up()
+                    return
+                await asyncio.sleep(backoff.next_s(random.random()))
+                self.events.tell("reconnect_attempt", attempt)
+            if await self._connect(attempt):
+                attempt, backoff = 1, self._new_backoff()
+            else:
+                attempt += 1
+            if self._is_left:
+                attempt = 0  # whoever is wanted by now begins anew
+
+    def _new_backoff(self) -> Backoff:
+        return Backoff(
+            delay_s=self._options.reconnection_delay_s,
+            delay_max_s=self._options.reconnection_delay_max_s,
+            jitter=self._options.reconnection_jitter,
+        )
+
+    def _give_up(self) -> None:
+        for member in self._wanted():
+            member.give_up(self._failure)
+        if self._options.reconnection:
+            self.events.tell("reconnect_failed")
+
+    async def _connect(self, attempt: int) -> bool:
+        """Open a connection and serve it to its end; return whether it came into any namespace."""
+        self._is_left = False
+        try:
+            try:
+                await self._http.start()
+                opened = await self._dialer.open()
+            except ConnectFailed as failure:
+                self._failed(failure, attempt)
+                return False
+            engine = Engine(
+                opened,
+                self._dialer,
+                self.outlet,
+                upgrades=self._options.upgrade and "websocket" in self._options.transports,
+                on_ping=lambda: self.events.tell("ping"),
+            )
+            self.events.tell("open")
+            if attempt:
+                self.events.tell("reconnect", attempt)
+            return await self._serve(engine)
+        finally:
+            await self._http.close()
+
+    def _failed(self, failure: ConnectFailed, attempt: int) -> None:
+        failure = ConnectFailed(self._url, failure.problem, failure.data, failure.status)
+        logger.info("attempt %d: %s", attempt, failure)
+        self._failure = failure
+        for member in self._wanted():
+            member.fail(failure)
+        self.events.tell("error", failure)
+        if attempt:
+            self.events.tell("reconnect_error", failure)
+
+    async def _serve(self, engine: Engine) -> bool:
+        self._engine = engine
+        entries = self._entries()
+        try:
+            for member in self._wanted():
+                member.session.max_payload_bytes = engine.parameters.max_payload_bytes
+                self._enter_soon(member, engine)
+            await self._read(engine)
+        finally:
+            self._engine = None
+            for task in self._entering:
+                task.cancel()
+            self._is_left = not self._wanted()
+            reason, details = engine.reason or "forced close", engine.details
+            for member in self.members.values():
+                member.lose(reason, details)
+            self.outlet.reset()
+            await engine.close()
+        logger.info("disconnected from %s: %s", self._url, reason)
+        self.events.tell("close", reason, details)
+        return self._entries() > entries
+
+    def _entries(self) -> int:
+        return sum(member.entries for member in self.members.values())
+
+    async def _read(self, engine: Engine) -> None:
+        decoder = codec_for(self._options.parser).make_decoder(
+            max_attachments=self._options.max_attachments,
+            max_attachment_bytes=self._options.max_payload_bytes,
+        )
+        while (frame := await engine.receive()) is not None:
+            try:
+                packet = decoder.feed(frame)
+                if packet is None:
+                    continue
+                member = self.members.get(packet.namespace)
+                if member is None:
+                    continue
+                member.receive(packet)
+            except ProtocolViolation as violation:
+                logger.warning("the server broke the protocol: %s", violation)
+                engine.end("parse error", str(violation))
+                return
+            if not member.wanted and not self._wanted():
+                return
+            if member.session.is_full:
+                await member.session.has_room()
+
+    def _wake(self) -> None:
+        if self._engine is not None:
+            self._engine.wake()
+
+    # -- into a namespace -----------------------------------------------------------------------------------
+
+    def _enter_soon(self, member: Membership, engine: Engine) -> None:
+        task = asyncio.create_task(self._enter(member, engine))
+        self._entering.add(task)
+        task.add_done_callback(self._entering.discard)
+
+    async def _enter(self, member: Membership, engine: Engine) -> None:
+        """Ask to be let into a namespace, again after a failure of the application's auth."""
+        backoff = self._new_backoff()
+        while member.wanted and engine.reason is None:
+            failure = await self._ask(member)
+            if failure is None:
+                return
+            has_asked = member.is_asking
+            is_alone = all(other.session.sid is None for other in self.members.values())
+            self._failure = failure
+            member.fail(failure, still_asking=has_asked and not is_alone)
+            if is_alone:
+                engine.end("forced close", failure.problem)
+            if has_asked or not member.wanted:
+                return
+            await asyncio.sleep(backoff.next_s(random.random()))
+
+    async def _ask(self, member: Membership) -> ConnectFailed | None:
+        limit_s = self._options.connect_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                request = await member.session.request()
+                answered = member.ask()
+                self.outlet.send_first(request)
+                await answered
+        except TimeoutError:
+            return ConnectFailed(self._url, f"no answer within {limit_s:g} s")
+        except ConnectFailed as failure:
+            return ConnectFailed(self._url, failure.problem)
+        return None

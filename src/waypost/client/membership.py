@@ -1,0 +1,153 @@
+"""How a client gets into a namespace and out of it: the CONNECT packet's way, told apart from what goes on inside."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from waypost.client.engine import DisconnectDetails
+from waypost.client.session import Session
+from waypost.errors import ConnectFailed, MalformedPacket
+from waypost.protocol.packet import Packet, PacketType
+
+__all__ = ["Membership"]
+
+_MAX_EARLY_PACKETS = 10_000
+
+
+class Membership:
+    """One namespace that the application wants to be in, or did.
+
+    Attributes:
+        session: What it has of the namespace.
+        wanted: Whether to be in it, and to come back when the connection is lost.
+        entries: How often it was entered.
+    """
+
+    def __init__(self, session: Session, url: str) -> None:
+        self.session = session
+        self.wanted = False
+        self.entries = 0
+        self._url = url
+        self._patient = False
+        self._waiting: asyncio.Future[None] | None = None
+        self._answered: asyncio.Future[None] | None = None
+        self._early: list[Packet] = []
+
+    def want(self, *, patient: bool) -> asyncio.Future[None]:
+        """Ask to be in; the future is done when that is so, or raises what is in the way.
+
+        Args:
+            patient: Whether a failure is no reason to give up.
+        """
+        self.wanted = True
+        self._patient = patient
+        if self._waiting is None or self._waiting.done():
+            self._waiting = asyncio.get_running_loop().create_future()
+        return self._waiting
+
+    def ask(self) -> asyncio.Future[None]:
+        """Take note that CONNECT is sent; the future is done when it was answered, or can't be any more."""
+        self._early = []
+        self._answered = asyncio.get_running_loop().create_future()
+        return self._answered
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether an answer to CONNECT is awaited."""
+        return self._answered is not None
+
+    def receive(self, packet: Packet) -> None:
+        """Take a packet of this namespace; raises `MalformedPacket` for one that may not come."""
+        if self.session.sid is None and self._answered is None:
+            return
+        if packet.type is PacketType.EVENT and self._answered is None:
+            self.session.take(packet)
+        elif packet.type is PacketType.ACK and packet.ack_id is not None and self._answered is None:
+            self.session.calls.answer(packet.ack_id, packet.data)
+        elif self._answered is not None:
+            self._receive_early(packet)
+        elif packet.type is PacketType.DISCONNECT:
+            self.leave("io server disconnect", DisconnectDetails("the server disconnected this client"))
+        else:
+            raise MalformedPacket("no second answer to CONNECT", f"{packet.type.name} of {packet.namespace}")
+
+    def _receive_early(self, packet: Packet) -> None:
+        if packet.type is PacketType.CONNECT:
+            self._accept(packet.data or {})
+        elif packet.type is PacketType.CONNECT_ERROR:
+            self._refuse(packet.data)
+        elif len(self._early) >= _MAX_EARLY_PACKETS:
+            raise MalformedPacket("an answer to CONNECT", f"{len(self._early)} other packets")
+        else:
+            self._early.append(packet)  # Node's server replays before it answers
+
+    def _accept(self, answer: dict[str, Any]) -> None:
+        sid = answer.get("sid")
+        if not isinstance(sid, str):
+            raise MalformedPacket("an answer to CONNECT with a sid, as Socket.IO 3 and later give it", answer)
+        self._stop_asking()
+        self.entries += 1
+        self.session.begin(sid, answer)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+        early, self._early = self._early, []
+        for packet in early:
+            self.receive(packet)
+
+    def _refuse(self, data: Any) -> None:
+        self._stop_asking()
+        self.wanted = False
+        message, more = (data, None) if isinstance(data, str) else (str(data.get("message", "")), data.get("data"))
+        self._report(ConnectFailed(self._url, message, more))
+
+    def _stop_asking(self) -> None:
+        answered, self._answered = self._answered, None
+        if answered is not None and not answered.done():
+            answered.set_result(None)
+
+    def fail(self, failure: ConnectFailed, *, still_asking: bool = False) -> None:
+        """Take note that an attempt failed; unless it is patient, whoever waits for the first one gives up.
+
+        Args:
+            failure: What went wrong.
+            still_asking: Whether an answer to CONNECT would still be welcome.
+        """
+        if not still_asking:
+            self._stop_asking()
+        if self._is_awaited and not self._patient:
+            self.wanted = False
+        self._report(failure)
+
+    @property
+    def _is_awaited(self) -> bool:
+        return self._waiting is not None and not self._waiting.done()
+
+    def _report(self, failure: ConnectFailed) -> None:
+        """Tell whoever waits, or else the application's handler."""
+        if self._waiting is not None and self._is_awaited and not self.wanted:
+            self._waiting.set_exception(failure)
+        else:
+            self.session.tell("connect_error", failure)
+
+    def lose(self, reason: str, details: DisconnectDetails) -> None:
+        """Take note that the connection is gone."""
+        if self.session.sid is not None:
+            self.session.lose(reason, details)
+        elif self._answered is not None:
+            self.fail(ConnectFailed(self._url, f"the server did not answer to CONNECT: {reason}"))
+
+    def leave(self, reason: str, details: DisconnectDetails) -> None:
+        """Be out of it, and stay away."""
+        self.wanted = False
+        self._stop_asking()
+        if self.session.sid is not None:
+            self.session.lose(reason, details)
+        if self._is_awaited:
+            self._report(ConnectFailed(self._url, reason))
+
+    def give_up(self, failure: ConnectFailed) -> None:
+        """Stay away, there being no hope."""
+        self.wanted = False
+        if self._is_awaited:
+            self._report(failure)

@@ -1,0 +1,185 @@
+"""Events that are sent again until they are acknowledged: one at a time, in order (`Options.retries`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from waypost.errors import AckTimeout, NotConnected, WaypostError
+from waypost.protocol.codec import EncodedEvent
+
+__all__ = ["MemoryOutbox", "OrderedSender", "Outbox", "Pending"]
+
+logger = logging.getLogger("waypost.client")
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An event in an outbox.
+
+    Attributes:
+        number: Its number in the outbox; rising, and never given twice.
+        event: The event.
+    """
+
+    number: int
+    event: EncodedEvent
+
+
+class Outbox(Protocol):
+    """Where events wait until they are acknowledged, in order.
+
+    Whoever keeps it on disk returns from `append` when the event is there, and gives back after a restart what
+    was not removed.
+    """
+
+    async def append(self, event: EncodedEvent) -> int:
+        """Add an event at the end; return its number. Raises `NotConnected` when it is full."""
+        ...
+
+    async def head(self) -> Pending | None:
+        """Return the oldest event; ``None`` if there is none."""
+        ...
+
+    async def remove(self, number: int) -> None:
+        """Remove an event: it was acknowledged, or given up."""
+        ...
+
+
+class MemoryOutbox:
+    """An `Outbox` for as long as the client lives.
+
+    Args:
+        namespace: The namespace, for the error.
+        most_events: How many events it holds.
+        most_bytes: How many bytes of them; a single event may be larger.
+    """
+
+    __slots__ = ("_bytes", "_events", "_most_bytes", "_most_events", "_namespace", "_next")
+
+    def __init__(self, namespace: str, *, most_events: int, most_bytes: int) -> None:
+        self._namespace = namespace
+        self._most_events = most_events
+        self._most_bytes = most_bytes
+        self._events: deque[Pending] = deque()
+        self._bytes = 0
+        self._next = 0
+
+    async def append(self, event: EncodedEvent) -> int:
+        """Add an event at the end; return its number."""
+        too_many = len(self._events) >= self._most_events or self._bytes + event.size > self._most_bytes
+        if self._events and too_many:
+            waiting = f"emit {event.event!r}, with {len(self._events)} events waiting to be acknowledged"
+            raise NotConnected(None, self._namespace, waiting)
+        self._events.append(Pending(self._next, event))
+        self._bytes += event.size
+        self._next += 1
+        return self._next - 1
+
+    async def head(self) -> Pending | None:
+        """Return the oldest event."""
+        return self._events[0] if self._events else None
+
+    async def remove(self, number: int) -> None:
+        """Remove an event."""
+        for pending in self._events:
+            if pending.number == number:
+                self._events.remove(pending)
+                self._bytes -= pending.event.size
+                return
+
+
+class OrderedSender:
+    """Sends what is in an outbox: the head until it is acknowledged or given up, then the next.
+
+    A try that got no acknowledgement in time counts; one whose connection was lost does not, and is made again on the
+    next one.
+
+    Args:
+        outbox: The events.
+        ask: Sends an event on the current connection and awaits its acknowledgement; raises `AckTimeout`, or
+            `NotConnected` if there is no connection or not any more.
+        retries: How often a head is sent again; ``None`` for ever.
+        on_given_up: Called with a head that was given up.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        ask: Callable[[EncodedEvent], Awaitable[list[Any]]],
+        retries: int | None,
+        on_given_up: Callable[[EncodedEvent, WaypostError], None],
+    ) -> None:
+        self._outbox = outbox
+        self._ask = ask
+        self._retries = retries
+        self._on_given_up = on_given_up
+        self._calls: dict[int, asyncio.Future[list[Any]]] = {}
+        self._worker: asyncio.Task[None] | None = None
+        self._again = False
+
+    async def emit(self, event: EncodedEvent) -> None:
+        """Put an event at the end; returns when it is in the outbox."""
+        await self._outbox.append(event)
+        self.go_on()
+
+    async def call(self, event: EncodedEvent) -> list[Any]:
+        """Put an event at the end and await its acknowledgement; when cancelled, it is not sent any more."""
+        number = await self._outbox.append(event)
+        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._calls[number] = answer
+        self.go_on()
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            await self._outbox.remove(number)
+            raise
+        finally:
+            del self._calls[number]
+
+    def go_on(self) -> None:
+        """Send what waits; call it when there is a connection."""
+        self._again = True
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._again:
+                self._again = False
+                await self._drain()
+        finally:
+            self._worker = None
+
+    async def _drain(self) -> None:
+        tries, last = 0, None
+        while (head := await self._outbox.head()) is not None:
+            tries, last = (tries, last) if head.number == last else (0, head.number)
+            try:
+                values = await self._ask(head.event)
+            except NotConnected:
+                return
+            except AckTimeout as timeout:
+                tries += 1
+                if self._retries is None or tries <= self._retries:
+                    logger.debug("event %r is sent again: %s", head.event.event, timeout)
+                    continue
+                await self._outbox.remove(head.number)
+                self._give_up(head, timeout)
+            else:
+                await self._outbox.remove(head.number)
+                answer = self._calls.get(head.number)
+                if answer is not None and not answer.done():
+                    answer.set_result(values)
+
+    def _give_up(self, head: Pending, error: WaypostError) -> None:
+        answer = self._calls.get(head.number)
+        if answer is None:
+            self._on_given_up(head.event, error)
+        elif not answer.done():
+            answer.set_exception(error)

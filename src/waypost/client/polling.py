@@ -1,0 +1,106 @@
+"""Engine.IO over HTTP long-polling: one request that waits for what comes, and one at a time that sends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from aiohttp import ClientError, ClientResponse
+from yarl import URL
+
+from waypost.client.http import Http, ended_by
+from waypost.client.transport import TransportEnded
+from waypost.errors import LimitExceeded
+from waypost.protocol.engineio import Frame, PacketType, decode_payload, encode_payload
+
+__all__ = ["PollingTransport"]
+
+_CLOSE_TIMEOUT_S = 1.0
+_MAX_PACKETS = 16  # python-engineio drops a whole POST that has more
+_MAX_REFUSAL_BYTES = 500
+_TEXT = {"Content-Type": "text/plain;charset=UTF-8"}
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+logger = logging.getLogger("waypost.client")
+
+
+class PollingTransport:
+    """A `Transport` over HTTP; its first `receive` begins a session, and `join` names that one to the others.
+
+    Args:
+        http: Makes the requests.
+        max_body_bytes: The largest answer that is taken.
+    """
+
+    __slots__ = ("_http", "_max_body_bytes", "_parameters", "_requests", "max_packets", "name")
+
+    def __init__(self, http: Http, max_body_bytes: int) -> None:
+        self.name = "polling"
+        self.max_packets = _MAX_PACKETS
+        self._http = http
+        self._max_body_bytes = max_body_bytes
+        self._parameters: dict[str, str] = {}
+        self._requests = 0
+
+    def join(self, sid: str) -> None:
+        """Take note of the session's id, which every later request names."""
+        self._parameters["sid"] = sid
+
+    async def receive(self) -> Sequence[Frame]:
+        """Await the answer to one poll."""
+        body = await self._request("GET", None)
+        # Each packet takes at least two bytes: its type and a separator.
+        return decode_payload(body, max_packets=self._max_body_bytes // 2 + 1)
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Post frames, and await the answer."""
+        for start in range(0, len(frames), _MAX_PACKETS):
+            await self._request("POST", encode_payload(frames[start : start + _MAX_PACKETS]))
+
+    async def close(self, *, at_once: bool) -> None:
+        """Tell the server that the session ends, if there is one and time for it."""
+        if at_once or "sid" not in self._parameters:
+            return
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._request("POST", PacketType.CLOSE.encode())
+        except (TransportEnded, TimeoutError) as problem:
+            logger.debug("the server was not told that polling ends: %s", str(problem) or type(problem).__name__)
+
+    async def _request(self, method: str, data: bytes | None) -> bytes:
+        arguments = self._http.arguments
+        if data is not None:
+            arguments = {**arguments, "headers": {**_TEXT, **arguments["headers"]}, "data": data}
+        try:
+            async with self._http.session.request(
+                method, self._address(), allow_redirects=False, **arguments
+            ) as response:
+                body = await self._read(response)
+        except (OSError, ClientError, ValueError) as error:
+            raise ended_by(error) from error
+        if response.status != 200:
+            said = body[:_MAX_REFUSAL_BYTES].decode(errors="replace")
+            raise TransportEnded("transport error", f"HTTP {response.status} {said}".strip(), response.status)
+        return body
+
+    async def _read(self, response: ClientResponse) -> bytes:
+        chunks = bytearray()
+        async for chunk in response.content.iter_any():
+            chunks += chunk
+            if len(chunks) > self._max_body_bytes:
+                raise LimitExceeded("bytes in the answer to a poll", self._max_body_bytes, len(chunks))
+        return bytes(chunks)
+
+    def _address(self) -> URL:
+        self._requests += 1
+        return self._http.endpoint.address("polling", t=_name(self._requests), **self._parameters)
+
+
+def _name(number: int) -> str:
+    """Give a text that no cache has seen in this session; it begins with a letter, as the JavaScript client's do."""
+    text = ""
+    while number:
+        number, digit = divmod(number, len(_DIGITS))
+        text = _DIGITS[digit] + text
+    return f"w{text}"

@@ -1,0 +1,171 @@
+"""Events as loops: ``async for event in client.events("pickup")``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from waypost.errors import Reject
+
+__all__ = ["EventStream", "ReceivedEvent", "Streams"]
+
+
+class Settle(Protocol):
+    """Acknowledges an event."""
+
+    async def __call__(self, values: Sequence[Any], *, accepted: bool) -> None: ...
+
+
+class ReceivedEvent:
+    """An event that a loop was given.
+
+    Attributes:
+        name: Its name.
+        args: Its arguments.
+    """
+
+    __slots__ = ("_settle", "args", "name")
+
+    def __init__(self, name: str, args: tuple[Any, ...], settle: Settle | None) -> None:
+        self.name = name
+        self.args = args
+        self._settle = settle
+
+    def __repr__(self) -> str:
+        return f"<ReceivedEvent {self.name!r} {self.args!r}>"
+
+    @property
+    def arg(self) -> Any:
+        """Its only argument, a tuple of several, or ``None``."""
+        return self.args[0] if len(self.args) == 1 else self.args or None
+
+    async def ack(self, *values: Any) -> None:
+        """Acknowledge it; does nothing if the server did not ask for that, or if that is done.
+
+        A loop acknowledges an event by itself when it asks for the next one.
+
+        Args:
+            *values: The acknowledgement's arguments.
+        """
+        settle, self._settle = self._settle, None
+        if settle is not None:
+            await settle(values, accepted=True)
+
+    async def reject(self, reason: str, retry_in_s: float | None = None) -> None:
+        """Reject it, so that a queue delivers it again later.
+
+        Args:
+            reason: Why.
+            retry_in_s: Seconds until then; ``None`` leaves them to the server.
+        """
+        settle, self._settle = self._settle, None
+        if settle is not None:
+            rejection = Reject(reason, retry_in_s)
+            retry = {} if rejection.retry_in_s is None else {"retry_in": rejection.retry_in_s}
+            await settle(({"nack": rejection.reason, **retry},), accepted=False)
+
+
+class EventStream:
+    """The events of some names, in the order of arrival. Made by `waypost.Client.events`.
+
+    It begins when it is made, and ends with `close`, with the ``async with`` block around it, or when the client has
+    left. What it has not been asked for yet waits, and holds the connection back when that is too much. An event is
+    acknowledged when the next one is asked for; to leave the loop in between, call `ReceivedEvent.ack` first.
+    """
+
+    def __init__(self, streams: Streams, names: frozenset[str], most: int) -> None:
+        self._streams = streams
+        self._names = names
+        self._most = most
+        self._waiting: deque[ReceivedEvent] = deque()
+        self._current: ReceivedEvent | None = None
+        self._changed = asyncio.Event()
+        self._ended = False
+
+    def wants(self, event: str) -> bool:
+        """Tell whether an event is for this loop."""
+        return not self._names or event in self._names
+
+    async def put(self, event: ReceivedEvent) -> None:
+        """Give it an event; wait while it has too many."""
+        while len(self._waiting) >= self._most and not self._ended:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._ended:
+            await event.reject("nobody listens any more")
+        else:
+            self._waiting.append(event)
+            self._changed.set()
+
+    def end(self) -> None:
+        """Let the loop end after what waits."""
+        self._ended = True
+        self._changed.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ReceivedEvent:
+        current, self._current = self._current, None
+        if current is not None:
+            await current.ack()
+        while not self._waiting:
+            if self._ended:
+                self._streams.remove(self)
+                raise StopAsyncIteration
+            self._changed.clear()
+            await self._changed.wait()
+        self._current = self._waiting.popleft()
+        self._changed.set()
+        return self._current
+
+    async def close(self) -> None:
+        """End it; what it was given and has not acknowledged is rejected."""
+        self._streams.remove(self)
+        self.end()
+        current, self._current = self._current, None
+        for event in (current, *self._waiting):
+            if event is not None:
+                await event.reject("nobody listens any more")
+        self._waiting.clear()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class Streams:
+    """The loops over one namespace's events."""
+
+    __slots__ = ("_streams",)
+
+    def __init__(self) -> None:
+        self._streams: list[EventStream] = []
+
+    def open(self, names: Sequence[str], most: int) -> EventStream:
+        """Begin a loop over the events of some names, or over all."""
+        stream = EventStream(self, frozenset(names), most)
+        self._streams.append(stream)
+        return stream
+
+    def remove(self, stream: EventStream) -> None:
+        """Forget a loop."""
+        if stream in self._streams:
+            self._streams.remove(stream)
+
+    def of(self, event: str) -> list[EventStream]:
+        """Return the loops that an event is for."""
+        return [stream for stream in self._streams if stream.wants(event)]
+
+    def end(self) -> None:
+        """Let all loops end after what waits."""
+        for stream in self._streams:
+            stream.end()
+        self._streams.clear()
