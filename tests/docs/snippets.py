@@ -30,12 +30,13 @@ import asyncio
 import inspect
 import re
 import socket
+import sys
 import textwrap
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
@@ -99,10 +100,11 @@ async def run(snippet: Snippet) -> None:
     """Run a block, those before it that it continues, and what its comment says must hold."""
     if "foreign" in snippet.words:
         for source in snippet.sources:
-            compile(source, str(snippet.document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            compile(source, str(snippet.document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         return
-    names: dict[str, Any] = {"__name__": "snippet", "waypost": waypost, "asyncio": asyncio, "pytest": pytest}
-    names["io"] = waypost.Server(drain_s=0)
+    module = sys.modules["snippet"] = ModuleType("snippet")  # dataclasses look theirs up
+    names = vars(module)
+    names |= {"waypost": waypost, "asyncio": asyncio, "pytest": pytest, "io": waypost.Server(drain_s=0)}
     async with AsyncExitStack() as ends:
         stage = _Stage(names, ends)
         names |= {"connect": stage.connect, "url": stage.url}
@@ -110,13 +112,14 @@ async def run(snippet: Snippet) -> None:
             await _run_with(snippet, names)
         finally:
             await stage.leave()
+            del sys.modules["snippet"]
 
 
 async def _run_with(snippet: Snippet, names: dict[str, Any]) -> None:
     if snippet.before is not None:
         await _run_with(snippet.before, names)
     for source in snippet.sources:
-        code = compile(source, str(snippet.document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        code = compile(source, str(snippet.document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         await _execute(code, names)
 
 
