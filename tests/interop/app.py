@@ -76,6 +76,30 @@ async def ask_another(socket: waypost.Socket, sid: str, *args: Any) -> Any:
 
 
 @io.event
+async def ask_room(socket: waypost.Socket, room: str, timeout_s: float, *args: Any) -> dict[str, Any]:
+    """Ask everyone in a room, and say who answered what."""
+    answers = await io.to(room).timeout(timeout_s).call("question", *args)
+    return {"answers": answers.answers, "missing": answers.missing, "left": answers.left}
+
+
+@io.event
+async def ask_room_one_by_one(socket: waypost.Socket, room: str, *args: Any) -> list[str]:
+    """Ask everyone in a room, tell each answer as it comes, and say who is missing."""
+    call = io.to(room).timeout(0.3).call("question", *args)
+    async for sid, answer in call:
+        await socket.emit("answered", sid, answer)
+    return list(call.so_far().missing)
+
+
+@io.event
+async def disconnect_room(socket: waypost.Socket, room: str, close: bool) -> list[str]:
+    """Disconnect everyone in a room, and say who was in it."""
+    fetched = await io.in_(room).fetch_sockets()
+    await io.in_(room).disconnect_sockets(close=close)
+    return [one.id for one in fetched]
+
+
+@io.event
 async def ask_in_vain(socket: waypost.Socket) -> str:
     try:
         await socket.call("question", timeout_s=0.2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 from typing import Any
 
 import pytest
@@ -354,3 +355,50 @@ async def test_plain_functions_see_the_context_of_their_server(io: waypost.Serve
         client = ModelClient(io)
         await client.connect()
         assert await client.call("whose") == ["ours"]
+
+
+async def test_plain_functions_run_in_as_many_threads_as_there_may_be() -> None:
+    io = waypost.Server(drain_s=0.0, handler_threads=2)
+    inside: list[int] = []
+    most: list[int] = []
+    go = threading.Event()
+
+    @io.event
+    def work(socket: waypost.Socket) -> None:
+        inside.append(1)
+        most.append(len(inside))
+        go.wait(5)
+        inside.pop()
+
+    async with running(io):
+        clients = [ModelClient(io) for _ in range(4)]
+        for client in clients:
+            await client.connect()
+            client.send('20["work"]')
+        await until(lambda: len(inside) == 2)
+        go.set()
+        await until(lambda: all(0 in client.acks for client in clients))
+        assert max(most) == 2
+
+
+async def test_what_a_socket_that_left_is_asked(io: waypost.Server) -> None:
+    sockets: list[waypost.Socket] = []
+    io.on("connect", sockets.append)
+    async with running(io):
+        client = ModelClient(io)
+        await client.connect()
+        await client.cut()
+        [socket] = sockets
+        # Its client may come back: the event is kept for it, and nothing is raised.
+        await socket.emit("kept")
+        await socket.leave("room")
+        for refused in (socket.call("question"), socket.join("room"), socket.timeout(1).call("question")):
+            with pytest.raises(waypost.NotConnected):
+                await refused
+        await client.connect()
+        await client.wait_for(1)
+        assert client.events == [["kept"]]
+        client.send("1")
+        await until(lambda: not sockets[1].connected)
+        await sockets[1].emit("for nobody")
+        await sockets[1].volatile.emit("for nobody")

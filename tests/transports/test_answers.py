@@ -96,6 +96,24 @@ async def test_large_polls_are_compressed(
     assert b"x" * size in body
 
 
+@pytest.mark.parametrize(
+    ("compressed", "encoding"),
+    [([False], None), ([False, False], None), ([True], "gzip"), ([False, True], "gzip"), ([True, False], "gzip")],
+)
+async def test_what_is_not_worth_compressing_is_not_compressed(compressed: list[bool], encoding: str | None) -> None:
+    io = speaking_server()
+    async with serving(io):
+        sid = sid_of(await ask(io))
+        await ask(io, f"{POLLING}&sid={sid}", method="POST", body=[b'40{"size":1}'])
+        await ask(io, f"{POLLING}&sid={sid}")
+        for compress_it in compressed:
+            await io.compress(compress_it).emit("picture", "x" * 4_000)
+        answer = await ask(io, f"{POLLING}&sid={sid}", headers={"Accept-Encoding": "gzip"})
+    used = answer.headers.get("content-encoding")
+    assert used == encoding
+    assert gunzip(answer.body, used).count(b"picture") == len(compressed)
+
+
 # ----------------------------------------------------------------------------------------------- the cookie
 
 
