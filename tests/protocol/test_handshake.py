@@ -460,3 +460,10 @@ def test_jsonp_is_refused_by_default() -> None:
     refused = decide(request("EIO=4&transport=polling&j=0"), rules, lambda _sid: None)
     assert isinstance(refused, Refuse)
     assert (refused.code, refused.context) == (3, "JSONP")
+
+
+@pytest.mark.parametrize(("t", "limited"), [("1732476400.123", True), ("PbK3x.0", False), ("1732476400", False)])
+def test_python_socketio_takes_only_few_packets_at_once(t: str, limited: bool) -> None:
+    opened = answer(f"EIO=4&transport=polling&t={t}")
+    assert isinstance(opened, Open)
+    assert (opened.revision.max_packets == 16) is limited

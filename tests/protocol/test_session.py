@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
 from waypost.protocol.engineio import Frame, decode_payload
-from waypost.protocol.revision import Payload, Revision3
+from waypost.protocol.revision import Payload, Revision3, Revision4
 from waypost.protocol.session import Event, Session, SessionSettings, State
 
 SETTINGS = SessionSettings(
@@ -504,3 +504,12 @@ def test_the_initial_message_comes_right_after_the_open_packet() -> None:
     opened, hello = one.take_frame(0), one.take_frame(0)
     assert str(opened).startswith("0{")
     assert (hello, one.take_frame(0)) == ("4hello", None)
+
+
+def test_a_client_that_takes_few_packets_gets_the_rest_with_its_next_polls() -> None:
+    one = Session("sid", "polling", SETTINGS, 0, Revision4(max_packets=2))
+    polled(one)
+    one.send([f"4{number}" for number in range(5)], 0)
+    assert [polled(one), polled(one), one.deadline] == [["40", "41"], ["42", "43"], 10]
+    assert polled(one) == ["44"]
+    assert (one.buffered_bytes, one.deadline) == (0, 25)

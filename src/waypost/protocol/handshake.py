@@ -32,12 +32,16 @@ __all__ = [
     "Upgrade",
     "cors_headers",
     "decide",
+    "is_python_client",
     "matches_path",
     "refusal_body",
 ]
 
 _REVISION_4 = "4"
 _REVISION_3 = "3"
+_PYTHON_MAX_PACKETS = 16
+"""python-engineio drops the connection when an answer has more."""
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
 
@@ -234,11 +238,26 @@ def _open(request: Request, rules: HandshakeRules, transport: str, jsonp: str | 
         return _bad_request("TRANSPORT_HANDSHAKE_ERROR")
     parameters = request.parameters
     eio = parameters.get("EIO", "")
+    if eio == _REVISION_4 and is_python_client(parameters):
+        return Open(transport, Revision4(_PYTHON_MAX_PACKETS), jsonp)
     if eio == _REVISION_4:
         return Open(transport, Revision4(), jsonp)
     if eio == _REVISION_3 and rules.allow_eio3:
         return Open(transport, Revision3(text_only=bool(parameters.get("b64")) or jsonp is not None), jsonp)
     return Refuse(400, 5, "Unsupported protocol version", "UNSUPPORTED_PROTOCOL_VERSION")
+
+
+def is_python_client(parameters: Mapping[str, str]) -> bool:
+    """Tell whether a request is one of python-socketio's client.
+
+    Args:
+        parameters: The query's parameters.
+
+    Returns:
+        Whether it is, by the time in ``t``: a decimal number, where the JavaScript client sends letters.
+    """
+    seconds, point, fraction = parameters.get("t", "").partition(".")
+    return bool(point) and seconds.isdigit() and fraction.isdigit()
 
 
 def _resume(request: Request, transport: str, sid: str, session: SessionView | None, jsonp: str | None) -> Decision:

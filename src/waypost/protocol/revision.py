@@ -5,6 +5,7 @@ Everything else of a session is the same in both; see `protocol.session`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +18,7 @@ __all__ = ["Payload", "Revision", "Revision3", "Revision4"]
 
 _TEXT = "text/plain; charset=UTF-8"
 _BYTES = "application/octet-stream"
+_NO_LIMIT = sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,21 @@ class Revision(Protocol):
         """Split a POST's body into packets; raises `ProtocolViolation`."""
         ...
 
+    @property
+    def max_packets(self) -> int:
+        """How many packets the client takes in one answer to a poll."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Revision4:
-    """Engine.IO 4: the packets inside Waypost as they are."""
+    """Engine.IO 4: the packets inside Waypost as they are.
 
+    Attributes:
+        max_packets: How many packets the client takes in one answer to a poll.
+    """
+
+    max_packets: int = _NO_LIMIT
     number: int = 4
 
     def heartbeat(self, interval_s: float, timeout_s: float, now: float) -> Heartbeat:
@@ -99,6 +111,7 @@ class Revision3:
     """
 
     text_only: bool = False
+    max_packets: int = _NO_LIMIT
     number: int = 3
 
     def heartbeat(self, interval_s: float, timeout_s: float, now: float) -> Heartbeat:

@@ -253,10 +253,7 @@ class Session:
         frames: list[Frame]
         compress = True
         if self._buffer and self.state is not State.WEBSOCKET:
-            frames = list(self._buffer)
-            self._buffer.clear()
-            self.buffered_bytes = 0
-            self._stalled_since = inf
+            frames = self._take_buffered(now)
             compress = not self._declines_compression
         elif self.state not in _OPEN_STATES:
             # Alone in its payload: the JavaScript client closes before it has handled the events that come in
@@ -270,6 +267,13 @@ class Session:
         self._poll_open = False
         payload = self.revision.encode_payload(frames, text_only=text_only)
         return payload if compress else replace(payload, compress=False)
+
+    def _take_buffered(self, now: float) -> list[Frame]:
+        count = min(len(self._buffer), self.revision.max_packets)
+        frames = [self._buffer.popleft() for _ in range(count)]
+        self.buffered_bytes -= sum(map(len, frames))
+        self._stalled_since = now if self._buffer else inf
+        return frames
 
     # -- what arrived ---------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import TypedDict
 from waypost.errors import ConfigurationError
 from waypost.protocol.codec import codec_for
 from waypost.protocol.custom_parser import Parser
+from waypost.protocol.handshake import is_python_client
 from waypost.server.addresses import TrustedProxies
 from waypost.server.cookie import Cookie
 from waypost.server.handlers import check_handler
@@ -32,11 +33,9 @@ def sends_offset_safely(handshake: Handshake) -> bool:
     """Tell whether a client can take an offset as an event's last argument.
 
     Official clients pass it on to the application as one more argument, which JavaScript ignores. python-socketio
-    raises a TypeError and loses the event, and is the one client known not to take it. It is recognised by
-    the time in its ``t`` parameter, a decimal number, where the JavaScript client sends letters.
+    raises a TypeError and loses the event, and is the one client known not to take it.
     """
-    seconds, point, fraction = handshake.query.get("t", "").partition(".")
-    return not (point and seconds.isdigit() and fraction.isdigit())
+    return not is_python_client(handshake.query)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
