@@ -38,7 +38,7 @@ READ: dict[str, Packet] = {
     "event with id": Packet(PacketType.EVENT, data=["x", 1], ack_id=123456789),
     "event with undefined": Packet(PacketType.EVENT, data=["x", None, {"a": None}]),
     "event with binary": Packet(PacketType.EVENT, data=["x", b"abc", {"b": [b"\x07" * 300]}]),
-    "event with an ArrayBuffer": Packet(PacketType.EVENT, data=["x", b"\x01\x02\x03"]),
+    "event with an ArrayBuffer": Packet(PacketType.EVENT, data=["x", b"\x01\x02\x03", b"\x00", b"\x00" * 8, None]),
     "event with a date": Packet(PacketType.EVENT, data=["x", NOON]),
     "event with numbers": Packet(PacketType.EVENT, data=["x", *NUMBERS]),
     "event with text": Packet(PacketType.EVENT, "/é", ["naïve ☃ 🜁", "", "x" * 40, "é" * 200, "\x00\x1e"]),

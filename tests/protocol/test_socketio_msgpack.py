@@ -126,6 +126,48 @@ def test_what_only_the_official_parser_writes_is_read(packed: bytes, value: obje
     assert read(b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x92\xa1x" + packed).data == ["x", value]
 
 
+def _ext8(content: bytes) -> bytes:
+    return b"\xc7" + bytes((len(content),)) + b"\x00" + content
+
+
+DAY = datetime(2026, 1, 2, tzinfo=UTC)
+PACKED_DAY = b"\xd7\x00" + (1767312000000).to_bytes(8, "big")
+NODES = st.one_of(
+    st.just((b"\xd4\x00\x00", None)),
+    st.just((PACKED_DAY, DAY)),
+    st.sampled_from([b"", b"\x00", b"\x01", b"\x00" * 8, PACKED_DAY[2:], b"\xc7\x08\x00", b"\xc7\x01\x00" * 3]).map(
+        lambda content: (_ext8(content), content)
+    ),
+    st.sampled_from([b"\xc7\x08\x00", b"\xc7\x01\x00\xc7\x08\x00", b"\xc7", b"x"]).map(lambda raw: (pack(raw), raw)),
+    st.sampled_from([0, 1, 8, 0xC7, 0xC708, 0xC70800, 0xC7080000, 1.5, "\x08\x00", "", True]).map(
+        lambda value: (pack(value), value)
+    ),
+)
+
+
+@given(
+    st.lists(
+        NODES
+        | st.lists(NODES, max_size=4).map(
+            lambda pairs: (
+                bytes((0x90 | len(pairs),)) + b"".join(packed for packed, _ in pairs),
+                [value for _, value in pairs],
+            )
+        ),
+        max_size=12,
+    )
+)
+def test_node_s_array_buffers_are_told_from_undefined_and_dates(pairs: list[tuple[bytes, Any]]) -> None:
+    items = b"".join(packed for packed, _ in pairs)
+    frame = b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data" + bytes((0x91 + len(pairs),)) + b"\xa1x" + items
+    assert read(frame).data == ["x", *(value for _, value in pairs)]
+
+
+def test_an_unknown_extension_is_refused_beside_array_buffers() -> None:
+    with pytest.raises(MalformedPacket):
+        read(b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x93\xa1x" + _ext8(b"1") + b"\xc7\x01\x05a")
+
+
 def test_an_undefined_id_or_payload_and_what_else_is_in_a_packet_are_ignored() -> None:
     packet = b"\x85\xa4type\x00\xa4data\xd4\x00\x00\xa2id\xd4\x00\x00\xa7options\x81\xa8compress\xc3\xa3nsp\xa1/"
     assert read(packet) == Packet(PacketType.CONNECT)

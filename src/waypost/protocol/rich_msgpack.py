@@ -16,7 +16,9 @@ __all__ = ["pack", "unpack"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_NOTEPACK = 0
+_NOTEPACK = 0  # the type of undefined, of dates and of ArrayBuffers
+_MARK = 5
+_ARRAY_BUFFER = re.compile(rb"\xc7[\x01\x08]\x00")
 _MAX_DEPTH = 512  # what Python can go through by recursion, whatever calls this
 _NATIVE = (bytes, bytearray, memoryview, datetime)
 _STANDARD_DATE = re.compile(rb"\xd6\xff|\xd7\xff|\xc7\x0c\xff")
@@ -77,7 +79,7 @@ def unpack(packed: bytes) -> Any:
         MalformedPacket: It can't be read, is nested too deep, or holds what JavaScript does not know.
     """
     try:
-        value = _decoder.decode(packed)
+        value = _unpack_array_buffers(packed) if _ARRAY_BUFFER.search(packed) else _decoder.decode(packed)
     except (ValueError, RecursionError) as error:
         raise MalformedPacket("a value in msgpack", packed) from error
     _check(value, packed)
@@ -97,6 +99,24 @@ def _read_extension(code: int, data: memoryview) -> Any:
 
 
 _decoder = msgspec.msgpack.Decoder(ext_hook=_read_extension)
+
+
+def _unpack_array_buffers(packed: bytes) -> Any:
+    """Decode what may hold ``ArrayBuffer``s of one or eight bytes, which look like ``undefined`` and dates to a hook.
+
+    They differ in their header only. So it is read twice: the first time with another type in such headers, to learn
+    which of the extensions, in their order, they are. In the content of something else the change does no harm.
+    """
+    types: list[int] = []
+    marked = _ARRAY_BUFFER.sub(lambda header: header[0][:2] + bytes((_MARK,)), packed)
+    msgspec.msgpack.Decoder(ext_hook=lambda code, _data: types.append(code)).decode(marked)
+    order = iter(types)
+
+    def read(code: int, data: memoryview) -> Any:
+        is_buffer = next(order) == _MARK and code == _NOTEPACK
+        return bytes(data) if is_buffer else _read_extension(code, data)
+
+    return msgspec.msgpack.Decoder(ext_hook=read).decode(packed)
 
 
 def _check(value: Any, packed: bytes) -> None:

@@ -16,7 +16,7 @@ const PACKETS = {
   "event with id": { type: 2, data: ["x", 1], nsp: "/", options: { compress: false }, id: 123456789 },
   "event with undefined": { type: 2, data: ["x", undefined, { a: undefined }], nsp: "/" },
   "event with binary": { type: 2, data: ["x", Buffer.from("abc"), { b: [Buffer.alloc(300, 7)] }], nsp: "/" },
-  "event with an ArrayBuffer": { type: 2, data: ["x", new Uint8Array([1, 2, 3]).buffer], nsp: "/" },
+  "event with an ArrayBuffer": { type: 2, data: ["x", new Uint8Array([1, 2, 3]).buffer, new Uint8Array([0]), new Uint8Array(8), undefined], nsp: "/" },
   "event with a date": { type: 2, data: ["x", new Date(Date.UTC(2026, 10, 24, 12, 0, 0, 5))], nsp: "/" },
   "event with numbers": {
     type: 2,
