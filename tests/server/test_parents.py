@@ -253,6 +253,27 @@ async def test_a_child_that_nobody_needs_is_forgotten(make_server: MakeServer) -
             assert await client.wait_for(1) == [["news"]]
 
 
+async def test_a_child_that_is_forgotten_leaves_nothing_in_the_store(make_server: MakeServer) -> None:
+    io = make_server()
+    tenants = io.of(TENANTS)
+    held: list[waypost.Namespace] = []
+    tenants.on("new_namespace", held.append)
+    async with running(io):
+        for _ in range(3):
+            client = await connected(io, "/tenant-1")
+            await tenants.emit("news")
+            assert await client.wait_for(1) == [["news"]]
+            client.send("1")
+            await until(lambda: held[0].is_idle)
+            await asyncio.gather(hub_of(io).keep_up(), held[0].emit("to nobody"), connected(io, "/tenant-2"))
+            assert "/tenant-1" not in names(io)
+        assert len(held) == 2
+        # Who holds it can still emit, and who comes back later is told that all began anew.
+        await held[0].emit("to nobody")
+        await client.connect()
+        assert client.answer["reason"] == "generation"
+
+
 async def test_a_child_is_forgotten_when_its_last_session_has_expired() -> None:
     now = 1000.0
     environment = waypost.server.options.Environment(wall_time=lambda: now)
@@ -268,7 +289,7 @@ async def test_a_child_is_forgotten_when_its_last_session_has_expired() -> None:
         assert expired == ["/tenant-1"]
         assert names(io) == {"/"}
         await away.connect()
-        assert away.answer["reason"] == "expired"
+        assert away.answer["reason"] == "unknown session"
 
 
 async def test_a_child_that_the_application_holds_is_the_same_when_clients_return(io: waypost.Server) -> None:

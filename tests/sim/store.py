@@ -123,6 +123,13 @@ class SimStore:
         names: list[str] = run_now(self.disk.store.followed_journals())
         return names
 
+    async def drop_journal(self, name: str) -> bool:
+        self.check()
+        dropped: bool = await self.write(lambda: run_now(self.disk.store.drop_journal(name)))
+        if dropped:
+            self._journals.pop(name, None)
+        return dropped
+
     def queue(self, name: str) -> Queue:
         self.check()
         return SimQueue(name, self.disk, self.write, self.read)

@@ -120,6 +120,38 @@ async def test_a_journal_is_followed_as_long_as_it_has_sessions(store: Store, cl
     assert await store.followed_journals() == []
 
 
+async def test_a_journal_that_nobody_follows_can_be_dropped(store: Store, clock: Clock) -> None:
+    journal, kept = await store.journal("/gone"), await store.journal("/kept")
+    await fill(journal, 3)
+    await fill(kept, 2)
+    await journal.open_session(KEY, "sid", b"", ignore)
+    assert not await store.drop_journal("/gone")
+    assert (await found(journal)).sid == "sid"
+    assert await journal.append(b"fourth", ignore) == 4
+    await journal.detach_session(KEY, clock.now + 1)
+    clock.now += 2
+    await store.expire_sessions()
+    generation = journal.generation
+    assert await store.drop_journal("/gone")
+    again = await store.journal("/gone")
+    assert (again.top, again.oldest, again.size_bytes) == (0, 1, 0)
+    assert again.generation != generation
+    assert await again.find_session(KEY) is None
+    assert await again.append(b"first", ignore) == 1
+    assert await again.open_session(KEY, "other", b"", ignore) == 1
+    assert (kept.top, await kept.append(b"third", ignore)) == (2, 3)
+    assert await store.trim() == 0
+    assert await store.drop_journal("/never")
+
+
+async def test_a_number_that_is_used_again_counts_anew(store: Store) -> None:
+    for _ in range(3):
+        journal = await store.journal("/last")
+        await fill(journal, 2)
+        assert journal.top == 2
+        assert await store.drop_journal("/last")
+
+
 async def test_an_expired_session_is_known_as_one_for_a_day(store: Store, clock: Clock) -> None:
     journal = await store.journal("/")
     expires_at = clock.now

@@ -130,14 +130,27 @@ class Directory:
         return namespace
 
     async def clean_up(self) -> None:
-        """Forget the children that nobody is in and nobody may come back to."""
-        idle = [child for child in self._children.values() if child.is_idle]
-        if not idle or not self._hub.options.cleanup_empty_child_namespaces:
+        """Forget the children that nobody is in and nobody may come back to, and their journals.
+
+        Raises:
+            StorageError: The store did not take it.
+        """
+        if not self._hub.options.cleanup_empty_child_namespaces:
             return
-        followed = set(await self._hub.store.followed_journals()) if self._hub.options.recovery else set()
+        idle = [child for child in self._children.values() if child.is_idle]
+        has_journals = bool(idle) and self._hub.options.recovery is not None
+        followed = set(await self._hub.store.followed_journals()) if has_journals else set()
         for child in idle:
             if child.is_idle and child.name not in followed and self._children.get(child.name) is child:
                 self._forget(child)
+                if has_journals:
+                    await self._drop_journal(child)
+
+    async def _drop_journal(self, child: Namespace) -> None:
+        # Before: whoever comes meanwhile waits, and begins another one. After: somebody may just have got this one.
+        child.forget_store()
+        await self._hub.store.drop_journal(child.name)
+        child.forget_store()
 
     def _forget(self, child: Namespace) -> None:
         logger.debug("nobody is in %s any more, it is forgotten", child.name)

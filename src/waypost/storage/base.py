@@ -376,6 +376,17 @@ class Store(Protocol):
         """
         ...
 
+    async def drop_journal(self, name: str) -> bool:
+        """Forget a journal that nobody follows: its entries, its tombstones, and that it was there.
+
+        Handles on it are of no more use. A journal of that name that is asked for later is another one, with a
+        generation of its own.
+
+        Returns:
+            Whether it is gone; ``False`` if it has sessions, and is left as it is.
+        """
+        ...
+
     def queue(self, name: str) -> Queue:
         """Return a handle on a queue, whether it exists or not."""
         ...

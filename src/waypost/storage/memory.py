@@ -325,6 +325,15 @@ class MemoryStore:
         self._opening.check()
         return sorted(name for name, journal in self._journals.items() if journal.is_followed)
 
+    async def drop_journal(self, name: str) -> bool:
+        """Forget a journal that has no sessions; returns whether it did."""
+        self._opening.check()
+        journal = self._journals.get(name)
+        if journal is not None and journal.is_followed:
+            return False
+        self._journals.pop(name, None)
+        return True
+
     def queue(self, name: str) -> Queue:
         """Return a handle on a queue, whether it exists or not."""
         self._opening.check()

@@ -26,6 +26,7 @@ from waypost.storage import sqlite_sessions as sessions
 from waypost.storage.base import Capabilities, ExpiredSession, Journal, Retention
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo, QueueLimits
+from waypost.storage.sqlite_dropping import drop_part, is_followed
 from waypost.storage.sqlite_file import connect, open_database, take_ownership, translate
 from waypost.storage.sqlite_holds import Holds, blame_holders, forget_holders
 from waypost.storage.sqlite_jobs import Transaction
@@ -206,6 +207,22 @@ class SqliteStore:
     async def followed_journals(self) -> list[str]:
         """Return the names of the journals that have sessions, sorted."""
         return await self._open().writer.submit(_followed_journals)
+
+    async def drop_journal(self, name: str) -> bool:
+        """Forget a journal that has no sessions; returns whether it did."""
+        opened = self._open()
+        async with opened.loading:
+            journal = opened.journals.get(name)
+            asking = (
+                opened.writer.submit(partial(is_followed, name=name)) if journal is None else journal.is_followed()
+            )
+            if await asking:
+                return False
+            if journal is not None:
+                del opened.journals[name]
+                await journal.finish()
+            await repeat(opened.writer, partial(drop_part, name=name))
+        return True
 
     def queue(self, name: str) -> Queue:
         """Return a handle on a queue, whether it exists or not."""

@@ -151,6 +151,7 @@ class DeferredWrites:
         self._closed = True
         if self._waiting:
             await asyncio.wait({waiting.future for waiting in self._waiting})
+        self._unflushed.unwatch(self._go_on)
 
     async def _in_turn(self, effect: Callable[[], _T], *, takes_position: bool = False, is_write: bool = True) -> _T:
         if self._closed:

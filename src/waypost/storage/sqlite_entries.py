@@ -74,6 +74,10 @@ class Appender:
         """After a rollback: read the counters again when they are needed."""
         self._counters.clear()
 
+    def forget_journal(self, journal: int) -> None:
+        """A journal is gone; nothing may wait for a `flush`."""
+        self._counters.pop(journal, None)
+
     def _insert(self, journal: int, counters: _Counters) -> None:
         records = counters.records
         self._connection.execute(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from waypost.errors import PositionGone
+from waypost.storage import sqlite_dropping as dropping
 from waypost.storage import sqlite_sessions as sessions
 from waypost.storage.base import Entry, OnCommit, StoredSession
 from waypost.storage.generation import new_generation
@@ -185,6 +186,10 @@ class SqliteJournal:
     ) -> None:
         """Let all sessions that match leave rooms for all entries from here on."""
         await self._move(leave_matching, rooms, except_, left, on_commit)
+
+    async def is_followed(self) -> bool:
+        """Tell whether it has sessions, with all writes asked for before."""
+        return await self._writes.ask(lambda tx: dropping.is_followed(tx, self.name))
 
     async def finish(self) -> None:
         """Take no more writes, and hand all that were asked for to the writer."""

@@ -40,9 +40,11 @@ def trim_entries(tx: Transaction, journal: int, retention: Retention) -> Trimmed
     """
     connection = tx.connection
     tx.entries.flush()
+    found = connection.execute("SELECT oldest FROM journal WHERE id = ?", (journal,)).fetchall()
+    if not found:
+        return Trimmed(0, 0, 0, more=False)  # dropped since it was listed
+    ((former,),) = found
     top, total = tx.entries.top(journal), tx.entries.total_bytes(journal)
-    (found,) = connection.execute("SELECT oldest FROM journal WHERE id = ?", (journal,)).fetchall()
-    former: int = found[0]
     oldest = max(former, top - retention.max_entries + 1)
     beyond = seen_bytes = 0
     more = False

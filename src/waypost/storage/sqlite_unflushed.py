@@ -32,6 +32,10 @@ class Unflushed:
         """Have something called whenever it has become less, or can't be written, or can again."""
         self._watchers.append(changed)
 
+    def unwatch(self, changed: Callable[[], None]) -> None:
+        """Have it called no more."""
+        self._watchers.remove(changed)
+
     def add(self, size: int) -> None:
         """Count a write of that many bytes."""
         self._size_bytes += size
