@@ -69,12 +69,14 @@ async def test_the_other_routes_still_answer(served: ServerProcess) -> None:
         assert (answer.status, answer.body) == (200, b"hello")
 
 
-async def test_clients_do_not_hold_up_a_stop(peer: Peer, served: ServerProcess, mode: str) -> None:
-    client = await peer.client(served.url, transports=MODES[mode])
-    await client.connected()
+async def test_clients_do_not_hold_up_a_stop(peer: Peer, served: ServerProcess) -> None:
+    clients = [await peer.client(served.url, transports=transports) for transports in MODES.values()]
+    for client in clients:
+        await client.connected()
     served.check_log()
     await served.restart("stop")
     served.skip_log()  # uvicorn logs it as an error when it cancels an open poll
-    await client.connected(2)
-    assert await client.call("echo", 1) == [1]
+    for client in clients:
+        await client.connected(2)
+        assert await client.call("echo", 1) == [1]
     await peer.leave_all()

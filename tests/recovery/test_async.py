@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.interop.peer import Client, Peer, Received
+from tests.interop.peer import MODES, Client, Peer, Received
 from tests.interop.publishing import ROOM, Publisher, check, more, publishing
 from tests.recovery.clients import Clients, came_back, come_back, numbers, publish, reason, state
 from tests.recovery.conftest import Launch
@@ -41,42 +41,48 @@ def check_honest(heard: Sequence[Received], publisher: Publisher) -> None:
         assert accepted <= set(within), "lost without a kill"
 
 
-async def test_what_a_kill_may_have_lost_is_told(peer: Peer, launch: Launch, mode: str) -> None:
+async def test_what_a_kill_may_have_lost_is_told(peer: Peer, launch: Launch) -> None:
     server = await launch(durability="async")
     clients = Clients(peer, server)
-    client, away, speaker = await clients.listen(mode), await clients.listen(mode), await clients.connect()
+    present, away = [[await clients.listen(mode) for mode in MODES] for _ in range(2)]
+    speaker = await clients.connect()
     await publish(speaker, 0, 3)
-    for listener in (client, away):
+    for listener in present + away:
         await listener.gets("news", 3)
-    await away.away()
+    for listener in away:
+        await listener.away()
     await publish(speaker, 3, 5)
-    await client.gets("news", 5)
+    for listener in present:
+        await listener.gets("news", 5)
     await server.restart("kill")
-    await came_back(client, 2, recovered=False)
-    assert await reason(client) == "generation"
-    await come_back(away, recovered=False)
-    assert await reason(away) == "generation"
+    for listener in present:
+        await came_back(listener, 2, recovered=False)
+        assert await reason(listener) == "generation"
+    for listener in away:
+        await come_back(listener, recovered=False)
+        assert await reason(listener) == "generation"
     assert (await state(await clients.control()))["counters"]["recoveries"].get("recovered", 0) == 0
     # From then on it works as ever.
     await speaker.connected(2)
     await publish(speaker, 5, 6)
-    for listener in (client, away):
+    for listener in present + away:
         await listener.hears("news", 5)
         await listener.away()
     await publish(speaker, 6, 8)
-    for listener in (client, away):
+    for listener in present + away:
         await come_back(listener)
         await listener.hears("news", 7)
-    assert numbers(client) == list(range(8))
-    assert numbers(away) == [0, 1, 2, 5, 6, 7]
-    assert len({event.offset for event in client.received["news"]}) == 8
+    for listener in present:
+        assert numbers(listener) == list(range(8))
+        assert len({event.offset for event in listener.received["news"]}) == 8
+    assert [numbers(listener) for listener in away] == [[0, 1, 2, 5, 6, 7]] * len(away)
 
 
-async def test_a_clean_restart_loses_nothing(peer: Peer, launch: Launch, mode: str, rng: random.Random) -> None:
+async def test_a_clean_restart_loses_nothing(peer: Peer, launch: Launch, rng: random.Random) -> None:
     server = await launch(durability="async")
     clients = Clients(peer, server)
-    listeners = [await clients.listen(mode), await clients.listen()]
-    async with publishing(await clients.connect(), await clients.connect(mode)) as publishers:
+    listeners = [await clients.listen(mode) for mode in MODES]
+    async with publishing(*[await clients.connect(mode) for mode in MODES]) as publishers:
         for times in (2, 3, 4):
             await more(rng.choice(listeners), rng.randrange(5, 30))
             await server.restart("stop")
@@ -88,7 +94,7 @@ async def test_a_clean_restart_loses_nothing(peer: Peer, launch: Launch, mode: s
 async def test_kills_under_load_give_no_offset_twice(peer: Peer, launch: Launch, rng: random.Random) -> None:
     server = await launch(durability="async")
     clients = Clients(peer, server)
-    listeners: list[Client] = [await clients.listen(mode) for mode in ("polling", "websocket", "upgrade")]
+    listeners: list[Client] = [await clients.listen(mode) for mode in MODES]
     async with publishing(await clients.connect(), await clients.connect("polling")) as publishers:
         for times in range(2, KILLS + 2):
             await asyncio.sleep(rng.uniform(0, 0.2))

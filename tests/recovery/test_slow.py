@@ -28,7 +28,7 @@ OPTIONS: dict[str, Any] = {
     "max_stalled_s": 2,
 }
 
-WITHOUT_UPGRADE = pytest.mark.parametrize("mode", ["polling", "websocket"])
+WITHOUT_UPGRADE = ("polling", "websocket")
 
 
 def resident_bytes(server: ServerProcess) -> int:
@@ -60,8 +60,7 @@ async def cut_off(control: Client, times: int = 1) -> None:
     )
 
 
-@WITHOUT_UPGRADE
-async def test_a_client_that_reads_nothing(peer: Peer, launch: Launch, mode: str) -> None:
+async def test_a_client_that_reads_nothing(peer: Peer, launch: Launch) -> None:
     server = await launch(**OPTIONS)
     clients = Clients(peer, server)
     speaker, control, reader = await clients.connect(), await clients.control(), await clients.listen()
@@ -69,7 +68,7 @@ async def test_a_client_that_reads_nothing(peer: Peer, launch: Launch, mode: str
     await publish_much(speaker, reader, server)
     before = resident_bytes(server)
     async with Link.to(server.port) as link:
-        stuck = [await clients.listen(mode, url=link.url) for _ in range(2)]
+        stuck = [await clients.listen(mode, url=link.url) for mode in WITHOUT_UPGRADE]
         await publish(speaker, -1, 0)
         for client in stuck:
             await client.gets("news", 1)
@@ -88,29 +87,32 @@ async def test_a_client_that_reads_nothing(peer: Peer, launch: Launch, mode: str
     assert reader.disconnects == []
 
 
-@WITHOUT_UPGRADE
-async def test_it_stops_reading_in_the_middle_of_a_replay(peer: Peer, launch: Launch, mode: str) -> None:
+async def test_it_stops_reading_in_the_middle_of_a_replay(peer: Peer, launch: Launch) -> None:
     server = await launch(**{**OPTIONS, "max_stalled_s": 0.7})
     clients = Clients(peer, server)
     speaker, control, reader = await clients.connect(), await clients.control(), await clients.listen()
     async with Link.to(server.port, lambda: 0.005) as link:
-        client = await clients.listen(mode, url=link.url)
-        await client.away()
+        stuck = [await clients.listen(mode, url=link.url) for mode in WITHOUT_UPGRADE]
+        for client in stuck:
+            await client.away()
         await publish_much(speaker, reader, server)
-        await client.resume()
-        await came_back(client, 2)
+        for client in stuck:
+            await client.resume()
+        for client in stuck:
+            await came_back(client, 2)
         link.freeze(new=True)
         await publish(speaker, EVENTS, EVENTS + 20)
-        await cut_off(control)
-        assert len(client.received["news"]) < EVENTS
+        await cut_off(control, 2)
+        assert all(len(client.received["news"]) < EVENTS for client in stuck)
         link.freeze(new=False)
-        await client.cut()
-        await came_back(client, 3)
-        await client.gets("news", EVENTS + 20)
-    assert numbers(client) == list(range(EVENTS + 20))
+        for client in stuck:
+            await client.cut()
+            await came_back(client, 3)
+            await client.gets("news", EVENTS + 20)
+            assert numbers(client) == list(range(EVENTS + 20))
 
 
-@WITHOUT_UPGRADE
+@pytest.mark.parametrize("mode", WITHOUT_UPGRADE)
 async def test_more_is_held_than_may_wait(peer: Peer, launch: Launch, mode: str) -> None:
     """While a handler waits during its recovery, so much is emitted that it is cut off, and then let in whole."""
     server = await launch(**OPTIONS)

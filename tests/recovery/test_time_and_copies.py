@@ -1,15 +1,19 @@
-"""The store is put back to an older copy, or the clock to another time, while the server is stopped."""
+"""The store is put back to an older copy, or the clock to another time, while the server is stopped.
+
+Clients of all transports are on one server at once, since it is the server's starts that take the time.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.interop.peer import Peer
+from tests.interop.peer import MODES, Client, Peer
 from tests.recovery.clients import Clients, came_back, come_back, numbers, publish, reason, state
 from tests.recovery.conftest import Launch
 from tests.support.server_process import ServerProcess
@@ -68,88 +72,110 @@ async def launch_copies(launch: Launch, directory: Path) -> Copies:
     return Copies(await launch(store=str(directory / "store.db")), directory)
 
 
-async def test_an_older_copy_of_the_store(peer: Peer, launch: Launch, store_directory: Path, mode: str) -> None:
+async def listen_all(clients: Clients) -> list[Client]:
+    return [await clients.listen(mode) for mode in MODES]
+
+
+async def all_hear(listeners: Sequence[Client], number: int) -> None:
+    for listener in listeners:
+        await listener.hears("news", number)
+
+
+async def all_leave(listeners: Sequence[Client]) -> None:
+    for listener in listeners:
+        await listener.away()
+
+
+async def all_start_anew(listeners: Sequence[Client]) -> None:
+    """Fail unless each has been told that the store is another one."""
+    for listener in listeners:
+        assert not listener.connects[-1].recovered
+        assert await reason(listener) == "generation"
+
+
+async def all_come_back(listeners: Sequence[Client], *, recovered: bool = True) -> None:
+    for listener in listeners:
+        await come_back(listener, recovered=recovered)
+
+
+async def test_an_older_copy_of_the_store(peer: Peer, launch: Launch, store_directory: Path) -> None:
     copies = await launch_copies(launch, store_directory)
     clients = Clients(peer, copies.server)
-    client, behind = await clients.listen(mode), await clients.listen(mode)
-    speaker = await clients.connect()
+    present, behind, speaker = await listen_all(clients), await listen_all(clients), await clients.connect()
     await publish(speaker, 0, 2)
-    await client.gets("news", 2)
-    await behind.gets("news", 2)
-    await behind.away()
+    await all_hear(present + behind, 1)
+    await all_leave(behind)
     await copies.save()
-    await came_back(client, 2)
-    await came_back(speaker, 2)
+    for client in (*present, speaker):
+        await came_back(client, 2)
     await publish(speaker, 2, 4)
-    await client.gets("news", 4)
+    await all_hear(present, 3)
     await copies.put_back()
-    await came_back(client, 3, recovered=False)
-    assert await reason(client) == "generation"
+    for client in present:
+        await came_back(client, 3, recovered=False)
+    await all_start_anew(present)
     await came_back(speaker, 3)
     # Whoever was away all the time has seen nothing of the lost part, and can't be told apart (docs/decisions.md).
-    await come_back(behind)
+    await all_come_back(behind)
     control = await clients.control()
-    assert (await state(control))["counters"]["recoveries"] == {"generation": 1, "recovered": 2}
+    recoveries = {"generation": len(present), "recovered": len(behind) + 1}
+    assert (await state(control))["counters"]["recoveries"] == recoveries
     await publish(speaker, 4, 6)
-    for listener in (client, behind):
-        await listener.hears("news", 5)
-        await listener.away()
+    await all_hear(present + behind, 5)
+    await all_leave(present + behind)
     await publish(speaker, 6, 8)
-    for listener in (client, behind):
-        await come_back(listener)
-        await listener.hears("news", 7)
-    assert numbers(client) == list(range(8))
-    assert numbers(behind) == [0, 1, 4, 5, 6, 7]
+    await all_come_back(present + behind)
+    await all_hear(present + behind, 7)
+    assert [numbers(client) for client in present] == [list(range(8))] * len(present)
+    assert [numbers(client) for client in behind] == [[0, 1, 4, 5, 6, 7]] * len(behind)
 
 
 async def test_an_older_copy_of_the_file_alone_is_told_to_everybody(
-    peer: Peer, launch: Launch, store_directory: Path, mode: str
+    peer: Peer, launch: Launch, store_directory: Path
 ) -> None:
     copies = await launch_copies(launch, store_directory)
     clients = Clients(peer, copies.server)
-    behind, speaker = await clients.listen(mode), await clients.connect()
+    behind, speaker = await listen_all(clients), await clients.connect()
     await publish(speaker, 0, 2)
-    await behind.gets("news", 2)
-    await behind.away()
+    await all_hear(behind, 1)
+    await all_leave(behind)
     await copies.save()
     await came_back(speaker, 2)
     await publish(speaker, 2, 4)
     await copies.put_back_alone()
     await came_back(speaker, 3, recovered=False)
-    await come_back(behind, recovered=False)
-    assert await reason(behind) == "generation"
+    await all_come_back(behind, recovered=False)
+    await all_start_anew(behind)
     await publish(speaker, 4, 6)
-    await behind.hears("news", 5)
-    await behind.away()
+    await all_hear(behind, 5)
+    await all_leave(behind)
     await publish(speaker, 6, 8)
-    await come_back(behind)
-    await behind.hears("news", 7)
-    assert numbers(behind) == [0, 1, 4, 5, 6, 7]
+    await all_come_back(behind)
+    await all_hear(behind, 7)
+    assert [numbers(client) for client in behind] == [[0, 1, 4, 5, 6, 7]] * len(behind)
 
 
-async def test_the_copy_has_grown_past_the_client(
-    peer: Peer, launch: Launch, store_directory: Path, mode: str
-) -> None:
+async def test_the_copy_has_grown_past_the_client(peer: Peer, launch: Launch, store_directory: Path) -> None:
     """Its offset names a position that exists again, but what stands there is something else."""
     copies = await launch_copies(launch, store_directory)
     clients = Clients(peer, copies.server)
-    client, speaker = await clients.listen(mode), await clients.connect()
+    ahead, speaker = await listen_all(clients), await clients.connect()
     await publish(speaker, 0, 2)
     await copies.save()
-    await came_back(client, 2)
-    await came_back(speaker, 2)
+    for client in (*ahead, speaker):
+        await came_back(client, 2)
     await publish(speaker, 2, 4)
-    await client.gets("news", 4)
-    await client.away()
+    await all_hear(ahead, 3)
+    await all_leave(ahead)
     await speaker.disconnect()
     await copies.put_back()
     stranger = await clients.connect()
     await publish(stranger, 100, 105)
-    await come_back(client, recovered=False)
-    assert await reason(client) == "generation"
+    await all_come_back(ahead, recovered=False)
+    await all_start_anew(ahead)
     await publish(stranger, 105, 106)
-    await client.hears("news", 105)
-    assert numbers(client) == [0, 1, 2, 3, 105]
+    await all_hear(ahead, 105)
+    assert [numbers(client) for client in ahead] == [[0, 1, 2, 3, 105]] * len(ahead)
 
 
 async def test_an_empty_store_in_its_place(peer: Peer, launch: Launch, store_directory: Path) -> None:
