@@ -82,6 +82,7 @@ class HandshakeRules:
         cors_allowed_origins: Which pages may connect besides those of the server's own origin: ``None``
             for no others, ``"*"`` for all (without cookies), or a tuple of origins such as
             ``"https://app.example.com"`` (with cookies).
+        allow_upgrades: Whether a polling session may move to WebSocket.
         allow_eio3: Whether clients of Engine.IO 3 may connect.
         allow_jsonp: Whether polling may be asked for as JSONP.
         cors_credentials: Whether listed pages may send cookies along.
@@ -90,6 +91,7 @@ class HandshakeRules:
 
     transports: tuple[str, ...]
     cors_allowed_origins: Literal["*"] | tuple[str, ...] | None
+    allow_upgrades: bool = True
     allow_eio3: bool = False
     allow_jsonp: bool = False
     cors_credentials: bool = True
@@ -228,7 +230,12 @@ def decide(
         if jsonp is None or not rules.allow_jsonp:
             return _bad_request("JSONP")
     sid = parameters.get("sid", "")
-    return _resume(request, transport, sid, find(sid), jsonp) if sid else _open(request, rules, transport, jsonp)
+    if not sid:
+        return _open(request, rules, transport, jsonp)
+    decision = _resume(request, transport, sid, find(sid), jsonp)
+    if isinstance(decision, Upgrade) and not rules.allow_upgrades:
+        return _bad_request("UPGRADES_DISABLED")
+    return decision
 
 
 def _open(request: Request, rules: HandshakeRules, transport: str, jsonp: str | None) -> Decision:

@@ -262,7 +262,7 @@ class Hub:
             max_payload_bytes=options.max_payload_bytes,
             max_buffered_bytes=options.max_buffered_bytes,
             max_stalled_s=options.max_stalled_s,
-            upgrades=tuple(name for name in options.transports if name == "websocket"),
+            upgrades=tuple(name for name in options.transports if name == "websocket" and options.allow_upgrades),
             initial_message=PacketType.MESSAGE + packet if isinstance(packet, str) else packet,
         )
 

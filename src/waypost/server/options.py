@@ -88,6 +88,7 @@ class Options:
             Queues wait for the disk in both.
         path: The path that is served, with a trailing slash.
         transports: The transports that are served.
+        allow_upgrades: Offer polling clients to move to WebSocket, where both transports are served.
         ping_interval_s: Seconds between heartbeats.
         ping_timeout_s: Seconds a client has to answer one.
         upgrade_timeout_s: Seconds an upgrade to WebSocket may take.
@@ -139,6 +140,7 @@ class Options:
     durability: str = "commit"
     path: str = "/socket.io/"
     transports: Sequence[str] = _TRANSPORTS
+    allow_upgrades: bool = True
     ping_interval_s: float = 25
     ping_timeout_s: float = 20
     upgrade_timeout_s: float = 10
@@ -184,6 +186,7 @@ class Options:
         for name in (
             "allow_eio3",
             "allow_jsonp",
+            "allow_upgrades",
             "cleanup_empty_child_namespaces",
             "cors_credentials",
             "http_compression",
@@ -259,6 +262,7 @@ class ServerOptions(TypedDict, total=False):
     durability: str
     path: str
     transports: Sequence[str]
+    allow_upgrades: bool
     ping_interval_s: float
     ping_timeout_s: float
     upgrade_timeout_s: float

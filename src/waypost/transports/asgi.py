@@ -68,6 +68,7 @@ class AsgiTransport:
             transports=tuple(hub.options.transports),
             cors_allowed_origins="*" if isinstance(origins, str) else None if origins is None else tuple(origins),
             allow_eio3=hub.options.allow_eio3,
+            allow_upgrades=hub.options.allow_upgrades,
             allow_jsonp=hub.options.allow_jsonp,
             cors_credentials=hub.options.cors_credentials,
             cors_max_age_s=hub.options.cors_max_age_s,

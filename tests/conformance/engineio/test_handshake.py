@@ -143,6 +143,19 @@ async def test_a_server_with_polling_only(door: Door) -> None:
                 pass
 
 
+async def test_a_server_that_allows_no_upgrades(door: Door) -> None:
+    async with open_site(door, allow_upgrades=False) as site:
+        async with open_polling(site.port) as raw:
+            assert raw.opened["upgrades"] == []
+            with pytest.raises(InvalidStatus) as refusal:
+                async with websocket(site.port, {"sid": raw.sid}):
+                    pass
+            assert json.loads(refusal.value.response.body or b"")["code"] == 3
+            assert await echoes(raw)
+        async with open_websocket(site.port) as raw_websocket:
+            assert raw_websocket.opened["upgrades"] == []
+
+
 async def test_a_server_with_websocket_only(door: Door) -> None:
     async with open_site(door, transports=["websocket"]) as site:
         assert (await request(site.port, "GET", target())).code == 0
