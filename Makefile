@@ -19,7 +19,7 @@ HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.s
     if (a > c || (a === c && b >= d)) console.log("yes")' 2>/dev/null)
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
 
-.PHONY: demo test check bench simulate docs web clients clean
+.PHONY: demo test check bench fuzz simulate docs web clients clean
 
 demo: $(INSTALLED) web
 ifeq ($(HAVE_NODE),yes)
@@ -44,6 +44,9 @@ docs: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.echo
 	$(BIN)/python -m bench.recovery
+
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.fuzz
 
 simulate: $(INSTALLED)
 	$(BIN)/python -m tests.sim --forever

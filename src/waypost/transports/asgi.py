@@ -188,7 +188,8 @@ class AsgiTransport:
             headers.append(("x-content-type-options", "nosniff"))
         headers += [("content-type", payload.content_type), ("cache-control", "no-store")]
         body = await self._compressed(payload.body, request, headers) if may_compress else payload.body
-        await respond(send, 200, body, headers)
+        if not await respond(send, 200, body, headers):
+            connection.lose_transport("transport error")
 
     async def _compressed(self, payload: bytes, request: Request, headers: Headers) -> bytes:
         options = self._hub.options

@@ -6,11 +6,14 @@ Source: RFC 9110, sections 12.5.3 ("Accept-Encoding") and 8.4 ("Content-Encoding
 from __future__ import annotations
 
 import asyncio
+import logging
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 __all__ = ["TEXT", "Headers", "Message", "Receive", "Scope", "Send", "choose_encoding", "compress", "respond"]
+
+logger = logging.getLogger("waypost.asgi")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -76,7 +79,7 @@ def _compress(body: bytes, encoding: str) -> bytes:
     return compressor.compress(body) + compressor.flush()
 
 
-async def respond(send: Send, status: int, body: bytes, headers: Headers, *, is_head: bool = False) -> None:
+async def respond(send: Send, status: int, body: bytes, headers: Headers, *, is_head: bool = False) -> bool:
     """Send an HTTP answer, whole.
 
     Args:
@@ -85,9 +88,18 @@ async def respond(send: Send, status: int, body: bytes, headers: Headers, *, is_
         body: The body; ``b""`` for none.
         headers: Names and values; the length is added.
         is_head: Whether the request was a HEAD, which gets the headers alone.
+
+    Returns:
+        Whether there was still somebody to send it to, as far as the server says so.
     """
     encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     if status not in (204, 304):
         encoded.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-    await send({"type": "http.response.body", "body": b"" if is_head else body})
+    try:
+        await send({"type": "http.response.start", "status": status, "headers": encoded})
+        await send({"type": "http.response.body", "body": b"" if is_head else body})
+    except (OSError, RuntimeError) as problem:
+        # Servers differ in how they say that the client has just gone; uvloop's transports raise RuntimeError.
+        logger.debug("an answer found nobody: %r", problem)
+        return False
+    return True
