@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -26,6 +27,7 @@ def _options() -> dict[str, Any]:
 io = waypost.Server(**_options())
 other = io.of("/other")
 control = io.of("/control")
+tenants = io.of(re.compile(r"/tenant-\d+"))
 
 _sockets: dict[str, waypost.Socket] = {}
 _left: list[tuple[str, str]] = []
@@ -223,6 +225,26 @@ async def publish_other(socket: waypost.Socket, *args: Any) -> None:
 @other.on("kick")
 async def kick_other(socket: waypost.Socket) -> None:
     await socket.disconnect()
+
+
+@tenants.event
+async def where(socket: waypost.Socket) -> str:
+    return socket.namespace
+
+
+@control.event
+async def tell_tenants(socket: waypost.Socket, *args: Any) -> None:
+    """Emit to all tenants at once."""
+    await tenants.emit("news", *args)
+
+
+@control.event
+async def guard(socket: waypost.Socket) -> None:
+    """Refuse events from now on."""
+
+    @socket.use
+    async def gate(event: str, *args: Any) -> None:
+        raise waypost.EventRefused("closed", {"event": event})
 
 
 @control.on("left")

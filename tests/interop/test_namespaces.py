@@ -67,6 +67,27 @@ async def test_events_of_a_namespace_stay_in_it(connect: Connect, mode: str) -> 
     assert await main.gets("news") == [("for main",)]
 
 
+async def test_namespaces_that_clients_make(connect: Connect, mode: str) -> None:
+    control = await connect(namespace="/control")
+    first = await connect(mode, namespace="/tenant-1")
+    second = await connect(mode, namespace="/tenant-2", share=first)
+    third = await connect(mode, namespace="/tenant-2")
+    for client, name in ((first, "/tenant-1"), (second, "/tenant-2"), (third, "/tenant-2")):
+        assert await client.call("where") == [name]
+    await third.away()
+    await control.call("tell_tenants", {"all": b"of you"})
+    await third.resume()
+    assert (await third.connected(2)).recovered
+    for client in (first, second, third):
+        assert await client.gets("news") == [({"all": b"of you"},)]
+
+
+async def test_a_refused_event_is_answered(connect: Connect, mode: str) -> None:
+    control = await connect(mode, namespace="/control")
+    await control.call("guard")
+    assert await control.call("left") == [{"error": "closed", "data": {"event": "left"}}]
+
+
 async def test_an_unknown_namespace_is_refused(connect: Connect, mode: str) -> None:
     main = await connect(mode)
     nowhere = await main.peer.client("", namespace="/nowhere", share=main)

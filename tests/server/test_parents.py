@@ -361,6 +361,15 @@ def test_what_is_no_namespace_is_told_at_once(io: waypost.Server, name: Any) -> 
         io.of(name)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("max_namespaces", 0), ("max_child_namespaces", -1), ("cleanup_empty_child_namespaces", "no")],
+)
+def test_options_that_can_not_be_are_told_at_once(option: str, value: Any) -> None:
+    with pytest.raises(waypost.ConfigurationError, match=option):
+        waypost.Server(**{option: value})
+
+
 def test_a_child_named_by_the_application_has_its_parent(io: waypost.Server) -> None:
     tenants, others = io.of(TENANTS), io.of(lambda name, auth: True)
     assert io.of("/tenant-1").parent is tenants

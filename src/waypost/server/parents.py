@@ -38,8 +38,9 @@ class ParentNamespace:
 
     ``to, in_, except_, volatile, local, compress, timeout, emit, call, fetch_sockets, sockets_join, sockets_leave``
     and ``disconnect_sockets`` are those of `Operator`. They reach every child that anybody is in, or may come back
-    to. Emits go to the children one by one: if one fails, others may have got it, and the error is raised when all
-    are done.
+    to. Emits go to the children side by side: if one fails, others may have got it, and the error is raised when all
+    are done. Each child has an order of its own; where an emit of the parent is not awaited before one of the child,
+    either may come first.
 
     Args:
         accepts: A compiled pattern, which the whole name has to match; or a function that is called with the name and
