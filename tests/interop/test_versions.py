@@ -15,7 +15,7 @@ from tests.support.server_process import ServerProcess
 pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
 
 # Before 4.6 clients know nothing of recovery, and would show the offset as one more argument.
-SERVER_OPTIONS = {"allow_eio3": True, "recovery": None, "ping_interval_s": 0.3, "ping_timeout_s": 5}
+SERVER_OPTIONS = {"allow_eio3": True, "recovery": None, "ping_interval_s": 0.15, "ping_timeout_s": 5}
 
 ARGUMENTS: list[Any] = [1, "naïve ☃ 🜁", {"a": [b"\x00\xff", {"b": b""}]}, b"4", None, "\u2028\\n\n", True]
 
