@@ -87,6 +87,21 @@ async def test_what_fails_to_be_stored_holds_nobody_up(io: waypost.Server) -> No
         assert list(answers.answers) == [client.sid]
 
 
+async def test_what_an_action_raises_is_its_caller_s_alone() -> None:
+    line = Line()
+    place = line.enter()
+
+    def fail() -> None:
+        raise ValueError("its own fault")
+
+    outcomes = asyncio.gather(line.in_turn(fail), line.in_turn(lambda: "done"), return_exceptions=True)
+    await asyncio.sleep(0)
+    line.leave(place)
+    failed, done = await outcomes
+    assert isinstance(failed, ValueError)
+    assert done == "done"
+
+
 @given(st.lists(st.sampled_from(["enter", "leave first", "leave last", "follow", "cancel"]), max_size=30))
 async def test_the_line_keeps_the_order(steps: list[str]) -> None:
     line = Line()

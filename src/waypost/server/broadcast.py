@@ -57,7 +57,7 @@ class BroadcastCall:
     not raise for those who do not answer. It can be used once. Cancelling it leaves nothing behind.
 
     Attributes:
-        timeout_s: Seconds that it waits.
+        timeout_s: Seconds that it waits, from when it is sent.
     """
 
     __slots__ = (

@@ -166,7 +166,7 @@ class Feed:
 
         Args:
             target: Who is meant.
-            action: Called with each channel; must not raise.
+            action: Called with each channel.
         """
 
         def act() -> None:

@@ -90,10 +90,11 @@ class Inbox:
             if not await self._passes(gate, packet):
                 await self._channel.save_data()
                 return
-        for registry in reversed(self._registries):
+        registries = self._registries
+        for registry in reversed(registries):
             for catch_all in registry.catch_alls.incoming:
                 await self._run(catch_all, "any event", name, *arguments)
-        for registry in self._registries:
+        for registry in registries:
             handler = registry.find(name)
             if handler is not None:
                 await self._dispatch(registry, handler, packet)

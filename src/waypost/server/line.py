@@ -47,19 +47,26 @@ class Line:
         while self._places and self._places[0].is_left:
             for action, done in self._places.popleft().followers:
                 if not done.done():
-                    done.set_result(action())
+                    _do(action, done)
 
     async def in_turn(self, action: Callable[[], T]) -> T:
         """Do something after all that stands in line now; at once if nothing does.
 
         Args:
-            action: What to do; must not raise. It is done in the order of the calls, before the caller resumes.
+            action: What to do. It is done in the order of the calls, before the caller resumes.
 
         Returns:
-            What it returned. If this is cancelled while it waits, it is not done.
+            What it returned; raises what it raised. If this is cancelled while it waits, it is not done.
         """
         if not self._places:
             return action()
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._places[-1].followers.append((action, done))
         return await done
+
+
+def _do(action: Callable[[], T], done: asyncio.Future[T]) -> None:
+    try:
+        done.set_result(action())
+    except Exception as error:  # noqa: BLE001  # its caller gets it, and not whoever stood in line before it
+        done.set_exception(error)

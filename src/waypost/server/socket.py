@@ -175,7 +175,8 @@ class Socket:
             StorageError: The store did not take it; it is not delivered.
 
         Delivery: in order, exactly once if the client stays or comes back in time. Returns when it is in the
-        store; if cancelled it may still be delivered.
+        store; if cancelled it may still be delivered. Once the client has left for good it reaches nobody, and raises
+        nothing either.
         """
         await self._mine.emit(event, *args)
 
