@@ -81,7 +81,16 @@ class Namespace:
         self.on_server_side = server_side.on
         self.server_side_emit = server_side.emit
         self.server_side_call = server_side.call
-        everyone = Operator(self.feed, Target(), self.flags)
+        self._offer(Operator(self.feed, Target(), self.flags))
+        self.keeper: Keeper | None = None
+        self.hooks = hub.hooks
+        self._hub = hub
+        self._attached: dict[bytes, Channel] = {}
+        self._parked_acks: dict[bytes, tuple[str, PendingAcks]] = {}
+        self._entering: dict[bytes, int] = {}
+        self._visitors = 0
+
+    def _offer(self, everyone: Operator) -> None:
         self.to = everyone.to
         self.in_ = everyone.in_
         self.except_ = everyone.except_
@@ -95,13 +104,6 @@ class Namespace:
         self.sockets_join = everyone.sockets_join
         self.sockets_leave = everyone.sockets_leave
         self.disconnect_sockets = everyone.disconnect_sockets
-        self.keeper: Keeper | None = None
-        self.hooks = hub.hooks
-        self._hub = hub
-        self._attached: dict[bytes, Channel] = {}
-        self._parked_acks: dict[bytes, tuple[str, PendingAcks]] = {}
-        self._entering: dict[bytes, int] = {}
-        self._visitors = 0
 
     # -- what the application registers ---------------------------------------------------------------------
 

@@ -82,7 +82,9 @@ class ParentNamespace:
         else:
             raise ConfigurationError("namespace", accepts, "a name, a compiled pattern of text, or a function")
         flags = Flags(timeout_s=hub.options.ack_timeout_s)
-        everyone = Operator(ParentFeed(self.children, hub.codec), Target(), flags)
+        self._offer(Operator(ParentFeed(self.children, hub.codec), Target(), flags))
+
+    def _offer(self, everyone: Operator) -> None:
         self.to = everyone.to
         self.in_ = everyone.in_
         self.except_ = everyone.except_
