@@ -56,20 +56,27 @@ class ServerProcess:
         tracebacks_allowed: How many the application under test has earned by failing on purpose.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        options: Mapping[str, Any] | None = None,
+        program: str = sys.executable,
+    ) -> None:
         """Say how to start it.
 
         Args:
-            command: Its arguments after the interpreter; ``{port}`` stands for the port.
+            command: Its arguments after the program; ``{port}`` stands for the port.
             log: The file that gets all it prints.
             options: Options of the ``Server`` in tests/interop/app.py.
+            program: What runs it; Python, unless told otherwise.
         """
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.starts = 0
         self.stop_code = 0
         self.tracebacks_allowed = 0
-        self._command = [sys.executable, *(part.format(port=self.port) for part in command)]
+        self._command = [program, *(part.format(port=self.port) for part in command)]
         self._log = log
         self._environment = {
             **os.environ,

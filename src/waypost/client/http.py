@@ -6,7 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.request import getproxies_environment, proxy_bypass
 
-from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout, CookieJar, InvalidURL
+from aiohttp import (
+    ClientConnectionError,
+    ClientConnectorError,
+    ClientError,
+    ClientHandlerType,
+    ClientOSError,
+    ClientRequest,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    CookieJar,
+    InvalidURL,
+    ServerDisconnectedError,
+    TCPConnector,
+)
 
 from waypost.client.endpoint import Endpoint
 from waypost.client.options import Options
@@ -16,6 +30,7 @@ from waypost.protocol.extension import HEADER, REVISION
 
 __all__ = ["Http", "ended_by"]
 
+_IDLE_S = 4.0  # servers close an idle connection after 5 s; a request must not meet that
 _NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
 
@@ -60,7 +75,12 @@ class Http:
         }
         if self._options.ssl is not None:
             self._arguments["ssl"] = self._options.ssl
-        self._session = ClientSession(cookie_jar=self._cookies, timeout=_NO_TIMEOUT)
+        self._session = ClientSession(
+            cookie_jar=self._cookies,
+            timeout=_NO_TIMEOUT,
+            connector=TCPConnector(keepalive_timeout=_IDLE_S),
+            middlewares=(_send_once,),
+        )
 
     def _headers(self) -> Mapping[str, str]:
         headers = self._options.headers
@@ -76,6 +96,16 @@ class Http:
             await session.close()
 
 
+async def _send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Keep aiohttp from sending a GET again: the answer to the first one may be lost, with packets in it."""
+    try:
+        return await handler(request)
+    except ClientConnectorError:
+        raise
+    except (ClientOSError, ServerDisconnectedError) as error:
+        raise ClientConnectionError(str(error) or type(error).__name__) from error
+
+
 def _proxy(option: str | None, endpoint: Endpoint) -> str | None:
     if option != "environment":
         return option
@@ -86,12 +116,11 @@ def _proxy(option: str | None, endpoint: Endpoint) -> str | None:
     return proxies.get("https" if endpoint.secure else "http")
 
 
-def ended_by(error: OSError | ClientError | ValueError, reason: str = "transport error") -> TransportEnded:
+def ended_by(error: OSError | ClientError | ValueError) -> TransportEnded:
     """Say what an exception of a request means for its transport.
 
     Args:
         error: What was raised.
-        reason: Why the connection ends, in Socket.IO's words.
 
     Returns:
         What to raise instead.
@@ -101,4 +130,4 @@ def ended_by(error: OSError | ClientError | ValueError, reason: str = "transport
     if code:
         text = f"HTTP {code}"
     unreachable = isinstance(error, ClientConnectorError | InvalidURL)
-    return TransportEnded(reason, text, code or None, reachable=not unreachable)
+    return TransportEnded("transport error", text, code or None, reachable=not unreachable)

@@ -214,7 +214,7 @@ def parse_open(frame: str) -> OpenParameters:
     if (
         not (isinstance(sid, str) and sid)
         or not (isinstance(upgrades, list) and all(isinstance(name, str) for name in upgrades))
-        or not _is_positive(interval_ms)
+        or not (_is_positive(interval_ms) or interval_ms == 0)  # python-engineio rounds down
         or not _is_positive(timeout_ms)
         or not (largest is None or (isinstance(largest, int) and _is_positive(largest)))
     ):
