@@ -90,7 +90,7 @@ class Dialer:
                     raise MalformedPacket("an open packet", first)
                 parameters = parse_open(first)
                 if isinstance(transport, PollingTransport):
-                    transport.join(parameters.sid)
+                    transport.join(parameters)
                 until_open.pop_all()
                 return Opened(transport, parameters, frames)
         except TimeoutError as error:

@@ -228,7 +228,7 @@ class Engine:
                 answer = (await probe.receive())[0]
                 if answer != _PROBE_PONG:
                     raise MalformedPacket("3probe", answer)
-                await self._come_to_rest()
+                await self._come_to_rest(probe)
                 await probe.send((PacketType.UPGRADE.value,))
         except (TransportEnded, ProtocolViolation, TimeoutError) as problem:
             logger.info("the connection stays with polling: %s", str(problem) or type(problem).__name__)
@@ -243,12 +243,21 @@ class Engine:
             if probe is not None:
                 await probe.close(at_once=True)
 
-    async def _come_to_rest(self) -> None:
-        """Let what is under way on polling arrive, and begin nothing new."""
+    async def _come_to_rest(self, probe: WebSocketTransport) -> None:
+        """Let what is under way on polling arrive, and begin nothing new; raises if the WebSocket dies meanwhile."""
         self._moving = True
         self._moved.clear()
         self._note_rest()
-        await self._at_rest.wait()
+        resting = asyncio.create_task(self._at_rest.wait())
+        listening = asyncio.create_task(probe.receive())
+        try:
+            await asyncio.wait((resting, listening), return_when=asyncio.FIRST_COMPLETED)
+            if listening.done():
+                raise MalformedPacket("nothing before the upgrade", listening.result()[0])
+        finally:
+            resting.cancel()
+            listening.cancel()
+            await asyncio.wait((resting, listening))
         if self.reason is not None:
             raise TransportEnded(self.reason, "the connection has ended")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from math import inf
 
 from aiohttp import ClientError, ClientResponse
 from yarl import URL
@@ -12,7 +13,14 @@ from yarl import URL
 from waypost.client.http import Http, ended_by
 from waypost.client.transport import TransportEnded
 from waypost.errors import LimitExceeded
-from waypost.protocol.engineio import Frame, PacketType, decode_payload, encode_payload
+from waypost.protocol.engineio import (
+    Frame,
+    OpenParameters,
+    PacketType,
+    decode_payload,
+    encode_payload,
+    polled_size,
+)
 
 __all__ = ["PollingTransport"]
 
@@ -33,19 +41,21 @@ class PollingTransport:
         max_body_bytes: The largest answer that is taken.
     """
 
-    __slots__ = ("_http", "_max_body_bytes", "_parameters", "_requests", "max_packets", "name")
+    __slots__ = ("_http", "_max_body_bytes", "_max_post_bytes", "_parameters", "_requests", "max_packets", "name")
 
     def __init__(self, http: Http, max_body_bytes: int) -> None:
         self.name = "polling"
         self.max_packets = _MAX_PACKETS
         self._http = http
         self._max_body_bytes = max_body_bytes
+        self._max_post_bytes = inf
         self._parameters: dict[str, str] = {}
         self._requests = 0
 
-    def join(self, sid: str) -> None:
-        """Take note of the session's id, which every later request names."""
-        self._parameters["sid"] = sid
+    def join(self, parameters: OpenParameters) -> None:
+        """Take note of the session, which every later request names, and of how much a POST may have."""
+        self._parameters["sid"] = parameters.sid
+        self._max_post_bytes = parameters.max_payload_bytes or inf
 
     async def receive(self) -> Sequence[Frame]:
         """Await the answer to one poll."""
@@ -55,8 +65,13 @@ class PollingTransport:
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Post frames, and await the answer."""
-        for start in range(0, len(frames), _MAX_PACKETS):
-            await self._request("POST", encode_payload(frames[start : start + _MAX_PACKETS]))
+        start, size = 0, 0
+        for end, frame in enumerate(frames):
+            size += polled_size(frame)
+            if start < end and (size > self._max_post_bytes or end - start == _MAX_PACKETS):
+                await self._request("POST", encode_payload(frames[start:end]))
+                start, size = end, polled_size(frame)
+        await self._request("POST", encode_payload(frames[start:]))
 
     async def close(self, *, at_once: bool) -> None:
         """Tell the server that the session ends, if there is one and time for it."""
