@@ -253,7 +253,11 @@ async def test_other_namespaces(io: waypost.Server, url: str) -> None:
 
 async def test_handlers_are_replaced_and_checked(url: str) -> None:
     client = waypost.Client(url)
-    client.on("x", lambda: "old")
+    old = client.on("x", lambda: "old")
+    with pytest.raises(waypost.ConfigurationError, match="off"):
+        client.on("x", lambda: "new")
+    client.off("x", len)
+    client.off("x", old)
     client.on("x", lambda: "new")
     with pytest.raises(waypost.ConfigurationError):
         client.on("x", "no function")  # type: ignore[call-overload]

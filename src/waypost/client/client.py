@@ -47,6 +47,9 @@ class Client:
     returns, and delivered again when it raises; one that comes again although it was handled, because the
     acknowledgement was lost, is acknowledged without running the handler.
 
+    Parameters that are annotated, with a dataclass, a `msgspec.Struct`, a pydantic model or a builtin type, get their
+    arguments converted to it; what does not fit is rejected and does not reach the handler.
+
     Three handlers are called by the client itself: ``connect()`` after every connection,
     ``disconnect(reason, details)`` with the reason in Socket.IO's words and a `DisconnectDetails`, and
     ``connect_error(error)`` with a `ConnectFailed` for every attempt that failed, unless `connect` raises it.
@@ -164,7 +167,7 @@ class Client:
     @overload
     def on(self, event: str, handler: F) -> F: ...
     def on(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
-        """Register the function that handles an event; an earlier one is replaced.
+        """Register the function that handles an event; an event has one.
 
         Args:
             event: The event's name.
@@ -174,7 +177,8 @@ class Client:
             The function, or the decorator.
 
         Raises:
-            ConfigurationError: It is no function.
+            ConfigurationError: It is no function, or there is one already, or arguments can't be converted to an
+                annotation of it.
         """
 
         def register(function: F) -> F:
@@ -188,7 +192,7 @@ class Client:
     @overload
     def once(self, event: str, handler: F) -> F: ...
     def once(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
-        """Register the function that handles an event the next time only; an earlier one is replaced.
+        """Register the function that handles an event the next time only; an event has one.
 
         Args:
             event: The event's name.
@@ -198,7 +202,8 @@ class Client:
             The function, or the decorator.
 
         Raises:
-            ConfigurationError: It is no function.
+            ConfigurationError: It is no function, or there is one already, or arguments can't be converted to an
+                annotation of it.
         """
 
         def register(function: F) -> F:

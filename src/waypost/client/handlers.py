@@ -10,6 +10,7 @@ from math import inf
 from typing import Any
 
 from waypost.errors import ConfigurationError
+from waypost.typed.parameters import Parameters, read_parameters
 
 __all__ = ["LIFECYCLE", "Function", "Handlers"]
 
@@ -27,22 +28,34 @@ class Function:
         given: The function as it was given.
         is_async: Whether it is ``async def``; a plain ``def`` runs in a thread.
         most: The most arguments it takes; infinity for ``*args``.
+        parameters: What an event's arguments are converted to; ``None`` for nothing.
         once: Whether it is called once only.
     """
 
     given: Callable[..., Any]
     is_async: bool
     most: float
+    parameters: Parameters | None = None
     once: bool = False
 
     @classmethod
     def read(cls, name: str, function: Callable[..., Any], *, once: bool = False) -> Function:
-        """Read a function's signature; raises `ConfigurationError` if it is none."""
+        """Read a function's signature.
+
+        Raises:
+            ConfigurationError: It is none, or arguments can't be converted to an annotation of it.
+        """
         if not callable(function):
             raise ConfigurationError(f"handler of {name}", function, "a function")
         method = getattr(function, "__call__", None)  # noqa: B004  # an object whose __call__ is async def
         is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(method)
-        return cls(function, is_async, _most_arguments(function), once)
+        most = _most_arguments(function)
+        parameters = None if most is None else read_parameters(name, function, 0)
+        return cls(function, is_async, inf if most is None else most, parameters, once)
+
+    def convert(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Convert an event's arguments to what its parameters are annotated with; raises `ArgumentMismatch`."""
+        return arguments if self.parameters is None else self.parameters.convert(arguments)
 
     async def run(self, arguments: tuple[Any, ...]) -> Any:
         """Call it and return what it returns; raises what it raises."""
@@ -57,11 +70,12 @@ class Function:
         return await self.run(arguments)
 
 
-def _most_arguments(function: Callable[..., Any]) -> float:
+def _most_arguments(function: Callable[..., Any]) -> float | None:
+    """Tell how many arguments a function takes; ``None`` for a builtin that does not say."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # a builtin that has none to be read
-        return inf
+    except ValueError:
+        return None
     if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
         return inf
     return sum(parameter.kind in _POSITIONAL for parameter in parameters)
@@ -83,7 +97,11 @@ class Handlers:
         self.any_outgoing: list[Callable[..., Any]] = []
 
     def add(self, event: str, function: Callable[..., Any], *, once: bool = False) -> None:
-        """Register an event's function; an earlier one is replaced."""
+        """Register an event's function; raises `ConfigurationError` if there is one, or it can't be one."""
+        if event in self._functions:
+            raise ConfigurationError(
+                f"handler of {event}", function, "no second one; off() takes away the one that is there"
+            )
         self._functions[event] = Function.read(event, function, once=once)
 
     def remove(self, event: str | None, function: Callable[..., Any] | None) -> None:

@@ -97,7 +97,9 @@ class Http:
 
 
 async def _send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Keep aiohttp from sending a GET again: the answer to the first one may be lost, with packets in it."""
+    """Keep aiohttp from sending a poll again: the answer to the first one may be lost, with packets in it."""
+    if "sid" not in request.url.query:
+        return await handler(request)
     try:
         return await handler(request)
     except ClientConnectorError:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from waypost.client.answers import Answers, HandledMessages
 from waypost.client.handlers import Function, Handlers
 from waypost.client.streams import ReceivedEvent, Streams
-from waypost.errors import EncodingFailed, Reject
+from waypost.errors import ArgumentMismatch, EncodingFailed, Reject
 from waypost.protocol.extension import DeliveryMark
 
 __all__ = ["Delivery", "Inbox"]
@@ -174,7 +174,10 @@ class Inbox:
             if delivery.is_lifecycle:
                 result = await function.run_with(arguments)
             else:
-                result = await function.run(arguments)
+                result = await function.run(function.convert(arguments))
+        except ArgumentMismatch as mismatch:
+            logger.warning("event %r does not fit its handler: %s", delivery.event, mismatch)
+            return False, _rejection(mismatch)
         except Reject as rejection:
             logger.info("event %r was rejected: %s", delivery.event, rejection.reason)
             return False, _rejection(rejection)

@@ -46,7 +46,7 @@ class ConnectionEvents:
     @overload
     def on(self, event: str, handler: F) -> F: ...
     def on(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
-        """Register the function that is called for an event; an earlier one is replaced.
+        """Register the function that is called for an event; an event has one.
 
         Args:
             event: One of the events above.
@@ -56,7 +56,7 @@ class ConnectionEvents:
             The function, or the decorator.
 
         Raises:
-            ConfigurationError: There is no such event, or it is no function.
+            ConfigurationError: There is no such event, it is no function, or there is one already.
         """
         if event not in EVENTS:
             raise ConfigurationError("event", event, f"one of {', '.join(sorted(EVENTS))}")
