@@ -177,7 +177,7 @@ def test_an_open_packet_may_leave_out_the_largest_payload() -> None:
         '0{"sid":7,"upgrades":[],"pingInterval":1,"pingTimeout":1}',
         '0{"sid":"a","upgrades":"websocket","pingInterval":1,"pingTimeout":1}',
         '0{"sid":"a","upgrades":[1],"pingInterval":1,"pingTimeout":1}',
-        '0{"sid":"a","upgrades":[],"pingInterval":0,"pingTimeout":1}',
+        '0{"sid":"a","upgrades":[],"pingInterval":0,"pingTimeout":0}',
         '0{"sid":"a","upgrades":[],"pingInterval":1,"pingTimeout":-1}',
         '0{"sid":"a","upgrades":[],"pingInterval":true,"pingTimeout":1}',
         '0{"sid":"a","upgrades":[],"pingInterval":"1","pingTimeout":1}',
