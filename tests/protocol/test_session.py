@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
 from waypost.protocol.engineio import Frame, decode_payload
-from waypost.protocol.revision import Payload, Revision3, Revision4
+from waypost.protocol.revision import Payload, Revision, Revision3, Revision4
 from waypost.protocol.session import Event, Session, SessionSettings, State
 
 SETTINGS = SessionSettings(
@@ -333,7 +333,11 @@ STEPS: dict[str, Callable[[Session], object]] = {
     "send": lambda one: one.send(("4x", b"y"), 1),
     "receive": lambda one: one.receive("4x", 1),
     "pong": lambda one: one.receive("3", 1),
+    "ping": lambda one: one.receive("2data", 1),
     "garbage": lambda one: one.receive("0", 1),
+    "bad frame": lambda one: one.decode_frame(b"\x07"),
+    "bad body": lambda one: one.decode_post(b"\xff"),
+    "bad form": lambda one: one.decode_post(b"\xff", is_form=True),
     "post": lambda one: one.begin_post(),
     "posted": lambda one: one.end_post(),
     "probe": lambda one: one.open_probe(1),
@@ -347,15 +351,24 @@ STEPS: dict[str, Callable[[Session], object]] = {
 }
 
 
-@given(st.sampled_from(["polling", "websocket"]), st.lists(st.sampled_from(sorted(STEPS)), max_size=40))
-def test_any_sequence_of_steps_only_raises_what_is_documented(transport: str, steps: list[str]) -> None:
-    one = session(transport)
+MAY_RAISE = ("pong", "ping", "garbage", "bad frame", "bad body", "bad form", "probe ping", "upgrade")
+
+
+@given(
+    st.sampled_from(["polling", "websocket"]),
+    st.sampled_from([Revision4(), Revision4(max_packets=1), Revision3(), Revision3(text_only=True)]),
+    st.lists(st.sampled_from(sorted(STEPS)), max_size=40),
+)
+def test_any_sequence_of_steps_only_raises_what_is_documented(
+    transport: str, revision: Revision, steps: list[str]
+) -> None:
+    one = Session("sid", transport, SETTINGS, 0, revision)
     closed = 0
     for step in steps:
         try:
             STEPS[step](one)
         except ProtocolViolation:
-            assert step in ("garbage", "probe ping", "upgrade")
+            assert step in MAY_RAISE
         closed += one.events.count(Event.CLOSED)
         one.events.clear()
         assert closed == (0 if one.close_reason is None else 1)
@@ -434,82 +447,36 @@ def test_upgrade_loses_and_reorders_nothing(choices: list[int]) -> None:
     assert client.got == emitted
 
 
-# -- revision 3 -----------------------------------------------------------------------------------------------
+def closed_after_the_probe() -> Session:
+    one = opened()
+    one.open_probe(0)
+    one.receive_probe("2probe")
+    one.send(("4last",), 0)
+    one.close("forced server close", 0)
+    assert (one.is_open, one.is_probing) == (False, True)
+    return one
 
 
-def session_3(transport: str = "polling", *, text_only: bool = False) -> Session:
-    return Session("sid", transport, SETTINGS, 0, Revision3(text_only))
+def test_a_close_after_the_probe_is_flushed_over_the_websocket() -> None:
+    one = closed_after_the_probe()
+    assert one.receive_probe("5") is None
+    assert [one.take_frame(0), one.take_frame(0), one.state] == ["4last", None, State.CLOSED]
 
 
-def test_in_revision_3_the_client_pings() -> None:
-    one = session_3("websocket")
-    one.take_frame(0)
-    for now in (25, 50, 75):
-        assert one.receive("2", now) is None
-        assert one.take_frame(now) == "3"
-    assert one.receive("2hello", 80) is None
-    assert one.take_frame(80) == "3hello"
-    assert one.events == []
-    assert one.deadline == 80 + 45
-    one.tick(80 + 45)
-    assert one.close_reason == "ping timeout"
+def test_a_close_after_the_probe_is_flushed_by_polls_if_the_probe_ends() -> None:
+    one = closed_after_the_probe()
+    one.end_probe()
+    assert [polled(one), polled(one), one.state] == [["4last"], ["1"], State.CLOSED]
 
 
-def test_in_revision_3_the_server_does_not_ping() -> None:
-    one = session_3("websocket")
-    one.take_frame(0)
-    one.tick(44)
-    assert one.take_frame(44) is None
-    assert one.is_open
+def test_a_close_before_the_probe_wants_no_probe() -> None:
+    one = opened()
+    one.open_probe(0)
+    one.close("forced server close", 0)
+    assert not one.is_probing
 
 
-def test_in_revision_3_a_pong_of_the_client_is_refused() -> None:
-    one = session_3("websocket")
-    with pytest.raises(MalformedPacket):
-        one.receive("3", 0)
-    assert one.close_reason == "transport error"
-
-
-def test_revision_3_writes_binary_as_its_client_takes_it() -> None:
-    one = session_3("websocket")
-    one.take_frame(0)
-    one.send(("4x", b"\x00"), 0)
-    assert [one.take_frame(0), one.take_frame(0)] == ["4x", b"\x04\x00"]
-    one = session_3("websocket", text_only=True)
-    one.take_frame(0)
-    one.send((b"\x00",), 0)
-    assert one.take_frame(0) == "b4AA=="
-    one = session_3()
-    polled_3 = one.open_poll() and one.take_payload(0)
-    assert polled_3
-    for text_only, expected in ((True, b"6:b4AA=="), (False, b"\x01\x02\xff\x04\x00")):
-        one.send((b"\x00",), 0)
-        assert one.open_poll()
-        payload = one.take_payload(0, text_only=text_only)
-        assert payload is not None
-        assert payload.body == expected
-
-
-@pytest.mark.parametrize("frame", [b"", b"\x03x", "b5AA==", "b4!", "x", ""])
-def test_bad_frames_of_revision_3_close(frame: Frame) -> None:
-    one = session_3("websocket")
-    with pytest.raises(MalformedPacket):
-        one.decode_frame(frame)
-    assert one.close_reason == "parse error"
-
-
-def test_the_initial_message_comes_right_after_the_open_packet() -> None:
-    settings = SessionSettings(initial_message="4hello")
-    one = Session("sid", "websocket", settings, 0)
-    opened, hello = one.take_frame(0), one.take_frame(0)
-    assert str(opened).startswith("0{")
-    assert (hello, one.take_frame(0)) == ("4hello", None)
-
-
-def test_a_client_that_takes_few_packets_gets_the_rest_with_its_next_polls() -> None:
-    one = Session("sid", "polling", SETTINGS, 0, Revision4(max_packets=2))
-    polled(one)
-    one.send([f"4{number}" for number in range(5)], 0)
-    assert [polled(one), polled(one), one.deadline] == [["40", "41"], ["42", "43"], 10]
-    assert polled(one) == ["44"]
-    assert (one.buffered_bytes, one.deadline) == (0, 25)
+def test_a_close_after_the_probe_ends_in_time() -> None:
+    one = closed_after_the_probe()
+    one.tick(one.deadline)
+    assert (one.state, one.is_probing) == (State.CLOSED, False)
