@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 import uvicorn
+from websockets.asyncio.client import connect
 
 import waypost
 from tests.server.model_client import hub_of
@@ -138,3 +139,11 @@ async def test_a_message_in_many_fragments_is_taken(port: int) -> None:
         text = '421["size","' + "x" * 10_000 + '"]'
         await raw.connection.send(iter(text))
         assert await raw.receive() == "431[10000]"
+
+
+async def test_websockets_are_not_compressed(port: int) -> None:
+    url = f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket"
+    async with connect(url, compression="deflate") as websocket:
+        assert websocket.response is not None
+        assert "Sec-WebSocket-Extensions" not in websocket.response.headers
+        assert websocket.protocol.extensions == []
