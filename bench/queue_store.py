@@ -20,8 +20,8 @@ from waypost.storage.sqlite import SqliteStore
 RECORD = b"x" * 200
 
 
-async def enqueue(store: SqliteStore, in_flight: int, seconds: float, window_s: float) -> float:
-    """Return awaited enqueues a second, by that many tasks."""
+async def enqueue(store: SqliteStore, in_flight: int, seconds: float, window_s: float) -> tuple[float, float]:
+    """Return awaited enqueues a second by that many tasks, and the microseconds of a processor that each took."""
     queue = store.queue(f"enqueue {in_flight} {window_s}")
     end = time.perf_counter() + seconds
     done = 0
@@ -35,9 +35,9 @@ async def enqueue(store: SqliteStore, in_flight: int, seconds: float, window_s: 
             await queue.enqueue([message], deduplicate_s=window_s, on_commit=lambda _: None)
             done += 1
 
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(work(worker) for worker in range(in_flight)))
-    return done / (time.perf_counter() - began)
+    return done / (time.perf_counter() - began), (time.process_time() - began_cpu) / done * 1e6
 
 
 async def backlog(store: SqliteStore, size: int) -> tuple[float, float]:
@@ -95,9 +95,9 @@ async def main() -> None:
         await store.open()
         for window_s in (0.0, 600.0):
             for in_flight in (1, 16, 128, 1024):
-                rate = await enqueue(store, in_flight, options.seconds, window_s)
+                rate, cpu = await enqueue(store, in_flight, options.seconds, window_s)
                 ids = "with deduplication" if window_s else "fresh ids"
-                print(f"enqueue, {in_flight:5} in flight, {ids}: {rate:9,.0f}/s", flush=True)
+                print(f"enqueue, {in_flight:5} in flight, {ids}: {rate:9,.0f}/s, {cpu:5.1f} µs of CPU", flush=True)
         for size in options.backlogs:
             reading, settling = await backlog(store, size)
             print(f"backlog of {size:9,}: read {reading:6.1f} µs, settle {settling:6.1f} µs a message, pages of 32")

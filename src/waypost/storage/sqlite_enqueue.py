@@ -7,10 +7,10 @@ many at a time, so that a message costs little more than its row.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from waypost.errors import QueueFull
 from waypost.storage.queue_records import Accepted, Enqueued, NewMessage, QueueLimits
@@ -22,10 +22,12 @@ __all__ = ["Enqueuing", "Request", "append_for", "release", "schedule", "take_ou
 
 # How many messages become due, or leave the outbox, in one job.
 _STEP = 500
-_ROWS_AT_ONCE = 64
+# A statement takes so many rows; few different ones, so that they stay prepared.
+_ROWS_AT_ONCE = (512, 128, 32, 8, 1)
 _MESSAGE_COLUMNS = "queue, position, id, enqueued_at, key, expires_at, record"
 _ID_COLUMNS = "queue, id, position, accepted_at, until"
 _Row = tuple[object, ...]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,14 @@ class Request:
         queue: The queue's name.
         messages: What is to be added.
         deduplicate_s: The window in which ids are duplicates, in seconds; 0 for none.
+        size: The size of the records together, in bytes.
         limited: Whether the queue's limits hold.
     """
 
     queue: str
     messages: Sequence[NewMessage]
     deduplicate_s: float
+    size: int
     limited: bool = True
 
 
@@ -134,30 +138,35 @@ class Enqueuing:
             self._read_ids(self._target(queue), ids)
 
     def _read_ids(self, target: _Target, ids: list[str]) -> None:
-        for start in range(0, len(ids), _ROWS_AT_ONCE):
-            some = ids[start : start + _ROWS_AT_ONCE]
-            # Few different statements, so that they stay prepared.
-            some += some[-1:] * (-len(some) % 8)
+        for some in _portions(ids):
             marks = ", ".join("?" * len(some))
             rows = self._tx.connection.execute(
                 f"SELECT id, position, accepted_at, until FROM deduplication WHERE queue = ? AND id IN ({marks})",
                 (target.id, *some),
             ).fetchall()
-            target.seen.update((message_id, (position, at, until)) for message_id, position, at, until in rows)
+            for message_id, position, accepted_at, until in rows:
+                target.seen[message_id] = (position, accepted_at, until)
 
     def _target(self, name: str) -> _Target:
         target = self._targets.get(name)
         if target is None:
-            number = make_queue(self._tx, name)
-            (row,) = self._tx.connection.execute(
-                "SELECT top, for_all, messages, delayed, bytes, max_messages, max_bytes, max_age_s, overflow "
-                "FROM queue WHERE id = ?",
-                (number,),
-            ).fetchall()
-            top, for_all, messages, delayed, size, *own = row
+            row = self._row(name)
+            if row is None:
+                make_queue(self._tx, name)
+                row = self._row(name)
+                assert row is not None
+            number, top, for_all, messages, delayed, size, *own = row
             limits = own_limits(*own) or self._limits
             target = self._targets[name] = _Target(number, top, for_all, messages, delayed, size, limits)
         return target
+
+    def _row(self, name: str) -> tuple[Any, ...] | None:
+        rows = self._tx.connection.execute(
+            "SELECT id, top, for_all, messages, delayed, bytes, max_messages, max_bytes, max_age_s, overflow "
+            "FROM queue WHERE name = ?",
+            (name,),
+        ).fetchall()
+        return rows[0] if rows else None
 
     def _append(self, target: _Target, message: NewMessage) -> int:
         target.top += 1
@@ -178,14 +187,13 @@ class Enqueuing:
     def _make_room(self, request: Request, target: _Target) -> list[str]:
         """See to it that messages fit into the limits; returns who lost messages for it."""
         limits = target.limits
-        size = sum([len(message.record) for message in request.messages])
         beyond = target.messages + target.delayed + len(request.messages) - limits.max_messages
-        beyond_bytes = target.bytes + size - limits.max_bytes
+        beyond_bytes = target.bytes + request.size - limits.max_bytes
         if (beyond <= 0 and beyond_bytes <= 0) or not request.limited:
             return []
         fresh = self._fresh(request, target)
         beyond += len(fresh) - len(request.messages)
-        beyond_bytes += sum(len(message.record) for message in fresh) - size
+        beyond_bytes += sum(len(message.record) for message in fresh) - request.size
         dropped: list[int] = []
         if limits.overflow == "drop_oldest" and fresh:
             self.flush()
@@ -317,7 +325,7 @@ def take_outbox(tx: Transaction, store: str, limits: QueueLimits) -> tuple[set[s
             delay_s = max(0.0, published_at + delay_s - tx.now) if delay_s > 0 else 0.0
             message = NewMessage(message_id, record, key, ttl_s, delay_s)
             # What was accepted with the application's commit is not refused any more.
-            requests.append(Request(queue, [message], deduplicate_s, limited=False))
+            requests.append(Request(queue, [message], deduplicate_s, len(record), limited=False))
         enqueuing.look_up(requests)
         for request in requests:
             enqueuing.add(request)
@@ -329,9 +337,15 @@ def take_outbox(tx: Transaction, store: str, limits: QueueLimits) -> tuple[set[s
 def _insert(connection: sqlite3.Connection, insert: str, columns: str, rows: list[_Row]) -> None:
     """Insert rows, many with one step of SQLite: between steps other threads take their turn."""
     marks = f"({', '.join('?' * (columns.count(',') + 1))})"
+    for some in _portions(rows):
+        sql = f"{insert} ({columns}) VALUES {', '.join([marks] * len(some))}"
+        connection.execute(sql, [*chain.from_iterable(some)])
+
+
+def _portions(items: list[_T]) -> Iterator[list[_T]]:
+    """Split a list into portions of few different sizes."""
     start = 0
-    for at_once in (_ROWS_AT_ONCE, _ROWS_AT_ONCE // 8, 1):
-        sql = f"{insert} ({columns}) VALUES {', '.join([marks] * at_once)}"
-        while len(rows) - start >= at_once:
-            connection.execute(sql, [*chain.from_iterable(rows[start : start + at_once])])
+    for at_once in _ROWS_AT_ONCE:
+        while len(items) - start >= at_once:
+            yield items[start : start + at_once]
             start += at_once

@@ -86,7 +86,7 @@ class SqliteQueue:
         for message in messages:
             self._file.writer.check_size(len(message.record))
             size += len(message.record)
-        request = Request(self.name, messages, deduplicate_s)
+        request = Request(self.name, messages, deduplicate_s, size)
         return await self._file.writer.gather(self._file.enqueue, request, size, on_commit)
 
     async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:

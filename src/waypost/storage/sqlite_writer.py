@@ -377,7 +377,7 @@ class Writer:
             if isinstance(job, tuple):
                 append(job[0].id, job[1])
                 continue
-            if gathered and not (isinstance(job, Gathered) and job.together is gathered[0].together):
+            if gathered and not (isinstance(job, Gathered) and job.together == gathered[0].together):
                 gathered[0].together(transaction, gathered)
                 gathered = []
             if isinstance(job, Gathered):
