@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+import tempfile
 from pathlib import Path
 
-from tests.storage import crash_child
+from tests.storage import crash_child, queue_crash_child
 from tests.storage.backends import UNLIMITED, Clock, ignore, read_all, runs
 from waypost.storage.sqlite import SqliteStore
 
@@ -69,3 +70,24 @@ async def test_nothing_reported_is_lost_to_a_kill(tmp_path: Path, rng: random.Ra
         told += await write_and_kill(path, after_s=rng.uniform(0.02, 0.5))
         await check(path, told)
     assert len(told) > ROUNDS
+
+
+async def test_a_kill_at_any_step_of_a_write_to_a_queue_leaves_all_of_it_or_nothing(rng: random.Random) -> None:
+    # In memory, if there is such a file system: what a kill leaves is the same there, and comes sooner.
+    memory = Path("/dev/shm")
+    every = 4
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            queue_crash_child.__name__,
+            directory,
+            str(rng.randint(1, every)),
+            str(every),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+        )
+        output, errors = await asyncio.wait_for(child.communicate(), 3 * DEADLINE_S)
+    assert child.returncode == 0, errors.decode()
+    assert len(output.split()) > 50, "steps at which it was killed"

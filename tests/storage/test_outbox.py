@@ -172,7 +172,10 @@ async def test_what_was_published_while_no_server_ran_is_there_when_one_does(pat
 
 
 def test_a_file_that_is_no_store_is_told(tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "other.db")) as connection, pytest.raises(StorageError, match=r"other\.db"):
+    with (
+        closing(sqlite3.connect(tmp_path / "other.db")) as connection,
+        pytest.raises(StorageError, match=r"other\.db"),
+    ):
         put_out(connection, "nowhere")
 
 
