@@ -14,10 +14,11 @@ from typing import Protocol
 from waypost.storage.base import Entry, Journal, Retention, Store
 from waypost.storage.memory import MemoryStore
 from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Accepted, ConsumerInfo, NewMessage
+from waypost.storage.queue_records import Accepted, ConsumerInfo, NewMessage, QueueLimits
 from waypost.storage.sqlite import SqliteStore
 
 UNLIMITED = 1 << 40
+WallTime = Callable[[], float]
 
 
 @dataclass(slots=True)
@@ -33,12 +34,16 @@ class Clock:
 class Factory(Protocol):
     """Makes a store on its own file, or anew on the one it made last."""
 
-    def __call__(self, *, retention: Retention | None = None, wall_time: Callable[[], float]) -> Store: ...
+    def __call__(
+        self, *, retention: Retention | None = None, queue_limits: QueueLimits | None = None, wall_time: WallTime
+    ) -> Store: ...
 
 
 def memory_factory(_: Path) -> Factory:
-    def make(*, retention: Retention | None = None, wall_time: Callable[[], float]) -> Store:
-        return MemoryStore(retention=retention, wall_time=wall_time)
+    def make(
+        *, retention: Retention | None = None, queue_limits: QueueLimits | None = None, wall_time: WallTime
+    ) -> Store:
+        return MemoryStore(retention=retention, queue_limits=queue_limits, wall_time=wall_time)
 
     return make
 
@@ -46,8 +51,12 @@ def memory_factory(_: Path) -> Factory:
 def sqlite_factory(directory: Path) -> Factory:
     numbers = count()
 
-    def make(*, retention: Retention | None = None, wall_time: Callable[[], float]) -> Store:
-        return SqliteStore(directory / f"{next(numbers)}.db", retention=retention, wall_time=wall_time)
+    def make(
+        *, retention: Retention | None = None, queue_limits: QueueLimits | None = None, wall_time: WallTime
+    ) -> Store:
+        return SqliteStore(
+            directory / f"{next(numbers)}.db", retention=retention, queue_limits=queue_limits, wall_time=wall_time
+        )
 
     return make
 
@@ -56,9 +65,11 @@ def small_tail_factory(directory: Path) -> Factory:
     """SQLite with hardly any tail, so that reads come from the file."""
     numbers = count()
 
-    def make(*, retention: Retention | None = None, wall_time: Callable[[], float]) -> Store:
+    def make(
+        *, retention: Retention | None = None, queue_limits: QueueLimits | None = None, wall_time: WallTime
+    ) -> Store:
         path = directory / f"{next(numbers)}.db"
-        return SqliteStore(path, retention=retention, wall_time=wall_time, tail_bytes=20)
+        return SqliteStore(path, retention=retention, queue_limits=queue_limits, wall_time=wall_time, tail_bytes=20)
 
     return make
 
@@ -67,9 +78,18 @@ def async_factory(directory: Path) -> Factory:
     """SQLite that reports writes to journals at once, with a small tail, too."""
     numbers = count()
 
-    def make(*, retention: Retention | None = None, wall_time: Callable[[], float]) -> Store:
+    def make(
+        *, retention: Retention | None = None, queue_limits: QueueLimits | None = None, wall_time: WallTime
+    ) -> Store:
         path = directory / f"{next(numbers)}.db"
-        return SqliteStore(path, durability="async", retention=retention, wall_time=wall_time, tail_bytes=20)
+        return SqliteStore(
+            path,
+            durability="async",
+            retention=retention,
+            queue_limits=queue_limits,
+            wall_time=wall_time,
+            tail_bytes=20,
+        )
 
     return make
 
@@ -80,6 +100,9 @@ BACKENDS: dict[str, Callable[[Path], Factory]] = {
     "sqlite-small-tail": small_tail_factory,
     "sqlite-async": async_factory,
 }
+
+# What small tails are good for is nothing to queues.
+QUEUE_BACKENDS = [name for name in BACKENDS if name != "sqlite-small-tail"]
 
 
 def ignore(_: object) -> None:

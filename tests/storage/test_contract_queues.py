@@ -7,10 +7,12 @@ import math
 
 import pytest
 
-from tests.storage.backends import UNLIMITED, Clock, ignore, positions, put, settle
+from tests.storage.backends import QUEUE_BACKENDS, UNLIMITED, Clock, ignore, positions, put, settle
 from waypost.errors import StorageError
 from waypost.storage.base import Store
 from waypost.storage.queue_records import Accepted, Attempt, ConsumerInfo, Enqueued, Message, NewMessage, QueueInfo
+
+pytestmark = pytest.mark.parametrize("factory", QUEUE_BACKENDS, indirect=True)
 
 
 def where(info: ConsumerInfo) -> tuple[int, int]:
