@@ -124,7 +124,12 @@ class Machine:
                 await queue.remove_consumer(name)
                 model.remove_consumer(name)
             case ("purge", upto):
+                had = {one: {*consumer.unsettled} for one, consumer in model.consumers.items()}
                 assert await queue.purge(upto=upto) == model.purge(upto)
+                for one in await queue.consumers():
+                    lost_some = {*model.consumers[one.name].unsettled} != had[one.name]
+                    assert (one.epoch > self.epochs[one.name]) == lost_some
+                    self.epochs[one.name] = one.epoch
             case ("release",):
                 assert (await self.store.release_due()).next_at == model.release(now)
             case ("trim",):

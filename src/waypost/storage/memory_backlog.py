@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_right, insort
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import takewhile
 from sys import maxsize
 
 from waypost.errors import StorageError
 from waypost.storage.generation import new_generation
+from waypost.storage.memory_records import Consumer, Kept, Outstanding, Scheduled
 from waypost.storage.ordered import Ordered
 from waypost.storage.queue_base import MAX_HISTORY
 from waypost.storage.queue_records import (
@@ -26,97 +27,7 @@ from waypost.storage.queue_records import (
     QueueLimits,
 )
 
-__all__ = ["Backlog", "Consumer", "Kept", "Scheduled"]
-
-
-@dataclass(slots=True)
-class Kept:
-    """A message that is kept.
-
-    Attributes:
-        message: The message.
-        only: The one consumer it is for, or ``None``.
-        wanted: How many consumers have not settled it.
-        history: Its attempts before it was redriven.
-    """
-
-    message: Message
-    only: str | None = None
-    wanted: int = 0
-    history: tuple[HistoryItem, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Scheduled:
-    """A message that is not due yet.
-
-    Attributes:
-        id: Its id.
-        record: Its record.
-        key: Its key.
-        ttl_s: Its time to live, in seconds.
-        due_at: When it is due, as wall time in seconds.
-        only: The one consumer it is for, or ``None``.
-        history: Its attempts before it was redriven.
-    """
-
-    id: str
-    record: bytes
-    key: str | None
-    ttl_s: float | None
-    due_at: float
-    only: str | None = None
-    history: tuple[HistoryItem, ...] = ()
-
-
-@dataclass(slots=True)
-class _Outstanding:
-    """A message up to a consumer's frontier that it has not settled."""
-
-    failures: int = 0
-    losses: int = 0
-    retry_at: float = 0.0
-    history: tuple[HistoryItem, ...] = ()
-
-
-@dataclass(slots=True)
-class Consumer:
-    """One consumer.
-
-    Attributes:
-        name: Its name.
-        epoch: Its epoch.
-        frontier: Up to here it has settled everything but what is outstanding; nothing beyond it.
-        passed: What the queue's count of messages for all is more than those that are for it beyond the frontier.
-    """
-
-    name: str
-    epoch: int
-    frontier: int
-    active_at: float
-    passed: int = 0
-    outstanding: Ordered[_Outstanding] = field(default_factory=Ordered)
-    by_key: dict[str, Ordered[None]] = field(default_factory=dict)
-    retrying: list[tuple[float, int]] = field(default_factory=list)
-    settled: int = 0
-    failed: int = 0
-    redelivered: int = 0
-    dead: int = 0
-    lost: Loss | None = None
-    paused_until: float | None = None
-    holding: dict[str, int] = field(default_factory=dict)
-
-    def next_retry_at(self, now: float) -> float | None:
-        """Return when the next message is due again that is not, if there is one."""
-        index = bisect_right(self.retrying, (now, maxsize))
-        return self.retrying[index][0] if index < len(self.retrying) else None
-
-    def forget_retry(self, position: int) -> None:
-        """Take a message out of those that are to be retried, if it is one."""
-        retry = (self.outstanding[position].retry_at, position)
-        index = bisect_left(self.retrying, retry)
-        if self.retrying[index : index + 1] == [retry]:
-            del self.retrying[index]
+__all__ = ["Backlog"]
 
 
 class Backlog:
@@ -194,13 +105,23 @@ class Backlog:
         """Return the positions of the oldest messages, those that got them before a time."""
         return [one.position for one in takewhile(lambda one: one.enqueued_at < time, self.kept())]
 
-    def drop(self, positions: Collection[int]) -> None:
-        """Remove messages, settled or not."""
+    def drop(self, positions: Collection[int]) -> list[Consumer]:
+        """Remove messages, settled or not; returns the consumers that had not settled some of them."""
+        wanting: dict[str, Consumer] = {}
         for position in positions:
             kept = self._messages[position]
             for consumer in self._wanting(position, kept):
                 self._pass(consumer, position, kept)
+                wanting[consumer.name] = consumer
             self._remove(position, kept)
+        return [*wanting.values()]
+
+    def purge(self, upto: int) -> int:
+        """Remove messages up to a position; who had not settled some begins another epoch. Returns how many went."""
+        positions = [one.position for one in takewhile(lambda one: one.position <= upto, self.kept())]
+        for consumer in self.drop(positions):
+            consumer.epoch = self._next_epoch()
+        return len(positions)
 
     def lose(self, positions: list[int]) -> list[str]:
         """Remove messages for want of room, or as they are too old; returns the names of those that lost some."""
@@ -403,7 +324,7 @@ class Backlog:
         for number in numbers:
             self.consumers[self.letters.pop(number).consumer].dead -= 1
 
-    def _count(self, consumer: Consumer, attempt: Attempt, one: _Outstanding) -> tuple[HistoryItem, ...]:
+    def _count(self, consumer: Consumer, attempt: Attempt, one: Outstanding) -> tuple[HistoryItem, ...]:
         """Count what an attempt has more than the one before; returns the history with it."""
         failures = max(0, attempt.failures - one.failures)
         consumer.failed += failures
@@ -422,7 +343,7 @@ class Backlog:
             if passed > position:
                 break
             consumer.passed += 1
-            consumer.outstanding.append(passed, _Outstanding())
+            consumer.outstanding.append(passed, Outstanding())
             key = self._messages[passed].message.key
             if key is not None:
                 consumer.by_key.setdefault(key, Ordered()).append(passed, None)

@@ -9,7 +9,8 @@ from itertools import count, islice
 from typing import TypeVar
 
 from waypost.errors import QueueFull, StoreClosed
-from waypost.storage.memory_backlog import Backlog, Consumer, Scheduled
+from waypost.storage.memory_backlog import Backlog
+from waypost.storage.memory_records import Consumer, Scheduled
 from waypost.storage.queue_base import DEAD_LETTER_S
 from waypost.storage.queue_records import (
     Accepted,
@@ -234,10 +235,7 @@ class MemoryQueue:
     async def purge(self, *, upto: int | None = None) -> int:
         """Remove messages, settled or not."""
         backlog = self._queues.found(self.name)
-        last = backlog.top if upto is None else upto
-        positions = [one.position for one in _while(backlog.kept(), lambda one: one.position <= last)]
-        backlog.drop(positions)
-        purged = len(positions)
+        purged = backlog.purge(backlog.top if upto is None else upto)
         if upto is None:
             purged += len(backlog.scheduled)
             backlog.bytes -= sum(len(one.record) for one in backlog.scheduled.values())

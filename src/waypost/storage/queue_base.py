@@ -17,8 +17,9 @@ Guarantees of every backend, beside those of `storage.base`
    `enqueue`, with a deduplication window.
 5. **Cost.** A write or a page of a read costs the same whatever the queue keeps, and whatever consumers have settled,
    failed at, or have to wait for. A queue or consumer that nobody uses costs disk and no memory.
-6. **Epochs.** Settling and attempts name the epoch of the consumer that the message was read in. `seek` begins
-   another one; what comes with an old one is ignored. Without that, an ack counts however late it is.
+6. **Epochs.** Settling and attempts name the epoch of the consumer that the message was read in. `seek`, and
+   `purge` of something it had not settled, begin another one; what comes with an old one is ignored. Without that, an
+   ack counts however late it is.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from waypost.storage.queue_records import ConsumerInfo, Loss
 
-__all__ = ["Consumer", "consumer_info", "find", "of_queue", "page", "save"]
+__all__ = ["Consumer", "begin_epoch", "consumer_info", "find", "of_queue", "page", "save"]
 
 _COLUMNS = (
     "c.id, c.queue, c.name, c.epoch, c.frontier, c.passed, c.outstanding, c.retrying, c.settled, c.failed, "
@@ -100,6 +100,13 @@ def save(connection: sqlite3.Connection, consumer: Consumer) -> None:
             consumer.id,
         ),
     )
+
+
+def begin_epoch(connection: sqlite3.Connection, consumer: Consumer) -> None:
+    """Give a consumer an epoch that none of its queue ever had; to be saved."""
+    ((consumer.epoch,),) = connection.execute(
+        "UPDATE queue SET epochs = epochs + 1 WHERE id = ? RETURNING epochs", (consumer.queue,)
+    ).fetchall()
 
 
 def consumer_info(connection: sqlite3.Connection, consumer: Consumer) -> ConsumerInfo:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 
 from waypost.storage.queue_records import ConsumerInfo, ExpiredConsumer, FromPosition, FromTime, Place
-from waypost.storage.sqlite_consumers import Consumer, consumer_info, find, save
+from waypost.storage.sqlite_consumers import Consumer, begin_epoch, consumer_info, find, save
 from waypost.storage.sqlite_jobs import Transaction
 from waypost.storage.sqlite_queues import make_queue
 from waypost.storage.sqlite_removal import remove_unwanted
@@ -32,9 +32,7 @@ def add(tx: Transaction, queue: str, name: str, start: Place) -> ConsumerInfo:
 def seek(tx: Transaction, consumer: Consumer, place: Place) -> ConsumerInfo:
     """Move a consumer to a place, in a new epoch."""
     connection = tx.connection
-    ((consumer.epoch,),) = connection.execute(
-        "UPDATE queue SET epochs = epochs + 1 WHERE id = ? RETURNING epochs", (consumer.queue,)
-    ).fetchall()
+    begin_epoch(connection, consumer)
     former = consumer.frontier
     positions = take_outstanding(connection, consumer)
     consumer.lost = consumer.lost_first = consumer.lost_last = 0

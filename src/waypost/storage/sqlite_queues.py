@@ -8,6 +8,7 @@ from itertools import takewhile
 from waypost.storage.generation import new_generation
 from waypost.storage.queue_base import DEAD_LETTER_S
 from waypost.storage.queue_records import Configuration, QueueInfo, QueueLimits
+from waypost.storage.sqlite_consumers import begin_epoch, save
 from waypost.storage.sqlite_jobs import Transaction
 from waypost.storage.sqlite_removal import drop, lose
 
@@ -116,7 +117,9 @@ def purge(tx: Transaction, name: str, upto: int | None) -> int:
         (queue, last, _STEP),
     ).fetchall()
     positions = [position for (position,) in rows]
-    drop(tx.connection, queue, positions)
+    for consumer, _ in drop(tx.connection, queue, positions):
+        begin_epoch(tx.connection, consumer)
+        save(tx.connection, consumer)
     if positions or upto is not None:
         return len(positions)
     return _purge_scheduled(tx.connection, queue)
