@@ -99,8 +99,10 @@ async def test_headers_that_trickle(port: int, parts: list[bytes]) -> None:
             writer.write(part)
             await writer.drain()
             await asyncio.sleep(0.02)
-    async with asyncio.timeout(WAIT_S):
-        await reading
+    # A reset is an end, too: it comes if the server closed on something unread.
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(WAIT_S):
+            await reading
     writer.close()
 
 
