@@ -285,6 +285,28 @@ async def test_recovery_brings_what_was_missed_once(server: Server, transports: 
     assert recorder.of("news") == [("first",), *((n, what) for n in range(3) for what in (b"missed", "live"))]
 
 
+async def test_each_namespace_recovers_for_itself(server: Server) -> None:
+    skip_unless(server, RECOVERING)
+    async with Link.to(server.process.port) as link, waypost.Client(server.url) as witness:
+        client = waypost.Client(link.url, reconnection_delay_s=0.05)
+        clients = (client, client.of("/other"))
+        recorders = [Recorder(one, "news") for one in clients]
+        async with client, clients[1], witness.of("/other") as other_witness:
+            for phase in range(2):
+                await witness.call("shout", "news", ["root", phase])
+                await other_witness.call("shout", "news", ["other", phase])
+                if phase == 0:
+                    await until(lambda: all(recorder.of("news") for recorder in recorders), "the first news")
+                    link.cut()
+                    await until(lambda: not any(one.connected for one in clients), "the cut")
+            await until(lambda: all(len(recorder.of("news")) == 2 for recorder in recorders), "the second news")
+            assert [one.recovered for one in clients] == [True, True]
+    assert [recorder.of("news") for recorder in recorders] == [
+        [("root", 0), ("root", 1)],
+        [("other", 0), ("other", 1)],
+    ]
+
+
 async def test_a_volatile_events_last_text_is_not_taken_for_an_offset(server: Server) -> None:
     skip_unless(server, RECOVERING)
     async with Link.to(server.process.port) as link, waypost.Client(server.url) as witness:

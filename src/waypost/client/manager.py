@@ -194,13 +194,13 @@ class Manager:
             for task in self._entering:
                 task.cancel()
             self._is_left = not self._wanted()
-            reason, details = engine.reason or "forced close", engine.details
+            # Without a reason, it is this side that ends: by leaving, or because its program does.
             for member in self.members.values():
-                member.lose(reason, details)
+                member.lose(engine.reason or "io client disconnect", engine.details)
             self.outlet.reset()
             await engine.close()
-        logger.info("disconnected from %s: %s", self._url, reason)
-        self.events.tell("close", reason, details)
+        logger.info("disconnected from %s: %s", self._url, engine.reason)
+        self.events.tell("close", engine.reason, engine.details)
         return self._entries() > entries
 
     def _entries(self) -> int:
