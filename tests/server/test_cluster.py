@@ -127,6 +127,13 @@ async def test_a_handler_that_fails_or_does_not_fit_is_no_answer(pair: Pair) -> 
     assert (await io.server_side_call("fail")).missing == ("other", "gone")
     assert (await io.server_side_call("fail", "too", "many")).missing == ("other", "gone")
 
+    @other.on_server_side("half")
+    async def half(number: int) -> float:
+        return number / 2
+
+    assert (await io.server_side_call("half", 3)).answers == {"other": 1.5}
+    assert (await io.server_side_call("half", "3")).missing == ("other", "gone")
+
 
 @pytest.mark.parametrize("name", ["connect", "connection", "new_namespace", "disconnect"])
 async def test_reserved_names_are_refused(name: str) -> None:

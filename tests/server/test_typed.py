@@ -241,6 +241,26 @@ async def test_a_handler_for_once_waits_for_what_fits() -> None:
         assert await client.call("weigh", 5) == [5]
 
 
+async def test_a_catch_all_sees_what_fits_it() -> None:
+    io = waypost.Server(drain_s=0)
+    seen: list[Any] = []
+
+    @io.on_any
+    async def numbers(socket: waypost.Socket, event: str, *values: int) -> None:
+        seen.append((event, values))
+
+    @io.event
+    async def echo(socket: waypost.Socket, *values: Any) -> tuple[Any, ...]:
+        return values
+
+    async with running(io):
+        client = ModelClient(io)
+        await client.connect()
+        assert await client.call("echo", "one") == ["one"]
+        assert await client.call("echo", 1, 2) == [1, 2]
+        assert seen == [("echo", (1, 2))]
+
+
 async def test_auth_that_does_not_fit_is_refused_with_data(caplog: pytest.LogCaptureFixture) -> None:
     io = waypost.Server(drain_s=0)
     seen: list[Credentials] = []

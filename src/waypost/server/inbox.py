@@ -93,7 +93,7 @@ class Inbox:
         registries = self._registries
         for registry in reversed(registries):
             for catch_all in registry.catch_alls.incoming:
-                await self._run(catch_all, "any event", name, *arguments)
+                await self._show(catch_all, (name, *arguments))
         for registry in registries:
             handler = registry.find(name)
             if handler is not None:
@@ -101,6 +101,15 @@ class Inbox:
                 return
         await self._channel.save_data()
         logger.debug("socket %s sent event %r, which has no handler", self._channel.sid, name)
+
+    async def _show(self, catch_all: Handler, arguments: tuple[Any, ...]) -> None:
+        """Run a handler of all events, unless it is annotated for others."""
+        try:
+            converted = catch_all.convert(arguments)
+        except ArgumentMismatch as mismatch:
+            logger.debug("socket %s: a handler of all events does not take this one: %s", self._channel.sid, mismatch)
+            return
+        await self._run(catch_all, "any event", *converted)
 
     async def _passes(self, gate: Handler, packet: Packet) -> bool:
         """Ask a middleware of the socket about an event; a client that waits for an ack is told of a refusal."""

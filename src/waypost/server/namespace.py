@@ -217,7 +217,7 @@ class Namespace:
             Whether it returned, and what.
         """
         try:
-            return True, await handler.run_with(arguments, self._hub.threads)
+            return True, await handler.run_with(handler.convert(arguments), self._hub.threads)
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end the cluster's work
             self.report_failure(name, "", error)
             return False, None

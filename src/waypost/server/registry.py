@@ -180,6 +180,7 @@ class Registry:
         Args:
             handler: Called with the socket, the event's name and its arguments (on a socket, without the socket),
                 before the event's own handler and whether there is one or not. What it returns is ignored.
+                With annotated parameters it is only called for events that fit them.
                 ``async def``, or ``def`` to run in a thread. Several are called in the order of registration, a
                 namespace's before a socket's. Acks are not seen.
 
