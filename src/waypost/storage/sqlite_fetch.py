@@ -99,7 +99,8 @@ def fetch_retries(
     messages: list[Message] = []
     _fill(messages, wanted, max_messages, max_bytes)
     ((next_at,),) = connection.execute(
-        "SELECT min(retry_at) FROM outstanding WHERE consumer = ? AND retry_at > max(0, ?)", (consumer.id, now)
+        "SELECT min(retry_at) FROM outstanding WHERE consumer = ? AND retry_at > 0 AND retry_at > ?",
+        (consumer.id, now),
     ).fetchall()
     return Retries(tuple(messages), next_at)
 
