@@ -9,7 +9,7 @@ from pathlib import Path
 from waypost.errors import ConfigurationError, StorageError, StoreBusy, StoreDamaged, StoreFull
 from waypost.storage.sqlite_schema import OLDEST_VERSION, SCHEMA_VERSION, migrate, read_schema
 
-__all__ = ["connect", "open_database", "take_ownership", "translate"]
+__all__ = ["connect", "open_beside", "open_database", "take_ownership", "translate"]
 
 _MAGIC = b"SQLite format 3\x00"
 _APPLICATION_ID = 0x57415950  # "WAYP"
@@ -111,6 +111,37 @@ def open_database(path: Path) -> sqlite3.Connection:
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute("PRAGMA foreign_keys = ON")
         _check_content(store, connection)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise _refusal(store, error) from error
+        raise
+    return connection
+
+
+def open_beside(path: Path) -> sqlite3.Connection:
+    """Open a store's file to write to it beside its owner; neither converted nor searched for damage.
+
+    Returns:
+        The connection, which any one thread may use.
+
+    Raises:
+        ConfigurationError: It can't be opened.
+        StoreDamaged: It is no store of ours, or one of another version.
+    """
+    store = str(path)
+    try:
+        _check_header(path)
+        connection = connect(path)
+    except (OSError, sqlite3.Error) as error:
+        raise _refusal(store, error) from error
+    try:
+        ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+        if version != SCHEMA_VERSION:
+            reads = f"its format is version {version}, this Waypost's is version {SCHEMA_VERSION}"
+            raise StoreDamaged(store, f"{reads}; use the Waypost that serves it, or let this one open it once")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.Error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class QueueFile:
         writer: What they write with.
         reader: What they read with.
         holds: Where they note what is in hand.
+        is_visit: Whether somebody else owns the file, and is to be told what was changed.
     """
 
     store: str
@@ -61,10 +63,28 @@ class QueueFile:
     writer: Writer
     reader: Reader
     holds: Holds
+    is_visit: bool = False
 
     def enqueue(self, tx: Transaction, jobs: list[Gathered[Request, Enqueued]]) -> None:
         """Add the messages of many requests together."""
         Enqueuing(tx, self.store, self.limits).run(jobs)
+        for job in jobs if self.is_visit else ():
+            self._note_change(tx, job.request.queue)
+
+    def submit(self, queue: str, work: Callable[[Transaction], _T]) -> asyncio.Future[_T]:
+        """Ask for a queue to be changed."""
+        if not self.is_visit:
+            return self.writer.submit(work)
+
+        def change(tx: Transaction) -> _T:
+            result = work(tx)
+            self._note_change(tx, queue)
+            return result
+
+        return self.writer.submit(change)
+
+    def _note_change(self, tx: Transaction, queue: str) -> None:
+        tx.connection.execute("INSERT OR IGNORE INTO changed (queue) VALUES (?)", (queue,))
 
 
 class SqliteQueue:
@@ -98,13 +118,13 @@ class SqliteQueue:
     async def purge(self, *, upto: int | None = None) -> int:
         """Remove messages, settled or not; in steps."""
         purged = 0
-        while part := await self._file.writer.submit(lambda tx: queues.purge(tx, self.name, upto)):
+        while part := await self._file.submit(self.name, lambda tx: queues.purge(tx, self.name, upto)):
             purged += part
         return purged
 
     async def configure(self, limits: QueueLimits | None, settings: bytes) -> None:
         """Keep limits and settings."""
-        await self._file.writer.submit(lambda tx: queues.configure(tx, self.name, limits, settings))
+        await self._file.submit(self.name, lambda tx: queues.configure(tx, self.name, limits, settings))
 
     async def configuration(self) -> Configuration:
         """Return what was configured."""
@@ -113,7 +133,7 @@ class SqliteQueue:
     async def delete(self) -> None:
         """Remove the queue with all it has; its messages first, in steps."""
         await self.purge()
-        await self._file.writer.submit(lambda tx: queues.delete(tx, self.name))
+        await self._file.submit(self.name, lambda tx: queues.delete(tx, self.name))
 
     async def info(self) -> QueueInfo:
         """Return the queue's state."""
@@ -123,7 +143,7 @@ class SqliteQueue:
 
     async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerInfo:
         """Return a consumer, made if need be."""
-        return await self._file.writer.submit(lambda tx: moves.add(tx, self.name, consumer, start))
+        return await self._file.submit(self.name, lambda tx: moves.add(tx, self.name, consumer, start))
 
     async def consumer(self, consumer: str) -> ConsumerInfo:
         """Return a consumer's state."""
@@ -142,13 +162,13 @@ class SqliteQueue:
     async def pause(self, consumer: str | None, *, until: float) -> None:
         """Note that a consumer or the queue is paused."""
         if consumer is None:
-            await self._file.writer.submit(lambda tx: moves.pause(tx, self.name, None, until))
+            await self._file.submit(self.name, lambda tx: moves.pause(tx, self.name, None, until))
         else:
             await self._write(consumer, lambda tx, found: moves.pause(tx, self.name, found, until))
 
     async def remove_consumer(self, consumer: str) -> None:
         """Forget a consumer."""
-        await self._file.writer.submit(partial(_remove_consumer, queue=self.name, name=consumer))
+        await self._file.submit(self.name, partial(_remove_consumer, queue=self.name, name=consumer))
 
     async def forget_loss(self, consumer: str, upto: int) -> ConsumerInfo:
         """Forget what a consumer lost, as it was told."""
@@ -222,13 +242,16 @@ class SqliteQueue:
         self, matching: DeadLetterFilter, *, after: int, max_letters: int, spacing_s: float, first_at: float
     ) -> Redriven:
         """Make dead letters messages again."""
-        return await self._file.writer.submit(
-            lambda tx: dead_letters.redrive(tx, self.name, matching, after, max_letters, spacing_s, first_at)
+        return await self._file.submit(
+            self.name,
+            lambda tx: dead_letters.redrive(tx, self.name, matching, after, max_letters, spacing_s, first_at),
         )
 
     async def discard_dead(self, matching: DeadLetterFilter, *, max_letters: int) -> int:
         """Forget dead letters."""
-        return await self._file.writer.submit(lambda tx: dead_letters.discard(tx, self.name, matching, max_letters))
+        return await self._file.submit(
+            self.name, lambda tx: dead_letters.discard(tx, self.name, matching, max_letters)
+        )
 
     # -- how -------------------------------------------------------------------------------------------------
 
@@ -237,7 +260,7 @@ class SqliteQueue:
         return await self._file.reader.run(query)
 
     async def _write(self, consumer: str, work: Callable[[Transaction, Consumer], _T]) -> _T:
-        return await self._file.writer.submit(lambda tx: work(tx, self._found(tx.connection, consumer)))
+        return await self._file.submit(self.name, lambda tx: work(tx, self._found(tx.connection, consumer)))
 
     async def _change(self, consumer: str, epoch: int, work: Callable[[Transaction, Consumer], None]) -> ConsumerInfo:
         def change(tx: Transaction, found: Consumer) -> ConsumerInfo:
