@@ -86,7 +86,9 @@ class Registry:
                 called with ``(reason,)`` before the namespace's.
             handler: Called with the socket and the event's arguments; on a socket, with the arguments alone.
                 ``async def``, or ``def`` to run in a thread. What it returns is the ack: a tuple is several
-                arguments, ``None`` none.
+                arguments, ``None`` none. To parameters annotated with a dataclass, `msgspec.Struct`, pydantic model,
+                ``TypedDict`` or builtin type, arguments are converted; an event with one that does not fit is
+                answered with an error, and auth that does not fit refuses the client.
             concurrent: Let it run at the same time as other handlers of the same socket, instead of in the order in
                 which the events came; at most the server's ``concurrent_handlers`` of a socket.
 
@@ -94,7 +96,8 @@ class Registry:
             The handler, or a decorator.
 
         Raises:
-            ConfigurationError: It can't be called that way, the event has a handler, or would never come.
+            ConfigurationError: It can't be called that way, an annotation is none of those, the event has a handler,
+                or would never come.
         """
         self._check_name(event)
 
