@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         EncodingFailed,
         EventRefused,
         NotConnected,
+        QueueFull,
         Reject,
         StorageError,
         WaypostError,
@@ -31,11 +32,15 @@ if TYPE_CHECKING:
     from waypost.server.operator import Operator
     from waypost.server.options import Options, Recovery
     from waypost.server.parents import ParentNamespace
-    from waypost.server.queue import Queue
+    from waypost.server.queues.consumer import Consumer, ConsumerInfo
+    from waypost.server.queues.message import DeadLetter, Message, NewMessage, QueuedMessage, Receipt
+    from waypost.server.queues.options import QueueOptions
+    from waypost.server.queues.queue import Queue, QueueInfo
     from waypost.server.remote_socket import FetchedSockets, RemoteSocket
     from waypost.server.server_side import ServerAnswers
     from waypost.server.socket import Socket
     from waypost.server.socket_operator import SocketOperator
+    from waypost.storage.queue_records import DeadLetterFilter
 
 __all__ = [
     "AckTimeout",
@@ -45,7 +50,11 @@ __all__ = [
     "ConfigurationError",
     "ConnectFailed",
     "ConnectionRefused",
+    "Consumer",
+    "ConsumerInfo",
     "Cookie",
+    "DeadLetter",
+    "DeadLetterFilter",
     "EncodingFailed",
     "EndedSession",
     "EventRefused",
@@ -53,7 +62,9 @@ __all__ = [
     "HandlerFailure",
     "Handshake",
     "Hooks",
+    "Message",
     "Namespace",
+    "NewMessage",
     "NotConnected",
     "Operator",
     "Options",
@@ -63,6 +74,11 @@ __all__ = [
     "Parser",
     "ParserDecoder",
     "Queue",
+    "QueueFull",
+    "QueueInfo",
+    "QueueOptions",
+    "QueuedMessage",
+    "Receipt",
     "Recovery",
     "Reject",
     "RemoteSocket",
@@ -78,13 +94,19 @@ _HOMES = {
     "BroadcastAnswers": "waypost.server.broadcast",
     "BroadcastCall": "waypost.server.broadcast",
     "Client": "waypost.client",
+    "Consumer": "waypost.server.queues.consumer",
+    "ConsumerInfo": "waypost.server.queues.consumer",
     "Cookie": "waypost.server.cookie",
+    "DeadLetter": "waypost.server.queues.message",
+    "DeadLetterFilter": "waypost.storage.queue_records",
     "EndedSession": "waypost.server.live_session",
     "HandlerFailure": "waypost.server.hooks",
     "FetchedSockets": "waypost.server.remote_socket",
     "Handshake": "waypost.server.handshake",
     "Hooks": "waypost.server.hooks",
+    "Message": "waypost.server.queues.message",
     "Namespace": "waypost.server.namespace",
+    "NewMessage": "waypost.server.queues.message",
     "Operator": "waypost.server.operator",
     "Options": "waypost.server.options",
     "Packet": "waypost.protocol.packet",
@@ -92,7 +114,11 @@ _HOMES = {
     "Parser": "waypost.protocol.custom_parser",
     "ParserDecoder": "waypost.protocol.custom_parser",
     "ParentNamespace": "waypost.server.parents",
-    "Queue": "waypost.server.queue",
+    "Queue": "waypost.server.queues.queue",
+    "QueueInfo": "waypost.server.queues.queue",
+    "QueueOptions": "waypost.server.queues.options",
+    "QueuedMessage": "waypost.server.queues.message",
+    "Receipt": "waypost.server.queues.message",
     "Recovery": "waypost.server.options",
     "RemoteSocket": "waypost.server.remote_socket",
     "ServerAnswers": "waypost.server.server_side",

@@ -6,21 +6,27 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Any, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
+from waypost.server.checks import require_choice, require_count, require_name
 from waypost.server.counters import ServerState
+from waypost.server.handlers import check_handler
 from waypost.server.hooks import Hooks
 from waypost.server.hub import Hub
 from waypost.server.namespace import Namespace
 from waypost.server.options import Environment, Options, ServerOptions
 from waypost.server.parents import ParentNamespace
-from waypost.server.queue import Queue
+from waypost.server.queues.message import Start, to_place
+from waypost.server.queues.options import ORDERS, Order
+from waypost.server.queues.queue import Queue
+from waypost.server.queues.worker import WorkerPlan
 from waypost.transports.asgi import AsgiApplication, AsgiTransport
 
 __all__ = ["MountedServer", "Server"]
 
 logger = logging.getLogger("waypost.server")
 
+F = TypeVar("F", bound=Callable[..., Any])
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -105,6 +111,49 @@ class Server:
     def queue(self, name: str) -> Queue:
         """Return a handle on a durable queue, whether it exists or not."""
         return Queue(name, self._hub)
+
+    def consumer(
+        self,
+        queue: str,
+        *,
+        consumer: str = "default",
+        concurrency: int = 1,
+        start: Start = "oldest",
+        order: Order | None = None,
+    ) -> Callable[[F], F]:
+        """Let a function of this process handle a queue's messages, as ``@io.consumer("emails", concurrency=10)``.
+
+        It is called with a `Message`, and then with the event's arguments if it takes more than the message:
+        ``async def``, or ``def`` to run in a thread. When it returns, the message is acknowledged; when it raises
+        (`Reject` says why and when), or has called `Message.nack`, the message comes again later.
+
+        Args:
+            queue: The queue's name.
+            consumer: The name under which progress is kept; sockets and workers on the same one share its messages.
+            concurrency: How many messages it may have in hand at the same time.
+            start: Where a new consumer starts; see `Socket.consume`.
+            order: See `QueueOptions`. ``None`` for the queue's option if it handles one message at a time, and for
+                ``"none"`` if it handles several: in strict order there is only ever one.
+
+        Raises:
+            ConfigurationError: An argument can't be what it is.
+
+        Delivery: at least once. A server that stops lets functions finish for 5 s; what is in hand then, or is
+        handled when the process is killed, is delivered again at the next start.
+        """
+        require_name("queue", queue)
+        require_name("consumer", consumer)
+        require_count("concurrency", concurrency)
+        if order is not None:
+            require_choice("order", order, ORDERS)
+        place = to_place(start)
+
+        def register(function: F) -> F:
+            handler = check_handler(f"consumer {queue}", function, 1)
+            self._hub.deliveries.add_worker(WorkerPlan(queue, consumer, handler, concurrency, place, order))
+            return function
+
+        return register
 
     def use_store(self, spec: str) -> None:
         """Use another store than the options name; only before the server has started.

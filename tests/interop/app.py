@@ -186,7 +186,7 @@ async def counted(socket: waypost.Socket) -> list[int]:
 @io.event
 async def enqueue(socket: waypost.Socket, queue: str, id: str | None, *args: Any) -> str:  # noqa: A002
     """Publish to a queue; once this is acknowledged, the message is on disk."""
-    return await io.queue(queue).emit("job", *args, id=id)
+    return (await io.queue(queue).emit("job", *args, id=id)).id
 
 
 @io.event

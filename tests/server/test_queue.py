@@ -29,7 +29,7 @@ def jobs(client: ModelClient) -> list[Any]:
 
 
 async def settled(io: waypost.Server, consumer: str = "default") -> int:
-    return next((one.cursor for one in await io.queue("jobs").consumers() if one.name == consumer), 0)
+    return (await io.queue("jobs").consumer(consumer).info()).offset
 
 
 async def wait_until_settled(io: waypost.Server, position: int, consumer: str = "default") -> None:
@@ -129,8 +129,8 @@ async def test_each_consumer_gets_everything(io: waypost.Server) -> None:
 
 async def test_same_id_is_accepted_once(io: waypost.Server) -> None:
     async with running(io):
-        assert await io.queue("jobs").emit("job", 1, id="p1") == "p1"
-        assert await io.queue("jobs").emit("job", 1, id="p1") == "p1"
+        assert await io.queue("jobs").emit("job", 1, id="p1") == waypost.Receipt("p1", 1, duplicate=False)
+        assert await io.queue("jobs").emit("job", 1, id="p1") == waypost.Receipt("p1", 1, duplicate=True)
         client = ModelClient(io)
         await client.connect()
         await client.wait_for(1)

@@ -11,13 +11,17 @@ import pytest
 from waypost.protocol.codec import EncodedEvent
 from waypost.server.admission import Admission
 from waypost.server.channel import Channel
-from waypost.server.delivery import Deliveries, _Runner
 from waypost.server.feed import Feed, Target, write_record
 from waypost.server.live_session import LiveSession
 from waypost.server.namespace import Namespace
+from waypost.server.queues.delivery import Delivery
+from waypost.server.queues.line import StrictLine
+from waypost.server.queues.runner import Runner
+from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.recovery import Keeper, Returning
 from waypost.storage.base import Membership, OnCommit, StoredSession
 from waypost.storage.memory import _MemoryJournal
+from waypost.storage.queue_records import Message
 
 __all__ = ["MUTATIONS", "Mutate"]
 
@@ -227,18 +231,34 @@ def leave_sessions_attached(patch: pytest.MonkeyPatch) -> None:
 
 def forget_consumers(patch: pytest.MonkeyPatch) -> None:
     """Tell nobody of a new message in a queue."""
-    patch.setattr(Deliveries, "announce", lambda self, queue: None)
+    patch.setattr(Runner, "arrive", lambda self, message: None)
 
 
 def settle_unacknowledged(patch: pytest.MonkeyPatch) -> None:
     """Settle a message when it is sent."""
-    original = _Runner._offer
+    original = SocketCarrier.send
 
-    async def offer(self: _Runner, channel: Channel, message: Any) -> Any:
-        self._settle(message.position)
-        return await original(self, channel, message)
+    def send(self: SocketCarrier, delivery: Delivery) -> None:
+        self._runner._settler.settle(delivery.message.position)
+        original(self, delivery)
 
-    patch.setattr(_Runner, "_offer", offer)
+    patch.setattr(SocketCarrier, "send", send)
+
+
+def hand_out_too_early(patch: pytest.MonkeyPatch) -> None:
+    """In strict order, hand out a message before the one ahead of it is acknowledged."""
+    original = StrictLine.next
+
+    def following(self: StrictLine, now: float) -> Message | None:
+        self._in_hand = False
+        return original(self, now)
+
+    patch.setattr(StrictLine, "next", following)
+
+
+def forget_what_was_lost(patch: pytest.MonkeyPatch) -> None:
+    """Deliver nothing again that a lost connection had in hand."""
+    patch.setattr(StrictLine, "put_back", lambda self, message: self.done(message))
 
 
 MUTATIONS: tuple[Mutate, ...] = (
@@ -264,4 +284,6 @@ MUTATIONS: tuple[Mutate, ...] = (
     leave_sessions_attached,
     forget_consumers,
     settle_unacknowledged,
+    hand_out_too_early,
+    forget_what_was_lost,
 )

@@ -250,6 +250,21 @@ class Channel:
             self._connection.send(frames, compress=compress)
         if self.session is not None:
             self.session.progress = None
+        self._namespace.gate_opened(self)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether what is sent now goes straight out."""
+        return self._held is None and self.left_because is None
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether a message of so many bytes may go out without making this client a slow one."""
+        buffered = self._connection.buffered_bytes
+        return not buffered or buffered + size <= self._namespace.max_buffered_bytes // 2
+
+    async def wait_for_room(self, size: int) -> bool:
+        """Wait until `has_room`; returns whether the connection is still open. May be cancelled."""
+        return await self._connection.wait_for_room(max(self._namespace.max_buffered_bytes // 2 - size, 1))
 
     # -- rooms ----------------------------------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ class Counters:
         expired_sessions: How many sessions ended because their clients did not come back in time.
         unexpected_acks: How many acks of clients came that nobody waited for: late, repeated or made up.
         trimmed_events: How many events fell out of journals by age, number or size.
+        dead_letters: How many messages of queues were given up.
+        expired_consumers: How many consumers of queues ended because nothing was attached to them for too long.
     """
 
     recoveries: dict[str, int] = field(default_factory=dict)
@@ -27,6 +29,8 @@ class Counters:
     expired_sessions: int = 0
     unexpected_acks: int = 0
     trimmed_events: int = 0
+    dead_letters: int = 0
+    expired_consumers: int = 0
 
     def count_recovery(self, outcome: str) -> None:
         """Count one client that came back with a pid."""

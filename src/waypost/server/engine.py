@@ -151,6 +151,11 @@ class Connection:
         self._session.abort(reason)
         self._after()
 
+    @property
+    def buffered_bytes(self) -> int:
+        """How much waits to be sent."""
+        return self._session.buffered_bytes
+
     async def wait_for_room(self, below_bytes: int) -> bool:
         """Wait until less than this waits to be sent; returns whether the connection is still open.
 

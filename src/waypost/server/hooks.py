@@ -23,6 +23,7 @@ from waypost.protocol.engineio import Frame
 from waypost.protocol.socketio import Packet
 from waypost.server.handlers import check_handler
 from waypost.server.handshake import Handshake
+from waypost.server.queues.events import ConsumerExpired, MessageDied, MessagesLost
 
 __all__ = [
     "ConnectionClosed",
@@ -225,12 +226,18 @@ class Hooks:
         socket_connected: A client was let into a namespace.
         socket_disconnected: A socket ended.
         error: A handler or middleware of the application raised.
+        message_died: A message of a queue became a dead letter.
+        messages_lost: A consumer lost messages to the limits of its queue; told while something is attached to it.
+        consumer_expired: A consumer ended because nothing was attached to it for too long.
     """
 
     __slots__ = (
         "connection_closed",
         "connection_opened",
+        "consumer_expired",
         "error",
+        "message_died",
+        "messages_lost",
         "packet_received",
         "packet_sent",
         "request_refused",
@@ -247,6 +254,9 @@ class Hooks:
         self.socket_connected: Hook[SocketConnected] = Hook("socket_connected")
         self.socket_disconnected: Hook[SocketDisconnected] = Hook("socket_disconnected")
         self.error: Hook[HandlerFailure] = Hook("error")
+        self.message_died: Hook[MessageDied] = Hook("message_died")
+        self.messages_lost: Hook[MessagesLost] = Hook("messages_lost")
+        self.consumer_expired: Hook[ConsumerExpired] = Hook("consumer_expired")
 
     def report_failure(self, event: str, sid: str, namespace: str, error: BaseException) -> None:
         """Log what a handler or middleware raised, with its traceback, and tell the observers of errors.

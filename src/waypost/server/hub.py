@@ -17,7 +17,6 @@ from waypost.protocol.session import SessionSettings
 from waypost.server.cluster import Alone, Others, Question, Reply
 from waypost.server.counters import Counters, JournalState, ServerState
 from waypost.server.debug_log import attach_debug_log
-from waypost.server.delivery import Deliveries
 from waypost.server.directory import Directory
 from waypost.server.drain import Drain
 from waypost.server.engine import Connection, Engine
@@ -25,10 +24,11 @@ from waypost.server.gate import Gate
 from waypost.server.hooks import Hooks
 from waypost.server.options import Environment, Options
 from waypost.server.peer import Peer
+from waypost.server.queues.deliveries import Deliveries
+from waypost.server.queues.events import ConsumerExpired
 from waypost.server.recovery import Keeper
 from waypost.storage.base import Retention, Store
 from waypost.storage.choose import make_store
-from waypost.storage.queue_base import Queue as StoredQueue
 
 if TYPE_CHECKING:
     from waypost.server.namespace import Namespace
@@ -67,12 +67,21 @@ class Hub:
         self.hooks = Hooks()
         self.store: Store = self._make_store(options.store)
         self.engine = Engine(self._session_settings(), environment.new_id, self._accept, self.hooks)
-        self.deliveries = Deliveries(self._store_queue, environment, self.keep_task)
         self.threads = ThreadPoolExecutor(options.handler_threads, "waypost-handler")
         self.gate = Gate(options, self.hooks)
         self.openings = 0
         self.others: Others = Alone()
         self.counters = Counters()
+        self.deliveries = Deliveries(
+            # Not bound to one store: `use_store` may still replace it.
+            lambda: self.store,
+            options.queues,
+            environment,
+            self.keep_task,
+            self.hooks,
+            self.counters,
+            self.threads,
+        )
         # A dict for its order, so that a simulation cancels them in the same one every time.
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._upkeep: asyncio.Task[None] | None = None
@@ -167,6 +176,7 @@ class Hub:
                 await namespace.ready()
             if self.options.recovery is not None:
                 await self.directory.revive(await self.store.followed_journals())
+            await self.deliveries.start()
         except StorageError:
             await self.store.close()
             # Last, so that nobody has found the closed one meanwhile.
@@ -187,7 +197,7 @@ class Hub:
                 logger.error("upkeep of the store failed: %s", problem)
 
     async def keep_up(self) -> None:
-        """Expire sessions, telling the application of each, trim journals, and forget namespaces nobody needs.
+        """Expire sessions and consumers, telling the application of each, trim, and forget namespaces nobody needs.
 
         Done every 10 s by itself.
 
@@ -201,6 +211,20 @@ class Hub:
                 await namespace.tell_expired(expired)
         self.counters.trimmed_events += await self.store.trim()
         await self.directory.clean_up()
+        await self._expire_consumers()
+
+    async def _expire_consumers(self) -> None:
+        for ended in await self.store.expire_consumers(self.options.consumer_ttl_s, self.deliveries.attached):
+            self.counters.expired_consumers += 1
+            logger.warning(
+                "queue %r: consumer %r has expired, %d messages waited",
+                ended.queue,
+                ended.consumer,
+                ended.waiting,
+            )
+            if self.hooks.consumer_expired.observers:
+                expired = ConsumerExpired(ended.queue, ended.consumer, ended.waiting, ended.dead)
+                self.hooks.consumer_expired.tell(expired)
 
     async def close(self, drain_s: float | None = None) -> None:
         """Stop gracefully: take nobody new, tell clients, let handlers finish, close the store.
@@ -218,6 +242,7 @@ class Hub:
             self._drain.end_within(self.options.drain_s if drain_s is None else drain_s)
         if self._stop is None:
             self.gate.is_shut = True
+            self.deliveries.stop()
             self._stop = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._stop)
 
@@ -244,10 +269,6 @@ class Hub:
                 await asyncio.wait(late, timeout=_HANDLERS_TIMEOUT_S)
 
     # -- its parts ------------------------------------------------------------------------------------------
-
-    def _store_queue(self, name: str) -> StoredQueue:
-        # Not bound to one store: `use_store` may still replace it.
-        return self.store.queue(name)
 
     def _accept(self, connection: Connection) -> Peer:
         return Peer(connection, self)
@@ -281,5 +302,6 @@ class Hub:
             retention=retention,
             tail_bytes=recovery.tail_bytes if recovery else 0,
             orphan_ttl_s=recovery.session_ttl_s if recovery else 0,
+            queue_limits=self.options.queues.limits,
             wall_time=self.environment.wall_time,
         )

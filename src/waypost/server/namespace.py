@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from waypost.errors import NotConnected, StoreClosed
+from waypost.errors import StoreClosed
 from waypost.server.acks import PendingAcks
 from waypost.server.feed import Feed, Target
 from waypost.server.handlers import Handler, check_handler
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from waypost.server.hub import Hub
     from waypost.server.live_session import LiveSession
     from waypost.server.parents import ParentNamespace
+    from waypost.server.queues.deliveries import Deliveries
     from waypost.server.recovery import Keeper
     from waypost.storage.base import ExpiredSession
 
@@ -173,11 +174,14 @@ class Namespace:
         self.keeper = None
         self.feed.journal = None
 
-    async def consume(self, channel: Channel, queue: str, consumer: str) -> None:
-        """Attach a socket to a queue's consumer."""
-        if channel.left_because is not None:
-            raise NotConnected(channel.sid, self.name, f"consume {queue!r}")
-        await self._hub.deliveries.attach(channel, queue, consumer)
+    @property
+    def deliveries(self) -> Deliveries:
+        """What takes queues' messages to sockets."""
+        return self._hub.deliveries
+
+    def gate_opened(self, channel: Channel) -> None:
+        """Note that a channel's gate is open: queues may deliver to it."""
+        self._hub.deliveries.gate_opened(channel)
 
     async def tell_expired(self, expired: ExpiredSession) -> None:
         """Tell the application that a client did not come back in time."""

@@ -14,9 +14,11 @@ from waypost.protocol.codec import codec_for
 from waypost.protocol.custom_parser import Parser
 from waypost.protocol.handshake import is_python_client
 from waypost.server.addresses import TrustedProxies
+from waypost.server.checks import require_number
 from waypost.server.cookie import Cookie
 from waypost.server.handlers import check_handler
 from waypost.server.handshake import Handshake
+from waypost.server.queues.options import QueueOptions
 
 __all__ = ["Environment", "Options", "Recovery", "ServerOptions", "sends_offset_safely"]
 
@@ -72,9 +74,9 @@ class Recovery:
 
     def __post_init__(self) -> None:
         for name in ("session_ttl_s", "max_age_s", "max_events", "max_bytes", "tail_bytes"):
-            _require(f"recovery.{name}", getattr(self, name), above=0)
+            require_number(f"recovery.{name}", getattr(self, name), above=0)
         for name in ("replay_max_events", "replay_max_bytes", "concurrent_replays"):
-            _require(f"recovery.{name}", getattr(self, name), above=0)
+            require_number(f"recovery.{name}", getattr(self, name), above=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +131,12 @@ class Options:
         recovery: What is kept for clients that come back; ``None`` turns recovery off.
         parser: What packets are written in; clients have to use the same. ``"json"``; ``"msgpack"``, which is
             npm's ``socket.io-msgpack-parser``; or a `waypost.Parser` of the application's own.
-        deduplication_s: Seconds for which a queue remembers message ids.
         max_namespaces: How many namespaces one connection may be in at the same time.
         max_child_namespaces: How many namespaces there may be that clients made, of all parents together.
         cleanup_empty_child_namespaces: Whether a namespace that a client made is forgotten when nobody is in it and
             nobody can come back to it any more; looked at every 10 s.
+        queues: What queues keep and how they deliver, unless `Queue.configure` says otherwise.
+        consumer_ttl_s: Seconds without a socket or worker after which a queue's consumer ends.
     """
 
     store: str = "memory:"
@@ -172,10 +175,11 @@ class Options:
     concurrent_handlers: int = 16
     recovery: Recovery | None = field(default_factory=Recovery)
     parser: str | Parser = "json"
-    deduplication_s: float = 600
     max_namespaces: int = 100
     max_child_namespaces: int = 10_000
     cleanup_empty_child_namespaces: bool = True
+    queues: QueueOptions = field(default_factory=QueueOptions)
+    consumer_ttl_s: float = 30 * 24 * 3600
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -209,22 +213,22 @@ class Options:
             "max_handshakes_per_address",
             "post_timeout_s",
             "ack_timeout_s",
+            "consumer_ttl_s",
             "handler_threads",
             "concurrent_handlers",
             "max_namespaces",
         ):
-            _require(name, getattr(self, name), above=0)
+            require_number(name, getattr(self, name), above=0)
         for name in (
             "max_attachments",
             "drain_s",
-            "deduplication_s",
             "cors_max_age_s",
             "http_compression_threshold_bytes",
             "max_child_namespaces",
         ):
-            _require(name, getattr(self, name), above=-1)
+            require_number(name, getattr(self, name), above=-1)
         if self.max_messages_per_s is not None:
-            _require("max_messages_per_s", self.max_messages_per_s, above=0)
+            require_number("max_messages_per_s", self.max_messages_per_s, above=0)
 
     def _check_requests(self) -> None:
         if not self.path.startswith("/"):
@@ -294,10 +298,11 @@ class ServerOptions(TypedDict, total=False):
     concurrent_handlers: int
     recovery: Recovery | None
     parser: str | Parser
-    deduplication_s: float
     max_namespaces: int
     max_child_namespaces: int
     cleanup_empty_child_namespaces: bool
+    queues: QueueOptions
+    consumer_ttl_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,8 +318,3 @@ class Environment:
     new_id: Callable[[], str] = new_id
     wall_time: Callable[[], float] = time.time
     random: Callable[[], float] = random.random
-
-
-def _require(name: str, value: object, *, above: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= above:
-        raise ConfigurationError(name, value, f"a number above {above}" if above >= 0 else "a number from 0")

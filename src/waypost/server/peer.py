@@ -106,12 +106,14 @@ class Peer:
     def heartbeat_sent(self) -> None:
         """Remember for each socket how far it had been sent everything."""
         for channel in self._channels.values():
+            self._hub.deliveries.heartbeat_sent(channel)
             if channel.session is not None:
                 channel.session.heartbeat_sent()
 
     def heartbeat_answered(self) -> None:
         """Note for each socket that this has arrived."""
         for channel in self._channels.values():
+            self._hub.deliveries.heartbeat_answered(channel)
             if channel.session is not None and channel.left_because is None:
                 channel.session.heartbeat_answered()
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from waypost.errors import NotConnected
+from waypost.server.checks import require_choice, require_count, require_name, require_number
 from waypost.server.handlers import check_handler
+from waypost.server.queues.deliveries import Consumption
+from waypost.server.queues.message import Start, to_place
+from waypost.server.queues.options import ORDERS, Order
 from waypost.server.socket_operator import SocketOperator
 
 if TYPE_CHECKING:
@@ -252,23 +257,74 @@ class Socket:
         """Address this client with another timeout for `call` than the server's ``ack_timeout_s``."""
         return self._mine.timeout(seconds)
 
-    async def consume(self, queue: str, *, consumer: str = "default") -> None:
+    async def consume(
+        self,
+        queue: str,
+        *,
+        consumer: str = "default",
+        start: Start = "oldest",
+        prefetch: int | None = None,
+        order: Order | None = None,
+    ) -> None:
         """Deliver a queue's messages to this client: first those that waited, then live.
+
+        Each comes as the event it was emitted as, with a callback. Calling it, with whatever arguments, acknowledges
+        the message; ``ack({nack: "why", retry_in: seconds})`` rejects it, and it comes again later.
 
         Args:
             queue: The queue's name; it need not exist yet.
-            consumer: The name under which progress is kept. Sockets on the same consumer share it: the one that
-                came last is served, the others stand by. Different consumers of a queue each get everything.
+            consumer: The name under which progress is kept. Sockets on the same consumer share its messages, each
+                message goes to one of them; in strict order, the socket that came last is served and the others
+                stand by. Different consumers of a queue each get everything.
+            start: Where a new consumer starts: ``"oldest"``, at the oldest message the queue keeps; ``"new"``, behind
+                the newest; an offset, or a time. Of no meaning to a consumer that exists.
+            prefetch: How many unacknowledged messages this client may have in hand; ``None`` for the queue's option.
+            order: ``"strict"``, ``"key"`` or ``"none"``, see `QueueOptions`; ``None`` for the queue's option, or the
+                order in which the consumer is being served already.
 
         Raises:
             NotConnected: The client has left.
+            ConfigurationError: An argument can't be what it is, or the consumer is being served in another order.
             StorageError: The store did not answer.
 
-        Delivery: at least once, in order, one at a time: the next message goes out when the client has
-        acknowledged the one before by calling its callback. What was not acknowledged when the connection is lost
-        is delivered again.
+        Delivery: at least once, in the given order. What was not acknowledged when the connection is lost, or when
+        its lease ends, is delivered again. Consuming what is consumed already begins anew there. If this is
+        cancelled, the client may consume all the same.
         """
-        await self._channel.namespace.consume(self._channel, queue, consumer)
+        require_name("queue", queue)
+        require_name("consumer", consumer)
+        if prefetch is not None:
+            require_count("prefetch", prefetch)
+        if order is not None:
+            require_choice("order", order, ORDERS)
+        channel = self._channel
+        if channel.left_because is not None:
+            raise NotConnected(self.id, self.namespace, f"consume {queue!r}")
+        wanted = Consumption(queue, consumer, to_place(start), prefetch, order)
+        await channel.namespace.deliveries.attach(channel, wanted)
+
+    def stop_consuming(self, queue: str, *, consumer: str = "default") -> None:
+        """Deliver nothing more of a queue to this client. What it has in hand it may still acknowledge.
+
+        Args:
+            queue: The queue's name; one that is not consumed is ignored.
+            consumer: The consumer's name.
+        """
+        self._channel.namespace.deliveries.retire(self._channel, queue, consumer)
+
+    def extend_lease(self, queue: str, *, consumer: str = "default", seconds: float) -> int:
+        """Let this client keep what it has in hand for longer, because it said that it is still at work.
+
+        Args:
+            queue: The queue's name.
+            consumer: The consumer's name.
+            seconds: How many seconds from now.
+
+        Returns:
+            How many messages it has in hand; 0 tells that the client is too late.
+        """
+        require_number("seconds", seconds, above=0)
+        return self._channel.namespace.deliveries.extend(self._channel, queue, consumer, seconds)
 
     async def disconnect(self, *, close: bool = False) -> None:
         """Disconnect the client from this namespace; it does not come back by itself.

@@ -1,0 +1,58 @@
+"""The options of each queue: the server's, and what was configured for it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from waypost.server.queues.options import QueueOptions, QueueSettings, decode_settings, with_settings
+from waypost.storage.queue_records import Configuration
+
+__all__ = ["Configured"]
+
+
+class Configured:
+    """What was configured, of the queues where something was; all others have the server's options.
+
+    Args:
+        defaults: The server's options for queues.
+    """
+
+    __slots__ = ("_defaults", "_options", "_settings")
+
+    def __init__(self, defaults: QueueOptions) -> None:
+        self._defaults = defaults
+        self._settings: dict[str, QueueSettings] = {}
+        self._options: dict[str, QueueOptions] = {}
+
+    def of(self, queue: str) -> QueueOptions:
+        """Return a queue's options."""
+        return self._options.get(queue, self._defaults)
+
+    def settings(self, queue: str) -> QueueSettings:
+        """Return what was configured for a queue alone."""
+        return self._settings.get(queue, QueueSettings())
+
+    def with_changes(self, queue: str, changes: QueueSettings) -> tuple[QueueSettings, QueueOptions]:
+        """Return what a queue's settings and options would be with some changes.
+
+        Raises:
+            TypeError: There is no option of that name.
+            ConfigurationError: An option can't be what it is.
+        """
+        settings: QueueSettings = {**self.settings(queue), **changes}
+        return settings, with_settings(self._defaults, **settings)
+
+    def keep(self, queue: str, settings: QueueSettings) -> None:
+        """Remember what was configured for a queue; nothing, if it is empty."""
+        self._settings.pop(queue, None)
+        self._options.pop(queue, None)
+        if settings:
+            self._settings[queue] = settings
+            self._options[queue] = with_settings(self._defaults, **settings)
+
+    def load(self, configurations: Iterable[Configuration]) -> None:
+        """Remember what the store has."""
+        self._settings.clear()
+        self._options.clear()
+        for one in configurations:
+            self.keep(one.queue, decode_settings(one.settings))

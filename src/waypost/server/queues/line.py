@@ -1,0 +1,359 @@
+"""In which order one consumer's messages may be handed out: strictly, by key, or freely. Pure.
+
+A line is asked what to read from the store (`wants`), is given what was read (`take`), and gives out what may go
+(`next`). It is told what becomes of each: `done`, `put_back`, `park`. It holds a few messages, never a backlog: what
+is behind something that blocks stays in the store until its turn.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from math import inf
+from typing import Protocol
+
+from waypost.server.queues.options import Order
+from waypost.storage.queue_records import Message
+
+__all__ = ["KeyedLine", "Line", "Read", "ReadKey", "ReadOn", "ReadRetries", "StrictLine", "make_line"]
+
+_MOST_READY = 64
+_MOST_READY_BYTES = 1 << 20
+_MOST_BLOCKED_KEYS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOn:
+    """Wanted: the next messages after a position."""
+
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRetries:
+    """Wanted: messages up to a position whose pause is over, without those that the line knows of."""
+
+    upto: int
+    excluding: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadKey:
+    """Wanted: the next message with a key, between two positions."""
+
+    key: str
+    after: int
+    upto: int
+
+
+Read = ReadOn | ReadRetries | ReadKey
+
+
+class Line(Protocol):
+    """The order of one consumer's messages."""
+
+    @property
+    def due_at(self) -> float:
+        """When the next paused message may go, as wall time; infinity if none is paused."""
+        ...
+
+    def wants(self, now: float) -> Read | None:
+        """Return what has to be read before more can be given out; `take` must follow before it is asked again."""
+        ...
+
+    def take(
+        self, read: Read, messages: Sequence[Message], now: float, *, complete: bool, due_at: float = inf
+    ) -> None:
+        """Take what was read.
+
+        Args:
+            read: What was wanted.
+            messages: What was found, by position.
+            now: Wall time.
+            complete: Whether there was no more to find.
+            due_at: For retries: when the next one that was not yet due will be.
+        """
+        ...
+
+    def arrive(self, message: Message, now: float) -> None:
+        """Take a message that has just been stored."""
+        ...
+
+    def look_again(self) -> None:
+        """Note that there may be more in the store than was found at the end."""
+        ...
+
+    def next(self, now: float) -> Message | None:
+        """Give out the next message that may go."""
+        ...
+
+    def done(self, message: Message) -> None:
+        """Note that a message that was given out is acknowledged or given up."""
+        ...
+
+    def put_back(self, message: Message) -> None:
+        """Take a message back that was given out; it may go again at once."""
+        ...
+
+    def park(self, message: Message) -> None:
+        """Take a message back that was given out; it may go again when its ``retry_at`` has come."""
+        ...
+
+    def withdraw(self, message: Message) -> None:
+        """Note that a message that was put back or parked is done after all."""
+        ...
+
+
+def make_line(order: Order, after: int) -> Line:
+    """Make the line of a consumer that has everything up to a position behind it."""
+    return StrictLine(after) if order == "strict" else KeyedLine(after, by_key=order == "key")
+
+
+class StrictLine:
+    """One message at a time, each when the one before is done."""
+
+    __slots__ = ("_ahead", "_ahead_bytes", "_at_end", "_frontier", "_in_hand", "_news")
+
+    def __init__(self, after: int) -> None:
+        self._frontier = after
+        self._ahead: deque[Message] = deque()
+        self._ahead_bytes = 0
+        self._in_hand = False
+        self._at_end = False
+        self._news = False
+
+    @property
+    def due_at(self) -> float:
+        """When the head may go."""
+        return self._ahead[0].retry_at if self._ahead and not self._in_hand and self._ahead[0].retry_at else inf
+
+    def wants(self, now: float) -> Read | None:
+        """Read on when nothing is left in memory."""
+        if self._in_hand or self._ahead or self._at_end:
+            return None
+        self._news = False
+        return ReadOn(self._frontier)
+
+    def take(
+        self,
+        read: Read,
+        messages: Sequence[Message],
+        now: float,
+        *,
+        complete: bool,
+        due_at: float = inf,
+    ) -> None:
+        """Keep what was read, in order."""
+        for message in messages:
+            self._append(message)
+        self._at_end = complete and not self._news
+
+    def arrive(self, message: Message, now: float) -> None:
+        """Keep a new message if it is the very next one, and there is room; else read it later."""
+        if message.position <= self._frontier:
+            return
+        follows = self._at_end and message.position == self._frontier + 1
+        if follows and len(self._ahead) < _MOST_READY and self._ahead_bytes < _MOST_READY_BYTES:
+            self._append(message)
+        else:
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Read on at the end once more."""
+        self._at_end = False
+        self._news = True
+
+    def next(self, now: float) -> Message | None:
+        """Give out the head, unless one is out or it has to wait."""
+        if self._in_hand or not self._ahead or self._ahead[0].retry_at > now:
+            return None
+        self._in_hand = True
+        message = self._ahead.popleft()
+        self._ahead_bytes -= len(message.record)
+        return message
+
+    def done(self, message: Message) -> None:
+        """Let the one behind it go."""
+        self._in_hand = False
+
+    def put_back(self, message: Message) -> None:
+        """Make it the head again."""
+        self._in_hand = False
+        self._ahead.appendleft(message)
+        self._ahead_bytes += len(message.record)
+
+    park = put_back
+
+    def withdraw(self, message: Message) -> None:
+        """Drop the head."""
+        if self._ahead and self._ahead[0].position == message.position:
+            self._ahead_bytes -= len(self._ahead.popleft().record)
+
+    def _append(self, message: Message) -> None:
+        self._ahead.append(message)
+        self._ahead_bytes += len(message.record)
+        self._frontier = message.position
+
+
+class KeyedLine:
+    """Many messages at a time, but only one of each key; a message without a key waits for nobody.
+
+    Args:
+        after: The position up to which everything is behind the consumer.
+        by_key: Whether keys count; else all are as if they had none.
+    """
+
+    def __init__(self, after: int, *, by_key: bool) -> None:
+        self._by_key = by_key
+        # All up to here is in hand, ready, paused, done, or behind a message of its key.
+        self._frontier = after
+        self._at_end = False
+        self._news = False
+        self._due_at = inf
+        self._ready: list[tuple[int, Message]] = []
+        self._ready_bytes = 0
+        self._in_hand: set[int] = set()
+        # Each key's first message that is not done; the keys that have more behind it; those whose first is done.
+        self._heads: dict[str, int] = {}
+        self._followed: set[str] = set()
+        self._freed: deque[tuple[str, int]] = deque()
+        # Paused messages that are not the first of their key: they wait for their turn, not for their pause.
+        self._paused_behind: set[int] = set()
+        # What was withdrawn while the store was being read.
+        self._gone: set[int] = set()
+
+    @property
+    def due_at(self) -> float:
+        """When the next paused message may go."""
+        return self._due_at
+
+    def wants(self, now: float) -> Read | None:
+        """Read who follows a key's first message, then whose pause is over, then on."""
+        self._gone.clear()
+        if self._freed:
+            key, after = self._freed.popleft()
+            self._followed.discard(key)
+            return ReadKey(key, after, self._frontier)
+        if self._is_full:
+            return None
+        if self._due_at <= now:
+            self._due_at = inf
+            known = {position for position, _ in self._ready} | self._in_hand | self._paused_behind
+            return ReadRetries(self._frontier, frozenset(known))
+        if self._ready or self._at_end or len(self._heads) >= _MOST_BLOCKED_KEYS:
+            return None
+        self._news = False
+        return ReadOn(self._frontier)
+
+    def take(
+        self, read: Read, messages: Sequence[Message], now: float, *, complete: bool, due_at: float = inf
+    ) -> None:
+        """Sort what was read into what may go and what has to wait."""
+        if isinstance(read, ReadOn):
+            for message in messages:
+                self._reach(message, now)
+            self._at_end = complete and not self._news
+        elif isinstance(read, ReadRetries):
+            self._due_at = min(self._due_at, due_at, inf if complete else now)
+            for message in messages:
+                if message.position not in self._gone:
+                    self._push(message)
+        else:
+            self._take_follower(read, messages[0] if messages else None, now)
+
+    def arrive(self, message: Message, now: float) -> None:
+        """Take a new message if it is the very next one, and there is room; else read it later."""
+        if message.position <= self._frontier:
+            return
+        if self._at_end and message.position == self._frontier + 1 and not self._is_full:
+            self._reach(message, now)
+        else:
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Read on at the end once more."""
+        self._at_end = False
+        self._news = True
+
+    def next(self, now: float) -> Message | None:
+        """Give out the oldest that may go."""
+        if not self._ready:
+            return None
+        position, message = heappop(self._ready)
+        self._ready_bytes -= len(message.record)
+        self._in_hand.add(position)
+        return message
+
+    def done(self, message: Message) -> None:
+        """Let the next one of its key go."""
+        self._in_hand.discard(message.position)
+        key = self._key(message)
+        if key is None or self._heads.get(key) != message.position:
+            return
+        if key in self._followed:
+            self._freed.append((key, message.position))
+        else:
+            del self._heads[key]
+
+    def put_back(self, message: Message) -> None:
+        """Let it go again at once."""
+        self._in_hand.discard(message.position)
+        self._push(message)
+
+    def park(self, message: Message) -> None:
+        """Let it go again after its pause; the store remembers it meanwhile."""
+        self._in_hand.discard(message.position)
+        self._due_at = min(self._due_at, message.retry_at)
+
+    def withdraw(self, message: Message) -> None:
+        """Drop it, also from what is being read right now."""
+        self._gone.add(message.position)
+        kept = [entry for entry in self._ready if entry[0] != message.position]
+        if len(kept) < len(self._ready):
+            heapify(kept)
+            self._ready = kept
+            self._ready_bytes -= len(message.record)
+        self.done(message)
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._ready) >= _MOST_READY or self._ready_bytes >= _MOST_READY_BYTES
+
+    def _key(self, message: Message) -> str | None:
+        return message.key if self._by_key else None
+
+    def _push(self, message: Message) -> None:
+        heappush(self._ready, (message.position, message))
+        self._ready_bytes += len(message.record)
+
+    def _reach(self, message: Message, now: float) -> None:
+        self._frontier = message.position
+        key = self._key(message)
+        if key is not None and key in self._heads:
+            self._followed.add(key)
+            if message.retry_at:
+                self._paused_behind.add(message.position)
+            return
+        if key is not None:
+            self._heads[key] = message.position
+        self._ready_or_paused(message, now)
+
+    def _ready_or_paused(self, message: Message, now: float) -> None:
+        if message.retry_at > now:
+            self._due_at = min(self._due_at, message.retry_at)
+        else:
+            self._push(message)
+
+    def _take_follower(self, read: ReadKey, follower: Message | None, now: float) -> None:
+        if follower is not None:
+            self._heads[read.key] = follower.position
+            # There may be more behind it; only asking will tell.
+            self._followed.add(read.key)
+            self._paused_behind.discard(follower.position)
+            self._ready_or_paused(follower, now)
+        elif read.key in self._followed:
+            self._freed.append((read.key, read.upto))
+        else:
+            del self._heads[read.key]

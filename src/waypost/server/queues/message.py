@@ -1,0 +1,260 @@
+"""A message as the application sees it: in the hands of a worker, looked at, or about to be put into a queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from waypost.errors import ConfigurationError
+from waypost.protocol.records import read_values
+from waypost.server.checks import require_name, require_number
+from waypost.server.queues.verdict import Rejection
+from waypost.storage.queue_records import DeadLetter as StoredLetter
+from waypost.storage.queue_records import FromPosition, FromTime, HistoryItem, Place
+from waypost.storage.queue_records import Message as StoredMessage
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from waypost.server.queues.delivery import Delivery
+
+__all__ = ["DeadLetter", "Message", "NewMessage", "QueuedMessage", "Receipt", "Start", "to_place"]
+
+Start = Literal["oldest", "new"] | int | datetime
+"""Where a consumer starts or is moved to: ``"oldest"``, ``"new"``, an offset, or a time."""
+
+
+def to_place(start: Start) -> Place:
+    """Turn what the application says of a place in a queue into what the store takes.
+
+    Raises:
+        ConfigurationError: It is no place.
+    """
+    if start == "oldest":
+        return "oldest"
+    if start == "new":
+        return "new"
+    if isinstance(start, datetime) and start.tzinfo is not None:
+        return FromTime(start.timestamp())
+    if isinstance(start, int) and not isinstance(start, bool):
+        return FromPosition(start)
+    raise ConfigurationError("start", start, '"oldest", "new", an offset (int), or a datetime with a time zone')
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The answer to a message that was put into a queue; it is on disk.
+
+    Attributes:
+        id: The message's id.
+        offset: Its place in the queue; 0 for one with a delay, which gets its place when it is due.
+        duplicate: Whether a message with that id was in the queue already; then this is that one's, and nothing was
+            added.
+    """
+
+    id: str
+    offset: int
+    duplicate: bool
+
+
+class NewMessage:
+    """A message for `Queue.emit_many`.
+
+    Args:
+        event: The event that consumers get.
+        args: Its arguments.
+        id: See `Queue.emit`, as for all others.
+        key: What it is ordered by.
+        ttl_s: For how long it is worth delivering, in seconds.
+        delay_s: In how many seconds it is due.
+    """
+
+    __slots__ = ("args", "delay_s", "event", "id", "key", "ttl_s")
+
+    def __init__(
+        self,
+        event: str,
+        *args: Any,
+        id: str | None = None,
+        key: str | None = None,
+        ttl_s: float | None = None,
+        delay_s: float | None = None,
+    ) -> None:
+        for name, text in (("id", id), ("key", key)):
+            if text is not None:
+                require_name(name, text)
+        if ttl_s is not None:
+            require_number("ttl_s", ttl_s, above=0)
+        if delay_s is not None:
+            require_number("delay_s", delay_s, above=-1)
+        self.event = event
+        self.args = args
+        self.id = id
+        self.key = key
+        self.ttl_s = ttl_s
+        self.delay_s = delay_s or 0.0
+
+    def __repr__(self) -> str:
+        return f"<NewMessage {self.event!r} {self.id or ''}>"
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """A message that was looked at where it waits; see `Queue.peek`.
+
+    Attributes:
+        offset: Its place in the queue.
+        id: Its id.
+        key: What it is ordered by.
+        enqueued_at: When it got its place.
+        expires_at: From when on it is no longer delivered.
+        event: The event that consumers get.
+        args: The event's arguments.
+    """
+
+    offset: int
+    id: str
+    key: str | None
+    enqueued_at: datetime
+    expires_at: datetime | None
+    event: str
+    args: Sequence[Any]
+
+    @classmethod
+    def from_stored(cls, stored: StoredMessage) -> QueuedMessage:
+        """Read what the store has of a message."""
+        event, *args = read_values(stored.record)
+        expires_at = None if stored.expires_at is None else _time(stored.expires_at)
+        return cls(stored.position, stored.id, stored.key, _time(stored.enqueued_at), expires_at, event, args)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was given up on at a consumer.
+
+    Attributes:
+        number: What it is found by; one that died later has a larger one.
+        consumer: The consumer that gave it up.
+        offset: The place it had in the queue.
+        id: The message's id.
+        key: What it was ordered by.
+        enqueued_at: When it got its place.
+        died_at: When it was given up.
+        reason: Why, in words.
+        failures: How often it was rejected, or not acknowledged in time.
+        lost_deliveries: How often a connection was lost on it.
+        history: Its last attempts, oldest first.
+        event: The event that consumers got.
+        args: The event's arguments.
+    """
+
+    number: int
+    consumer: str
+    offset: int
+    id: str
+    key: str | None
+    enqueued_at: datetime
+    died_at: datetime
+    reason: str
+    failures: int
+    lost_deliveries: int
+    history: Sequence[HistoryItem]
+    event: str
+    args: Sequence[Any]
+
+    @classmethod
+    def from_stored(cls, stored: StoredLetter) -> DeadLetter:
+        """Read what the store has of a dead letter."""
+        event, *args = read_values(stored.record)
+        return cls(
+            number=stored.number,
+            consumer=stored.consumer,
+            offset=stored.position,
+            id=stored.id,
+            key=stored.key,
+            enqueued_at=_time(stored.enqueued_at),
+            died_at=_time(stored.died_at),
+            reason=stored.reason,
+            failures=stored.failures,
+            lost_deliveries=stored.losses,
+            history=stored.history,
+            event=event,
+            args=args,
+        )
+
+
+class Message:
+    """A message in the hands of a worker; the first argument of a function with ``@io.consumer(…)``.
+
+    Attributes:
+        queue: The queue's name.
+        id: The message's id; the same at each delivery.
+        key: What it is ordered by.
+        offset: Its place in the queue.
+        attempt: Which delivery of it this is, from 1.
+        enqueued_at: When it got its place.
+        event: The event's name.
+        args: The event's arguments.
+        rejection: What `nack` noted; ``None`` if it was not called.
+    """
+
+    __slots__ = (
+        "_delivery",
+        "_lease_s",
+        "_loop",
+        "args",
+        "attempt",
+        "enqueued_at",
+        "event",
+        "id",
+        "key",
+        "offset",
+        "queue",
+        "rejection",
+    )
+
+    def __init__(self, queue: str, delivery: Delivery, lease_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        stored = delivery.message
+        self.event, *arguments = read_values(stored.record)
+        self.args = tuple(arguments)
+        self.queue = queue
+        self.id = stored.id
+        self.key = stored.key
+        self.offset = stored.position
+        self.attempt = delivery.attempt
+        self.enqueued_at = _time(stored.enqueued_at)
+        self.rejection: Rejection | None = None
+        self._delivery = delivery
+        self._lease_s = lease_s
+        self._loop = loop
+
+    def __repr__(self) -> str:
+        return f"<Message {self.id} {self.event!r} of {self.queue}, attempt {self.attempt}>"
+
+    def extend(self, seconds: float | None = None) -> None:
+        """Keep the message for longer; may be called from any thread.
+
+        A function that runs keeps its message for the queue's ``max_lease_s`` by itself.
+
+        Args:
+            seconds: How many seconds from now; ``None`` for the queue's ``lease_s``.
+        """
+        until = self._loop.time() + (self._lease_s if seconds is None else seconds)
+        self._delivery.extended_until = max(self._delivery.extended_until, until)
+
+    def nack(self, reason: str, *, retry_in_s: float | None = None) -> None:
+        """Reject the message: when the function returns, it is not acknowledged, and is delivered again later.
+
+        Raising does the same; raise `Reject` to say when. May be called from any thread.
+
+        Args:
+            reason: Why, for the log and the dead letter.
+            retry_in_s: Seconds until the next delivery; ``None`` leaves it to the queue's backoff.
+        """
+        self.rejection = Rejection(reason, retry_in_s)
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,71 @@
+"""Counts and rates of what happens to a consumer, cheap enough to be asked for all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+__all__ = ["ConsumerMeter", "Meter"]
+
+_WINDOW_S = 10.0
+
+
+class Meter:
+    """A count since the meter was made, and a rate over the last 10 to 20 seconds.
+
+    Args:
+        clock: A clock in seconds that never goes back.
+
+    Attributes:
+        total: The count.
+    """
+
+    __slots__ = ("_before", "_clock", "_since", "_start", "total")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._start = clock()
+        self._since = 0
+        self._before: int | None = None
+        self.total = 0
+
+    def add(self, count: int = 1) -> None:
+        """Count."""
+        self.total += count
+        self._turn()
+        self._since += count
+
+    @property
+    def per_second(self) -> float:
+        """The rate; of a meter that is younger than a second, as if it were a second old."""
+        self._turn()
+        elapsed_s = self._clock() - self._start
+        if self._before is None:
+            return self._since / max(elapsed_s, 1.0)
+        return (self._before + self._since) / (_WINDOW_S + elapsed_s)
+
+    def _turn(self) -> None:
+        """Begin another window when one is over."""
+        elapsed_s = self._clock() - self._start
+        if elapsed_s < _WINDOW_S:
+            return
+        windows = int(elapsed_s / _WINDOW_S)
+        self._before = self._since if windows == 1 else 0
+        self._since = 0
+        self._start += windows * _WINDOW_S
+
+
+class ConsumerMeter:
+    """What is counted of a consumer while something is attached to it.
+
+    Attributes:
+        delivered: Messages handed out, repetitions included.
+        acknowledged: Messages acknowledged.
+        redelivered: Deliveries that ended without an ack and are repeated.
+    """
+
+    __slots__ = ("acknowledged", "delivered", "redelivered")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.delivered = Meter(clock)
+        self.acknowledged = Meter(clock)
+        self.redelivered = Meter(clock)

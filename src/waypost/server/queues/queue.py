@@ -1,0 +1,382 @@
+"""The public queue: messages that wait until they are acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import inf
+from typing import TYPE_CHECKING, Any, Unpack
+
+from waypost.server.checks import require_name, require_number
+from waypost.server.queues.consumer import Consumer, ConsumerInfo, consumer_info, pause_end
+from waypost.server.queues.message import DeadLetter, NewMessage, QueuedMessage, Receipt
+from waypost.server.queues.options import QueueOptions, QueueSettings, encode_settings
+from waypost.storage.queue_records import DeadLetterFilter, Enqueued
+from waypost.storage.queue_records import NewMessage as StoredMessage
+
+if TYPE_CHECKING:
+    from waypost.server.hub import Hub
+    from waypost.storage.queue_base import Queue as StoredQueue
+
+__all__ = ["Queue", "QueueInfo"]
+
+_PAGE = 100
+_PAGE_BYTES = 1 << 20
+_LIMITS = {"max_age_s", "max_messages", "max_bytes", "overflow"}
+
+
+@dataclass(frozen=True, slots=True)
+class QueueInfo:
+    """A queue's numbers; all zero for one that does not exist.
+
+    Attributes:
+        name: Its name.
+        messages: How many messages it keeps.
+        delayed: How many of its messages are not due yet; they are not among ``messages``.
+        bytes: How many bytes all of them have.
+        newest_offset: The place of its newest message ever, 0 for none.
+        oldest_at: When the oldest message it keeps got its place; ``None`` if it keeps none.
+        consumers: How many consumers it has.
+        in_flight: How many messages are in somebody's hands, over all consumers.
+        dead_letters: How many dead letters are kept.
+        expired: How many messages outlived their time to live, ever.
+        dropped: How many messages its limits ended, ever.
+        paused_until: Until when all its consumers are paused; ``None`` if they are not.
+        delivered_per_s: Deliveries a second, over all consumers and the last 10 to 20 seconds.
+        acknowledged_per_s: Acks a second.
+        redelivered_per_s: Failed deliveries a second.
+    """
+
+    name: str
+    messages: int
+    delayed: int
+    bytes: int
+    newest_offset: int
+    oldest_at: datetime | None
+    consumers: int
+    in_flight: int
+    dead_letters: int
+    expired: int
+    dropped: int
+    paused_until: datetime | None
+    delivered_per_s: float
+    acknowledged_per_s: float
+    redelivered_per_s: float
+
+
+class Queue:
+    """A durable, ordered log of messages for whoever is not there yet. Made by `waypost.Server.queue`.
+
+    A handle without state of its own: make one whenever you need it. A queue begins with its first message.
+    """
+
+    __slots__ = ("_hub", "_name")
+
+    def __init__(self, name: str, hub: Hub) -> None:
+        require_name("queue", name)
+        self._name = name
+        self._hub = hub
+
+    def __repr__(self) -> str:
+        return f"<Queue {self._name}>"
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    # -- in -------------------------------------------------------------------------------------------------
+
+    async def emit(
+        self,
+        event: str,
+        *args: Any,
+        id: str | None = None,
+        key: str | None = None,
+        ttl_s: float | None = None,
+        delay_s: float | None = None,
+    ) -> Receipt:
+        """Put a message into the queue.
+
+        Args:
+            event: The event that its consumers get; none of Socket.IO's reserved names.
+            args: The event's arguments: whatever JSON can carry, and ``bytes`` anywhere in it.
+            id: The message's id. The same id is accepted once within the queue's ``deduplication_s``: a repeat
+                changes nothing. ``None`` makes a new one.
+            key: What it is ordered by for consumers with ``order="key"``, such as the id of what it is about.
+            ttl_s: For how many seconds it is worth delivering; after that nobody gets it.
+            delay_s: In how many seconds it is due. Until then nobody gets it, and it blocks nothing.
+
+        Returns:
+            Its id and place, and whether it was a duplicate, once it is on disk (as far as the store is durable).
+
+        Raises:
+            QueueFull: The queue's limits leave no room for it, and it refuses.
+            EncodingFailed: An argument can't be encoded.
+            ConfigurationError: ``id``, ``key``, ``ttl_s`` or ``delay_s`` can't be what it is.
+            StorageError: The store did not take it; it is not in the queue.
+
+        Delivery: at least once to every consumer of the queue, in the order that the consumer has, until each has
+        acknowledged it or gives it up. If this is cancelled, the message may be in the queue all the same; repeat it
+        with the same ``id``.
+        """
+        message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s)
+        return (await self.emit_many((message,)))[0]
+
+    async def emit_many(self, messages: Sequence[NewMessage]) -> list[Receipt]:
+        """Put messages into the queue, in one commit: all of them or none.
+
+        Args:
+            messages: The messages, in order.
+
+        Returns:
+            One receipt for each.
+
+        Raises:
+            QueueFull: They do not fit into the queue's limits, and it refuses.
+            EncodingFailed: An argument can't be encoded.
+            StorageError: The store did not take them; none is in the queue.
+
+        Delivery: as for `emit`.
+        """
+        if not messages:
+            return []
+        encode, new_id = self._hub.codec.encode_event, self._hub.environment.new_id
+        stored = [
+            StoredMessage(
+                new_id() if one.id is None else one.id,
+                encode("/", one.event, one.args).to_record(),
+                one.key,
+                one.ttl_s,
+                one.delay_s,
+            )
+            for one in messages
+        ]
+
+        def on_commit(enqueued: Enqueued) -> None:
+            self._hub.deliveries.arrived(self._name, stored, enqueued)
+
+        can_repeat = any(one.id is not None for one in messages)
+        enqueued = await self._stored.enqueue(
+            stored, deduplicate_s=self.options.deduplication_s if can_repeat else 0, on_commit=on_commit
+        )
+        return [Receipt(one.id, one.position, one.duplicate) for one in enqueued.accepted]
+
+    # -- looking --------------------------------------------------------------------------------------------
+
+    async def info(self) -> QueueInfo:
+        """Return the queue's numbers; cheap enough to be asked for every second.
+
+        Raises:
+            StorageError: The store did not answer.
+        """
+        stored = await self._stored.info()
+        serving = self._hub.deliveries.serving(self._name)
+        return QueueInfo(
+            name=self._name,
+            messages=stored.messages,
+            delayed=stored.delayed,
+            bytes=stored.bytes,
+            newest_offset=stored.top,
+            oldest_at=None if stored.oldest_at is None else datetime.fromtimestamp(stored.oldest_at, UTC),
+            consumers=stored.consumers,
+            in_flight=sum(runner.in_flight for runner in serving),
+            dead_letters=stored.dead,
+            expired=stored.expired,
+            dropped=stored.dropped,
+            paused_until=pause_end(stored.paused_until),
+            delivered_per_s=sum(runner.meter.delivered.per_second for runner in serving),
+            acknowledged_per_s=sum(runner.meter.acknowledged.per_second for runner in serving),
+            redelivered_per_s=sum(runner.meter.redelivered.per_second for runner in serving),
+        )
+
+    def consumer(self, name: str = "default") -> Consumer:
+        """Return a handle on a consumer, whether it exists or not."""
+        return Consumer(self._name, name, self._hub)
+
+    async def consumers(self, *, after: str = "", limit: int = _PAGE) -> list[ConsumerInfo]:
+        """Return the numbers of consumers, by name.
+
+        Args:
+            after: The name before the first one wanted; to go on, that of the last one returned.
+            limit: The most to return.
+
+        Raises:
+            StorageError: The store did not answer.
+        """
+        return [
+            consumer_info(self._name, one, self._hub.deliveries.runner(self._name, one.name))
+            for one in await self._stored.consumers(after=after, max_consumers=limit)
+        ]
+
+    async def peek(self, *, after: int = 0, limit: int = 10) -> list[QueuedMessage]:
+        """Look at messages where they wait, acknowledged by some or not.
+
+        Args:
+            after: The offset before the first one wanted; to go on, that of the last one returned.
+            limit: The most to return.
+
+        Raises:
+            StorageError: The store did not answer.
+        """
+        found = await self._stored.peek(after=after, max_messages=limit, max_bytes=_PAGE_BYTES)
+        return [QueuedMessage.from_stored(one) for one in found]
+
+    # -- its limits -----------------------------------------------------------------------------------------
+
+    @property
+    def options(self) -> QueueOptions:
+        """Its options: the server's, and what was configured for it alone."""
+        return self._hub.deliveries.configured.of(self._name)
+
+    async def configure(self, **changes: Unpack[QueueSettings]) -> QueueOptions:
+        """Change options for this queue alone, over the server's ``queues``; kept over restarts.
+
+        Args:
+            changes: Options of `QueueOptions`, by name.
+
+        Returns:
+            Its options from now on. A consumer that is being served keeps its order until nothing is attached to it.
+
+        Raises:
+            TypeError: There is no option of that name.
+            ConfigurationError: An option can't be what it is.
+            StorageError: The store did not take it.
+        """
+        configured = self._hub.deliveries.configured
+        settings, options = configured.with_changes(self._name, changes)
+        limits = options.limits if _LIMITS & settings.keys() else None
+        await self._stored.configure(limits, encode_settings(settings))
+        configured.keep(self._name, settings)
+        self._hub.deliveries.reconfigured(self._name)
+        return options
+
+    async def pause(self, *, until: datetime | None = None) -> None:
+        """Hand out nothing to any consumer until it is resumed; kept over restarts. Emitting goes on.
+
+        Args:
+            until: When it resumes by itself; ``None`` for not.
+
+        Raises:
+            StorageError: The store did not take it.
+        """
+        await self._stored.pause(None, until=inf if until is None else until.timestamp())
+        self._hub.deliveries.changed(self._name)
+
+    async def resume(self) -> None:
+        """Go on after a pause.
+
+        Raises:
+            StorageError: The store did not take it.
+        """
+        await self._stored.pause(None, until=self._hub.environment.wall_time())
+        self._hub.deliveries.changed(self._name)
+
+    async def purge(self, *, upto: int | None = None) -> int:
+        """Remove messages, acknowledged or not. Consumers and dead letters stay; what is in flight counts no more.
+
+        Args:
+            upto: The last offset to remove; ``None`` for all there are, those that are not due yet too.
+
+        Returns:
+            How many messages went.
+
+        Raises:
+            StorageError: The store did not take it.
+        """
+        removed = await self._stored.purge(upto=upto)
+        self._hub.deliveries.begin_anew(self._name)
+        return removed
+
+    async def delete(self) -> None:
+        """Remove the queue with all it has: messages, consumers, dead letters, options. Who is attached is let go.
+
+        Raises:
+            StorageError: The store did not take it.
+        """
+        self._hub.deliveries.removed(self._name)
+        await self._stored.delete()
+        self._hub.deliveries.configured.keep(self._name, {})
+
+    # -- dead letters ---------------------------------------------------------------------------------------
+
+    async def dead_letters(
+        self, matching: DeadLetterFilter | None = None, *, after: int = 0, limit: int = _PAGE
+    ) -> list[DeadLetter]:
+        """Return dead letters, the oldest first.
+
+        Args:
+            matching: Which; ``None`` for all.
+            after: The number before the first one wanted; to go on, that of the last one returned.
+            limit: The most to return.
+
+        Raises:
+            StorageError: The store did not answer.
+        """
+        found = await self._stored.dead_letters(
+            matching or DeadLetterFilter(), after=after, max_letters=limit, max_bytes=_PAGE_BYTES
+        )
+        return [DeadLetter.from_stored(one) for one in found]
+
+    async def redrive(self, matching: DeadLetterFilter | None = None, *, rate_per_s: float | None = None) -> int:
+        """Deliver dead letters again, each to the consumer that gave it up, behind all that waits, as if new.
+
+        Args:
+            matching: Which; ``None`` for all there are.
+            rate_per_s: How many a second become due; ``None`` for all at once. They are on disk as messages with a
+                delay when this returns, so that a restart changes nothing.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            ConfigurationError: The rate is no number above 0.
+            StorageError: The store did not take it; those before may be messages again. Repeat it for the rest.
+        """
+        total = 0
+        async for count in self._redrive(matching or DeadLetterFilter(), rate_per_s):
+            total += count
+        return total
+
+    async def _redrive(self, matching: DeadLetterFilter, rate_per_s: float | None) -> AsyncIterator[int]:
+        if rate_per_s is not None:
+            require_number("rate_per_s", rate_per_s, above=0)
+        spacing_s = 0.0 if rate_per_s is None else 1.0 / rate_per_s
+        first_at = self._hub.environment.wall_time()
+        last = 0
+        while True:
+            redriven = await self._stored.redrive(
+                matching, after=last, max_letters=_PAGE, spacing_s=spacing_s, first_at=first_at
+            )
+            if not redriven.letters:
+                return
+            last = redriven.last
+            first_at += redriven.letters * spacing_s
+            if redriven.next_due_at is not None:
+                self._hub.deliveries.due.arm(redriven.next_due_at)
+            self._hub.deliveries.changed(self._name)
+            yield redriven.letters
+            await asyncio.sleep(0)
+
+    async def discard_dead_letters(self, matching: DeadLetterFilter | None = None) -> int:
+        """Forget dead letters.
+
+        Args:
+            matching: Which; ``None`` for all.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            StorageError: The store did not take it; some may be gone.
+        """
+        total = 0
+        while count := await self._stored.discard_dead(matching or DeadLetterFilter(), max_letters=_PAGE):
+            total += count
+        return total
+
+    @property
+    def _stored(self) -> StoredQueue:
+        return self._hub.store.queue(self._name)

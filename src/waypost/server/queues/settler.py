@@ -1,0 +1,154 @@
+"""Has acks, failed attempts and dead letters of one consumer stored, together with what gathers meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from waypost.errors import StorageError, StoreClosed
+from waypost.storage.queue_base import Queue
+from waypost.storage.queue_records import Attempt, ConsumerInfo
+
+__all__ = ["Settler"]
+
+logger = logging.getLogger("waypost.queue")
+
+_MOST_PENDING = 4096
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+
+
+class Settler:
+    """What is still to be stored of one consumer.
+
+    A store that takes nothing (a full disk) is asked again and again; meanwhile `is_behind` stops deliveries.
+
+    Args:
+        queue: The stored queue.
+        consumer: The consumer.
+        stored: Called with the consumer's state whenever something was stored.
+        keep_task: Holds on to a task until it is done.
+
+    Attributes:
+        epoch: The epoch that everything belongs to.
+    """
+
+    __slots__ = (
+        "_burials",
+        "_consumer",
+        "_keep_task",
+        "_queue",
+        "_retries",
+        "_settled",
+        "_stored",
+        "_task",
+        "_under_way",
+        "epoch",
+    )
+
+    def __init__(
+        self,
+        queue: Queue,
+        consumer: str,
+        epoch: int,
+        stored: Callable[[ConsumerInfo], None],
+        keep_task: Callable[[asyncio.Task[Any]], None],
+    ) -> None:
+        self.epoch = epoch
+        self._queue = queue
+        self._consumer = consumer
+        self._stored = stored
+        self._keep_task = keep_task
+        self._retries: dict[int, Attempt] = {}
+        self._burials: dict[int, Attempt] = {}
+        self._settled: dict[int, None] = {}
+        self._under_way: frozenset[int] = frozenset()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits for the store that no more should come."""
+        return len(self._settled) + len(self._retries) + len(self._burials) >= _MOST_PENDING
+
+    @property
+    def pending(self) -> frozenset[int]:
+        """The positions of all that is not stored yet."""
+        return self._under_way | self._settled.keys() | self._retries.keys() | self._burials.keys()
+
+    def settle(self, position: int) -> None:
+        """Have a message's ack stored."""
+        self._settled[position] = None
+        self._start()
+
+    def retry(self, attempt: Attempt) -> None:
+        """Have a failed attempt stored."""
+        self._retries[attempt.position] = attempt
+        self._start()
+
+    def bury(self, attempt: Attempt) -> None:
+        """Have a message stored as a dead letter."""
+        self._burials[attempt.position] = attempt
+        self._start()
+
+    def drop(self) -> None:
+        """Store nothing of what has gathered: it belongs to an epoch that is over."""
+        self._retries.clear()
+        self._burials.clear()
+        self._settled.clear()
+
+    async def flush(self) -> None:
+        """Wait until everything is stored."""
+        while self._task is not None:
+            await asyncio.wait({self._task})
+
+    def _start(self) -> None:
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._store_gathered())
+            self._keep_task(self._task)
+
+    async def _store_gathered(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        try:
+            while self._retries or self._burials or self._settled:
+                try:
+                    await self._store_once()
+                    pause_s = _FIRST_PAUSE_S
+                except StoreClosed:
+                    self.drop()
+                except StorageError as problem:
+                    logger.error(
+                        "queue %r: what consumer %r did is not stored yet, again in %.1f s: %s",
+                        self._queue.name, self._consumer, pause_s, problem,
+                    )  # fmt: skip
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        finally:
+            self._under_way = frozenset()
+            self._task = None
+
+    async def _store_once(self) -> None:
+        """Store what has gathered, and forget it when it is stored."""
+        epoch = self.epoch
+        retries, burials, settled = dict(self._retries), dict(self._burials), dict(self._settled)
+        self._under_way = frozenset(retries.keys() | burials.keys() | settled.keys())
+        # In this order: an ack may follow a failure of the same message, and whatever followed a dead letter must
+        # not be on disk before it.
+        if retries:
+            self._stored(await self._queue.retry(self._consumer, epoch, list(retries.values())))
+            _remove(self._retries, retries)
+        if burials:
+            self._stored(await self._queue.bury(self._consumer, epoch, list(burials.values())))
+            _remove(self._burials, burials)
+        if settled:
+            self._stored(await self._queue.settle(self._consumer, epoch, list(settled)))
+            _remove(self._settled, settled)
+        self._under_way = frozenset()
+
+
+def _remove(entries: dict[int, Any], stored: dict[int, Any]) -> None:
+    """Remove what is stored, unless it was replaced meanwhile."""
+    for position, entry in stored.items():
+        if entries.get(position, ...) is entry:
+            del entries[position]

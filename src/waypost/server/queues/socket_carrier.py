@@ -1,0 +1,146 @@
+"""Brings a queue's messages to a socket, as events that ask for an ack."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from waypost.errors import EncodingFailed, MalformedPacket
+from waypost.protocol.codec import EncodedEvent
+from waypost.protocol.extension import DeliveryMark
+from waypost.protocol.records import read_values
+from waypost.server.queues.delivery import Attachment, Delivery
+from waypost.server.queues.events import MessagesLost
+from waypost.server.queues.verdict import Rejection, read_rejection
+
+if TYPE_CHECKING:
+    from waypost.server.channel import Channel
+    from waypost.server.counters import Counters
+    from waypost.server.queues.runner import Runner
+
+__all__ = ["SocketCarrier"]
+
+
+class SocketCarrier:
+    """One socket at one consumer. See `Carrier`.
+
+    Args:
+        channel: The socket.
+        runner: The consumer.
+        counters: Where acks that do not count are counted.
+
+    Attributes:
+        channel: The socket.
+        heard_at: When its client last answered a heartbeat or acknowledged something, on the loop's clock.
+        owes_heartbeat: Whether a heartbeat is on its way that it has not answered.
+        attachment: Its attachment to the consumer.
+    """
+
+    __slots__ = (
+        "_ack_ids",
+        "_counters",
+        "_loop",
+        "_runner",
+        "_waiting",
+        "attachment",
+        "channel",
+        "heard_at",
+        "owes_heartbeat",
+    )
+
+    def __init__(self, channel: Channel, runner: Runner, counters: Counters) -> None:
+        self.channel = channel
+        self.attachment: Attachment
+        self.owes_heartbeat = False
+        self._runner = runner
+        self._counters = counters
+        self._loop = asyncio.get_running_loop()
+        self.heard_at = self._loop.time()
+        self._ack_ids: dict[Delivery, int] = {}
+        self._waiting: asyncio.Task[None] | None = None
+
+    @property
+    def label(self) -> str:
+        """The socket's id."""
+        return self.channel.sid
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the client is connected, and everything it had missed before is sent."""
+        return self.channel.is_live
+
+    def can_take(self, size: int) -> bool:
+        """Tell whether a message may go out without making the client a slow one."""
+        if self.channel.has_room(size):
+            return True
+        if self._waiting is None:
+            self._waiting = self._loop.create_task(self._wait_for_room(size))
+            self.channel.namespace.keep_task(self._waiting)
+        return False
+
+    def send(self, delivery: Delivery) -> None:
+        """Send a message as an event, and wait for its ack."""
+        try:
+            event = self._encode(delivery)
+        except (EncodingFailed, MalformedPacket) as problem:
+            self._loop.call_soon(self._runner.reject, delivery, Rejection(str(problem)))
+            return
+        ack_id, answer = self.channel.send_expecting_ack(event, survives=False)
+        self._ack_ids[delivery] = ack_id
+        answer.add_done_callback(partial(self._answered, delivery))
+
+    def forget(self, delivery: Delivery) -> None:
+        """Take an ack of this delivery for one of something that was never sent."""
+        ack_id = self._ack_ids.pop(delivery, None)
+        if ack_id is not None:
+            self.channel.acks.forget(ack_id)
+
+    def give_sign(self) -> None:
+        """Note that the client is there."""
+        self.heard_at = self._loop.time()
+        self.owes_heartbeat = False
+
+    async def tell_loss(self, notice: MessagesLost) -> bool:
+        """Tell the client, by an event that it has to acknowledge."""
+        channel = self.channel
+        event = channel.codec.encode_event(channel.namespace.name, "messages_lost", [asdict(notice)])
+        _, answer = channel.send_expecting_ack(event, survives=False)
+        return await answer is not None
+
+    def _encode(self, delivery: Delivery) -> EncodedEvent:
+        codec, message = self.channel.codec, delivery.message
+        namespace = self.channel.namespace.name
+        if not self.channel.client_revision:
+            return codec.restore_event(message.record, namespace)
+        info = self._runner.info
+        mark = DeliveryMark(
+            queue=self._runner.queue_name,
+            consumer=info.name,
+            id=message.id,
+            epoch=f"{info.generation}.{info.epoch}",
+            position=message.position,
+            cursor=info.cursor,
+            attempt=delivery.attempt,
+        )
+        event, *arguments = read_values(message.record)
+        return codec.encode_event(namespace, event, [*arguments, mark.argument()])
+
+    def _answered(self, delivery: Delivery, answer: asyncio.Future[list[Any] | None]) -> None:
+        # A set that is forgotten is gone; so is one whose connection was lost, and `Runner.detach` has seen to that.
+        if self._ack_ids.pop(delivery, None) is None or (arguments := answer.result()) is None:
+            return
+        self.give_sign()
+        rejection = read_rejection(arguments)
+        counts = self._runner.acknowledge(delivery) if rejection is None else self._runner.reject(delivery, rejection)
+        if not counts:
+            self._counters.unexpected_acks += 1
+
+    async def _wait_for_room(self, size: int) -> None:
+        try:
+            is_open = await self.channel.wait_for_room(size)
+        finally:
+            self._waiting = None
+        if is_open:
+            self._runner.enliven(self.attachment)

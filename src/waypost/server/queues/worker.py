@@ -1,0 +1,129 @@
+"""Workers: functions of this process that handle a queue's messages, several at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from waypost.errors import MalformedPacket, Reject
+from waypost.server.handlers import Handler
+from waypost.server.hooks import Hooks
+from waypost.server.queues.delivery import Delivery
+from waypost.server.queues.events import MessagesLost
+from waypost.server.queues.message import Message
+from waypost.server.queues.options import Order
+from waypost.server.queues.verdict import Rejection
+from waypost.storage.queue_records import Place
+
+if TYPE_CHECKING:
+    from waypost.server.queues.runner import Runner
+
+__all__ = ["WorkerCarrier", "WorkerPlan"]
+
+_MESSAGE_ALONE = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WorkerPlan:
+    """What the application asked for with ``@io.consumer(…)``.
+
+    Attributes:
+        queue: The queue's name.
+        consumer: The consumer's name.
+        handler: The function.
+        concurrency: How many messages it may have in hand at the same time.
+        start: Where a new consumer starts.
+        order: In which order messages go out.
+    """
+
+    queue: str
+    consumer: str
+    handler: Handler
+    concurrency: int
+    start: Place
+    order: Order | None
+
+
+class WorkerCarrier:
+    """A function at one consumer. See `Carrier`.
+
+    Args:
+        plan: What the application asked for.
+        runner: The consumer.
+        threads: Where ``def`` functions run.
+        hooks: Who is told of what a function raises.
+        label: How the log and the store name it.
+
+    Attributes:
+        owes_heartbeat: Never: it is in this process.
+        is_live: Always.
+        label: How the log and the store name it.
+    """
+
+    __slots__ = ("_hooks", "_loop", "_plan", "_runner", "_tasks", "_threads", "is_live", "label", "owes_heartbeat")
+
+    def __init__(self, plan: WorkerPlan, runner: Runner, threads: Executor, hooks: Hooks, label: str) -> None:
+        self.label = label
+        self.is_live = True
+        self.owes_heartbeat = False
+        self._plan = plan
+        self._runner = runner
+        self._threads = threads
+        self._hooks = hooks
+        self._loop = asyncio.get_running_loop()
+        self._tasks: dict[Delivery, asyncio.Task[None]] = {}
+
+    @property
+    def heard_at(self) -> float:
+        """Now: a function that runs is alive."""
+        return self._loop.time()
+
+    def can_take(self, size: int) -> bool:
+        """Tell that a message can go in; how many at a time is the attachment's matter."""
+        return True
+
+    def send(self, delivery: Delivery) -> None:
+        """Run the function with a message."""
+        task = self._loop.create_task(self._run(delivery))
+        self._tasks[delivery] = task
+        self._runner.keep_task(task)
+
+    def forget(self, delivery: Delivery) -> None:
+        """Stop a function whose message somebody else has by now; one in a thread runs on, and its end is ignored."""
+        task = self._tasks.pop(delivery, None)
+        if task is not None:
+            task.cancel()
+
+    async def tell_loss(self, notice: MessagesLost) -> bool:
+        """Note nothing: whoever wants to know in this process observes the hook ``messages_lost``."""
+        return True
+
+    async def _run(self, delivery: Delivery) -> None:
+        try:
+            rejection = await self._handle(delivery)
+        finally:
+            self._tasks.pop(delivery, None)
+        if rejection is None:
+            self._runner.acknowledge(delivery)
+        else:
+            self._runner.reject(delivery, rejection)
+
+    async def _handle(self, delivery: Delivery) -> Rejection | None:
+        handler = self._plan.handler
+        try:
+            message = Message(self._plan.queue, delivery, self._runner.options.lease_s, self._loop)
+        except MalformedPacket as problem:
+            return Rejection(str(problem))
+        arguments = message.args if handler.most > _MESSAGE_ALONE else ()
+        if not handler.takes(len(arguments)):
+            return Rejection(f"{message.event} takes {handler.expectation} argument(s), {len(arguments)} came")
+        try:
+            await handler.run((message, *arguments), self._threads)
+        except Reject as rejected:
+            return Rejection(rejected.reason, rejected.retry_in_s)
+        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end the worker
+            self._hooks.report_failure(f"consumer {self._plan.queue}", "", "", error)
+            return Rejection(f"{type(error).__name__}: {error}")
+        return message.rejection

@@ -1,0 +1,268 @@
+"""Nacks, leases, lost connections, backoff, dead letters, redrive."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import waypost
+from tests.server.model_client import until
+from tests.server.queues.client import QUEUE, Clock, Site, quiet, site
+from waypost.server.queues.options import QueueOptions
+from waypost.server.queues.verdict import Blame, Rejection, judge, read_rejection
+
+NACK = '[{"nack": "no", "retry_in": 0}]'
+
+
+async def dead(here: Site) -> list[waypost.DeadLetter]:
+    return await here.queue.dead_letters()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([{"nack": "why", "retry_in": 3}], Rejection("why", 3.0)),
+        ([{"nack": True}], Rejection("rejected")),
+        ([{"nack": "x", "retry_in": "soon"}], Rejection("x")),
+        ([{"nack": "x", "retry_in": -1}], Rejection("x")),
+        ([{"nack": "x", "retry_in": 10**400}], Rejection("x")),
+        ([{"nack": "x", "retry_in": True}], Rejection("x")),
+        ([{"nack": ""}], None),
+        ([{"status": "ok"}], None),
+        (["ok"], None),
+        ([], None),
+        ([{"nack": "x"}, 1], None),
+    ],
+)
+def test_what_is_a_rejection(arguments: list[Any], expected: Rejection | None) -> None:
+    assert read_rejection(arguments) == expected
+
+
+def test_backoff_doubles_up_to_its_top_with_jitter() -> None:
+    options = QueueOptions(max_failures=100, max_deliveries=100)
+
+    def pause(failures: int, chance: float) -> float:
+        verdict = judge(Blame.REJECTED, failures=failures, losses=0, retry_in_s=None, options=options, chance=chance)
+        assert verdict.delay_s is not None
+        return round(verdict.delay_s, 3)
+
+    assert [pause(failures, 0.5) for failures in range(10)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+    assert (pause(0, 0.0), pause(0, 1.0)) == (0.8, 1.2)
+    assert pause(99 - 1, 0.5) == 300
+
+
+def test_lost_connections_count_to_the_deliveries_alone() -> None:
+    options = QueueOptions()
+
+    def lose(failures: int, losses: int) -> float | None:
+        return judge(
+            Blame.LOST, failures=failures, losses=losses, retry_in_s=None, options=options, chance=0.5
+        ).delay_s
+
+    assert lose(0, 18) == 0.0
+    assert lose(0, 19) is None
+    assert lose(4, 14) == 0.0
+    assert lose(4, 15) is None
+
+
+async def test_strict_order_waits_for_the_rejected_one() -> None:
+    clock = Clock()
+    async with site(clock=clock) as here:
+        client = await here.client()
+        await here.put(1, 2)
+        await client.gets(1)
+        client.reply(1, '[{"nack": "later", "retry_in": 60}]')
+        await quiet()
+        assert client.jobs == [1]
+        assert (await here.info()).retrying == 1
+        clock.now += 61
+        here.io._hub.deliveries.changed(QUEUE)
+        assert await client.gets(2) == [1, 1]
+        client.reply(1)
+        assert await client.gets(3) == [1, 1, 2]
+
+
+async def test_a_pause_outlives_the_consumers_absence() -> None:
+    clock = Clock()
+    async with site(clock=clock, order="none") as here:
+        client = await here.client()
+        await here.put(1, 2)
+        await client.gets(2)
+        client.reply(1, '[{"nack": "later", "retry_in": 60}]')
+        client.reply(2)
+        await quiet()
+        await client.cut()
+        again = await here.client()
+        await quiet()
+        assert again.jobs == []
+        clock.now += 61
+        here.io._hub.deliveries.changed(QUEUE)
+        assert await again.gets(1) == [1]
+
+
+async def test_five_failures_make_a_dead_letter_and_the_next_one_comes() -> None:
+    died: list[Any] = []
+    async with site() as here:
+        here.io.hooks.message_died(died.append)
+        client = await here.client()
+        await here.queue.emit("job", 1, {"label": b"\x00"}, id="poison", key="k")
+        await here.put(2)
+        for attempt in range(1, 6):
+            await client.gets(attempt)
+            client.reply(1, '[{"nack": "bad label", "retry_in": 0}]')
+        assert (await client.gets(6))[-1] == 2
+        client.reply(2)
+        await here.settled()
+        [letter] = await dead(here)
+        assert (letter.id, letter.key, letter.event, list(letter.args)) == (
+            "poison",
+            "k",
+            "job",
+            [1, {"label": b"\x00"}],
+        )
+        assert (letter.consumer, letter.offset, letter.failures, letter.lost_deliveries) == ("default", 1, 5, 0)
+        assert letter.reason == "bad label"
+        assert [item.kind for item in letter.history] == ["rejected"] * 5
+        assert [one.id for one in died] == ["poison"]
+        assert here.io.state().counters.dead_letters == 1
+
+
+async def test_lost_connection_blames_only_the_oldest() -> None:
+    async with site(order="none", prefetch=4, max_deliveries=3) as here:
+        await here.put("poison", 2, 3, 4)
+        for _ in range(3):
+            client = await here.client()
+            await client.gets(4)
+            await client.cut()
+        client = await here.client(auto_ack=True)
+        await client.gets(3)
+        await here.settled()
+        assert sorted(client.jobs) == [2, 3, 4]
+        [letter] = await dead(here)
+        assert (letter.args[0], letter.failures, letter.lost_deliveries) == ("poison", 0, 3)
+
+
+async def test_lease_that_runs_out_on_a_live_client_is_a_failure_and_the_late_ack_counts() -> None:
+    async with site(lease_s=0.02, max_failures=3, first_backoff_s=0.05, backoff_jitter=0) as here:
+        client = await here.client()
+        await here.put(1, 2)
+        await client.gets(1)
+        await until_info(here, "retrying", 1)
+        client.reply(1)
+        assert await client.gets(2) == [1, 2]
+        assert (await here.info()).offset == 1
+
+
+async def test_client_that_never_acknowledges_ends_with_a_dead_letter() -> None:
+    async with site(lease_s=0.01, max_failures=2) as here:
+        client = await here.client()
+        await here.put(1)
+        await until_info(here, "dead_letters", 1)
+        assert client.jobs == [1, 1]
+        [letter] = await dead(here)
+        assert letter.reason.startswith("not acknowledged within")
+        assert letter.history[0].kind == "expired"
+
+
+async def test_heartbeats_renew_the_lease_up_to_its_limit() -> None:
+    options = {"ping_interval_s": 0.02, "ping_timeout_s": 5}
+    async with site(lease_s=0.08, max_lease_s=0.4, server=options) as here:
+        client = await here.client()
+        await here.put(1)
+        began = asyncio.get_running_loop().time()
+        await until(lambda: len(client.jobs) == 2)
+        assert asyncio.get_running_loop().time() - began >= 0.4
+
+
+async def test_lease_is_extended_on_request() -> None:
+    async with site(lease_s=0.02) as here:
+        client = await here.client()
+        await here.put(1)
+        await client.gets(1)
+        assert here.socket_of(client).extend_lease(QUEUE, seconds=60) == 1
+        await asyncio.sleep(0.06)
+        assert client.jobs == [1]
+        client.reply(1)
+        await here.settled()
+        assert here.socket_of(client).extend_lease(QUEUE, seconds=60) == 0
+
+
+async def test_silent_client_is_passed_over_without_a_failure_until_it_is_heard_again() -> None:
+    options = {"ping_interval_s": 0.02, "ping_timeout_s": 60}
+    async with site(lease_s=0.05, server=options) as here:
+        standby, client = await here.client(), await here.client()
+        client.stop_reading()
+        await here.put(1)
+        assert await standby.gets(1) == [1]
+        standby.reply(1)
+        await here.settled()
+        assert (await here.info()).redelivered == 1
+        assert not await dead(here)
+        client.read_on()
+        await until(lambda: client.jobs == [1])
+        await quiet()
+        await here.put(2)
+        await until(lambda: client.jobs == [1, 2])
+        assert standby.jobs == [1]
+
+
+async def test_redrive_delivers_again_behind_all_others_to_that_consumer_alone() -> None:
+    async with site(max_failures=1) as here:
+        client, other = await here.client(), await here.client("other", auto_ack=True)
+        await here.queue.emit("job", 1, id="a")
+        await here.put(2, 3)
+        for job in (1, 2, 3):
+            await until(lambda job=job: job in client.jobs)  # type: ignore[misc]
+            client.reply(job, NACK)
+        await until_info(here, "dead_letters", 3)
+        assert await here.queue.redrive(waypost.DeadLetterFilter(id="a")) == 1
+        assert await client.gets(4) == [1, 2, 3, 1]
+        client.reply(1)
+        await here.settled()
+        assert [letter.args[0] for letter in await dead(here)] == [2, 3]
+        assert other.jobs == [1, 2, 3]
+        client.auto_ack = True
+        assert await here.queue.redrive() == 2
+        assert await client.gets(6) == [1, 2, 3, 1, 2, 3]
+        await here.settled()
+        assert not await dead(here)
+
+
+async def test_redrive_keeps_to_a_rate() -> None:
+    clock = Clock()
+    async with site(max_failures=1, clock=clock) as here:
+        client = await here.client()
+        await here.put(1, 2, 3)
+        for job in (1, 2, 3):
+            await until(lambda job=job: job in client.jobs)  # type: ignore[misc]
+            client.reply(job, NACK)
+        await until_info(here, "dead_letters", 3)
+        client.auto_ack = True
+        assert await here.queue.redrive(rate_per_s=0.1) == 3
+        assert await client.gets(4) == [1, 2, 3, 1]
+        assert (await here.queue.info()).delayed == 2
+        for count in (5, 6):
+            clock.now += 10
+            here.io._hub.deliveries.due.look()
+            await client.gets(count)
+        assert await here.queue.discard_dead_letters() == 0
+
+
+async def test_dead_letters_can_be_discarded() -> None:
+    async with site(max_failures=1) as here:
+        client = await here.client()
+        await here.put(1)
+        await client.gets(1)
+        client.reply(1, NACK)
+        await until_info(here, "dead_letters", 1)
+        assert await here.queue.discard_dead_letters(waypost.DeadLetterFilter(reason="something else")) == 0
+        assert await here.queue.discard_dead_letters() == 1
+        assert (await here.queue.info()).dead_letters == 0
+
+
+async def until_info(here: Site, name: str, value: int) -> None:
+    async with asyncio.timeout(5):
+        while getattr(await here.info(), name) != value:
+            await asyncio.sleep(0.001)

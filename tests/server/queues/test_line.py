@@ -1,0 +1,181 @@
+"""The three orders against a plain list: who may go is always who the list says, and in the end everyone has gone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from waypost.server.queues.line import Read, ReadKey, ReadOn, ReadRetries, make_line
+from waypost.server.queues.options import Order
+from waypost.storage.queue_records import Message
+
+_PAGE = 3
+
+
+class LineMachine(RuleBasedStateMachine):
+    """A line, the store it reads from as a list, and whoever takes its messages."""
+
+    order: Order
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stored: dict[int, Message] = {}
+        self.in_hand: dict[int, Message] = {}
+        self.given: set[int] = set()
+        self.now = 100.0
+        self.top = 0
+        self.reading: tuple[Read, list[Message], float, bool] | None = None
+        self.paused: set[int] = set()
+
+    @initialize(keys=st.lists(st.sampled_from(["a", "b", None]), max_size=12), failed=st.sets(st.integers(1, 12)))
+    def begin(self, keys: list[str | None], failed: set[int]) -> None:
+        for key in keys:
+            self.store(key, self.now + 5 if self.top + 1 in failed else 0.0)
+        self.line = make_line(self.order, 0)
+
+    def store(self, key: str | None, retry_at: float = 0.0) -> Message:
+        self.top += 1
+        self.stored[self.top] = Message(self.top, f"m{self.top}", b"x", 0.0, key=key, retry_at=retry_at)
+        if retry_at:
+            self.paused.add(self.top)
+        return self.stored[self.top]
+
+    # -- the store ------------------------------------------------------------------------------------------
+
+    @rule(key=st.sampled_from(["a", "b", None]))
+    def arrives(self, key: str | None) -> None:
+        self.line.arrive(self.store(key), self.now)
+
+    @rule(key=st.sampled_from(["a", "b", None]))
+    def comes_from_outside(self, key: str | None) -> None:
+        self.store(key)
+        self.line.look_again()
+
+    @rule(seconds=st.sampled_from([1.0, 10.0]))
+    def time_goes_by(self, seconds: float) -> None:
+        self.now += seconds
+
+    @precondition(lambda self: self.reading is None)
+    @rule()
+    def reads(self) -> None:
+        read = self.line.wants(self.now)
+        if read is not None:
+            self.reading = (read, *self.find(read))
+
+    @precondition(lambda self: self.reading is not None)
+    @rule()
+    def has_read(self) -> None:
+        assert self.reading is not None
+        read, found, next_at, complete = self.reading
+        self.reading = None
+        self.line.take(read, found, self.now, complete=complete, due_at=next_at)
+
+    def find(self, read: Read) -> tuple[list[Message], float, bool]:
+        rows = [self.stored[position] for position in sorted(self.stored)]
+        if isinstance(read, ReadOn):
+            found = [row for row in rows if row.position > read.after]
+            return found[:_PAGE], inf, not found
+        if isinstance(read, ReadKey):
+            return (
+                [row for row in rows if row.key == read.key and read.after < row.position <= read.upto][:1],
+                inf,
+                True,
+            )
+        assert isinstance(read, ReadRetries)
+        failed = [row for row in rows if row.retry_at and row.position <= read.upto]
+        due = [row for row in failed if row.retry_at <= self.now and row.position not in read.excluding]
+        return due[:_PAGE], min((row.retry_at for row in failed if row.retry_at > self.now), default=inf), not due
+
+    # -- who takes messages ---------------------------------------------------------------------------------
+
+    @rule()
+    def takes(self) -> None:
+        message = self.line.next(self.now)
+        if message is None:
+            return
+        assert message.position in self.stored, "it was done"
+        assert message.position not in self.in_hand, "somebody has it"
+        assert self.stored[message.position].retry_at <= self.now, "it is paused"
+        self.check_order(message)
+        self.in_hand[message.position] = message
+        self.given.add(message.position)
+
+    def check_order(self, message: Message) -> None:
+        if self.order == "strict":
+            assert not self.in_hand
+            assert message.position == min(self.stored)
+        elif self.order == "key" and message.key is not None:
+            same = [row.position for row in self.stored.values() if row.key == message.key]
+            assert message.position == min(same)
+
+    def pick(self, data: st.DataObject) -> Message:
+        return self.in_hand.pop(data.draw(st.sampled_from(sorted(self.in_hand))))
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data())
+    def acknowledges(self, data: st.DataObject) -> None:
+        message = self.pick(data)
+        del self.stored[message.position]
+        self.paused.discard(message.position)
+        self.line.done(message)
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data())
+    def goes_away(self, data: st.DataObject) -> None:
+        self.line.put_back(self.pick(data))
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data())
+    def rejects(self, data: st.DataObject) -> None:
+        message = replace(self.pick(data), retry_at=self.now + 5)
+        self.stored[message.position] = message
+        self.paused.add(message.position)
+        self.line.park(message)
+
+    @precondition(lambda self: not self.in_hand)
+    @rule()
+    def acknowledges_late(self) -> None:
+        for position in sorted(self.paused & self.stored.keys()):
+            message = self.stored[position]
+            # Late acks are taken only of what this line gave out.
+            if message.position in self.given:
+                del self.stored[position]
+                self.line.withdraw(message)
+                return
+
+    # -- in the end everyone has gone -----------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        if not hasattr(self, "line"):
+            return
+        if self.reading is not None:
+            self.has_read()
+        for message in list(self.in_hand.values()):
+            self.line.put_back(message)
+        self.in_hand.clear()
+        for _ in range(20 * (self.top + 2)):
+            self.reads()
+            if self.reading is not None:
+                self.has_read()
+            self.takes()
+            for message in list(self.in_hand.values()):
+                del self.in_hand[message.position], self.stored[message.position]
+                self.line.done(message)
+            self.now += 1
+        assert not self.stored, f"these never went out: {sorted(self.stored)}"
+
+
+@pytest.mark.parametrize("order", ["strict", "key", "none"])
+def test_order_against_a_list(order: Order) -> None:
+    class Machine(LineMachine):
+        pass
+
+    Machine.order = order
+    case = Machine.TestCase
+    case.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+    case("runTest").runTest()

@@ -1,0 +1,218 @@
+"""Functions of the server's process that handle a queue."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import waypost
+from tests.server.model_client import running, until
+from tests.server.queues.client import quiet
+
+
+def server(**options: Any) -> waypost.Server:
+    return waypost.Server(drain_s=0.0, queues=waypost.QueueOptions(**{"first_backoff_s": 0.0, **options}))
+
+
+async def settled(io: waypost.Server, queue: str = "jobs") -> None:
+    async with asyncio.timeout(5):
+        while (await io.queue(queue).consumer().info()).waiting:
+            await asyncio.sleep(0.001)
+
+
+async def test_worker_gets_the_message_and_the_events_arguments() -> None:
+    io = server()
+    got: list[tuple[Any, ...]] = []
+
+    @io.consumer("jobs")
+    async def work(message: waypost.Message, to: str, label: bytes) -> None:
+        got.append(
+            (message.id, message.queue, message.offset, message.attempt, message.event, message.key, to, label)
+        )
+        assert message.args == (to, label)
+        assert message.enqueued_at.tzinfo is not None
+
+    async with running(io):
+        await io.queue("jobs").emit("mail", "ann", b"\x00", id="m1", key="k")
+        await settled(io)
+    assert got == [("m1", "jobs", 1, 1, "mail", "k", "ann", b"\x00")]
+
+
+async def test_worker_that_takes_the_message_alone() -> None:
+    io = server()
+    got: list[Any] = []
+
+    @io.consumer("jobs")
+    async def work(message: waypost.Message) -> None:
+        got.append(message.args)
+
+    async with running(io):
+        await io.queue("jobs").emit("mail", 1, 2)
+        await settled(io)
+    assert got == [(1, 2)]
+
+
+async def test_concurrency_is_the_most_at_a_time() -> None:
+    io = server()
+    running_now, most, gate = 0, 0, asyncio.Event()
+
+    @io.consumer("jobs", concurrency=10)
+    async def work(message: waypost.Message) -> None:
+        nonlocal running_now, most
+        running_now += 1
+        most = max(most, running_now)
+        await gate.wait()
+        running_now -= 1
+
+    async with running(io):
+        for number in range(25):
+            await io.queue("jobs").emit("job", number)
+        await until(lambda: running_now == 10)
+        await quiet()
+        gate.set()
+        await settled(io)
+    assert most == 10
+
+
+async def test_functions_run_in_threads() -> None:
+    io = server()
+    threads: list[str] = []
+
+    @io.consumer("jobs", concurrency=2)
+    def work(message: waypost.Message, number: int) -> None:
+        threads.append(threading.current_thread().name)
+        message.extend(5)
+        if number == 1 and message.attempt == 1:
+            message.nack("not yet", retry_in_s=0)
+
+    async with running(io):
+        for number in range(3):
+            await io.queue("jobs").emit("job", number)
+        await settled(io)
+    assert len(threads) == 4
+    assert all(name.startswith("waypost-handler") for name in threads)
+
+
+def _raise(message: waypost.Message) -> None:
+    raise ValueError("wrong")
+
+
+def _reject(message: waypost.Message) -> None:
+    raise waypost.Reject("not now", 0)
+
+
+def _nack(message: waypost.Message) -> None:
+    message.nack("noted", retry_in_s=0)
+
+
+def _needs_more(message: waypost.Message, one: int, two: int) -> None:
+    raise AssertionError("never called")
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (_raise, "ValueError: wrong"),
+        (_reject, "not now"),
+        (_nack, "noted"),
+        (_needs_more, "job takes 2 argument(s), 1 came"),
+    ],
+)
+async def test_failures_of_functions_are_failures_of_the_message(
+    function: Callable[..., None], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    io = server(max_failures=3)
+    failed: list[waypost.HandlerFailure] = []
+    io.hooks.error(failed.append)
+    io.consumer("jobs")(function)
+    async with running(io):
+        await io.queue("jobs").emit("job", 1)
+        await settled(io)
+        [letter] = await io.queue("jobs").dead_letters()
+        assert (letter.reason, letter.failures) == (reason, 3)
+    assert len(failed) == (3 if function is _raise else 0)
+
+
+async def test_function_that_takes_too_long_is_stopped_when_its_message_goes_to_another() -> None:
+    io = server(lease_s=0.01, max_lease_s=0.02)
+    stopped: list[int] = []
+
+    @io.consumer("jobs")
+    async def work(message: waypost.Message) -> None:
+        if message.attempt == 1:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                stopped.append(message.attempt)
+                raise
+
+    async with running(io):
+        await io.queue("jobs").emit("job", 1)
+        await settled(io)
+    assert stopped == [1]
+
+
+async def test_function_keeps_its_message_for_as_long_as_it_says() -> None:
+    io = server(lease_s=0.01, max_lease_s=0.02)
+    attempts: list[int] = []
+
+    @io.consumer("jobs")
+    async def work(message: waypost.Message) -> None:
+        attempts.append(message.attempt)
+        for _ in range(5):
+            message.extend(0.05)
+            await asyncio.sleep(0.02)
+
+    async with running(io):
+        await io.queue("jobs").emit("job", 1)
+        await settled(io)
+    assert attempts == [1]
+
+
+async def test_graceful_stop_finishes_what_is_in_hand_and_begins_nothing_new(tmp_path: Path) -> None:
+    io = server()
+    begun: list[int] = []
+    finished: list[int] = []
+
+    @io.consumer("jobs", concurrency=2)
+    async def work(message: waypost.Message, number: int) -> None:
+        begun.append(number)
+        await asyncio.sleep(0.05)
+        finished.append(number)
+
+    async with running(io):
+        for number in range(6):
+            await io.queue("jobs").emit("job", number)
+        await until(lambda: begun == [0, 1])
+    assert begun == finished == [0, 1]
+
+
+async def test_worker_added_later_and_sockets_share_a_consumer() -> None:
+    io = server()
+    got: list[int] = []
+    async with running(io):
+        await io.queue("jobs").emit("job", 1)
+
+        @io.consumer("jobs")
+        async def work(message: waypost.Message, number: int) -> None:
+            got.append(number)
+
+        await until(lambda: got == [1])
+
+
+@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"order": "fifo"}, {"consumer": ""}, {"start": 1.5}])
+def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(waypost.ConfigurationError):
+        server().consumer("jobs", **wrong)
+
+
+def test_function_without_a_message_is_refused() -> None:
+    def work() -> None: ...
+
+    with pytest.raises(waypost.ConfigurationError):
+        server().consumer("jobs")(work)
