@@ -254,10 +254,10 @@ def test_placeholders_are_found_at_any_depth_that_json_may_have() -> None:
     ids=["surrogates", "backslashes", "id", "count", "commas", "namespace", "open string"],
 )
 def test_a_megabyte_is_decoded_or_refused_in_no_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with suppress(ProtocolViolation):
         decoder().feed(text)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 HEADS = st.builds(
