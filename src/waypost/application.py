@@ -123,9 +123,10 @@ class Server:
     ) -> Callable[[F], F]:
         """Let a function of this process handle a queue's messages, as ``@io.consumer("emails", concurrency=10)``.
 
-        It is called with a `Message`, and then with the event's arguments if it takes more than the message:
-        ``async def``, or ``def`` to run in a thread. When it returns, the message is acknowledged; when it raises
-        (`Reject` says why and when), or has called `Message.nack`, the message comes again later.
+        It is called with a `Message`, and then with the event's arguments if it takes more than the message,
+        converted to what its parameters are annotated with: ``async def``, or ``def`` to run in a thread. When it
+        returns, the message is acknowledged; when it raises (`Reject` says why and when), or has called
+        `Message.nack`, the message comes again later.
 
         Args:
             queue: The queue's name.

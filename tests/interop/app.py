@@ -21,6 +21,8 @@ def _options() -> dict[str, Any]:
     options: dict[str, Any] = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
     if options.get("recovery"):
         options["recovery"] = waypost.Recovery(**options["recovery"])
+    if options.get("queues"):
+        options["queues"] = waypost.QueueOptions(**options["queues"])
     return options
 
 
@@ -45,7 +47,7 @@ async def connect(socket: waypost.Socket, auth: Any) -> None:
             await socket.join(room)
     _sockets[socket.id] = socket
     for queue in auth.get("consume", ()):
-        await socket.consume(queue)
+        await socket.consume(queue, **auth.get("consuming", {}))
     if "stream" in auth:
         _start_stream(socket, auth["stream"])
 
@@ -187,6 +189,24 @@ async def counted(socket: waypost.Socket) -> list[int]:
 async def enqueue(socket: waypost.Socket, queue: str, id: str | None, *args: Any) -> str:  # noqa: A002
     """Publish to a queue; once this is acknowledged, the message is on disk."""
     return (await io.queue(queue).emit("job", *args, id=id)).id
+
+
+@io.event
+async def enqueue_many(socket: waypost.Socket, queue: str, jobs: list[Any]) -> list[int]:
+    """Publish jobs, each with its key, in one commit."""
+    messages = [waypost.NewMessage("job", job, key=key) for job, key in jobs]
+    return [receipt.offset for receipt in await io.queue(queue).emit_many(messages)]
+
+
+@io.event
+async def dead_letters(socket: waypost.Socket, queue: str) -> list[Any]:
+    """The jobs that were given up, and why."""
+    return [[letter.args[0], letter.reason, letter.failures] for letter in await io.queue(queue).dead_letters()]
+
+
+@io.event
+async def redrive(socket: waypost.Socket, queue: str) -> int:
+    return await io.queue(queue).redrive()
 
 
 @io.event

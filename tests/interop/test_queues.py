@@ -27,11 +27,10 @@ class Inbox:
         self._server = server
         self._producer = producer
 
-    async def consumer(self, mode: str = "websocket", rule: Rule = "ack") -> Client:
+    async def consumer(self, mode: str = "websocket", rule: Rule = "ack", **consuming: Any) -> Client:
         """Connect a client that consumes the queue."""
-        client = await self._peer.client(
-            self._server.url, transports=MODES[mode], auth={"consume": [QUEUE]}, rules={"job": rule}
-        )
+        auth = {"consume": [QUEUE], "consuming": consuming}
+        client = await self._peer.client(self._server.url, transports=MODES[mode], auth=auth, rules={"job": rule})
         await client.connected()
         return client
 
@@ -39,6 +38,15 @@ class Inbox:
         """Enqueue messages; each is on disk before the next."""
         for job in jobs:
             await self._producer.call("enqueue", QUEUE, None, job)
+
+    async def put_at_once(self, *jobs: tuple[Any, str | None]) -> None:
+        """Enqueue jobs, each with its key, in one commit."""
+        await self._producer.call("enqueue_many", QUEUE, jobs)
+
+    async def ask(self, event: str) -> Any:
+        """Ask the server something of the queue."""
+        [answer] = await self._producer.call(event, QUEUE)
+        return answer
 
     async def put_with_id(self, message_id: str, job: Any) -> str:
         """Enqueue a message under an id of our choice; return what the server calls it."""
@@ -168,6 +176,78 @@ async def test_the_same_id_is_accepted_once(inbox: Inbox) -> None:
     client = await inbox.consumer()
     await client.gets("job", 2)
     assert jobs(client) == ["first", "other"]
+
+
+async def test_workers_compete_and_what_a_lost_one_had_goes_to_the_others(inbox: Inbox) -> None:
+    slow = await inbox.consumer(rule="hold", order="none", prefetch=5)
+    quick = await inbox.consumer("polling", order="none", prefetch=5)
+    await inbox.put_at_once(*((number, None) for number in range(40)))
+    await slow.gets("job", 5)
+    await quick.gets("job", 35)
+    assert sorted(jobs(slow) + jobs(quick)) == list(range(40))
+    await slow.away()
+    await quick.gets("job", 40)
+    await inbox.settled()
+    assert sorted(jobs(quick)) == list(range(40))
+
+
+async def test_only_the_same_key_waits(inbox: Inbox) -> None:
+    client = await inbox.consumer(rule="hold", order="key")
+    await inbox.put_at_once(("a1", "a"), ("a2", "a"), ("b1", "b"))
+    await client.gets("job", 2)
+    assert jobs(client) == ["a1", "b1"]
+    await client.ack(client.received["job"][0])
+    await client.gets("job", 3)
+    assert jobs(client) == ["a1", "b1", "a2"]
+
+
+async def test_rejected_comes_again_when_it_was_asked_for(inbox: Inbox) -> None:
+    client = await inbox.consumer(rule="hold")
+    await inbox.put(0, 1)
+    await client.gets("job")
+    await client.rule("job", "ack")
+    rejected = client.received["job"][0]
+    await client.ack(rejected, {"nack": "busy", "retry_in": 0.3})
+    await client.gets("job", 3)
+    assert jobs(client) == [0, 0, 1]
+    assert client.received["job"][1].t_ms - rejected.t_ms >= 300
+    await inbox.settled()
+
+
+async def test_what_is_rejected_too_often_is_put_aside_and_can_be_redriven(inbox: Inbox) -> None:
+    client = await inbox.consumer(rule=[{"nack": "broken", "retry_in": 0}])
+    await inbox.put("poison")
+    await client.gets("job", 5)
+    await inbox.settled()
+    await client.rule("job", "ack")
+    await inbox.put("good")
+    await client.gets("job", 6)
+    await inbox.settled()
+    await inbox.restart("kill")
+    assert await inbox.ask("dead_letters") == [["poison", "broken", 5]]
+    assert await inbox.ask("redrive") == 1
+    await client.gets("job", 7)
+    assert jobs(client) == ["poison"] * 5 + ["good", "poison"]
+    await inbox.settled()
+    assert await inbox.ask("dead_letters") == []
+
+
+@pytest.mark.parametrize("order", ["key", "none"])
+async def test_nothing_is_lost_in_any_order(inbox: Inbox, order: str, rng: random.Random) -> None:
+    clients = [await inbox.consumer(order=order, prefetch=8) for _ in range(3)]
+    total = 90
+    await inbox.put_at_once(*((number, f"k{number % 5}") for number in range(total // 2)))
+    for _ in range(2):
+        await rng.choice(clients).cut(rng.choice(["close", "reset"]))
+    await inbox.restart("kill")
+    await inbox.put_at_once(*((number, f"k{number % 5}") for number in range(total // 2, total)))
+    await inbox.settled()
+    got = [(received.t_ms, received.args[0]) for client in clients for received in client.received["job"]]
+    assert {job for _, job in got} == set(range(total))
+    if order == "key":
+        for key in range(5):
+            mine = list(dict.fromkeys(job for _, job in sorted(got) if job % 5 == key))
+            assert mine == sorted(mine)
 
 
 async def test_nothing_is_lost_whatever_happens(inbox: Inbox, mode: str, rng: random.Random) -> None:

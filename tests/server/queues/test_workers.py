@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,28 @@ def _nack(message: waypost.Message) -> None:
 
 def _needs_more(message: waypost.Message, one: int, two: int) -> None:
     raise AssertionError("never called")
+
+
+@dataclass
+class Address:
+    street: str
+
+
+async def test_arguments_are_converted_and_what_does_not_fit_is_a_failure() -> None:
+    io = server(max_failures=1)
+    got: list[Address] = []
+
+    @io.consumer("jobs")
+    async def work(message: waypost.Message, to: Address) -> None:
+        got.append(to)
+
+    async with running(io):
+        await io.queue("jobs").emit("mail", {"street": "A"})
+        await io.queue("jobs").emit("mail", {"road": "B"})
+        await settled(io)
+        [letter] = await io.queue("jobs").dead_letters()
+        assert "street" in letter.reason
+    assert got == [Address("A")]
 
 
 @pytest.mark.parametrize(

@@ -224,13 +224,13 @@ class Deliveries:
                 runner.arrive(stored)
         for loser in enqueued.losers:
             if loser in runners:
-                self._refresh(runners[loser])
+                runners[loser].look()
 
     def changed(self, queue: str, consumer: str | None = None) -> None:
         """Look anew at the consumers of a queue, or at one: they were moved, paused, or got messages."""
         for name, runner in self._runners.get(queue, {}).items():
             if consumer in (None, name):
-                self._refresh(runner)
+                runner.look()
 
     def begin_anew(self, queue: str) -> None:
         """Let the consumers of a queue begin anew where they stand: what they had in hand is no more."""
@@ -283,9 +283,6 @@ class Deliveries:
                 "order", order, f'"{runner.order}", in which consumer {consumer!r} of queue {queue!r} is served now'
             )
         return runner
-
-    def _refresh(self, runner: Runner) -> None:
-        self._keep_task(asyncio.get_running_loop().create_task(runner.refresh()))
 
     def _all_runners(self) -> Iterator[Runner]:
         for runners in self._runners.values():

@@ -97,6 +97,7 @@ class Runner:
         self._is_stopped = False
         self._alarm: asyncio.TimerHandle | None = None
         self._halts = 0
+        self._must_look = False
 
     @property
     def queue_name(self) -> str:
@@ -180,16 +181,9 @@ class Runner:
         for attachment in list(self.takers):
             self.detach(attachment, to_blame=False)
 
-    async def refresh(self) -> None:
-        """Look at the consumer in the store: somebody else may have moved, paused or resumed it, or added messages.
-
-        Raises:
-            StorageError: The store did not answer.
-        """
-        self._queue_paused_until = (await self._queue.info()).paused_until or 0.0
-        self._stored(await self._queue.add_consumer(self.info.name))
-        if self._line is not None:
-            self._line.look_again()
+    def look(self) -> None:
+        """Look at the consumer in the store: it may have been moved, paused or resumed, or there are messages."""
+        self._must_look = True
         self.wake()
 
     async def forget_loss(self, upto: int) -> None:
@@ -336,6 +330,9 @@ class Runner:
                 self._line = None
                 self._surroundings.idle(self)
                 return
+        if self._must_look:
+            self._must_look = False
+            await self._look()
         line = self._line or await self._begin()
         while self._may_hand_out():
             self._hand_out(line)
@@ -347,12 +344,18 @@ class Runner:
                 return
         self._set_alarm(line)
 
+    async def _look(self) -> None:
+        """Find out what has changed."""
+        self._queue_paused_until = (await self._queue.info()).paused_until or 0.0
+        self._stored(await self._queue.add_consumer(self.info.name))
+        if self._line is not None:
+            self._line.look_again()
+
     async def _begin(self) -> Line:
         """Find out where the consumer stands, and begin there."""
         await self._settler.flush()
-        queue = await self._queue.info()
+        self._queue_paused_until = (await self._queue.info()).paused_until or 0.0
         info = await self._queue.add_consumer(self.info.name)
-        self._queue_paused_until = queue.paused_until or 0.0
         self._settler.epoch = info.epoch
         self._line = make_line(self.order, info.cursor)
         self._stored(info)
@@ -451,6 +454,7 @@ class Runner:
         """Wait for a store that does not answer."""
         delay_s = min(_FIRST_HALT_S * 2.0 ** min(self._halts, 16), _LONGEST_HALT_S)
         self._halts += 1
+        self._must_look = True
         logger.error(
             "queue %r: delivery to %r halts for %.1f s: %s", self.queue_name, self.info.name, delay_s, problem
         )

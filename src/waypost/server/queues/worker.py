@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from waypost.errors import MalformedPacket, Reject
+from waypost.errors import ArgumentMismatch, MalformedPacket, Reject
 from waypost.server.handlers import Handler
 from waypost.server.hooks import Hooks
 from waypost.server.queues.delivery import Delivery
@@ -120,7 +120,9 @@ class WorkerCarrier:
         if not handler.takes(len(arguments)):
             return Rejection(f"{message.event} takes {handler.expectation} argument(s), {len(arguments)} came")
         try:
-            await handler.run((message, *arguments), self._threads)
+            await handler.run((message, *handler.convert(arguments)), self._threads)
+        except ArgumentMismatch as mismatch:
+            return Rejection(str(mismatch))
         except Reject as rejected:
             return Rejection(rejected.reason, rejected.retry_in_s)
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end the worker
