@@ -55,6 +55,10 @@ def _application(namespace: waypost.Namespace) -> None:
             "extra": headers.get("x-extra", ""),
         }
 
+    _sending(namespace)
+
+
+def _sending(namespace: waypost.Namespace) -> None:
     @namespace.event
     async def repeat(socket: waypost.Socket, n: int, value: Any) -> int:
         for i in range(n):
@@ -118,6 +122,15 @@ def _their_application(sio: Any, namespace: str) -> None:
             "extra": environ.get("HTTP_X_EXTRA", ""),
         }
 
+    async def leave(sid: str) -> None:
+        await sio.disconnect(sid, namespace=namespace)
+
+    for handler in (connect, echo, whoami, request, leave):
+        sio.on(handler.__name__, handler, namespace=namespace)
+    _their_sending(sio, namespace)
+
+
+def _their_sending(sio: Any, namespace: str) -> None:
     async def repeat(sid: str, n: int, value: Any) -> int:
         for i in range(n):
             await sio.emit("repeated", (i, value), to=sid, namespace=namespace)
@@ -131,10 +144,7 @@ def _their_application(sio: Any, namespace: str) -> None:
         answer = await sio.call(event, args, to=sid, namespace=namespace, timeout=5)
         return list(answer) if isinstance(answer, tuple) else [] if answer is None else [answer]
 
-    async def leave(sid: str) -> None:
-        await sio.disconnect(sid, namespace=namespace)
-
-    for handler in (connect, echo, whoami, request, repeat, shout, ask, leave):
+    for handler in (repeat, shout, ask):
         sio.on(handler.__name__, handler, namespace=namespace)
 
 

@@ -189,6 +189,26 @@ async def test_a_handler_may_call_although_more_events_wait_than_may(io: waypost
     assert answers == list(range(15))
 
 
+async def test_a_handler_may_call_in_another_namespace(io: waypost.Server, url: str) -> None:
+    @io.of("/other").event
+    async def echo(socket: waypost.Socket, value: int) -> int:
+        return value
+
+    client = waypost.Client(url, max_pending_events=2)
+    other = client.of("/other")
+    answers: list[Any] = []
+
+    @client.event
+    async def n(number: int) -> None:
+        answers.append(await other.call("echo", number, timeout_s=5))
+
+    async with client, other:
+        for number in range(15):
+            await io.emit("n", number)
+        await until(lambda: len(answers) == 15, "all answers")
+    assert answers == list(range(15))
+
+
 async def test_a_cancelled_call_leaves_nothing(io: waypost.Server, url: str) -> None:
     arrived: list[int] = []
     may_answer = asyncio.Event()

@@ -89,9 +89,9 @@ class Client:
         return self
 
     def _enter(self, namespace: str, auth: Auth) -> None:
-        outlet, handled = self._manager.outlet, MemoryHandledMessages()
-        self._session = Session(namespace, auth, self._options, outlet, handled)
-        self._member = self._manager.members[namespace] = Membership(self._session, self._url)
+        manager = self._manager
+        self._session = Session(namespace, auth, self._options, manager.outlet, manager.flow, MemoryHandledMessages())
+        self._member = manager.members[namespace] = Membership(self._session, self._url)
         self._clients[namespace] = self
 
     def __repr__(self) -> str:

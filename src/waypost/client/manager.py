@@ -9,6 +9,7 @@ import random
 from waypost.client.dialer import Dialer
 from waypost.client.endpoint import Endpoint
 from waypost.client.engine import DisconnectDetails, Engine
+from waypost.client.flow import Flow
 from waypost.client.http import Http
 from waypost.client.lifecycle import ConnectionEvents
 from waypost.client.membership import Membership
@@ -36,12 +37,14 @@ class Manager:
     Attributes:
         events: What happens to the connection, for the application.
         outlet: What waits to be sent.
+        flow: When nothing more is read.
         members: The namespaces by name.
     """
 
     def __init__(self, endpoint: Endpoint, url: str, options: Options) -> None:
         self.events = ConnectionEvents()
         self.outlet = Outlet(self._wake)
+        self.flow = Flow()
         self.members: dict[str, Membership] = {}
         self._url = url
         self._options = options

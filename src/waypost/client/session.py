@@ -12,6 +12,7 @@ from typing import Any
 from waypost.client.answers import Answers, HandledMessages
 from waypost.client.calls import Calls, answer_value
 from waypost.client.engine import DisconnectDetails
+from waypost.client.flow import Flow
 from waypost.client.handlers import Handlers
 from waypost.client.inbox import Delivery, Inbox
 from waypost.client.options import Auth, Options
@@ -45,7 +46,7 @@ class Session:
     """
 
     def __init__(
-        self, namespace: str, auth: Auth, options: Options, outlet: Outlet, handled: HandledMessages
+        self, namespace: str, auth: Auth, options: Options, outlet: Outlet, flow: Flow, handled: HandledMessages
     ) -> None:
         self.namespace = namespace
         self.auth = auth
@@ -65,7 +66,7 @@ class Session:
         self._answers = Answers()
         self._server_revision = 0
         self._changed = asyncio.Event()
-        self._read_on = asyncio.Event()
+        self._flow = flow
         self._ordered = self._make_ordered(options) if options.retries else None
         self._inbox = Inbox(
             self.handlers,
@@ -73,7 +74,7 @@ class Session:
             answers=self._answers,
             handled=handled,
             acknowledge=self._acknowledge,
-            on_shrunk=self._read_on.set,
+            on_shrunk=flow.shrunk,
         )
 
     def _make_ordered(self, options: Options) -> OrderedSender:
@@ -116,7 +117,7 @@ class Session:
         self._buffer.drop(lambda outgoing: outgoing.is_bound)
         self.calls.lose(NotConnected(sid, self.namespace, "await an acknowledgement"))
         self._changed.set()
-        self._read_on.set()
+        self._flow.shrunk()
         self.tell("disconnect", reason, details)
 
     def say_goodbye(self) -> None:
@@ -157,13 +158,12 @@ class Session:
     def is_full(self) -> bool:
         """Whether so many events wait for their handlers that no more should be read."""
         most = self._options.max_pending_events
-        return len(self._inbox) >= (most * 10 if len(self.calls) else most)
+        return len(self._inbox) >= (most * 10 if self._flow.awaited else most)
 
     async def has_room(self) -> None:
         """Wait until more may be read."""
         while self.is_full and self.sid is not None:
-            self._read_on.clear()
-            await self._read_on.wait()
+            await self._flow.change()
 
     def _acknowledge(self, ack_id: int, values: Sequence[Any], sid: str | None) -> None:
         """Send an acknowledgement, if the session that asked for it is still there when its turn comes."""
@@ -184,7 +184,7 @@ class Session:
         if self._ordered is not None:
             await self._ordered.emit(encoded)
         else:
-            await self._push(Outgoing(encoded.frames(), encoded.size), event)
+            await self._push(Outgoing(encoded.frames(), encoded.size), encoded)
 
     def emit_volatile(self, event: str, args: Sequence[Any], *, writable: bool) -> bool:
         """Send an event if it can leave at once; return whether it was sent."""
@@ -229,18 +229,19 @@ class Session:
         ack_id = self.calls.next_id()
         outgoing = Outgoing(encoded.frames_with_ack(ack_id), encoded.size, is_bound=is_bound)
         answer = self.calls.expect(ack_id, outgoing)
-        self._read_on.set()  # a full inbox must not keep the answer from being read
+        self._flow.begin_call()
         try:
             async with asyncio.timeout(timeout_s):
                 if is_bound:
                     self._push_over_limit(outgoing)
                 else:
-                    await self._push(outgoing, encoded.event)
+                    await self._push(outgoing, encoded)
                 return await answer
         except TimeoutError:
             raise AckTimeout(encoded.event, timeout_s) from None
         finally:
             self.calls.forget(ack_id)
+            self._flow.end_call()
             if not outgoing.written:
                 self._buffer.remove(outgoing, outgoing.size)
 
@@ -286,10 +287,10 @@ class Session:
         if not outgoing.is_bound:
             self._buffer.put_back(outgoing, outgoing.size)
 
-    async def _push(self, outgoing: Outgoing, event: str) -> None:
+    async def _push(self, outgoing: Outgoing, encoded: EncodedEvent) -> None:
         while not self._buffer.push(outgoing, outgoing.size):
             if self.sid is None:
-                waiting = f"emit {event!r}, with {len(self._buffer)} events waiting to be sent"
+                waiting = f"emit {encoded.event!r}, with {len(self._buffer)} events waiting to be sent"
                 raise NotConnected(None, self.namespace, waiting)
             self._changed.clear()
             await self._changed.wait()
