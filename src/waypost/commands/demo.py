@@ -1,0 +1,42 @@
+"""``waypost demo``: the parcel service that loses nothing."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from waypost.commands.common import add_log_level, configure_logging, port_number
+
+if TYPE_CHECKING:
+    from waypost.commands.common import Subcommands
+
+__all__ = ["add"]
+
+
+def add(subcommands: Subcommands) -> None:
+    """Add the command."""
+    parser = subcommands.add_parser(
+        "demo",
+        help="a parcel service that loses nothing",
+        description="A shop, a driver who goes offline, and a server that is killed: no parcel is lost.",
+    )
+    parser.add_argument(
+        "--port", type=port_number, help="the service's port (default 8000; for --headless a free one)"
+    )
+    parser.add_argument("--headless", action="store_true", help="play it in the terminal; fails if a parcel does")
+    parser.add_argument("--no-browser", action="store_true", help="do not open the page in a browser")
+    parser.add_argument("--directory", help="where to keep the database (default: a temporary directory)")
+    add_log_level(parser, default="warning")
+    parser.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from waypost.demo.headless import play_headless
+    from waypost.demo.page import serve_page
+    from waypost.demo.settings import Settings
+
+    configure_logging(options.log_level)
+    settings = Settings(port=options.port, directory=options.directory, log_level=options.log_level)
+    if options.headless:
+        return play_headless(settings)
+    return serve_page(settings, open_browser=not options.no_browser)
