@@ -281,6 +281,30 @@ async def test_connecting_may_be_patient_or_cancelled(io: waypost.Server) -> Non
     assert not client.active
 
 
+async def test_leaving_ends_a_patient_attempt() -> None:
+    client = waypost.Client("http://127.0.0.1:1", reconnection_delay_s=60, reconnection_delay_max_s=100)
+    attempt = asyncio.create_task(client.connect(retry=True))
+    other = asyncio.create_task(client.of("/other").connect(retry=True))
+    await asyncio.sleep(0.05)
+    await client.disconnect()
+    with pytest.raises(waypost.ConnectFailed, match="io client disconnect"):
+        await attempt
+    assert not other.done()
+    await client.close()
+    with pytest.raises(waypost.ConnectFailed):
+        await other
+    async with asyncio.timeout(5):
+        await client.wait_closed()
+
+
+async def test_headers_that_cannot_be_had_are_a_failure(url: str) -> None:
+    def headers() -> dict[str, str]:
+        raise LookupError("a secret")
+
+    with pytest.raises(waypost.ConnectFailed, match="getting headers raised LookupError"):
+        await waypost.Client(url, headers=headers).connect()
+
+
 async def test_what_becomes_of_the_connection_is_told() -> None:
     port = free_port()
     told: list[Any] = []

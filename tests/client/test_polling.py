@@ -181,3 +181,29 @@ async def test_an_upgrade_may_be_unwanted() -> None:
         await client.emit("x")
         await until(lambda: '42["x"]' in server.packets, "the event")
         assert all(request.query["transport"] == "polling" for request in server.requests)
+
+
+async def test_an_upgrade_is_remembered_until_it_fails() -> None:
+    async def upgrade(websocket: web.WebSocketResponse) -> None:
+        if await text_of(websocket) == "2probe":
+            await websocket.send_str("3probe")
+            await asyncio.sleep(0.02)
+            server.say("6")
+        while await text_of(websocket) is not None:
+            pass
+
+    async with polled(upgrades=("websocket",)) as server:
+        server.upgrade = upgrade
+        client = client_of(server, {**BOTH, "remember_upgrade": True, "connect_timeout_s": 0.1})
+        async with client:
+            await until(lambda: client.transport == "websocket", "the upgrade")
+        begun = len(server.requests)
+        server.answers.put_nowait(web.Response(status=503))
+        with pytest.raises(waypost.ConnectFailed):
+            await client.connect()
+        assert [request.query["transport"] for request in server.requests[begun:]] == ["websocket", "polling"]
+        begun = len(server.requests)
+        server.answers.put_nowait(web.Response(status=503))
+        with pytest.raises(waypost.ConnectFailed):
+            await client.connect()
+        assert [request.query["transport"] for request in server.requests[begun:]] == ["polling", "websocket"]

@@ -209,6 +209,14 @@ async def test_what_comes_again_while_it_is_handled_is_handled_once() -> None:
     assert (acks.seen, runs) == (["431[]", "432[]"], [1])
 
 
+async def test_a_message_without_a_handler_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with playing(accepts(delivery(1, 7), '42["plain"]')) as url, waypost.Client(url):
+        await until(lambda: bool(caplog.records), "the warning")
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "event 'job' has no handler"
+    ]
+
+
 async def test_a_queue_of_a_real_server(io: waypost.Server, link: Link) -> None:
     @io.event
     async def begin(socket: waypost.Socket) -> None:

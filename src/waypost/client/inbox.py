@@ -127,7 +127,9 @@ class Inbox:
     async def _stream(self, delivery: Delivery, *, is_answered: bool) -> None:
         streams = self._streams.of(delivery.event)
         if not streams and not is_answered:
-            logger.debug("event %r has no handler", delivery.event)
+            # A queue waits for an answer, and nothing behind this message may come until its lease has ended.
+            level = logging.DEBUG if delivery.mark is None else logging.WARNING
+            logger.log(level, "event %r has no handler", delivery.event)
         for stream in streams:
             settle = None if is_answered or delivery.ack_id is None else self._settler(delivery)
             is_answered = True

@@ -159,6 +159,7 @@ class Manager:
                 opened = await self._dialer.open()
             except ConnectFailed as failure:
                 self._failed(failure, attempt)
+                self._is_left = not self._wanted()
                 return False
             engine = Engine(
                 opened,
