@@ -133,7 +133,7 @@ class Enqueuing:
         wanted: dict[str, list[str]] = {}
         for request in requests:
             if request.deduplicate_s > 0:
-                wanted.setdefault(request.queue, []).extend(message.id for message in request.messages)
+                wanted.setdefault(request.queue, []).extend([message.id for message in request.messages])
         for queue, ids in wanted.items():
             self._read_ids(self._target(queue), ids)
 

@@ -97,6 +97,8 @@ def forget_holders(tx: Transaction) -> None:
 
 def blame_holders(connection: sqlite3.Connection, now: float) -> None:
     """Count a lost delivery against whatever was in hand when the store was not closed."""
+    # In one transaction, so that a kill while this runs counts nothing twice.
+    connection.execute("BEGIN IMMEDIATE")
     rows = connection.execute(
         "SELECT DISTINCT q.name, c.name, h.position, coalesce(o.failures, 0), coalesce(o.losses, 0) FROM holding h "
         "JOIN consumer c ON c.id = h.consumer JOIN queue q ON q.id = c.queue "
@@ -108,3 +110,4 @@ def blame_holders(connection: sqlite3.Connection, now: float) -> None:
             attempt = Attempt(position, failures, losses + 1, "lost", _REASON, now, now)
             retry(connection, consumer, [attempt])
     connection.execute("DELETE FROM holding")
+    connection.execute("COMMIT")
