@@ -44,6 +44,7 @@ docs: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.echo
 	$(BIN)/python -m bench.recovery
+	$(BIN)/python -m bench.client --rounds 3 --seconds 2
 
 fuzz: $(INSTALLED)
 	$(BIN)/python -m tests.fuzz
