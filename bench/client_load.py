@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import socketio
+import socketio  # type: ignore[import-untyped]
 
 import waypost
 
