@@ -86,7 +86,7 @@ class _Application:
         consumed = self._circumstances.consumes.get(client)
         if consumed is not None and self._name == "/":
             try:
-                await socket.consume(consumed[0], consumer=consumed[1])
+                await socket.consume(consumed[0], consumer=consumed[1], order=self._circumstances.order)
             except (StorageError, NotConnected):
                 # Without it there would be no messages for the rest of this connection.
                 await socket.disconnect()

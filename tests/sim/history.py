@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
+
+from waypost.server.queues.options import Order
 
 __all__ = ["Circumstances", "History", "Step", "make_history"]
 
@@ -18,6 +20,10 @@ class Circumstances:
     Attributes:
         clients: The clients' names, each with the namespaces it is in.
         consumes: The queue and consumer of each client that has one.
+        order: In which order the queue is consumed.
+        lease_s: How long a client may keep a message without a sign of life.
+        max_failures: After how many failures a message is a dead letter.
+        longest_pause_s: The longest pause that a client asks for when it rejects a message.
         latency_s: The longest latency of the network.
         window: How many bytes a link holds.
         commit_s: The longest a commit takes.
@@ -40,6 +46,10 @@ class Circumstances:
 
     clients: dict[str, tuple[str, ...]]
     consumes: dict[str, tuple[str, str]]
+    order: Order
+    lease_s: float
+    max_failures: int
+    longest_pause_s: float
     latency_s: float
     window: int
     commit_s: float
@@ -100,12 +110,17 @@ class History:
 def make_history(seed: int) -> History:
     """Make the history of a seed."""
     chance = Random(f"{seed}/history")
-    circumstances = _circumstances(chance)
-    return History(seed, circumstances, _Steps(chance, circumstances).make())
+    circumstances = _circumstances(chance, Random(f"{seed}/queues"))
+    steps = _Steps(chance, circumstances).make()
+    if any(step.do == "clock" for step in steps):
+        # A clock that is set back makes pauses longer, which is no fault; so there are none.
+        circumstances = replace(circumstances, lease_s=30.0, longest_pause_s=0.0)
+    return History(seed, circumstances, steps)
 
 
-def _circumstances(chance: Random) -> Circumstances:
+def _circumstances(chance: Random, queues: Random) -> Circumstances:
     pick = chance.choice
+    orders: tuple[Order, ...] = ("strict", "strict", "key", "none")
     names = [f"c{number}" for number in range(1, chance.randint(2, 5) + 1)]
     namespaces: tuple[tuple[str, ...], ...] = (("/",), ("/",), ("/", "/n"))
     clients = {name: pick(namespaces) for name in names}
@@ -117,6 +132,10 @@ def _circumstances(chance: Random) -> Circumstances:
     return Circumstances(
         clients=clients,
         consumes=consumes,
+        order=queues.choice(orders),
+        lease_s=queues.choice((2.0, 30.0)),
+        max_failures=queues.choice((2, 5, 50)),
+        longest_pause_s=3.0,
         latency_s=pick((0.0, 0.01, 0.1, 0.3)),
         window=pick((0, 500, 1 << 16)),
         commit_s=pick((0.0, 0.01, 0.1, 0.5)),

@@ -150,4 +150,12 @@ class Operations:
     async def queue(self, server: Server, name: str, message_id: str) -> None:
         """Put a message into a queue."""
         operation = self._new("queue", name, message_id, None)
-        await self._run(operation, lambda: server.queue(name).emit("q", message_id, operation.number, id=message_id))
+        key = message_key(operation.number)
+        await self._run(
+            operation, lambda: server.queue(name).emit("q", message_id, operation.number, id=message_id, key=key)
+        )
+
+
+def message_key(number: int) -> str:
+    """Return the key of the message that an operation puts into a queue."""
+    return f"k{number % 3}"

@@ -1,12 +1,18 @@
-"""What must hold for queues: every message accepted is acknowledged in the end, in order, by each consumer."""
+"""What must hold for queues: every message accepted is acknowledged in the end, in order, by each consumer.
+
+Or it is a dead letter, and then not without reason.
+"""
 
 from __future__ import annotations
 
 from tests.sim.client import Shown
 from tests.sim.disk import Write
+from tests.sim.operations import message_key
 from tests.sim.world import World
 
 __all__ = ["check_queues"]
+
+_MAX_DELIVERIES = 20
 
 
 def check_queues(world: World) -> None:
@@ -38,15 +44,44 @@ def _check_consumer(world: World, queue: str, consumer: str, positions: dict[int
             world.wrong(f"{where} was shown {one.arguments}, which is not stored")
         else:
             first.setdefault(position)
-    if list(first) != sorted(first):
-        world.wrong(f"{where} was shown messages out of order: {list(first)}")
+    for group in _ordered_groups(world, list(first), positions):
+        if group != sorted(group):
+            world.wrong(f"{where} was shown messages out of order: {group}")
+    buried = _check_buried(world, queue, consumer)
     acknowledged = {number for one, other, number in world.acknowledged if (one, other) == (queue, consumer)}
     removed = _removed_before(world, queue, consumer)
     if removed is not None:
         for number, position in positions.items():
-            if number not in acknowledged and position not in removed:
+            if number not in acknowledged and position not in removed and position not in buried:
                 world.wrong(f"{where} never acknowledged #{number} at {position}")
     _check_settled(world, queue, consumer, shown, positions)
+
+
+def _ordered_groups(world: World, first: list[int], positions: dict[int, int]) -> list[list[int]]:
+    """Split the positions, as they were first shown, into those among which an order is kept."""
+    order = world.circumstances.order
+    if order == "strict":
+        return [first]
+    if order == "none":
+        return []
+    groups: dict[str, list[int]] = {}
+    keys = {position: message_key(number) for number, position in positions.items()}
+    for position in first:
+        groups.setdefault(keys[position], []).append(position)
+    return list(groups.values())
+
+
+def _check_buried(world: World, queue: str, consumer: str) -> set[int]:
+    """Return the positions of a consumer's dead letters."""
+    buried: set[int] = set()
+    for write in world.disk.log:
+        if write.kind == "bury" and (write.where, write.who) == (queue, consumer):
+            for attempt in write.what:
+                buried.add(attempt.position)
+                attempts = attempt.failures + attempt.losses
+                if attempt.failures < world.circumstances.max_failures and attempts < _MAX_DELIVERIES:
+                    world.wrong(f"consumer {consumer} of {queue} gave up too early: {attempt}")
+    return buried
 
 
 def _shown(world: World, queue: str, consumer: str) -> list[Shown]:
@@ -73,6 +108,8 @@ def _removed_before(world: World, queue: str, consumer: str) -> set[int] | None:
             settled.setdefault(write.who, set())
         elif write.kind == "settle":
             settled.setdefault(write.who, set()).update(write.what)
+        elif write.kind == "bury":
+            settled.setdefault(write.who, set()).update(attempt.position for attempt in write.what)
     return None
 
 

@@ -22,6 +22,7 @@ from waypost.errors import StorageError
 from waypost.protocol.socketio import Packet
 from waypost.server.hub import Hub
 from waypost.server.options import Environment, Recovery
+from waypost.server.queues.options import QueueOptions
 from waypost.server.socket import Socket
 from waypost.storage.base import Retention
 
@@ -148,6 +149,7 @@ class World:
             ping_timeout_s=one.ping_timeout_s,
             max_buffered_bytes=one.max_buffered_bytes,
             drain_s=one.drain_s,
+            queues=QueueOptions(lease_s=one.lease_s, max_failures=one.max_failures),
             recovery=Recovery(
                 session_ttl_s=one.session_ttl_s,
                 max_events=one.max_events,
@@ -260,7 +262,8 @@ class World:
         if self.is_healed or chance < 0.7:
             self._acknowledge(socket, packet.ack_id, shown)
         elif chance < 0.8 and shown.name == "q":
-            socket.acknowledge(packet.ack_id, {"nack": True, "retry_in": self._handling.random() * 3})
+            pause_s = self._handling.random() * self.circumstances.longest_pause_s
+            socket.acknowledge(packet.ack_id, {"nack": True, "retry_in": pause_s})
         else:
             self.after(self._handling.random() * 8, self._acknowledge, socket, packet.ack_id, shown)
 

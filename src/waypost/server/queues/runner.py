@@ -266,7 +266,8 @@ class Runner:
             options=self.options,
             chance=self._surroundings.environment.random(),
         )
-        retry_at = now + (verdict.delay_s or 0.0)
+        # What may go at once must not wait for a clock that is set back.
+        retry_at = now + verdict.delay_s if verdict.delay_s else 0.0
         attempt = Attempt(
             message.position, verdict.failures, verdict.losses, blame.value, reason, at=now, retry_at=retry_at
         )
