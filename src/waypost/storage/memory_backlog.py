@@ -12,7 +12,7 @@ from waypost.errors import StorageError
 from waypost.storage.generation import new_generation
 from waypost.storage.memory_records import Consumer, Kept, Outstanding, Scheduled
 from waypost.storage.ordered import Ordered
-from waypost.storage.queue_base import MAX_HISTORY
+from waypost.storage.queue_base import AT_ONCE, MAX_HISTORY
 from waypost.storage.queue_records import (
     Attempt,
     ConsumerInfo,
@@ -289,7 +289,7 @@ class Backlog:
         one.history = self._count(consumer, attempt, one)
         one.failures, one.losses = attempt.failures, attempt.losses
         consumer.forget_retry(attempt.position)
-        one.retry_at = max(attempt.retry_at, attempt.at)
+        one.retry_at = max(attempt.retry_at, AT_ONCE)
         insort(consumer.retrying, (one.retry_at, attempt.position))
 
     def bury(self, consumer: Consumer, attempt: Attempt, number: int) -> bool:

@@ -43,7 +43,10 @@ from waypost.storage.queue_records import (
     Retries,
 )
 
-__all__ = ["DEAD_LETTER_S", "MAX_HISTORY", "Queue"]
+__all__ = ["AT_ONCE", "DEAD_LETTER_S", "MAX_HISTORY", "Queue"]
+
+AT_ONCE = 1.0
+"""What is kept as the time of a retry that has no pause: long past, also for a clock that is set back."""
 
 MAX_HISTORY = 32
 """How many of a message's attempts are remembered; the last ones are."""

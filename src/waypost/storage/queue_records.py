@@ -150,7 +150,8 @@ class Attempt:
         kind: ``"rejected"``, ``"expired"`` (the lease ran out) or ``"lost"`` (the connection went).
         reason: Why, in words.
         at: When, as wall time in seconds.
-        retry_at: From when on it is to be delivered again, as wall time in seconds; of no meaning to `Queue.bury`.
+        retry_at: From when on it is to be delivered again, as wall time in seconds, 0 for at once; of no meaning to
+            `Queue.bury`.
     """
 
     position: int

@@ -107,7 +107,7 @@ def blame_holders(connection: sqlite3.Connection, now: float) -> None:
     for queue, name, position, failures, losses in rows:
         consumer = find(connection, queue, name)
         if consumer is not None:
-            attempt = Attempt(position, failures, losses + 1, "lost", _REASON, now, now)
+            attempt = Attempt(position, failures, losses + 1, "lost", _REASON, now)
             retry(connection, consumer, [attempt])
     connection.execute("DELETE FROM holding")
     connection.execute("COMMIT")

@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from waypost.storage.queue_base import MAX_HISTORY
+from waypost.storage.queue_base import AT_ONCE, MAX_HISTORY
 from waypost.storage.queue_records import Attempt, HistoryItem
 from waypost.storage.sqlite_consumers import Consumer, save
 from waypost.storage.sqlite_removal import remove_unwanted
@@ -41,7 +41,7 @@ def retry(connection: sqlite3.Connection, consumer: Consumer, attempts: Sequence
             (
                 attempt.failures,
                 attempt.losses,
-                max(attempt.retry_at, attempt.at),
+                max(attempt.retry_at, AT_ONCE),
                 pack_history(history),
                 consumer.id,
                 attempt.position,
