@@ -16,6 +16,7 @@ from typing import Any
 from tests.sim.disk import OPERATION, Disk, run_now
 from tests.sim.store_queue import SimQueue
 from waypost.errors import StorageError, StoreClosed, StoreFull
+from waypost.storage.answer_base import Answer, Answers
 from waypost.storage.base import Capabilities, Entry, ExpiredSession, Journal, OnCommit, StoredSession
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo
@@ -133,6 +134,10 @@ class SimStore:
     def queue(self, name: str) -> Queue:
         self.check()
         return SimQueue(name, self.disk, self.write, self.read)
+
+    def answers(self) -> Answers:
+        self.check()
+        return _SimAnswers(self)
 
     async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
         infos: list[QueueInfo] = run_now(self.disk.store.queues(after=after, max_queues=max_queues))
@@ -392,6 +397,21 @@ class SimJournal:
             return self._inner.top
 
         await self._write(work, on_commit)
+
+
+class _SimAnswers:
+    """See `waypost.storage.answer_base.Answers`."""
+
+    def __init__(self, store: SimStore) -> None:
+        self._store = store
+        self._inner = store.disk.store.answers()
+
+    async def find(self, client: bytes, sequence: int, message: str) -> bytes | None:
+        found: bytes | None = await self._store.read(lambda: run_now(self._inner.find(client, sequence, message)))
+        return found
+
+    async def keep(self, answer: Answer, settled: int) -> None:
+        await self._store.write(lambda: run_now(self._inner.keep(answer, settled)))
 
 
 def _matching(

@@ -11,6 +11,7 @@ import pytest
 from tests.storage.backends import UNLIMITED, Clock, positions, put, settle
 from waypost.errors import StoreDamaged
 from waypost.storage import sqlite_schema
+from waypost.storage.answer_base import Answer
 from waypost.storage.queue_records import Accepted
 from waypost.storage.sqlite import SqliteStore
 
@@ -91,6 +92,25 @@ async def test_the_tables_are_those_of_a_new_file(tmp_path: Path) -> None:
     assert tables[0] == tables[1]
 
 
+async def test_a_file_of_version_3_gets_its_answers(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = SqliteStore(path)
+    await store.open()
+    await put(store.queue("q"), "m")
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        made = "SELECT type, name, sql FROM sqlite_schema ORDER BY name"
+        tables = connection.execute(made).fetchall()
+        connection.executescript("DROP TABLE answer; PRAGMA user_version = 3;")
+    await store.open()
+    assert (await store.queue("q").info()).messages == 1
+    await store.answers().keep(Answer(b"client", 1, "m", b"answer"), 0)
+    assert await store.answers().find(b"client", 1, "m") == b"answer"
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute(made).fetchall() == tables
+
+
 async def test_a_migration_that_fails_leaves_the_file_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,5 +133,5 @@ async def test_an_even_older_file_is_refused(tmp_path: Path) -> None:
     make_old(path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 1")
-    with pytest.raises(StoreDamaged, match="version 1, this Waypost reads versions 2 to 3"):
+    with pytest.raises(StoreDamaged, match="version 1, this Waypost reads versions 2 to 4"):
         await SqliteStore(path).open()

@@ -1,8 +1,9 @@
 """The storage contract: what every backend guarantees, in words, and the records it takes and gives.
 
 One store holds *journals* (one a namespace: the ordered log of what was emitted, with the sessions that
-follow it) and *queues* (durable logs of messages, with the consumers that work through them). It keeps bytes
-and never looks into them, and knows neither sockets nor packets.
+follow it), *queues* (durable logs of messages, with the consumers that work through them) and *answers* (what
+clients were answered to what they may send again). It keeps bytes and never looks into them, and knows neither
+sockets nor packets.
 
 Guarantees of every backend
 ---------------------------
@@ -37,10 +38,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from waypost.storage.answer_base import Answers
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo
 
 __all__ = [
+    "ANSWER_TTL_S",
     "MAX_TOMBSTONES",
     "TOMBSTONE_S",
     "Capabilities",
@@ -53,6 +56,9 @@ __all__ = [
     "Store",
     "StoredSession",
 ]
+
+ANSWER_TTL_S = 7 * 24 * 3600.0
+"""For how long answers are kept unless it is said otherwise, in seconds."""
 
 TOMBSTONE_S = 24 * 3600.0
 """For how long after its time an expired session is still known as one, in seconds."""
@@ -344,7 +350,7 @@ class Journal(Protocol):
 
 
 class Store(Protocol):
-    """Journals, sessions and queues of one server."""
+    """Journals, sessions, queues and answers of one server."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -389,6 +395,10 @@ class Store(Protocol):
 
     def queue(self, name: str) -> Queue:
         """Return a handle on a queue, whether it exists or not."""
+        ...
+
+    def answers(self) -> Answers:
+        """Return a handle on what clients were answered."""
         ...
 
     async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
@@ -438,6 +448,7 @@ class Store(Protocol):
         """Trim every journal to its retention; returns how many entries went since it was last called.
 
         Memberships that ended before a journal's oldest entry go too, and, of queues, messages that are too old or
-        have outlived their time to live, dead letters that are too old, and ids whose window has ended.
+        have outlived their time to live, dead letters that are too old, ids whose window has ended, and answers that
+        are too old.
         """
         ...

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from waypost.errors import ConfigurationError
-from waypost.storage.base import Retention, Store
+from waypost.storage.base import ANSWER_TTL_S, Retention, Store
 from waypost.storage.memory import MemoryStore
 from waypost.storage.queue_records import QueueLimits
 from waypost.storage.sqlite import SqliteStore
@@ -26,6 +26,7 @@ def make_store(
     durability: str = "commit",
     retention: Retention | None = None,
     queue_limits: QueueLimits | None = None,
+    answer_ttl_s: float = ANSWER_TTL_S,
     tail_bytes: int = 64 << 20,
     orphan_ttl_s: float = 3600,
     wall_time: Callable[[], float] = time.time,
@@ -37,6 +38,7 @@ def make_store(
         durability: When a write is reported; see `SqliteStore`. In memory it has no meaning.
         retention: How much each journal keeps.
         queue_limits: How much each queue keeps that has no limits of its own.
+        answer_ttl_s: For how long an answer is kept, in seconds.
         tail_bytes: How much of each journal in a file is kept in memory too, in bytes.
         orphan_ttl_s: How long a session that a crash left attached is kept after the next opening, in
             seconds.
@@ -52,7 +54,9 @@ def make_store(
     if found := _SCHEME.fullmatch(spec):
         scheme, path = found[1].lower(), found[2]
     if scheme == "memory" and not path:
-        return MemoryStore(retention=retention, queue_limits=queue_limits, wall_time=wall_time)
+        return MemoryStore(
+            retention=retention, queue_limits=queue_limits, answer_ttl_s=answer_ttl_s, wall_time=wall_time
+        )
     # "sqlite://x" means different files to different programs; ":memory:" is SQLite's word for "memory:".
     if scheme != "sqlite" or not path or path.startswith("//") or path == ":memory:":
         # The rest of a URL may hold a password.
@@ -62,6 +66,7 @@ def make_store(
         durability=durability,
         retention=retention,
         queue_limits=queue_limits,
+        answer_ttl_s=answer_ttl_s,
         tail_bytes=tail_bytes,
         orphan_ttl_s=orphan_ttl_s,
         wall_time=wall_time,

@@ -11,7 +11,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from waypost.errors import PositionGone, StorageError, StoreClosed
+from waypost.storage.answer_base import Answers
 from waypost.storage.base import (
+    ANSWER_TTL_S,
     MAX_TOMBSTONES,
     TOMBSTONE_S,
     Capabilities,
@@ -24,6 +26,7 @@ from waypost.storage.base import (
     StoredSession,
 )
 from waypost.storage.generation import new_generation
+from waypost.storage.memory_answers import MemoryAnswers
 from waypost.storage.memory_queue import MemoryQueue, MemoryQueues, Opening, page_of_names
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo, QueueLimits
@@ -263,7 +266,7 @@ class _MemoryJournal:
 
 
 class MemoryStore:
-    """Journals, sessions and queues in memory; see `waypost.storage.base.Store`.
+    """Journals, sessions, queues and answers in memory; see `waypost.storage.base.Store`.
 
     Closing it forgets everything: opened again, it is empty.
 
@@ -271,6 +274,7 @@ class MemoryStore:
         retention: How much each journal keeps. Its limits on entries and bytes hold at every moment,
             its limit on age, kept to a thousandth, after each `trim`.
         queue_limits: How much each queue keeps that has no limits of its own.
+        answer_ttl_s: For how long an answer is kept, in seconds.
         wall_time: The clock, in seconds since the epoch.
     """
 
@@ -279,10 +283,12 @@ class MemoryStore:
         *,
         retention: Retention | None = None,
         queue_limits: QueueLimits | None = None,
+        answer_ttl_s: float = ANSWER_TTL_S,
         wall_time: Callable[[], float] = time.time,
     ) -> None:
         self._retention = retention or Retention()
         self._queue_limits = queue_limits or QueueLimits()
+        self._answer_ttl_s = answer_ttl_s
         self._wall_time = wall_time
         self._begin(closed=True)
 
@@ -290,6 +296,7 @@ class MemoryStore:
         self._opening = Opening(_STORE, closed)
         self._journals: dict[str, _MemoryJournal] = {}
         self._queues = MemoryQueues(self._opening, self._queue_limits, self._wall_time)
+        self._answers = MemoryAnswers(self._opening, self._answer_ttl_s, self._wall_time)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -339,6 +346,11 @@ class MemoryStore:
         self._opening.check()
         return MemoryQueue(name, self._queues)
 
+    def answers(self) -> Answers:
+        """Return a handle on what clients were answered."""
+        self._opening.check()
+        return self._answers
+
     async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
         """Return the states of queues by name."""
         self._opening.check()
@@ -379,4 +391,5 @@ class MemoryStore:
         self._opening.check()
         now = self._wall_time()
         self._queues.trim()
+        self._answers.trim()
         return sum(journal.trim(now) for journal in self._journals.values())

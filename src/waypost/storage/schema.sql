@@ -1,4 +1,4 @@
--- Version 3. Run once, in one transaction, on an empty file. Times are wall time in seconds.
+-- Version 4. Run once, in one transaction, on an empty file. Times are wall time in seconds.
 
 -- One row: how often the file was opened and closed.
 CREATE TABLE opening (counted INTEGER NOT NULL) STRICT;
@@ -219,3 +219,14 @@ CREATE TABLE outbox (
 
 -- Queues that another program has changed while the store was open.
 CREATE TABLE changed (queue TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;
+
+-- What clients were answered to messages that they may send again, until they say that they have it.
+CREATE TABLE answer (
+    client   BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    message  TEXT NOT NULL,
+    at       REAL NOT NULL,
+    record   BLOB NOT NULL,
+    PRIMARY KEY (client, sequence, message)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX answer_age ON answer (at);

@@ -23,9 +23,11 @@ from waypost.errors import ConfigurationError, StorageError, StoreClosed
 from waypost.storage import sqlite_expiry as expiry
 from waypost.storage import sqlite_queues as queues
 from waypost.storage import sqlite_sessions as sessions
-from waypost.storage.base import Capabilities, ExpiredSession, Journal, Retention
+from waypost.storage.answer_base import Answers
+from waypost.storage.base import ANSWER_TTL_S, Capabilities, ExpiredSession, Journal, Retention
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo, QueueLimits
+from waypost.storage.sqlite_answers import SqliteAnswers
 from waypost.storage.sqlite_dropping import drop_part, is_followed
 from waypost.storage.sqlite_file import connect, open_database, take_ownership, translate
 from waypost.storage.sqlite_holds import Holds, blame_holders, forget_holders
@@ -65,12 +67,13 @@ class _Opened:
     reader: Reader
     owner: int
     queues: QueueFile
+    answers: SqliteAnswers
     journals: dict[str, SqliteJournal] = field(default_factory=dict)
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class SqliteStore:
-    """Journals, sessions and queues in one file; see `waypost.storage.base.Store`.
+    """Journals, sessions, queues and answers in one file; see `waypost.storage.base.Store`.
 
     The file belongs to one store at a time, which ``<path>-owner`` beside it shows.
 
@@ -80,6 +83,7 @@ class SqliteStore:
             reported at once, and are on disk within 50 ms; queues as with ``"commit"``.
         retention: How much each journal keeps; kept by `trim`.
         queue_limits: How much each queue keeps that has no limits of its own.
+        answer_ttl_s: For how long an answer is kept, in seconds.
         tail_bytes: How much of each journal is also kept in memory, in bytes.
         orphan_ttl_s: How long a session that a crash left attached is kept after the next `open`, in seconds.
         wall_time: The clock, in seconds since the epoch; called in threads of the store.
@@ -95,6 +99,7 @@ class SqliteStore:
         durability: str = "commit",
         retention: Retention | None = None,
         queue_limits: QueueLimits | None = None,
+        answer_ttl_s: float = ANSWER_TTL_S,
         tail_bytes: int = 64 << 20,
         orphan_ttl_s: float = 3600,
         wall_time: Callable[[], float] = time.time,
@@ -107,6 +112,7 @@ class SqliteStore:
         self._name = str(self._path)
         self._retention = retention or Retention()
         self._queue_limits = queue_limits or QueueLimits()
+        self._answer_ttl_s = answer_ttl_s
         self._tail_bytes = tail_bytes
         self._orphan_ttl_s = orphan_ttl_s
         self._wall_time = wall_time
@@ -147,7 +153,8 @@ class SqliteStore:
             reader = Reader(self._name, file.reading, thread)
             holds = Holds(self._name, writer)
             queues = QueueFile(self._name, self._queue_limits, self._wall_time, writer, reader, holds)
-            self._opened = _Opened(writer, reader, file.owner, queues)
+            answers = SqliteAnswers(writer, reader, self._answer_ttl_s)
+            self._opened = _Opened(writer, reader, file.owner, queues, answers)
 
     async def close(self) -> None:
         """Finish what was asked for and let the file go. Closing twice is fine.
@@ -228,6 +235,10 @@ class SqliteStore:
         """Return a handle on a queue, whether it exists or not."""
         return SqliteQueue(name, self._open().queues)
 
+    def answers(self) -> Answers:
+        """Return a handle on what clients were answered."""
+        return self._open().answers
+
     async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
         """Return the states of queues by name."""
         return await self._open().reader.run(lambda connection: queues.infos(connection, after, max_queues))
@@ -275,6 +286,7 @@ class SqliteStore:
         for journal in await opened.reader.run(_journal_numbers):
             entries += await self._trim_journal(opened.writer, journal, handles.get(journal))
         await trim_queues(opened.queues)
+        await opened.answers.trim()
         return entries
 
     async def _trim_journal(self, writer: Writer, journal: int, handle: SqliteJournal | None) -> int:

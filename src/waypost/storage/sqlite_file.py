@@ -29,6 +29,7 @@ _LARGE_TABLES = (
     "scheduled",
     "deduplication",
     "dead_letter",
+    "answer",
 )
 
 # Quotas and file size limits come as these; only ENOSPC comes as SQLITE_FULL.

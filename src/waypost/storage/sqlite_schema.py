@@ -9,7 +9,7 @@ from waypost.storage.generation import new_generation
 
 __all__ = ["OLDEST_VERSION", "SCHEMA_VERSION", "migrate", "read_schema"]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The version of the tables that this Waypost makes."""
 
 OLDEST_VERSION = 2
@@ -60,7 +60,10 @@ def migrate(connection: sqlite3.Connection) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _from_version_2(connection)
+        if version == OLDEST_VERSION:
+            _from_version_2(connection)
+        else:
+            _add_answers(connection)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
@@ -69,7 +72,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def _from_version_2(connection: sqlite3.Connection) -> None:
-    """Rebuild the queues' tables: version 2 kept what was settled as runs behind a cursor."""
+    """Rebuild the queues' tables, and make those behind them: version 2 kept what was settled as runs."""
     for table in _QUEUE_TABLES:
         connection.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
     for index in ("deduplication_end", "consumer_cursor"):
@@ -81,6 +84,12 @@ def _from_version_2(connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE queue SET generation = ? WHERE id = ?", (new_generation(), queue))
     for table in _QUEUE_TABLES:
         connection.execute(f"DROP TABLE old_{table}")
+
+
+def _add_answers(connection: sqlite3.Connection) -> None:
+    """Make the one table that version 3 did not have."""
+    schema = read_schema()
+    _run(connection, schema[schema.index("CREATE TABLE answer") :])
 
 
 def _run(connection: sqlite3.Connection, script: str) -> None:

@@ -1,0 +1,102 @@
+"""The storage contract, sentence by sentence, on every backend: answers."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.storage.backends import Clock, keeps
+from waypost.errors import StoreClosed
+from waypost.storage.answer_base import MAX_ANSWERS_PER_CLIENT, Answer
+from waypost.storage.base import ANSWER_TTL_S, Store
+from waypost.storage.choose import make_store
+
+
+async def keep(store: Store, client: bytes, sequence: int, message: str = "", *, settled: int = 0) -> None:
+    record = b"%s:%d:%s" % (client, sequence, message.encode())
+    await store.answers().keep(Answer(client, sequence, message or f"m{sequence}", record), settled)
+
+
+async def kept(store: Store, client: bytes, *sequences: int) -> list[int]:
+    answers = store.answers()
+    return [number for number in sequences if await answers.find(client, number, f"m{number}") is not None]
+
+
+async def test_an_answer_is_found_by_client_number_and_id(store: Store) -> None:
+    await keep(store, b"one", 1)
+    answers = store.answers()
+    assert await answers.find(b"one", 1, "m1") == b"one:1:"
+    assert await answers.find(b"other", 1, "m1") is None
+    assert await answers.find(b"one", 2, "m1") is None
+    assert await answers.find(b"one", 1, "m2") is None
+
+
+async def test_records_are_opaque_and_replaced(store: Store) -> None:
+    for record in (b"", bytes(range(256)) * 100, b"\x00"):
+        await store.answers().keep(Answer(b"c", 1, "m", record), 0)
+        assert await store.answers().find(b"c", 1, "m") == record
+
+
+async def test_what_a_client_has_settled_is_forgotten_of_that_client_only(store: Store) -> None:
+    for sequence in range(1, 6):
+        await keep(store, b"one", sequence)
+        await keep(store, b"other", sequence)
+    await keep(store, b"one", 6, settled=4)
+    assert await kept(store, b"one", *range(1, 7)) == [5, 6]
+    assert await kept(store, b"other", *range(1, 7)) == [1, 2, 3, 4, 5]
+    await keep(store, b"other", 7, settled=7)
+    assert await kept(store, b"other", *range(1, 8)) == []
+
+
+async def test_numbers_that_begin_anew_are_other_messages(store: Store) -> None:
+    await store.answers().keep(Answer(b"c", 1, "old", b"o"), 0)
+    await store.answers().keep(Answer(b"c", 1, "new", b"n"), 0)
+    assert await store.answers().find(b"c", 1, "old") == b"o"
+    assert await store.answers().find(b"c", 1, "new") == b"n"
+
+
+async def test_a_client_has_so_many_and_no_more(store: Store) -> None:
+    await asyncio.gather(*(keep(store, b"c", sequence) for sequence in range(1, MAX_ANSWERS_PER_CLIENT + 4)))
+    await keep(store, b"d", 1)
+    assert await kept(store, b"c", 1, 2, 3, 4, 5, MAX_ANSWERS_PER_CLIENT + 3) == [4, 5, MAX_ANSWERS_PER_CLIENT + 3]
+    assert await kept(store, b"d", 1) == [1]
+
+
+async def test_what_is_too_old_is_forgotten(store: Store, clock: Clock) -> None:
+    await keep(store, b"c", 1)
+    clock.now += 10
+    await keep(store, b"c", 2)
+    clock.now += ANSWER_TTL_S - 5
+    await store.trim()
+    assert await kept(store, b"c", 1, 2) == [2]
+    clock.now += 10
+    await store.trim()
+    assert await kept(store, b"c", 1, 2) == []
+
+
+async def test_they_outlive_the_store_as_far_as_it_keeps_anything(store: Store) -> None:
+    await keep(store, b"c", 1)
+    answers = store.answers()
+    await store.close()
+    with pytest.raises(StoreClosed):
+        await answers.find(b"c", 1, "m1")
+    with pytest.raises(StoreClosed):
+        await answers.keep(Answer(b"c", 2, "m2", b""), 0)
+    with pytest.raises(StoreClosed):
+        store.answers()
+    await store.open()
+    assert await kept(store, b"c", 1) == ([1] if keeps(store) else [])
+
+
+@pytest.mark.parametrize("spec", ["memory:", "store.db"])
+async def test_for_how_long_is_an_option(spec: str, tmp_path: Path, clock: Clock) -> None:
+    where = spec if spec == "memory:" else str(tmp_path / spec)
+    store = make_store(where, answer_ttl_s=5, wall_time=clock)
+    await store.open()
+    await keep(store, b"c", 1)
+    clock.now += 6
+    await store.trim()
+    assert await kept(store, b"c", 1) == []
+    await store.close()
