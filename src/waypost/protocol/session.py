@@ -65,6 +65,7 @@ class Event(Enum):
 
     PING_SENT = "ping sent"
     PONG_RECEIVED = "pong received"
+    PING_RECEIVED = "ping received"
     CLOSED = "closed"
 
 
@@ -318,6 +319,7 @@ class Session:
             raise
         if pulse.reply is not None:
             self._queue(pulse.reply)
+            self.events.append(Event.PING_RECEIVED)
         if pulse.proves_arrival:
             self.events.append(Event.PONG_RECEIVED)
 

@@ -41,6 +41,10 @@ class Receiver(Protocol):
         """Note that all that was sent before the last ping has arrived."""
         ...
 
+    def heartbeat_came(self) -> None:
+        """Note that the client gave a sign of life of its own, as those of Engine.IO 3 do."""
+        ...
+
     def disconnect_all(self) -> None:
         """Say goodbye to the client in every namespace."""
         ...
@@ -370,6 +374,8 @@ class Connection:
                 self.receiver.heartbeat_sent()
             elif event is Event.PONG_RECEIVED:
                 self.receiver.heartbeat_answered()
+            elif event is Event.PING_RECEIVED:
+                self.receiver.heartbeat_came()
             else:
                 reason = session.close_reason or "transport close"
                 logger.debug("closed %s: %s", self._label(), reason)

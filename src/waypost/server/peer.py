@@ -117,6 +117,11 @@ class Peer:
             if channel.session is not None and channel.left_because is None:
                 channel.session.heartbeat_answered()
 
+    def heartbeat_came(self) -> None:
+        """Renew for each socket the leases of what it has in hand."""
+        for channel in self._channels.values():
+            self._hub.deliveries.heartbeat_answered(channel)
+
     def disconnect_all(self) -> None:
         """Say goodbye to the client in every namespace."""
         for channel in list(self._channels.values()):

@@ -176,6 +176,19 @@ async def test_heartbeats_renew_the_lease_up_to_its_limit() -> None:
         assert asyncio.get_running_loop().time() - began >= 0.4
 
 
+async def test_pings_of_an_engine_io_3_client_renew_the_lease_too() -> None:
+    async with site(lease_s=0.1) as here:
+        client = await here.client()
+        await here.put(1)
+        await client.gets(1)
+        assert client.connection is not None
+        for _ in range(15):
+            client.connection.receiver.heartbeat_came()
+            await asyncio.sleep(0.02)
+        assert client.jobs == [1]
+        assert (await here.info()).redelivered == 0
+
+
 async def test_lease_is_extended_on_request() -> None:
     async with site(lease_s=0.02) as here:
         client = await here.client()
