@@ -24,6 +24,7 @@ Script = Callable[[ServerConnection], Awaitable[None]]
 async def serving(io: waypost.Server, port: int = 0) -> AsyncIterator[int]:
     """Serve it on a port, any free one unless told otherwise; gives the port."""
     listener = socket.create_server(("127.0.0.1", port))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does not for a socket it is given
     config = uvicorn.Config(io, ws="websockets-sansio", log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
