@@ -217,7 +217,7 @@ async def test_a_message_without_a_handler_is_told(caplog: pytest.LogCaptureFixt
     ]
 
 
-async def test_a_queue_of_a_real_server(io: waypost.Server, link: Link) -> None:
+async def test_the_queue_of_a_real_server_is_handled_exactly_once(io: waypost.Server, link: Link) -> None:
     @io.event
     async def begin(socket: waypost.Socket) -> None:
         await socket.consume("jobs")
@@ -233,13 +233,11 @@ async def test_a_queue_of_a_real_server(io: waypost.Server, link: Link) -> None:
 
     @client.event
     async def job(n: int) -> None:
-        if n == 5 and handled.count(5) == 0:
-            handled.append(n)
+        handled.append(n)
+        if n % 5 == 0:  # the acknowledgement of these is lost, and they are delivered again
             link.cut()
             await until(lambda: not client.connected, "the cut")
-            return
-        handled.append(n)
 
     async with client:
         await until(lambda: handled[-1:] == [19], "all jobs")
-    assert sorted(set(handled)) == list(range(20))
+    assert handled == list(range(20))

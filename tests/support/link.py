@@ -29,7 +29,9 @@ class Link:
         link = cls(port, delay_s)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             listener.setblocking(False)
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does not for a socket it is given
+            listener.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+            )  # asyncio does not for a socket it is given
             link.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             loop = asyncio.get_running_loop()
             loop.add_reader(listener, link._accept, listener)
