@@ -57,6 +57,7 @@ def test_public_names() -> None:
         "SocketOperator",
         "StorageError",
         "WaypostError",
+        "publish",
     }
     for name in waypost.__all__:
         assert getattr(waypost, name).__doc__

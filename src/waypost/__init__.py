@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from waypost.server.queues.consumer import Consumer, ConsumerInfo
     from waypost.server.queues.message import DeadLetter, Message, NewMessage, QueuedMessage, Receipt
     from waypost.server.queues.options import QueueOptions
+    from waypost.server.queues.publishing import publish
     from waypost.server.queues.queue import Queue, QueueInfo
     from waypost.server.remote_socket import FetchedSockets, RemoteSocket
     from waypost.server.server_side import ServerAnswers
@@ -88,6 +89,7 @@ __all__ = [
     "SocketOperator",
     "StorageError",
     "WaypostError",
+    "publish",
 ]
 
 _HOMES = {
@@ -125,6 +127,7 @@ _HOMES = {
     "Server": "waypost.application",
     "Socket": "waypost.server.socket",
     "SocketOperator": "waypost.server.socket_operator",
+    "publish": "waypost.server.queues.publishing",
 }
 
 

@@ -56,6 +56,9 @@ class SimQueue:
         result: Enqueued = await self._writing(work, on_commit)
         return result
 
+    def publish(self, connection: Any, message: NewMessage, *, deduplicate_s: float) -> None:
+        self._inner.publish(connection, message, deduplicate_s=deduplicate_s)
+
     async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
         found: list[Message] = await self._read(
             lambda: self._inner.peek(after=after, max_messages=max_messages, max_bytes=max_bytes)

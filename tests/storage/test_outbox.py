@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.storage.backends import UNLIMITED, Clock, put, settle
-from waypost.errors import QueueFull, StorageError
+from waypost.errors import ConfigurationError, QueueFull, StorageError
+from waypost.storage.memory import MemoryStore
 from waypost.storage.queue_records import NewMessage, QueueLimits
 from waypost.storage.sqlite import SqliteStore
 from waypost.storage.sqlite_outbox import publish
@@ -174,9 +175,97 @@ async def test_what_was_published_while_no_server_ran_is_there_when_one_does(pat
 def test_a_file_that_is_no_store_is_told(tmp_path: Path) -> None:
     with (
         closing(sqlite3.connect(tmp_path / "other.db")) as connection,
-        pytest.raises(StorageError, match=r"other\.db"),
+        pytest.raises(StorageError, match=r"other\.db: it is no store of Waypost's; connect to the file that"),
     ):
         put_out(connection, "nowhere")
+    with closing(sqlite3.connect(":memory:")) as connection, pytest.raises(StorageError, match="in memory: it is no"):
+        put_out(connection, "nowhere")
+    with pytest.raises(ConfigurationError, match=r"expected a sqlite3.Connection"):
+        put_out(str(tmp_path), "nowhere")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", ["implicit", "begin", "immediate", "each statement"])
+@pytest.mark.parametrize("shape", ["tuples", "rows", "dictionaries", "bytes"])
+async def test_transactions_and_rows_of_any_kind(store: SqliteStore, path: Path, how: str, shape: str) -> None:
+    await store.queue("q").configure(QueueLimits(max_messages=2), b"settings")
+    with closing(sqlite3.connect(path, isolation_level="DEFERRED" if how == "implicit" else None)) as connection:
+        if shape == "rows":
+            connection.row_factory = sqlite3.Row
+        elif shape == "dictionaries":
+            connection.row_factory = lambda cursor, row: {
+                one[0]: value for one, value in zip(cursor.description, row, strict=True)
+            }
+        elif shape == "bytes":
+            connection.text_factory = bytes
+        if how in ("begin", "immediate"):
+            connection.execute("BEGIN" if how == "begin" else "BEGIN IMMEDIATE")
+        put_out(connection, "one")
+        assert connection.in_transaction is (how != "each statement")
+        await store.release_due() if how == "each statement" else connection.execute("SAVEPOINT inner")
+        put_out(connection, "two")
+        connection.commit()
+        await store.release_due()
+        with pytest.raises(QueueFull):
+            put_out(connection, "three")
+        assert not connection.in_transaction, "one that it began itself, and left"
+    assert await ids(store) == ["one", "two"]
+
+
+def test_a_deferred_transaction_is_not_refused_for_what_was_written_since_it_was_begun(tmp_path: Path) -> None:
+    async def play() -> None:
+        store = SqliteStore(tmp_path / "store.db")
+        await store.open()
+        with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None, timeout=0.1)) as connection:
+            connection.execute("BEGIN")
+            await put(store.queue("q"), "written since")
+            put_out(connection, "published")
+            connection.execute("COMMIT")
+            connection.execute("BEGIN")
+            connection.execute("SELECT count(*) FROM queue").fetchall()
+            await put(store.queue("q"), "written since it read")
+            with pytest.raises(StorageError, match="begin with BEGIN IMMEDIATE"):
+                put_out(connection, "refused")
+            connection.execute("ROLLBACK")
+        await store.close()
+
+    asyncio.run(play())
+
+
+async def test_a_lock_that_is_held_for_too_long_is_told(store: SqliteStore, path: Path) -> None:
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+        closing(sqlite3.connect(path, timeout=0.05)) as connection,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="another connection's transaction takes too long"):
+            put_out(connection, "waits in vain")
+        assert not connection.in_transaction
+        other.execute("ROLLBACK")
+        put_out(connection, "now")
+        connection.commit()
+
+
+async def test_a_queue_publishes_on_connections_to_its_own_file_only(
+    store: SqliteStore, application: sqlite3.Connection, path: Path, tmp_path: Path, clock: Clock
+) -> None:
+    message = NewMessage("one", b"record", delay_s=5)
+    (tmp_path / "link.db").symlink_to(path)
+    with closing(sqlite3.connect(tmp_path / "link.db")) as linked:
+        store.queue("q").publish(linked, message, deduplicate_s=60)
+        linked.commit()
+    assert (await store.release_due()).next_at == clock.now + 5
+    for name in ("other.db", ":memory:"):
+        where = name if name == ":memory:" else tmp_path / name
+        with (
+            closing(sqlite3.connect(where)) as other,
+            pytest.raises(StorageError, match="connect to this store's own"),
+        ):
+            store.queue("q").publish(other, message, deduplicate_s=60)
+    memory = MemoryStore()
+    await memory.open()
+    with pytest.raises(StorageError, match="memory:: nothing can be published in a transaction"):
+        memory.queue("q").publish(application, message, deduplicate_s=60)
+    await memory.close()
 
 
 def test_publishing_needs_no_store_in_the_process(path: Path) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count, islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from waypost.errors import QueueFull, StoreClosed
+from waypost.errors import QueueFull, StorageError, StoreClosed
 from waypost.storage.memory_backlog import Backlog
 from waypost.storage.memory_records import Consumer, Scheduled
 from waypost.storage.queue_base import DEAD_LETTER_S
@@ -227,6 +227,13 @@ class MemoryQueue:
         if message.delay_s <= 0:
             return backlog.append(one, now)
         return -self._queues.schedule(self.name, one)
+
+    def publish(self, connection: Any, message: NewMessage, *, deduplicate_s: float) -> None:
+        """Refuse: there is no database to have a transaction in."""
+        problem = (
+            "nothing can be published in a transaction; keep the store in a file, where the application's data is"
+        )
+        raise StorageError(self._queues.opening.store, problem)
 
     async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
         """Read messages as the queue keeps them."""

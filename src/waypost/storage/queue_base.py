@@ -25,7 +25,7 @@ Guarantees of every backend, beside those of `storage.base`
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from waypost.storage.queue_records import (
     Attempt,
@@ -85,6 +85,25 @@ class Queue(Protocol):
 
         Raises:
             QueueFull: They do not fit into the queue's limits, and it refuses.
+        """
+        ...
+
+    def publish(self, connection: Any, message: NewMessage, *, deduplicate_s: float) -> None:
+        """Put a message into the queue with a transaction of the application, in the same database.
+
+        The owner moves it into the queue soon after the commit; `Store.watch` and `Store.release_due` tell. Runs in
+        the thread that calls.
+
+        Args:
+            connection: The application's own connection, of the kind that the database has in Python. Committing and
+                rolling back is the caller's affair.
+            message: The message. A delay counts from now.
+            deduplicate_s: As for `enqueue`; nobody is told of a duplicate.
+
+        Raises:
+            QueueFull: It does not fit into the queue's limits, and it refuses.
+            ConfigurationError: It is no such connection.
+            StorageError: It is one to another database, or the store has none, or it can't be written to.
         """
         ...
 

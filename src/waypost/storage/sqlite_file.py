@@ -9,7 +9,7 @@ from pathlib import Path
 from waypost.errors import ConfigurationError, StorageError, StoreBusy, StoreDamaged, StoreFull
 from waypost.storage.sqlite_schema import OLDEST_VERSION, SCHEMA_VERSION, migrate, read_schema
 
-__all__ = ["connect", "open_beside", "open_database", "take_ownership", "translate"]
+__all__ = ["connect", "is_store", "open_beside", "open_database", "take_ownership", "translate"]
 
 _MAGIC = b"SQLite format 3\x00"
 _APPLICATION_ID = 0x57415950  # "WAYP"
@@ -55,7 +55,18 @@ def translate(store: str, error: sqlite3.Error) -> StorageError:
         return StoreFull(store)
     if code & 0xFF in _DAMAGED:
         return StoreDamaged(store, f"{error}; {_UNTOUCHED}")
+    if code == sqlite3.SQLITE_BUSY_SNAPSHOT:
+        return StorageError(store, f"{error}: written to since this transaction read it; begin with BEGIN IMMEDIATE")
+    if code & 0xFF == sqlite3.SQLITE_BUSY:
+        return StorageError(store, f"{error}: another connection's transaction takes too long; commit it sooner")
     return StorageError(store, str(error))
+
+
+def is_store(connection: sqlite3.Connection) -> bool:
+    """Tell whether a connection is to a store's file."""
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    return bool(cursor.execute("PRAGMA main.application_id").fetchone() == (_APPLICATION_ID,))
 
 
 def take_ownership(path: Path) -> int:

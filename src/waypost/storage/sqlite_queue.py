@@ -7,13 +7,14 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from waypost.errors import StorageError
 from waypost.storage import sqlite_consumers as consumers
 from waypost.storage import sqlite_dead_letters as dead_letters
 from waypost.storage import sqlite_fetch as reading
 from waypost.storage import sqlite_moves as moves
+from waypost.storage import sqlite_outbox as outbox
 from waypost.storage import sqlite_queues as queues
 from waypost.storage import sqlite_settle as settling
 from waypost.storage.queue_records import (
@@ -108,6 +109,16 @@ class SqliteQueue:
             size += len(message.record)
         request = Request(self.name, messages, deduplicate_s, size)
         return await self._file.writer.gather(self._file.enqueue, request, size, on_commit)
+
+    def publish(self, connection: Any, message: NewMessage, *, deduplicate_s: float) -> None:
+        """Put a message into the queue with a transaction of the application."""
+        self._file.writer.check()
+        self._file.writer.check_size(len(message.record))
+        if (file := outbox.file_of(connection)) != self._file.store:
+            problem = f"the connection is to {file or 'a database in memory'}; connect to this store's own file"
+            raise StorageError(self._file.store, problem)
+        limits, now = self._file.limits, self._file.wall_time()
+        outbox.publish(connection, self.name, message, deduplicate_s=deduplicate_s, limits=limits, wall_time=now)
 
     async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
         """Read messages as the queue keeps them."""

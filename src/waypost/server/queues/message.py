@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,10 +14,12 @@ from waypost.server.queues.verdict import Rejection
 from waypost.storage.queue_records import DeadLetter as StoredLetter
 from waypost.storage.queue_records import FromPosition, FromTime, HistoryItem, Place
 from waypost.storage.queue_records import Message as StoredMessage
+from waypost.storage.queue_records import NewMessage as StoredNewMessage
 
 if TYPE_CHECKING:
     import asyncio
 
+    from waypost.protocol.codec import Codec
     from waypost.server.queues.delivery import Delivery
 
 __all__ = ["DeadLetter", "Message", "NewMessage", "QueuedMessage", "Receipt", "Start", "to_place"]
@@ -95,6 +97,20 @@ class NewMessage:
         self.key = key
         self.ttl_s = ttl_s
         self.delay_s = delay_s or 0.0
+
+    def to_stored(self, codec: Codec, new_id: Callable[[], str]) -> StoredNewMessage:
+        """Encode it for the store.
+
+        Args:
+            codec: What packets are written in.
+            new_id: Makes an id, if it has none.
+
+        Raises:
+            EncodingFailed: The name is reserved, or an argument can't be encoded.
+        """
+        message_id = new_id() if self.id is None else self.id
+        record = codec.encode_event("/", self.event, self.args).to_record()
+        return StoredNewMessage(message_id, record, self.key, self.ttl_s, self.delay_s)
 
     def __repr__(self) -> str:
         return f"<NewMessage {self.event!r} {self.id or ''}>"

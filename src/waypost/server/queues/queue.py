@@ -14,11 +14,13 @@ from waypost.server.queues.consumer import Consumer, ConsumerInfo, consumer_info
 from waypost.server.queues.message import DeadLetter, NewMessage, QueuedMessage, Receipt
 from waypost.server.queues.options import QueueOptions, QueueSettings, encode_settings
 from waypost.storage.queue_records import DeadLetterFilter, Enqueued
-from waypost.storage.queue_records import NewMessage as StoredMessage
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from waypost.server.hub import Hub
     from waypost.storage.queue_base import Queue as StoredQueue
+    from waypost.storage.queue_records import NewMessage as StoredMessage
 
 __all__ = ["Queue", "QueueInfo"]
 
@@ -143,17 +145,7 @@ class Queue:
         """
         if not messages:
             return []
-        encode, new_id = self._hub.codec.encode_event, self._hub.environment.new_id
-        stored = [
-            StoredMessage(
-                new_id() if one.id is None else one.id,
-                encode("/", one.event, one.args).to_record(),
-                one.key,
-                one.ttl_s,
-                one.delay_s,
-            )
-            for one in messages
-        ]
+        stored = [self._to_store(one) for one in messages]
 
         def on_commit(enqueued: Enqueued) -> None:
             self._hub.deliveries.arrived(self._name, stored, enqueued)
@@ -163,6 +155,51 @@ class Queue:
             stored, deduplicate_s=self.options.deduplication_s if can_repeat else 0, on_commit=on_commit
         )
         return [Receipt(one.id, one.position, one.duplicate) for one in enqueued.accepted]
+
+    def publish(
+        self,
+        connection: sqlite3.Connection,
+        event: str,
+        *args: Any,
+        id: str | None = None,
+        key: str | None = None,
+        ttl_s: float | None = None,
+        delay_s: float | None = None,
+    ) -> str:
+        """Put a message into the queue with a transaction of the application's own, in the same SQLite file.
+
+        It is in the queue if that transaction is committed, and never was if it is rolled back. Not a coroutine, and
+        may be called in any thread, as the connection may be. `waypost.publish` does the same without a server.
+
+        Args:
+            connection: The application's connection to the store's file, from the module ``sqlite3``. Commit soon: as
+                long as its transaction has written something, nobody else can write to the store. One that commits
+                each statement by itself commits this one.
+            event: As for `emit`.
+            args: As for `emit`.
+            id: As for `emit`; nobody is told of a duplicate.
+            key: As for `emit`.
+            ttl_s: As for `emit`.
+            delay_s: As for `emit`; counts from this call.
+
+        Returns:
+            The message's id.
+
+        Raises:
+            QueueFull: The queue's limits leave no room for it, and it refuses.
+            EncodingFailed: An argument can't be encoded.
+            ConfigurationError: It is no such connection, or ``id``, ``key``, ``ttl_s`` or ``delay_s`` can't be what
+                it is.
+            StorageError: It is a connection to another file, the store is in memory, or somebody else writes to it
+                for longer than the connection waits.
+
+        Delivery: as for `emit`, within about 50 ms after the commit; in the order of the commits, and within one in
+        the order of the calls. If no server runs, as soon as one does.
+        """
+        message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s)
+        stored = self._to_store(message)
+        self._stored.publish(connection, stored, deduplicate_s=0 if id is None else self.options.deduplication_s)
+        return stored.id
 
     # -- looking --------------------------------------------------------------------------------------------
 
@@ -376,6 +413,9 @@ class Queue:
         while count := await self._stored.discard_dead(matching or DeadLetterFilter(), max_letters=_PAGE):
             total += count
         return total
+
+    def _to_store(self, message: NewMessage) -> StoredMessage:
+        return message.to_stored(self._hub.codec, self._hub.environment.new_id)
 
     @property
     def _stored(self) -> StoredQueue:
