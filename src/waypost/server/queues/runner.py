@@ -147,6 +147,8 @@ class Runner:
     def stop(self) -> None:
         """Hand out nothing any more; what is in hand may still be answered."""
         self._is_stopped = True
+        self._cancel_alarm()
+        self._leases.cancel()
 
     def keep_task(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a task until it is done."""
