@@ -22,7 +22,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount, Router
 
 import waypost
-from tests.support.waiting import until, until_async
+from tests.support.waiting import DEADLINE_S, until, until_async
 from waypost.cli import main
 from waypost.errors import ConfigurationError
 from waypost.serving import find_server
@@ -119,7 +119,7 @@ async def serve(directory: Path) -> AsyncIterator[Callable[..., Served]]:
 
 async def get(url: str) -> str:
     def read() -> str:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=DEADLINE_S) as answer:
             text: str = answer.read().decode()
             return text
 
@@ -138,7 +138,7 @@ async def status(url: str) -> int:
 
 async def post(url: str, body: bytes) -> None:
     def write() -> None:
-        with urllib.request.urlopen(url, data=body, timeout=5) as answer:
+        with urllib.request.urlopen(url, data=body, timeout=DEADLINE_S) as answer:
             answer.read()
 
     await asyncio.to_thread(write)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import AsyncIterator
 
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.protocol import State
 
 from tests.faults.conftest import Case
 from tests.support.raw import WAIT_S, RawPolling, join, open_polling, open_websocket, target, websocket
@@ -46,12 +48,29 @@ async def test_a_message_over_the_limit(case: Case, size: int, kind: str) -> Non
 
 
 async def test_fragments_over_the_limit(case: Case) -> None:
+    over = asyncio.Event()
+
+    async def fragments() -> AsyncIterator[str]:
+        for _ in range(10):
+            yield "x" * 100_000
+        yield "x"
+        await over.wait()
+
     async with open_websocket(case.port) as raw:
         await join(raw)
-        fragments = ("x" * 100_000 for _ in range(30))
-        sending = asyncio.create_task(raw.connection.send(fragments))
+        sending = asyncio.create_task(raw.connection.send(fragments()))
         assert await ended(raw.connection) == 1009
+        over.set()
         await asyncio.gather(sending, return_exceptions=True)
+
+
+async def test_fragments_that_do_not_stop_at_the_limit(case: Case) -> None:
+    async with open_websocket(case.port) as raw:
+        await join(raw)
+        sending = asyncio.create_task(raw.connection.send("x" * 100_000 for _ in range(30)))
+        # The close code may be lost: TCP drops it if the server has closed while this still sends.
+        await asyncio.gather(ended(raw.connection), sending, return_exceptions=True)
+        assert raw.connection.state is State.CLOSED
 
 
 BROKEN_FRAMES = {

@@ -167,7 +167,7 @@ def test_heartbeat_pings_proves_and_goes_on() -> None:
     assert one.deadline == 45
     one.receive("3", 30)
     assert one.events == [Event.PING_SENT, Event.PONG_RECEIVED]
-    assert one.deadline == 55
+    assert one.deadline == 50
 
 
 def test_unanswered_ping_ends_the_session() -> None:
@@ -180,6 +180,51 @@ def test_unanswered_ping_ends_the_session() -> None:
     one.tick(45)
     assert one.close_reason == "ping timeout"
     assert one.deadline == inf
+
+
+def pinged() -> Session:
+    """A session whose client got a ping at 25 and has until 45 to answer."""
+    one = session("websocket")
+    one.take_frame(0)
+    one.tick(25)
+    one.take_frame(25)
+    return one
+
+
+@pytest.mark.parametrize("frame", ["4a large one", b"a large one"])
+def test_a_message_gives_a_pong_behind_it_more_time(frame: Frame) -> None:
+    one = pinged()
+    one.receive(frame, 40)
+    assert one.deadline == 60
+    one.tick(45)
+    one.receive("3", 59)
+    assert one.events == [Event.PING_SENT, Event.PONG_RECEIVED]
+
+
+def test_messages_do_not_replace_the_pong() -> None:
+    one = pinged()
+    for now in range(25, 64):
+        one.receive("4a", now)
+        one.tick(now)
+    one.tick(64.9)
+    assert one.is_open
+    one.tick(65)
+    assert one.close_reason == "ping timeout"
+
+
+def test_after_a_late_pong_the_next_ping_comes_before_the_client_gives_up() -> None:
+    one = pinged()
+    one.receive("4a", 44)
+    one.receive("3", 63)
+    one.tick(63)
+    assert one.take_frame(63) == "2"
+
+
+def test_messages_do_not_put_off_a_ping() -> None:
+    one = session("websocket")
+    one.take_frame(0)
+    one.receive("4a", 24)
+    assert one.deadline == 25
 
 
 def test_tick_before_the_deadline_does_nothing() -> None:

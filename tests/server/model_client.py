@@ -20,7 +20,7 @@ from waypost.server.engine import Connection
 from waypost.server.handshake import Handshake
 from waypost.server.hub import Hub
 
-DEADLINE_S = 5.0
+DEADLINE_S = 30.0
 
 HANDSHAKE = Handshake(
     headers={}, query={"t": "abc"}, auth={}, url="/", address="test", secure=False, cross_origin=False, time=0

@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed
 
 PATH = "/socket.io/"
-WAIT_S = 5.0
+WAIT_S = 15.0
 _SEPARATOR = "\x1e"
 
 

@@ -45,6 +45,10 @@ class Heartbeat(Protocol):
         """Take the ping that is due, to be sent now; ``None`` if none is."""
         ...
 
+    def hear(self, now: float) -> None:
+        """Note a packet of the client that is no heartbeat."""
+        ...
+
     def receive(self, frame: str, now: float) -> Pulse:
         """Take a ping or pong packet of the client.
 
@@ -58,18 +62,20 @@ class ServerPings:
     """The heartbeat of revision 4: the server pings, the client answers in time.
 
     Args:
-        interval_s: Seconds from an answer to the next ping.
-        timeout_s: Seconds that the client has to answer.
+        interval_s: Seconds from a ping to the next, if it is answered by then; else the next follows the answer.
+        timeout_s: Seconds that the client has to answer, or to send anything else: an answer may be stuck behind a
+            large message. That gives it more time, but never more than twice the timeout in all.
         now: The time.
     """
 
-    __slots__ = ("_interval_s", "_is_awaiting", "_timeout_s", "deadline")
+    __slots__ = ("_interval_s", "_is_awaiting", "_pinged_at", "_timeout_s", "deadline")
 
     def __init__(self, interval_s: float, timeout_s: float, now: float) -> None:
         self.deadline = now + interval_s
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._is_awaiting = False
+        self._pinged_at = now
 
     def is_overdue(self, now: float) -> bool:
         """Tell whether a ping was not answered in time."""
@@ -80,8 +86,14 @@ class ServerPings:
         if self._is_awaiting or now < self.deadline:
             return None
         self._is_awaiting = True
+        self._pinged_at = now
         self.deadline = now + self._timeout_s
         return _PING
+
+    def hear(self, now: float) -> None:
+        """Note that the client is there, though its answer to a ping is still to come."""
+        if self._is_awaiting:
+            self.deadline = min(now, self._pinged_at + self._timeout_s) + self._timeout_s
 
     def receive(self, frame: str, now: float) -> Pulse:
         """Take a pong; one that nobody asked for proves nothing, and is ignored.
@@ -94,7 +106,8 @@ class ServerPings:
         if not self._is_awaiting:
             return Pulse()
         self._is_awaiting = False
-        self.deadline = now + self._interval_s
+        # Clients count from ping to ping: after a late answer, a whole interval more would be too long for them.
+        self.deadline = max(now, self._pinged_at + self._interval_s)
         return Pulse(proves_arrival=True)
 
 
@@ -120,6 +133,9 @@ class ClientPings:
     def take_ping(self, _now: float) -> str | None:
         """Take nothing: here the server does not ping."""
         return None
+
+    def hear(self, now: float) -> None:
+        """Take no note: a client that does not ping is not there."""
 
     def receive(self, frame: str, now: float) -> Pulse:
         """Take a ping; what it carries goes back with the pong.

@@ -297,6 +297,7 @@ class Session:
                 self.abort("transport error")
                 raise LimitExceeded("message bytes", limit, size)
         if isinstance(frame, bytes) or frame.startswith("4"):
+            self._heartbeat.hear(now)
             return frame
         self._receive_control(frame, now)
         return None
