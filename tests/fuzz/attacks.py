@@ -13,8 +13,11 @@ from tests.fuzz.inputs import Inputs
 from tests.support.raw import join, open_polling, request_bytes, target
 
 _PATIENCE_S = 0.15
-_HANDSHAKE = re.compile(rb'"sid":"([^"]+)"')
+_HANDSHAKE = re.compile(rb'sid\\?":\\?"([^"\\]+)')
 _REMEMBERED = 40
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+_TEXT = {"Content-Type": "text/plain"}
+_BYTES = {"Content-Type": "application/octet-stream"}
 
 
 class Attacker:
@@ -38,7 +41,15 @@ class Attacker:
 
     async def attack(self) -> None:
         """Make one attack of any kind; what the server does about it is its own business, as long as it lives."""
-        kinds = [self._requests, self._session, self._session, self._websocket, self._websocket, self._upgrade]
+        kinds = [
+            self._requests,
+            self._session,
+            self._session,
+            self._other_session,
+            self._websocket,
+            self._websocket,
+            self._upgrade,
+        ]
         with contextlib.suppress(OSError, TimeoutError, EOFError, AssertionError):
             await self._rng.choice(kinds)()
         self.count += 1
@@ -64,14 +75,35 @@ class Attacker:
                     data = request_bytes("POST", target(sid=raw.sid), body=body)
                 else:
                     data = self._inputs.request(raw.sid, body if self._rng.random() < 0.7 else None)
-                async with self._connection() as (reader, writer):
-                    await self._write(writer, data)
-                    await self._read(reader)
+                await self._exchange(data)
+
+    async def _other_session(self) -> None:
+        """A polling session of revision 3, of scripts and forms, or of both, that posts anything."""
+        query = self._rng.choice([{"EIO": "3"}, {"EIO": "3", "b64": "1"}, {"j": "0"}, {"EIO": "3", "j": "7"}])
+        async with self._connection() as (reader, writer):
+            await self._write(writer, request_bytes("GET", target(**query)))
+            opened = _HANDSHAKE.search(await self._read(reader))
+        if opened is None:
+            return
+        where = target(**query, sid=opened[1].decode())
+        if query.get("EIO") != "3":
+            await self._exchange(request_bytes("POST", where, _FORM, self._inputs.form(b"40")))
+        for _ in range(self._rng.randrange(1, 5)):
+            if self._rng.random() < 0.3:
+                await self._exchange(request_bytes("GET", where))
+                continue
+            body = self._inputs.payload_3() if query.get("EIO") == "3" else self._inputs.payload()
+            if "j" in query:
+                await self._exchange(request_bytes("POST", where, _FORM, self._inputs.form(body)))
+            else:
+                headers = self._rng.choice([_TEXT, _BYTES])
+                await self._exchange(request_bytes("POST", where, headers, body))
 
     async def _websocket(self) -> None:
         """A WebSocket that joins, then sends anything."""
+        revision = self._rng.choice("4443")
         async with self._connection() as (reader, writer):
-            await self._write(writer, self._inputs.upgrade())
+            await self._write(writer, self._inputs.upgrade(revision=revision))
             if not await self._is_upgraded(reader):
                 return
             if self._rng.random() < 0.8:
@@ -111,6 +143,11 @@ class Attacker:
             if self._rng.random() < 0.5:
                 writer.transport.abort()
             writer.close()
+
+    async def _exchange(self, data: bytes) -> None:
+        async with self._connection() as (reader, writer):
+            await self._write(writer, data)
+            await self._read(reader)
 
     async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
         self.last.append(data)

@@ -7,6 +7,7 @@ import json
 import struct
 from random import Random
 from typing import Any
+from urllib.parse import quote
 
 from tests.support.raw import PATH
 
@@ -89,6 +90,25 @@ class Inputs:
         ]
         return self.mutated("\x1e".join(texts).encode("utf-8", "surrogatepass"), 0.2)
 
+    def payload_3(self) -> bytes:
+        """Make the body of a POST of revision 3, of text or of bytes."""
+        packets = [self.packet() for _ in range(self._rng.randrange(1, 6))]
+        if self._rng.random() < 0.5:
+            texts = ["b4" + base64.b64encode(raw).decode() if isinstance(raw, bytes) else raw for raw in packets]
+            body = "".join(f"{len(text)}:{text}" for text in texts).encode("utf-8", "surrogatepass")
+        else:
+            raws = [
+                (1, b"\x04" + packet) if isinstance(packet, bytes) else (0, packet.encode("utf-8", "surrogatepass"))
+                for packet in packets
+            ]
+            body = b"".join(bytes((kind, *map(int, str(len(raw))), 255)) + raw for kind, raw in raws)
+        return self.mutated(body, 0.3)
+
+    def form(self, body: bytes) -> bytes:
+        """Make a form as JSONP posts it."""
+        escaped = body.decode("utf-8", "surrogateescape").replace("\\n", "\\\\n").replace("\n", "\\n")
+        return self.mutated(b"d=" + quote(escaped, errors="surrogateescape").encode(), 0.2)
+
     # -- WebSocket ------------------------------------------------------------------------------------------
 
     def frame(self, payload: str | bytes) -> bytes:
@@ -113,9 +133,9 @@ class Inputs:
 
     # -- HTTP -----------------------------------------------------------------------------------------------
 
-    def target(self, sid: str | None = None, transport: str = "polling") -> str:
+    def target(self, sid: str | None = None, transport: str = "polling", revision: str = "4") -> str:
         """Make the target of a request."""
-        parameters = [("EIO", "4"), ("transport", transport)]
+        parameters = [("EIO", revision), ("transport", transport)]
         if sid is not None:
             parameters.append(("sid", sid))
         if self._rng.random() < 0.3:
@@ -142,9 +162,9 @@ class Inputs:
         head = "\r\n".join(lines) + "\r\n\r\n"
         return self.mutated(head.encode("utf-8", "surrogatepass") + (body or b""), 0.15)
 
-    def upgrade(self, sid: str | None = None) -> bytes:
+    def upgrade(self, sid: str | None = None, revision: str = "4") -> bytes:
         """Make the handshake of a WebSocket."""
-        head = f"GET {self.target(sid, 'websocket')} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n"
+        head = f"GET {self.target(sid, 'websocket', revision)} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n"
         return self.mutated(head.encode("utf-8", "surrogatepass"), 0.05)
 
     # -- mutations ------------------------------------------------------------------------------------------
