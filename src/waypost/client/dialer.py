@@ -98,16 +98,19 @@ class Dialer:
         except ProtocolViolation as error:
             raise TransportEnded("parse error", str(error)) from error
 
-    async def _begin(self, name: str) -> PollingTransport | WebSocketTransport:
+    async def _begin(self, name: str) -> Transport:
         if name == "polling":
             return PollingTransport(self._http, self._options.max_payload_bytes)
         return await self.websocket()
 
-    async def websocket(self, **parameters: str) -> WebSocketTransport:
+    async def websocket(self, **parameters: str) -> Transport:
         """Open a WebSocket; raises `TransportEnded`.
 
         Args:
             **parameters: What its query names, such as the ``sid`` of a session to be moved to it.
         """
         address = self._http.endpoint.address("websocket", **parameters)
-        return await WebSocketTransport.open(self._http, address, self._options.max_payload_bytes)
+        most, connector = self._options.max_payload_bytes, self._options.connector
+        if connector is not None:
+            return await connector.websocket(address, self._http.arguments["headers"], most)
+        return await WebSocketTransport.open(self._http, address, most)

@@ -17,9 +17,8 @@ from math import inf
 from typing import Protocol
 
 from waypost.client.dialer import Dialer, Opened
-from waypost.client.transport import TransportEnded
+from waypost.client.transport import Transport, TransportEnded
 from waypost.client.watch import Watch
-from waypost.client.websocket import WebSocketTransport
 from waypost.errors import MalformedPacket, ProtocolViolation
 from waypost.protocol.engineio import Frame, PacketType, packet_type, polled_size
 
@@ -220,7 +219,7 @@ class Engine:
     # -- the upgrade ----------------------------------------------------------------------------------------
 
     async def _upgrade(self) -> None:
-        probe: WebSocketTransport | None = None
+        probe: Transport | None = None
         try:
             async with asyncio.timeout(_UPGRADE_TIMEOUT_S):
                 probe = await self._dialer.websocket(sid=self.parameters.sid)
@@ -243,7 +242,7 @@ class Engine:
             if probe is not None:
                 await probe.close(at_once=True)
 
-    async def _come_to_rest(self, probe: WebSocketTransport) -> None:
+    async def _come_to_rest(self, probe: Transport) -> None:
         """Let what is under way on polling arrive, and begin nothing new; raises if the WebSocket dies meanwhile."""
         self._moving = True
         self._moved.clear()

@@ -8,6 +8,7 @@ from math import isfinite
 from ssl import SSLContext
 from typing import Any, TypeAlias, TypedDict
 
+from waypost.client.transport import Connector
 from waypost.errors import ConfigurationError, WaypostError
 from waypost.protocol.codec import codec_for
 from waypost.protocol.custom_parser import Parser
@@ -46,6 +47,8 @@ class Options:
         proxy: The URL of an HTTP proxy, credentials included; ``"environment"`` to do what ``HTTPS_PROXY``,
             ``HTTP_PROXY`` and ``NO_PROXY`` say; ``None`` for none.
         transports: Which transports to use, the one to begin with first.
+        connector: What opens WebSockets instead of the network, for tests: see `waypost.testing`. Polling, cookies,
+            TLS and proxies are the network's.
         upgrade: Whether a connection that began with polling moves to WebSocket, where both sides can.
         try_all_transports: Whether to try the next transport when the server can't be reached over one.
         remember_upgrade: Whether to begin with WebSocket, once a connection has moved to it.
@@ -79,6 +82,7 @@ class Options:
     ssl: SSLContext | None = None
     proxy: str | None = "environment"
     transports: Sequence[str] = TRANSPORTS
+    connector: Connector | None = None
     upgrade: bool = True
     try_all_transports: bool = True
     remember_upgrade: bool = False
@@ -177,6 +181,7 @@ class ClientOptions(TypedDict, total=False):
     ssl: SSLContext | None
     proxy: str | None
     transports: Sequence[str]
+    connector: Connector | None
     upgrade: bool
     try_all_transports: bool
     remember_upgrade: bool

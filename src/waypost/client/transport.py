@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
+
+from yarl import URL
 
 from waypost.protocol.engineio import Frame
 
-__all__ = ["Transport", "TransportEnded"]
+__all__ = ["Connector", "Transport", "TransportEnded"]
 
 
 class TransportEnded(Exception):
@@ -65,4 +67,18 @@ class Transport(Protocol):
 
     async def close(self, *, at_once: bool) -> None:
         """End, ``at_once`` or in an orderly way and within a moment; may also be called after the end."""
+        ...
+
+
+class Connector(Protocol):
+    """Opens WebSockets; one of these may stand in for the network."""
+
+    async def websocket(self, address: URL, headers: Mapping[str, str], max_message_bytes: int) -> Transport:
+        """Open a WebSocket; raises `TransportEnded` if there is none.
+
+        Args:
+            address: What it is opened to, with the query.
+            headers: What its request carries.
+            max_message_bytes: The largest message to take; a larger one ends it.
+        """
         ...

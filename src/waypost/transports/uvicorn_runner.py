@@ -10,7 +10,8 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from waypost.errors import ConfigurationError
 from waypost.server.options import Options
 from waypost.transports.uvicorn_protocols import GuardedHttp, GuardedWebSocket
 
-__all__ = ["Served", "bind", "configure", "serve"]
+__all__ = ["Served", "bind", "configure", "running", "serve"]
 
 _GRACE_S = 5
 _FORCED_S = 1.0
@@ -101,6 +102,37 @@ def serve(app: Any, io: Served, listeners: list[socket.socket], *, announce: Cal
         return runner.run(_serve(config, io, listeners, announce))
 
 
+@asynccontextmanager
+async def running(app: Any, io: Served, listeners: list[socket.socket]) -> AsyncIterator[str]:
+    """Serve on the running loop within a block; signals stay the program's, and clients are told at once at the end.
+
+    Args:
+        app: The ASGI application.
+        io: The Waypost server in it.
+        listeners: Where to listen, as `bind` returns them; closed at the end.
+
+    Yields:
+        The address, as ``http://host:port``.
+
+    Raises:
+        ConfigurationError: The application did not start.
+        WaypostError: The server could not start.
+    """
+    listening = asyncio.get_running_loop().create_future()
+    server = _Uvicorn(configure(app, io.options), io, lambda: listening.set_result(None), takes_signals=False)
+    serving = asyncio.create_task(_run(server, io, listeners))
+    try:
+        await asyncio.wait((serving, listening), return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+        yield _address(listeners[0])
+    finally:
+        if not serving.done():
+            await io.close(drain_s=0)
+            server.should_exit = True
+            await serving
+
+
 def configure(app: Any, options: Options) -> uvicorn.Config:
     """Say how uvicorn serves an application with a Waypost server in it.
 
@@ -140,7 +172,10 @@ class _WithoutTraceback(logging.Filter):
 async def _serve(
     config: uvicorn.Config, io: Served, listeners: list[socket.socket], announce: Callable[[str], None]
 ) -> int:
-    server = _Uvicorn(config, io, lambda: announce(_address(listeners[0])))
+    return await _run(_Uvicorn(config, io, lambda: announce(_address(listeners[0]))), io, listeners)
+
+
+async def _run(server: _Uvicorn, io: Served, listeners: list[socket.socket]) -> int:
     try:
         await io.start()
         await server.serve(sockets=listeners)
@@ -160,17 +195,29 @@ def _address(listener: socket.socket) -> str:
 class _Uvicorn(uvicorn.Server):
     """uvicorn, with Waypost's start, stop and signals."""
 
-    def __init__(self, config: uvicorn.Config, io: Served, announce: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, io: Served, announce: Callable[[], None], *, takes_signals: bool = True
+    ) -> None:
         super().__init__(config)
         self.exit_code = 0
+        self._takes_signals = takes_signals
         self._io = io
         self._announce = announce
         self._forced = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit as error:
+            expected = "one that starts; the log says what was in the way"
+            raise ConfigurationError("application", self.config.app, expected) from error
         self._announce()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        with super().capture_signals() if self._takes_signals else nullcontext():
+            yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Waypost takes nobody new now, but a polling client has to get in to fetch the news.

@@ -1,0 +1,52 @@
+"""Fixtures for pytest: a served application, and a client of it.
+
+A ``conftest.py`` asks for them, and says what is served::
+
+pytest_plugins = ["waypost.testing.fixtures"]
+
+@pytest.fixture
+def waypost_application():
+    return make_application()
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from waypost.client import Client
+from waypost.errors import ConfigurationError
+from waypost.testing.serving import serve, serve_in_memory
+from waypost.testing.site import Site
+
+__all__ = ["waypost_application", "waypost_client", "waypost_in_memory", "waypost_site"]
+
+
+@pytest.fixture
+def waypost_application() -> Any:
+    """What is served: override this one, with a new `waypost.Server`, or an ASGI application with one, each time."""
+    expected = "a fixture of this name in your conftest.py that returns a waypost.Server, or an application with one"
+    raise ConfigurationError("waypost_application", None, expected)
+
+
+@pytest_asyncio.fixture
+async def waypost_site(waypost_application: Any) -> AsyncIterator[Site]:
+    """The application, served on a free port: see `waypost.testing.serve`."""
+    async with serve(waypost_application) as site:
+        yield site
+
+
+@pytest_asyncio.fixture
+async def waypost_in_memory(waypost_application: Any) -> AsyncIterator[Site]:
+    """The application, served without sockets: see `waypost.testing.serve_in_memory`."""
+    async with serve_in_memory(waypost_application) as site:
+        yield site
+
+
+@pytest_asyncio.fixture
+async def waypost_client(waypost_in_memory: Site) -> Client:
+    """A client in the namespace ``/``, connected without sockets."""
+    return await waypost_in_memory.connect()
