@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest_asyncio
 import waypost
 from tests.conformance.site import Door, Site, connected, open_site
 from tests.conformance.socketio.talk import joined, refusal, still_works
-from tests.support.raw import OPENERS, Raw, RawPolling
+from tests.support.raw import OPENERS, Raw, RawPolling, RawWebSocket, request, target, websocket
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -59,6 +60,32 @@ async def test_the_answer_has_an_id_of_its_own_for_each_namespace(site: Site, tr
         await still_works(raw)
         await still_works(raw, "/other,")
         assert [site.sockets[sid].namespace for sid in (first, second)] == ["/", "/other"]
+
+
+async def test_the_handshake_is_the_connection_s_first_request(site: Site, transport: str) -> None:
+    query, headers = {"transport": transport, "token": "a b", "who": "me"}, {"X-Who": "Me", "User-Agent": "raw"}
+    where = target(**query).replace(" ", "%20")
+    came_after = time.time() - 1
+    if transport == "polling":
+        opened = await request(site.port, "GET", where, headers)
+        raw: RawPolling | RawWebSocket = RawPolling(site.port, json.loads(opened.body[1:]))
+        sid = await connected(raw)
+        handshake = site.sockets[sid].handshake
+    else:
+        async with websocket(site.port, query | {"token": "a%20b"}, headers) as connection:
+            raw = RawWebSocket(connection, json.loads(str(await connection.recv())[1:]))
+            sid = await connected(raw)
+            handshake = site.sockets[sid].handshake
+    assert handshake.url == where
+    assert handshake.query == {"EIO": "4", "transport": transport, "token": "a b", "who": "me"}
+    assert {name: handshake.headers[name] for name in ("x-who", "user-agent", "host")} == {
+        "x-who": "Me",
+        "user-agent": "raw",
+        "host": handshake.headers["host"],
+    }
+    assert (handshake.address, handshake.secure, handshake.cross_origin) == ("127.0.0.1", False, False)
+    assert came_after < handshake.time < time.time() + 1
+    assert handshake.auth == {}
 
 
 @pytest.mark.parametrize("namespace", ["", "/other,"])
