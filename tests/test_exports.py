@@ -72,3 +72,9 @@ def test_client_does_not_load_the_server() -> None:
     script = "import sys, waypost; waypost.Client; print([m for m in sys.modules if m.startswith('waypost.server')])"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_modules_are_there_without_being_imported() -> None:
+    program = "import waypost; print(waypost.sync.Client.__name__, waypost.testing.serve.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "Client serve\n"

@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from waypost import sync as sync
+    from waypost import testing as testing
     from waypost.application import Server
     from waypost.client import Client
     from waypost.errors import (
@@ -131,8 +133,13 @@ _HOMES = {
 }
 
 
+_DOORS = ("sync", "testing")
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that a client does not load the server and vice versa."""
+    if name in _DOORS:
+        return import_module(f"waypost.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'waypost' has no attribute {name!r}")
     value = getattr(import_module(_HOMES.get(name, "waypost.errors")), name)

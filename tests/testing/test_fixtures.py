@@ -30,6 +30,9 @@ async def test_in_memory(waypost_client):
 @pytest.mark.asyncio
 async def test_on_a_port(waypost_site):
     assert await (await waypost_site.connect()).call("greet", "Ada") == "hello Ada"
+
+def test_in_a_thread(waypost_thread):
+    assert waypost_thread.connect().call("greet", "Ada") == "hello Ada"
 """
 
 
@@ -43,5 +46,5 @@ def test_a_project_enables_them_as_a_plugin(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert "2 passed, 1 error" in done.stdout, done.stdout
+    assert "3 passed, 1 error" in done.stdout, done.stdout
     assert "expected a fixture of this name in your conftest.py" in done.stdout

@@ -11,7 +11,7 @@ def waypost_application():
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -19,10 +19,10 @@ import pytest_asyncio
 
 from waypost.client import Client
 from waypost.errors import ConfigurationError
-from waypost.testing.serving import serve, serve_in_memory
-from waypost.testing.site import Site
+from waypost.testing.serving import serve, serve_in_memory, serve_in_thread
+from waypost.testing.site import Site, ThreadSite
 
-__all__ = ["waypost_application", "waypost_client", "waypost_in_memory", "waypost_site"]
+__all__ = ["waypost_application", "waypost_client", "waypost_in_memory", "waypost_site", "waypost_thread"]
 
 
 @pytest.fixture
@@ -36,6 +36,13 @@ def waypost_application() -> Any:
 async def waypost_site(waypost_application: Any) -> AsyncIterator[Site]:
     """The application, served on a free port: see `waypost.testing.serve`."""
     async with serve(waypost_application) as site:
+        yield site
+
+
+@pytest.fixture
+def waypost_thread(waypost_application: Any) -> Iterator[ThreadSite]:
+    """The application, served in a thread for blocking clients: see `waypost.testing.serve_in_thread`."""
+    with serve_in_thread(waypost_application) as site:
         yield site
 
 
