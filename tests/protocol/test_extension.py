@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from waypost.protocol.extension import DeliveryMark, client_revision, split_mark
+from waypost.protocol.extension import (
+    DeliveryMark,
+    OutboxMark,
+    Rejection,
+    client_revision,
+    read_rejection,
+    split_mark,
+    split_outbox_mark,
+)
 
 MARK = DeliveryMark(queue="q", consumer="c", id="m", epoch="g.1", position=7, cursor=5, attempt=2)
 
@@ -40,3 +48,35 @@ def test_a_mark_that_names_no_message_is_taken_off(changed: dict[str, Any]) -> N
 def test_a_later_servers_fields_are_ignored() -> None:
     fields = {**MARK.argument()["_waypost"], "later": 1}
     assert split_mark(["job", {"_waypost": fields}]) == (["job"], MARK)
+
+
+OUTBOX = OutboxMark(client="a-secret-of-20-chars", message="m", sequence=7, settled=6)
+
+
+def test_an_event_of_an_outbox_has_its_mark() -> None:
+    assert split_outbox_mark(["order", 1, OUTBOX.argument()]) == (["order", 1], OUTBOX)
+    assert split_outbox_mark(["order", 1]) == (["order", 1], None)
+    assert split_outbox_mark(["order", MARK.argument()]) == (["order"], None)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"client": "short"}, {"client": "x" * 129}, {"message": ""}, {"sequence": 6}, {"settled": -1}]
+)
+def test_a_mark_of_an_outbox_that_can_t_be_right_is_taken_off(changed: dict[str, Any]) -> None:
+    fields = {**OUTBOX.argument()["_waypost"], **changed}
+    assert split_outbox_mark(["order", {"_waypost": fields}]) == (["order"], None)
+
+
+def test_a_rejection_is_all_of_an_acknowledgement() -> None:
+    rejection = Rejection(reason="no", is_final=True, data=[1], retry_in_s=0.5)
+    assert read_rejection([rejection.argument()]) == rejection
+    assert read_rejection([1, rejection.argument()]) is None
+    assert read_rejection([{"reason": "no", "is_final": True}]) is None
+    assert read_rejection([]) is None
+    assert read_rejection([{"_waypost": {"reason": "no"}}]) is None
+
+
+@pytest.mark.parametrize("retry_in_s", ["5", -1, 1e12, float("nan"), [], None])
+def test_a_time_that_can_t_be_waited_is_none(retry_in_s: Any) -> None:
+    values = [{"_waypost": {"reason": "no", "is_final": False, "retry_in_s": retry_in_s}}]
+    assert read_rejection(values) == Rejection(reason="no")

@@ -145,6 +145,11 @@ class Channel:
         return self._connection.transport
 
     @property
+    def connection_number(self) -> int:
+        """The number of the connection that carries it; a later one's is higher."""
+        return self._connection.number
+
+    @property
     def own_registry(self) -> Registry:
         """What the application has registered for it alone, to be added to."""
         if self.registry is None:

@@ -27,6 +27,7 @@ from waypost.server.peer import Peer
 from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.events import ConsumerExpired
 from waypost.server.recovery import Keeper
+from waypost.server.repeats import Repeats
 from waypost.storage.base import Retention, Store
 from waypost.storage.choose import make_store
 
@@ -56,6 +57,7 @@ class Hub:
         threads: Where ``def`` handlers run.
         gate: Who may open a connection.
         counters: What has happened so far.
+        repeats: What clients send again until it is answered.
         openings: How often the store was opened in vain.
         others: The other servers of a cluster.
     """
@@ -72,6 +74,7 @@ class Hub:
         self.openings = 0
         self.others: Others = Alone()
         self.counters = Counters()
+        self.repeats = Repeats(lambda: self.store)
         self.deliveries = Deliveries(
             # Not bound to one store: `use_store` may still replace it.
             lambda: self.store,
@@ -302,6 +305,7 @@ class Hub:
             retention=retention,
             tail_bytes=recovery.tail_bytes if recovery else 0,
             orphan_ttl_s=recovery.session_ttl_s if recovery else 0,
+            answer_ttl_s=self.options.answer_ttl_s,
             queue_limits=self.options.queues.limits,
             wall_time=self.environment.wall_time,
         )

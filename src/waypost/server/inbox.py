@@ -7,9 +7,10 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from waypost.errors import ArgumentMismatch, EncodingFailed, EventRefused
+from waypost.errors import ArgumentMismatch, EventRefused
 from waypost.protocol.packet import Packet
 from waypost.server.handlers import Handler
+from waypost.server.incoming import MESSAGE_ID, Incoming
 
 if TYPE_CHECKING:
     from waypost.server.channel import Channel
@@ -34,13 +35,13 @@ class Inbox:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._items: deque[Packet | str] = deque()
+        self._items: deque[Incoming | str] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
 
     def receive(self, packet: Packet) -> None:
         """Take an event of the client; with too many waiting, its connection is read no further for a while."""
-        self._items.append(packet)
+        self._items.append(Incoming(self._channel, packet))
         if len(self._items) >= self._channel.namespace.max_pending_events:
             self._channel.pause_reading()
         self._wake()
@@ -84,23 +85,35 @@ class Inbox:
         own, shared = self._channel.registry, self._channel.namespace.registries
         return shared if own is None else (own, *shared)
 
-    async def _handle(self, packet: Packet) -> None:
-        name, *arguments = packet.data
+    async def _handle(self, event: Incoming) -> None:
+        if not await event.begin():
+            return
+        MESSAGE_ID.set(event.message_id)
+        try:
+            await self._process(event)
+        except BaseException:
+            event.end()
+            raise
+        finally:
+            MESSAGE_ID.set(None)
+
+    async def _process(self, event: Incoming) -> None:
         for gate in self._channel.gates:
-            if not await self._passes(gate, packet):
+            if not await self._passes(gate, event):
                 await self._channel.save_data()
                 return
         registries = self._registries
         for registry in reversed(registries):
             for catch_all in registry.catch_alls.incoming:
-                await self._show(catch_all, (name, *arguments))
+                await self._show(catch_all, (event.name, *event.arguments))
         for registry in registries:
-            handler = registry.find(name)
+            handler = registry.find(event.name)
             if handler is not None:
-                await self._dispatch(registry, handler, packet)
+                await self._dispatch(registry, handler, event)
                 return
         await self._channel.save_data()
-        logger.debug("socket %s sent event %r, which has no handler", self._channel.sid, name)
+        logger.debug("socket %s sent event %r, which has no handler", self._channel.sid, event.name)
+        event.ignore()
 
     async def _show(self, catch_all: Handler, arguments: tuple[Any, ...]) -> None:
         """Run a handler of all events, unless it is annotated for others."""
@@ -111,69 +124,61 @@ class Inbox:
             return
         await self._run(catch_all, "any event", *converted)
 
-    async def _passes(self, gate: Handler, packet: Packet) -> bool:
+    async def _passes(self, gate: Handler, event: Incoming) -> bool:
         """Ask a middleware of the socket about an event; a client that waits for an ack is told of a refusal."""
-        refusal = EventRefused("Internal server error")
         try:
-            await self._channel.namespace.call_handler(gate, self._channel, *packet.data)
-        except EventRefused as problem:
-            logger.info("socket %s: event %r is refused: %s", self._channel.sid, packet.data[0], problem)
-            refusal = problem
+            await self._channel.namespace.call_handler(gate, self._channel, event.name, *event.arguments)
+        except EventRefused as refusal:
+            logger.info("socket %s: event %r is refused: %s", self._channel.sid, event.name, refusal)
+            plain = {"error": refusal.message}
+            if refusal.data is not None:
+                plain["data"] = refusal.data
+            event.refuse(refusal.message, plain, refusal.data)
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
             self._channel.namespace.report_failure("middleware", self._channel.sid, error)
+            event.fail(error, {"error": "Internal server error"})
         else:
             return True
-        answer = {"error": refusal.message}
-        self._acknowledge(packet, answer if refusal.data is None else {**answer, "data": refusal.data})
         return False
 
-    async def _dispatch(self, registry: Registry, handler: Handler, packet: Packet) -> None:
-        name, *arguments = packet.data
-        if not handler.takes(len(arguments)):
-            problem = f"{name} takes {handler.expectation} argument(s), {len(arguments)} came"
+    async def _dispatch(self, registry: Registry, handler: Handler, event: Incoming) -> None:
+        if not handler.takes(len(event.arguments)):
+            problem = f"{event.name} takes {handler.expectation} argument(s), {len(event.arguments)} came"
             logger.warning("socket %s: %s", self._channel.sid, problem)
-            self._acknowledge(packet, {"error": problem})
+            event.refuse(problem, {"error": problem})
             return
         try:
-            converted = handler.convert(tuple(arguments))
+            converted = handler.convert(tuple(event.arguments))
         except ArgumentMismatch as mismatch:
-            logger.warning("socket %s: %s: %s", self._channel.sid, name, mismatch)
-            self._acknowledge(packet, mismatch.to_payload())
+            logger.warning("socket %s: %s: %s", self._channel.sid, event.name, mismatch)
+            event.refuse(str(mismatch), mismatch.to_payload(), mismatch.to_payload())
             return
-        registry.spend(name)
+        registry.spend(event.name)
         if handler.is_concurrent:
-            await self._start(handler, packet, converted)
+            await self._start(handler, event, converted)
         else:
-            await self._answer(handler, packet, converted)
+            await self._answer(handler, event, converted)
 
-    async def _start(self, handler: Handler, packet: Packet, arguments: tuple[Any, ...]) -> None:
+    async def _start(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:
         namespace = self._channel.namespace
         while len(self._running) >= namespace.concurrent_handlers:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.get_running_loop().create_task(self._answer(handler, packet, arguments))
+        task = asyncio.get_running_loop().create_task(self._answer(handler, event, arguments))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         namespace.keep_task(task)
 
-    async def _answer(self, handler: Handler, packet: Packet, arguments: tuple[Any, ...]) -> None:
+    async def _answer(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:
         """Run an event's handler, and acknowledge the event with what it returns."""
-        answer, succeeded = await self._run(handler, packet.data[0], *arguments)
-        await self._channel.save_data()
-        if succeeded:
-            self._acknowledge(packet, answer)
-
-    async def _run(self, handler: Handler, name: str, *arguments: Any) -> tuple[Any, bool]:
-        return await self._channel.namespace.run(handler, name, self._channel, *arguments)
-
-    def _acknowledge(self, packet: Packet, answer: Any) -> None:
-        if packet.ack_id is None:
-            return
-        channel = self._channel
-        arguments = answer if isinstance(answer, tuple) else () if answer is None else (answer,)
         try:
-            frames = channel.codec.encode_ack(channel.namespace.name, packet.ack_id, arguments)
-        except EncodingFailed as problem:
-            logger.error("the ack of %r on socket %s is not sent: %s", packet.data[0], channel.sid, problem)
-            return
-        if channel.left_because is None:
-            channel.send(frames)
+            answer, error = await self._run(handler, event.name, *arguments)
+            await self._channel.save_data()
+            if error is None:
+                await event.accept(answer)
+            else:
+                event.fail(error)
+        finally:
+            event.end()
+
+    async def _run(self, handler: Handler, name: str, *arguments: Any) -> tuple[Any, Exception | None]:
+        return await self._channel.namespace.run(handler, name, self._channel, *arguments)

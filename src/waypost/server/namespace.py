@@ -14,6 +14,7 @@ from waypost.server.handlers import Handler, check_handler
 from waypost.server.live_session import EndedSession
 from waypost.server.operator import Flags, Operator
 from waypost.server.registry import NAMESPACE_MOMENTS, Registry
+from waypost.server.repeats import Repeats
 from waypost.server.rooms import RoomIndex
 from waypost.server.server_side import ServerSide
 from waypost.server.snapshot import Snapshot
@@ -56,6 +57,7 @@ class Namespace:
         flags: How events go unless it is said otherwise.
         server_side: Events between the servers of a cluster.
         hooks: Who is told of what happens in the server.
+        repeats: What clients send again until it is answered.
         keeper: Its sessions; ``None`` with recovery off.
     """
 
@@ -85,6 +87,7 @@ class Namespace:
         self._offer(Operator(self.feed, Target(), self.flags))
         self.keeper: Keeper | None = None
         self.hooks = hub.hooks
+        self.repeats: Repeats = hub.repeats
         self._hub = hub
         self._attached: dict[bytes, Channel] = {}
         self._parked_acks: dict[bytes, tuple[str, PendingAcks]] = {}
@@ -201,18 +204,20 @@ class Namespace:
         handlers = (registry.get(moment) for registry in reversed(self.registries))
         return [handler for handler in handlers if handler is not None]
 
-    async def run(self, handler: Handler, name: str, channel: Channel, *arguments: Any) -> tuple[Any, bool]:
+    async def run(
+        self, handler: Handler, name: str, channel: Channel, *arguments: Any
+    ) -> tuple[Any, Exception | None]:
         """Run a handler of the application; what it raises is logged and goes no further.
 
         Returns:
-            What it returned, and whether it did.
+            What it returned, and what it raised.
         """
         try:
             leading = (channel.socket,) if handler.leading else ()
-            return await handler.run_with((*leading, *arguments), self._hub.threads), True
+            return await handler.run_with((*leading, *arguments), self._hub.threads), None
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
             self.report_failure(name, channel.sid, error)
-            return None, False
+            return None, error
 
     async def run_server_side(self, handler: Handler, name: str, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
         """Run a handler of an event of another server; what it raises is reported and goes no further.

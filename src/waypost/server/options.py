@@ -19,6 +19,7 @@ from waypost.server.cookie import Cookie
 from waypost.server.handlers import check_handler
 from waypost.server.handshake import Handshake
 from waypost.server.queues.options import QueueOptions
+from waypost.storage.base import ANSWER_TTL_S
 
 __all__ = ["Environment", "Options", "Recovery", "ServerOptions", "sends_offset_safely"]
 
@@ -131,11 +132,15 @@ class Options:
         recovery: What is kept for clients that come back; ``None`` turns recovery off.
         parser: What packets are written in; clients have to use the same. ``"json"``; ``"msgpack"``, which is
             npm's ``socket.io-msgpack-parser``; or a `waypost.Parser` of the application's own.
+        answer_ttl_s: Seconds for which the answer to an event of a client's durable outbox is kept, unless the client
+            has it before. A client that is away for longer may have an event handled twice.
         max_namespaces: How many namespaces one connection may be in at the same time.
         max_child_namespaces: How many namespaces there may be that clients made, of all parents together.
         cleanup_empty_child_namespaces: Whether a namespace that a client made is forgotten when nobody is in it and
             nobody can come back to it any more; looked at every 10 s.
         queues: What queues keep and how they deliver, unless `Queue.configure` says otherwise.
+        answer_ttl_s: Seconds for which the answer to an event of a client's durable outbox is kept, unless the client
+            has it before. A client that is away for longer may have an event handled twice.
         consumer_ttl_s: Seconds without a socket or worker after which a queue's consumer ends.
     """
 
@@ -179,6 +184,7 @@ class Options:
     max_child_namespaces: int = 10_000
     cleanup_empty_child_namespaces: bool = True
     queues: QueueOptions = field(default_factory=QueueOptions)
+    answer_ttl_s: float = ANSWER_TTL_S
     consumer_ttl_s: float = 30 * 24 * 3600
 
     def __post_init__(self) -> None:
@@ -214,6 +220,7 @@ class Options:
             "post_timeout_s",
             "ack_timeout_s",
             "consumer_ttl_s",
+            "answer_ttl_s",
             "handler_threads",
             "concurrent_handlers",
             "max_namespaces",
@@ -302,6 +309,7 @@ class ServerOptions(TypedDict, total=False):
     max_child_namespaces: int
     cleanup_empty_child_namespaces: bool
     queues: QueueOptions
+    answer_ttl_s: float
     consumer_ttl_s: float
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from waypost.errors import NotConnected
 from waypost.server.checks import require_choice, require_count, require_name, require_number
 from waypost.server.handlers import check_handler
+from waypost.server.incoming import MESSAGE_ID
 from waypost.server.queues.deliveries import Consumption
 from waypost.server.queues.message import Start, to_place
 from waypost.server.queues.options import ORDERS, Order
@@ -69,6 +70,15 @@ class Socket:
     def transport(self) -> str:
         """The transport that carries it now: ``"polling"`` or ``"websocket"``."""
         return self._channel.transport
+
+    @property
+    def message_id(self) -> str | None:
+        """The id of the event that the calling handler handles, if a client's durable outbox sent it; else ``None``.
+
+        It is the same if the event has to be handled again, because the server ended in the midst of it: whoever
+        writes it down with what the handler does, in one transaction, does that once.
+        """
+        return MESSAGE_ID.get()
 
     @property
     def rooms(self) -> frozenset[str]:
