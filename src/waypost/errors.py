@@ -10,6 +10,7 @@
     ├── Reject                      raised by the application to refuse a message of a queue
     ├── NotConnected                a socket that is gone was asked to do something
     ├── AckTimeout                  the other side did not acknowledge in time
+    ├── EventRejected               the server will not handle an event of the outbox
     ├── EncodingFailed              a value that no packet can carry
     ├── ConnectFailed               the client did not get its connection
     ├── ProtocolViolation           what the other side sent breaks the protocol
@@ -21,6 +22,7 @@
         ├── StoreDamaged            the file is no store, or a broken one
         ├── StoreFull               no space is left
         ├── QueueFull               the queue's limits leave no room for the message
+        ├── OutboxFull              the client's outbox has no room for the event
         └── PositionGone            the journal no longer keeps that position
 """
 
@@ -37,9 +39,11 @@ __all__ = [
     "ConnectionRefused",
     "EncodingFailed",
     "EventRefused",
+    "EventRejected",
     "LimitExceeded",
     "MalformedPacket",
     "NotConnected",
+    "OutboxFull",
     "PositionGone",
     "ProtocolViolation",
     "QueueFull",
@@ -238,6 +242,25 @@ class AckTimeout(WaypostError):
         return f"event {self.event!r} was not acknowledged within {self.timeout_s:g} s"
 
 
+class EventRejected(WaypostError):
+    """The server has not handled an event of the durable outbox, and it is given up.
+
+    Attributes:
+        event: The event's name.
+        reason: Why, in the server's words.
+        data: What its application says about it, or ``None``.
+    """
+
+    def __init__(self, event: str, reason: str, data: Any = None) -> None:
+        super().__init__(event, reason, data)
+        self.event = event
+        self.reason = reason
+        self.data = data
+
+    def __str__(self) -> str:
+        return f"the server does not handle event {self.event!r}: {self.reason}"
+
+
 class EncodingFailed(WaypostError):
     """A value that no packet can carry.
 
@@ -381,6 +404,30 @@ class QueueFull(StorageError):
         self.messages = messages
         self.bytes = size_bytes
         self.max_messages = max_messages
+        self.max_bytes = max_bytes
+
+
+class OutboxFull(StorageError):
+    """A client's durable outbox has no room for an event; it was not kept.
+
+    Attributes:
+        event: The event's name.
+        events: How many events wait.
+        bytes: How large they are together.
+        max_events: How many may wait.
+        max_bytes: How large they may be together.
+    """
+
+    def __init__(self, store: str, event: str, events: int, size_bytes: int, max_events: int, max_bytes: int) -> None:
+        super().__init__(
+            store,
+            f"there is no room for event {event!r}: {events} events wait of at most {max_events}, and {size_bytes} "
+            f"bytes of at most {max_bytes}; let the client connect, or raise outbox_max_events or outbox_max_bytes",
+        )
+        self.event = event
+        self.events = events
+        self.bytes = size_bytes
+        self.max_events = max_events
         self.max_bytes = max_bytes
 
 

@@ -218,6 +218,19 @@ async def test_what_failed_holds_the_later_ones_back_until_it_is_repeated(io: wa
     assert runs == [1, 9, 2, 3, 4]
 
 
+async def test_what_failed_and_is_given_up_holds_nothing_back(io: waypost.Server) -> None:
+    @io.event
+    async def order(socket: waypost.Socket, n: int) -> int:
+        return 6 // n
+
+    async with running(io):
+        client = Sender(io)
+        await client.connect()
+        assert await client.rejection(1, "order", 0) == Rejection(reason="ZeroDivisionError")
+        assert await client.rejection(2, "order", 2) == Rejection(reason="")
+        assert await client.ask(2, "order", 2, settled=1) == [3]
+
+
 async def test_a_middleware_that_raises_fails_it(io: waypost.Server) -> None:
     @io.on("connect")
     async def connect(socket: waypost.Socket) -> None:

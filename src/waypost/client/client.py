@@ -6,7 +6,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from waypost.client.answers import MemoryHandledMessages
+from waypost.client.client_outbox import ClientOutbox
+from waypost.client.durable import Durable
 from waypost.client.endpoint import parse_url
 from waypost.client.lifecycle import ConnectionEvents
 from waypost.client.manager import Manager
@@ -73,6 +74,7 @@ class Client:
         self._url = url
         self._options = checked
         self._manager = Manager(endpoint, url, checked)
+        self._durable = Durable(checked)
         self._clients: dict[str, Client] = {}
         self._is_first = True
         self._enter(checked.namespace or namespace, checked.auth)
@@ -83,6 +85,7 @@ class Client:
         self._url = first._url
         self._options = first._options
         self._manager = first._manager
+        self._durable = first._durable
         self._clients = first._clients
         self._is_first = False
         self._enter(namespace, auth)
@@ -90,7 +93,7 @@ class Client:
 
     def _enter(self, namespace: str, auth: Auth) -> None:
         manager = self._manager
-        self._session = Session(namespace, auth, self._options, manager.outlet, manager.flow, MemoryHandledMessages())
+        self._session = Session(namespace, auth, self._options, manager.outlet, manager.flow, self._durable)
         self._member = manager.members[namespace] = Membership(self._session, self._url)
         self._clients[namespace] = self
 
@@ -128,6 +131,17 @@ class Client:
     def transport(self) -> str | None:
         """What carries the connection: ``"websocket"`` or ``"polling"``; ``None`` if there is none."""
         return self._manager.transport
+
+    @property
+    def outbox(self) -> ClientOutbox:
+        """The events of this namespace that wait in the durable outbox.
+
+        Raises:
+            ConfigurationError: The client was made without the option ``outbox``.
+        """
+        if self._session.outbox is None:
+            raise ConfigurationError("outbox", None, "a file, when the client is made")
+        return ClientOutbox(self._session.outbox)
 
     @property
     def io(self) -> ConnectionEvents:
@@ -306,8 +320,10 @@ class Client:
 
         Raises:
             ConnectFailed: There was no connection, or the server refused this client; ``data`` is what it sent along.
+            StorageError: The file of ``outbox`` or ``state`` can't be used, or another client has it.
         """
         if not self.connected:
+            await self._durable.open()
             await self._manager.join(self._member, patient=retry)
 
     async def disconnect(self) -> None:
@@ -321,9 +337,16 @@ class Client:
             self._session.streams.end()
 
     async def close(self) -> None:
-        """Leave all namespaces of this connection, like `disconnect`."""
+        """Leave all namespaces of this connection, like `disconnect`, and let the files go.
+
+        What waits in the durable outbox stays there; `ClientOutbox.drained` waits for it.
+        """
         for client in self._clients.values():
             await client.disconnect()
+        for member in self._manager.members.values():
+            if member.session.outbox is not None:
+                await member.session.outbox.stop()
+        await self._durable.close()
 
     async def wait_closed(self) -> None:
         """Wait until the connection has ended and the last handler has run.
@@ -349,9 +372,12 @@ class Client:
         """Send an event.
 
         Without a connection, it is kept and sent after the next one is there, in order. An event that was handed to a
-        connection which then turns out to be dead is lost, unless the option ``retries`` is set.
+        connection which then turns out to be dead is lost, unless the option ``outbox`` or ``retries`` is set.
 
-        Delivery: at most once, in order; with ``retries`` at least once, in order, or given up.
+        Delivery: at most once, in order; with ``retries`` at least once, in order, or given up. With ``outbox`` this
+        returns when the event is on disk; a Waypost server handles it once, in order, also after a crash of either
+        side (again only if the server dies inside its handler); another server at least once, and its handler has to
+        acknowledge it. If this is cancelled, the event may be sent all the same.
 
         Args:
             event: The event's name.
@@ -360,6 +386,8 @@ class Client:
         Raises:
             EncodingFailed: The event can't be encoded, or the server takes none so large.
             NotConnected: There is no connection, and as many events wait as the options allow.
+            OutboxFull: So many events wait in the outbox.
+            StorageError: The outbox's file can't be written, or another client has it.
         """
         await self._session.emit(event, args)
 
@@ -367,7 +395,7 @@ class Client:
         """Send an event and await its acknowledgement. When this is cancelled, nothing is left of it.
 
         Delivery: at most once; when this returns, the server has handled it. With the option ``retries``, at least
-        once.
+        once. A call does not go through the durable outbox, and may overtake what waits there.
 
         Args:
             event: The event's name.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from os import PathLike
 from ssl import SSLContext
 from typing import Any, TypeAlias, TypedDict
 
@@ -61,8 +62,17 @@ class Options:
             that the server may take to let the client in.
         ack_timeout_s: Seconds that `Client.call` waits unless it is told otherwise; with ``retries``, how long each
             try waits.
-        retries: How often an event is sent again when no acknowledgement came in time. With more than 0, events are
-            sent one at a time, each when the one before it was acknowledged; the server has to acknowledge all.
+        retries: How often an event is sent again when no acknowledgement came in time; not with ``outbox``. With more
+            than 0, events are sent one at a time, each when the one before it was acknowledged; the server has to
+            acknowledge all.
+        outbox: A file, made if need be, that keeps what is emitted until the server has acknowledged it: it survives
+            a crash of this process, and a Waypost server handles each event once. One client at a time may have it.
+        outbox_max_events: How many events it holds; `OutboxFull` is raised for those beyond.
+        outbox_max_bytes: How many bytes of them.
+        outbox_retries: How often an event of it is sent again whose handler raised, or that nobody acknowledged in
+            time; then it is given up. ``None`` for ever. Lost connections don't count.
+        state: A file that remembers which messages of queues were handled, so that none is handled again after a
+            crash of this process. ``None`` for the same as ``outbox``, or for memory if there is none.
         on_undelivered: Called when an event that was emitted is given up. By default that is logged.
         parser: What packets are written in, as the server's option of that name.
         max_payload_bytes: The largest message taken from the server, and the most bytes of one event's attachments.
@@ -94,6 +104,11 @@ class Options:
     connect_timeout_s: float = 20
     ack_timeout_s: float = 60
     retries: int = 0
+    outbox: str | PathLike[str] | None = None
+    outbox_max_events: int = 100_000
+    outbox_max_bytes: int = 256 * _MEBIBYTE
+    outbox_retries: int | None = None
+    state: str | PathLike[str] | None = None
     on_undelivered: Undelivered | None = None
     parser: str | Parser = "json"
     max_payload_bytes: int = 16 * _MEBIBYTE
@@ -106,6 +121,7 @@ class Options:
         codec_for(self.parser)
         self._check_names()
         self._check_numbers()
+        self._check_outbox()
         check_auth(self.auth)
         for name in ("query", "cookies"):
             _check_texts(name, getattr(self, name))
@@ -128,6 +144,17 @@ class Options:
         if proxy not in (None, "environment") and not str(proxy).startswith(("http://", "https://")):
             raise ConfigurationError("proxy", proxy, 'the URL of an HTTP proxy, "environment", or None')
 
+    def _check_outbox(self) -> None:
+        for name in ("outbox", "state"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str | PathLike) or not str(value)):
+                raise ConfigurationError(name, value, "the path of a file, or None")
+        if self.outbox is not None and self.retries:
+            raise ConfigurationError("retries", self.retries, "0 with an outbox, which has outbox_retries")
+        retries = self.outbox_retries
+        if retries is not None and (type(retries) is not int or retries < 0):
+            raise ConfigurationError("outbox_retries", retries, "a whole number from 0, or None")
+
     def _check_numbers(self) -> None:
         if not _is_number(self.reconnection_jitter) or not 0 <= self.reconnection_jitter <= 1:
             raise ConfigurationError("reconnection_jitter", self.reconnection_jitter, "a number from 0 to 1")
@@ -136,6 +163,8 @@ class Options:
             "reconnection_delay_max_s",
             "connect_timeout_s",
             "ack_timeout_s",
+            "outbox_max_events",
+            "outbox_max_bytes",
             "max_payload_bytes",
             "max_attachments",
             "max_pending_events",
@@ -193,6 +222,11 @@ class ClientOptions(TypedDict, total=False):
     connect_timeout_s: float
     ack_timeout_s: float
     retries: int
+    outbox: str | PathLike[str] | None
+    outbox_max_events: int
+    outbox_max_bytes: int
+    outbox_retries: int | None
+    state: str | PathLike[str] | None
     on_undelivered: Undelivered | None
     parser: str | Parser
     max_payload_bytes: int

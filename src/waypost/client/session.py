@@ -6,23 +6,26 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
-from waypost.client.answers import Answers, HandledMessages
+from waypost.client.answers import Answers
 from waypost.client.calls import Calls, answer_value
+from waypost.client.durable import Durable
 from waypost.client.engine import DisconnectDetails
 from waypost.client.flow import Flow
 from waypost.client.handlers import Handlers
 from waypost.client.inbox import Delivery, Inbox
 from waypost.client.options import Auth, Options
 from waypost.client.ordered import MemoryOutbox, OrderedSender
+from waypost.client.outbox import Outbox, StoredEvent
+from waypost.client.outbox_sender import OutboxSender
 from waypost.client.outgoing import Outgoing, Outlet
 from waypost.client.streams import Streams
-from waypost.errors import AckTimeout, ConnectFailed, EncodingFailed, NotConnected, WaypostError
+from waypost.errors import AckTimeout, ConnectFailed, EncodingFailed, MalformedPacket, NotConnected, WaypostError
 from waypost.protocol.codec import EncodedEvent, codec_for
 from waypost.protocol.engineio import Frame, polled_size
-from waypost.protocol.extension import ANSWER_FIELD, split_mark
+from waypost.protocol.extension import ANSWER_FIELD, OutboxMark, Rejection, read_rejection, split_mark
 from waypost.protocol.packet import Packet
 from waypost.protocol.reconnect import Continuity, SendBuffer
 from waypost.protocol.records import read_values
@@ -30,6 +33,9 @@ from waypost.protocol.records import read_values
 __all__ = ["Session"]
 
 logger = logging.getLogger("waypost.client")
+
+_OUTBOX_WINDOW = 64
+"""How many events of the outbox are on their way to a Waypost server at a time."""
 
 
 class Session:
@@ -42,11 +48,12 @@ class Session:
         streams: The application's loops over events.
         sid: The id of the socket on the server; ``None`` while there is no connection.
         recovered: Whether the last connection went on where the one before had ended.
+        outbox: What sends the events of the durable outbox; ``None`` if there is none.
         max_payload_bytes: The largest message that the server takes; ``None`` while that is not known.
     """
 
     def __init__(
-        self, namespace: str, auth: Auth, options: Options, outlet: Outlet, flow: Flow, handled: HandledMessages
+        self, namespace: str, auth: Auth, options: Options, outlet: Outlet, flow: Flow, durable: Durable
     ) -> None:
         self.namespace = namespace
         self.auth = auth
@@ -68,11 +75,13 @@ class Session:
         self._changed = asyncio.Event()
         self._flow = flow
         self._ordered = self._make_ordered(options) if options.retries else None
+        outbox = durable.outbox(namespace)
+        self.outbox = None if outbox is None else self._make_sender(outbox, options.outbox_retries)
         self._inbox = Inbox(
             self.handlers,
             self.streams,
             answers=self._answers,
-            handled=handled,
+            handled=durable.handled(namespace),
             acknowledge=self._acknowledge,
             on_shrunk=flow.shrunk,
         )
@@ -82,6 +91,19 @@ class Session:
             self.namespace, most_events=options.max_buffered_events, most_bytes=options.max_buffered_bytes
         )
         return OrderedSender(outbox, ask=self._ask, retries=options.retries, on_given_up=self._given_up)
+
+    def _make_sender(self, outbox: Outbox, retries: int | None) -> OutboxSender:
+        def send(event: StoredEvent, settled: int) -> Awaitable[Rejection | None]:
+            return self._send_stored(event, outbox.mark(event, settled))
+
+        return OutboxSender(
+            outbox,
+            send=send,
+            # Other servers can't tell a repeat, and may handle the next event before it.
+            window=lambda: _OUTBOX_WINDOW if self._server_revision else 1,
+            retries=retries,
+            on_given_up=lambda event, error: self._report_undelivered(event.record, error),
+        )
 
     # -- in and out of the namespace ------------------------------------------------------------------------
 
@@ -109,6 +131,8 @@ class Session:
         self._outlet.open(self)
         if self._ordered is not None:
             self._ordered.go_on()
+        if self.outbox is not None:
+            self.outbox.go_on()
 
     def lose(self, reason: str, details: DisconnectDetails) -> None:
         """Take note that the connection is gone: what was sent on it will not be acknowledged any more."""
@@ -179,9 +203,12 @@ class Session:
         Raises:
             EncodingFailed: The event can't be encoded, or the server does not take one so large.
             NotConnected: There is neither a connection nor room.
+            StorageError: The outbox has no room, or its file can't be written.
         """
         encoded = self._encode(event, args)
-        if self._ordered is not None:
+        if self.outbox is not None:
+            await self.outbox.emit(encoded)
+        elif self._ordered is not None:
             await self._ordered.emit(encoded)
         else:
             await self._push(Outgoing(encoded.frames(), encoded.size), encoded)
@@ -246,21 +273,44 @@ class Session:
                 self._buffer.remove(outgoing, outgoing.size)
 
     def _encode(self, event: str, args: Sequence[Any]) -> EncodedEvent:
+        encoded = self._encode_fitting(event, args)
+        for listener in self.handlers.any_outgoing:
+            listener(event, *args)
+        return encoded
+
+    def _encode_fitting(self, event: str, args: Sequence[Any]) -> EncodedEvent:
+        """Encode an event that the server takes, as far as that is known."""
         encoded = self._codec.encode_event(self.namespace, event, args)
         most = self.max_payload_bytes
         if most is not None and encoded.size * 2 > most:
             largest = max(map(polled_size, encoded.frames()))
             if largest > most:
                 raise EncodingFailed(f"event {event!r}", f"it takes {largest} bytes, and the server takes {most}")
-        for listener in self.handlers.any_outgoing:
-            listener(event, *args)
         return encoded
 
+    async def _send_stored(self, event: StoredEvent, mark: OutboxMark) -> Rejection | None:
+        """Send an event of the outbox and await its acknowledgement; return why it was not handled."""
+        if self.sid is None:
+            raise NotConnected(None, self.namespace, "send an event of the outbox")
+        name, *args = event.values
+        if not self._server_revision:
+            await self._exchange(self._encode_fitting(str(name), args), self._options.ack_timeout_s, is_bound=True)
+            return None
+        encoded = self._encode_fitting(str(name), [*args, mark.argument()])
+        return read_rejection(await self._exchange(encoded, self._options.ack_timeout_s, is_bound=True))
+
     def _given_up(self, event: EncodedEvent, error: WaypostError) -> None:
-        logger.error("event %r is given up: %s", event.event, error)
+        self._report_undelivered(event.to_record(), error)
+
+    def _report_undelivered(self, record: bytes, error: WaypostError) -> None:
+        """Tell the application that an event will never be delivered."""
+        try:
+            name, *args = read_values(record)
+        except MalformedPacket:
+            name, args = "", []
+        logger.error("event %r is given up: %s", name, error)
         hook = self._options.on_undelivered
         if hook is not None:
-            name, *args = read_values(event.to_record())
             try:
                 hook(name, tuple(args), error)
             except Exception:

@@ -32,7 +32,7 @@ class _Client:
 
     Attributes:
         connection: The number of its newest connection.
-        failed: The place of the event that failed last, and was not sent again yet.
+        failed: The place of the event that failed last, and was neither sent again yet nor given up.
     """
 
     connection: int = 0
@@ -142,7 +142,7 @@ class Repeats:
             if running is None:
                 break
             await running.ended()
-        if client.failed is not None and mark.sequence > client.failed:
+        if client.failed is not None and mark.settled < client.failed < mark.sequence:
             return Admitted(is_held=True)
         client.failed = None
         return await self._begin(digest, mark)

@@ -1,0 +1,179 @@
+"""Sends what is in the durable outbox: several events at a time, in order, until each is acknowledged or given up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from waypost.client.outbox import Outbox, StoredEvent
+from waypost.errors import AckTimeout, EncodingFailed, EventRejected, MalformedPacket, NotConnected, WaypostError
+from waypost.protocol.codec import EncodedEvent
+from waypost.protocol.extension import Rejection
+from waypost.protocol.reconnect import Backoff
+
+__all__ = ["OutboxSender"]
+
+logger = logging.getLogger("waypost.client")
+
+_MAX_BYTES = 1 << 18
+"""How many bytes are on their way at a time; a single event may be larger."""
+
+_PAUSE_S = 0.5
+_PAUSE_MAX_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of an event that was sent.
+
+    Attributes:
+        is_settled: Whether it need not be sent again.
+        error: Why it was not handled; ``None`` if it was, or if it is not known.
+        is_lost: Whether the connection was lost, or there was none.
+        retry_in_s: When to send it again; ``None`` for the usual pause.
+    """
+
+    is_settled: bool = False
+    error: WaypostError | None = None
+    is_lost: bool = False
+    retry_in_s: float | None = None
+
+
+class OutboxSender:
+    """Empties an outbox as long as there is a connection.
+
+    What fails is sent again, with pauses that grow, and a Waypost server handles nothing behind it meanwhile. A lost
+    connection is no failure.
+
+    Args:
+        outbox: The events.
+        send: Sends an event, with the place up to which all are settled, over the current connection; returns why it
+            was not handled, or ``None`` if it was. Raises `NotConnected`, `AckTimeout`, and `EncodingFailed` or
+            `MalformedPacket` if it can't be sent at all.
+        window: Tells how many events may be on their way at a time.
+        retries: How often an event that failed is sent again; ``None`` for ever.
+        on_given_up: Called with an event that is given up, before it is removed, and the error.
+
+    Attributes:
+        outbox: The events.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        send: Callable[[StoredEvent, int], Awaitable[Rejection | None]],
+        window: Callable[[], int],
+        retries: int | None,
+        on_given_up: Callable[[StoredEvent, WaypostError], None],
+    ) -> None:
+        self.outbox = outbox
+        self._send = send
+        self._window = window
+        self._retries = retries
+        self._on_given_up = on_given_up
+        self._failures: dict[int, int] = {}
+        self._backoff = _new_backoff()
+        self._worker: asyncio.Task[None] | None = None
+        self._again = False
+        self._progress = asyncio.Event()
+
+    async def emit(self, event: EncodedEvent) -> None:
+        """Put an event at the end; returns when it is on disk."""
+        await self.outbox.append(event)
+        self.go_on()
+
+    def failures(self, event: StoredEvent) -> int:
+        """Return how often an event has failed since the client was made."""
+        return self._failures.get(event.number, 0)
+
+    def go_on(self) -> None:
+        """Send what waits; call it when there is a connection."""
+        self._again = True
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+
+    async def stop(self) -> None:
+        """Send nothing more."""
+        worker = self._worker
+        if worker is not None:
+            worker.cancel()
+            await asyncio.wait((worker,))
+
+    async def drained(self) -> None:
+        """Wait until nothing waits."""
+        while await self.outbox.count():
+            self._progress.clear()
+            await self._progress.wait()
+
+    def note_change(self) -> None:
+        """Take note that an event is gone."""
+        self._progress.set()
+
+    async def _work(self) -> None:
+        try:
+            while self._again:
+                self._again = False
+                await self._drain()
+        except WaypostError:
+            logger.exception("the outbox can't be worked on; the next emit or connection tries it again")
+        finally:
+            self._worker = None
+
+    async def _drain(self) -> None:
+        while batch := await self.outbox.first(max_events=self._window(), max_bytes=_MAX_BYTES):
+            settled = batch[0].number - 1
+            # Tasks begin in the order in which they are made, and each has sent its event before it waits.
+            outcomes = await asyncio.gather(*(self._try(event, settled) for event in batch))
+            pause_s = await self._settle(batch, outcomes)
+            if any(outcome.is_lost for outcome in outcomes):
+                return
+            if pause_s is not None:
+                await asyncio.sleep(pause_s)
+
+    async def _try(self, event: StoredEvent, settled: int) -> _Outcome:
+        try:
+            rejection = await self._send(event, settled)
+        except NotConnected:
+            return _Outcome(is_lost=True)
+        except AckTimeout as timeout:
+            return _Outcome(error=timeout, retry_in_s=0)
+        except (EncodingFailed, MalformedPacket) as problem:
+            return _Outcome(is_settled=True, error=problem)
+        if rejection is None:
+            return _Outcome(is_settled=True)
+        if not rejection.is_final and not rejection.reason:
+            return _Outcome()  # it only waits for one before it
+        error = EventRejected(str(event.values[0]), rejection.reason, rejection.data)
+        return _Outcome(rejection.is_final, error, retry_in_s=rejection.retry_in_s)
+
+    async def _settle(self, batch: list[StoredEvent], outcomes: list[_Outcome]) -> float | None:
+        """Remove what need not be sent again; return for how long to wait before the rest is sent."""
+        gone: list[int] = []
+        failed: _Outcome | None = None
+        for event, outcome in zip(batch, outcomes, strict=True):
+            is_over = outcome.is_settled
+            if outcome.error is not None and not is_over:
+                self._failures[event.number] = failures = self.failures(event) + 1
+                is_over = self._retries is not None and failures > self._retries
+                failed = failed if is_over else failed or outcome
+            if is_over:
+                gone.append(event.number)
+                self._failures.pop(event.number, None)
+                if outcome.error is not None:
+                    self._on_given_up(event, outcome.error)
+        await self.outbox.remove(gone)
+        if gone:
+            self.note_change()
+            self._backoff = _new_backoff()
+        if failed is None:
+            return None if gone else self._backoff.next_s(random.random())
+        logger.info("an event of the outbox is sent again: %s", failed.error)
+        return self._backoff.next_s(random.random()) if failed.retry_in_s is None else failed.retry_in_s
+
+
+def _new_backoff() -> Backoff:
+    return Backoff(delay_s=_PAUSE_S, delay_max_s=_PAUSE_MAX_S, jitter=0.5)

@@ -1,0 +1,241 @@
+"""A client's own file: an SQLite database that one client at a time has open, and a thread that works on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from waypost.errors import ConfigurationError, StorageError, StoreBusy, StoreDamaged, StoreFull, WaypostError
+
+__all__ = ["StateFile"]
+
+logger = logging.getLogger("waypost.client")
+
+_T = TypeVar("_T")
+
+_APPLICATION_ID = 0x57415943  # "WAYC"
+_VERSION = 1
+# The client's id has to be a secret: whoever knows it is told what this client was answered.
+_SECRET_BYTES = 15
+
+_SCHEMA = """
+CREATE TABLE identity (client TEXT NOT NULL) STRICT;
+
+-- The outbox. A number is never given twice.
+CREATE TABLE event (
+    number    INTEGER PRIMARY KEY AUTOINCREMENT,
+    namespace TEXT NOT NULL,
+    id        TEXT NOT NULL,
+    at        REAL NOT NULL,
+    record    BLOB NOT NULL
+) STRICT;
+CREATE INDEX event_namespace ON event (namespace, number);
+CREATE TABLE total (events INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;
+INSERT INTO total VALUES (0, 0);
+CREATE TRIGGER event_put AFTER INSERT ON event BEGIN
+    UPDATE total SET events = events + 1, bytes = bytes + length(NEW.record);
+END;
+CREATE TRIGGER event_removed AFTER DELETE ON event BEGIN
+    UPDATE total SET events = events - 1, bytes = bytes - length(OLD.record);
+END;
+
+-- Which messages of queues were handled, and how they were answered, until they can't come again.
+CREATE TABLE handled (
+    namespace TEXT NOT NULL,
+    queue     TEXT NOT NULL,
+    consumer  TEXT NOT NULL,
+    epoch     TEXT NOT NULL,
+    position  INTEGER NOT NULL,
+    record    BLOB NOT NULL,
+    PRIMARY KEY (namespace, queue, consumer, epoch, position)
+) STRICT, WITHOUT ROWID;
+"""
+
+_NO_SPACE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_NO_ACCESS = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[sqlite3.Connection], Any]
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: WaypostError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    owner: int
+    connection: sqlite3.Connection
+
+
+class StateFile:
+    """The file. It is opened, or made, when it is first used, and again after it was closed.
+
+    Args:
+        path: Where it is; its directory has to be there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        # Two names of one file must not get it two owners.
+        self._path = Path(os.path.realpath(path))
+        self._thread: ThreadPoolExecutor | None = None
+        self._opened: _Opened | None = None
+        self._jobs: list[_Job] = []
+        self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """Where it is, as errors name it."""
+        return str(self._path)
+
+    async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Read or write; what was asked for at the same time shares a transaction, in the order of asking.
+
+        If this is cancelled, the work may be done all the same.
+
+        Args:
+            work: What to do, in the file's thread. It may refuse by raising a `WaypostError`, before it has written.
+
+        Returns:
+            What it returned, once that is on disk.
+
+        Raises:
+            ConfigurationError: The file can't be opened.
+            StoreBusy: Another client, or another process, has it open.
+            StoreDamaged: It is no client's file, or a broken one; it is left as it is.
+            StoreFull: No space is left.
+            StorageError: The file can't be read or written.
+        """
+        job = _Job(work, asyncio.get_running_loop().create_future())
+        self._jobs.append(job)
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+        result: _T = await job.future
+        return result
+
+    async def close(self) -> None:
+        """Finish what was asked for, and let the file go. Closing twice is fine."""
+        while self._worker is not None:
+            await asyncio.wait((self._worker,))
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            await asyncio.get_running_loop().run_in_executor(thread, self._close)
+            thread.shutdown()
+
+    async def _work(self) -> None:
+        try:
+            while self._jobs:
+                batch, self._jobs = self._jobs, []
+                if self._thread is None:
+                    self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"waypost {self.name}")
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch)
+                for job in batch:
+                    if job.future.done():
+                        continue
+                    if job.error is None:
+                        job.future.set_result(job.result)
+                    else:
+                        job.future.set_exception(job.error)
+        finally:
+            self._worker = None
+
+    # -- in the thread --------------------------------------------------------------------------------------
+
+    def _commit(self, batch: list[_Job]) -> None:
+        try:
+            if self._opened is None:
+                self._opened = self._open()
+            self._transact(self._opened.connection, batch)
+        except (WaypostError, sqlite3.Error) as error:
+            failure = self._translate(error) if isinstance(error, sqlite3.Error) else error
+            for job in batch:
+                job.error = failure
+
+    def _transact(self, connection: sqlite3.Connection, batch: list[_Job]) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for job in batch:
+                try:
+                    job.result = job.work(connection)
+                except WaypostError as refusal:
+                    job.error = refusal
+            connection.execute("COMMIT")
+        except BaseException:
+            # After some errors SQLite has done so itself.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _open(self) -> _Opened:
+        if self._path.is_dir() or not self._path.parent.is_dir():
+            raise ConfigurationError("outbox or state", self.name, "a file in a directory that exists")
+        owner = self._take_ownership()
+        try:
+            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except BaseException:
+            os.close(owner)
+            raise
+        return _Opened(owner, connection)
+
+    def _take_ownership(self) -> int:
+        import fcntl  # There is none on Windows.
+
+        # Not the database itself: its locks are SQLite's, and are lost when any descriptor of it closes.
+        try:
+            owner = os.open(f"{self._path}-owner", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ConfigurationError("outbox or state", self.name, f"a file that can be written ({error})") from error
+        try:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(owner)
+            raise StoreBusy(self.name) from None
+        return owner
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        if not tables:
+            # The client's id is a secret, so nobody else is to read the file.
+            self._path.chmod(0o600)
+            connection.executescript(
+                f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION};"
+                f"{_SCHEMA} INSERT INTO identity VALUES ('{secrets.token_urlsafe(_SECRET_BYTES)}'); COMMIT;"
+            )
+        ((application,),) = connection.execute("PRAGMA application_id").fetchall()
+        ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+        if (application, version) != (_APPLICATION_ID, _VERSION):
+            raise StoreDamaged(self.name, "it is not the file of a client of this Waypost; use another file")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+
+    def _close(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.connection.close()
+            os.close(opened.owner)
+
+    def _translate(self, error: sqlite3.Error) -> WaypostError:
+        # Errors of the Python module itself carry no code.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if code in _NO_SPACE:
+            return StoreFull(self.name)
+        if code & 0xFF in _DAMAGED:
+            return StoreDamaged(self.name, f"{error}; it was left as it is")
+        if code & 0xFF in _NO_ACCESS:
+            return ConfigurationError("outbox or state", self.name, f"a file that can be written ({error})")
+        return StorageError(self.name, str(error))
