@@ -1,4 +1,4 @@
-"""From the text that names a store to the store."""
+"""From the text that names a store to the store, or to a visitor of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from waypost.storage.base import ANSWER_TTL_S, Retention, Store
 from waypost.storage.memory import MemoryStore
 from waypost.storage.queue_records import QueueLimits
 from waypost.storage.sqlite import SqliteStore
+from waypost.storage.sqlite_visitor import SqliteVisitor
 
-__all__ = ["make_store"]
+__all__ = ["make_store", "make_visitor"]
 
 _EXPECTED = 'a file\'s path, "sqlite:" and a file\'s path, or "memory:"'
 
@@ -50,17 +51,11 @@ def make_store(
     Raises:
         ConfigurationError: The text names no store that there is, or an option can't be what it is.
     """
-    scheme, path = "sqlite", spec
-    if found := _SCHEME.fullmatch(spec):
-        scheme, path = found[1].lower(), found[2]
-    if scheme == "memory" and not path:
+    path = _path_of(spec)
+    if path is None:
         return MemoryStore(
             retention=retention, queue_limits=queue_limits, answer_ttl_s=answer_ttl_s, wall_time=wall_time
         )
-    # "sqlite://x" means different files to different programs; ":memory:" is SQLite's word for "memory:".
-    if scheme != "sqlite" or not path or path.startswith("//") or path == ":memory:":
-        # The rest of a URL may hold a password.
-        raise ConfigurationError("store", f"{found[1]}:…" if found else spec, _EXPECTED)
     return SqliteStore(
         path,
         durability=durability,
@@ -71,3 +66,32 @@ def make_store(
         orphan_ttl_s=orphan_ttl_s,
         wall_time=wall_time,
     )
+
+
+def make_visitor(spec: str) -> SqliteVisitor:
+    """Make a visitor to the store that a text names, which somebody else may own; it is still to be opened.
+
+    Args:
+        spec: As for `make_store`.
+
+    Raises:
+        ConfigurationError: The text names no store that there is, or one that nobody else can see.
+    """
+    path = _path_of(spec)
+    if path is None:
+        raise ConfigurationError("store", spec, "a file: what is in memory is seen only by the process that has it")
+    return SqliteVisitor(path)
+
+
+def _path_of(spec: str) -> str | None:
+    """Return the path of the file that a text names, ``None`` for a store in memory."""
+    scheme, path = "sqlite", spec
+    if found := _SCHEME.fullmatch(spec):
+        scheme, path = found[1].lower(), found[2]
+    if scheme == "memory" and not path:
+        return None
+    # "sqlite://x" means different files to different programs; ":memory:" is SQLite's word for "memory:".
+    if scheme != "sqlite" or not path or path.startswith("//") or path == ":memory:":
+        # The rest of a URL may hold a password.
+        raise ConfigurationError("store", f"{found[1]}:…" if found else spec, _EXPECTED)
+    return path

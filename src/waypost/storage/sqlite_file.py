@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
 from waypost.errors import ConfigurationError, StorageError, StoreBusy, StoreDamaged, StoreFull
 from waypost.storage.sqlite_schema import OLDEST_VERSION, SCHEMA_VERSION, migrate, read_schema
@@ -53,6 +54,8 @@ def translate(store: str, error: sqlite3.Error) -> StorageError:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     if code in _NO_SPACE:
         return StoreFull(store)
+    if code & 0xFF == sqlite3.SQLITE_READONLY:
+        return StorageError(store, f"{error}: its file or directory can't be written to by this user")
     if code & 0xFF in _DAMAGED:
         return StoreDamaged(store, f"{error}; {_UNTOUCHED}")
     if code == sqlite3.SQLITE_BUSY_SNAPSHOT:
@@ -134,14 +137,19 @@ def open_database(path: Path) -> sqlite3.Connection:
 def open_beside(path: Path) -> sqlite3.Connection:
     """Open a store's file to write to it beside its owner; neither converted nor searched for damage.
 
+    A file that can't be written to is opened all the same, to be read.
+
     Returns:
         The connection, which any one thread may use.
 
     Raises:
-        ConfigurationError: It can't be opened.
+        ConfigurationError: There is none, or it can't be opened.
         StoreDamaged: It is no store of ours, or one of another version.
     """
     store = str(path)
+    # Not Path.is_file, which raises where this user may not look.
+    if not os.path.isfile(path):
+        raise ConfigurationError("path", store, "the file of a store")
     try:
         _check_header(path)
         connection = connect(path)
@@ -164,8 +172,15 @@ def open_beside(path: Path) -> sqlite3.Connection:
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open a further connection to a store's file; transactions are the caller's business."""
+    # Without its log, and where no log can be made, a file is read only if it is said that it does not change.
+    is_fixed = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
     connection = sqlite3.connect(
-        path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+        f"file:{quote(str(path))}?immutable=1" if is_fixed else path,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        uri=is_fixed,
     )
     try:
         connection.execute("PRAGMA cache_size = -16384")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from waypost.errors import ConfigurationError, StoreClosed
+from waypost.errors import StoreClosed
 from waypost.storage import sqlite_queues as queues
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Configuration, QueueInfo, QueueLimits
@@ -53,8 +53,6 @@ class SqliteVisitor:
             ConfigurationError: There is none, or it can't be opened.
             StoreDamaged: It is no store of ours, or one of another version.
         """
-        if not self._path.is_file():
-            raise ConfigurationError("path", self._name, "the file of a store")
         writing, reading = open_beside(self._path), connect(self._path)
         writer = Writer(self._name, writing, asyncio.get_running_loop(), self._wall_time)
         reader = Reader(self._name, reading, ThreadPoolExecutor(1, thread_name_prefix=f"waypost read {self._name}"))

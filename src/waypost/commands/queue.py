@@ -1,0 +1,135 @@
+"""``waypost queue``: looks at a store's queues and changes them, beside a running server or without one."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from typing import TYPE_CHECKING
+
+from waypost.commands import human
+from waypost.commands.queue_letters import add_filters
+from waypost.storage.queue_records import FromPosition, FromTime, Place
+
+if TYPE_CHECKING:
+    from waypost.commands.common import Subcommands
+
+__all__ = ["add"]
+
+_MESSAGES = 10
+_LETTERS = 100
+
+
+def add(subcommands: Subcommands) -> None:
+    """Add the commands."""
+    parser = subcommands.add_parser(
+        "queue",
+        help="look at a store's queues and change them",
+        description="Look at the queues of a store's file and change them, beside a running server or without one.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_looking(commands)
+    _add_redrive(commands)
+    _add_purge(commands)
+    _add_seek(commands)
+    _add_pause(commands)
+
+
+def _add_looking(commands: Subcommands) -> None:
+    ls = _command(commands, "ls", "list the queues", of_queue=False)
+    ls.add_argument("--match", metavar="PATTERN", help='those whose names fit, such as "driver:*"')
+    _command(commands, "info", "show a queue and its consumers")
+
+    peek = _command(commands, "peek", "show messages where they wait")
+    peek.add_argument("--consumer", help="those that this consumer has not acknowledged, and what it has tried")
+    _add_page(peek, _MESSAGES, "the offset before the first one")
+
+    dead = _command(commands, "dead", "show dead letters")
+    add_filters(dead)
+    dead.add_argument("--history", action="store_true", help="show each attempt (JSON always does)")
+    _add_page(dead, _LETTERS, "the number before the first one")
+
+
+def _add_redrive(commands: Subcommands) -> None:
+    redrive = _command(commands, "redrive", "deliver dead letters again, each to the consumer that gave it up")
+    add_filters(redrive)
+    redrive.add_argument("--rate", type=human.rate, metavar="N", help="so many a second (default: all at once)")
+
+
+def _add_purge(commands: Subcommands) -> None:
+    purge = _command(commands, "purge", "remove messages, acknowledged or not, or dead letters", asks=True)
+    purge.add_argument("--upto", type=human.count, metavar="OFFSET", help="only messages up to this offset")
+    purge.add_argument("--dead", action="store_true", help="remove dead letters, and no messages")
+    add_filters(purge)
+
+
+def _add_seek(commands: Subcommands) -> None:
+    seek = _command(commands, "seek", "move a consumer", asks=True)
+    seek.add_argument("consumer", help="the consumer's name")
+    seek.add_argument("place", type=_place, help="oldest, new, an offset, a time (ISO 8601), or 2h for 2 hours ago")
+
+
+def _add_pause(commands: Subcommands) -> None:
+    pause = _command(commands, "pause", "hand out no messages, of a queue or to a consumer; emitting goes on")
+    pause.add_argument("--consumer", help="only this consumer")
+    end = pause.add_mutually_exclusive_group()
+    end.add_argument("--for", dest="duration", type=human.duration, metavar="DURATION", help="for 15m, 2h, 1d")
+    end.add_argument("--until", type=human.point, metavar="TIME", help="until a time (ISO 8601)")
+    resume = _command(commands, "resume", "go on after a pause")
+    resume.add_argument("--consumer", help="only this consumer")
+
+
+def _add_page(parser: argparse.ArgumentParser, most: int, meaning: str) -> None:
+    parser.add_argument("--after", type=int, default=0, metavar="N", help=meaning)
+    parser.add_argument(
+        "--limit", type=human.count, default=most, metavar="N", help="the most to show (default %(default)s)"
+    )
+
+
+def _command(
+    commands: Subcommands, name: str, purpose: str, *, of_queue: bool = True, asks: bool = False
+) -> argparse.ArgumentParser:
+    """Add a command.
+
+    Args:
+        commands: Where to.
+        name: Its name.
+        purpose: What it is for.
+        of_queue: Whether it is about one queue.
+        asks: Whether it asks first.
+    """
+    parser = commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+    parser.add_argument("store", help="the store's file")
+    if of_queue:
+        parser.add_argument("queue", help="the queue's name")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    if asks:
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.set_defaults(run=partial(_run, name))
+    return parser
+
+
+def _run(name: str, options: argparse.Namespace) -> int:
+    from waypost.commands import queue_changing as changing
+    from waypost.commands import queue_looking as looking
+    from waypost.commands.queue_visit import run
+
+    commands = {
+        "ls": looking.ls,
+        "info": looking.info,
+        "peek": looking.peek,
+        "dead": looking.dead,
+        "redrive": changing.redrive,
+        "purge": changing.purge,
+        "seek": changing.seek,
+        "pause": changing.pause,
+        "resume": changing.resume,
+    }
+    return run(commands[name], options)
+
+
+def _place(text: str) -> Place:
+    if text == "oldest":
+        return "oldest"
+    if text == "new":
+        return "new"
+    return FromPosition(int(text)) if text.isdecimal() else FromTime(human.moment(text))

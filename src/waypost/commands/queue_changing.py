@@ -1,0 +1,170 @@
+"""``waypost queue redrive``, ``purge``, ``seek``, ``pause`` and ``resume``: what changes a store."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping
+from math import inf
+
+from waypost.commands.human import age, instant
+from waypost.commands.output import Progress, print_json
+from waypost.commands.queue_letters import filter_of, has_filter, only, pages
+from waypost.commands.queue_visit import existing
+from waypost.storage.queue_base import Queue
+from waypost.storage.queue_records import QueueInfo
+from waypost.storage.sqlite_visitor import SqliteVisitor
+
+__all__ = ["pause", "purge", "redrive", "resume", "seek"]
+
+# So many positions are purged before progress is told.
+_PURGE_STEP = 5000
+
+
+async def redrive(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+    """Make dead letters messages again."""
+    found = await existing(visitor, options)
+    queue = visitor.queue(options.queue)
+    spacing_s = 0.0 if options.rate is None else 1 / options.rate
+    first_at = time.time()
+    redriven = 0
+    with Progress("redriving", None if has_filter(options) else found.dead) as progress:
+        async for letters in pages(queue, filter_of(options), options.event):
+            done = await queue.redrive(
+                only(letters),
+                after=0,
+                max_letters=len(letters),
+                spacing_s=spacing_s,
+                first_at=first_at + redriven * spacing_s,
+            )
+            redriven += done.letters
+            progress.advance(done.letters)
+    last_at = first_at + max(0, redriven - 1) * spacing_s
+    told = f"{redriven:,} dead letters of queue {options.queue} are messages again"
+    if spacing_s and redriven:
+        told += f"; the last one is due in {age(last_at - time.time())}"
+    _tell(options, told, {"queue": options.queue, "redriven": redriven, "last_due_at": instant(last_at)})
+    return 0
+
+
+async def purge(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+    """Remove messages, or dead letters."""
+    found = await existing(visitor, options)
+    queue = visitor.queue(options.queue)
+    if not options.dead and has_filter(options):
+        return _refuse("messages are purged up to an offset; filters are for dead letters: add --dead")
+    if options.dead and options.upto is not None:
+        return _refuse("dead letters have no offset to be purged up to: leave --upto or --dead out")
+    if options.dead:
+        which = "the dead letters that match" if has_filter(options) else f"all {found.dead:,} dead letters"
+    elif options.upto is None:
+        which = f"all {found.messages + found.delayed:,} messages"
+    else:
+        which = f"the messages up to offset {options.upto}"
+    if code := _ask(options, f"remove {which} of queue {options.queue}"):
+        return code
+    removed = await (_purge_dead(queue, found, options) if options.dead else _purge(queue, found, options.upto))
+    what = "dead letters" if options.dead else "messages"
+    told = f"{removed:,} {what} of queue {options.queue} are gone"
+    _tell(options, told, {"queue": options.queue, "removed": removed, "what": what})
+    return 0
+
+
+async def seek(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+    """Move a consumer."""
+    await existing(visitor, options)
+    queue = visitor.queue(options.queue)
+    before = await queue.consumer(options.consumer)
+    question = f"move consumer {options.consumer} of queue {options.queue}, where {before.waiting:,} messages wait"
+    if code := _ask(options, question):
+        return code
+    after = await queue.seek(options.consumer, options.place)
+    told = (
+        f"consumer {options.consumer} of queue {options.queue} stands at offset {after.cursor} now; "
+        f"{after.waiting:,} messages wait for it"
+    )
+    moved = {"offset": after.cursor, "waiting": after.waiting}
+    _tell(options, told, {"queue": options.queue, "consumer": options.consumer, **moved})
+    return 0
+
+
+async def pause(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+    """Pause a queue or a consumer."""
+    until = inf
+    if options.duration is not None:
+        until = time.time() + options.duration
+    elif options.until is not None:
+        until = options.until
+    lasting = "until it is resumed" if until == inf else f"for {age(until - time.time())}"
+    return await _pause(visitor, options, until, f"paused {lasting}")
+
+
+async def resume(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+    """Go on after a pause."""
+    return await _pause(visitor, options, time.time(), "not paused any more")
+
+
+async def _pause(visitor: SqliteVisitor, options: argparse.Namespace, until: float, state: str) -> int:
+    found = await existing(visitor, options)
+    queue = visitor.queue(options.queue)
+    await queue.pause(options.consumer, until=until)
+    told = f"queue {options.queue} is {state}"
+    if options.consumer is not None:
+        told = f"consumer {options.consumer} of {told}"
+    elif found.paused_until is None and until <= time.time():
+        told = f"queue {options.queue} was not paused"
+    paused_until = instant(until) if until > time.time() else None
+    _tell(options, told, {"queue": options.queue, "consumer": options.consumer, "paused_until": paused_until})
+    return 0
+
+
+async def _purge(queue: Queue, found: QueueInfo, upto: int | None) -> int:
+    """Remove messages step by step, and in the end, if all are meant, those that are not due yet."""
+    oldest = await queue.peek(after=0, max_messages=1, max_bytes=1)
+    last = found.top if upto is None else min(upto, found.top)
+    total = found.messages + found.delayed if upto is None else None
+    removed = 0
+    with Progress("removing", total) as progress:
+        for before in range(oldest[0].position - 1 if oldest else last, last, _PURGE_STEP):
+            part = await queue.purge(upto=min(last, before + _PURGE_STEP))
+            removed += part
+            progress.advance(part)
+        if upto is None:
+            removed += await queue.purge()
+    return removed
+
+
+async def _purge_dead(queue: Queue, found: QueueInfo, options: argparse.Namespace) -> int:
+    removed = 0
+    with Progress("removing", None if has_filter(options) else found.dead) as progress:
+        async for letters in pages(queue, filter_of(options), options.event):
+            part = await queue.discard_dead(only(letters), max_letters=len(letters))
+            removed += part
+            progress.advance(part)
+    return removed
+
+
+def _ask(options: argparse.Namespace, question: str) -> int:
+    """Ask whether something that can't be undone is meant; returns the exit code to end with, 0 to go on."""
+    if options.yes:
+        return 0
+    if not sys.stdin.isatty():
+        return _refuse(f"to {question} is not undone: add --yes where nobody can be asked")
+    print(f"{question}? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return 0
+    print("nothing was changed", file=sys.stderr)
+    return 1
+
+
+def _refuse(why: str) -> int:
+    print(f"waypost: {why}", file=sys.stderr)
+    return 2
+
+
+def _tell(options: argparse.Namespace, told: str, result: Mapping[str, object]) -> None:
+    if options.json:
+        print_json(result)
+    else:
+        print(told)

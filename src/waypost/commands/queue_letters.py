@@ -1,0 +1,80 @@
+"""Which dead letters a command means: filters of the command line, and the letters that fit them, in pages."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import AsyncIterator
+
+from waypost.commands import human
+from waypost.protocol.records import read_values
+from waypost.storage.queue_base import Queue
+from waypost.storage.queue_records import DeadLetter, DeadLetterFilter
+
+__all__ = ["add_filters", "filter_of", "has_filter", "only", "pages"]
+
+_PAGE = 500
+_PAGE_BYTES = 8 << 20
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which dead letters are meant."""
+    group = parser.add_argument_group("which dead letters (all of these must fit)")
+    group.add_argument("--consumer", help="those of this consumer")
+    group.add_argument("--reason", metavar="TEXT", help="those whose reason contains this text")
+    group.add_argument("--event", help="those with this event")
+    group.add_argument(
+        "--since", type=human.moment, metavar="WHEN", help="those that died since then: a time, or 2h for 2 hours ago"
+    )
+    group.add_argument("--until", type=human.moment, metavar="WHEN", help="those that died before")
+    group.add_argument("--id", help="those of the message with this id")
+    group.add_argument("--key", help="those of messages with this key")
+    group.add_argument(
+        "--number", type=human.count, action="append", metavar="N", help="the one with this number; repeatable"
+    )
+
+
+def has_filter(options: argparse.Namespace) -> bool:
+    """Tell whether any of the options was given."""
+    return any(
+        getattr(options, name) is not None
+        for name in ("consumer", "reason", "event", "since", "until", "id", "key", "number")
+    )
+
+
+def filter_of(options: argparse.Namespace) -> DeadLetterFilter:
+    """Return the filter that the options ask for, but for the event; none that dies from now on fits it."""
+    return DeadLetterFilter(
+        consumer=options.consumer,
+        numbers=options.number,
+        id=options.id,
+        key=options.key,
+        reason=options.reason,
+        died_after=options.since,
+        # What is redriven now may die again, and must not be met again.
+        died_before=time.time() if options.until is None else options.until,
+    )
+
+
+async def pages(
+    queue: Queue, matching: DeadLetterFilter, event: str | None, *, after: int = 0
+) -> AsyncIterator[list[DeadLetter]]:
+    """Read the dead letters that fit, in pages that are not empty.
+
+    Args:
+        queue: The queue.
+        matching: Which.
+        event: Those with this event; ``None`` for all.
+        after: The number before the first one wanted.
+    """
+    while letters := await queue.dead_letters(matching, after=after, max_letters=_PAGE, max_bytes=_PAGE_BYTES):
+        after = letters[-1].number
+        if event is not None:
+            letters = [one for one in letters if read_values(one.record)[0] == event]
+        if letters:
+            yield letters
+
+
+def only(letters: list[DeadLetter]) -> DeadLetterFilter:
+    """Return the filter that these fit, and no others."""
+    return DeadLetterFilter(numbers=[one.number for one in letters])
