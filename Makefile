@@ -19,7 +19,7 @@ HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.s
     if (a > c || (a === c && b >= d)) console.log("yes")' 2>/dev/null)
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
 
-.PHONY: demo test check bench fuzz simulate docs web clients clean
+.PHONY: demo test check bench bench-queue fuzz simulate docs web clients clean
 
 demo: $(INSTALLED) web
 ifeq ($(HAVE_NODE),yes)
@@ -45,6 +45,11 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.echo
 	$(BIN)/python -m bench.recovery
 	$(BIN)/python -m bench.client --rounds 3 --seconds 2
+
+# Beside RabbitMQ, Redis and NATS, if their servers are installed: apt-get install rabbitmq-server redis-server nats-server
+bench-queue: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	$(BIN)/python -m bench.queue
 
 fuzz: $(INSTALLED)
 	$(BIN)/python -m tests.fuzz

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from waypost.storage.queue_base import AT_ONCE, DEAD_LETTER_S, MAX_HISTORY
 from waypost.storage.queue_records import (
@@ -257,7 +257,7 @@ class QueueModel:
         if history[-1:] != (item,):
             history = (*history, item)[-MAX_HISTORY:]
         retry_at = max(attempt.retry_at, AT_ONCE)
-        return replace(message, failures=attempt.failures, losses=attempt.losses, retry_at=retry_at), history
+        return message._replace(failures=attempt.failures, losses=attempt.losses, retry_at=retry_at), history
 
     def matching(self, wanted: DeadLetterFilter) -> list[DeadLetter]:
         return [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 from itertools import takewhile
 from sys import maxsize
 
@@ -270,7 +269,7 @@ class Backlog:
     def _seen(self, consumer: Consumer, position: int) -> Message:
         one = consumer.outstanding[position]
         message = self._messages[position].message
-        return replace(message, failures=one.failures, losses=one.losses, retry_at=one.retry_at)
+        return message._replace(failures=one.failures, losses=one.losses, retry_at=one.retry_at)
 
     # -- what became of them ---------------------------------------------------------------------------------
 

@@ -1,10 +1,13 @@
-"""The records that the storage contract's part about queues takes and gives."""
+"""The records that the storage contract's part about queues takes and gives.
+
+Those that come with every message are tuples: a frozen dataclass costs several times as much to make.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 __all__ = [
     "Accepted",
@@ -50,8 +53,7 @@ class QueueLimits:
     overflow: Literal["refuse", "drop_oldest"] = "refuse"
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(NamedTuple):
     """What is put into a queue.
 
     Attributes:
@@ -69,8 +71,7 @@ class NewMessage:
     delay_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """The answer to a message that was put into a queue.
 
     Attributes:
@@ -84,8 +85,7 @@ class Accepted:
     duplicate: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Enqueued:
+class Enqueued(NamedTuple):
     """The answer to `Queue.enqueue`.
 
     Attributes:
@@ -99,8 +99,7 @@ class Enqueued:
     next_due_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One message of a queue, as one consumer sees it.
 
     Attributes:

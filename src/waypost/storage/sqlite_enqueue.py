@@ -30,7 +30,7 @@ _Row = tuple[object, ...]
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """A call of `Queue.enqueue`.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import inf
 
 import pytest
@@ -132,7 +131,7 @@ class LineMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data())
     def rejects(self, data: st.DataObject) -> None:
-        message = replace(self.pick(data), retry_at=self.now + 5)
+        message = self.pick(data)._replace(retry_at=self.now + 5)
         self.stored[message.position] = message
         self.paused.add(message.position)
         self.line.park(message)

@@ -99,7 +99,7 @@ async def test_a_message_comes_with_the_commit(site: Site, application: sqlite3.
         application.commit()
         await got(client, 3)
         assert client.jobs == ["one", "two", "three"]
-        assert len(message_id) == 20
+        assert len(message_id) > 20
         await site.settled()
 
 
@@ -114,7 +114,7 @@ async def test_it_may_be_called_in_a_thread_by_a_handler(site: Site, path: Path)
         (message_id,) = await client.call("order", 7)
         await got(client, 1)
         assert client.jobs == [7]
-        assert len(message_id) == 20
+        assert len(message_id) > 20
 
 
 async def test_what_can_not_be_published_is_refused_in_a_sentence(
@@ -193,7 +193,10 @@ async def test_the_server_is_killed_between_a_commit_and_the_pick_up(site: Site,
     server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert server.stdout is not None
     assert await asyncio.wait_for(server.stdout.readline(), DEADLINE_S) == b"ready\n"
-    os.kill(server.pid, signal.SIGSTOP)
+    with closing(sqlite3.connect(path, isolation_level=None)) as turn:
+        # It must not be stopped within a transaction of its own: nobody else could write then.
+        turn.execute("BEGIN IMMEDIATE")
+        os.kill(server.pid, signal.SIGSTOP)
     assert await publish_elsewhere(path) == 0
     server.kill()
     await server.wait()

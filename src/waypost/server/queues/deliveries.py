@@ -16,6 +16,7 @@ from waypost.server.queues.delivery import Attachment
 from waypost.server.queues.due import DueTimer
 from waypost.server.queues.events import MessageDied
 from waypost.server.queues.losses import Losses
+from waypost.server.queues.message_ids import MessageIds
 from waypost.server.queues.options import Order, QueueOptions
 from waypost.server.queues.runner import Runner, Surroundings
 from waypost.server.queues.socket_carrier import SocketCarrier
@@ -67,6 +68,7 @@ class Deliveries:
     Attributes:
         configured: The queues' options.
         due: The timer of messages with a delay.
+        message_ids: Makes the ids of messages that came without one.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Deliveries:
     ) -> None:
         self.configured = Configured(options)
         self.due = DueTimer(store, environment.wall_time, keep_task, self._changed)
+        self.message_ids = MessageIds(environment.new_id)
         self._store = store
         self._environment = environment
         self._keep_task = keep_task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from waypost.errors import ConfigurationError
 from waypost.protocol.records import read_values
@@ -45,8 +45,7 @@ def to_place(start: Start) -> Place:
     raise ConfigurationError("start", start, '"oldest", "new", an offset (int), or a datetime with a time zone')
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """The answer to a message that was put into a queue; it is on disk.
 
     Attributes:
@@ -84,9 +83,10 @@ class NewMessage:
         ttl_s: float | None = None,
         delay_s: float | None = None,
     ) -> None:
-        for name, text in (("id", id), ("key", key)):
-            if text is not None:
-                require_name(name, text)
+        if id is not None:
+            require_name("id", id)
+        if key is not None:
+            require_name("key", key)
         if ttl_s is not None:
             require_number("ttl_s", ttl_s, above=0)
         if delay_s is not None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -13,13 +14,14 @@ from waypost.server.checks import require_name, require_number
 from waypost.server.queues.consumer import Consumer, ConsumerInfo, consumer_info, pause_end
 from waypost.server.queues.message import DeadLetter, NewMessage, QueuedMessage, Receipt
 from waypost.server.queues.options import QueueOptions, QueueSettings, encode_settings
-from waypost.storage.queue_records import DeadLetterFilter, Enqueued
+from waypost.storage.queue_records import DeadLetterFilter
 
 if TYPE_CHECKING:
     import sqlite3
 
     from waypost.server.hub import Hub
     from waypost.storage.queue_base import Queue as StoredQueue
+    from waypost.storage.queue_records import Accepted, Enqueued
     from waypost.storage.queue_records import NewMessage as StoredMessage
 
 __all__ = ["Queue", "QueueInfo"]
@@ -125,7 +127,8 @@ class Queue:
         with the same ``id``.
         """
         message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s)
-        return (await self.emit_many((message,)))[0]
+        enqueued = await self._enqueue([self._to_store(message)], can_repeat=id is not None)
+        return _receipt(enqueued.accepted[0])
 
     async def emit_many(self, messages: Sequence[NewMessage]) -> list[Receipt]:
         """Put messages into the queue, in one commit: all of them or none.
@@ -146,15 +149,8 @@ class Queue:
         if not messages:
             return []
         stored = [self._to_store(one) for one in messages]
-
-        def on_commit(enqueued: Enqueued) -> None:
-            self._hub.deliveries.arrived(self._name, stored, enqueued)
-
-        can_repeat = any(one.id is not None for one in messages)
-        enqueued = await self._stored.enqueue(
-            stored, deduplicate_s=self.options.deduplication_s if can_repeat else 0, on_commit=on_commit
-        )
-        return [Receipt(one.id, one.position, one.duplicate) for one in enqueued.accepted]
+        enqueued = await self._enqueue(stored, can_repeat=any(one.id is not None for one in messages))
+        return [_receipt(one) for one in enqueued.accepted]
 
     def publish(
         self,
@@ -414,9 +410,23 @@ class Queue:
             total += count
         return total
 
+    def _enqueue(self, messages: Sequence[StoredMessage], *, can_repeat: bool) -> Awaitable[Enqueued]:
+        # Not a coroutine: there are many of these, and one more layer would be felt.
+        deliveries = self._hub.deliveries
+        return self._stored.enqueue(
+            messages,
+            # Ids that were made just now can't have been accepted before.
+            deduplicate_s=self.options.deduplication_s if can_repeat else 0,
+            on_commit=partial(deliveries.arrived, self._name, messages),
+        )
+
     def _to_store(self, message: NewMessage) -> StoredMessage:
-        return message.to_stored(self._hub.codec, self._hub.environment.new_id)
+        return message.to_stored(self._hub.codec, self._hub.deliveries.message_ids)
 
     @property
     def _stored(self) -> StoredQueue:
         return self._hub.store.queue(self._name)
+
+
+def _receipt(accepted: Accepted) -> Receipt:
+    return Receipt(accepted.id, accepted.position, accepted.duplicate)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from typing import Any
 
@@ -285,7 +285,7 @@ class Runner:
         )  # fmt: skip
         self.meter.redelivered.add()
         self._settler.retry(attempt)
-        changed = replace(message, failures=verdict.failures, losses=verdict.losses, retry_at=retry_at)
+        changed = message._replace(failures=verdict.failures, losses=verdict.losses, retry_at=retry_at)
         if verdict.delay_s:
             line.park(changed)
         else:
