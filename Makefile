@@ -3,7 +3,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST_ARGS ?= -n 2 --dist loadscope
+# Three at a time on two cores: many tests wait for a process to start or a client to come back.
+PYTEST_ARGS ?= -n 3 --dist loadscope
+# The tests start hundreds of servers, each of which would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON_SOURCES := src tests bench examples
 INSTALLED := .venv/.installed

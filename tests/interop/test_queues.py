@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,20 +17,19 @@ from tests.support.waiting import until_async
 
 pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
 
-QUEUE = "inbox"
-
 
 class Inbox:
-    """A queue of one server, its producer and its consumers."""
+    """A queue of its own on the module's server, its producer and its consumers."""
 
-    def __init__(self, peer: Peer, server: ServerProcess, producer: Client) -> None:
+    def __init__(self, peer: Peer, server: ServerProcess, producer: Client, queue: str) -> None:
         self._peer = peer
         self._server = server
         self._producer = producer
+        self._queue = queue
 
     async def consumer(self, mode: str = "websocket", rule: Rule = "ack", **consuming: Any) -> Client:
         """Connect a client that consumes the queue."""
-        auth = {"consume": [QUEUE], "consuming": consuming}
+        auth = {"consume": [self._queue], "consuming": consuming}
         client = await self._peer.client(self._server.url, transports=MODES[mode], auth=auth, rules={"job": rule})
         await client.connected()
         return client
@@ -37,26 +37,26 @@ class Inbox:
     async def put(self, *jobs: Any) -> None:
         """Enqueue messages; each is on disk before the next."""
         for job in jobs:
-            await self._producer.call("enqueue", QUEUE, None, job)
+            await self._producer.call("enqueue", self._queue, None, job)
 
     async def put_at_once(self, *jobs: tuple[Any, str | None]) -> None:
         """Enqueue jobs, each with its key, in one commit."""
-        await self._producer.call("enqueue_many", QUEUE, jobs)
+        await self._producer.call("enqueue_many", self._queue, jobs)
 
     async def ask(self, event: str) -> Any:
         """Ask the server something of the queue."""
-        [answer] = await self._producer.call(event, QUEUE)
+        [answer] = await self._producer.call(event, self._queue)
         return answer
 
     async def put_with_id(self, message_id: str, job: Any) -> str:
         """Enqueue a message under an id of our choice; return what the server calls it."""
-        [accepted] = await self._producer.call("enqueue", QUEUE, message_id, job)
+        [accepted] = await self._producer.call("enqueue", self._queue, message_id, job)
         return str(accepted)
 
     async def settled(self) -> None:
         """Wait until every message is acknowledged, and that is on disk."""
         await until_async(
-            lambda: self._producer.call("waiting", QUEUE), lambda waiting: waiting == [0], "all is settled"
+            lambda: self._producer.call("waiting", self._queue), lambda waiting: waiting == [0], "all is settled"
         )
 
     async def restart(self, how: str) -> None:
@@ -66,11 +66,25 @@ class Inbox:
         await self._producer.connected(times + 1)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def queue_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServerProcess]:
+    """One server for the whole module, with an SQLite store; each test has a queue of its own, and may restart it."""
+    directory = tmp_path_factory.mktemp("queues")
+    options = {"drain_s": 0.2, "ping_interval_s": 2, "ping_timeout_s": 3}
+    server = ServerProcess.waypost(directory / "server.log", str(directory / "store.db"), options)
+    await server.start()
+    yield server
+    await server.stop()
+    server.check_log()
+
+
 @pytest_asyncio.fixture(loop_scope="module")
-async def inbox(peer: Peer, store_server: ServerProcess) -> Inbox:
-    producer = await peer.client(store_server.url)
+async def inbox(request: pytest.FixtureRequest, peer: Peer, queue_server: ServerProcess) -> AsyncIterator[Inbox]:
+    producer = await peer.client(queue_server.url)
     await producer.connected()
-    return Inbox(peer, store_server, producer)
+    yield Inbox(peer, queue_server, producer, request.node.name)
+    await peer.leave_all()
+    queue_server.check_log()
 
 
 def jobs(client: Client) -> list[Any]:
