@@ -375,10 +375,12 @@ class Due:
     Attributes:
         queues: The names of the queues that have new messages, or were changed by another program.
         next_at: When the next message will be due, as wall time in seconds; ``None`` if none waits.
+        changed: The names of those that another program has changed: also what is configured may be something else.
     """
 
     queues: frozenset[str]
     next_at: float | None
+    changed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

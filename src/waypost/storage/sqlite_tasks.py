@@ -36,22 +36,24 @@ async def trim_queues(file: QueueFile) -> None:
 
 async def release_due(file: QueueFile) -> Due:
     """Give their positions to messages that are due or were published, and say which queues others have changed."""
-    names: set[str] = set()
+    arrived: set[str] = set()
+    changed: set[str] = set()
     while True:
-        found, is_more, next_at = await file.writer.submit(partial(_release, file=file))
-        names |= found
+        found, others, is_more, next_at = await file.writer.submit(partial(_release, file=file))
+        arrived |= found
+        changed |= others
         if not is_more:
-            return Due(frozenset(names), next_at)
+            return Due(frozenset(arrived | changed), next_at, frozenset(changed))
 
 
-def _release(tx: Transaction, file: QueueFile) -> tuple[set[str], bool, float | None]:
+def _release(tx: Transaction, file: QueueFile) -> tuple[set[str], set[str], bool, float | None]:
     published, taken = take_outbox(tx, file.store, file.limits)
     due, next_at = release(tx)
     changed = {name for (name,) in tx.connection.execute("SELECT queue FROM changed").fetchall()}
     if changed:
         tx.connection.execute("DELETE FROM changed")
     is_more = taken > 0 or (next_at is not None and next_at <= tx.now)
-    return published | due | changed, is_more, next_at
+    return published | due, changed, is_more, next_at
 
 
 async def expire_consumers(

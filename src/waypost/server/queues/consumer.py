@@ -178,3 +178,5 @@ class Consumer:
         """
         self._hub.deliveries.removed(self._queue, self._name)
         await self._hub.store.queue(self._queue).remove_consumer(self._name)
+        # Once more: somebody may have come meanwhile.
+        self._hub.deliveries.removed(self._queue, self._name)

@@ -17,11 +17,11 @@ from waypost.server.queues.due import DueTimer
 from waypost.server.queues.events import MessageDied
 from waypost.server.queues.losses import Losses
 from waypost.server.queues.message_ids import MessageIds
-from waypost.server.queues.options import Order, QueueOptions
+from waypost.server.queues.options import Order, QueueOptions, decode_settings
 from waypost.server.queues.runner import Runner, Surroundings
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.worker import WorkerCarrier, WorkerPlan
-from waypost.storage.queue_records import Attempt, Enqueued, Message, NewMessage, Place
+from waypost.storage.queue_records import Attempt, Due, Enqueued, Message, NewMessage, Place
 
 if TYPE_CHECKING:
     from waypost.server.channel import Channel
@@ -82,7 +82,7 @@ class Deliveries:
         threads: Executor,
     ) -> None:
         self.configured = Configured(options)
-        self.due = DueTimer(store, environment.wall_time, keep_task, self._changed)
+        self.due = DueTimer(store, environment.wall_time, keep_task, self._released)
         self.message_ids = MessageIds(environment.new_id)
         self._store = store
         self._environment = environment
@@ -291,8 +291,12 @@ class Deliveries:
         for runners in self._runners.values():
             yield from runners.values()
 
-    def _changed(self, queues: Sequence[str]) -> None:
-        for queue in queues:
+    async def _released(self, due: Due) -> None:
+        for queue in sorted(due.changed):
+            stored = await self._store().queue(queue).configuration()
+            self.configured.keep(queue, decode_settings(stored.settings))
+            self.reconfigured(queue)
+        for queue in sorted(due.queues):
             self.changed(queue)
 
     def _buried(self, runner: Runner, message: Message, attempt: Attempt) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import StorageError, StoreClosed
 
 if TYPE_CHECKING:
     from waypost.storage.base import Store
+    from waypost.storage.queue_records import Due
 
 __all__ = ["DueTimer"]
 
@@ -28,7 +29,7 @@ class DueTimer:
         store: Gives the store.
         wall_time: The time of day, in seconds since 1970.
         keep_task: Holds on to a task until it is done.
-        changed: Told of the queues that have something new.
+        released: Told of the queues that have something new.
     """
 
     def __init__(
@@ -36,12 +37,12 @@ class DueTimer:
         store: Callable[[], Store],
         wall_time: Callable[[], float],
         keep_task: Callable[[asyncio.Task[Any]], None],
-        changed: Callable[[Sequence[str]], None],
+        released: Callable[[Due], Awaitable[None]],
     ) -> None:
         self._store = store
         self._wall_time = wall_time
         self._keep_task = keep_task
-        self._changed = changed
+        self._released = released
         self._task: asyncio.Task[None] | None = None
         self._look_again = False
         self._timer: asyncio.TimerHandle | None = None
@@ -81,9 +82,9 @@ class DueTimer:
             while self._look_again and not self._is_stopped:
                 self._look_again = False
                 due = await self._store().release_due()
-                self._changed(sorted(due.queues))
                 if due.next_at is not None:
                     self.arm(due.next_at)
+                await self._released(due)
         except StoreClosed:
             return
         except StorageError as problem:

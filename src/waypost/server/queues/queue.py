@@ -326,11 +326,15 @@ class Queue:
     async def delete(self) -> None:
         """Remove the queue with all it has: messages, consumers, dead letters, options. Who is attached is let go.
 
+        A process that is killed meanwhile may leave the queue empty, or with a part of its messages: repeat it then.
+
         Raises:
             StorageError: The store did not take it.
         """
         self._hub.deliveries.removed(self._name)
         await self._stored.delete()
+        # Once more: somebody may have come while it was being deleted.
+        self._hub.deliveries.removed(self._name)
         self._hub.deliveries.configured.keep(self._name, {})
 
     # -- dead letters ---------------------------------------------------------------------------------------
