@@ -20,7 +20,7 @@ from waypost.client.dialer import Dialer, Opened
 from waypost.client.transport import Transport, TransportEnded
 from waypost.client.watch import Watch
 from waypost.errors import MalformedPacket, ProtocolViolation
-from waypost.protocol.engineio import Frame, PacketType, packet_type, polled_size
+from waypost.protocol.engineio import Frame, PacketType, packet_type
 
 __all__ = ["DisconnectDetails", "Engine", "Source"]
 
@@ -47,16 +47,17 @@ class DisconnectDetails:
 class Source(Protocol):
     """What waits to be sent, packet by packet: what is taken from it is handed over, and what isn't stays."""
 
-    def peek(self) -> tuple[Frame, ...] | None:
-        """Return the frames of the next packet; ``None`` if nothing waits."""
-        ...
+    def take(self, most_packets: int, most_bytes: float) -> list[Frame]:
+        """Take out the frames of the next packets: none if nothing waits.
 
-    def pop(self) -> None:
-        """Take that packet out."""
+        Args:
+            most_packets: How many frames it may be; those of one packet stay together, even if they are more.
+            most_bytes: How many bytes it may be, as polling counts them; one packet may be more.
+        """
         ...
 
     def put_back(self) -> None:
-        """Put the packet that was taken last back to the front: it did not leave."""
+        """Put what was taken last back to the front: it did not leave."""
         ...
 
 
@@ -205,16 +206,8 @@ class Engine:
     def _gather(self) -> list[Frame]:
         """Take what goes in one batch: heartbeats first, and no more than the transport and the server take."""
         frames, self._control = self._control, []
-        most_bytes = self.parameters.max_payload_bytes or inf
-        most_packets = self._transport.max_packets
-        size = 0
-        while len(frames) < most_packets and (packet := self._source.peek()) is not None:
-            size += sum(map(polled_size, packet)) if most_packets > 1 else 0
-            if frames and (size > most_bytes or len(frames) + len(packet) > most_packets):
-                break
-            self._source.pop()
-            frames.extend(packet)
-        return frames
+        most_packets = self._transport.max_packets - len(frames)
+        return frames + self._source.take(most_packets, self.parameters.max_payload_bytes or inf)
 
     # -- the upgrade ----------------------------------------------------------------------------------------
 
@@ -224,9 +217,9 @@ class Engine:
             async with asyncio.timeout(_UPGRADE_TIMEOUT_S):
                 probe = await self._dialer.websocket(sid=self.parameters.sid)
                 await probe.send((_PROBE_PING,))
-                answer = (await probe.receive())[0]
-                if answer != _PROBE_PONG:
-                    raise MalformedPacket("3probe", answer)
+                answer, *more = await probe.receive()
+                if answer != _PROBE_PONG or more:
+                    raise MalformedPacket("3probe, and nothing else", more[0] if more else answer)
                 await self._come_to_rest(probe)
                 await probe.send((PacketType.UPGRADE.value,))
         except (TransportEnded, ProtocolViolation, TimeoutError) as problem:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from waypost.protocol.engineio import Frame
+from waypost.protocol.engineio import Frame, polled_size
 
 if TYPE_CHECKING:
     from waypost.client.session import Session
@@ -41,14 +41,13 @@ class Outlet:
         on_filled: Called when there is something to send.
     """
 
-    __slots__ = ("_control", "_on_filled", "_open", "_peeked", "_taken")
+    __slots__ = ("_control", "_on_filled", "_open", "_taken")
 
     def __init__(self, on_filled: Callable[[], None]) -> None:
         self._on_filled = on_filled
         self._control: deque[Outgoing] = deque()
         self._open: deque[Session] = deque()
-        self._peeked: tuple[Session | None, Outgoing] | None = None
-        self._taken: tuple[Session | None, Outgoing] | None = None
+        self._taken: list[tuple[Session | None, Outgoing]] = []
 
     def open(self, session: Session) -> None:
         """Let a namespace's packets through, from now on."""
@@ -59,13 +58,11 @@ class Outlet:
         """Hold a namespace's packets back, from now on."""
         if session in self._open:
             self._open.remove(session)
-        self._peeked = None
 
     def reset(self) -> None:
         """Forget what was meant for a connection that is gone."""
         self._control.clear()
-        self._peeked = None
-        self._taken = None
+        self._taken.clear()
 
     def send_first(self, frames: tuple[Frame, ...]) -> None:
         """Send a packet before all others: one that asks to join a namespace."""
@@ -76,27 +73,36 @@ class Outlet:
         """Have what waits sent."""
         self._on_filled()
 
-    def peek(self) -> tuple[Frame, ...] | None:
-        """Return the frames of the next packet; ``None`` if nothing waits."""
+    def take(self, most_packets: int, most_bytes: float) -> list[Frame]:
+        """Take out the frames of the next packets, as many as go in one batch."""
+        frames: list[Frame] = []
+        self._taken.clear()
+        size = 0
+        while (found := self._next()) is not None:
+            session, outgoing = found
+            size += sum(map(polled_size, outgoing.frames))
+            if frames and (size > most_bytes or len(frames) + len(outgoing.frames) > most_packets):
+                break
+            self._take_out(session, outgoing)
+            frames += outgoing.frames
+            if len(frames) >= most_packets:
+                break
+        return frames
+
+    def _next(self) -> tuple[Session | None, Outgoing] | None:
         if self._control:
-            self._peeked = (None, self._control[0])
-            return self._control[0].frames
+            return None, self._control[0]
         for _ in range(len(self._open)):
             session = self._open[0]
             outgoing = session.next_outgoing()
             if outgoing is not None:
-                self._peeked = (session, outgoing)
-                return outgoing.frames
+                return session, outgoing
             self._open.rotate(-1)
         return None
 
-    def pop(self) -> None:
-        """Take out what `peek` returned."""
-        if self._peeked is None:
-            return
-        self._taken, self._peeked = self._peeked, None
-        session, outgoing = self._taken
+    def _take_out(self, session: Session | None, outgoing: Outgoing) -> None:
         outgoing.written = True
+        self._taken.append((session, outgoing))
         if session is None:
             self._control.popleft()
         else:
@@ -105,10 +111,9 @@ class Outlet:
                 self._open.rotate(-1)
 
     def put_back(self) -> None:
-        """Put what `pop` took out back to the front."""
-        if self._taken is not None:
-            session, outgoing = self._taken
+        """Put what `take` took out back to the front."""
+        while self._taken:
+            session, outgoing = self._taken.pop()
             outgoing.written = False
             if session is not None:
                 session.put_back(outgoing)
-            self._taken = None

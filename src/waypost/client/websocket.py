@@ -2,77 +2,80 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import os
+from base64 import b64encode
 from collections.abc import Sequence
 
-from aiohttp import ClientError, ClientWebSocketResponse, ClientWSTimeout, WSMsgType
+from aiohttp import ClientError, ClientResponse
 from yarl import URL
 
 from waypost.client.http import Http, ended_by
 from waypost.client.transport import TransportEnded
+from waypost.client.wire import Wire
 from waypost.protocol.engineio import Frame
+from waypost.protocol.websocket import accept_key
 
 __all__ = ["WebSocketTransport"]
 
 _CLOSE_TIMEOUT_S = 1.0
-_TEXT = WSMsgType.TEXT
-_BINARY = WSMsgType.BINARY
-
-logger = logging.getLogger("waypost.client")
+_MAX_PACKETS = 1_000
+_SWITCHING_PROTOCOLS = 101
 
 
 class WebSocketTransport:
     """A `Transport` over a WebSocket; make one with `open`."""
 
-    __slots__ = ("_websocket", "max_packets", "name")
+    __slots__ = ("_wire", "max_packets", "name")
 
-    def __init__(self, websocket: ClientWebSocketResponse) -> None:
+    def __init__(self, wire: Wire) -> None:
         self.name = "websocket"
-        self.max_packets = 1
-        self._websocket = websocket
+        self.max_packets = _MAX_PACKETS
+        self._wire = wire
 
     @classmethod
     async def open(cls, http: Http, address: URL, max_message_bytes: int) -> WebSocketTransport:
         """Open a WebSocket; raises `TransportEnded` if there is none."""
+        key = b64encode(os.urandom(16)).decode()
+        handshake = {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": key,
+        }
+        arguments = {**http.arguments, "headers": {**http.arguments["headers"], **handshake}}
         try:
-            websocket = await http.session.ws_connect(
-                address,
-                timeout=ClientWSTimeout(ws_close=_CLOSE_TIMEOUT_S),
-                max_msg_size=max_message_bytes + 1,
-                **http.arguments,
-            )
+            response = await http.session.get(address, read_until_eof=False, **arguments)
         except (OSError, ClientError, ValueError) as error:
             raise ended_by(error) from error
-        return cls(websocket)
+        try:
+            _check(response, key)
+            return cls(Wire(response, max_message_bytes))
+        except TransportEnded:
+            response.close()
+            raise
 
     async def receive(self) -> Sequence[Frame]:
-        """Await the next frame."""
-        message = await self._websocket.receive()
-        if message.type is _TEXT or message.type is _BINARY:
-            return (message.data,)
-        code = self._websocket.close_code
-        if message.type is WSMsgType.ERROR:
-            raise TransportEnded("transport error", f"websocket error: {message.data}", code)
-        raise TransportEnded("transport close", f"the WebSocket was closed with code {code}", code)
+        """Await the next frames."""
+        return await self._wire.receive()
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Send frames; waits while the network is slow."""
-        sent = 0
-        try:
-            for frame in frames:
-                if isinstance(frame, str):
-                    await self._websocket.send_str(frame)
-                else:
-                    await self._websocket.send_bytes(frame)
-                sent += 1
-        except (OSError, ClientError) as error:
-            raise TransportEnded("transport error", str(error), unsent=not sent) from error
+        await self._wire.send(frames)
 
     async def close(self, *, at_once: bool) -> None:
         """Close, and unless it is to be at once, wait a moment for the server to do the same."""
-        try:
-            async with asyncio.timeout(0 if at_once else None):
-                await self._websocket.close()
-        except (OSError, ClientError, TimeoutError) as error:
-            logger.debug("a WebSocket did not close in order: %s", str(error) or type(error).__name__)
+        await self._wire.close(0 if at_once else _CLOSE_TIMEOUT_S)
+
+
+def _check(response: ClientResponse, key: str) -> None:
+    """Hold the answer to a handshake against RFC 6455, section 4.1; raises `TransportEnded`."""
+    if response.status != _SWITCHING_PROTOCOLS:
+        raise TransportEnded("transport error", f"HTTP {response.status}", response.status)
+    headers = response.headers
+    switches = "upgrade" in headers.get("Connection", "").lower()
+    if not switches or headers.get("Upgrade", "").lower() != "websocket":
+        raise TransportEnded("transport error", "the server switched to something that is no WebSocket")
+    if headers.get("Sec-WebSocket-Accept") != accept_key(key):
+        raise TransportEnded("transport error", "the server's answer to the WebSocket's key is wrong")
+    if "Sec-WebSocket-Extensions" in headers:
+        raise TransportEnded("transport error", "the server uses an extension that was not offered")

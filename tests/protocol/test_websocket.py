@@ -1,0 +1,119 @@
+"""WebSocket messages, held against the ``websockets`` package, which is somebody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import Protocol, Side
+
+from waypost.protocol.websocket import (
+    Closing,
+    MessageReader,
+    accept_key,
+    encode_close,
+    encode_messages,
+    encode_pong,
+)
+
+MESSAGES = st.lists(st.one_of(st.text(), st.binary(), st.integers(120, 70_000).map(bytes)), max_size=6)
+MASK = b"\x01\xfe\x80\x33"
+
+
+def served(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
+    return Frame(opcode, data, fin).serialize(mask=False)
+
+
+def cut(data: bytes, places: list[int]) -> Iterator[bytes]:
+    start = 0
+    for place in sorted(place % (len(data) + 1) for place in places):
+        yield data[start:place]
+        start = place
+    yield data[start:]
+
+
+def fragments(message: str | bytes, places: list[int]) -> bytes:
+    kind, payload = (Opcode.TEXT, message.encode()) if isinstance(message, str) else (Opcode.BINARY, message)
+    pieces = list(cut(payload, places))
+    opcodes = [kind, *[Opcode.CONT] * (len(pieces) - 1)]
+    ping = served(Opcode.PING, b"between")
+    frames = [
+        served(opcode, piece, fin=number == len(pieces))
+        for number, (opcode, piece) in enumerate(zip(opcodes, pieces, strict=True), 1)
+    ]
+    return ping.join(frames)
+
+
+@given(MESSAGES, st.binary(min_size=24, max_size=24))
+def test_another_reads_what_is_written(messages: list[str | bytes], masks: bytes) -> None:
+    server = Protocol(Side.SERVER, max_size=None)
+    server.receive_data(encode_messages(messages, masks) + encode_pong(b"pong", MASK) + encode_close(1000, MASK))
+    *frames, pong, close = server.events_received()
+    assert all(isinstance(frame, Frame) for frame in frames)
+    read = [frame.data.decode() if frame.opcode is Opcode.TEXT else bytes(frame.data) for frame in frames]  # type: ignore[union-attr]
+    assert read == messages
+    assert (pong.opcode, bytes(pong.data)) == (Opcode.PONG, b"pong")  # type: ignore[union-attr]
+    assert close.opcode is Opcode.CLOSE  # type: ignore[union-attr]
+    assert server.close_rcvd is not None
+    assert server.close_rcvd.code == 1000
+
+
+@given(MESSAGES, st.lists(st.integers(0, 100_000), max_size=4), st.lists(st.integers(0, 10**6), max_size=8))
+def test_what_another_writes_is_read(messages: list[str | bytes], pieces: list[int], places: list[int]) -> None:
+    reader = MessageReader(200_000)
+    data = b"".join(fragments(message, pieces) for message in messages) + served(Opcode.CLOSE, b"\x03\xe8bye")
+    read = [message for part in cut(data, places) for message in reader.feed(part)]
+    assert read == messages
+    assert reader.pings == [b"between"] * len(messages) * len(pieces)
+    assert reader.closing == Closing(1000)
+    assert reader.feed(served(Opcode.TEXT, b"late")) == []
+
+
+@given(st.lists(st.binary(), max_size=5))
+def test_anything_is_read_without_raising(parts: list[bytes]) -> None:
+    reader = MessageReader(1_000)
+    for part in parts:
+        reader.feed(part)
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (served(Opcode.TEXT, b"\xff"), CloseCode.INVALID_DATA),
+        (served(Opcode.TEXT, b"\xed\xa0\x80"), CloseCode.INVALID_DATA),
+        (served(Opcode.TEXT, b"x" * 1001), CloseCode.MESSAGE_TOO_BIG),
+        (b"\x82\x7f\xff\xff\xff\xff\xff\xff\xff\xff", CloseCode.MESSAGE_TOO_BIG),
+        (served(Opcode.TEXT, b"x" * 600, fin=False) + served(Opcode.CONT, b"x" * 600), CloseCode.MESSAGE_TOO_BIG),
+        (Frame(Opcode.TEXT, b"masked").serialize(mask=True), CloseCode.PROTOCOL_ERROR),
+        (Frame(Opcode.TEXT, b"m" * 200).serialize(mask=True), CloseCode.PROTOCOL_ERROR),
+        (b"\xc1\x00", CloseCode.PROTOCOL_ERROR),
+        (b"\x83\x00", CloseCode.PROTOCOL_ERROR),
+        (b"\x8b\x00", CloseCode.PROTOCOL_ERROR),
+        (b"\x09\x00", CloseCode.PROTOCOL_ERROR),
+        (b"\x89\x7e\x00\x7e" + bytes(126), CloseCode.PROTOCOL_ERROR),
+        (served(Opcode.CONT, b"of nothing"), CloseCode.PROTOCOL_ERROR),
+        (served(Opcode.TEXT, b"a", fin=False) + served(Opcode.TEXT, b"b"), CloseCode.PROTOCOL_ERROR),
+        (b"\x88\x01\x03", CloseCode.PROTOCOL_ERROR),
+        (served(Opcode.CLOSE, b"\x03\xed"), CloseCode.PROTOCOL_ERROR),
+        (served(Opcode.CLOSE, b"\x03\xe8\xff"), CloseCode.INVALID_DATA),
+    ],
+)
+def test_what_breaks_the_protocol_ends_it_after_what_was_right(data: bytes, code: CloseCode) -> None:
+    reader = MessageReader(1_000)
+    assert reader.feed(served(Opcode.TEXT, b"well") + data + served(Opcode.TEXT, b"late")) == ["well"]
+    assert reader.closing is not None
+    assert reader.closing.code == code
+    assert reader.closing.problem
+
+
+def test_a_close_without_a_code() -> None:
+    reader = MessageReader(10)
+    assert reader.feed(b"\x88\x00") == []
+    assert reader.closing == Closing(1005)
+
+
+def test_the_key_of_the_specification() -> None:
+    assert accept_key("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # section 1.3
