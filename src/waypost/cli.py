@@ -6,13 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from waypost.commands import demo, queue, serve
+from waypost.commands import client, demo, queue, serve
 from waypost.commands.common import version
 from waypost.errors import ConfigurationError, WaypostError
 
 __all__ = ["main"]
 
-_GROUPS = (serve, demo, queue)
+_GROUPS = (serve, client, queue, demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,131 @@
+"""``waypost emit``, ``waypost call`` and ``waypost listen``: a client of any Socket.IO server, in a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from waypost.commands.common import add_log_level, configure_logging
+
+if TYPE_CHECKING:
+    from waypost.client import Client
+    from waypost.commands.common import Subcommands
+
+__all__ = ["add"]
+
+
+def add(subcommands: Subcommands) -> None:
+    """Add the commands."""
+    parser = subcommands.add_parser("emit", help="send an event", description="Send an event to a server.")
+    _add_event(parser)
+    parser.set_defaults(run=_emit)
+    parser = subcommands.add_parser(
+        "call",
+        help="send an event and print the answer",
+        description="Send an event to a server, and print the acknowledgement as JSON.",
+    )
+    _add_event(parser)
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long to wait (default 60)")
+    parser.set_defaults(run=_call)
+    parser = subcommands.add_parser(
+        "listen",
+        help="print what a server sends",
+        description="Print the events of a server, until Ctrl-C. Reconnects by itself.",
+    )
+    _add_connection(parser)
+    parser.add_argument("--event", action="append", metavar="EVENT", help="only this one; may be repeated")
+    parser.add_argument(
+        "--consume", action="store_true", help="acknowledge what is printed, as a queue's consumer does"
+    )
+    parser.add_argument("--json", action="store_true", help="print each event as a line of JSON")
+    parser.set_defaults(run=_listen)
+
+
+def _add_event(parser: argparse.ArgumentParser) -> None:
+    _add_connection(parser)
+    parser.add_argument("event", metavar="EVENT", help="the event's name")
+    parser.add_argument("arguments", metavar="JSON", nargs="*", type=_json, help="its arguments, each as JSON")
+
+
+def _add_connection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("url", metavar="URL", help="the server; a path in it is the namespace")
+    parser.add_argument("--namespace", help="the namespace (default: the URL's path)")
+    parser.add_argument("--auth", type=_json, metavar="JSON", help="what to show to the server: an object")
+    parser.add_argument(
+        "--header", action="append", type=_header, metavar="'NAME: VALUE'", help="an HTTP header; may be repeated"
+    )
+    parser.add_argument("--transport", choices=("websocket", "polling"), help="the only one to use")
+    parser.add_argument("--path", default="/socket.io/", help="the path that the server serves (default %(default)s)")
+    add_log_level(parser, default="error")
+
+
+def _emit(options: argparse.Namespace) -> int:
+    client = _client(options, reconnection=False)
+
+    async def emit() -> None:
+        async with client:
+            await client.emit(options.event, *options.arguments)
+
+    _run(emit(), options)
+    return 0
+
+
+def _call(options: argparse.Namespace) -> int:
+    from waypost.commands.printing import to_json
+
+    client = _client(options, reconnection=False)
+
+    async def call() -> Any:
+        async with client:
+            return await client.call(options.event, *options.arguments, timeout_s=options.timeout)
+
+    print(to_json(_run(call(), options)))
+    return 0
+
+
+def _listen(options: argparse.Namespace) -> int:
+    from waypost.commands.listening import listen
+
+    client = _client(options, reconnection=True)
+    try:
+        code: int = _run(listen(client, options.event or (), consumes=options.consume, as_json=options.json), options)
+        return code
+    except KeyboardInterrupt:
+        return 0  # that is how one stops listening
+
+
+def _client(options: argparse.Namespace, *, reconnection: bool) -> Client:
+    from waypost.client import Client
+
+    return Client(
+        options.url,
+        namespace=options.namespace,
+        auth=options.auth,
+        headers=dict(options.header or ()),
+        transports=("websocket", "polling") if options.transport is None else (options.transport,),
+        path=options.path,
+        reconnection=reconnection,
+    )
+
+
+def _run(coroutine: Coroutine[Any, Any, Any], options: argparse.Namespace) -> Any:
+    import asyncio
+
+    configure_logging(options.log_level)
+    return asyncio.run(coroutine)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"no JSON: {text!r}; a text is written '\"so\"'") from error
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"no header: {text!r}; one is written 'Name: value'")
+    return name.strip(), value.strip()
