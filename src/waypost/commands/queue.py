@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from waypost.commands import human
-from waypost.commands.queue_letters import add_filters
+from waypost.commands.queue_filters import add_filters
 from waypost.storage.queue_records import FromPosition, FromTime, Place
 
 if TYPE_CHECKING:

@@ -6,32 +6,14 @@ import argparse
 import time
 from collections.abc import AsyncIterator
 
-from waypost.commands import human
 from waypost.protocol.records import read_values
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import DeadLetter, DeadLetterFilter
 
-__all__ = ["add_filters", "filter_of", "has_filter", "only", "pages"]
+__all__ = ["filter_of", "has_filter", "only", "pages"]
 
 _PAGE = 500
 _PAGE_BYTES = 8 << 20
-
-
-def add_filters(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which dead letters are meant."""
-    group = parser.add_argument_group("which dead letters (all of these must fit)")
-    group.add_argument("--consumer", help="those of this consumer")
-    group.add_argument("--reason", metavar="TEXT", help="those whose reason contains this text")
-    group.add_argument("--event", help="those with this event")
-    group.add_argument(
-        "--since", type=human.moment, metavar="WHEN", help="those that died since then: a time, or 2h for 2 hours ago"
-    )
-    group.add_argument("--until", type=human.moment, metavar="WHEN", help="those that died before")
-    group.add_argument("--id", help="those of the message with this id")
-    group.add_argument("--key", help="those of messages with this key")
-    group.add_argument(
-        "--number", type=human.count, action="append", metavar="N", help="the one with this number; repeatable"
-    )
 
 
 def has_filter(options: argparse.Namespace) -> bool:
