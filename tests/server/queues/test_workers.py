@@ -14,6 +14,8 @@ import pytest
 import waypost
 from tests.server.model_client import running, until
 from tests.server.queues.client import quiet
+from tests.support.waiting import until_async
+from waypost.storage.queue_records import NewMessage as StoredMessage
 
 
 def server(**options: Any) -> waypost.Server:
@@ -239,3 +241,22 @@ def test_function_without_a_message_is_refused() -> None:
 
     with pytest.raises(waypost.ConfigurationError):
         server().consumer("jobs")(work)
+
+
+async def test_what_can_t_be_read_is_a_dead_letter_that_hides_no_others() -> None:
+    io = server(max_failures=2)
+    handled: list[Any] = []
+
+    @io.consumer("jobs")
+    async def handle(message: waypost.Message, job: Any) -> None:
+        handled.append(job)
+
+    await io.start()
+    damaged = StoredMessage("damaged", b"\x09no record")
+    await io._hub.store.queue("jobs").enqueue([damaged], deduplicate_s=0, on_commit=lambda _accepted: None)
+    await io.queue("jobs").emit("job", 1)
+    [letter] = await until_async(io.queue("jobs").dead_letters, bool, "it is a dead letter")
+    assert (letter.id, letter.event, list(letter.args)) == ("damaged", "", [])
+    await settled(io)
+    assert handled == [1]
+    await io.close()

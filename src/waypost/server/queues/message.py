@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from waypost.errors import ConfigurationError
+from waypost.errors import ConfigurationError, MalformedPacket
 from waypost.protocol.records import read_values
 from waypost.server.checks import require_name, require_number
 from waypost.server.queues.verdict import Rejection
@@ -141,7 +141,7 @@ class QueuedMessage:
     @classmethod
     def from_stored(cls, stored: StoredMessage) -> QueuedMessage:
         """Read what the store has of a message."""
-        event, *args = read_values(stored.record)
+        event, args = _read(stored.record)
         expires_at = None if stored.expires_at is None else _time(stored.expires_at)
         return cls(stored.position, stored.id, stored.key, _time(stored.enqueued_at), expires_at, event, args)
 
@@ -162,7 +162,7 @@ class DeadLetter:
         failures: How often it was rejected, or not acknowledged in time.
         lost_deliveries: How often a connection was lost on it.
         history: Its last attempts, oldest first.
-        event: The event that consumers got.
+        event: The event that consumers got; ``""`` if what is stored can't be read.
         args: The event's arguments.
     """
 
@@ -183,7 +183,7 @@ class DeadLetter:
     @classmethod
     def from_stored(cls, stored: StoredLetter) -> DeadLetter:
         """Read what the store has of a dead letter."""
-        event, *args = read_values(stored.record)
+        event, args = _read(stored.record)
         return cls(
             number=stored.number,
             consumer=stored.consumer,
@@ -199,6 +199,15 @@ class DeadLetter:
             event=event,
             args=args,
         )
+
+
+def _read(record: bytes) -> tuple[str, Sequence[Any]]:
+    # One that can't be read must not hide the others that are listed with it.
+    try:
+        event, *args = read_values(record)
+    except MalformedPacket:
+        return "", ()
+    return event, args
 
 
 class Message:
