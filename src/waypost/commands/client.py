@@ -62,10 +62,12 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
 
 
 def _emit(options: argparse.Namespace) -> int:
+    from waypost.commands.connecting import connected
+
     client = _client(options, reconnection=False)
 
     async def emit() -> None:
-        async with client:
+        async with connected(client):
             await client.emit(options.event, *options.arguments)
 
     _run(emit(), options)
@@ -73,12 +75,13 @@ def _emit(options: argparse.Namespace) -> int:
 
 
 def _call(options: argparse.Namespace) -> int:
+    from waypost.commands.connecting import connected
     from waypost.commands.printing import to_json
 
     client = _client(options, reconnection=False)
 
     async def call() -> Any:
-        async with client:
+        async with connected(client):
             return await client.call(options.event, *options.arguments, timeout_s=options.timeout)
 
     print(to_json(_run(call(), options)))

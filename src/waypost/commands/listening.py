@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from waypost.client import Client, DisconnectDetails
+from waypost.commands.connecting import connected
 from waypost.commands.printing import event_line
 
 __all__ = ["listen"]
@@ -41,7 +42,7 @@ async def listen(client: Client, names: Sequence[str], *, consumes: bool, as_jso
     printing = asyncio.create_task(_print(client, names, consumes=consumes, as_json=as_json))
     await asyncio.sleep(0)  # it listens before there is anything to hear
     try:
-        async with client:
+        async with connected(client):
             ended = asyncio.create_task(client.wait_closed())
             await asyncio.wait((ended, printing), return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()
