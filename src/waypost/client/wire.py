@@ -1,7 +1,7 @@
 """A WebSocket's end of the network: takes a connection over from aiohttp once the handshake is done.
 
 aiohttp's own WebSocket takes a coroutine for every message and a system call for every one that is sent. Here all
-that has come is read at once, and all that is to be sent is written at once: a call costs half the time.
+that has come is read at once, and all that is to be sent is written at once: a call costs two thirds of the time.
 """
 
 from __future__ import annotations
