@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -42,3 +43,8 @@ async def server(
     yield server
     await server.stop()
     server.check_log()
+
+
+# Where the tests run in the background, SIGINT is ignored, and by the programs they start, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

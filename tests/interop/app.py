@@ -71,7 +71,10 @@ async def say(socket: waypost.Socket, *args: Any) -> None:
 @io.event
 async def ask(socket: waypost.Socket, *args: Any) -> Any:
     """Ask the client, and hand its answer back."""
-    return await socket.call("question", *args, timeout_s=5)
+    try:
+        return await socket.call("question", *args, timeout_s=5)
+    except waypost.AckTimeout:
+        return "no answer"
 
 
 @io.event

@@ -70,13 +70,15 @@ async def test_the_other_routes_still_answer(served: ServerProcess) -> None:
 
 
 async def test_clients_do_not_hold_up_a_stop(peer: Peer, served: ServerProcess) -> None:
-    clients = [await peer.client(served.url, transports=transports) for transports in MODES.values()]
-    for client in clients:
+    clients = {mode: await peer.client(served.url, transports=transports) for mode, transports in MODES.items()}
+    for client in clients.values():
         await client.connected()
+    # A client whose WebSocket dies just before the upgrade's end no longer polls, and notices only by its heartbeat.
+    await clients["upgrade"].upgraded()
     served.check_log()
     await served.restart("stop")
     served.skip_log()  # uvicorn logs it as an error when it cancels an open poll
-    for client in clients:
+    for client in clients.values():
         await client.connected(2)
         assert await client.call("echo", 1) == [1]
     await peer.leave_all()
