@@ -15,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 from waypost.storage.queue_records import NewMessage
-from waypost.storage.sqlite import SqliteStore
+from waypost.storage.sqlite.store import SqliteStore
 
 RECORD = b"x" * 200
 

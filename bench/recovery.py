@@ -28,7 +28,7 @@ from websockets.exceptions import WebSocketException
 
 import waypost
 from bench.echo import cpu_s
-from waypost.storage import sqlite_reader
+from waypost.storage.sqlite import reader as sqlite_reader
 
 io = waypost.Server(drain_s=float(os.environ.get("WAYPOST_BENCH_DRAIN_S", "2")))
 

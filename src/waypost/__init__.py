@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     )
     from waypost.protocol.custom_parser import Parser, ParserDecoder
     from waypost.protocol.packet import Packet, PacketType
-    from waypost.server.broadcast import BroadcastAnswers, BroadcastCall
-    from waypost.server.cookie import Cookie
-    from waypost.server.handshake import Handshake
-    from waypost.server.hooks import HandlerFailure, Hooks
-    from waypost.server.live_session import EndedSession
-    from waypost.server.namespace import Namespace
-    from waypost.server.operator import Operator
+    from waypost.server.cluster.server_side import ServerAnswers
+    from waypost.server.connections.cookie import Cookie
+    from waypost.server.connections.handshake import Handshake
+    from waypost.server.emitting.broadcast import BroadcastAnswers, BroadcastCall
+    from waypost.server.emitting.operator import Operator
+    from waypost.server.emitting.remote_socket import FetchedSockets, RemoteSocket
+    from waypost.server.emitting.socket_operator import SocketOperator
+    from waypost.server.namespaces.namespace import Namespace
+    from waypost.server.namespaces.parents import ParentNamespace
+    from waypost.server.namespaces.socket import Socket
     from waypost.server.options import Options, Recovery
-    from waypost.server.parents import ParentNamespace
     from waypost.server.queues.consumer import Consumer, ConsumerInfo
     from waypost.server.queues.message import DeadLetter, Message, NewMessage, QueuedMessage, Receipt
     from waypost.server.queues.options import QueueOptions
     from waypost.server.queues.publishing import publish
     from waypost.server.queues.queue import Queue, QueueInfo
-    from waypost.server.remote_socket import FetchedSockets, RemoteSocket
-    from waypost.server.server_side import ServerAnswers
-    from waypost.server.socket import Socket
-    from waypost.server.socket_operator import SocketOperator
+    from waypost.server.recovery.live_session import EndedSession
+    from waypost.server.watching.hooks import HandlerFailure, Hooks
     from waypost.storage.queue_records import DeadLetterFilter
 
 __all__ = [
@@ -99,40 +99,40 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BroadcastAnswers": "waypost.server.broadcast",
-    "BroadcastCall": "waypost.server.broadcast",
+    "BroadcastAnswers": "waypost.server.emitting.broadcast",
+    "BroadcastCall": "waypost.server.emitting.broadcast",
     "Client": "waypost.client",
     "Consumer": "waypost.server.queues.consumer",
     "ConsumerInfo": "waypost.server.queues.consumer",
-    "Cookie": "waypost.server.cookie",
+    "Cookie": "waypost.server.connections.cookie",
     "DeadLetter": "waypost.server.queues.message",
     "DeadLetterFilter": "waypost.storage.queue_records",
-    "EndedSession": "waypost.server.live_session",
-    "HandlerFailure": "waypost.server.hooks",
-    "FetchedSockets": "waypost.server.remote_socket",
-    "Handshake": "waypost.server.handshake",
-    "Hooks": "waypost.server.hooks",
+    "EndedSession": "waypost.server.recovery.live_session",
+    "HandlerFailure": "waypost.server.watching.hooks",
+    "FetchedSockets": "waypost.server.emitting.remote_socket",
+    "Handshake": "waypost.server.connections.handshake",
+    "Hooks": "waypost.server.watching.hooks",
     "Message": "waypost.server.queues.message",
-    "Namespace": "waypost.server.namespace",
+    "Namespace": "waypost.server.namespaces.namespace",
     "NewMessage": "waypost.server.queues.message",
-    "Operator": "waypost.server.operator",
+    "Operator": "waypost.server.emitting.operator",
     "Options": "waypost.server.options",
     "Packet": "waypost.protocol.packet",
     "PacketType": "waypost.protocol.packet",
     "Parser": "waypost.protocol.custom_parser",
     "ParserDecoder": "waypost.protocol.custom_parser",
-    "ParentNamespace": "waypost.server.parents",
+    "ParentNamespace": "waypost.server.namespaces.parents",
     "Queue": "waypost.server.queues.queue",
     "QueueInfo": "waypost.server.queues.queue",
     "QueueOptions": "waypost.server.queues.options",
     "QueuedMessage": "waypost.server.queues.message",
     "Receipt": "waypost.server.queues.message",
     "Recovery": "waypost.server.options",
-    "RemoteSocket": "waypost.server.remote_socket",
-    "ServerAnswers": "waypost.server.server_side",
+    "RemoteSocket": "waypost.server.emitting.remote_socket",
+    "ServerAnswers": "waypost.server.cluster.server_side",
     "Server": "waypost.application",
-    "Socket": "waypost.server.socket",
-    "SocketOperator": "waypost.server.socket_operator",
+    "Socket": "waypost.server.namespaces.socket",
+    "SocketOperator": "waypost.server.emitting.socket_operator",
     "publish": "waypost.server.queues.publishing",
 }
 

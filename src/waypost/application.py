@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, Unpack, overload
 
 from waypost.server.checks import require_choice, require_count, require_name
-from waypost.server.counters import ServerState
-from waypost.server.handlers import check_handler
-from waypost.server.hooks import Hooks
+from waypost.server.events.handlers import check_handler
 from waypost.server.hub import Hub
-from waypost.server.namespace import Namespace
+from waypost.server.namespaces.namespace import Namespace
+from waypost.server.namespaces.parents import ParentNamespace
 from waypost.server.options import Environment, Options, ServerOptions
-from waypost.server.parents import ParentNamespace
 from waypost.server.queues.message import Start, to_place
 from waypost.server.queues.options import ORDERS, Order
 from waypost.server.queues.queue import Queue
 from waypost.server.queues.worker import WorkerPlan
+from waypost.server.watching.counters import ServerState
+from waypost.server.watching.hooks import Hooks
 from waypost.transports.asgi import AsgiApplication, AsgiTransport
 
 __all__ = ["MountedServer", "Server"]

@@ -17,7 +17,7 @@ from waypost.protocol.records import write_json, write_msgpack
 from waypost.protocol.rich_msgpack import pack
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Attempt, NewMessage, QueueLimits
-from waypost.storage.sqlite import SqliteStore
+from waypost.storage.sqlite.store import SqliteStore
 
 __all__ = ["Command", "enqueue", "fill", "kill"]
 

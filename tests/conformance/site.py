@@ -20,7 +20,7 @@ import waypost
 from tests.support.raw import Raw
 from tests.support.waiting import until
 from waypost.protocol.session import Session
-from waypost.server.namespace import Namespace
+from waypost.server.namespaces.namespace import Namespace
 from waypost.transports.uvicorn_runner import configure
 
 Door = Callable[[waypost.Server], AbstractAsyncContextManager[int]]

@@ -17,7 +17,7 @@ from typing import Any
 import waypost
 import waypost.server.hub
 from tests.support.server_process import OPTIONS_VARIABLE
-from waypost.server.handshake import Handshake
+from waypost.server.connections.handshake import Handshake
 from waypost.server.options import Environment
 
 

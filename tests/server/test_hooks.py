@@ -10,7 +10,7 @@ import pytest
 import waypost
 from tests.server.model_client import ModelClient, hub_of, running, until
 from waypost.protocol.socketio import PacketType
-from waypost.server.hooks import Hook
+from waypost.server.watching.hooks import Hook
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import waypost
 from tests.server.model_client import ModelClient, running, until
-from waypost.server.line import Line
+from waypost.server.emitting.line import Line
 
 
 @pytest.fixture

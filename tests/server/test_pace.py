@@ -13,7 +13,7 @@ import waypost
 from tests.server.model_client import ModelClient, running, until
 from tests.transports.asgi_client import ask, join, serving, websocket
 from waypost.errors import LimitExceeded
-from waypost.server.pace import Bucket
+from waypost.server.connections.pace import Bucket
 
 
 @given(st.floats(0.5, 1_000), st.lists(st.floats(0, 2), max_size=50))

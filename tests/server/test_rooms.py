@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.server.rooms import RoomIndex
+from waypost.server.emitting.rooms import RoomIndex
 
 members = st.integers(0, 4)
 rooms = st.lists(st.sampled_from("abc"), max_size=3)

@@ -10,8 +10,8 @@ from tests.sim.history import Step
 from tests.sim.network import Link
 from tests.sim.world import World
 from waypost.application import Server
-from waypost.server.operator import Operator
-from waypost.server.socket import Socket
+from waypost.server.emitting.operator import Operator
+from waypost.server.namespaces.socket import Socket
 
 __all__ = ["Actions"]
 

@@ -10,7 +10,7 @@ from tests.sim.history import ROOMS, Circumstances
 from tests.sim.operations import Operations
 from waypost.application import Server
 from waypost.errors import ConnectionRefused, NotConnected, StorageError
-from waypost.server.socket import Socket
+from waypost.server.namespaces.socket import Socket
 
 __all__ = ["World", "install"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from waypost.storage.base import ExpiredSession, Retention
-from waypost.storage.memory import MemoryStore, _MemoryJournal
+from waypost.storage.memory.store import MemoryStore, _MemoryJournal
 
 __all__ = ["OPERATION", "Disk", "Write", "run_now"]
 

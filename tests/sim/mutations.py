@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from waypost.protocol.codec import EncodedEvent
-from waypost.server.admission import Admission
-from waypost.server.channel import Channel
-from waypost.server.feed import Feed, Target, write_record
-from waypost.server.live_session import LiveSession
-from waypost.server.namespace import Namespace
+from waypost.server.emitting.feed import Feed, Target, write_record
+from waypost.server.namespaces.admission import Admission
+from waypost.server.namespaces.channel import Channel
+from waypost.server.namespaces.namespace import Namespace
 from waypost.server.queues.delivery import Delivery
 from waypost.server.queues.line import StrictLine
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.socket_carrier import SocketCarrier
-from waypost.server.recovery import Keeper, Returning
+from waypost.server.recovery.live_session import LiveSession
+from waypost.server.recovery.recovery import Keeper, Returning
 from waypost.storage.base import Membership, OnCommit, StoredSession
-from waypost.storage.memory import _MemoryJournal
+from waypost.storage.memory.store import _MemoryJournal
 from waypost.storage.queue_records import Message
 
 __all__ = ["MUTATIONS", "Mutate"]

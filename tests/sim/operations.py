@@ -10,8 +10,8 @@ from tests.sim.disk import OPERATION
 from tests.sim.trace import Trace
 from waypost.application import Server
 from waypost.errors import AckTimeout, NotConnected, StorageError
-from waypost.server.operator import Operator
-from waypost.server.socket import Socket
+from waypost.server.emitting.operator import Operator
+from waypost.server.namespaces.socket import Socket
 
 __all__ = ["Operation", "Operations"]
 

@@ -21,9 +21,9 @@ from waypost.application import Server
 from waypost.errors import StorageError
 from waypost.protocol.socketio import Packet
 from waypost.server.hub import Hub
+from waypost.server.namespaces.socket import Socket
 from waypost.server.options import Environment, Recovery
 from waypost.server.queues.options import QueueOptions
-from waypost.server.socket import Socket
 from waypost.storage.base import Retention
 
 __all__ = ["Process", "World"]

@@ -11,7 +11,7 @@ import sys
 
 from waypost.storage.base import Journal
 from waypost.storage.queue_records import NewMessage
-from waypost.storage.sqlite import SqliteStore
+from waypost.storage.sqlite.store import SqliteStore
 
 WRITERS = 4
 PAYLOAD = b"-" * 300

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from waypost.storage.base import Entry, Journal, Retention, Store
-from waypost.storage.memory import MemoryStore
+from waypost.storage.memory.store import MemoryStore
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Accepted, ConsumerInfo, NewMessage, QueueLimits
-from waypost.storage.sqlite import SqliteStore
+from waypost.storage.sqlite.store import SqliteStore
 
 UNLIMITED = 1 << 40
 WallTime = Callable[[], float]

@@ -7,7 +7,7 @@ import os
 import sys
 
 from waypost.storage.queue_records import NewMessage
-from waypost.storage.sqlite import SqliteStore
+from waypost.storage.sqlite.store import SqliteStore
 
 WRITERS = 8
 PAYLOAD = b"-" * 300

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from waypost.errors import StoreFull
 from waypost.storage.base import Journal
-from waypost.storage.sqlite import SqliteStore
+from waypost.storage.sqlite.store import SqliteStore
 
 LIMIT_BYTES = 3 << 20
 

@@ -20,8 +20,8 @@ from typing import Any
 from tests.storage.backends import UNLIMITED, Clock, ignore
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Attempt, DeadLetterFilter, NewMessage, QueueLimits
-from waypost.storage.sqlite import SqliteStore
-from waypost.storage.sqlite_writer import Writer
+from waypost.storage.sqlite.store import SqliteStore
+from waypost.storage.sqlite.writer import Writer
 
 Step = Callable[[SqliteStore, Queue, dict[str, int]], Awaitable[object]]
 BEGAN = 1000.0

@@ -13,10 +13,10 @@ import pytest
 from tests.storage.backends import Clock, fill, flush, ignore, put, read_all, record_of
 from waypost.errors import StorageError, StoreClosed, StoreFull
 from waypost.storage.base import ExpiredSession, Membership
-from waypost.storage.sqlite import SqliteStore
-from waypost.storage.sqlite_deferred import BLOCK
-from waypost.storage.sqlite_jobs import Transaction
-from waypost.storage.sqlite_journal import SqliteJournal
+from waypost.storage.sqlite.jobs import Transaction
+from waypost.storage.sqlite.journals.deferred import BLOCK
+from waypost.storage.sqlite.journals.journal import SqliteJournal
+from waypost.storage.sqlite.store import SqliteStore
 
 ROUNDS = 8
 DEADLINE_S = 20.0
@@ -169,7 +169,7 @@ class TestReports:
     async def test_what_can_not_be_written_is_refused_before_it_is_reported(
         self, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("waypost.storage.sqlite_writer._MAX_RECORD_BYTES", 10)
+        monkeypatch.setattr("waypost.storage.sqlite.writer._MAX_RECORD_BYTES", 10)
         journal = await store.journal("/")
         told: list[int] = []
         with pytest.raises(StorageError, match="11 bytes"):
@@ -250,7 +250,7 @@ class TestSlowDisk:
     async def test_no_more_is_reported_than_fits_into_memory(
         self, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("waypost.storage.sqlite_unflushed._MAX_BYTES", 100_000)
+        monkeypatch.setattr("waypost.storage.sqlite.journals.unflushed._MAX_BYTES", 100_000)
         journal = await store.journal("/")
         go_on = pause(store)
         told: list[int] = []
@@ -282,8 +282,8 @@ class TestFullDisk:
     async def test_what_was_reported_is_kept_and_written_later(
         self, store: SqliteStore, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("waypost.storage.sqlite_writer._RETRY_S", 0.02)
-        monkeypatch.setattr("waypost.storage.sqlite_unflushed._MAX_BYTES", 3_000_000)
+        monkeypatch.setattr("waypost.storage.sqlite.writer._RETRY_S", 0.02)
+        monkeypatch.setattr("waypost.storage.sqlite.journals.unflushed._MAX_BYTES", 3_000_000)
         journal = await store.journal("/")
         await flush(journal)
         set_space(store, NO_SPACE)
@@ -321,7 +321,7 @@ class TestFullDisk:
     async def test_without_a_reserved_position_it_is_full(
         self, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("waypost.storage.sqlite_writer._RETRY_S", 0.02)
+        monkeypatch.setattr("waypost.storage.sqlite.writer._RETRY_S", 0.02)
         journal = await store.journal("/")
         await journal.append(b"x" * 9_000, ignore)
         await flush(journal)
@@ -381,7 +381,7 @@ class TestFullDisk:
     async def test_deferred_jobs_that_fail_keep_their_order(
         self, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("waypost.storage.sqlite_writer._RETRY_S", 0.02)
+        monkeypatch.setattr("waypost.storage.sqlite.writer._RETRY_S", 0.02)
         journal = await store.journal("/")
         await flush(journal)
         failures = 3

@@ -14,8 +14,8 @@ import pytest
 from tests.storage import async_child
 from tests.storage.backends import UNLIMITED, Clock, fill, ignore, put, read_all
 from waypost.errors import PositionGone
-from waypost.storage.sqlite import SqliteStore
-from waypost.storage.sqlite_deferred import BLOCK
+from waypost.storage.sqlite.journals.deferred import BLOCK
+from waypost.storage.sqlite.store import SqliteStore
 
 ROUNDS = 8
 DEADLINE_S = 20.0

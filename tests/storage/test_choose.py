@@ -8,8 +8,8 @@ import pytest
 
 from waypost.errors import ConfigurationError
 from waypost.storage.choose import make_store
-from waypost.storage.memory import MemoryStore
-from waypost.storage.sqlite import SqliteStore
+from waypost.storage.memory.store import MemoryStore
+from waypost.storage.sqlite.store import SqliteStore
 
 
 def test_memory_is_named_by_itself() -> None:

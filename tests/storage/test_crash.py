@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.storage import crash_child, queue_crash_child
 from tests.storage.backends import UNLIMITED, Clock, ignore, read_all, runs
-from waypost.storage.sqlite import SqliteStore
+from waypost.storage.sqlite.store import SqliteStore
 
 ROUNDS = 4
 DEADLINE_S = 20.0

@@ -10,10 +10,10 @@ import pytest
 
 from tests.storage.backends import UNLIMITED, Clock, positions, put, settle
 from waypost.errors import StoreDamaged
-from waypost.storage import sqlite_schema
 from waypost.storage.answer_base import Answer
 from waypost.storage.queue_records import Accepted
-from waypost.storage.sqlite import SqliteStore
+from waypost.storage.sqlite import schema as sqlite_schema
+from waypost.storage.sqlite.store import SqliteStore
 
 SCHEMA_2 = Path(__file__).parent / "files" / "schema_2.sql"
 

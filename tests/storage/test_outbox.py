@@ -14,10 +14,10 @@ import pytest
 
 from tests.storage.backends import UNLIMITED, Clock, put, settle
 from waypost.errors import ConfigurationError, QueueFull, StorageError
-from waypost.storage.memory import MemoryStore
+from waypost.storage.memory.store import MemoryStore
 from waypost.storage.queue_records import NewMessage, QueueLimits
-from waypost.storage.sqlite import SqliteStore
-from waypost.storage.sqlite_outbox import publish
+from waypost.storage.sqlite.outbox import publish
+from waypost.storage.sqlite.store import SqliteStore
 
 DEADLINE_S = 20.0
 LIMITS = QueueLimits()
@@ -25,7 +25,7 @@ LIMITS = QueueLimits()
 PUBLISHER = """
 import sqlite3, sys
 from waypost.storage.queue_records import NewMessage, QueueLimits
-from waypost.storage.sqlite_outbox import publish
+from waypost.storage.sqlite.outbox import publish
 connection = sqlite3.connect(sys.argv[1])
 connection.execute("INSERT INTO orders VALUES (1)")
 publish(connection, "q", NewMessage("from afar", b"record"), deduplicate_s=60, limits=QueueLimits())

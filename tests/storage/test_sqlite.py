@@ -23,10 +23,10 @@ from waypost.errors import (
     StoreDamaged,
     StoreFull,
 )
-from waypost.storage import sqlite_file
 from waypost.storage.base import Entry, ExpiredSession, Membership, Retention, StoredSession
-from waypost.storage.sqlite import SqliteStore
-from waypost.storage.sqlite_jobs import Transaction
+from waypost.storage.sqlite import file as sqlite_file
+from waypost.storage.sqlite.jobs import Transaction
+from waypost.storage.sqlite.store import SqliteStore
 
 DEADLINE_S = 30.0
 
@@ -313,7 +313,7 @@ async def test_a_damaged_store_is_let_go(store: SqliteStore, path: Path) -> None
 async def test_what_is_proven_is_written_after_a_while(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("waypost.storage.sqlite_journal._PROVE_AFTER_S", 0.01)
+    monkeypatch.setattr("waypost.storage.sqlite.journals.journal._PROVE_AFTER_S", 0.01)
     journal = await store.journal("/")
     await journal.open_session(b"k", "sid", b"", ignore)
     journal.prove(b"k", 3, 3)
@@ -340,7 +340,7 @@ async def test_an_on_commit_that_raises_harms_nobody(store: SqliteStore, caplog:
 
 
 async def test_a_record_that_can_not_fit_is_refused(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("waypost.storage.sqlite_writer._MAX_RECORD_BYTES", 10)
+    monkeypatch.setattr("waypost.storage.sqlite.writer._MAX_RECORD_BYTES", 10)
     journal = await store.journal("/")
     with pytest.raises(StorageError, match="a record of 11 bytes, at most 10 fit"):
         await journal.append(b"x" * 11, ignore)
@@ -390,7 +390,7 @@ async def test_sessions_that_expired_before_an_error_are_told(
     def refuse(_: Transaction, journal: int) -> int:
         raise StoreFull(f"{journal}")
 
-    monkeypatch.setattr("waypost.storage.sqlite_expiry.forget_tombstones", refuse)
+    monkeypatch.setattr("waypost.storage.sqlite.journals.expiry.forget_tombstones", refuse)
     journal = await store.journal("/")
     with pytest.raises(StoreFull):
         await store.expire_sessions()
@@ -437,7 +437,7 @@ async def test_an_opening_that_is_cancelled_lets_go(path: Path, monkeypatch: pyt
         return sqlite_file.open_database(path)
 
     store = SqliteStore(path)
-    monkeypatch.setattr("waypost.storage.sqlite.open_database", slow)
+    monkeypatch.setattr("waypost.storage.sqlite.store.open_database", slow)
     task = asyncio.create_task(store.open())
     while not entered.is_set():
         await asyncio.sleep(0.001)

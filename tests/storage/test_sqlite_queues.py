@@ -16,7 +16,7 @@ from tests.storage.backends import UNLIMITED, Clock, ignore, positions, put, set
 from waypost.errors import StoreFull
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Attempt, NewMessage
-from waypost.storage.sqlite import SqliteStore
+from waypost.storage.sqlite.store import SqliteStore
 
 DEADLINE_S = 20.0
 # What SQLite's machine may do for one message or page, in instructions.
@@ -25,7 +25,7 @@ MAX_STEPS = 3000
 HOLDER = """
 import asyncio, os, signal, sys
 from waypost.storage.queue_records import NewMessage
-from waypost.storage.sqlite import SqliteStore
+from waypost.storage.sqlite.store import SqliteStore
 
 async def main():
     store = SqliteStore(sys.argv[1])

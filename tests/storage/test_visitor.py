@@ -12,8 +12,8 @@ from tests.storage.backends import UNLIMITED, Clock, positions, put, settle
 from tests.storage.test_migration import make_old
 from waypost.errors import ConfigurationError, StoreClosed, StoreDamaged
 from waypost.storage.queue_records import FromPosition
-from waypost.storage.sqlite import SqliteStore
-from waypost.storage.sqlite_visitor import SqliteVisitor
+from waypost.storage.sqlite.store import SqliteStore
+from waypost.storage.sqlite.visitor import SqliteVisitor
 
 DEADLINE_S = 20.0
 

@@ -12,8 +12,8 @@ import waypost
 from tests.server.model_client import hub_of, until
 from tests.support.waiting import until_async
 from tests.transports.asgi_client import POLLING, ask, serving, sid_of, websocket
-from waypost.server.addresses import TrustedProxies
-from waypost.server.hooks import RequestRefused
+from waypost.server.connections.addresses import TrustedProxies
+from waypost.server.watching.hooks import RequestRefused
 
 # -------------------------------------------------------------------------------------------- allow_request
 

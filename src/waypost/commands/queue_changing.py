@@ -14,7 +14,7 @@ from waypost.commands.queue_letters import filter_of, has_filter, only, pages
 from waypost.commands.queue_visit import existing
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import QueueInfo
-from waypost.storage.sqlite_visitor import SqliteVisitor
+from waypost.storage.sqlite.visitor import SqliteVisitor
 
 __all__ = ["pause", "purge", "redrive", "resume", "seek"]
 

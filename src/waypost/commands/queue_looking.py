@@ -22,7 +22,7 @@ from waypost.commands.queue_shown import (
 from waypost.commands.queue_visit import existing
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Configuration, ConsumerInfo, DeadLetter, Message, QueueInfo
-from waypost.storage.sqlite_visitor import SqliteVisitor
+from waypost.storage.sqlite.visitor import SqliteVisitor
 
 __all__ = ["dead", "info", "ls", "peek"]
 

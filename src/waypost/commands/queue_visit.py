@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from waypost.errors import StorageError
 from waypost.storage.choose import make_visitor
 from waypost.storage.queue_records import QueueInfo
-from waypost.storage.sqlite_visitor import SqliteVisitor
+from waypost.storage.sqlite.visitor import SqliteVisitor
 
 __all__ = ["existing", "run"]
 

@@ -14,26 +14,26 @@ from waypost.errors import ConfigurationError, StorageError
 from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import PacketType
 from waypost.protocol.session import SessionSettings
-from waypost.server.cluster import Alone, Others, Question, Reply
-from waypost.server.counters import Counters, JournalState, ServerState
-from waypost.server.debug_log import attach_debug_log
-from waypost.server.directory import Directory
-from waypost.server.drain import Drain
-from waypost.server.engine import Connection, Engine
-from waypost.server.gate import Gate
-from waypost.server.hooks import Hooks
+from waypost.server.cluster.seam import Alone, Others, Question, Reply
+from waypost.server.connections.drain import Drain
+from waypost.server.connections.engine import Connection, Engine
+from waypost.server.connections.gate import Gate
+from waypost.server.connections.peer import Peer
+from waypost.server.events.repeats import Repeats
+from waypost.server.namespaces.directory import Directory
 from waypost.server.options import Environment, Options
-from waypost.server.peer import Peer
 from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.events import ConsumerExpired
-from waypost.server.recovery import Keeper
-from waypost.server.repeats import Repeats
+from waypost.server.recovery.recovery import Keeper
+from waypost.server.watching.counters import Counters, JournalState, ServerState
+from waypost.server.watching.debug_log import attach_debug_log
+from waypost.server.watching.hooks import Hooks
 from waypost.storage.base import Retention, Store
 from waypost.storage.choose import make_store
 
 if TYPE_CHECKING:
-    from waypost.server.namespace import Namespace
-    from waypost.server.parents import ParentNamespace
+    from waypost.server.namespaces.namespace import Namespace
+    from waypost.server.namespaces.parents import ParentNamespace
 
 __all__ = ["Hub"]
 

@@ -13,11 +13,11 @@ from waypost.errors import ConfigurationError
 from waypost.protocol.codec import codec_for
 from waypost.protocol.custom_parser import Parser
 from waypost.protocol.handshake import is_python_client
-from waypost.server.addresses import TrustedProxies
 from waypost.server.checks import require_number
-from waypost.server.cookie import Cookie
-from waypost.server.handlers import check_handler
-from waypost.server.handshake import Handshake
+from waypost.server.connections.addresses import TrustedProxies
+from waypost.server.connections.cookie import Cookie
+from waypost.server.connections.handshake import Handshake
+from waypost.server.events.handlers import check_handler
 from waypost.server.queues.options import QueueOptions
 from waypost.storage.base import ANSWER_TTL_S
 

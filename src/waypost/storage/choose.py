@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from waypost.errors import ConfigurationError
 from waypost.storage.base import ANSWER_TTL_S, Retention, Store
-from waypost.storage.memory import MemoryStore
+from waypost.storage.memory.store import MemoryStore
 from waypost.storage.queue_records import QueueLimits
-from waypost.storage.sqlite import SqliteStore
-from waypost.storage.sqlite_visitor import SqliteVisitor
+from waypost.storage.sqlite.store import SqliteStore
+from waypost.storage.sqlite.visitor import SqliteVisitor
 
 __all__ = ["make_store", "make_visitor"]
 

@@ -25,11 +25,11 @@ from waypost.protocol.handshake import (
     refusal_body,
 )
 from waypost.protocol.jsonp import wrap_answer
-from waypost.server.addresses import TrustedProxies
-from waypost.server.engine import Connection
-from waypost.server.handshake import Handshake
-from waypost.server.hooks import RequestRefused
+from waypost.server.connections.addresses import TrustedProxies
+from waypost.server.connections.engine import Connection
+from waypost.server.connections.handshake import Handshake
 from waypost.server.hub import Hub
+from waypost.server.watching.hooks import RequestRefused
 from waypost.transports.asgi_websocket import WebSocketCarrier
 from waypost.transports.client_files import ClientFiles, client_file
 from waypost.transports.http_answer import (

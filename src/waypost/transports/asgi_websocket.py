@@ -11,9 +11,9 @@ import logging
 from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.handshake import Decision, Open, Refuse, Upgrade, refusal_body
-from waypost.server.cookie import Cookie
-from waypost.server.engine import Connection, Engine
-from waypost.server.handshake import Handshake
+from waypost.server.connections.cookie import Cookie
+from waypost.server.connections.engine import Connection, Engine
+from waypost.server.connections.handshake import Handshake
 from waypost.transports.http_answer import Receive, Send
 
 __all__ = ["WebSocketCarrier"]

@@ -16,7 +16,7 @@ from tests.support.waiting import until
 from waypost.server.queues.options import encode_settings
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import FromPosition
-from waypost.storage.sqlite_visitor import SqliteVisitor
+from waypost.storage.sqlite.visitor import SqliteVisitor
 
 
 @pytest.fixture

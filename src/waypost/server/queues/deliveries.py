@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ConfigurationError, NotConnected
-from waypost.server.hooks import Hooks
 from waypost.server.queues.configured import Configured
 from waypost.server.queues.delivery import Attachment
 from waypost.server.queues.due import DueTimer
@@ -21,12 +20,13 @@ from waypost.server.queues.options import Order, QueueOptions, decode_settings
 from waypost.server.queues.runner import Runner, Surroundings
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.worker import WorkerCarrier, WorkerPlan
+from waypost.server.watching.hooks import Hooks
 from waypost.storage.queue_records import Attempt, Due, Enqueued, Message, NewMessage, Place
 
 if TYPE_CHECKING:
-    from waypost.server.channel import Channel
-    from waypost.server.counters import Counters
+    from waypost.server.namespaces.channel import Channel
     from waypost.server.options import Environment
+    from waypost.server.watching.counters import Counters
     from waypost.storage.base import Store
 
 __all__ = ["Consumption", "Deliveries"]

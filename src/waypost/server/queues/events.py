@@ -1,4 +1,4 @@
-"""What observers are told of queues; see `waypost.server.hooks`."""
+"""What observers are told of queues; see `waypost.server.watching.hooks`."""
 
 from __future__ import annotations
 

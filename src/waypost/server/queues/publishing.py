@@ -10,7 +10,7 @@ from waypost.server.checks import require_name
 from waypost.server.options import new_id
 from waypost.server.queues.message import NewMessage
 from waypost.server.queues.options import QueueOptions, decode_settings, with_settings
-from waypost.storage import sqlite_outbox as outbox
+from waypost.storage.sqlite import outbox
 
 __all__ = ["publish"]
 

@@ -16,9 +16,9 @@ from waypost.server.queues.events import MessagesLost
 from waypost.server.queues.verdict import Rejection, read_rejection
 
 if TYPE_CHECKING:
-    from waypost.server.channel import Channel
-    from waypost.server.counters import Counters
+    from waypost.server.namespaces.channel import Channel
     from waypost.server.queues.runner import Runner
+    from waypost.server.watching.counters import Counters
 
 __all__ = ["SocketCarrier"]
 

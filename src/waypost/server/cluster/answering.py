@@ -1,0 +1,53 @@
+"""The answers to what other servers of a cluster ask: each finds them for the sockets that are connected to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from waypost.server.cluster.seam import CallSockets, DisconnectSockets, FetchSockets, Question, Reply
+from waypost.server.emitting.broadcast import BroadcastCall
+from waypost.server.emitting.operator import Flags, Operator
+from waypost.server.emitting.remote_socket import SocketDetails, details_of
+
+if TYPE_CHECKING:
+    from waypost.server.emitting.feed import Target
+    from waypost.server.namespaces.channel import Channel
+    from waypost.server.namespaces.namespace import Namespace
+
+__all__ = ["answer"]
+
+
+async def answer(namespace: Namespace, server: str, question: Question) -> Reply:
+    """Answer a question of another server.
+
+    Args:
+        namespace: The namespace it is about.
+        server: This server's name.
+        question: The question.
+
+    Returns:
+        What the other server is told; an `Others` brings it there.
+    """
+    if isinstance(question, FetchSockets):
+        return Reply(server, answered=True, value=await _details(namespace, question.target))
+    if isinstance(question, CallSockets):
+        flags = Flags(timeout_s=question.timeout_s, local=True)
+        answers = await BroadcastCall(namespace.feed, question.target, question.event, flags)
+        return Reply(server, answered=True, value=answers)
+    if isinstance(question, DisconnectSockets):
+        flags = Flags(timeout_s=namespace.flags.timeout_s, local=True)
+        await Operator(namespace.feed, question.target, flags).disconnect_sockets(close=question.close)
+        return Reply(server, answered=True)
+    answered, value = await namespace.server_side.receive(question)
+    return Reply(server, answered=answered, value=value)
+
+
+async def _details(namespace: Namespace, target: Target) -> list[SocketDetails]:
+    found: list[SocketDetails] = []
+
+    def add(channel: Channel) -> None:
+        if channel.connected:
+            found.append(details_of(channel))
+
+    await namespace.feed.each(target, add)
+    return found

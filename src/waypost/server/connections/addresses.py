@@ -1,0 +1,153 @@
+"""Where a request really comes from, behind proxies that may say so, and how much one address may have open."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TypeAlias
+
+from waypost.errors import ConfigurationError
+from waypost.server.watching.hooks import ConnectionClosed, ConnectionOpened, Hooks, SocketConnected
+
+__all__ = ["AddressLimits", "TrustedProxies"]
+
+_Address: TypeAlias = IPv4Address | IPv6Address
+
+_SITE_BITS = 64
+"""One customer of an IPv6 provider has at least so many addresses; they count as one."""
+
+
+class TrustedProxies:
+    """The proxies whose word on a client's address and scheme is taken.
+
+    Args:
+        trusted: Their addresses or networks, such as ``"10.0.0.0/8"``.
+
+    Raises:
+        ConfigurationError: One of them is neither.
+    """
+
+    def __init__(self, trusted: Sequence[str]) -> None:
+        try:
+            self._networks = [ip_network(entry) for entry in trusted]
+        except ValueError as error:
+            raise ConfigurationError("trusted_proxies", trusted, "addresses or networks like 10.0.0.0/8") from error
+
+    def address(self, peer: str, headers: Mapping[str, str]) -> str:
+        """Find the address of a client.
+
+        Args:
+            peer: Who made the TCP connection; ``""`` if the transport knows none.
+            headers: The request's headers, names in lower case.
+
+        Returns:
+            The right-most address of the way here that is no trusted proxy's: what stands left of it is hearsay.
+        """
+        nearest = peer
+        for hop in self._way_back(peer, headers):
+            if hop is None:
+                return nearest
+            nearest = str(hop)
+            if not self._trusts(hop):
+                return nearest
+        return nearest
+
+    def is_secure(self, peer: str, headers: Mapping[str, str], scheme: str) -> bool:
+        """Tell whether a client came over TLS, to here or to a trusted proxy."""
+        hop = _parse(peer)
+        if self._networks and hop is not None and self._trusts(hop) and "x-forwarded-proto" in headers:
+            return headers["x-forwarded-proto"].rpartition(",")[2].strip() in ("https", "wss")
+        return scheme in ("https", "wss")
+
+    def _way_back(self, peer: str, headers: Mapping[str, str]) -> Iterator[_Address | None]:
+        yield _parse(peer)
+        forwarded = headers.get("x-forwarded-for")
+        if forwarded is not None:
+            for entry in reversed(forwarded.split(",")):
+                yield _parse(entry.strip())
+
+    def _trusts(self, address: _Address) -> bool:
+        return any(address in network for network in self._networks)
+
+
+class AddressLimits:
+    """Counts connections by address, and says when one has enough.
+
+    Loopback addresses are not counted: what comes from there is a proxy on this machine, or its owner.
+
+    Args:
+        max_connections: The most connections of one address.
+        max_handshakes: The most of them that have joined no namespace yet.
+        hooks: What it counts by.
+    """
+
+    def __init__(self, max_connections: int, max_handshakes: int, hooks: Hooks) -> None:
+        self._max_connections = max_connections
+        self._max_handshakes = max_handshakes
+        self._sites: dict[int, str] = {}
+        self._handshaking: set[int] = set()
+        self._open: Counter[str] = Counter()
+        self._half_open: Counter[str] = Counter()
+        hooks.connection_opened(self._count)
+        hooks.connection_closed(self._uncount)
+        hooks.socket_connected(self._count_joined)
+
+    def allows(self, address: str) -> bool:
+        """Tell whether one more connection may be opened from an address."""
+        site = _site(address)
+        if site is None:
+            return True
+        return self._open[site] < self._max_connections and self._half_open[site] < self._max_handshakes
+
+    def _count(self, opened: ConnectionOpened) -> None:
+        site = _site(opened.handshake.address)
+        if site is not None:
+            self._sites[opened.connection] = site
+            self._handshaking.add(opened.connection)
+            self._open[site] += 1
+            self._half_open[site] += 1
+
+    def _count_joined(self, connected: SocketConnected) -> None:
+        if connected.connection in self._handshaking:
+            self._handshaking.discard(connected.connection)
+            _decrease(self._half_open, self._sites[connected.connection])
+
+    def _uncount(self, closed: ConnectionClosed) -> None:
+        site = self._sites.pop(closed.connection, None)
+        if site is None:
+            return
+        _decrease(self._open, site)
+        if closed.connection in self._handshaking:
+            self._handshaking.discard(closed.connection)
+            _decrease(self._half_open, site)
+
+
+def _decrease(counter: Counter[str], site: str) -> None:
+    # Without the zeros, or whoever changes addresses would fill memory.
+    counter[site] -= 1
+    if not counter[site]:
+        del counter[site]
+
+
+def _parse(text: str) -> _Address | None:
+    """Read an address as it stands in headers, perhaps with a port."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _site(text: str) -> str | None:
+    address = _parse(text)
+    if address is None or address.is_loopback:
+        return None
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((address, _SITE_BITS), strict=False))
+    return str(address)

@@ -1,0 +1,66 @@
+"""Who may open a connection: asked of every handshake that is right in itself, whatever transport it came over."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from waypost.errors import ConnectionRefused
+from waypost.protocol.handshake import Refuse
+from waypost.server.connections.addresses import AddressLimits
+
+if TYPE_CHECKING:
+    from waypost.server.connections.handshake import Handshake
+    from waypost.server.options import Options
+    from waypost.server.watching.hooks import Hooks
+
+__all__ = ["Gate"]
+
+
+class Gate:
+    """Decides on handshakes.
+
+    Args:
+        options: What the server was told.
+        hooks: Who is told of connections, and of what the application's function raises.
+
+    Attributes:
+        is_shut: Whether nobody is let in any more, as the server stops.
+    """
+
+    def __init__(self, options: Options, hooks: Hooks) -> None:
+        self.is_shut = False
+        self._options = options
+        self._hooks = hooks
+        self._limits = AddressLimits(options.max_connections_per_address, options.max_handshakes_per_address, hooks)
+
+    async def refusal(self, handshake: Handshake) -> Refuse | None:
+        """Decide on a handshake; whoever asks opens the connection without waiting for anything else.
+
+        Returns:
+            How to refuse it; ``None`` lets it in. May be cancelled.
+        """
+        # The application is asked only for those that could come in; meanwhile others may have.
+        refuse = self._own_refusal(handshake)
+        if refuse is None and self._options.allow_request is not None:
+            refuse = await self._ask_application(handshake) or self._own_refusal(handshake)
+        return refuse
+
+    def _own_refusal(self, handshake: Handshake) -> Refuse | None:
+        if self.is_shut:
+            return Refuse(503, 3, "Server shutting down", "CLOSING")
+        if not self._limits.allows(handshake.address):
+            return Refuse(429, 4, "Too many connections", "ADDRESS_LIMIT")
+        return None
+
+    async def _ask_application(self, handshake: Handshake) -> Refuse | None:
+        assert self._options.allow_request is not None
+        try:
+            async with asyncio.timeout(self._options.connect_timeout_s):
+                allowed = await self._options.allow_request(handshake)
+        except ConnectionRefused as refusal:
+            return Refuse(403, 4, refusal.message, "FORBIDDEN")
+        except Exception as error:  # noqa: BLE001  # reported; who can't be asked has not allowed it
+            self._hooks.report_failure("allow_request", "", "", error)
+            return Refuse(403, 4, "Forbidden", "ALLOW_REQUEST_FAILED")
+        return None if allowed else Refuse(403, 4, "Forbidden", "FORBIDDEN")

@@ -1,0 +1,203 @@
+"""One connection and the namespaces it carries: packets in, each to where it belongs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from waypost.errors import MalformedPacket
+from waypost.protocol.engineio import Frame
+from waypost.protocol.packet import Packet, PacketType
+from waypost.server.connections.dialect import dialect_of
+from waypost.server.connections.pace import Pace
+from waypost.server.namespaces.admission import Admission
+from waypost.server.namespaces.channel import Channel
+from waypost.server.watching.hooks import PacketReceived
+
+if TYPE_CHECKING:
+    from waypost.server.connections.engine import Connection
+    from waypost.server.hub import Hub
+
+__all__ = ["Peer"]
+
+logger = logging.getLogger("waypost.peer")
+
+_REMEMBERED = 1_000
+"""How many namespaces that a client left, or was refused, are remembered: what it sent before it knew is no fault."""
+
+
+class Peer:
+    """What one client's connection carries. The connection's `Receiver`.
+
+    Args:
+        connection: The connection.
+        hub: The server it is on.
+    """
+
+    __slots__ = (
+        "_admissions",
+        "_channels",
+        "_connection",
+        "_decoder",
+        "_dialect",
+        "_hub",
+        "_left",
+        "_pace",
+        "_timer",
+    )
+
+    def __init__(self, connection: Connection, hub: Hub) -> None:
+        self._connection = connection
+        self._hub = hub
+        self._dialect = dialect_of(connection.revision)
+        self._decoder = hub.codec.make_decoder(
+            max_attachments=hub.options.max_attachments,
+            max_attachment_bytes=hub.options.max_payload_bytes,
+            max_namespace_length=self._dialect.longest_namespace,
+        )
+        self._channels: dict[str, Channel] = {}
+        self._admissions: dict[str, Admission] = {}
+        self._left: dict[str, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        allowed = hub.options.max_messages_per_s
+        self._pace = None if allowed is None else Pace(connection, allowed)
+        self._expect_connect()
+        if self._dialect.connects_unasked:
+            self._connect(Packet(PacketType.CONNECT))
+
+    def receive_message(self, message: Frame) -> None:
+        """Take a message; raises `ProtocolViolation` for what may not come."""
+        if self._pace is not None:
+            self._pace.count()
+        packet = self._decoder.feed(message)
+        if not self._channels and not self._left and not self._may_come_first(packet):
+            # Nobody may fill memory with attachments before being let in.
+            raise self._violation("a CONNECT packet first", message)
+        if packet is None:
+            return
+        if self._hub.hooks.packet_received.observers:
+            self._hub.hooks.packet_received.tell(PacketReceived(self._connection.number, packet))
+        channel = self._channels.get(packet.namespace)
+        if packet.type is PacketType.EVENT and channel is not None:
+            channel.receive_event(packet)
+        elif packet.type is PacketType.ACK and channel is not None:
+            channel.receive_ack(packet)
+        elif packet.type is PacketType.CONNECT:
+            self._connect(self._dialect.read_connect(packet))
+        elif packet.type is PacketType.DISCONNECT:
+            self._disconnect(packet)
+        elif packet.namespace not in self._left:
+            came = f"{packet.type.name} of {packet.namespace}"
+            raise self._violation("a packet of a namespace that is connected", came)
+
+    def _may_come_first(self, packet: Packet | None) -> bool:
+        """Tell whether a packet may come while its client is in no namespace yet."""
+        if packet is None:
+            return False
+        is_withdrawal = packet.type is PacketType.DISCONNECT and packet.namespace in self._admissions
+        return is_withdrawal or packet.type is PacketType.CONNECT
+
+    def _violation(self, expected: str, received: object) -> MalformedPacket:
+        """Close the connection for a packet that can be read, but may not come now."""
+        self._connection.abort("forced server close")
+        return MalformedPacket(expected, received)
+
+    def heartbeat_sent(self) -> None:
+        """Remember for each socket how far it had been sent everything."""
+        for channel in self._channels.values():
+            self._hub.deliveries.heartbeat_sent(channel)
+            if channel.session is not None:
+                channel.session.heartbeat_sent()
+
+    def heartbeat_answered(self) -> None:
+        """Note for each socket that this has arrived."""
+        for channel in self._channels.values():
+            self._hub.deliveries.heartbeat_answered(channel)
+            if channel.session is not None and channel.left_because is None:
+                channel.session.heartbeat_answered()
+
+    def heartbeat_came(self) -> None:
+        """Renew for each socket the leases of what it has in hand."""
+        for channel in self._channels.values():
+            self._hub.deliveries.heartbeat_answered(channel)
+
+    def disconnect_all(self) -> None:
+        """Say goodbye to the client in every namespace."""
+        for channel in list(self._channels.values()):
+            channel.disconnect()
+
+    def connection_closed(self, reason: str) -> None:
+        """End all sockets; handlers that are still running go on to their end."""
+        if reason == "slow client":
+            self._hub.counters.slow_clients += 1
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._pace is not None:
+            self._pace.stop()
+        channels, self._channels = list(self._channels.values()), {}
+        for channel in channels:
+            channel.close(reason)
+        for admission in self._admissions.values():
+            admission.leave(reason)
+
+    def _connect(self, packet: Packet) -> None:
+        name = packet.namespace
+        if name in self._channels or name in self._admissions:
+            raise self._violation("one CONNECT for a namespace", f"another one for {name}")
+        if len(self._channels) + len(self._admissions) >= self._hub.options.max_namespaces:
+            refusal = self._dialect.refusal("Too many namespaces", None)
+            self._connection.send(self._hub.codec.encode_connect_error(name, refusal))
+            return
+        admission = Admission(self._hub, name, self._connection, self._dialect, packet.data)
+        self._admissions[name] = admission
+        self._left.pop(name, None)
+        self._hub.keep_task(asyncio.get_running_loop().create_task(self._admit(name, admission)))
+
+    async def _admit(self, name: str, admission: Admission) -> None:
+        try:
+            channel = await admission.run()
+        finally:
+            del self._admissions[name]
+        if channel is None:
+            self._remember(name)
+            return
+        self._channels[name] = channel
+        channel.when_left = lambda: self._leave(name)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await admission.replay()
+
+    def _disconnect(self, packet: Packet) -> None:
+        name = packet.namespace
+        channel = self._channels.get(name)
+        if channel is not None:
+            channel.close("client namespace disconnect")
+        elif (admission := self._admissions.get(name)) is not None:
+            admission.leave("client namespace disconnect")
+        elif name not in self._left:
+            raise self._violation("a namespace that is connected", f"DISCONNECT of {name}")
+
+    def _leave(self, name: str) -> None:
+        """Forget a namespace's socket that has ended; what the client still sends to it is ignored."""
+        if self._channels.pop(name, None) is not None:
+            self._remember(name)
+            self._expect_connect()
+
+    def _remember(self, name: str) -> None:
+        self._left[name] = None
+        if len(self._left) > _REMEMBERED:
+            del self._left[next(iter(self._left))]
+
+    def _expect_connect(self) -> None:
+        """Close the connection if it carries nothing for too long."""
+        if not self._channels and self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._hub.options.connect_timeout_s, self._give_up)
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if not self._channels:
+            logger.info("closing a connection that joined no namespace")
+            self._connection.close("forced server close")

@@ -1,0 +1,1 @@
+"""Emits: whom one is for, in which order it goes out, and to whom it does."""

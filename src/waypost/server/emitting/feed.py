@@ -1,0 +1,261 @@
+"""A namespace's outgoing events, in one order for everyone: first into the journal, then to the sockets.
+
+An emit becomes an entry of the journal; when the journal reports it committed, in the order of positions, it is
+handed to the sockets it is for, with its position as the offset. Without a journal (recovery is off) it is handed
+over at once. Nothing else delivers plain events, so the log's order is everybody's order; what is not in the log
+takes its turn in the same line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import orjson
+
+from waypost.errors import MalformedPacket
+from waypost.protocol.codec import Codec, EncodedEvent
+from waypost.server.emitting.line import Line
+from waypost.server.emitting.rooms import RoomIndex
+from waypost.storage.base import Journal, OnCommit
+
+if TYPE_CHECKING:
+    from waypost.server.cluster.seam import Question, Reply
+    from waypost.server.namespaces.channel import Channel
+
+    AskOthers = Callable[[str, Question, float], AsyncIterator[Reply]]
+
+__all__ = ["Feed", "Offset", "Target", "read_record", "write_record"]
+
+T = TypeVar("T")
+
+_LENGTH_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom an event is for.
+
+    Attributes:
+        rooms: Members of any of these; ``None`` for all in the namespace.
+        except_: But of none of these.
+    """
+
+    rooms: frozenset[str] | None = None
+    except_: frozenset[str] = frozenset()
+
+
+EVERYONE = Target()
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """A position in a journal as clients see it: ``<generation>.<n>``.
+
+    Attributes:
+        generation: The history it is from.
+        position: The position.
+    """
+
+    generation: str
+    position: int
+
+    @classmethod
+    def parse(cls, text: str) -> Offset:
+        """Read one.
+
+        Raises:
+            MalformedPacket: It is not of that form.
+        """
+        generation, point, digits = text.partition(".")
+        # 18 digits always fit into the 64 bits a store keeps.
+        if not (generation and point and digits.isascii() and digits.isdigit() and len(digits) <= 18):
+            raise MalformedPacket("an offset like g4k2.17", text)
+        return cls(generation, int(digits))
+
+    def __str__(self) -> str:
+        return f"{self.generation}.{self.position}"
+
+
+class Feed:
+    """The outgoing events of one namespace.
+
+    Args:
+        namespace: Its name.
+        codec: What its packets are written in.
+        index: The sockets to deliver to, and their rooms.
+        open_journal: Sets ``journal``, unless recovery is off.
+        ask_others: Asks the other servers of a cluster; see `Others.ask`.
+
+    Attributes:
+        journal: Where events are kept; ``None`` until it is opened, and with recovery off.
+    """
+
+    __slots__ = ("_ask_others", "_index", "_line", "_open_journal", "codec", "journal", "namespace")
+
+    def __init__(
+        self,
+        namespace: str,
+        codec: Codec,
+        index: RoomIndex[Channel],
+        open_journal: Callable[[], Awaitable[None]],
+        ask_others: AskOthers,
+    ) -> None:
+        self.namespace = namespace
+        self.codec = codec
+        self.journal: Journal | None = None
+        self._index = index
+        self._open_journal = open_journal
+        self._ask_others = ask_others
+        self._line = Line()
+
+    async def publish(self, target: Target, event: EncodedEvent, *, compress: bool = True) -> None:
+        """Emit an event.
+
+        Args:
+            target: Whom it is for.
+            event: The event.
+            compress: Whether its packet may be compressed; not kept for a replay.
+
+        Delivery: in order, to those connected now; to those who come back in time by replay. Returns when the
+        event is in the journal and on its way. If cancelled it may still be delivered.
+
+        Raises:
+            StorageError: It was not accepted, and is delivered to nobody.
+        """
+        if self.journal is None:
+            await self._open_journal()
+        journal = self.journal
+        if journal is None:
+            self._deliver(target, event, None, 0, compress)
+            return
+        record = write_record(target, event)
+        await self.write(
+            lambda on_commit: journal.append(record, on_commit),
+            lambda position: self._deliver(target, event, f"{journal.generation}.{position}", position, compress),
+        )
+
+    async def write(self, write: Callable[[OnCommit], Awaitable[object]], on_commit: OnCommit) -> None:
+        """Write to the store, so that what is asked for later takes effect later, whether it is stored or not.
+
+        Args:
+            write: Begins the write; what is to be called when it is committed is passed to it.
+            on_commit: Called then with the position.
+
+        Raises:
+            StorageError: It was not accepted.
+        """
+        place = self._line.enter()
+
+        def committed(position: int) -> None:
+            on_commit(position)
+            self._line.leave(place)
+
+        try:
+            await write(committed)
+        finally:
+            self._line.leave(place)
+
+    async def in_turn(self, action: Callable[[], T]) -> T:
+        """Do something that needs no store, after all that was asked for before; see `Line.in_turn`."""
+        return await self._line.in_turn(action)
+
+    async def each(self, target: Target, action: Callable[[Channel], None]) -> None:
+        """Do something with everyone whom a target means, when all that was asked for before has taken effect.
+
+        Args:
+            target: Who is meant.
+            action: Called with each channel.
+        """
+
+        def act() -> None:
+            for channel in self._index.select(target.rooms, target.except_):
+                action(channel)
+
+        await self.in_turn(act)
+
+    def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
+        """Ask the other servers of a cluster about this namespace; see `Others.ask`."""
+        return self._ask_others(self.namespace, question, timeout_s)
+
+    async def join(self, target: Target, rooms: Collection[str]) -> None:
+        """Let all whom a target means join rooms, from this point of the feed on; those who are away too.
+
+        Raises:
+            StorageError: It was not accepted, and nobody joined.
+        """
+
+        def on_commit(_position: int) -> None:
+            for channel in self._index.select(target.rooms, target.except_):
+                self._index.add(channel, rooms)
+
+        await self._move(target, rooms, on_commit, lambda journal: journal.join_matching)
+
+    async def leave(self, target: Target, rooms: Collection[str]) -> None:
+        """Let all whom a target means leave rooms, from this point of the feed on; those who are away too.
+
+        Raises:
+            StorageError: It was not accepted, and nobody left.
+        """
+
+        def on_commit(_position: int) -> None:
+            for channel in self._index.select(target.rooms, target.except_):
+                self._index.leave(channel, [room for room in rooms if room != channel.sid])
+
+        await self._move(target, rooms, on_commit, lambda journal: journal.leave_matching)
+
+    async def _move(
+        self,
+        target: Target,
+        rooms: Collection[str],
+        on_commit: OnCommit,
+        write: Callable[[Journal], Callable[..., Awaitable[None]]],
+    ) -> None:
+        if self.journal is None:
+            await self._open_journal()
+        journal = self.journal
+        if journal is None:
+            on_commit(0)
+            return
+        move = write(journal)
+        await self.write(lambda committed: move(target.rooms, target.except_, rooms, committed), on_commit)
+
+    async def publish_volatile(self, target: Target, event: EncodedEvent, *, compress: bool = True) -> None:
+        """Emit an event to whoever can take it when its turn has come. Delivery: at most once, never replayed.
+
+        It carries the journal's current position, or clients would take its last string for an offset.
+        """
+
+        def send() -> None:
+            offset = None if self.journal is None else f"{self.journal.generation}.{self.journal.top}"
+            for channel in self._index.select(target.rooms, target.except_):
+                channel.deliver_volatile(event, offset, compress=compress)
+
+        await self.in_turn(send)
+
+    def _deliver(
+        self, target: Target, event: EncodedEvent, offset: str | None, position: int, compress: bool
+    ) -> None:
+        for channel in self._index.select(target.rooms, target.except_):
+            channel.deliver(event, offset, position, compress=compress)
+
+
+def write_record(target: Target, event: EncodedEvent) -> bytes:
+    """Make a journal record of an event and whom it is for."""
+    rooms = None if target.rooms is None else sorted(target.rooms)
+    head = b"" if rooms is None and not target.except_ else orjson.dumps([rooms, sorted(target.except_)])
+    return b"".join((len(head).to_bytes(_LENGTH_BYTES, "big"), head, event.to_record()))
+
+
+def read_record(record: bytes, namespace: str, codec: Codec) -> tuple[Target, EncodedEvent]:
+    """Read what `write_record` made."""
+    end = _LENGTH_BYTES + int.from_bytes(record[:_LENGTH_BYTES], "big")
+    return _read_target(record[_LENGTH_BYTES:end]), codec.restore_event(record[end:], namespace)
+
+
+def _read_target(head: bytes) -> Target:
+    if not head:
+        return EVERYONE
+    rooms, except_ = orjson.loads(head)
+    return Target(None if rooms is None else frozenset(rooms), frozenset(except_))

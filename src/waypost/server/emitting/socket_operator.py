@@ -1,0 +1,100 @@
+"""The operator of one socket: how an event goes to its client, and from there to everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from waypost.errors import AckTimeout, NotConnected
+from waypost.server.emitting.feed import Target
+from waypost.server.emitting.operator import Operator
+from waypost.server.events.acks import ack_value
+
+if TYPE_CHECKING:
+    from waypost.protocol.codec import EncodedEvent
+    from waypost.server.emitting.operator import Flags
+    from waypost.server.namespaces.channel import Channel
+
+__all__ = ["SocketOperator"]
+
+
+class SocketOperator:
+    """How an event goes to one client. Every method that changes that returns a new one; keep and share them freely.
+
+    Made by ``volatile``, ``compress``, ``local`` and ``timeout`` of a `Socket`. With ``to``, ``in_``, ``except_`` and
+    ``broadcast`` it becomes an `Operator` for others than that client, with the same flags.
+    """
+
+    __slots__ = ("_channel", "_flags")
+
+    def __init__(self, channel: Channel, flags: Flags) -> None:
+        self._channel = channel
+        self._flags = flags
+
+    async def emit(self, event: str, *args: Any) -> None:
+        """Emit an event to this client; see `Socket.emit`."""
+        namespace = self._channel.namespace
+        mine = Target(frozenset((self._channel.sid,)))
+        await Operator(namespace.feed, mine, self._flags).emit(event, *args)
+
+    async def call(self, event: str, *args: Any) -> Any:
+        """Emit an event to this client and wait for its ack; see `Socket.call`."""
+        channel = self._channel
+        encoded = channel.codec.encode_event(channel.namespace.name, event, args)
+        if not channel.connected:
+            raise NotConnected(channel.sid, channel.namespace.name, f"call {event!r}")
+        ack_id, answer = channel.acks.expect(encoded, survives=True)
+        try:
+            async with asyncio.timeout(self._flags.timeout_s):
+                await channel.namespace.feed.in_turn(lambda: self._send(encoded, ack_id))
+                arguments = await answer
+        except TimeoutError:
+            raise AckTimeout(event, self._flags.timeout_s) from None
+        finally:
+            channel.acks.forget(ack_id)
+        if arguments is None:
+            raise NotConnected(channel.sid, channel.namespace.name, f"call {event!r}")
+        return ack_value(arguments)
+
+    def _send(self, event: EncodedEvent, ack_id: int) -> None:
+        if self._channel.is_writable or not self._flags.volatile:
+            self._channel.send_with_ack(event, ack_id, compress=self._flags.compress)
+
+    # -- others ---------------------------------------------------------------------------------------------
+
+    def to(self, *rooms: str) -> Operator:
+        """Address the members of rooms, this client excluded."""
+        return self.broadcast.to(*rooms)
+
+    in_ = to
+
+    def except_(self, *rooms: str) -> Operator:
+        """Address everyone in the namespace but the members of rooms and this client."""
+        return self.broadcast.except_(*rooms)
+
+    @property
+    def broadcast(self) -> Operator:
+        """Address everyone in the namespace but this client."""
+        others = Target(except_=frozenset((self._channel.sid,)))
+        return Operator(self._channel.namespace.feed, others, self._flags)
+
+    # -- how ------------------------------------------------------------------------------------------------
+
+    @property
+    def volatile(self) -> SocketOperator:
+        """The same, but for events that are dropped if they can't be taken right now."""
+        return SocketOperator(self._channel, replace(self._flags, volatile=True))
+
+    @property
+    def local(self) -> SocketOperator:
+        """The same, but only for clients of this server."""
+        return SocketOperator(self._channel, replace(self._flags, local=True))
+
+    def compress(self, compress: bool) -> SocketOperator:
+        """The same, but for events whose packets may, or may not, be compressed; see `Operator.compress`."""
+        return SocketOperator(self._channel, replace(self._flags, compress=compress))
+
+    def timeout(self, seconds: float) -> SocketOperator:
+        """The same with another timeout for `call`; see `Operator.timeout`."""
+        return SocketOperator(self._channel, self._flags.with_timeout(seconds))

@@ -1,0 +1,184 @@
+"""What a client sent and is still to be handled: its events, in the order of arrival, and at last that it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from waypost.errors import ArgumentMismatch, EventRefused
+from waypost.protocol.packet import Packet
+from waypost.server.events.handlers import Handler
+from waypost.server.events.incoming import MESSAGE_ID, Incoming
+
+if TYPE_CHECKING:
+    from waypost.server.events.registry import Registry
+    from waypost.server.namespaces.channel import Channel
+
+__all__ = ["Inbox"]
+
+logger = logging.getLogger("waypost.socket")
+
+
+class Inbox:
+    """One socket's events on their way to the application's handlers.
+
+    They are handled one after the other. A handler that is registered as concurrent is only started in its turn: the
+    next event does not wait for its end, unless too many of them are running.
+
+    Args:
+        channel: Whose events they are.
+    """
+
+    __slots__ = ("_channel", "_items", "_running", "_worker")
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._items: deque[Incoming | str] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
+
+    def receive(self, packet: Packet) -> None:
+        """Take an event of the client; with too many waiting, its connection is read no further for a while."""
+        self._items.append(Incoming(self._channel, packet))
+        if len(self._items) >= self._channel.namespace.max_pending_events:
+            self._channel.pause_reading()
+        self._wake()
+
+    def tell_disconnected(self, reason: str) -> None:
+        """Let the disconnect handlers run, after the handlers of all events that came before."""
+        self._items.append(reason)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._worker is None:
+            self._worker = asyncio.get_running_loop().create_task(self._work())
+            self._channel.namespace.keep_task(self._worker)
+
+    async def _work(self) -> None:
+        try:
+            while self._items:
+                item = self._items.popleft()
+                if len(self._items) == self._channel.namespace.max_pending_events // 2:
+                    self._channel.resume_reading()
+                if isinstance(item, str):
+                    await self._handle_disconnect(item)
+                else:
+                    await self._handle(item)
+        finally:
+            self._worker = None
+
+    async def _handle_disconnect(self, reason: str) -> None:
+        if self._running:
+            await asyncio.wait(self._running)
+        for moment in ("disconnecting", "disconnect"):
+            for registry in self._registries:
+                handler = registry.get(moment)
+                if handler is not None:
+                    await self._run(handler, moment, reason)
+            self._channel.forget_rooms()
+
+    @property
+    def _registries(self) -> tuple[Registry, ...]:
+        """Where to look for a handler: what is registered for the socket alone comes first."""
+        own, shared = self._channel.registry, self._channel.namespace.registries
+        return shared if own is None else (own, *shared)
+
+    async def _handle(self, event: Incoming) -> None:
+        if not await event.begin():
+            return
+        MESSAGE_ID.set(event.message_id)
+        try:
+            await self._process(event)
+        except BaseException:
+            event.end()
+            raise
+        finally:
+            MESSAGE_ID.set(None)
+
+    async def _process(self, event: Incoming) -> None:
+        for gate in self._channel.gates:
+            if not await self._passes(gate, event):
+                await self._channel.save_data()
+                return
+        registries = self._registries
+        for registry in reversed(registries):
+            for catch_all in registry.catch_alls.incoming:
+                await self._show(catch_all, (event.name, *event.arguments))
+        for registry in registries:
+            handler = registry.find(event.name)
+            if handler is not None:
+                await self._dispatch(registry, handler, event)
+                return
+        await self._channel.save_data()
+        logger.debug("socket %s sent event %r, which has no handler", self._channel.sid, event.name)
+        event.ignore()
+
+    async def _show(self, catch_all: Handler, arguments: tuple[Any, ...]) -> None:
+        """Run a handler of all events, unless it is annotated for others."""
+        try:
+            converted = catch_all.convert(arguments)
+        except ArgumentMismatch as mismatch:
+            logger.debug("socket %s: a handler of all events does not take this one: %s", self._channel.sid, mismatch)
+            return
+        await self._run(catch_all, "any event", *converted)
+
+    async def _passes(self, gate: Handler, event: Incoming) -> bool:
+        """Ask a middleware of the socket about an event; a client that waits for an ack is told of a refusal."""
+        try:
+            await self._channel.namespace.call_handler(gate, self._channel, event.name, *event.arguments)
+        except EventRefused as refusal:
+            logger.info("socket %s: event %r is refused: %s", self._channel.sid, event.name, refusal)
+            plain = {"error": refusal.message}
+            if refusal.data is not None:
+                plain["data"] = refusal.data
+            event.refuse(refusal.message, plain, refusal.data)
+        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
+            self._channel.namespace.report_failure("middleware", self._channel.sid, error)
+            event.fail(error, {"error": "Internal server error"})
+        else:
+            return True
+        return False
+
+    async def _dispatch(self, registry: Registry, handler: Handler, event: Incoming) -> None:
+        if not handler.takes(len(event.arguments)):
+            problem = f"{event.name} takes {handler.expectation} argument(s), {len(event.arguments)} came"
+            logger.warning("socket %s: %s", self._channel.sid, problem)
+            event.refuse(problem, {"error": problem})
+            return
+        try:
+            converted = handler.convert(tuple(event.arguments))
+        except ArgumentMismatch as mismatch:
+            logger.warning("socket %s: %s: %s", self._channel.sid, event.name, mismatch)
+            event.refuse(str(mismatch), mismatch.to_payload(), mismatch.to_payload())
+            return
+        registry.spend(event.name)
+        if handler.is_concurrent:
+            await self._start(handler, event, converted)
+        else:
+            await self._answer(handler, event, converted)
+
+    async def _start(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:
+        namespace = self._channel.namespace
+        while len(self._running) >= namespace.concurrent_handlers:
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.get_running_loop().create_task(self._answer(handler, event, arguments))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        namespace.keep_task(task)
+
+    async def _answer(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:
+        """Run an event's handler, and acknowledge the event with what it returns."""
+        try:
+            answer, error = await self._run(handler, event.name, *arguments)
+            await self._channel.save_data()
+            if error is None:
+                await event.accept(answer)
+            else:
+                event.fail(error)
+        finally:
+            event.end()
+
+    async def _run(self, handler: Handler, name: str, *arguments: Any) -> tuple[Any, Exception | None]:
+        return await self._channel.namespace.run(handler, name, self._channel, *arguments)

@@ -1,0 +1,188 @@
+"""Events that clients send again until they are answered: each is handled once, and every repeat gets its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from waypost.errors import StorageError
+from waypost.protocol.extension import OutboxMark
+from waypost.storage.answer_base import Answer, Answers
+from waypost.storage.base import Store
+
+if TYPE_CHECKING:
+    from waypost.server.namespaces.channel import Channel
+
+__all__ = ["Admitted", "Repeats", "Turn"]
+
+logger = logging.getLogger("waypost.socket")
+
+_MAX_CLIENTS = 10_000
+"""How many clients that have an outbox are remembered in memory; those that sent something last are."""
+
+
+@dataclass(slots=True)
+class _Client:
+    """What is known of a client, as long as the process lives.
+
+    Attributes:
+        connection: The number of its newest connection.
+        failed: The place of the event that failed last, and was neither sent again yet nor given up.
+    """
+
+    connection: int = 0
+    failed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What is to be done with an event of an outbox, now that its turn has come; with nothing set it is left alone.
+
+    Attributes:
+        turn: It is to be handled.
+        record: It was handled, and this was the answer.
+        is_held: It has to wait until one before it, which failed, was sent again.
+        is_unknown: The store can't tell whether it was handled.
+    """
+
+    turn: Turn | None = None
+    record: bytes | None = None
+    is_held: bool = False
+    is_unknown: bool = False
+
+
+class Turn:
+    """The handling of one event of an outbox. While it lasts, repeats wait for its end.
+
+    Args:
+        repeats: Where it was given.
+        client: The client, as the store knows it.
+        mark: Which event it is.
+    """
+
+    __slots__ = ("_client", "_done", "_mark", "_repeats")
+
+    def __init__(self, repeats: Repeats, client: bytes, mark: OutboxMark) -> None:
+        self._repeats = repeats
+        self._client = client
+        self._mark = mark
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def ended(self) -> None:
+        """Wait for its end."""
+        await asyncio.wait((self._done,))
+
+    async def find(self) -> bytes | None:
+        """Return the answer that an earlier turn has stored."""
+        return await self._repeats.answers().find(self._client, self._mark.sequence, self._mark.message)
+
+    async def keep(self, record: bytes) -> None:
+        """Store the answer.
+
+        If the store does not take it, the event is not handled again unless the answer is lost on its way, too.
+        """
+        mark = self._mark
+        try:
+            await self._repeats.answers().keep(
+                Answer(self._client, mark.sequence, mark.message, record), mark.settled
+            )
+        except StorageError as problem:
+            logger.error("the answer to message %s is not stored: %s", mark.message, problem)
+
+    def fail(self) -> None:
+        """Hold the client's later events back until it has sent this one again."""
+        self._repeats.hold(self._client, self._mark.sequence)
+
+    def end(self) -> None:
+        """Let repeats go on; does nothing the second time."""
+        if not self._done.done():
+            self._done.set_result(None)
+            self._repeats.forget(self._client, self._mark)
+
+
+class Repeats:
+    """All events of outboxes that a server handles.
+
+    A client sends over one connection at a time, and repeats on the next what was not answered on the last. So what
+    an older connection has brought, and was not begun with, is left to its repeat: it must not come in between.
+
+    Args:
+        store: Gives the store, which keeps the answers.
+    """
+
+    __slots__ = ("_clients", "_store", "_turns")
+
+    def __init__(self, store: Callable[[], Store]) -> None:
+        self._store = store
+        self._clients: OrderedDict[bytes, _Client] = OrderedDict()
+        self._turns: dict[tuple[bytes, str], Turn] = {}
+
+    def answers(self) -> Answers:
+        """Return the store's answers."""
+        return self._store().answers()
+
+    def arrived(self, channel: Channel, mark: OutboxMark) -> None:
+        """Take note that an event has come."""
+        client = self._client(_digest(channel, mark))
+        client.connection = max(client.connection, channel.connection_number)
+
+    async def admit(self, channel: Channel, mark: OutboxMark) -> Admitted:
+        """Say what is to be done with an event whose turn has come; waits while an earlier copy is being handled."""
+        digest = _digest(channel, mark)
+        client = self._client(digest)
+        while True:
+            if channel.left_because is not None or channel.connection_number < client.connection:
+                return Admitted()
+            running = self._turns.get((digest, mark.message))
+            if running is None:
+                break
+            await running.ended()
+        if client.failed is not None and mark.settled < client.failed < mark.sequence:
+            return Admitted(is_held=True)
+        client.failed = None
+        return await self._begin(digest, mark)
+
+    async def _begin(self, digest: bytes, mark: OutboxMark) -> Admitted:
+        turn = self._turns[digest, mark.message] = Turn(self, digest, mark)
+        record: bytes | None = None
+        try:
+            record = await turn.find()
+        except StorageError as problem:
+            logger.error("nobody can tell whether message %s was handled: %s", mark.message, problem)
+            turn.fail()
+            turn.end()
+            return Admitted(is_unknown=True)
+        except BaseException:
+            turn.end()
+            raise
+        if record is None:
+            return Admitted(turn=turn)
+        turn.end()
+        return Admitted(record=record)
+
+    def hold(self, digest: bytes, sequence: int) -> None:
+        """Hold a client's events behind this one back."""
+        self._client(digest).failed = sequence
+
+    def forget(self, digest: bytes, mark: OutboxMark) -> None:
+        """Let go of a turn that has ended."""
+        del self._turns[digest, mark.message]
+
+    def _client(self, digest: bytes) -> _Client:
+        client = self._clients.get(digest)
+        if client is None:
+            client = self._clients[digest] = _Client()
+            if len(self._clients) > _MAX_CLIENTS:
+                self._clients.popitem(last=False)
+        self._clients.move_to_end(digest)
+        return client
+
+
+def _digest(channel: Channel, mark: OutboxMark) -> bytes:
+    """Name a client in a namespace for the store, which is not to know its secret."""
+    return sha256(f"{channel.namespace.name}\n{mark.client}".encode()).digest()

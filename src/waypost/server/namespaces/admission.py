@@ -1,0 +1,281 @@
+"""How a client gets into a namespace: its CONNECT packet, from the first look to the open gate.
+
+In this order, which is what makes it safe: look up what it missed (so that handlers know whether it recovered),
+let the middleware decide, take the session over from an older connection, enter the index with the gate shut, run
+the connect handler, answer CONNECT, replay what was missed, open the gate.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from waypost.errors import ArgumentMismatch, ConnectionRefused, StorageError
+from waypost.protocol.extension import ANSWER_FIELD
+from waypost.server.namespaces.channel import Channel
+from waypost.server.recovery.recovery import Keeper, Reason, RecoveryOutcome, Returning
+from waypost.server.recovery.snapshot import Snapshot, rebase
+
+if TYPE_CHECKING:
+    from waypost.server.connections.dialect import Dialect
+    from waypost.server.connections.engine import Connection
+    from waypost.server.events.handlers import Handler
+    from waypost.server.hub import Hub
+    from waypost.server.namespaces.namespace import Namespace
+    from waypost.server.recovery.live_session import LiveSession
+    from waypost.storage.base import StoredSession
+
+__all__ = ["Admission"]
+
+logger = logging.getLogger("waypost.admission")
+
+
+_LONGEST_CLAIM = 200
+"""No pid or offset of ours is nearly as long; a longer one is the application's, or a try to fill the store."""
+
+
+class _NotNowError(Exception):
+    """What was found at first does not hold any more; the client's next attempt will find what does."""
+
+
+class Admission:
+    """One client's way into one namespace.
+
+    Args:
+        hub: The server.
+        name: The namespace it wants to enter.
+        connection: What carries it.
+        dialect: How its client is talked to.
+        payload: The CONNECT packet's payload.
+
+    Attributes:
+        channel: Its channel, once there is one.
+    """
+
+    def __init__(
+        self, hub: Hub, name: str, connection: Connection, dialect: Dialect, payload: dict[str, Any] | None
+    ) -> None:
+        recovery = hub.options.recovery if dialect.can_recover else None
+        self._hub = hub
+        self._name = name
+        self._namespace: Namespace
+        self._connection = connection
+        self._dialect = dialect
+        self._new_id = hub.environment.new_id
+        self._pid, self._offset, auth = _split(payload or {}, recovers=recovery is not None)
+        self._handshake = replace(connection.handshake, auth=auth)
+        self._recovers = recovery is not None and recovery.sends_offset(self._handshake)
+        self._keeper: Keeper | None = None
+        self._reason: Reason | None = None
+        self._step = "recovery"
+        self._has_left = False
+        self._returning: Returning | None = None
+        self.channel: Channel | None = None
+
+    async def run(self) -> Channel | None:
+        """Let the client in or refuse it, and tell it so.
+
+        Returns:
+            Its channel, to which the client's packets go from now on; its replay is still to be run. ``None`` if it
+            was refused or is gone.
+        """
+        try:
+            self._namespace = await self._hub.directory.find(self._name, self._handshake.auth)
+            with self._namespace.visit():
+                await self._namespace.ready()
+                return await self._let_in()
+        except ConnectionRefused as refusal:
+            self._refuse(refusal.message, refusal.data)
+        except (StorageError, _NotNowError) as problem:
+            # A refusal would be final for official clients; after a lost connection they try again.
+            logger.error("%s can't be entered now: %s", self._name, problem)
+            self._connection.close("forced server close")
+        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
+            sid = "" if self.channel is None else self.channel.sid
+            self._hub.hooks.report_failure(self._step, sid, self._name, error)
+            self._refuse("Internal server error", None)
+        return None
+
+    async def _let_in(self) -> Channel | None:
+        if self._recovers:
+            self._keeper = self._namespace.keeper
+        returning = await self._look_up()
+        if self._has_left:
+            return None
+        self.channel = channel = self._make_channel(returning)
+        if returning is not None and self._keeper is not None:
+            channel.resuming = self._keeper.resume(returning, self._handshake)
+        self._step = "middleware"
+        for gate in self._namespace.gates:
+            await self._namespace.call_handler(gate, channel)
+            if channel.left_because is not None:
+                self._turn_away(channel)
+                return None
+        self._returning = await self._enter(channel, returning)
+        if channel.left_because is not None:
+            return None
+        await channel.join_early_rooms()
+        self._step = "connect"
+        for handler in self._namespace.handlers_of("connect"):
+            await self._namespace.call_handler(handler, channel, *self._auth_for(handler))
+        await channel.save_data()
+        return self._answer(channel)
+
+    def _auth_for(self, handler: Handler) -> tuple[Any, ...]:
+        try:
+            return handler.convert((self._handshake.auth,))
+        except ArgumentMismatch as mismatch:
+            logger.info(
+                "a client of %s is refused, its auth does not fit: %s", self._namespace.name, mismatch.problem
+            )
+            raise ConnectionRefused("Invalid auth", mismatch.to_payload()) from mismatch
+
+    # -- the steps ------------------------------------------------------------------------------------------
+
+    async def _look_up(self) -> Returning | None:
+        if self._keeper is None or self._pid is None:
+            return None
+        async with self._keeper.turns:
+            found = await self._keeper.look_up(self._pid, self._offset, self._handshake)
+        if isinstance(found, Reason):
+            self._reason = found
+            self._keeper.counters.count_recovery(found)
+            logger.info("a client of %s starts anew: %s", self._namespace.name, found)
+            return None
+        return found
+
+    def _make_channel(self, returning: Returning | None) -> Channel:
+        return Channel(
+            self._namespace,
+            self._connection,
+            self._handshake,
+            sid=self._new_sid() if returning is None else returning.stored.sid,
+            data={} if returning is None else Snapshot.decode(returning.stored.data).data,
+            recovered=returning is not None,
+            recovery=RecoveryOutcome(self._reason, 0 if returning is None else len(returning.missed)),
+            takes_offset=self._keeper is not None,
+        )
+
+    def _new_sid(self) -> str:
+        return self._dialect.socket_id(self._namespace.name, self._connection.sid, self._new_id)
+
+    async def _enter(self, channel: Channel, returning: Returning | None) -> Returning | None:
+        if self._keeper is None:
+            channel.register((channel.sid,))
+            return None
+        if returning is not None and channel.resuming is not None:
+            return await self._enter_again(channel, channel.resuming, self._keeper, returning)
+
+        session = self._keeper.new_session(channel.data, self._handshake, self._offset)
+
+        def start(position: int) -> None:
+            session.last = position
+            if channel.left_because is None:
+                self._namespace.own(channel, session, (channel.sid,))
+
+        await session.begin(channel.sid, start)
+        if channel.session is None:
+            self._namespace.end_session(session.key)
+        return None
+
+    async def _enter_again(
+        self, channel: Channel, session: LiveSession, keeper: Keeper, returning: Returning
+    ) -> Returning:
+        """Take the session over, and collect what came while middleware was running."""
+        top = 0
+
+        def take_over(stored: StoredSession) -> None:
+            # At this point of the order of writes: what came up to this very top is replayed, by the rooms of this
+            # moment, and what comes after it, events and changes of rooms, finds the new owner.
+            nonlocal top
+            previous = self._namespace.owner(session.key)
+            if previous is not None:
+                previous.supersede()
+            if channel.left_because is None:
+                top = keeper.journal.top
+                session.progress = session.last = returning.seen
+                # Handlers of the older connection may have stored something since the look-up.
+                session.refresh(stored.data)
+                looked_up, latest = Snapshot.decode(returning.stored.data), Snapshot.decode(stored.data)
+                rebase(channel.data, looked_up.data, latest.data)
+                rooms = [membership.room for membership in stored.memberships if membership.until is None]
+                self._namespace.own(channel, session, (channel.sid, *rooms))
+
+        with self._namespace.entering(session.key):
+            stored = await keeper.journal.attach_session(session.key, take_over)
+        if stored is None:
+            raise _NotNowError("the session has ended meanwhile")
+        if channel.left_because is not None:
+            return returning
+        more = await keeper.collect(stored, returning.top, top)
+        if isinstance(more, Reason):
+            raise _NotNowError(f"what came meanwhile can't be replayed: {more}")
+        missed = returning.missed + more
+        channel.recovery = RecoveryOutcome(None, len(missed))
+        return replace(returning, missed=missed)
+
+    def _answer(self, channel: Channel) -> Channel | None:
+        connected: dict[str, Any] = {"sid": channel.sid}
+        if channel.session is not None:
+            connected["pid"] = channel.session.pid
+        if self._reason is not None:
+            connected["reason"] = str(self._reason)
+        if channel.client_revision:
+            connected[ANSWER_FIELD] = channel.client_revision
+        frames = self._namespace.codec.encode_connect(self._namespace.name, self._dialect.answer(connected))
+        if channel.left_because is None:
+            channel.start(frames)
+            return channel
+        if channel.left_because == "server namespace disconnect":
+            self._connection.send(frames)
+            self._connection.send(self._namespace.codec.encode_disconnect(self._namespace.name))
+        channel.tell_disconnected()
+        return None
+
+    def _turn_away(self, channel: Channel) -> None:
+        """See off a client that left in the middleware, or that the middleware disconnected."""
+        if channel.left_because == "server namespace disconnect":
+            self._refuse("Disconnected by the server", None)
+
+    def leave(self, reason: str) -> None:
+        """Note that the client is gone; what runs for it goes on to its end, and it is not let in."""
+        self._has_left = True
+        if self.channel is not None:
+            self.channel.close(reason)
+
+    def _refuse(self, message: str, data: Any) -> None:
+        if self.channel is not None:
+            self.channel.refuse()
+        payload = self._dialect.refusal(message, data)
+        self._connection.send(self._hub.codec.encode_connect_error(self._name, payload))
+
+    async def replay(self) -> None:
+        """Write what the client missed, at the pace it reads, then let it go live."""
+        channel, returning = self.channel, self._returning
+        if channel is None:
+            return
+        if returning is not None and self._keeper is not None:
+            async with self._keeper.turns:
+                await self._write_missed(channel, returning)
+            self._keeper.counters.count_recovery("recovered")
+            self._keeper.counters.replayed_events += len(returning.missed)
+            logger.debug("socket %s recovered, %d events replayed", channel.sid, len(returning.missed))
+        if channel.left_because is None:
+            channel.open_gate()
+
+    async def _write_missed(self, channel: Channel, returning: Returning) -> None:
+        generation = self._namespace.generation
+        for missed in returning.missed:
+            if not await channel.replay(missed.event, f"{generation}.{missed.position}", missed.position):
+                return
+
+
+def _split(payload: dict[str, Any], *, recovers: bool) -> tuple[str | None, str | None, dict[str, Any]]:
+    """Split what recovery put into a CONNECT payload from what the application did."""
+    pid, offset = payload.get("pid"), payload.get("offset")
+    if not recovers or not isinstance(pid, str) or not isinstance(offset, str | None):
+        return None, None, payload
+    if max(len(pid), len(offset or "")) > _LONGEST_CLAIM:
+        return None, None, payload
+    return pid, offset, {name: value for name, value in payload.items() if name not in ("pid", "offset")}

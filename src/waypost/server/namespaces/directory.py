@@ -1,0 +1,166 @@
+"""The namespaces of a server: those the application named, and those that clients made by naming one that fits."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from waypost.errors import ConfigurationError, ConnectionRefused
+from waypost.server.namespaces.namespace import Namespace
+from waypost.server.namespaces.parents import ParentNamespace
+
+if TYPE_CHECKING:
+    from waypost.server.hub import Hub
+
+__all__ = ["Directory"]
+
+logger = logging.getLogger("waypost.namespace")
+
+
+class Directory:
+    """All namespaces of a server, by name.
+
+    Args:
+        hub: The server.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._named: dict[str, Namespace] = {}
+        self._parents: list[ParentNamespace] = []
+        self._children: dict[str, Namespace] = {}
+        # A child that was cleaned up and that the application still holds is the same one when it is needed again.
+        self._forgotten: WeakValueDictionary[str, Namespace] = WeakValueDictionary()
+
+    def __iter__(self) -> Iterator[Namespace]:
+        return iter([*self._named.values(), *self._children.values()])
+
+    def of(self, name: str) -> Namespace:
+        """Return a namespace, made if need be; it stays for as long as the server does.
+
+        A name that fits the pattern of a parent is a child of it.
+
+        Raises:
+            ConfigurationError: It is no name for one.
+        """
+        check_name(name)
+        namespace = self.get(name)
+        if namespace is None:
+            parent = next((parent for parent in self._parents if parent.matches(name)), None)
+            namespace = self._make(name, parent)
+        self._keep(namespace)
+        return namespace
+
+    def child(self, name: str, parent: ParentNamespace) -> Namespace:
+        """Return a child of a parent, made if need be; it stays for as long as the server does.
+
+        Raises:
+            ConfigurationError: It is no name for one, or another one's.
+        """
+        check_name(name)
+        namespace = self.get(name) or self._make(name, parent)
+        if namespace.parent is not parent:
+            raise ConfigurationError("namespace", name, "a name that no other namespace has")
+        self._keep(namespace)
+        return namespace
+
+    def _keep(self, namespace: Namespace) -> None:
+        self._children.pop(namespace.name, None)
+        self._named[namespace.name] = namespace
+
+    def add_parent(self, accepts: re.Pattern[str] | Callable[..., Any]) -> ParentNamespace:
+        """Register a parent; of several that fit a name, the first one takes it.
+
+        Raises:
+            ConfigurationError: It is neither a compiled pattern of text nor a function that takes a name and auth.
+        """
+        parent = ParentNamespace(accepts, self, self._hub)
+        self._parents.append(parent)
+        return parent
+
+    def get(self, name: str) -> Namespace | None:
+        """Return a namespace that is there."""
+        return self._named.get(name) or self._children.get(name)
+
+    async def find(self, name: str, auth: dict[str, Any] | None) -> Namespace:
+        """Return the namespace that a client named, made if it fits one of the parents.
+
+        A function that decides is asked for every client, also when the namespace is there.
+
+        Raises:
+            ConnectionRefused: There is none of that name for this client.
+        """
+        namespace = self.get(name)
+        for parent in self._parents if namespace is None else (namespace.parent,):
+            if parent is None or await parent.accepts(name, auth):
+                return await self._enter(name, parent)
+        raise ConnectionRefused("Invalid namespace")
+
+    async def _enter(self, name: str, parent: ParentNamespace | None) -> Namespace:
+        # Others may have made it, or have cleaned it up, while the parent was asked.
+        namespace = self.get(name)
+        if namespace is None:
+            if len(self._children) >= self._hub.options.max_child_namespaces:
+                logger.warning("refused to make %s: there are %d child namespaces", name, len(self._children))
+                raise ConnectionRefused("Too many namespaces")
+            namespace = self._children[name] = self._make(name, parent)
+        if namespace.parent is not None:
+            await namespace.parent.tell_made(namespace)
+        return namespace
+
+    async def revive(self, names: list[str]) -> None:
+        """Make the children that sessions in the store belong to, so that what is emitted reaches those too.
+
+        Args:
+            names: The namespaces that have sessions in the store.
+        """
+        for name in names:
+            try:
+                await self.find(name, None)
+            except ConnectionRefused:
+                logger.debug("the store has sessions of %s, which is not there any more", name)
+
+    def _make(self, name: str, parent: ParentNamespace | None) -> Namespace:
+        namespace = self._forgotten.get(name) or Namespace(name, self._hub, parent)
+        if namespace.parent is not None:
+            namespace.parent.children[name] = namespace
+        return namespace
+
+    async def clean_up(self) -> None:
+        """Forget the children that nobody is in and nobody may come back to, and their journals.
+
+        Raises:
+            StorageError: The store did not take it.
+        """
+        if not self._hub.options.cleanup_empty_child_namespaces:
+            return
+        idle = [child for child in self._children.values() if child.is_idle]
+        has_journals = bool(idle) and self._hub.options.recovery is not None
+        followed = set(await self._hub.store.followed_journals()) if has_journals else set()
+        for child in idle:
+            if child.is_idle and child.name not in followed and self._children.get(child.name) is child:
+                self._forget(child)
+                if has_journals:
+                    await self._drop_journal(child)
+
+    async def _drop_journal(self, child: Namespace) -> None:
+        # Before: whoever comes meanwhile waits, and begins another one. After: somebody may just have got this one.
+        child.forget_store()
+        await self._hub.store.drop_journal(child.name)
+        child.forget_store()
+
+    def _forget(self, child: Namespace) -> None:
+        logger.debug("nobody is in %s any more, it is forgotten", child.name)
+        del self._children[child.name]
+        if child.parent is not None:
+            del child.parent.children[child.name]
+        self._forgotten[child.name] = child
+
+
+def check_name(name: str) -> None:
+    """Raise `ConfigurationError` if a namespace can't be called that."""
+    if not name.startswith("/") or "," in name:
+        raise ConfigurationError("namespace", name, 'a name that starts with "/" and has no comma')

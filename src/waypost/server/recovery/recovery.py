@@ -1,0 +1,270 @@
+"""Recovery: the session of a client that may come back, what it has missed, and the honest answer to it.
+
+A `Keeper` has the sessions of one namespace. `Keeper.look_up` decides whether a client that names its pid and its
+offset can go on where it was: only with full continuity, else it learns the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from waypost.errors import MalformedPacket, PositionGone, StorageError, shorten
+from waypost.protocol.codec import Codec, EncodedEvent
+from waypost.server.connections.handshake import Handshake
+from waypost.server.emitting.feed import Offset, Target
+from waypost.server.options import Environment, Recovery
+from waypost.server.recovery.live_session import LiveSession, session_key
+from waypost.server.recovery.replay_cache import ReplayCache
+from waypost.server.recovery.snapshot import Snapshot
+from waypost.server.watching.counters import Counters
+from waypost.storage.base import Journal, Membership, StoredSession
+
+__all__ = ["Keeper", "Reason", "RecoveryOutcome", "Returning"]
+
+logger = logging.getLogger("waypost.recovery")
+
+_PAGE_ENTRIES = 256
+_PAGE_BYTES = 256 << 10
+_CACHE_BYTES = 16 << 20
+
+
+class Reason(StrEnum):
+    """Why a client that wanted to go on has to start anew; sent to it in the CONNECT answer."""
+
+    UNKNOWN = "unknown session"
+    EXPIRED = "expired"
+    REFUSED = "refused"
+    GENERATION = "generation"
+    RETENTION = "retention"
+    TOO_FAR = "too far"
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryOutcome:
+    """What became of a client's wish to go on where it was.
+
+    Attributes:
+        reason: Why it could not; ``None`` if it could, or did not ask.
+        replayed: How many events it had missed that are replayed to it.
+    """
+
+    reason: Reason | None
+    replayed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """An event that a client has missed.
+
+    Attributes:
+        position: Its position in the journal.
+        event: The event; shared with others who missed it.
+    """
+
+    position: int
+    event: EncodedEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Returning:
+    """A client that can go on where it was.
+
+    Attributes:
+        pid: Its secret.
+        stored: Its session.
+        seen: The position of the last event that it certainly knows.
+        top: Up to where ``missed`` reaches.
+        missed: What was meant for it since, in order.
+    """
+
+    pid: str
+    stored: StoredSession
+    seen: int
+    top: int
+    missed: list[Missed]
+
+
+class Keeper:
+    """The sessions of one namespace.
+
+    Args:
+        journal: The namespace's journal.
+        options: How long and how much.
+        environment: Ids and wall time.
+        turns: Limits how many replays run at the same time in the whole server.
+        counters: Where outcomes are counted.
+        codec: What packets are written in.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        options: Recovery,
+        environment: Environment,
+        turns: asyncio.Semaphore,
+        counters: Counters,
+        codec: Codec,
+    ) -> None:
+        self.journal = journal
+        self.turns = turns
+        self.counters = counters
+        self._options = options
+        self._environment = environment
+        self._ending: set[bytes] = set()
+        self._cache = ReplayCache(journal.name, codec, _CACHE_BYTES)
+
+    def new_session(self, data: dict[str, Any], handshake: Handshake, stale_offset: str | None) -> LiveSession:
+        """Make the session of a client that starts anew; it is still to be stored.
+
+        Args:
+            data: The application's data.
+            handshake: The client's handshake.
+            stale_offset: What the client sent as its offset, which is none of this session's.
+        """
+        kept = self._kept(handshake)
+        pid = self._environment.new_id()
+        try:
+            return LiveSession(pid, self.journal, Snapshot(data, kept, stale_offset))
+        except TypeError as problem:
+            logger.error("socket.data is not kept for recovery: %s", problem)
+            return LiveSession(pid, self.journal, Snapshot({}, kept, stale_offset))
+
+    def resume(self, returning: Returning, handshake: Handshake) -> LiveSession:
+        """Make a live session of one that goes on."""
+        earlier = Snapshot.decode(returning.stored.data)
+        snapshot = Snapshot(earlier.data, self._kept(handshake), earlier.stale_offset)
+        return LiveSession(returning.pid, self.journal, snapshot)
+
+    def _kept(self, handshake: Handshake) -> Handshake | None:
+        # Headers and auth are secrets: they go into the store only if someone will look at them.
+        return handshake if self._options.may_resume is not None else None
+
+    async def detach(self, key: bytes) -> bool:
+        """Keep a session for a client that may come back; returns whether the store took it."""
+        try:
+            expires_at = self._environment.wall_time() + self._options.session_ttl_s
+            await self.journal.detach_session(key, expires_at)
+        except StorageError as problem:
+            logger.error("a session is not marked as away yet: %s", problem)
+            return False
+        return True
+
+    async def end(self, key: bytes) -> bool:
+        """Forget a session whose client does not come back to it; returns whether the store took it.
+
+        From the first try on it is unknown to whoever names it.
+        """
+        self._ending.add(key)
+        try:
+            await self.journal.end_session(key)
+        except StorageError as problem:
+            logger.error("a session is not ended yet: %s", problem)
+            return False
+        self._ending.discard(key)
+        return True
+
+    async def look_up(self, pid: str, offset: str | None, handshake: Handshake) -> Returning | Reason:
+        """Find out whether a client can go on, and what it has missed up to now.
+
+        Args:
+            pid: The secret it was given.
+            offset: The offset of the last event it saw, or ``None`` if it saw none.
+            handshake: What it says of itself this time.
+
+        Returns:
+            What it goes on with, or why it can't.
+        """
+        seen = None if offset is None else _read_offset(offset)
+        # Up to here the session will be known in the rooms it was in; later changes of them are found when it enters.
+        top = self.journal.top
+        stored = await self.journal.find_session(session_key(pid))
+        if stored is None or stored.key in self._ending:
+            return Reason.UNKNOWN if offset is None or (seen and self._knows(seen)) else Reason.GENERATION
+        if stored.expired:
+            return Reason.EXPIRED
+        snapshot = Snapshot.decode(stored.data)
+        if not await self._may_resume(snapshot, handshake):
+            return Reason.REFUSED
+        last = stored.start
+        if offset is not None and offset != snapshot.stale_offset:
+            if seen is None or not self._knows(seen):
+                logger.warning(
+                    "a client of %s has seen offset %s, which this store does not know: it is an older copy, or was "
+                    "replaced, and what it had kept since is lost",
+                    self.journal.name,
+                    shorten(offset),
+                )
+                return Reason.GENERATION
+            last = max(last, seen.position)
+        # A pong proves that the client's engine got what was sent; its socket may have been deaf (disconnected by the
+        # application, or its handler threw). It was not if it knows the last event that was sent before the pong.
+        after = max(last, stored.proven) if last >= stored.last else last
+        top = max(top, after)
+        missed = await self.collect(stored, after, top)
+        return missed if isinstance(missed, Reason) else Returning(pid, stored, last, top, missed)
+
+    def _knows(self, seen: Offset) -> bool:
+        """Tell whether an offset is of this history: of a generation it had, and not beyond where that ended."""
+        journal = self.journal
+        end = journal.top if seen.generation == journal.generation else journal.ends.get(seen.generation, -1)
+        return seen.position <= end
+
+    async def collect(self, stored: StoredSession, after: int, top: int) -> list[Missed] | Reason:
+        """Collect what was meant for a session after one position and up to another."""
+        audience = _Audience(stored)
+        missed: list[Missed] = []
+        missed_bytes = 0
+        position = after
+        while position < top:
+            try:
+                page = await self.journal.read(position, top, max_entries=_PAGE_ENTRIES, max_bytes=_PAGE_BYTES)
+            except PositionGone:
+                return Reason.RETENTION
+            for entry in page:
+                target, event = self._cache.read(entry)
+                if audience.was_meant(target, entry.position):
+                    missed.append(Missed(entry.position, event))
+                    missed_bytes += event.size
+            if len(missed) > self._options.replay_max_events or missed_bytes > self._options.replay_max_bytes:
+                return Reason.TOO_FAR
+            position = page[-1].position
+            # A long journal is read in turns with everyone else's work.
+            await asyncio.sleep(0)
+        return missed
+
+    async def _may_resume(self, snapshot: Snapshot, handshake: Handshake) -> bool:
+        ask = self._options.may_resume
+        if ask is None:
+            return True
+        return snapshot.handshake is not None and await ask(snapshot.handshake, handshake)
+
+
+class _Audience:
+    """Answers whether an event was meant for a session, by the rooms it was in at that event's position."""
+
+    __slots__ = ("_rooms", "_sid")
+
+    def __init__(self, stored: StoredSession) -> None:
+        self._sid = stored.sid
+        self._rooms: dict[str, list[Membership]] = {}
+        for membership in stored.memberships:
+            self._rooms.setdefault(membership.room, []).append(membership)
+
+    def was_meant(self, target: Target, position: int) -> bool:
+        if target.rooms is not None and not any(self._was_in(room, position) for room in target.rooms):
+            return False
+        return not target.except_ or not any(self._was_in(room, position) for room in target.except_)
+
+    def _was_in(self, room: str, position: int) -> bool:
+        return room == self._sid or any(membership.covers(position) for membership in self._rooms.get(room, ()))
+
+
+def _read_offset(text: str) -> Offset | None:
+    try:
+        return Offset.parse(text)
+    except MalformedPacket:
+        return None

@@ -1,0 +1,46 @@
+"""Events read back from a journal, decoded once for all who missed them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from waypost.protocol.codec import Codec, EncodedEvent
+from waypost.server.emitting.feed import Target, read_record
+from waypost.storage.base import Entry
+
+__all__ = ["ReplayCache"]
+
+
+class ReplayCache:
+    """The events that replays looked at last.
+
+    After a restart thousands of clients miss the same events: each of them is decoded, and its frames are made, once.
+
+    Args:
+        namespace: The journal's namespace.
+        codec: What packets are written in.
+        max_bytes: How many bytes of records to keep decoded.
+    """
+
+    __slots__ = ("_bytes", "_codec", "_decoded", "_max_bytes", "_namespace")
+
+    def __init__(self, namespace: str, codec: Codec, max_bytes: int) -> None:
+        self._namespace = namespace
+        self._codec = codec
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._decoded: OrderedDict[int, tuple[Target, EncodedEvent, int]] = OrderedDict()
+
+    def read(self, entry: Entry) -> tuple[Target, EncodedEvent]:
+        """Decode an entry: whom it was for, and the event."""
+        found = self._decoded.get(entry.position)
+        if found is not None:
+            return found[0], found[1]
+        target, event = read_record(entry.record, self._namespace, self._codec)
+        size = len(entry.record)
+        self._decoded[entry.position] = (target, event, size)
+        self._bytes += size
+        while self._bytes > self._max_bytes and len(self._decoded) > 1:
+            # The oldest goes first: those who come later missed what is newer.
+            self._bytes -= self._decoded.popitem(last=False)[1][2]
+        return target, event

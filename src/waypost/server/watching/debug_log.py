@@ -1,0 +1,115 @@
+"""Debug logging, for those who look into what goes over the wire: connections, requests and packets.
+
+Two loggers, each written at level DEBUG only: ``waypost.connections`` and ``waypost.packets``. The level is looked at
+when the server starts; a server that does not log this pays nothing for it. Data is cut, and what would let
+somebody in (session ids, auth, cookies, members named like tokens) is hidden; an event's plain arguments are not.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from waypost.errors import shorten
+from waypost.protocol.engineio import Frame
+from waypost.protocol.packet import PacketType
+from waypost.server.watching.hooks import (
+    ConnectionClosed,
+    ConnectionOpened,
+    Hooks,
+    PacketReceived,
+    PacketSent,
+    RequestRefused,
+    SocketConnected,
+    SocketDisconnected,
+)
+from waypost.server.watching.masking import mask, mask_headers, mask_text, mask_url
+
+__all__ = ["attach_debug_log"]
+
+connections = logging.getLogger("waypost.connections")
+packets = logging.getLogger("waypost.packets")
+
+_SHOWN_CHARACTERS = 120
+_LOOKED_AT_CHARACTERS = 1_000
+
+
+def attach_debug_log(hooks: Hooks) -> None:
+    """Have what happens logged, as far as the loggers' levels ask for it now."""
+    if connections.isEnabledFor(logging.DEBUG):
+        hooks.connection_opened(_log_opened)
+        hooks.connection_closed(_log_closed)
+        hooks.request_refused(_log_refused)
+        hooks.socket_connected(_log_connected)
+        hooks.socket_disconnected(_log_disconnected)
+    if packets.isEnabledFor(logging.DEBUG):
+        hooks.packet_received(_log_received)
+        hooks.packet_sent(_log_sent)
+
+
+def _log_opened(opened: ConnectionOpened) -> None:
+    handshake = opened.handshake
+    connections.debug(
+        "#%d opened by %s over %s: %s %s",
+        opened.connection,
+        handshake.address or "?",
+        opened.transport,
+        mask_url(handshake.url),
+        mask_headers(handshake.headers),
+    )
+
+
+def _log_closed(closed: ConnectionClosed) -> None:
+    connections.debug(
+        "#%d closed after %.3f s over %s: %s", closed.connection, closed.duration_s, closed.transport, closed.reason
+    )
+
+
+def _log_refused(refused: RequestRefused) -> None:
+    handshake = refused.handshake
+    connections.debug(
+        "refused %s: code %d, %s (%s): %s %s",
+        handshake.address or "?",
+        refused.code,
+        refused.message,
+        refused.context,
+        mask_url(handshake.url),
+        mask_headers(handshake.headers),
+    )
+
+
+def _log_connected(connected: SocketConnected) -> None:
+    how = "recovered" if connected.recovered else "new"
+    connections.debug("#%d is socket %s (%s) in %s", connected.connection, connected.sid, how, connected.namespace)
+
+
+def _log_disconnected(gone: SocketDisconnected) -> None:
+    connections.debug("#%d is socket %s no more in %s: %s", gone.connection, gone.sid, gone.namespace, gone.reason)
+
+
+def _log_received(received: PacketReceived) -> None:
+    packet = received.packet
+    number = "" if packet.ack_id is None else f" {packet.ack_id}"
+    # What a client connects with is its auth, whatever the members are called.
+    is_auth = packet.type is PacketType.CONNECT and isinstance(packet.data, dict)
+    data = dict.fromkeys(packet.data, "***") if is_auth else mask(packet.data)
+    packets.debug(
+        "#%d → %s %s%s %s",
+        received.connection,
+        packet.type.name,
+        packet.namespace,
+        number,
+        shorten(data, _SHOWN_CHARACTERS),
+    )
+
+
+def _log_sent(sent: PacketSent) -> None:
+    packets.debug("#%d ← %s", sent.connection, " ".join(map(_show, sent.frames)))
+
+
+def _show(frame: Frame) -> str:
+    if isinstance(frame, bytes):
+        return f"<{len(frame)} bytes>"
+    text = mask_text(frame[:_LOOKED_AT_CHARACTERS])
+    if len(frame) > _LOOKED_AT_CHARACTERS or len(text) > _SHOWN_CHARACTERS:
+        return f"{text[:_SHOWN_CHARACTERS]}… ({len(frame)} in all)"
+    return text

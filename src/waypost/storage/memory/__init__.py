@@ -1,0 +1,1 @@
+"""The reference backend: everything in memory, gone when the process ends."""

@@ -1,0 +1,412 @@
+"""What one queue keeps in memory: messages by position, and for each consumer what it has not settled."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Collection, Iterable, Iterator
+from itertools import takewhile
+from sys import maxsize
+
+from waypost.errors import StorageError
+from waypost.storage.generation import new_generation
+from waypost.storage.memory.records import Consumer, Kept, Outstanding, Scheduled
+from waypost.storage.ordered import Ordered
+from waypost.storage.queue_base import AT_ONCE, MAX_HISTORY
+from waypost.storage.queue_records import (
+    Attempt,
+    ConsumerInfo,
+    DeadLetter,
+    FromPosition,
+    FromTime,
+    HistoryItem,
+    Loss,
+    Message,
+    Place,
+    QueueInfo,
+    QueueLimits,
+)
+
+__all__ = ["Backlog"]
+
+
+class Backlog:
+    """One queue.
+
+    Args:
+        store: The store, as errors name it.
+        name: The queue's name.
+        default: The limits of a queue that has none of its own.
+
+    Attributes:
+        limits: Its own limits.
+        settings: What else the caller keeps with it.
+        consumers: Its consumers by name.
+        letters: Its dead letters by number.
+        scheduled: Its messages that are not due yet, by number.
+    """
+
+    def __init__(self, store: str, name: str, default: QueueLimits) -> None:
+        self.store = store
+        self.name = name
+        self.generation = new_generation()
+        self.limits: QueueLimits | None = None
+        self.settings: bytes | None = None
+        self.top = 0
+        self.bytes = 0
+        self.expired = 0
+        self.dropped = 0
+        self.paused_until: float | None = None
+        self.consumers: dict[str, Consumer] = {}
+        self.letters: dict[int, DeadLetter] = {}
+        self.scheduled: dict[int, Scheduled] = {}
+        self._default = default
+        self._epochs = 0
+        self._for_all = 0
+        self._messages: Ordered[Kept] = Ordered()
+        self._by_key: dict[str, Ordered[None]] = {}
+        self._mortal: dict[int, None] = {}
+
+    # -- messages --------------------------------------------------------------------------------------------
+
+    @property
+    def effective_limits(self) -> QueueLimits:
+        """The limits that hold."""
+        return self.limits or self._default
+
+    @property
+    def count(self) -> int:
+        """How many messages it keeps, those that are not due yet included."""
+        return len(self._messages) + len(self.scheduled)
+
+    def append(self, one: Scheduled, now: float) -> int:
+        """Give a message the next position."""
+        self.top += 1
+        expires_at = None if one.ttl_s is None else one.due_at + one.ttl_s
+        message = Message(self.top, one.id, one.record, now, one.key, expires_at)
+        wanted = len(self.consumers) if one.only is None else 1
+        self._messages.append(self.top, Kept(message, one.only, wanted, one.history))
+        self.bytes += len(one.record)
+        if one.key is not None:
+            self._by_key.setdefault(one.key, Ordered()).append(self.top, None)
+        if expires_at is not None:
+            self._mortal[self.top] = None
+        if one.only is None:
+            self._for_all += 1
+        else:
+            self.consumers[one.only].passed -= 1
+        return self.top
+
+    def kept(self, after: int = 0) -> Iterator[Message]:
+        """Return the messages after a position."""
+        return (self._messages[position].message for position in self._messages.after(after))
+
+    def older_than(self, time: float) -> list[int]:
+        """Return the positions of the oldest messages, those that got them before a time."""
+        return [one.position for one in takewhile(lambda one: one.enqueued_at < time, self.kept())]
+
+    def drop(self, positions: Collection[int]) -> list[Consumer]:
+        """Remove messages, settled or not; returns the consumers that had not settled some of them."""
+        wanting: dict[str, Consumer] = {}
+        for position in positions:
+            kept = self._messages[position]
+            for consumer in self._wanting(position, kept):
+                self._pass(consumer, position, kept)
+                wanting[consumer.name] = consumer
+            self._remove(position, kept)
+        return [*wanting.values()]
+
+    def purge(self, upto: int) -> int:
+        """Remove messages up to a position; who had not settled some begins another epoch. Returns how many went."""
+        positions = [one.position for one in takewhile(lambda one: one.position <= upto, self.kept())]
+        for consumer in self.drop(positions):
+            consumer.epoch = self._next_epoch()
+        return len(positions)
+
+    def lose(self, positions: list[int]) -> list[str]:
+        """Remove messages for want of room, or as they are too old; returns the names of those that lost some."""
+        losers: dict[str, None] = {}
+        for position in positions:
+            kept = self._messages[position]
+            for consumer in self._wanting(position, kept):
+                before = consumer.lost
+                consumer.lost = (
+                    Loss(before.messages + 1, min(before.first, position), max(before.last, position))
+                    if before
+                    else Loss(1, position, position)
+                )
+                losers[consumer.name] = None
+        self.drop(positions)
+        self.dropped += len(positions)
+        return sorted(losers)
+
+    def outlived(self, now: float) -> list[int]:
+        """Return the positions of messages that have outlived their time to live."""
+        mortal = ((position, self._messages[position].message.expires_at) for position in self._mortal)
+        return [position for position, expires_at in mortal if expires_at is not None and expires_at <= now]
+
+    def _wanting(self, position: int, kept: Kept) -> list[Consumer]:
+        return [one for one in self.consumers.values() if self._wants(one, position, kept)]
+
+    def _wants(self, consumer: Consumer, position: int, kept: Kept) -> bool:
+        if kept.only is not None and kept.only != consumer.name:
+            return False
+        return position > consumer.frontier or position in consumer.outstanding
+
+    def _pass(self, consumer: Consumer, position: int, kept: Kept) -> None:
+        """Let a consumer want a message no more."""
+        kept.wanted -= 1
+        if position > consumer.frontier:
+            consumer.passed += 1
+            return
+        consumer.forget_retry(position)
+        consumer.outstanding.pop(position)
+        if kept.message.key is not None:
+            _discard(consumer.by_key, kept.message.key, position)
+
+    def _remove(self, position: int, kept: Kept) -> None:
+        self._messages.pop(position)
+        self._mortal.pop(position, None)
+        self.bytes -= len(kept.message.record)
+        if kept.message.key is not None:
+            _discard(self._by_key, kept.message.key, position)
+
+    # -- consumers -------------------------------------------------------------------------------------------
+
+    def add_consumer(self, name: str, start: Place, now: float) -> Consumer:
+        """Return a consumer, made if need be."""
+        consumer = self.consumers.get(name)
+        if consumer is None:
+            consumer = self.consumers[name] = Consumer(name, self._next_epoch(), self.top, now, self._for_all)
+            self._place(consumer, start)
+        consumer.active_at = now
+        return consumer
+
+    def seek(self, consumer: Consumer, place: Place) -> None:
+        """Move a consumer to a place, in a new epoch."""
+        consumer.epoch = self._next_epoch()
+        consumer.lost = None
+        unsettled = [*consumer.outstanding.after(0), *self._fresh(consumer, consumer.frontier)]
+        for position in unsettled:
+            self._pass(consumer, position, self._messages[position])
+        consumer.passed = self._for_all
+        self._place(consumer, place)
+        for position in unsettled:
+            self._remove_if_unwanted(position)
+
+    def remove_consumer(self, name: str) -> None:
+        """Forget a consumer."""
+        consumer = self.consumers.get(name)
+        if consumer is None:
+            return
+        unsettled = [*consumer.outstanding.after(0), *self._fresh(consumer, consumer.frontier)]
+        del self.consumers[name]
+        self.letters = {number: one for number, one in self.letters.items() if one.consumer != name}
+        for number, scheduled in [*self.scheduled.items()]:
+            if scheduled.only == name:
+                self.bytes -= len(self.scheduled.pop(number).record)
+        for position in unsettled:
+            kept = self._messages[position]
+            kept.wanted -= 1
+            if self.consumers or kept.only is not None:
+                self._remove_if_unwanted(position)
+
+    def _place(self, consumer: Consumer, place: Place) -> None:
+        """Put a consumer that wants nothing before a place."""
+        consumer.frontier = min(self._position_before(place), self.top)
+        for position in self._fresh(consumer, consumer.frontier):
+            self._messages[position].wanted += 1
+            consumer.passed -= 1
+
+    def _position_before(self, place: Place) -> int:
+        match place:
+            case "oldest":
+                return (self._messages.first() or self.top + 1) - 1
+            case "new":
+                return self.top
+            case FromPosition(position):
+                return max(0, position - 1)
+            case FromTime(time):
+                return self._messages.before_first(time, lambda kept: kept.message.enqueued_at)
+
+    def _fresh(self, consumer: Consumer, after: int) -> Iterator[int]:
+        for position in self._messages.after(after):
+            if self._messages[position].only in (None, consumer.name):
+                yield position
+
+    def _next_epoch(self) -> int:
+        self._epochs += 1
+        return self._epochs
+
+    def found(self, name: str) -> Consumer:
+        """Return a consumer; raises `StorageError` if there is none."""
+        consumer = self.consumers.get(name)
+        if consumer is None:
+            raise StorageError(self.store, f"queue {self.name} has no consumer {name}")
+        return consumer
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def unsettled(self, consumer: Consumer, after: int) -> Iterator[Message]:
+        """Return what a consumer has not settled after a position."""
+        for position in consumer.outstanding.after(after):
+            yield self._seen(consumer, position)
+        for position in self._fresh(consumer, max(after, consumer.frontier)):
+            yield self._messages[position].message
+
+    def unsettled_with_key(self, consumer: Consumer, key: str, after: int) -> Iterator[Message]:
+        """Return what a consumer has not settled after a position, of those with a key."""
+        for position in consumer.by_key.get(key, Ordered[None]()).after(after):
+            yield self._seen(consumer, position)
+        for position in self._by_key.get(key, Ordered[None]()).after(max(after, consumer.frontier)):
+            if self._messages[position].only in (None, consumer.name):
+                yield self._messages[position].message
+
+    def retries(self, consumer: Consumer, now: float) -> Iterator[Message]:
+        """Return what failed or was lost at a consumer before and is due again, by time."""
+        for _, position in consumer.retrying[: bisect_right(consumer.retrying, (now, maxsize))]:
+            yield self._seen(consumer, position)
+
+    def _seen(self, consumer: Consumer, position: int) -> Message:
+        one = consumer.outstanding[position]
+        message = self._messages[position].message
+        return message._replace(failures=one.failures, losses=one.losses, retry_at=one.retry_at)
+
+    # -- what became of them ---------------------------------------------------------------------------------
+
+    def settle(self, consumer: Consumer, positions: Iterable[int]) -> None:
+        """Mark messages as done."""
+        for kept in self._finish(consumer, positions):
+            consumer.settled += 1
+            self._remove_if_unwanted(kept.message.position)
+
+    def retry(self, consumer: Consumer, attempt: Attempt) -> None:
+        """Keep how an attempt ended."""
+        self._advance(consumer, attempt.position)
+        one = consumer.outstanding.get(attempt.position)
+        if one is None:
+            return
+        one.history = self._count(consumer, attempt, one)
+        one.failures, one.losses = attempt.failures, attempt.losses
+        consumer.forget_retry(attempt.position)
+        one.retry_at = max(attempt.retry_at, AT_ONCE)
+        insort(consumer.retrying, (one.retry_at, attempt.position))
+
+    def bury(self, consumer: Consumer, attempt: Attempt, number: int) -> bool:
+        """Make a message a dead letter; returns whether it was there to be made one."""
+        self._advance(consumer, attempt.position)
+        one = consumer.outstanding.get(attempt.position)
+        if one is None:
+            return False
+        history = self._count(consumer, attempt, one)
+        (kept,) = self._finish(consumer, [attempt.position])
+        message = kept.message
+        self.letters[number] = DeadLetter(
+            number,
+            consumer.name,
+            message.position,
+            message.id,
+            message.record,
+            message.key,
+            message.enqueued_at,
+            attempt.at,
+            attempt.reason,
+            attempt.failures,
+            attempt.losses,
+            history,
+        )
+        consumer.dead += 1
+        self._remove_if_unwanted(message.position)
+        return True
+
+    def forget_letters(self, numbers: Iterable[int]) -> None:
+        """Forget dead letters."""
+        for number in numbers:
+            self.consumers[self.letters.pop(number).consumer].dead -= 1
+
+    def _count(self, consumer: Consumer, attempt: Attempt, one: Outstanding) -> tuple[HistoryItem, ...]:
+        """Count what an attempt has more than the one before; returns the history with it."""
+        failures = max(0, attempt.failures - one.failures)
+        consumer.failed += failures
+        consumer.redelivered += failures + max(0, attempt.losses - one.losses)
+        history = one.history or self._messages[attempt.position].history
+        item = HistoryItem(attempt.at, attempt.kind, attempt.reason)
+        return history if history[-1:] == (item,) else (*history, item)[-MAX_HISTORY:]
+
+    def _advance(self, consumer: Consumer, position: int) -> None:
+        """Move a consumer's frontier to a message, if it is beyond; what it passes is outstanding."""
+        if position <= consumer.frontier or position not in self._messages:
+            return
+        if self._messages[position].only not in (None, consumer.name):
+            return
+        for passed in self._fresh(consumer, consumer.frontier):
+            if passed > position:
+                break
+            consumer.passed += 1
+            consumer.outstanding.append(passed, Outstanding())
+            key = self._messages[passed].message.key
+            if key is not None:
+                consumer.by_key.setdefault(key, Ordered()).append(passed, None)
+        consumer.frontier = position
+
+    def _finish(self, consumer: Consumer, positions: Iterable[int]) -> list[Kept]:
+        """Let a consumer be done with messages; returns those that it was not done with before."""
+        finished: list[Kept] = []
+        for position in sorted({*positions}):
+            self._advance(consumer, position)
+            if position in consumer.outstanding:
+                kept = self._messages[position]
+                self._pass(consumer, position, kept)
+                finished.append(kept)
+        return finished
+
+    def _remove_if_unwanted(self, position: int) -> None:
+        kept = self._messages.get(position)
+        if kept is not None and kept.wanted == 0:
+            self._remove(position, kept)
+
+    # -- states ----------------------------------------------------------------------------------------------
+
+    def consumer_info(self, consumer: Consumer) -> ConsumerInfo:
+        """Return a consumer's state."""
+        waiting = len(consumer.outstanding) + self._for_all - consumer.passed
+        first = consumer.outstanding.first() or next(self._fresh(consumer, consumer.frontier), self.top + 1)
+        return ConsumerInfo(
+            consumer.name,
+            self.generation,
+            consumer.epoch,
+            first - 1,
+            waiting,
+            len(consumer.retrying),
+            consumer.settled,
+            consumer.failed,
+            consumer.redelivered,
+            consumer.dead,
+            consumer.lost,
+            consumer.paused_until,
+            consumer.active_at,
+        )
+
+    def info(self) -> QueueInfo:
+        """Return the queue's state."""
+        first = self._messages.first()
+        return QueueInfo(
+            self.name,
+            self.generation,
+            self.top,
+            len(self._messages),
+            len(self.scheduled),
+            self.bytes,
+            None if first is None else self._messages[first].message.enqueued_at,
+            len(self.consumers),
+            len(self.letters),
+            self.expired,
+            self.dropped,
+            self.paused_until,
+        )
+
+
+def _discard(index: dict[str, Ordered[None]], key: str, position: int) -> None:
+    positions = index[key]
+    positions.pop(position)
+    if not positions:
+        del index[key]

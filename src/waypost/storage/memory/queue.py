@@ -1,0 +1,455 @@
+"""Queues in memory: their handles, and what concerns all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count, islice
+from typing import Any, TypeVar
+
+from waypost.errors import QueueFull, StorageError, StoreClosed
+from waypost.storage.memory.backlog import Backlog
+from waypost.storage.memory.records import Consumer, Scheduled
+from waypost.storage.queue_base import DEAD_LETTER_S
+from waypost.storage.queue_records import (
+    Accepted,
+    Attempt,
+    Configuration,
+    ConsumerInfo,
+    DeadLetter,
+    DeadLetterFilter,
+    Due,
+    Enqueued,
+    ExpiredConsumer,
+    Message,
+    NewMessage,
+    Place,
+    QueueInfo,
+    QueueLimits,
+    Redriven,
+    Retries,
+)
+
+__all__ = ["MemoryQueue", "MemoryQueues", "Opening", "page_of_names"]
+
+_T = TypeVar("_T", Message, DeadLetter)
+
+
+@dataclass(slots=True)
+class Opening:
+    """The time from a store's opening to its closing; what it made belongs to it.
+
+    Attributes:
+        store: The store, as errors name it.
+        closed: Whether it is over.
+    """
+
+    store: str
+    closed: bool
+
+    def check(self) -> None:
+        """Raise `StoreClosed` if it is over."""
+        if self.closed:
+            raise StoreClosed(self.store)
+
+
+class MemoryQueues:
+    """All queues of one opening of a `MemoryStore`.
+
+    Args:
+        opening: The opening.
+        limits: The limits of queues that have none of their own.
+        wall_time: The clock, in seconds since the epoch.
+
+    Attributes:
+        opening: The opening.
+        wall_time: The clock.
+        backlogs: The queues that exist, by name.
+        accepted: Queue and message id -> its position (if it is not due, its number, negative), when it was accepted,
+            when its window ends.
+        numbers: Counts messages with a delay, and dead letters.
+    """
+
+    def __init__(self, opening: Opening, limits: QueueLimits, wall_time: Callable[[], float]) -> None:
+        self.opening = opening
+        self.wall_time = wall_time
+        self.backlogs: dict[str, Backlog] = {}
+        self.accepted: dict[tuple[str, str], tuple[int, float, float]] = {}
+        self.numbers = count(1)
+        self._limits = limits
+        # When, number, queue of messages that are not due, and of some that are gone.
+        self._due: list[tuple[float, int, str]] = []
+
+    def found(self, name: str) -> Backlog:
+        """Return a queue, an empty one that does not count if it does not exist."""
+        self.opening.check()
+        return self.backlogs.get(name) or Backlog(self.opening.store, name, self._limits)
+
+    def made(self, name: str) -> Backlog:
+        """Return a queue, made if need be."""
+        return self.backlogs.setdefault(name, self.found(name))
+
+    def schedule(self, name: str, one: Scheduled) -> int:
+        """Keep a message that is not due yet; returns its number."""
+        backlog, number = self.backlogs[name], next(self.numbers)
+        backlog.scheduled[number] = one
+        backlog.bytes += len(one.record)
+        heappush(self._due, (one.due_at, number, name))
+        return number
+
+    def next_due_at(self) -> float | None:
+        """Return when the next message is due, of all queues."""
+        while self._due:
+            due_at, number, name = self._due[0]
+            if name in self.backlogs and number in self.backlogs[name].scheduled:
+                return due_at
+            heappop(self._due)
+        return None
+
+    def release_due(self) -> Due:
+        """Give their positions to messages that have become due."""
+        now = self.wall_time()
+        released: set[str] = set()
+        while (due_at := self.next_due_at()) is not None and due_at <= now:
+            _, number, name = heappop(self._due)
+            released.add(name)
+            backlog = self.backlogs[name]
+            one = backlog.scheduled.pop(number)
+            backlog.bytes -= len(one.record)
+            position = backlog.append(one, now)
+            seen = self.accepted.get((name, one.id))
+            if seen is not None and seen[0] == -number:
+                self.accepted[name, one.id] = (position, *seen[1:])
+        return Due(frozenset(released), self.next_due_at())
+
+    def trim(self) -> None:
+        """End what is too old, or has outlived its time to live."""
+        now = self.wall_time()
+        for backlog in self.backlogs.values():
+            outlived = backlog.outlived(now)
+            backlog.drop(outlived)
+            backlog.expired += len(outlived)
+            backlog.lose(backlog.older_than(now - backlog.effective_limits.max_age_s))
+            old = [number for number, one in backlog.letters.items() if one.died_at < now - DEAD_LETTER_S]
+            backlog.forget_letters(old)
+        self.accepted = {one: seen for one, seen in self.accepted.items() if now < seen[2]}
+
+    def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
+        """Remove consumers that nobody has used for a time."""
+        limit = self.wall_time() - idle_s
+        expired: list[ExpiredConsumer] = []
+        for name, backlog in self.backlogs.items():
+            for consumer in [*backlog.consumers.values()]:
+                if consumer.active_at < limit and (name, consumer.name) not in attached:
+                    info = backlog.consumer_info(consumer)
+                    expired.append(ExpiredConsumer(name, info.name, info.waiting, info.dead))
+                    backlog.remove_consumer(info.name)
+        return expired
+
+
+class MemoryQueue:
+    """A handle on one queue of a `MemoryStore`; see `waypost.storage.queue_base.Queue`."""
+
+    __slots__ = ("_queues", "name")
+
+    def __init__(self, name: str, queues: MemoryQueues) -> None:
+        self.name = name
+        self._queues = queues
+
+    # -- messages --------------------------------------------------------------------------------------------
+
+    async def enqueue(
+        self, messages: Sequence[NewMessage], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
+    ) -> Enqueued:
+        """Add messages, all or none."""
+        now = self._queues.wall_time()
+        found = self._queues.found(self.name)
+        seen, fresh = self._look_up(messages, deduplicate_s, now)
+        losers = self._make_room(found, fresh)
+        backlog = self._queues.made(self.name)
+        next_due_at: float | None = None
+        accepted: list[Accepted] = []
+        for message in messages:
+            if message.id in seen:
+                accepted.append(Accepted(message.id, max(0, self._position(message.id)), duplicate=True))
+                continue
+            position = self._add(backlog, message, now)
+            if position < 0:
+                due_at = now + message.delay_s
+                next_due_at = due_at if next_due_at is None else min(next_due_at, due_at)
+            if deduplicate_s > 0:
+                self._queues.accepted[self.name, message.id] = (position, now, now + deduplicate_s)
+                seen.add(message.id)
+            accepted.append(Accepted(message.id, max(0, position), duplicate=False))
+        enqueued = Enqueued(tuple(accepted), tuple(losers), next_due_at)
+        on_commit(enqueued)
+        return enqueued
+
+    def _look_up(
+        self, messages: Sequence[NewMessage], deduplicate_s: float, now: float
+    ) -> tuple[set[str], list[NewMessage]]:
+        """Return the ids that were accepted before, and the messages that are to be added."""
+        if deduplicate_s <= 0:
+            return set(), [*messages]
+        known = {message.id for message in messages if self._is_duplicate(message.id, deduplicate_s, now)}
+        fresh = {message.id: message for message in reversed(messages) if message.id not in known}
+        return known, [*fresh.values()]
+
+    def _is_duplicate(self, message_id: str, deduplicate_s: float, now: float) -> bool:
+        seen = self._queues.accepted.get((self.name, message_id))
+        return seen is not None and now < min(seen[2], seen[1] + deduplicate_s)
+
+    def _position(self, message_id: str) -> int:
+        return self._queues.accepted[self.name, message_id][0]
+
+    def _make_room(self, backlog: Backlog, messages: list[NewMessage]) -> list[str]:
+        limits = backlog.effective_limits
+        beyond = backlog.count + len(messages) - limits.max_messages
+        beyond_bytes = backlog.bytes + sum(len(one.record) for one in messages) - limits.max_bytes
+        dropped: list[int] = []
+        if limits.overflow == "drop_oldest":
+            for one in backlog.kept():
+                if beyond <= 0 and beyond_bytes <= 0:
+                    break
+                dropped.append(one.position)
+                beyond -= 1
+                beyond_bytes -= len(one.record)
+        if messages and (beyond > 0 or beyond_bytes > 0):
+            store, sizes = self._queues.opening.store, (backlog.count, backlog.bytes)
+            raise QueueFull(store, self.name, *sizes, limits.max_messages, limits.max_bytes)
+        return backlog.lose(dropped)
+
+    def _add(self, backlog: Backlog, message: NewMessage, now: float) -> int:
+        """Add a message; returns its position, or its number, negative, if it is not due."""
+        due_at = now + message.delay_s
+        one = Scheduled(message.id, message.record, message.key, message.ttl_s, due_at)
+        if message.delay_s <= 0:
+            return backlog.append(one, now)
+        return -self._queues.schedule(self.name, one)
+
+    def publish(self, connection: Any, message: NewMessage, *, deduplicate_s: float) -> None:
+        """Refuse: there is no database to have a transaction in."""
+        problem = (
+            "nothing can be published in a transaction; keep the store in a file, where the application's data is"
+        )
+        raise StorageError(self._queues.opening.store, problem)
+
+    async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+        """Read messages as the queue keeps them."""
+        return _page(self._queues.found(self.name).kept(after), max_messages, max_bytes)
+
+    async def purge(self, *, upto: int | None = None) -> int:
+        """Remove messages, settled or not."""
+        backlog = self._queues.found(self.name)
+        purged = backlog.purge(backlog.top if upto is None else upto)
+        if upto is None:
+            purged += len(backlog.scheduled)
+            backlog.bytes -= sum(len(one.record) for one in backlog.scheduled.values())
+            backlog.scheduled.clear()
+        return purged
+
+    async def configure(self, limits: QueueLimits | None, settings: bytes) -> None:
+        """Keep limits and settings."""
+        backlog = self._queues.made(self.name)
+        backlog.limits, backlog.settings = limits, settings
+
+    async def configuration(self) -> Configuration:
+        """Return what was configured."""
+        backlog = self._queues.found(self.name)
+        return Configuration(self.name, backlog.limits, backlog.settings or b"")
+
+    async def delete(self) -> None:
+        """Remove the queue with all it has."""
+        self._queues.opening.check()
+        self._queues.backlogs.pop(self.name, None)
+        accepted = self._queues.accepted
+        self._queues.accepted = {one: seen for one, seen in accepted.items() if one[0] != self.name}
+
+    async def info(self) -> QueueInfo:
+        """Return the queue's state."""
+        if self.name not in self._queues.backlogs:
+            self._queues.opening.check()
+            return QueueInfo(self.name)
+        return self._queues.found(self.name).info()
+
+    # -- consumers -------------------------------------------------------------------------------------------
+
+    async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerInfo:
+        """Return a consumer, made if need be."""
+        backlog = self._queues.made(self.name)
+        return backlog.consumer_info(backlog.add_consumer(consumer, start, self._queues.wall_time()))
+
+    async def consumer(self, consumer: str) -> ConsumerInfo:
+        """Return a consumer's state."""
+        backlog, found = self._found(consumer)
+        return backlog.consumer_info(found)
+
+    async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerInfo]:
+        """Return the states of consumers by name."""
+        backlog = self._queues.found(self.name)
+        names = page_of_names(backlog.consumers, after, max_consumers)
+        return [backlog.consumer_info(backlog.consumers[name]) for name in names]
+
+    async def seek(self, consumer: str, place: Place) -> ConsumerInfo:
+        """Move a consumer to a place."""
+        backlog, found = self._found(consumer)
+        backlog.seek(found, place)
+        return backlog.consumer_info(found)
+
+    async def pause(self, consumer: str | None, *, until: float) -> None:
+        """Note that a consumer or the queue is paused."""
+        paused = self._queues.made(self.name) if consumer is None else self._found(consumer)[1]
+        paused.paused_until = until if until > self._queues.wall_time() else None
+
+    async def remove_consumer(self, consumer: str) -> None:
+        """Forget a consumer."""
+        self._queues.found(self.name).remove_consumer(consumer)
+
+    async def forget_loss(self, consumer: str, upto: int) -> ConsumerInfo:
+        """Forget what a consumer lost, as it was told."""
+        backlog, found = self._found(consumer)
+        if found.lost is not None and found.lost.last <= upto:
+            found.lost = None
+        return backlog.consumer_info(found)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+        """Read a consumer's unsettled messages after a position."""
+        backlog, found = self._found(consumer)
+        return self._alive(backlog.unsettled(found, after), max_messages, max_bytes)
+
+    async def fetch_key(
+        self, consumer: str, key: str, *, after: int, upto: int, max_messages: int, max_bytes: int
+    ) -> list[Message]:
+        """Read a consumer's unsettled messages with a key."""
+        backlog, found = self._found(consumer)
+        messages = _while(backlog.unsettled_with_key(found, key, after), lambda one: one.position <= upto)
+        return self._alive(messages, max_messages, max_bytes)
+
+    async def fetch_retries(
+        self, consumer: str, *, upto: int, held: Collection[int], max_messages: int, max_bytes: int
+    ) -> Retries:
+        """Read messages that are due again."""
+        backlog, found = self._found(consumer)
+        now = self._queues.wall_time()
+        due = (one for one in backlog.retries(found, now) if one.position <= upto and one.position not in held)
+        return Retries(tuple(self._alive(due, max_messages, max_bytes)), found.next_retry_at(now))
+
+    def _alive(self, messages: Iterable[Message], max_messages: int, max_bytes: int) -> list[Message]:
+        now = self._queues.wall_time()
+        alive = (one for one in messages if one.expires_at is None or now < one.expires_at)
+        return _page(alive, max_messages, max_bytes)
+
+    # -- what became of them ---------------------------------------------------------------------------------
+
+    async def settle(self, consumer: str, epoch: int, positions: Collection[int]) -> ConsumerInfo:
+        """Mark messages as done for a consumer."""
+        backlog, found = self._found(consumer)
+        if epoch == found.epoch:
+            backlog.settle(found, positions)
+            found.active_at = self._queues.wall_time()
+        return backlog.consumer_info(found)
+
+    async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+        """Keep how attempts ended."""
+        backlog, found = self._found(consumer)
+        for attempt in attempts:
+            if epoch == found.epoch:
+                backlog.retry(found, attempt)
+        return backlog.consumer_info(found)
+
+    async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+        """Settle messages and keep them as dead letters."""
+        backlog, found = self._found(consumer)
+        for attempt in attempts:
+            if epoch == found.epoch:
+                backlog.bury(found, attempt, next(self._queues.numbers))
+        return backlog.consumer_info(found)
+
+    def hold(self, consumer: str, holder: str, position: int | None) -> None:
+        """Note the oldest message that a holder has in hand."""
+        self._queues.opening.check()
+        found = self._queues.found(self.name).consumers.get(consumer)
+        if found is None:
+            return
+        if position is None:
+            found.holding.pop(holder, None)
+        else:
+            found.holding[holder] = position
+
+    # -- dead letters ----------------------------------------------------------------------------------------
+
+    async def dead_letters(
+        self, matching: DeadLetterFilter, *, after: int, max_letters: int, max_bytes: int
+    ) -> list[DeadLetter]:
+        """Read dead letters."""
+        letters = self._queues.found(self.name).letters
+        found = (letters[number] for number in sorted(letters) if number > after)
+        return _page((one for one in found if _matches(matching, one)), max_letters, max_bytes)
+
+    async def redrive(
+        self, matching: DeadLetterFilter, *, after: int, max_letters: int, spacing_s: float, first_at: float
+    ) -> Redriven:
+        """Make dead letters messages again."""
+        backlog = self._queues.found(self.name)
+        now = self._queues.wall_time()
+        letters = await self.dead_letters(matching, after=after, max_letters=max_letters, max_bytes=1 << 62)
+        backlog.forget_letters([one.number for one in letters])
+        next_due_at: float | None = None
+        for index, one in enumerate(letters):
+            due_at = first_at + index * spacing_s
+            again = Scheduled(one.id, one.record, one.key, None, due_at, one.consumer, one.history)
+            if due_at <= now:
+                backlog.append(again, now)
+                continue
+            self._queues.schedule(self.name, again)
+            next_due_at = due_at if next_due_at is None else next_due_at
+        return Redriven(len(letters), letters[-1].number if letters else 0, next_due_at)
+
+    async def discard_dead(self, matching: DeadLetterFilter, *, max_letters: int) -> int:
+        """Forget dead letters."""
+        letters = await self.dead_letters(matching, after=0, max_letters=max_letters, max_bytes=1 << 62)
+        self._queues.found(self.name).forget_letters([one.number for one in letters])
+        return len(letters)
+
+    def _found(self, consumer: str) -> tuple[Backlog, Consumer]:
+        backlog = self._queues.found(self.name)
+        return backlog, backlog.found(consumer)
+
+
+def page_of_names(names: Iterable[str], after: str, most: int) -> list[str]:
+    """Return the first names after one, in the order of their UTF-8."""
+    # That is the order of their code points, which is Python's.
+    return [*islice((name for name in sorted(names) if name > after), most)]
+
+
+def _page(found: Iterable[_T], most: int, max_bytes: int) -> list[_T]:
+    page: list[_T] = []
+    size = 0
+    for one in found:
+        size += len(one.record)
+        if len(page) == most or (page and size > max_bytes):
+            break
+        page.append(one)
+    return page
+
+
+def _while(messages: Iterable[Message], holds: Callable[[Message], bool]) -> Iterator[Message]:
+    for one in messages:
+        if not holds(one):
+            return
+        yield one
+
+
+def _matches(matching: DeadLetterFilter, one: DeadLetter) -> bool:
+    return (
+        matching.consumer in (None, one.consumer)
+        and (matching.numbers is None or one.number in matching.numbers)
+        and matching.id in (None, one.id)
+        and matching.key in (None, one.key)
+        and (matching.reason is None or matching.reason in one.reason)
+        and (matching.died_after is None or one.died_at >= matching.died_after)
+        and (matching.died_before is None or one.died_at < matching.died_before)
+    )

@@ -1,0 +1,395 @@
+"""The reference backend: everything in memory, gone when the process ends.
+
+Every method completes without suspending, so a write is committed when its coroutine has run.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from waypost.errors import PositionGone, StorageError, StoreClosed
+from waypost.storage.answer_base import Answers
+from waypost.storage.base import (
+    ANSWER_TTL_S,
+    MAX_TOMBSTONES,
+    TOMBSTONE_S,
+    Capabilities,
+    Entry,
+    ExpiredSession,
+    Journal,
+    Membership,
+    OnCommit,
+    Retention,
+    StoredSession,
+)
+from waypost.storage.generation import new_generation
+from waypost.storage.memory.answers import MemoryAnswers
+from waypost.storage.memory.queue import MemoryQueue, MemoryQueues, Opening, page_of_names
+from waypost.storage.queue_base import Queue
+from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo, QueueLimits
+from waypost.storage.tail import Tail
+
+__all__ = ["MemoryStore"]
+
+_STORE = "memory:"
+
+# Times are kept for groups of entries, each this share of the age limit long, and not for every entry.
+_MARKS_PER_AGE = 1000
+
+
+@dataclass(slots=True)
+class _Session:
+    sid: str
+    start: int
+    proven: int
+    last: int
+    data: bytes
+    expires_at: float | None = None
+    memberships: list[Membership] = field(default_factory=list)
+
+    def expired(self, now: float) -> bool:
+        return self.expires_at is not None and self.expires_at < now
+
+    def rooms(self) -> set[str]:
+        return {one.room for one in self.memberships if one.until is None}
+
+    def join(self, rooms: Collection[str], top: int) -> None:
+        self.memberships.extend(Membership(room, top) for room in {*rooms} - self.rooms())
+
+    def leave(self, rooms: Collection[str], top: int) -> None:
+        left = {*rooms}
+        self.memberships = [
+            Membership(one.room, one.since, top) if one.until is None and one.room in left else one
+            for one in self.memberships
+            # Joined and left between two entries, it covers none.
+            if not (one.until is None and one.room in left and one.since == top)
+        ]
+
+
+class _MemoryJournal:
+    """One journal of a `MemoryStore`; see `waypost.storage.base.Journal`."""
+
+    __slots__ = (
+        "_mark_every_s",
+        "_marked_at",
+        "_marks",
+        "_max_age_s",
+        "_opening",
+        "_sessions",
+        "_tail",
+        "_told_oldest",
+        "_tombstones",
+        "_wall_time",
+        "ends",
+        "generation",
+        "name",
+        "top",
+    )
+
+    def __init__(self, name: str, opening: Opening, retention: Retention, wall_time: Callable[[], float]) -> None:
+        self.name = name
+        self.generation = new_generation()
+        # A journal in memory has no earlier opening.
+        self.ends: Mapping[str, int] = {}
+        self.top = 0
+        self._opening = opening
+        self._wall_time = wall_time
+        self._max_age_s = retention.max_age_s
+        self._mark_every_s = retention.max_age_s / _MARKS_PER_AGE
+        self._marked_at = float("-inf")
+        # (time, position): the entries from that position on were appended at that time or later.
+        self._marks: list[tuple[float, int]] = []
+        self._tail = Tail(0, max_bytes=retention.max_bytes, max_entries=retention.max_entries)
+        self._told_oldest = 1
+        self._sessions: dict[bytes, _Session] = {}
+        # Key -> sid, when its time ended.
+        self._tombstones: dict[bytes, tuple[str, float]] = {}
+
+    @property
+    def oldest(self) -> int:
+        return self._tail.first
+
+    @property
+    def size_bytes(self) -> int:
+        return self._tail.size_bytes
+
+    async def append(self, record: bytes, on_commit: OnCommit) -> int:
+        if self._opening.closed:
+            raise StoreClosed(_STORE)
+        self._tail.append(record)
+        self.top = position = self.top + 1
+        now = self._wall_time()
+        if now - self._marked_at >= self._mark_every_s:
+            self._marked_at = now
+            self._marks.append((now, position))
+        on_commit(position)
+        return position
+
+    async def read(self, after: int, upto: int, *, max_entries: int, max_bytes: int) -> list[Entry]:
+        self._opening.check()
+        upto = min(upto, self.top)
+        if after >= upto:
+            return []
+        if after + 1 < self.oldest:
+            raise PositionGone(_STORE, self.name, after, self.oldest)
+        return self._tail.read(after, upto, max_entries=max_entries, max_bytes=max_bytes)
+
+    async def open_session(self, key: bytes, sid: str, data: bytes, on_commit: OnCommit) -> int:
+        self._opening.check()
+        if key in self._sessions:
+            raise StorageError(_STORE, f"session {sid} is stored already")
+        self._tombstones.pop(key, None)
+        self._sessions[key] = _Session(sid, self.top, self.top, self.top, data)
+        on_commit(self.top)
+        return self.top
+
+    async def find_session(self, key: bytes) -> StoredSession | None:
+        self._opening.check()
+        now = self._wall_time()
+        found = self._sessions.get(key)
+        if found is None:
+            return self._find_tombstone(key, now)
+        return StoredSession(
+            key,
+            found.sid,
+            found.start,
+            found.proven,
+            found.last,
+            found.data,
+            found.expires_at,
+            tuple(sorted(found.memberships, key=lambda one: (one.since, one.room))),
+            found.expired(now),
+        )
+
+    async def attach_session(self, key: bytes, on_attach: Callable[[StoredSession], None]) -> StoredSession | None:
+        stored = await self.find_session(key)
+        if stored is None or stored.expired:
+            return None
+        self._sessions[key].expires_at = None
+        stored = replace(stored, expires_at=None)
+        on_attach(stored)
+        return stored
+
+    async def detach_session(self, key: bytes, expires_at: float) -> None:
+        self._opening.check()
+        if found := self._sessions.get(key):
+            found.expires_at = expires_at
+
+    async def end_session(self, key: bytes) -> None:
+        self._opening.check()
+        self._sessions.pop(key, None)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether it has sessions."""
+        return bool(self._sessions)
+
+    async def save_session(self, key: bytes, data: bytes) -> None:
+        self._opening.check()
+        if found := self._sessions.get(key):
+            found.data = data
+
+    def prove(self, key: bytes, position: int, last: int) -> None:
+        self._opening.check()
+        found = self._sessions.get(key)
+        if found and position > found.proven:
+            found.proven, found.last = position, last
+
+    async def join(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
+        self._opening.check()
+        if found := self._sessions.get(key):
+            found.join(rooms, self.top)
+        on_commit(self.top)
+
+    async def leave(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
+        self._opening.check()
+        if found := self._sessions.get(key):
+            found.leave(rooms, self.top)
+        on_commit(self.top)
+
+    async def join_matching(
+        self, rooms: Collection[str] | None, except_: Collection[str], joined: Collection[str], on_commit: OnCommit
+    ) -> None:
+        self._opening.check()
+        for session in self._matching(rooms, except_):
+            session.join({*joined} - {session.sid}, self.top)
+        on_commit(self.top)
+
+    async def leave_matching(
+        self, rooms: Collection[str] | None, except_: Collection[str], left: Collection[str], on_commit: OnCommit
+    ) -> None:
+        self._opening.check()
+        for session in self._matching(rooms, except_):
+            session.leave({*left} - {session.sid}, self.top)
+        on_commit(self.top)
+
+    def _matching(self, rooms: Collection[str] | None, except_: Collection[str]) -> Iterator[_Session]:
+        now = self._wall_time()
+        wanted = None if rooms is None else {*rooms}
+        unwanted = {*except_}
+        for session in self._sessions.values():
+            inside = {session.sid, *session.rooms()}
+            if not session.expired(now) and (wanted is None or inside & wanted) and not inside & unwanted:
+                yield session
+
+    def expire_sessions(self, now: float) -> list[ExpiredSession]:
+        expired = {key: one for key, one in self._sessions.items() if one.expired(now)}
+        for key, one in expired.items():
+            del self._sessions[key]
+            self._tombstones[key] = one.sid, one.expires_at or now
+        newest = sorted(self._tombstones.items(), key=lambda item: item[1][1])[-MAX_TOMBSTONES:]
+        self._tombstones = {key: stone for key, stone in newest if stone[1] >= now - TOMBSTONE_S}
+        return [ExpiredSession(self.name, one.sid, one.data) for one in expired.values()]
+
+    def _find_tombstone(self, key: bytes, now: float) -> StoredSession | None:
+        sid, expired_at = self._tombstones.get(key, ("", float("-inf")))
+        if expired_at < now - TOMBSTONE_S:
+            return None
+        return StoredSession(key, sid, 0, 0, 0, b"", expired_at, (), expired=True)
+
+    def trim(self, now: float) -> int:
+        current = bisect_left(self._marks, (now - self._max_age_s, 0))
+        kept_from = self._marks[current][1] if current < len(self._marks) else self.top + 1
+        self._tail.drop_before(kept_from)
+        del self._marks[:current]
+        for session in self._sessions.values():
+            session.memberships = [
+                one for one in session.memberships if one.until is None or one.until >= self.oldest - 1
+            ]
+        # What appends have dropped since the last time counts too.
+        trimmed = self.oldest - self._told_oldest
+        self._told_oldest = self.oldest
+        return trimmed
+
+
+class MemoryStore:
+    """Journals, sessions, queues and answers in memory; see `waypost.storage.base.Store`.
+
+    Closing it forgets everything: opened again, it is empty.
+
+    Args:
+        retention: How much each journal keeps. Its limits on entries and bytes hold at every moment,
+            its limit on age, kept to a thousandth, after each `trim`.
+        queue_limits: How much each queue keeps that has no limits of its own.
+        answer_ttl_s: For how long an answer is kept, in seconds.
+        wall_time: The clock, in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        retention: Retention | None = None,
+        queue_limits: QueueLimits | None = None,
+        answer_ttl_s: float = ANSWER_TTL_S,
+        wall_time: Callable[[], float] = time.time,
+    ) -> None:
+        self._retention = retention or Retention()
+        self._queue_limits = queue_limits or QueueLimits()
+        self._answer_ttl_s = answer_ttl_s
+        self._wall_time = wall_time
+        self._begin(closed=True)
+
+    def _begin(self, *, closed: bool) -> None:
+        self._opening = Opening(_STORE, closed)
+        self._journals: dict[str, _MemoryJournal] = {}
+        self._queues = MemoryQueues(self._opening, self._queue_limits, self._wall_time)
+        self._answers = MemoryAnswers(self._opening, self._answer_ttl_s, self._wall_time)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this store promises."""
+        return Capabilities(durable=False, description="memory, lost when the process ends  durability: none")
+
+    async def open(self) -> None:
+        """Open it, empty.
+
+        Raises:
+            StorageError: It is open already.
+        """
+        if not self._opening.closed:
+            raise StorageError(_STORE, "it is open already")
+        self._begin(closed=False)
+
+    async def close(self) -> None:
+        """Forget everything; its journals and queues are of no more use. Closing twice is fine."""
+        self._opening.closed = True
+        self._begin(closed=True)
+
+    async def journal(self, name: str) -> Journal:
+        """Return a namespace's journal, made if need be; the same one for the same name."""
+        self._opening.check()
+        journal = self._journals.get(name)
+        if journal is None:
+            journal = _MemoryJournal(name, self._opening, self._retention, self._wall_time)
+            self._journals[name] = journal
+        return journal
+
+    async def followed_journals(self) -> list[str]:
+        """Return the names of the journals that have sessions, sorted."""
+        self._opening.check()
+        return sorted(name for name, journal in self._journals.items() if journal.is_followed)
+
+    async def drop_journal(self, name: str) -> bool:
+        """Forget a journal that has no sessions; returns whether it did."""
+        self._opening.check()
+        journal = self._journals.get(name)
+        if journal is not None and journal.is_followed:
+            return False
+        self._journals.pop(name, None)
+        return True
+
+    def queue(self, name: str) -> Queue:
+        """Return a handle on a queue, whether it exists or not."""
+        self._opening.check()
+        return MemoryQueue(name, self._queues)
+
+    def answers(self) -> Answers:
+        """Return a handle on what clients were answered."""
+        self._opening.check()
+        return self._answers
+
+    async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
+        """Return the states of queues by name."""
+        self._opening.check()
+        backlogs = self._queues.backlogs
+        return [backlogs[name].info() for name in page_of_names(backlogs, after, max_queues)]
+
+    async def configurations(self) -> list[Configuration]:
+        """Return what was configured, of every queue where something was."""
+        self._opening.check()
+        return [
+            Configuration(name, backlog.limits, backlog.settings)
+            for name, backlog in sorted(self._queues.backlogs.items())
+            if backlog.settings is not None
+        ]
+
+    async def release_due(self) -> Due:
+        """Give their positions to messages that have become due."""
+        self._opening.check()
+        return self._queues.release_due()
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Do nothing: no other program can write to it."""
+        self._opening.check()
+
+    async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
+        """Remove consumers that nobody has used for a time."""
+        self._opening.check()
+        return self._queues.expire_consumers(idle_s, attached)
+
+    async def expire_sessions(self) -> list[ExpiredSession]:
+        """Forget detached sessions whose time is over; returns them."""
+        self._opening.check()
+        now = self._wall_time()
+        return [one for journal in self._journals.values() for one in journal.expire_sessions(now)]
+
+    async def trim(self) -> int:
+        """Trim every journal to its retention; returns how many entries went."""
+        self._opening.check()
+        now = self._wall_time()
+        self._queues.trim()
+        self._answers.trim()
+        return sum(journal.trim(now) for journal in self._journals.values())

@@ -1,0 +1,261 @@
+"""The store's file: who owns it, whether it is sound, and what SQLite's errors mean."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from waypost.errors import ConfigurationError, StorageError, StoreBusy, StoreDamaged, StoreFull
+from waypost.storage.sqlite.schema import OLDEST_VERSION, SCHEMA_VERSION, migrate, read_schema
+
+__all__ = ["connect", "is_store", "open_beside", "open_database", "take_ownership", "translate"]
+
+_MAGIC = b"SQLite format 3\x00"
+_APPLICATION_ID = 0x57415950  # "WAYP"
+_PAGE_BYTES = 8192
+_BUSY_TIMEOUT_S = 10.0
+# The log is copied into the file when it has grown to this many pages; larger means fewer, longer copies.
+_CHECKPOINT_PAGES = 4096
+# A full check reads the whole file. Up to this size that takes a moment only.
+_FULL_CHECK_BYTES = 64 << 20
+_SMALL_TABLES = ("journal", "queue", "consumer", "outstanding", "holding", "outbox", "changed")
+_LARGE_TABLES = (
+    "chunk",
+    "session",
+    "membership",
+    "tombstone",
+    "message",
+    "scheduled",
+    "deduplication",
+    "dead_letter",
+    "answer",
+)
+
+# Quotas and file size limits come as these; only ENOSPC comes as SQLITE_FULL.
+_NO_SPACE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_NO_ACCESS = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+_UNTOUCHED = "it was left as it is: put a good copy in its place, or move it away to begin with an empty store"
+
+
+def translate(store: str, error: sqlite3.Error) -> StorageError:
+    """Say in our words what SQLite reports.
+
+    Args:
+        store: The store, as errors name it.
+        error: What was raised.
+
+    Returns:
+        The error to raise instead.
+    """
+    # Errors of the Python module itself carry no code.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    if code in _NO_SPACE:
+        return StoreFull(store)
+    if code & 0xFF == sqlite3.SQLITE_READONLY:
+        return StorageError(store, f"{error}: its file or directory can't be written to by this user")
+    if code & 0xFF in _DAMAGED:
+        return StoreDamaged(store, f"{error}; {_UNTOUCHED}")
+    if code == sqlite3.SQLITE_BUSY_SNAPSHOT:
+        return StorageError(store, f"{error}: written to since this transaction read it; begin with BEGIN IMMEDIATE")
+    if code & 0xFF == sqlite3.SQLITE_BUSY:
+        return StorageError(store, f"{error}: another connection's transaction takes too long; commit it sooner")
+    return StorageError(store, str(error))
+
+
+def is_store(connection: sqlite3.Connection) -> bool:
+    """Tell whether a connection is to a store's file."""
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    return bool(cursor.execute("PRAGMA main.application_id").fetchone() == (_APPLICATION_ID,))
+
+
+def take_ownership(path: Path) -> int:
+    """Become the one owner of a store, until the descriptor is closed or the process ends, however it ends.
+
+    Args:
+        path: The store's file, with symbolic links resolved.
+
+    Returns:
+        The descriptor to close in the end.
+
+    Raises:
+        ConfigurationError: The file's directory does not exist or can't be written to.
+        StoreBusy: Someone else owns it.
+    """
+    import fcntl  # There is none on Windows.
+
+    # Not the database itself: its locks are SQLite's, and are lost when any descriptor of it closes.
+    try:
+        descriptor = os.open(f"{path}-owner", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ConfigurationError("path", str(path), "a file in a directory that can be written to") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreBusy(str(path)) from None
+    return descriptor
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open a store's file to write to it, or make it; the caller owns it.
+
+    Returns:
+        The connection, which any one thread may use.
+
+    Raises:
+        ConfigurationError: It can't be opened.
+        StoreDamaged: It is no store of ours, a newer one, or a broken one.
+    """
+    store = str(path)
+    try:
+        _check_header(path)
+        connection = connect(path)
+    except (OSError, sqlite3.Error) as error:
+        raise _refusal(store, error) from error
+    try:
+        if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            _create(connection)
+        _check_version(store, connection)
+        migrate(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        _check_content(store, connection)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise _refusal(store, error) from error
+        raise
+    return connection
+
+
+def open_beside(path: Path) -> sqlite3.Connection:
+    """Open a store's file to write to it beside its owner; neither converted nor searched for damage.
+
+    A file that can't be written to is opened all the same, to be read.
+
+    Returns:
+        The connection, which any one thread may use.
+
+    Raises:
+        ConfigurationError: There is none, or it can't be opened.
+        StoreDamaged: It is no store of ours, or one of another version.
+    """
+    store = str(path)
+    # Not Path.is_file, which raises where this user may not look.
+    if not os.path.isfile(path):
+        raise ConfigurationError("path", store, "the file of a store")
+    try:
+        _check_header(path)
+        connection = connect(path)
+    except (OSError, sqlite3.Error) as error:
+        raise _refusal(store, error) from error
+    try:
+        ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+        if version != SCHEMA_VERSION:
+            reads = f"its format is version {version}, this Waypost's is version {SCHEMA_VERSION}"
+            raise StoreDamaged(store, f"{reads}; use the Waypost that serves it, or let this one open it once")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise _refusal(store, error) from error
+        raise
+    return connection
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a further connection to a store's file; transactions are the caller's business."""
+    # Without its log, and where no log can be made, a file is read only if it is said that it does not change.
+    is_fixed = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?immutable=1" if is_fixed else path,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        uri=is_fixed,
+    )
+    try:
+        connection.execute("PRAGMA cache_size = -16384")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _refusal(store: str, error: OSError | sqlite3.Error) -> ConfigurationError | StorageError:
+    if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NO_ACCESS:
+        return translate(store, error)
+    return ConfigurationError("path", store, f"a file that can be opened and written to ({error})")
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    # In one transaction and before the switch to a log, so that a file is whole and says whose it is.
+    schema = read_schema()
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    connection.executescript(
+        f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID};"
+        f"PRAGMA user_version = {SCHEMA_VERSION}; {schema}; COMMIT;"
+    )
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a foreign file without letting SQLite near it, which might alter it."""
+    # A rollback journal means that it was killed while it was made; SQLite undoes that.
+    if not path.exists() or Path(f"{path}-journal").exists():
+        return
+    with path.open("rb") as file:
+        header = file.read(100)
+    if not header:
+        return
+    if not header.startswith(_MAGIC):
+        raise StoreDamaged(str(path), f"it is not a database; {_UNTOUCHED}")
+    if int.from_bytes(header[68:72], "big") != _APPLICATION_ID:
+        raise StoreDamaged(str(path), "it is the database of another program; use another file")
+
+
+def _check_version(store: str, connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if not OLDEST_VERSION <= version <= SCHEMA_VERSION:
+        raise StoreDamaged(
+            store,
+            f"its format is version {version}, this Waypost reads versions {OLDEST_VERSION} to {SCHEMA_VERSION}; "
+            "use the Waypost that wrote it",
+        )
+
+
+def _check_content(store: str, connection: sqlite3.Connection) -> None:
+    """Look for damage, in a time that does not grow with the file.
+
+    SQLite itself refuses a file that was cut short. A small one is checked whole here; of a large one the small
+    tables, on which all else hangs, and both ends of the large ones. Damage elsewhere is found when it is read.
+    """
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    if pages * page_bytes <= _FULL_CHECK_BYTES:
+        checks = ["PRAGMA quick_check(1)"]
+    else:
+        checks = [f"PRAGMA quick_check({table})" for table in _SMALL_TABLES]
+        for table in _LARGE_TABLES:
+            key = ", ".join(_key(connection, table))
+            last = key.replace(",", " DESC,") + " DESC"
+            connection.execute(f"SELECT * FROM {table} ORDER BY {key} LIMIT 1").fetchall()
+            connection.execute(f"SELECT * FROM {table} ORDER BY {last} LIMIT 1").fetchall()
+    for check in checks:
+        (verdict,) = connection.execute(check).fetchone()
+        if verdict != "ok":
+            raise StoreDamaged(store, f"{verdict}; {_UNTOUCHED}")
+
+
+def _key(connection: sqlite3.Connection, table: str) -> list[str]:
+    columns = connection.execute(
+        "SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,)
+    ).fetchall()
+    return [name for (name,) in columns]

@@ -1,0 +1,178 @@
+"""What the writer's thread is asked to do: appends to journals, jobs, and requests that are done together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+from waypost.errors import StorageError
+from waypost.storage.base import OnCommit
+from waypost.storage.sqlite.journals.entries import Appender
+
+__all__ = [
+    "DEFERRED_BYTES",
+    "CommittedLog",
+    "Gathered",
+    "Job",
+    "Transaction",
+    "Write",
+    "future_of",
+    "report",
+    "size_of",
+    "units",
+]
+
+_logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+DEFERRED_BYTES = 512
+"""What a deferred write counts for beside what it holds, in bytes."""
+
+
+class CommittedLog(Protocol):
+    """The event loop's side of a journal that is appended to."""
+
+    @property
+    def id(self) -> int:
+        """The journal's number in the file."""
+        ...
+
+    def committed(self, record: bytes) -> int:
+        """Take note that a record was committed; returns its position, the next one."""
+        ...
+
+    def flushed(self, entries: int) -> None:
+        """Take note that so many more of the deferred records are on disk."""
+        ...
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What a job works with, in the writer's thread.
+
+    Attributes:
+        connection: The connection, inside a transaction.
+        entries: Appends to journals, and knows their tops in the order of writes.
+        now: When the transaction began, as wall time in seconds.
+    """
+
+    connection: sqlite3.Connection
+    entries: Appender
+    now: float
+
+
+class Job(Generic[_T]):
+    """A job; without a future it is a deferred one, of ``size`` bytes."""
+
+    __slots__ = ("error", "future", "on_commit", "result", "size", "work")
+
+    result: _T
+
+    def __init__(
+        self,
+        work: Callable[[Transaction], _T],
+        on_commit: Callable[[_T], None] | None,
+        future: asyncio.Future[_T] | None,
+        size: int,
+    ) -> None:
+        self.work = work
+        self.on_commit = on_commit
+        self.future = future
+        self.size = size
+        self.error: StorageError | None = None
+
+    def run(self, transaction: Transaction) -> None:
+        """Do it, in the writer's thread."""
+        self.error = None
+        try:
+            self.result = self.work(transaction)
+        except StorageError as refusal:
+            self.error = refusal
+
+    def deliver(self) -> None:
+        """Tell who asked, in the event loop."""
+        _deliver(self)
+
+
+class Gathered(Generic[_R, _T]):
+    """A request that is done together with its neighbours: ``together`` gives each of them its result or error."""
+
+    __slots__ = ("error", "future", "on_commit", "request", "result", "size", "together")
+
+    result: _T
+
+    def __init__(
+        self,
+        together: Callable[[Transaction, list[Gathered[_R, _T]]], None],
+        request: _R,
+        on_commit: Callable[[_T], None] | None,
+        future: asyncio.Future[_T] | None,
+        size: int,
+    ) -> None:
+        self.together = together
+        self.request = request
+        self.on_commit = on_commit
+        self.future = future
+        self.size = size
+        self.error: StorageError | None = None
+
+    def deliver(self) -> None:
+        """Tell who asked, in the event loop."""
+        _deliver(self)
+
+
+def _deliver(job: Job[_T] | Gathered[Any, _T]) -> None:
+    if job.error is None and job.on_commit is not None:
+        report(job.on_commit, job.result)
+    if job.future is None or job.future.done():
+        return
+    if job.error is None:
+        job.future.set_result(job.result)
+    else:
+        job.future.set_exception(job.error)
+
+
+# An append is a plain tuple, since there are so many: the log, the record, its on_commit, its future. A deferred
+# one has neither of these two.
+_Append: TypeAlias = tuple[CommittedLog, bytes, OnCommit | None, asyncio.Future[int] | None]
+Write: TypeAlias = "_Append | Job[Any] | Gathered[Any, Any]"
+"""Whatever the writer is asked for."""
+
+
+def report(on_commit: Callable[[_T], None], result: _T) -> None:
+    """Call an ``on_commit``, whose errors are nobody's but its own."""
+    try:
+        on_commit(result)
+    except Exception:
+        # The write is committed all the same, and the others must hear of theirs.
+        _logger.exception("an on_commit raised, which it must not")
+
+
+def future_of(job: Write) -> asyncio.Future[Any] | None:
+    """Return the future of a write; ``None`` if nobody waits for it."""
+    return job[3] if isinstance(job, tuple) else job.future
+
+
+def size_of(job: Write) -> int:
+    """Return what a write holds, as `Unflushed` counts it."""
+    return DEFERRED_BYTES + (len(job[1]) if isinstance(job, tuple) else job.size)
+
+
+def units(batch: list[Write]) -> list[list[Write]]:
+    """Split a batch into what may fail alone: each job, and each run of deferred ones."""
+    found: list[list[Write]] = []
+    in_run = False
+    for job in batch:
+        is_deferred = future_of(job) is None
+        if in_run and is_deferred:
+            found[-1].append(job)
+        else:
+            found.append([job])
+        in_run = is_deferred
+    return found

@@ -1,0 +1,1 @@
+"""Journals and the sessions on them, in the store's file."""

@@ -1,0 +1,71 @@
+"""Sessions whose time has come, and the tombstones that they leave, as jobs of the writer."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from waypost.storage.base import MAX_TOMBSTONES, TOMBSTONE_S, ExpiredSession, StoredSession
+from waypost.storage.sqlite.jobs import Transaction
+
+__all__ = ["Forgotten", "expire", "find_tombstone", "forget_tombstones"]
+
+# One step of deleting is one job between others.
+_STEP = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A session that was just forgotten because its time had come.
+
+    Attributes:
+        journal: Its journal's number.
+        key: What it was found by.
+        session: What is told of it.
+    """
+
+    journal: int
+    key: bytes
+    session: ExpiredSession
+
+
+def expire(tx: Transaction) -> list[Forgotten]:
+    """Forget some of the sessions whose time has come; returns none if no more are there."""
+    names = dict(tx.connection.execute("SELECT id, name FROM journal").fetchall())
+    rows = tx.connection.execute(
+        "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < ? LIMIT ?) "
+        "RETURNING journal, key, sid, data, expires_at",
+        (tx.now, _STEP),
+    ).fetchall()
+    tx.connection.executemany(
+        "INSERT OR REPLACE INTO tombstone (journal, key, sid, expired_at) VALUES (?, ?, ?, ?)",
+        [(journal, key, sid, expired_at) for journal, key, sid, _, expired_at in rows],
+    )
+    return [Forgotten(journal, key, ExpiredSession(names[journal], sid, data)) for journal, key, sid, data, _ in rows]
+
+
+def find_tombstone(connection: sqlite3.Connection, journal: int, key: bytes, now: float) -> StoredSession | None:
+    """Look up what is left of a session that was forgotten because its time had come."""
+    found = connection.execute(
+        "SELECT sid, expired_at FROM tombstone WHERE journal = ? AND key = ? AND expired_at >= ?",
+        (journal, key, now - TOMBSTONE_S),
+    ).fetchall()
+    if not found:
+        return None
+    sid, expired_at = found[0]
+    return StoredSession(key, sid, 0, 0, 0, b"", expired_at, (), expired=True)
+
+
+def forget_tombstones(tx: Transaction, journal: int) -> int:
+    """Forget some of a journal's tombstones that are too old or too many; returns how many, 0 if none is."""
+    old = tx.connection.execute(
+        "DELETE FROM tombstone WHERE (journal, key) IN "
+        "(SELECT journal, key FROM tombstone WHERE journal = ? AND expired_at < ? LIMIT ?)",
+        (journal, tx.now - TOMBSTONE_S, _STEP),
+    ).rowcount
+    beyond = tx.connection.execute(
+        "DELETE FROM tombstone WHERE (journal, key) IN "
+        "(SELECT journal, key FROM tombstone WHERE journal = ? ORDER BY expired_at DESC LIMIT ? OFFSET ?)",
+        (journal, _STEP, MAX_TOMBSTONES),
+    ).rowcount
+    return old + beyond

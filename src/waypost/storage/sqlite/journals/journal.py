@@ -1,0 +1,253 @@
+"""One journal of a `SqliteStore`, seen from the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+
+from waypost.errors import PositionGone
+from waypost.storage.base import Entry, OnCommit, StoredSession
+from waypost.storage.generation import new_generation
+from waypost.storage.sqlite.jobs import Transaction
+from waypost.storage.sqlite.journals import dropping, sessions
+from waypost.storage.sqlite.journals.deferred import BLOCK, DeferredWrites
+from waypost.storage.sqlite.journals.entries import read_entries
+from waypost.storage.sqlite.journals.generations import begin_generation, generation_ends
+from waypost.storage.sqlite.journals.log import Log, Row, load_log
+from waypost.storage.sqlite.journals.matching import Matching, join_matching, leave_matching
+from waypost.storage.sqlite.journals.reserve import reserve
+from waypost.storage.sqlite.journals.writes import CommittedWrites, Writes
+from waypost.storage.sqlite.reader import Reader
+from waypost.storage.sqlite.writer import Writer
+
+__all__ = ["SqliteJournal", "load_journal"]
+
+# What `prove` notes is written this much later, with all that was noted meanwhile.
+_PROVE_AFTER_S = 1.0
+
+
+class SqliteJournal:
+    """One journal of a `SqliteStore`; see `waypost.storage.base.Journal`.
+
+    Args:
+        store: The store, as errors name it.
+        name: The journal's name.
+        log: Where it stands.
+        writes: How it writes.
+        writer: What it writes with.
+        reader: What it reads with.
+
+    Attributes:
+        name: The journal's name.
+        log: Where it stands.
+    """
+
+    __slots__ = ("_proven", "_prover", "_reader", "_store", "_writer", "_writes", "log", "name")
+
+    def __init__(self, store: str, name: str, log: Log, writes: Writes, writer: Writer, reader: Reader) -> None:
+        self.name = name
+        self.log = log
+        self._store = store
+        self._writes = writes
+        self._writer = writer
+        self._reader = reader
+        self._proven: dict[bytes, tuple[int, int]] = {}
+        self._prover: asyncio.TimerHandle | None = None
+
+    @property
+    def generation(self) -> str:
+        """Names this history."""
+        return self.log.generation
+
+    @property
+    def ends(self) -> Mapping[str, int]:
+        """Where earlier generations ended."""
+        return self.log.ends
+
+    @property
+    def top(self) -> int:
+        """The position of the last committed entry."""
+        return self.log.top
+
+    @property
+    def oldest(self) -> int:
+        """The oldest position still kept."""
+        return self.log.oldest
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the records still kept."""
+        return self.log.size_bytes
+
+    async def append(self, record: bytes, on_commit: OnCommit) -> int:
+        """Add an entry; returns its position."""
+        return await self._writes.append(record, on_commit)
+
+    async def read(self, after: int, upto: int, *, max_entries: int, max_bytes: int) -> list[Entry]:
+        """Read committed entries in order, from memory where it reaches back far enough."""
+        self._writer.check()
+        upto = min(upto, self.top)
+        if after >= upto:
+            return []
+        if after + 1 < self.oldest:
+            raise PositionGone(self._store, self.name, after, self.oldest)
+        if after + 1 >= self.log.tail.first:
+            return self.log.tail.read(after, upto, max_entries=max_entries, max_bytes=max_bytes)
+        on_disk = min(upto, self.log.on_disk)
+        entries = await self._reader.run(
+            lambda connection: read_entries(connection, self.log.id, after, on_disk, max_entries, max_bytes)
+        )
+        # Trimmed since: the writer was faster than its message.
+        if not entries or entries[0].position != after + 1:
+            raise PositionGone(self._store, self.name, after, entries[0].position if entries else self.oldest)
+        if entries[-1].position == on_disk < upto:
+            # The newest are in memory only, or were when this began.
+            entries_left, left = max_entries - len(entries), max_bytes - sum(len(one.record) for one in entries)
+            more = await self.read(on_disk, upto, max_entries=entries_left, max_bytes=left)
+            if more and len(more[0].record) <= left:
+                entries += more
+        return entries
+
+    async def open_session(self, key: bytes, sid: str, data: bytes, on_commit: OnCommit) -> int:
+        """Store a new, attached session; returns its start."""
+        _check_names((sid,))
+        work = partial(sessions.insert, store=self._store, journal=self.log.id, key=key, sid=sid, data=data)
+        return await self._writes.begin(key, sid, len(data), work, on_commit)
+
+    async def find_session(self, key: bytes) -> StoredSession | None:
+        """Look up a session, by a job of the writer, so that it sees all that was asked for earlier."""
+        self.write_proven()
+        return await self._writes.ask(lambda tx: sessions.find(tx, self.log.id, key))
+
+    async def attach_session(self, key: bytes, on_attach: Callable[[StoredSession], None]) -> StoredSession | None:
+        """Mark a session as in use, so that it does not expire, and give it as it is at that point."""
+
+        def attached(found: StoredSession | None) -> None:
+            if found is not None:
+                on_attach(found)
+
+        self.write_proven()
+        return await self._writes.attach(lambda tx: sessions.attach(tx, self.log.id, key), attached)
+
+    async def detach_session(self, key: bytes, expires_at: float) -> None:
+        """Mark a session as away until it expires, at a wall time in seconds."""
+        await self._writes.change(lambda tx: sessions.mark(tx, self.log.id, key, expires_at), 0)
+
+    async def end_session(self, key: bytes) -> None:
+        """Forget a session at once."""
+        await self._writes.end(key, lambda tx: sessions.end(tx, self.log.id, key))
+
+    async def save_session(self, key: bytes, data: bytes) -> None:
+        """Replace a session's data."""
+        await self._writes.change(lambda tx: sessions.save(tx, self.log.id, key, data), len(data))
+
+    def expired(self, key: bytes) -> None:
+        """Take note that the store has forgotten a session whose time was over."""
+        self._writes.expired(key)
+
+    def prove(self, key: bytes, position: int, last: int) -> None:
+        """Note that all up to a position has arrived; written with others about a second later."""
+        self._writer.check()
+        self._proven[key] = max((position, last), self._proven.get(key, (0, 0)))
+        if self._prover is None:
+            self._prover = self._writer.loop.call_later(_PROVE_AFTER_S, self.write_proven)
+
+    def write_proven(self) -> None:
+        """Ask for what `prove` noted to be written now."""
+        if self._prover is not None:
+            self._prover.cancel()
+            self._prover = None
+        if self._proven:
+            proven, self._proven = self._proven, {}
+            self._writes.note(lambda tx: sessions.prove(tx, self.log.id, proven))
+
+    async def join(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
+        """Let a session join rooms for all entries from here on."""
+        joined = {*rooms}
+        size = _check_names(joined)
+        await self._writes.place(lambda tx: sessions.join(tx, self.log.id, key, joined), size, on_commit)
+
+    async def leave(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
+        """Let a session leave rooms for all entries from here on."""
+        left = {*rooms}
+        size = _check_names(left)
+        await self._writes.place(lambda tx: sessions.leave(tx, self.log.id, key, left), size, on_commit)
+
+    async def join_matching(
+        self, rooms: Collection[str] | None, except_: Collection[str], joined: Collection[str], on_commit: OnCommit
+    ) -> None:
+        """Let all sessions that match join rooms for all entries from here on."""
+        await self._move(join_matching, rooms, except_, joined, on_commit)
+
+    async def leave_matching(
+        self, rooms: Collection[str] | None, except_: Collection[str], left: Collection[str], on_commit: OnCommit
+    ) -> None:
+        """Let all sessions that match leave rooms for all entries from here on."""
+        await self._move(leave_matching, rooms, except_, left, on_commit)
+
+    async def is_followed(self) -> bool:
+        """Tell whether it has sessions, with all writes asked for before."""
+        return await self._writes.ask(lambda tx: dropping.is_followed(tx, self.name))
+
+    async def finish(self) -> None:
+        """Take no more writes, and hand all that were asked for to the writer."""
+        await self._writes.finish()
+
+    async def _move(
+        self,
+        move: Callable[[Transaction, Matching, Collection[str]], int],
+        rooms: Collection[str] | None,
+        except_: Collection[str],
+        moved: Collection[str],
+        on_commit: OnCommit,
+    ) -> None:
+        matching = Matching(self.log.id, None if rooms is None else frozenset(rooms), frozenset(except_))
+        names = {*moved}
+        size = sum(_check_names(part) for part in (matching.rooms or (), matching.except_, names))
+        await self._writes.place(lambda tx: move(tx, matching, names), size, on_commit)
+
+
+async def load_journal(
+    store: str, name: str, writer: Writer, reader: Reader, *, tail_bytes: int, deferred: bool
+) -> SqliteJournal:
+    """Find a journal in the file, or begin it there, and take its newest records into memory.
+
+    Args:
+        store: The store, as errors name it.
+        name: The journal's name.
+        writer: What it writes with.
+        reader: What it reads with.
+        tail_bytes: How much of it is kept in memory, in bytes.
+        deferred: Whether its writes are reported before they are on disk.
+    """
+    row = await writer.submit(partial(_find_or_insert, name=name, reserves=deferred))
+    log = await load_log(row, reader, tail_bytes=tail_bytes, holds=deferred)
+    writes: Writes = CommittedWrites(log, writer)
+    if deferred:
+        keys = await reader.run(lambda connection: sessions.keys(connection, log.id))
+        writes = DeferredWrites(store, log, writer, row.top + BLOCK, keys)
+    return SqliteJournal(store, name, log, writes, writer, reader)
+
+
+def _find_or_insert(tx: Transaction, name: str, reserves: bool) -> Row:
+    tx.entries.flush()
+    generation = new_generation()
+    inserted = tx.connection.execute(
+        "INSERT INTO journal (name, generation, oldest, top, bytes) VALUES (?, ?, 1, 0, 0) "
+        "ON CONFLICT (name) DO NOTHING",
+        (name, generation),
+    )
+    (found,) = tx.connection.execute("SELECT id, oldest FROM journal WHERE name = ?", (name,)).fetchall()
+    journal, oldest = found
+    top = tx.entries.top(journal)
+    if not inserted.rowcount:
+        begin_generation(tx, journal, generation, top)
+    if reserves:
+        reserve(tx, journal, top + BLOCK)
+    return Row(journal, generation, top, oldest, tx.entries.total_bytes(journal), generation_ends(tx, journal))
+
+
+def _check_names(names: Collection[str]) -> int:
+    """Return the size of names in bytes; raises `UnicodeError`, before anything is written, if one has none."""
+    return sum(len(name.encode()) for name in names)

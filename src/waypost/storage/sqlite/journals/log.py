@@ -1,0 +1,117 @@
+"""What the event loop knows of a journal in a file: where it stands, and its newest records."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from waypost.storage.sqlite.journals.entries import bytes_before, newest_records
+from waypost.storage.sqlite.reader import Reader
+from waypost.storage.tail import Tail
+
+__all__ = ["Log", "Row", "load_log"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A journal as it is in the file.
+
+    Attributes:
+        id: Its number.
+        generation: The name of its history.
+        top: Its newest position.
+        oldest: The oldest position that is kept.
+        total_bytes: The size of all records ever appended.
+        ends: Where earlier generations ended.
+    """
+
+    id: int
+    generation: str
+    top: int
+    oldest: int
+    total_bytes: int
+    ends: Mapping[str, int]
+
+
+class Log:
+    """Where a journal stands; told by the writer, in the order of writes.
+
+    Args:
+        row: The journal in the file.
+        before: The size of all records before its oldest one, in bytes.
+        tail: Its newest records, up to its top.
+        holds: Whether entries are noted here before they are on disk; the tail holds them until then.
+
+    Attributes:
+        id: Its number in the file.
+        generation: The name of its history.
+        ends: Where earlier generations ended.
+        top: Its newest position.
+        oldest: The oldest position that is kept.
+        tail: Its newest records.
+    """
+
+    __slots__ = ("_before", "_flushed", "_holds", "_total", "ends", "generation", "id", "oldest", "tail", "top")
+
+    def __init__(self, row: Row, before: int, tail: Tail, *, holds: bool) -> None:
+        self.id = row.id
+        self.generation = row.generation
+        self.ends = row.ends
+        self.top = row.top
+        self.oldest = row.oldest
+        self.tail = tail
+        self._total = row.total_bytes
+        self._before = before
+        self._holds = holds
+        self._flushed = row.top
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the records that are kept."""
+        return self._total - self._before
+
+    @property
+    def on_disk(self) -> int:
+        """The position up to which entries are on disk for certain."""
+        return self._flushed if self._holds else self.top
+
+    def committed(self, record: bytes) -> int:
+        """Take note of the next entry; returns its position."""
+        self.top += 1
+        self._total += len(record)
+        self.tail.append(record)
+        return self.top
+
+    def flushed(self, entries: int) -> None:
+        """Take note that so many more of the entries that are held are on disk."""
+        self._flushed += entries
+        self.tail.release(self._flushed)
+
+    def trimmed(self, oldest: int, before: int) -> None:
+        """Take note that what stands before a position, so many bytes in all, is gone."""
+        self.oldest = oldest
+        self._before = before
+        self.tail.drop_before(oldest)
+
+
+async def load_log(row: Row, reader: Reader, *, tail_bytes: int, holds: bool) -> Log:
+    """Take a journal's newest records into memory, and find out what it keeps.
+
+    Args:
+        row: The journal in the file.
+        reader: What to read with.
+        tail_bytes: How much of it is kept in memory, in bytes.
+        holds: Whether entries are kept there at least until they are on disk.
+    """
+
+    def load(connection: sqlite3.Connection) -> tuple[int, list[bytes]]:
+        before = bytes_before(connection, row.id, row.oldest, row.total_bytes)
+        return before, newest_records(connection, row.id, row.oldest, tail_bytes)
+
+    # After a restart everyone comes back at once, and is served from here.
+    before, records = await reader.run(load)
+    tail = Tail(row.top - len(records), max_bytes=tail_bytes, holds=holds)
+    for record in records:
+        tail.append(record)
+    return Log(row, before, tail, holds=holds)

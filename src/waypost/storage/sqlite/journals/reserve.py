@@ -1,0 +1,54 @@
+"""Positions that are reserved before they are given, for journals that report writes before they are on disk.
+
+A reservation also marks its journal: if it is still there when the file is opened, the last writes may be lost.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from waypost.storage.generation import new_generation
+from waypost.storage.sqlite.jobs import Transaction
+from waypost.storage.sqlite.journals import sessions
+from waypost.storage.sqlite.journals.entries import Appender
+from waypost.storage.sqlite.journals.generations import forget_generations
+
+__all__ = ["fork_unclean", "release_all", "reserve"]
+
+
+def reserve(tx: Transaction, journal: int, upto: int) -> None:
+    """Reserve a journal's positions up to one."""
+    tx.connection.execute("UPDATE journal SET reserved = ? WHERE id = ?", (upto, journal))
+
+
+def release_all(tx: Transaction) -> None:
+    """Give up all reservations, with the last write of an opening: nothing is lost then."""
+    tx.connection.execute("UPDATE journal SET reserved = NULL WHERE reserved IS NOT NULL")
+
+
+def fork_unclean(connection: sqlite3.Connection, now: float) -> list[str]:
+    """Begin anew, behind what was reserved, in each journal whose last writes may be lost.
+
+    Nobody can be proven whole then, so its sessions are forgotten, and nobody is to be replayed across the gap,
+    so what stands before it is kept no more; trimming removes it.
+
+    Args:
+        connection: The writer's connection, before there is a writer.
+        now: Wall time, in seconds.
+
+    Returns:
+        The names of those journals.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    tx = Transaction(connection, Appender(connection), now)
+    rows = connection.execute("SELECT id, name, reserved FROM journal WHERE reserved IS NOT NULL").fetchall()
+    for journal, _, reserved in rows:
+        top = max(reserved, tx.entries.top(journal))
+        connection.execute(
+            "UPDATE journal SET generation = ?, oldest = ?, top = ?, bytes = ?, reserved = NULL WHERE id = ?",
+            (new_generation(), top + 1, top, tx.entries.total_bytes(journal), journal),
+        )
+        sessions.forget_all(tx, journal)
+        forget_generations(tx, journal)
+    connection.execute("COMMIT")
+    return [name for _, name, _ in rows]

@@ -1,0 +1,144 @@
+"""Sessions and their memberships on disk, as jobs of the writer."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from waypost.errors import StorageError
+from waypost.storage.base import Membership, StoredSession
+from waypost.storage.sqlite.jobs import Transaction
+from waypost.storage.sqlite.journals.expiry import find_tombstone
+
+__all__ = [
+    "attach",
+    "detach_all",
+    "drop_left",
+    "end",
+    "find",
+    "forget_all",
+    "insert",
+    "join",
+    "keys",
+    "leave",
+    "mark",
+    "prove",
+    "save",
+]
+
+# One step of deleting is one job between others.
+_STEP = 1000
+
+
+def insert(tx: Transaction, store: str, journal: int, key: bytes, sid: str, data: bytes) -> int:
+    """Store a new, attached session; returns its start."""
+    start = tx.entries.top(journal)
+    inserted = tx.connection.execute(
+        "INSERT INTO session (journal, key, sid, start, proven, last, data) VALUES (?1, ?2, ?3, ?4, ?4, ?4, ?5) "
+        "ON CONFLICT (journal, key) DO NOTHING",
+        (journal, key, sid, start, data),
+    )
+    if not inserted.rowcount:
+        raise StorageError(store, f"session {sid} is stored already")
+    tx.connection.execute("DELETE FROM tombstone WHERE journal = ? AND key = ?", (journal, key))
+    return start
+
+
+def find(tx: Transaction, journal: int, key: bytes) -> StoredSession | None:
+    """Look up a session, or the tombstone that it left."""
+    found = tx.connection.execute(
+        "SELECT id, sid, start, proven, last, data, expires_at FROM session WHERE journal = ? AND key = ?",
+        (journal, key),
+    ).fetchall()
+    if not found:
+        return find_tombstone(tx.connection, journal, key, tx.now)
+    session, sid, start, proven, last, data, expires_at = found[0]
+    memberships = tx.connection.execute(
+        "SELECT room, since, until FROM membership WHERE session = ? ORDER BY since, room", (session,)
+    ).fetchall()
+    rooms = tuple(Membership(*row) for row in memberships)
+    expired = expires_at is not None and expires_at < tx.now
+    return StoredSession(key, sid, start, proven, last, data, expires_at, rooms, expired)
+
+
+def attach(tx: Transaction, journal: int, key: bytes) -> StoredSession | None:
+    """Mark a session as in use, unless its time is over; returns it as it is then."""
+    found = find(tx, journal, key)
+    if found is None or found.expired:
+        return None
+    mark(tx, journal, key, None)
+    return replace(found, expires_at=None)
+
+
+def keys(connection: sqlite3.Connection, journal: int) -> set[bytes]:
+    """Return the keys of all sessions of a journal."""
+    return {key for (key,) in connection.execute("SELECT key FROM session WHERE journal = ?", (journal,))}
+
+
+def mark(tx: Transaction, journal: int, key: bytes, expires_at: float | None) -> None:
+    """Mark a session as away until it expires, or as in use."""
+    tx.connection.execute(
+        "UPDATE session SET expires_at = ? WHERE journal = ? AND key = ?", (expires_at, journal, key)
+    )
+
+
+def detach_all(connection: sqlite3.Connection, expires_at: float) -> None:
+    """Mark every attached session as away."""
+    connection.execute("UPDATE session SET expires_at = ? WHERE expires_at IS NULL", (expires_at,))
+
+
+def end(tx: Transaction, journal: int, key: bytes) -> None:
+    """Forget a session."""
+    tx.connection.execute("DELETE FROM session WHERE journal = ? AND key = ?", (journal, key))
+
+
+def forget_all(tx: Transaction, journal: int) -> None:
+    """Forget a journal's sessions, and those that expired."""
+    tx.connection.execute("DELETE FROM session WHERE journal = ?", (journal,))
+    tx.connection.execute("DELETE FROM tombstone WHERE journal = ?", (journal,))
+
+
+def save(tx: Transaction, journal: int, key: bytes, data: bytes) -> None:
+    """Replace a session's data."""
+    tx.connection.execute("UPDATE session SET data = ? WHERE journal = ? AND key = ?", (data, journal, key))
+
+
+def prove(tx: Transaction, journal: int, proven: Mapping[bytes, tuple[int, int]]) -> None:
+    """Move what is proven of sessions forwards: up to where, and the last position up to there that was sent."""
+    tx.connection.executemany(
+        "UPDATE session SET proven = ?1, last = ?2 WHERE journal = ?3 AND key = ?4 AND proven < ?1",
+        [(position, last, journal, key) for key, (position, last) in proven.items()],
+    )
+
+
+def join(tx: Transaction, journal: int, key: bytes, rooms: Collection[str]) -> int:
+    """Let a session join rooms; returns the position after which that counts."""
+    top = tx.entries.top(journal)
+    tx.connection.executemany(
+        "INSERT INTO membership (session, room, since, journal) "
+        "SELECT id, ?1, ?2, ?3 FROM session WHERE journal = ?3 AND key = ?4 AND NOT EXISTS ("
+        "SELECT 1 FROM membership WHERE session = id AND room = ?1 AND until IS NULL)",
+        [(room, top, journal, key) for room in rooms],
+    )
+    return top
+
+
+def leave(tx: Transaction, journal: int, key: bytes, rooms: Collection[str]) -> int:
+    """Let a session leave rooms; returns the last position that still counts."""
+    top = tx.entries.top(journal)
+    mine = "session = (SELECT id FROM session WHERE journal = ?2 AND key = ?3) AND room = ?4 AND until IS NULL"
+    values = [(top, journal, key, room) for room in rooms]
+    # Joined and left between two entries, it covers none.
+    tx.connection.executemany(f"DELETE FROM membership WHERE {mine} AND since = ?1", values)
+    tx.connection.executemany(f"UPDATE membership SET until = ?1 WHERE {mine}", values)
+    return top
+
+
+def drop_left(tx: Transaction, journal: int, oldest: int) -> int:
+    """Drop some memberships that ended before what the journal keeps; returns how many, 0 if none is left."""
+    return tx.connection.execute(
+        "DELETE FROM membership WHERE (session, room, since) IN (SELECT session, room, since FROM membership "
+        "WHERE journal = ? AND until < ? LIMIT ?)",
+        (journal, oldest - 1, _STEP),
+    ).rowcount

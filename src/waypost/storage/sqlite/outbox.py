@@ -1,0 +1,151 @@
+"""Publishing in an application's own transaction, on its own connection to the store's file.
+
+What is published is a row in the outbox, invisible until the application commits; soon after, the store's owner moves
+it into its queue, in the order of the commits and in one transaction: so it is never in both.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from waypost.errors import ConfigurationError, QueueFull, StorageError
+from waypost.storage.queue_records import Configuration, NewMessage, QueueLimits
+from waypost.storage.sqlite.file import is_store, translate
+from waypost.storage.sqlite.queues.queues import own_limits
+
+__all__ = ["configuration_at", "file_of", "publish", "publishing"]
+
+# Writes nothing, but takes the lock: whoever reads first and writes later is refused if somebody wrote in between.
+_LOCK = "UPDATE main.outbox SET queue = queue WHERE 0"
+
+
+def publish(
+    connection: sqlite3.Connection,
+    queue: str,
+    message: NewMessage,
+    *,
+    deduplicate_s: float,
+    limits: QueueLimits,
+    wall_time: float | None = None,
+) -> None:
+    """Put a message into a queue with the transaction that a connection is in, or that this begins.
+
+    Args:
+        connection: A connection to the store's file. Committing and rolling back is the caller's affair, and so are
+            threads: it is used in the one that calls. One that commits each statement commits this one.
+        queue: The queue's name.
+        message: The message. A delay counts from now, a time to live from when it is due.
+        deduplicate_s: A message whose id was accepted within so many seconds before is not added again; 0 for never.
+            Nobody is told.
+        limits: The limits of a queue that has none of its own.
+        wall_time: Now, in seconds; ``None`` asks the clock.
+
+    Raises:
+        QueueFull: The queue keeps as much as it may, and refuses.
+        ConfigurationError: It is no connection of the module ``sqlite3``.
+        StorageError: The connection's file is no store, or can't be written to.
+
+    Delivery: at least once, once the transaction is committed; in the order of the commits.
+    """
+    with publishing(connection):
+        _run(connection, _LOCK)
+        _check_room(connection, queue, message, limits)
+        _run(
+            connection,
+            "INSERT INTO main.outbox (queue, id, record, key, ttl_s, delay_s, deduplicate_s, published_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                queue,
+                message.id,
+                message.record,
+                message.key,
+                message.ttl_s,
+                message.delay_s,
+                deduplicate_s,
+                time.time() if wall_time is None else wall_time,
+            ),
+        )
+
+
+def configuration_at(connection: sqlite3.Connection, queue: str) -> Configuration:
+    """Return what was configured of a queue, for one who is going to publish; to be called within `publishing`.
+
+    Args:
+        connection: As for `publish`; it may be in a transaction afterwards.
+        queue: The queue's name.
+    """
+    _run(connection, _LOCK)
+    rows = _run(connection, "SELECT settings FROM main.queue WHERE name = ?", (queue,))
+    return Configuration(queue, None, rows[0][0] if rows and rows[0][0] else b"")
+
+
+@contextmanager
+def publishing(connection: sqlite3.Connection) -> Iterator[None]:
+    """Say in our words what goes wrong, and leave no transaction behind that the caller has not begun.
+
+    Args:
+        connection: As for `publish`.
+
+    Raises:
+        ConfigurationError: It is no connection of the module ``sqlite3``.
+        StorageError: The connection's file is no store, or can't be written to.
+    """
+    store = file_of(connection)
+    was_in_transaction = connection.in_transaction
+    try:
+        yield
+    except BaseException as error:
+        if connection.in_transaction and not was_in_transaction:
+            connection.rollback()
+        if not isinstance(error, sqlite3.Error):
+            raise
+        if not is_store(connection):
+            problem = "it is no store of Waypost's; connect to the file that the server's option `store` names"
+            raise StorageError(store or "in memory", problem) from error
+        raise translate(store, error) from error
+
+
+def file_of(connection: sqlite3.Connection) -> str:
+    """Return the file that a connection is to, without symbolic links; empty if there is none.
+
+    Raises:
+        ConfigurationError: It is no connection of the module ``sqlite3``.
+        StorageError: It can't be used, or not in this thread.
+    """
+    if not isinstance(connection, sqlite3.Connection):
+        raise ConfigurationError("connection", connection, "a sqlite3.Connection to the store's file")
+    try:
+        rows = _run(connection, "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'")
+    except sqlite3.Error as error:
+        raise StorageError("of a connection", str(error)) from error
+    file = os.fsdecode(rows[0][0] or b"") if rows else ""
+    return os.path.realpath(file) if file else ""
+
+
+def _check_room(connection: sqlite3.Connection, queue: str, message: NewMessage, limits: QueueLimits) -> None:
+    """Refuse what does not fit, as it can't be refused any more once it is committed."""
+    rows = _run(
+        connection,
+        "SELECT messages + delayed, bytes, max_messages, max_bytes, max_age_s, CAST(overflow AS BLOB) "
+        "FROM main.queue WHERE name = ?",
+        (queue,),
+    )
+    for messages, size, max_messages, max_bytes, max_age_s, overflow in rows or [(0, 0, None, None, None, None)]:
+        own = own_limits(max_messages, max_bytes, max_age_s, overflow and overflow.decode())
+        holding = own or limits
+        is_full = messages + 1 > holding.max_messages or size + len(message.record) > holding.max_bytes
+        if is_full and holding.overflow == "refuse":
+            store = file_of(connection)
+            raise QueueFull(store, queue, messages, size, holding.max_messages, holding.max_bytes)
+
+
+def _run(connection: sqlite3.Connection, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    # The application may have a row factory of its own, or read texts as something else: so texts come as bytes.
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    return cursor.execute(sql, values).fetchall()

@@ -1,0 +1,1 @@
+"""Queues, their consumers and their dead letters, in the store's file."""

@@ -1,0 +1,351 @@
+"""Messages that come into queues: many at a time, whoever sent them.
+
+What waits for the writer is added together: each queue's counters are read and written once, and rows are inserted
+many at a time, so that a message costs little more than its row.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, NoReturn, TypeVar
+
+from waypost.errors import QueueFull
+from waypost.storage.queue_records import Accepted, Enqueued, NewMessage, QueueLimits
+from waypost.storage.sqlite.jobs import Gathered, Transaction
+from waypost.storage.sqlite.queues.queues import make_queue, own_limits
+from waypost.storage.sqlite.queues.removal import lose
+
+__all__ = ["Enqueuing", "Request", "append_for", "release", "schedule", "take_outbox"]
+
+# How many messages become due, or leave the outbox, in one job.
+_STEP = 500
+# A statement takes so many rows; few different ones, so that they stay prepared.
+_ROWS_AT_ONCE = (512, 128, 32, 8, 1)
+_MESSAGE_COLUMNS = "queue, position, id, enqueued_at, key, expires_at, record"
+_ID_COLUMNS = "queue, id, position, accepted_at, until"
+_Row = tuple[object, ...]
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Request:
+    """A call of `Queue.enqueue`.
+
+    Attributes:
+        queue: The queue's name.
+        messages: What is to be added.
+        deduplicate_s: The window in which ids are duplicates, in seconds; 0 for none.
+        size: The size of the records together, in bytes.
+        limited: Whether the queue's limits hold.
+    """
+
+    queue: str
+    messages: Sequence[NewMessage]
+    deduplicate_s: float
+    size: int
+    limited: bool = True
+
+
+@dataclass(slots=True)
+class _Target:
+    """A queue's row while messages are added."""
+
+    id: int
+    top: int
+    for_all: int
+    messages: int
+    delayed: int
+    bytes: int
+    limits: QueueLimits
+    seen: dict[str, tuple[int, float, float]] = field(default_factory=dict)
+
+
+class Enqueuing:
+    """Adds the messages of many requests within one transaction.
+
+    Args:
+        tx: The transaction.
+        store: The store, as errors name it.
+        limits: The limits of queues that have none of their own.
+    """
+
+    def __init__(self, tx: Transaction, store: str, limits: QueueLimits) -> None:
+        self._tx = tx
+        self._store = store
+        self._limits = limits
+        self._targets: dict[str, _Target] = {}
+        self._messages: list[_Row] = []
+        self._ids: list[_Row] = []
+
+    def run(self, jobs: Iterable[Gathered[Request, Enqueued]]) -> None:
+        """Do jobs one after the other, and write what they have added."""
+        self.look_up([job.request for job in jobs])
+        for job in jobs:
+            job.error = None
+            try:
+                job.result = self.add(job.request)
+            except QueueFull as refusal:
+                job.error = refusal
+        self.flush()
+
+    def add(self, request: Request) -> Enqueued:
+        """Add messages, to be written by `flush`; raises `QueueFull` if they may not be."""
+        now, window_s = self._tx.now, request.deduplicate_s
+        target = self._target(request.queue)
+        accepted: list[Accepted] = []
+        losers = self._make_room(request, target)
+        next_due_at: float | None = None
+        for message in request.messages:
+            if window_s > 0:
+                position, accepted_at, until = target.seen.get(message.id, (0, 0.0, 0.0))
+                if position and now < min(until, accepted_at + window_s):
+                    accepted.append(Accepted(message.id, max(0, position), duplicate=True))
+                    continue
+            if message.delay_s > 0:
+                due_at = now + message.delay_s
+                next_due_at = due_at if next_due_at is None else min(next_due_at, due_at)
+                position = -self._schedule(target, message, due_at)
+            else:
+                position = self._append(target, message)
+            if window_s > 0:
+                target.seen[message.id] = (position, now, now + window_s)
+                self._ids.append((target.id, message.id, position, now, now + window_s))
+            accepted.append(Accepted(message.id, max(0, position), duplicate=False))
+        return Enqueued(tuple(accepted), tuple(losers), next_due_at)
+
+    def flush(self) -> None:
+        """Write what was added."""
+        connection = self._tx.connection
+        _insert(connection, "INSERT INTO message", _MESSAGE_COLUMNS, self._messages)
+        _insert(connection, "INSERT OR REPLACE INTO deduplication", _ID_COLUMNS, self._ids)
+        for target in self._targets.values():
+            connection.execute(
+                "UPDATE queue SET top = ?, for_all = ?, messages = ?, delayed = ?, bytes = ? WHERE id = ?",
+                (target.top, target.for_all, target.messages, target.delayed, target.bytes, target.id),
+            )
+        self._messages, self._ids = [], []
+
+    def look_up(self, requests: Iterable[Request]) -> None:
+        """Read which of the ids were accepted before, with one query for each queue."""
+        wanted: dict[str, list[str]] = {}
+        for request in requests:
+            if request.deduplicate_s > 0:
+                wanted.setdefault(request.queue, []).extend([message.id for message in request.messages])
+        for queue, ids in wanted.items():
+            self._read_ids(self._target(queue), ids)
+
+    def _read_ids(self, target: _Target, ids: list[str]) -> None:
+        for some in _portions(ids):
+            marks = ", ".join("?" * len(some))
+            rows = self._tx.connection.execute(
+                f"SELECT id, position, accepted_at, until FROM deduplication WHERE queue = ? AND id IN ({marks})",
+                (target.id, *some),
+            ).fetchall()
+            for message_id, position, accepted_at, until in rows:
+                target.seen[message_id] = (position, accepted_at, until)
+
+    def _target(self, name: str) -> _Target:
+        target = self._targets.get(name)
+        if target is None:
+            row = self._row(name)
+            if row is None:
+                make_queue(self._tx, name)
+                row = self._row(name)
+                assert row is not None
+            number, top, for_all, messages, delayed, size, *own = row
+            limits = own_limits(*own) or self._limits
+            target = self._targets[name] = _Target(number, top, for_all, messages, delayed, size, limits)
+        return target
+
+    def _row(self, name: str) -> tuple[Any, ...] | None:
+        rows = self._tx.connection.execute(
+            "SELECT id, top, for_all, messages, delayed, bytes, max_messages, max_bytes, max_age_s, overflow "
+            "FROM queue WHERE name = ?",
+            (name,),
+        ).fetchall()
+        return rows[0] if rows else None
+
+    def _append(self, target: _Target, message: NewMessage) -> int:
+        target.top += 1
+        target.for_all += 1
+        target.messages += 1
+        target.bytes += len(message.record)
+        now = self._tx.now
+        expires_at = None if message.ttl_s is None else now + message.ttl_s
+        self._messages.append((target.id, target.top, message.id, now, message.key, expires_at, message.record))
+        return target.top
+
+    def _schedule(self, target: _Target, message: NewMessage, due_at: float) -> int:
+        target.delayed += 1
+        target.bytes += len(message.record)
+        row = (target.id, due_at, message.id, message.key, message.ttl_s, None, None, message.record)
+        return schedule(self._tx.connection, row)
+
+    def _make_room(self, request: Request, target: _Target) -> list[str]:
+        """See to it that messages fit into the limits; returns who lost messages for it."""
+        limits = target.limits
+        beyond = target.messages + target.delayed + len(request.messages) - limits.max_messages
+        beyond_bytes = target.bytes + request.size - limits.max_bytes
+        if (beyond <= 0 and beyond_bytes <= 0) or not request.limited:
+            return []
+        fresh = self._fresh(request, target)
+        beyond += len(fresh) - len(request.messages)
+        beyond_bytes += sum(len(message.record) for message in fresh) - request.size
+        dropped: list[int] = []
+        if limits.overflow == "drop_oldest" and fresh:
+            self.flush()
+            dropped, beyond, beyond_bytes = self._oldest(target, beyond, beyond_bytes)
+        if fresh and (beyond > 0 or beyond_bytes > 0):
+            self._refuse(request.queue, target)
+        losers = lose(self._tx.connection, target.id, dropped) if dropped else []
+        if dropped:
+            ((target.messages, target.bytes),) = self._tx.connection.execute(
+                "SELECT messages, bytes FROM queue WHERE id = ?", (target.id,)
+            ).fetchall()
+        return losers
+
+    def _fresh(self, request: Request, target: _Target) -> list[NewMessage]:
+        if request.deduplicate_s <= 0:
+            return [*request.messages]
+        fresh: dict[str, NewMessage] = {}
+        for message in request.messages:
+            position, accepted_at, until = target.seen.get(message.id, (0, 0.0, 0.0))
+            if not position or self._tx.now >= min(until, accepted_at + request.deduplicate_s):
+                fresh.setdefault(message.id, message)
+        return [*fresh.values()]
+
+    def _oldest(self, target: _Target, beyond: int, beyond_bytes: int) -> tuple[list[int], int, int]:
+        """Choose what is to be dropped; returns the positions, and what is too much still."""
+        positions: list[int] = []
+        for position, size in self._tx.connection.execute(
+            "SELECT position, length(record) FROM message WHERE queue = ? ORDER BY position", (target.id,)
+        ):
+            if beyond <= 0 and beyond_bytes <= 0:
+                break
+            positions.append(position)
+            beyond -= 1
+            beyond_bytes -= size
+        return positions, beyond, beyond_bytes
+
+    def _refuse(self, queue: str, target: _Target) -> NoReturn:
+        if target.top == target.delayed == 0:
+            # It may have been made for this request.
+            self._tx.connection.execute(
+                "DELETE FROM queue WHERE id = ? AND top = 0 AND epochs = 0 AND settings IS NULL "
+                "AND paused_until IS NULL AND delayed = 0",
+                (target.id,),
+            )
+            del self._targets[queue]
+        kept, limits = target.messages + target.delayed, target.limits
+        raise QueueFull(self._store, queue, kept, target.bytes, limits.max_messages, limits.max_bytes)
+
+
+def schedule(connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
+    """Keep a message that is not due yet; returns its number."""
+    ((number,),) = connection.execute(
+        "INSERT INTO scheduled (queue, due_at, id, key, ttl_s, consumer, history, record) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
+        row,
+    ).fetchall()
+    return int(number)
+
+
+def append_for(tx: Transaction, queue: int, consumer: int, row: tuple[object, ...]) -> None:
+    """Give a message for one consumer alone the next position.
+
+    Args:
+        tx: The transaction.
+        queue: The queue's number.
+        consumer: The consumer's number.
+        row: Its id, key, time to live, history and record.
+    """
+    message_id, key, expires_at, history, record = row
+    ((top,),) = tx.connection.execute(
+        "UPDATE queue SET top = top + 1, messages = messages + 1 WHERE id = ? RETURNING top", (queue,)
+    ).fetchall()
+    tx.connection.execute(
+        "INSERT INTO message (queue, position, id, enqueued_at, key, expires_at, consumer, history, record) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (queue, top, message_id, tx.now, key, expires_at, consumer, history, record),
+    )
+    tx.connection.execute("UPDATE consumer SET passed = passed - 1 WHERE id = ?", (consumer,))
+
+
+def release(tx: Transaction) -> tuple[set[str], float | None]:
+    """Give their positions to some messages that are due.
+
+    Returns:
+        The names of their queues, and when the next one is due; which may be now.
+    """
+    connection = tx.connection
+    rows = connection.execute(
+        "SELECT s.number, s.queue, q.name, s.due_at, s.id, s.key, s.ttl_s, s.consumer, s.history, s.record "
+        "FROM scheduled s JOIN queue q ON q.id = s.queue WHERE s.due_at <= ? ORDER BY s.due_at, s.number LIMIT ?",
+        (tx.now, _STEP),
+    ).fetchall()
+    for number, queue, _, due_at, message_id, key, ttl_s, consumer, history, record in rows:
+        expires_at = None if ttl_s is None else due_at + ttl_s
+        if consumer is not None:
+            append_for(tx, queue, consumer, (message_id, key, expires_at, history, record))
+        else:
+            _append_due(tx, queue, number, (message_id, tx.now, key, expires_at, record))
+        connection.execute("DELETE FROM scheduled WHERE number = ?", (number,))
+        connection.execute("UPDATE queue SET delayed = delayed - 1 WHERE id = ?", (queue,))
+    ((next_at,),) = connection.execute("SELECT min(due_at) FROM scheduled").fetchall()
+    return {row[2] for row in rows}, next_at
+
+
+def _append_due(tx: Transaction, queue: int, number: int, row: tuple[object, ...]) -> None:
+    ((top,),) = tx.connection.execute(
+        "UPDATE queue SET top = top + 1, for_all = for_all + 1, messages = messages + 1 WHERE id = ? RETURNING top",
+        (queue,),
+    ).fetchall()
+    _insert(tx.connection, "INSERT INTO message", _MESSAGE_COLUMNS, [(queue, top, *row)])
+    tx.connection.execute(
+        "UPDATE deduplication SET position = ? WHERE queue = ? AND id = ? AND position = ?",
+        (top, queue, row[0], -number),
+    )
+
+
+def take_outbox(tx: Transaction, store: str, limits: QueueLimits) -> tuple[set[str], int]:
+    """Move some of what applications have published into the queues; returns their names, and how many they were."""
+    rows = tx.connection.execute(
+        "SELECT queue, id, record, key, ttl_s, delay_s, published_at, deduplicate_s, number FROM outbox "
+        "ORDER BY number LIMIT ?",
+        (_STEP,),
+    ).fetchall()
+    if rows:
+        enqueuing = Enqueuing(tx, store, limits)
+        requests = []
+        for queue, message_id, record, key, ttl_s, delay_s, published_at, deduplicate_s, _ in rows:
+            # The delay counts from when it was published.
+            delay_s = max(0.0, published_at + delay_s - tx.now) if delay_s > 0 else 0.0
+            message = NewMessage(message_id, record, key, ttl_s, delay_s)
+            # What was accepted with the application's commit is not refused any more.
+            requests.append(Request(queue, [message], deduplicate_s, len(record), limited=False))
+        enqueuing.look_up(requests)
+        for request in requests:
+            enqueuing.add(request)
+        enqueuing.flush()
+        tx.connection.execute("DELETE FROM outbox WHERE number <= ?", (rows[-1][-1],))
+    return {row[0] for row in rows}, len(rows)
+
+
+def _insert(connection: sqlite3.Connection, insert: str, columns: str, rows: list[_Row]) -> None:
+    """Insert rows, many with one step of SQLite: between steps other threads take their turn."""
+    marks = f"({', '.join('?' * (columns.count(',') + 1))})"
+    for some in _portions(rows):
+        sql = f"{insert} ({columns}) VALUES {', '.join([marks] * len(some))}"
+        connection.execute(sql, [*chain.from_iterable(some)])
+
+
+def _portions(items: list[_T]) -> Iterator[list[_T]]:
+    """Split a list into portions of few different sizes."""
+    start = 0
+    for at_once in _ROWS_AT_ONCE:
+        while len(items) - start >= at_once:
+            yield items[start : start + at_once]
+            start += at_once

@@ -1,0 +1,131 @@
+"""Messages as they are read from the file: a consumer's, or a queue's."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from waypost.storage.queue_records import Message, Retries
+from waypost.storage.sqlite.queues.consumers import Consumer
+
+__all__ = ["fetch", "fetch_key", "fetch_retries", "peek"]
+
+_MESSAGE = "m.position, m.id, m.record, m.enqueued_at, m.key, m.expires_at"
+_FOUND = "JOIN message m ON m.queue = o.queue AND m.position = o.position"
+_ATTEMPTS = "o.failures, o.losses, o.retry_at"
+
+
+def fetch(
+    connection: sqlite3.Connection, consumer: Consumer, after: int, max_messages: int, max_bytes: int, now: float
+) -> list[Message]:
+    """Read what a consumer has not settled after a position."""
+    messages: list[Message] = []
+    if consumer.outstanding:
+        rows = connection.execute(
+            f"SELECT {_MESSAGE}, {_ATTEMPTS} FROM outstanding o {_FOUND} WHERE o.consumer = ? AND o.position > ? "
+            "AND (m.expires_at IS NULL OR m.expires_at > ?) ORDER BY o.position LIMIT ?",
+            (consumer.id, after, now, max_messages),
+        )
+        if _fill(messages, rows, max_messages, max_bytes):
+            return messages
+    if consumer.fresh == 0:
+        return messages
+    rows = connection.execute(
+        f"SELECT {_MESSAGE} FROM message m WHERE m.queue = ? AND m.position > ? AND (m.consumer IS NULL OR "
+        "m.consumer = ?) AND (m.expires_at IS NULL OR m.expires_at > ?) ORDER BY m.position LIMIT ?",
+        (consumer.queue, max(after, consumer.frontier), consumer.id, now, max_messages - len(messages)),
+    )
+    _fill(messages, rows, max_messages, max_bytes)
+    return messages
+
+
+def fetch_key(
+    connection: sqlite3.Connection,
+    consumer: Consumer,
+    key: str,
+    after: int,
+    upto: int,
+    max_messages: int,
+    max_bytes: int,
+    now: float,
+) -> list[Message]:
+    """Read what a consumer has not settled after a position and up to one, of the messages with a key."""
+    rows = connection.execute(
+        f"SELECT {_MESSAGE}, {_ATTEMPTS} FROM outstanding o {_FOUND} WHERE o.consumer = ? AND o.key = ? "
+        "AND o.position > ? AND o.position <= ? AND (m.expires_at IS NULL OR m.expires_at > ?) "
+        "ORDER BY o.position LIMIT ?",
+        (consumer.id, key, after, upto, now, max_messages),
+    )
+    messages: list[Message] = []
+    if _fill(messages, rows, max_messages, max_bytes):
+        return messages
+    rows = connection.execute(
+        f"SELECT {_MESSAGE} FROM message m WHERE m.queue = ? AND m.key = ? AND m.position > ? AND m.position <= ? "
+        "AND (m.consumer IS NULL OR m.consumer = ?) AND (m.expires_at IS NULL OR m.expires_at > ?) "
+        "ORDER BY m.position LIMIT ?",
+        (
+            consumer.queue,
+            key,
+            max(after, consumer.frontier),
+            upto,
+            consumer.id,
+            now,
+            max_messages - len(messages),
+        ),
+    )
+    _fill(messages, rows, max_messages, max_bytes)
+    return messages
+
+
+def fetch_retries(
+    connection: sqlite3.Connection,
+    consumer: Consumer,
+    upto: int,
+    held: Collection[int],
+    max_messages: int,
+    max_bytes: int,
+    now: float,
+) -> Retries:
+    """Read what failed or was lost at a consumer before and is due again."""
+    if consumer.retrying == 0:
+        return Retries((), None)
+    rows = connection.execute(
+        f"SELECT {_MESSAGE}, {_ATTEMPTS} FROM outstanding o {_FOUND} WHERE o.consumer = ? AND o.retry_at > 0 "
+        "AND o.retry_at <= ? ORDER BY o.retry_at, o.position",
+        (consumer.id, now),
+    )
+    wanted = (row for row in rows if row[0] <= upto and row[0] not in held and (row[5] is None or row[5] > now))
+    messages: list[Message] = []
+    _fill(messages, wanted, max_messages, max_bytes)
+    ((next_at,),) = connection.execute(
+        "SELECT min(retry_at) FROM outstanding WHERE consumer = ? AND retry_at > 0 AND retry_at > ?",
+        (consumer.id, now),
+    ).fetchall()
+    return Retries(tuple(messages), next_at)
+
+
+def peek(connection: sqlite3.Connection, queue: str, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+    """Read messages as a queue keeps them."""
+    rows = connection.execute(
+        f"SELECT {_MESSAGE} FROM queue q JOIN message m ON m.queue = q.id WHERE q.name = ? AND m.position > ? "
+        "ORDER BY m.position LIMIT ?",
+        (queue, after, max_messages),
+    )
+    messages: list[Message] = []
+    _fill(messages, rows, max_messages, max_bytes)
+    return messages
+
+
+def _fill(messages: list[Message], rows: Iterable[Any], max_messages: int, max_bytes: int) -> bool:
+    """Add messages within limits; returns whether a limit was reached."""
+    size = sum(len(message.record) for message in messages)
+    for row in rows:
+        message = Message(*row)
+        size += len(message.record)
+        if messages and size > max_bytes:
+            return True
+        messages.append(message)
+        if len(messages) == max_messages:
+            return True
+    return False

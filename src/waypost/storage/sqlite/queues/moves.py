@@ -1,0 +1,198 @@
+"""Consumers that come, move and go, as jobs of the writer."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from waypost.storage.queue_records import ConsumerInfo, ExpiredConsumer, FromPosition, FromTime, Place
+from waypost.storage.sqlite.jobs import Transaction
+from waypost.storage.sqlite.queues.consumers import Consumer, begin_epoch, consumer_info, find, save
+from waypost.storage.sqlite.queues.queues import make_queue
+from waypost.storage.sqlite.queues.removal import remove_unwanted
+from waypost.storage.sqlite.queues.settle import take_outstanding
+
+__all__ = ["add", "expire", "forget_loss", "pause", "remove", "seek"]
+
+# One step of expiring is one job between others.
+_STEP = 1000
+
+
+def add(tx: Transaction, queue: str, name: str, start: Place) -> ConsumerInfo:
+    """Return a consumer, made if need be, and in use either way."""
+    consumer = find(tx.connection, queue, name)
+    if consumer is None:
+        consumer = _make(tx, queue, name)
+        _place(tx.connection, consumer, start)
+    consumer.active_at = tx.now
+    save(tx.connection, consumer)
+    return consumer_info(tx.connection, consumer)
+
+
+def seek(tx: Transaction, consumer: Consumer, place: Place) -> ConsumerInfo:
+    """Move a consumer to a place, in a new epoch."""
+    connection = tx.connection
+    begin_epoch(connection, consumer)
+    former = consumer.frontier
+    positions = take_outstanding(connection, consumer)
+    consumer.lost = consumer.lost_first = consumer.lost_last = 0
+    _place(connection, consumer, place)
+    moved = consumer.frontier
+    connection.execute("DELETE FROM holding WHERE consumer = ?", (consumer.id,))
+    save(connection, consumer)
+    remove_unwanted(connection, consumer.queue, [position for position in positions if position <= moved])
+    _remove_between(connection, consumer.queue, former, moved)
+    return consumer_info(connection, consumer)
+
+
+def remove(tx: Transaction, consumer: Consumer) -> None:
+    """Forget a consumer, and what only it had not settled; unless it is the last one."""
+    connection = tx.connection
+    positions = take_outstanding(connection, consumer)
+    for table in ("holding", "dead_letter"):
+        connection.execute(f"DELETE FROM {table} WHERE consumer = ?", (consumer.id,))
+    connection.execute("DELETE FROM consumer WHERE id = ?", (consumer.id,))
+    ((others,),) = connection.execute(
+        "UPDATE queue SET consumers = consumers - 1, dead = dead - ? WHERE id = ? RETURNING consumers",
+        (consumer.dead, consumer.queue),
+    ).fetchall()
+    _forget_scheduled(connection, consumer)
+    its_own = connection.execute("SELECT position FROM message WHERE consumer = ?", (consumer.id,)).fetchall()
+    remove_unwanted(connection, consumer.queue, [position for (position,) in its_own])
+    if others:
+        remove_unwanted(connection, consumer.queue, positions)
+        _remove_between(connection, consumer.queue, consumer.frontier, consumer.top)
+
+
+def pause(tx: Transaction, queue: str, consumer: Consumer | None, until: float) -> None:
+    """Note until when a consumer, or the whole queue, is paused."""
+    paused_until = until if until > tx.now else None
+    table, number = ("consumer", consumer.id) if consumer is not None else ("queue", make_queue(tx, queue))
+    tx.connection.execute(f"UPDATE {table} SET paused_until = ? WHERE id = ?", (paused_until, number))
+
+
+def forget_loss(tx: Transaction, consumer: Consumer, upto: int) -> ConsumerInfo:
+    """Forget what a consumer lost, unless it has lost more since."""
+    if consumer.lost_last <= upto:
+        consumer.lost = consumer.lost_first = consumer.lost_last = 0
+        save(tx.connection, consumer)
+    return consumer_info(tx.connection, consumer)
+
+
+def expire(
+    tx: Transaction, limit: float, attached: frozenset[tuple[str, str]], after: int
+) -> tuple[list[ExpiredConsumer], int]:
+    """Remove some of the consumers that were last active before a time; returns them, and where to go on, or 0."""
+    rows = tx.connection.execute(
+        "SELECT c.id, q.name, c.name FROM consumer c JOIN queue q ON q.id = c.queue WHERE c.id > ? "
+        "AND c.active_at < ? ORDER BY c.id LIMIT ?",
+        (after, limit, _STEP),
+    ).fetchall()
+    expired: list[ExpiredConsumer] = []
+    for _, queue, name in rows:
+        consumer = None if (queue, name) in attached else find(tx.connection, queue, name)
+        if consumer is not None:
+            waiting = consumer.outstanding + consumer.fresh
+            expired.append(ExpiredConsumer(queue, name, waiting, consumer.dead))
+            remove(tx, consumer)
+    return expired, rows[-1][0] if len(rows) == _STEP else 0
+
+
+def _make(tx: Transaction, queue: str, name: str) -> Consumer:
+    """Make a consumer that wants nothing yet."""
+    number = make_queue(tx, queue)
+    ((epoch, top, for_all),) = tx.connection.execute(
+        "UPDATE queue SET epochs = epochs + 1, consumers = consumers + 1 WHERE id = ? RETURNING epochs, top, for_all",
+        (number,),
+    ).fetchall()
+    tx.connection.execute(
+        "INSERT INTO consumer (queue, name, epoch, frontier, passed, active_at) VALUES (?, ?, ?, ?, ?, ?)",
+        (number, name, epoch, top, for_all, tx.now),
+    )
+    made = find(tx.connection, queue, name)
+    assert made is not None
+    return made
+
+
+def _place(connection: sqlite3.Connection, consumer: Consumer, place: Place) -> None:
+    """Put a consumer at which nothing is outstanding before a place."""
+    consumer.frontier = min(_position_before(connection, consumer, place), consumer.top)
+    consumer.passed = consumer.for_all - _count_after(connection, consumer)
+
+
+def _position_before(connection: sqlite3.Connection, consumer: Consumer, place: Place) -> int:
+    match place:
+        case "oldest":
+            return _oldest(connection, consumer) - 1
+        case "new":
+            return consumer.top
+        case FromPosition(position):
+            return max(0, position - 1)
+        case FromTime(time):
+            return _before_time(connection, consumer, time)
+
+
+def _oldest(connection: sqlite3.Connection, consumer: Consumer) -> int:
+    ((oldest,),) = connection.execute(
+        "SELECT min(position) FROM message WHERE queue = ?", (consumer.queue,)
+    ).fetchall()
+    return consumer.top + 1 if oldest is None else int(oldest)
+
+
+def _before_time(connection: sqlite3.Connection, consumer: Consumer, time: float) -> int:
+    """Search for the position before the first message that got its position at a time or later."""
+    low, high = _oldest(connection, consumer), consumer.top + 1
+    while low < high:
+        middle = (low + high) // 2
+        rows = connection.execute(
+            "SELECT position, enqueued_at FROM message WHERE queue = ? AND position >= ? ORDER BY position LIMIT 1",
+            (consumer.queue, middle),
+        ).fetchall()
+        if not rows or rows[0][1] >= time:
+            high = middle
+        else:
+            low = rows[0][0] + 1
+    return low - 1
+
+
+def _count_after(connection: sqlite3.Connection, consumer: Consumer) -> int:
+    """Count the messages beyond a consumer's frontier that are for it; without reading them, if it can be helped."""
+    if consumer.frontier >= consumer.top:
+        return 0
+    ((messages,),) = connection.execute("SELECT messages FROM queue WHERE id = ?", (consumer.queue,)).fetchall()
+    ((others,),) = connection.execute(
+        "SELECT count(*) FROM consumer c JOIN message m ON m.consumer = c.id "
+        "WHERE c.queue = ?1 AND c.id <> ?2 AND m.queue = ?1 AND m.position > ?3",
+        (consumer.queue, consumer.id, consumer.frontier),
+    ).fetchall()
+    oldest = _oldest(connection, consumer)
+    if consumer.frontier < oldest:
+        return int(messages - others)
+    if messages == consumer.top - oldest + 1:
+        return int(consumer.top - consumer.frontier - others)
+    ((after,),) = connection.execute(
+        "SELECT count(*) FROM message WHERE queue = ? AND position > ?", (consumer.queue, consumer.frontier)
+    ).fetchall()
+    return int(after - others)
+
+
+def _forget_scheduled(connection: sqlite3.Connection, consumer: Consumer) -> None:
+    """Forget what was redriven for a consumer and is not due yet."""
+    ((messages, size),) = connection.execute(
+        "SELECT count(*), coalesce(sum(length(record)), 0) FROM scheduled WHERE queue = ? AND consumer = ?",
+        (consumer.queue, consumer.id),
+    ).fetchall()
+    connection.execute("DELETE FROM scheduled WHERE queue = ? AND consumer = ?", (consumer.queue, consumer.id))
+    connection.execute(
+        "UPDATE queue SET delayed = delayed - ?, bytes = bytes - ? WHERE id = ?", (messages, size, consumer.queue)
+    )
+
+
+def _remove_between(connection: sqlite3.Connection, queue: int, after: int, upto: int) -> None:
+    """Remove what of the messages after a position and up to one no consumer wants any more."""
+    if upto > after:
+        ((positions,),) = connection.execute(
+            "SELECT json_group_array(position) FROM message WHERE queue = ? AND position > ? AND position <= ?",
+            (queue, after, upto),
+        ).fetchall()
+        remove_unwanted(connection, queue, json.loads(positions))

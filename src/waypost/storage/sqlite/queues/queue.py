@@ -1,0 +1,291 @@
+"""A handle on one queue of a `SqliteStore`."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from waypost.errors import StorageError
+from waypost.storage.queue_records import (
+    Attempt,
+    Configuration,
+    ConsumerInfo,
+    DeadLetter,
+    DeadLetterFilter,
+    Enqueued,
+    Message,
+    NewMessage,
+    Place,
+    QueueInfo,
+    QueueLimits,
+    Redriven,
+    Retries,
+)
+from waypost.storage.sqlite import outbox
+from waypost.storage.sqlite.jobs import Gathered, Transaction
+from waypost.storage.sqlite.queues import consumers, dead_letters, moves, queues
+from waypost.storage.sqlite.queues import fetch as reading
+from waypost.storage.sqlite.queues import settle as settling
+from waypost.storage.sqlite.queues.consumers import Consumer
+from waypost.storage.sqlite.queues.enqueue import Enqueuing, Request
+from waypost.storage.sqlite.queues.holds import Holds
+from waypost.storage.sqlite.reader import Reader
+from waypost.storage.sqlite.writer import Writer
+
+__all__ = ["QueueFile", "SqliteQueue"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFile:
+    """What all queues of one opening share.
+
+    Attributes:
+        store: The store, as errors name it.
+        limits: The limits of queues that have none of their own.
+        wall_time: The clock, in seconds since the epoch; called in the store's threads.
+        writer: What they write with.
+        reader: What they read with.
+        holds: Where they note what is in hand.
+        is_visit: Whether somebody else owns the file, and is to be told what was changed.
+    """
+
+    store: str
+    limits: QueueLimits
+    wall_time: Callable[[], float]
+    writer: Writer
+    reader: Reader
+    holds: Holds
+    is_visit: bool = False
+
+    def enqueue(self, tx: Transaction, jobs: list[Gathered[Request, Enqueued]]) -> None:
+        """Add the messages of many requests together."""
+        Enqueuing(tx, self.store, self.limits).run(jobs)
+        for job in jobs if self.is_visit else ():
+            self._note_change(tx, job.request.queue)
+
+    def submit(self, queue: str, work: Callable[[Transaction], _T]) -> asyncio.Future[_T]:
+        """Ask for a queue to be changed."""
+        if not self.is_visit:
+            return self.writer.submit(work)
+
+        def change(tx: Transaction) -> _T:
+            result = work(tx)
+            self._note_change(tx, queue)
+            return result
+
+        return self.writer.submit(change)
+
+    def _note_change(self, tx: Transaction, queue: str) -> None:
+        tx.connection.execute("INSERT OR IGNORE INTO changed (queue) VALUES (?)", (queue,))
+
+
+class SqliteQueue:
+    """A handle on one queue of a `SqliteStore`; see `waypost.storage.queue_base.Queue`."""
+
+    __slots__ = ("_file", "name")
+
+    def __init__(self, name: str, file: QueueFile) -> None:
+        self.name = name
+        self._file = file
+
+    # -- messages --------------------------------------------------------------------------------------------
+
+    async def enqueue(
+        self, messages: Sequence[NewMessage], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
+    ) -> Enqueued:
+        """Add messages, all or none."""
+        size = 0
+        for message in messages:
+            self._file.writer.check_size(len(message.record))
+            size += len(message.record)
+        request = Request(self.name, messages, deduplicate_s, size)
+        return await self._file.writer.gather(self._file.enqueue, request, size, on_commit)
+
+    def publish(self, connection: Any, message: NewMessage, *, deduplicate_s: float) -> None:
+        """Put a message into the queue with a transaction of the application."""
+        self._file.writer.check()
+        self._file.writer.check_size(len(message.record))
+        if (file := outbox.file_of(connection)) != self._file.store:
+            problem = f"the connection is to {file or 'a database in memory'}; connect to this store's own file"
+            raise StorageError(self._file.store, problem)
+        limits, now = self._file.limits, self._file.wall_time()
+        outbox.publish(connection, self.name, message, deduplicate_s=deduplicate_s, limits=limits, wall_time=now)
+
+    async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+        """Read messages as the queue keeps them."""
+        return await self._read(
+            lambda connection: reading.peek(connection, self.name, after, max_messages, max_bytes)
+        )
+
+    async def purge(self, *, upto: int | None = None) -> int:
+        """Remove messages, settled or not; in steps."""
+        purged = 0
+        while part := await self._file.submit(self.name, lambda tx: queues.purge(tx, self.name, upto)):
+            purged += part
+        return purged
+
+    async def configure(self, limits: QueueLimits | None, settings: bytes) -> None:
+        """Keep limits and settings."""
+        await self._file.submit(self.name, lambda tx: queues.configure(tx, self.name, limits, settings))
+
+    async def configuration(self) -> Configuration:
+        """Return what was configured."""
+        return await self._read(lambda connection: queues.configuration(connection, self.name))
+
+    async def delete(self) -> None:
+        """Remove the queue with all it has; its messages first, in steps."""
+        await self.purge()
+        await self._file.submit(self.name, lambda tx: queues.delete(tx, self.name))
+
+    async def info(self) -> QueueInfo:
+        """Return the queue's state."""
+        return await self._read(lambda connection: queues.info(connection, self.name))
+
+    # -- consumers -------------------------------------------------------------------------------------------
+
+    async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerInfo:
+        """Return a consumer, made if need be."""
+        return await self._file.submit(self.name, lambda tx: moves.add(tx, self.name, consumer, start))
+
+    async def consumer(self, consumer: str) -> ConsumerInfo:
+        """Return a consumer's state."""
+        return await self._read(
+            lambda connection: consumers.consumer_info(connection, self._found(connection, consumer))
+        )
+
+    async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerInfo]:
+        """Return the states of consumers by name."""
+        return await self._read(lambda connection: consumers.page(connection, self.name, after, max_consumers))
+
+    async def seek(self, consumer: str, place: Place) -> ConsumerInfo:
+        """Move a consumer to a place."""
+        return await self._write(consumer, lambda tx, found: moves.seek(tx, found, place))
+
+    async def pause(self, consumer: str | None, *, until: float) -> None:
+        """Note that a consumer or the queue is paused."""
+        if consumer is None:
+            await self._file.submit(self.name, lambda tx: moves.pause(tx, self.name, None, until))
+        else:
+            await self._write(consumer, lambda tx, found: moves.pause(tx, self.name, found, until))
+
+    async def remove_consumer(self, consumer: str) -> None:
+        """Forget a consumer."""
+        await self._file.submit(self.name, partial(_remove_consumer, queue=self.name, name=consumer))
+
+    async def forget_loss(self, consumer: str, upto: int) -> ConsumerInfo:
+        """Forget what a consumer lost, as it was told."""
+        return await self._write(consumer, lambda tx, found: moves.forget_loss(tx, found, upto))
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+        """Read a consumer's unsettled messages after a position."""
+        now = self._file.wall_time()
+        return await self._read(
+            lambda connection: reading.fetch(
+                connection, self._found(connection, consumer), after, max_messages, max_bytes, now
+            )
+        )
+
+    async def fetch_key(
+        self, consumer: str, key: str, *, after: int, upto: int, max_messages: int, max_bytes: int
+    ) -> list[Message]:
+        """Read a consumer's unsettled messages with a key."""
+        now = self._file.wall_time()
+        return await self._read(
+            lambda connection: reading.fetch_key(
+                connection, self._found(connection, consumer), key, after, upto, max_messages, max_bytes, now
+            )
+        )
+
+    async def fetch_retries(
+        self, consumer: str, *, upto: int, held: Collection[int], max_messages: int, max_bytes: int
+    ) -> Retries:
+        """Read messages that are due again."""
+        now, unwanted = self._file.wall_time(), frozenset(held)
+        return await self._read(
+            lambda connection: reading.fetch_retries(
+                connection, self._found(connection, consumer), upto, unwanted, max_messages, max_bytes, now
+            )
+        )
+
+    # -- what became of them ---------------------------------------------------------------------------------
+
+    async def settle(self, consumer: str, epoch: int, positions: Collection[int]) -> ConsumerInfo:
+        """Mark messages as done for a consumer."""
+        done = sorted({*positions})
+        return await self._change(
+            consumer, epoch, lambda tx, found: settling.settle(tx.connection, found, done, tx.now)
+        )
+
+    async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+        """Keep how attempts ended."""
+        return await self._change(consumer, epoch, lambda tx, found: settling.retry(tx.connection, found, attempts))
+
+    async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+        """Settle messages and keep them as dead letters."""
+        return await self._change(consumer, epoch, lambda tx, found: settling.bury(tx.connection, found, attempts))
+
+    def hold(self, consumer: str, holder: str, position: int | None) -> None:
+        """Note the oldest message that a holder has in hand."""
+        self._file.holds.note(self.name, consumer, holder, position)
+
+    # -- dead letters ----------------------------------------------------------------------------------------
+
+    async def dead_letters(
+        self, matching: DeadLetterFilter, *, after: int, max_letters: int, max_bytes: int
+    ) -> list[DeadLetter]:
+        """Read dead letters."""
+        return await self._read(
+            lambda connection: dead_letters.read(connection, self.name, matching, after, max_letters, max_bytes)
+        )
+
+    async def redrive(
+        self, matching: DeadLetterFilter, *, after: int, max_letters: int, spacing_s: float, first_at: float
+    ) -> Redriven:
+        """Make dead letters messages again."""
+        return await self._file.submit(
+            self.name,
+            lambda tx: dead_letters.redrive(tx, self.name, matching, after, max_letters, spacing_s, first_at),
+        )
+
+    async def discard_dead(self, matching: DeadLetterFilter, *, max_letters: int) -> int:
+        """Forget dead letters."""
+        return await self._file.submit(
+            self.name, lambda tx: dead_letters.discard(tx, self.name, matching, max_letters)
+        )
+
+    # -- how -------------------------------------------------------------------------------------------------
+
+    async def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        self._file.writer.check()
+        return await self._file.reader.run(query)
+
+    async def _write(self, consumer: str, work: Callable[[Transaction, Consumer], _T]) -> _T:
+        return await self._file.submit(self.name, lambda tx: work(tx, self._found(tx.connection, consumer)))
+
+    async def _change(self, consumer: str, epoch: int, work: Callable[[Transaction, Consumer], None]) -> ConsumerInfo:
+        def change(tx: Transaction, found: Consumer) -> ConsumerInfo:
+            if found.epoch == epoch:
+                work(tx, found)
+            return consumers.consumer_info(tx.connection, found)
+
+        return await self._write(consumer, change)
+
+    def _found(self, connection: sqlite3.Connection, consumer: str) -> Consumer:
+        found = consumers.find(connection, self.name, consumer)
+        if found is None:
+            raise StorageError(self._file.store, f"queue {self.name} has no consumer {consumer}")
+        return found
+
+
+def _remove_consumer(tx: Transaction, queue: str, name: str) -> None:
+    found = consumers.find(tx.connection, queue, name)
+    if found is not None:
+        moves.remove(tx, found)

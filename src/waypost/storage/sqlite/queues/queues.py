@@ -1,0 +1,217 @@
+"""Queues as a whole, on disk: made, told of, configured, emptied, and what their limits of time end."""
+
+from __future__ import annotations
+
+import sqlite3
+from itertools import takewhile
+
+from waypost.storage.generation import new_generation
+from waypost.storage.queue_base import DEAD_LETTER_S
+from waypost.storage.queue_records import Configuration, QueueInfo, QueueLimits
+from waypost.storage.sqlite.jobs import Transaction
+from waypost.storage.sqlite.queues.consumers import begin_epoch, save
+from waypost.storage.sqlite.queues.removal import drop, lose
+
+__all__ = [
+    "begin_generations",
+    "configuration",
+    "configurations",
+    "configure",
+    "delete",
+    "end_aged",
+    "end_outlived",
+    "forget_dead",
+    "forget_ids",
+    "info",
+    "infos",
+    "make_queue",
+    "own_limits",
+    "purge",
+    "queues_to_age",
+]
+
+# One step of deleting is one job between others.
+_STEP = 1000
+
+_INFO = (
+    "q.name, q.generation, q.top, q.messages, q.delayed, q.bytes, "
+    "(SELECT enqueued_at FROM message m WHERE m.queue = q.id ORDER BY position LIMIT 1), "
+    "q.consumers, q.dead, q.expired, q.dropped, q.paused_until"
+)
+
+
+def make_queue(tx: Transaction, name: str) -> int:
+    """Return a queue's number, made if need be."""
+    found = tx.connection.execute("SELECT id FROM queue WHERE name = ?", (name,)).fetchall()
+    if not found:
+        found = tx.connection.execute(
+            "INSERT INTO queue (name, generation) VALUES (?, ?) RETURNING id", (name, new_generation())
+        ).fetchall()
+    return int(found[0][0])
+
+
+def infos(connection: sqlite3.Connection, after: str, most: int) -> list[QueueInfo]:
+    """Return the states of queues whose names come after one, by name."""
+    rows = connection.execute(
+        f"SELECT {_INFO} FROM queue q WHERE q.name > ? ORDER BY q.name LIMIT ?", (after, most)
+    ).fetchall()
+    return [QueueInfo(*row) for row in rows]
+
+
+def info(connection: sqlite3.Connection, name: str) -> QueueInfo:
+    """Return a queue's state."""
+    rows = connection.execute(f"SELECT {_INFO} FROM queue q WHERE q.name = ?", (name,)).fetchall()
+    return QueueInfo(*rows[0]) if rows else QueueInfo(name)
+
+
+def configure(tx: Transaction, name: str, limits: QueueLimits | None, settings: bytes) -> None:
+    """Keep limits and settings."""
+    own: tuple[object, ...] = (None,) * 4
+    if limits is not None:
+        own = (limits.max_messages, limits.max_bytes, limits.max_age_s, limits.overflow)
+    tx.connection.execute(
+        "UPDATE queue SET max_messages = ?, max_bytes = ?, max_age_s = ?, overflow = ?, settings = ? WHERE id = ?",
+        (*own, settings, make_queue(tx, name)),
+    )
+
+
+def configurations(connection: sqlite3.Connection, name: str | None = None) -> list[Configuration]:
+    """Return what was configured, of every queue where something was, or of one."""
+    rows = connection.execute(
+        "SELECT name, settings, max_messages, max_bytes, max_age_s, overflow FROM queue "
+        "WHERE settings IS NOT NULL AND name = coalesce(?, name) ORDER BY name",
+        (name,),
+    ).fetchall()
+    return [Configuration(queue, own_limits(*own), settings) for queue, settings, *own in rows]
+
+
+def configuration(connection: sqlite3.Connection, name: str) -> Configuration:
+    """Return what was configured of a queue."""
+    found = configurations(connection, name)
+    return found[0] if found else Configuration(name, None, b"")
+
+
+def own_limits(
+    max_messages: int | None, max_bytes: int | None, max_age_s: float | None, overflow: str | None
+) -> QueueLimits | None:
+    """Return a queue's own limits, as they are in its row."""
+    if max_messages is None or max_bytes is None or max_age_s is None:
+        return None
+    return QueueLimits(
+        max_messages=max_messages,
+        max_bytes=max_bytes,
+        max_age_s=max_age_s,
+        overflow="drop_oldest" if overflow == "drop_oldest" else "refuse",
+    )
+
+
+def purge(tx: Transaction, name: str, upto: int | None) -> int:
+    """Remove some of a queue's messages, settled or not; returns how many, 0 if no more are there."""
+    found = tx.connection.execute("SELECT id, top FROM queue WHERE name = ?", (name,)).fetchall()
+    if not found:
+        return 0
+    queue, top = found[0]
+    last = top if upto is None else upto
+    rows = tx.connection.execute(
+        "SELECT position FROM message WHERE queue = ? AND position <= ? ORDER BY position LIMIT ?",
+        (queue, last, _STEP),
+    ).fetchall()
+    positions = [position for (position,) in rows]
+    for consumer, _ in drop(tx.connection, queue, positions):
+        begin_epoch(tx.connection, consumer)
+        save(tx.connection, consumer)
+    if positions or upto is not None:
+        return len(positions)
+    return _purge_scheduled(tx.connection, queue)
+
+
+def _purge_scheduled(connection: sqlite3.Connection, queue: int) -> int:
+    sizes = connection.execute(
+        "DELETE FROM scheduled WHERE number IN (SELECT number FROM scheduled WHERE queue = ? LIMIT ?) "
+        "RETURNING length(record)",
+        (queue, _STEP),
+    ).fetchall()
+    connection.execute(
+        "UPDATE queue SET delayed = delayed - ?, bytes = bytes - ? WHERE id = ?",
+        (len(sizes), sum(size for (size,) in sizes), queue),
+    )
+    return len(sizes)
+
+
+def delete(tx: Transaction, name: str) -> None:
+    """Remove a queue with all it has."""
+    found = tx.connection.execute("SELECT id FROM queue WHERE name = ?", (name,)).fetchall()
+    for (queue,) in found:
+        tx.connection.execute(
+            "DELETE FROM holding WHERE consumer IN (SELECT id FROM consumer WHERE queue = ?)", (queue,)
+        )
+        for table in ("message", "scheduled", "deduplication", "outstanding", "dead_letter", "consumer"):
+            tx.connection.execute(f"DELETE FROM {table} WHERE queue = ?", (queue,))
+        tx.connection.execute("DELETE FROM queue WHERE id = ?", (queue,))
+
+
+def begin_generations(connection: sqlite3.Connection) -> None:
+    """Begin a generation of every queue, as its positions may come to mean other messages than they did."""
+    for (queue,) in connection.execute("SELECT id FROM queue").fetchall():
+        connection.execute("UPDATE queue SET generation = ? WHERE id = ?", (new_generation(), queue))
+
+
+# -- what time ends ----------------------------------------------------------------------------------------------
+
+
+def queues_to_age(connection: sqlite3.Connection, now: float, max_age_s: float) -> list[int]:
+    """Find the queues whose oldest message is too old."""
+    rows = connection.execute(
+        "SELECT id FROM queue WHERE messages > 0 AND (SELECT enqueued_at FROM message m WHERE m.queue = queue.id "
+        "ORDER BY position LIMIT 1) < ? - coalesce(max_age_s, ?)",
+        (now, max_age_s),
+    ).fetchall()
+    return [queue for (queue,) in rows]
+
+
+def end_aged(tx: Transaction, queue: int, max_age_s: float) -> int:
+    """Let a queue lose some of its messages that are too old; returns how many, 0 if no more are there."""
+    rows = tx.connection.execute(
+        "SELECT m.position, m.enqueued_at < ? - coalesce(q.max_age_s, ?) FROM queue q "
+        "JOIN message m ON m.queue = q.id WHERE q.id = ? ORDER BY m.position LIMIT ?",
+        (tx.now, max_age_s, queue, _STEP),
+    ).fetchall()
+    # Behind a younger one, which a clock that was set back may leave, they wait.
+    positions = [position for position, _ in takewhile(lambda row: row[1], rows)]
+    lose(tx.connection, queue, positions)
+    return len(positions)
+
+
+def end_outlived(tx: Transaction) -> int:
+    """Remove some messages that have outlived their time to live; returns how many, 0 if no more are there."""
+    rows = tx.connection.execute(
+        "SELECT queue, position FROM message WHERE expires_at <= ? LIMIT ?", (tx.now, _STEP)
+    ).fetchall()
+    positions: dict[int, list[int]] = {}
+    for queue, position in sorted(rows):
+        positions.setdefault(queue, []).append(position)
+    for queue, outlived in positions.items():
+        drop(tx.connection, queue, outlived)
+        tx.connection.execute("UPDATE queue SET expired = expired + ? WHERE id = ?", (len(outlived), queue))
+    return len(rows)
+
+
+def forget_dead(tx: Transaction) -> int:
+    """Forget some dead letters that are too old; returns how many, 0 if no more are there."""
+    rows = tx.connection.execute(
+        "DELETE FROM dead_letter WHERE number IN (SELECT number FROM dead_letter WHERE died_at < ? LIMIT ?) "
+        "RETURNING queue, consumer",
+        (tx.now - DEAD_LETTER_S, _STEP),
+    ).fetchall()
+    tx.connection.executemany("UPDATE queue SET dead = dead - 1 WHERE id = ?", [(queue,) for queue, _ in rows])
+    tx.connection.executemany("UPDATE consumer SET dead = dead - 1 WHERE id = ?", [(one,) for _, one in rows])
+    return len(rows)
+
+
+def forget_ids(tx: Transaction) -> int:
+    """Forget some ids whose deduplication window has ended; returns how many, 0 if no more are there."""
+    return tx.connection.execute(
+        "DELETE FROM deduplication WHERE (queue, id) IN "
+        "(SELECT queue, id FROM deduplication WHERE until <= ? LIMIT ?)",
+        (tx.now, _STEP),
+    ).rowcount

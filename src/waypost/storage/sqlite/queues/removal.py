@@ -1,0 +1,96 @@
+"""Messages that leave a queue: settled by all, dropped for want of room, outlived, or purged."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection
+
+from waypost.storage.sqlite.queues.consumers import Consumer, of_queue, save
+
+__all__ = ["drop", "lose", "remove_unwanted"]
+
+# What is wanted by nobody: all consumers it is for have passed it, and it is outstanding at none.
+_UNWANTED = (
+    "queue = :queue AND position IN (SELECT value FROM json_each(:positions)) AND CASE WHEN consumer IS NULL "
+    "THEN position <= (SELECT coalesce(min(frontier), :all) FROM consumer c WHERE c.queue = :queue) "
+    "ELSE position <= coalesce((SELECT frontier FROM consumer c WHERE c.id = message.consumer), :all) END "
+    "AND NOT EXISTS (SELECT 1 FROM outstanding o WHERE o.queue = :queue AND o.position = message.position)"
+)
+_ALL = (1 << 63) - 1
+
+
+def remove_unwanted(connection: sqlite3.Connection, queue: int, positions: Collection[int]) -> None:
+    """Remove those messages that no consumer wants any more; what changed of consumers is to be saved before."""
+    if positions:
+        values = {"queue": queue, "positions": json.dumps([*positions]), "all": _ALL}
+        _remove(connection, _UNWANTED, values)
+
+
+def drop(connection: sqlite3.Connection, queue: int, positions: list[int]) -> list[tuple[Consumer, list[int]]]:
+    """Remove messages, settled or not.
+
+    Args:
+        connection: The writer's connection.
+        queue: The queue's number.
+        positions: Positions of messages that are there, in order.
+
+    Returns:
+        The consumers that had not settled some of them, with which.
+    """
+    values = {"queue": queue, "positions": json.dumps(positions)}
+    chosen = "queue = :queue AND position IN (SELECT value FROM json_each(:positions))"
+    only: dict[int, int] = dict(
+        connection.execute(f"SELECT position, consumer FROM message WHERE {chosen} AND consumer IS NOT NULL", values)
+    )
+    outstanding: dict[int, list[tuple[int, bool]]] = {}
+    for consumer, position, is_retry in connection.execute(
+        f"SELECT consumer, position, retry_at > 0 FROM outstanding WHERE {chosen}", values
+    ):
+        outstanding.setdefault(consumer, []).append((position, bool(is_retry)))
+    connection.execute(f"DELETE FROM outstanding WHERE {chosen}", values)
+    wanting: list[tuple[Consumer, list[int]]] = []
+    for one in of_queue(connection, queue):
+        held = outstanding.get(one.id, [])
+        fresh = [
+            position for position in positions if position > one.frontier and only.get(position, one.id) == one.id
+        ]
+        if held or fresh:
+            one.outstanding -= len(held)
+            one.retrying -= sum(is_retry for _, is_retry in held)
+            one.passed += len(fresh)
+            save(connection, one)
+            wanting.append((one, sorted([*fresh, *(position for position, _ in held)])))
+    _remove(connection, chosen, values)
+    return wanting
+
+
+def lose(connection: sqlite3.Connection, queue: int, positions: list[int]) -> list[str]:
+    """Remove messages that a limit ended, and note for each consumer what it lost.
+
+    Returns:
+        The names of the consumers that lost some.
+    """
+    losers: list[str] = []
+    for consumer, missed in drop(connection, queue, positions):
+        connection.execute(
+            "UPDATE consumer SET lost_first = CASE WHEN lost > 0 THEN min(lost_first, ?1) ELSE ?1 END, "
+            "lost_last = max(lost_last, ?2), lost = lost + ?3 WHERE id = ?4",
+            (missed[0], missed[-1], len(missed), consumer.id),
+        )
+        losers.append(consumer.name)
+    connection.execute("UPDATE queue SET dropped = dropped + ? WHERE id = ?", (len(positions), queue))
+    return sorted(losers)
+
+
+def _remove(connection: sqlite3.Connection, chosen: str, values: dict[str, object]) -> None:
+    # Counted first and then deleted: two steps of SQLite however many they are, and not one for each.
+    ((messages, size),) = connection.execute(
+        f"SELECT count(*), coalesce(sum(length(record)), 0) FROM message WHERE {chosen}", values
+    ).fetchall()
+    if messages:
+        connection.execute(f"DELETE FROM message WHERE {chosen}", values)
+        connection.execute(
+            "UPDATE queue SET messages = messages - ?, bytes = bytes - ? WHERE id = ?",
+            (messages, size, values["queue"]),
+        )

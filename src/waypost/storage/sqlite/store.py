@@ -1,0 +1,362 @@
+"""The durable backend: one SQLite file, one thread that writes to it, one that reads.
+
+With ``durability="commit"`` a write is reported when it is on disk (in a log that every commit flushes), so what
+was reported survives ``kill -9`` and a power loss. With ``"async"`` a write to a journal is reported at once, and
+an opening that finds that the last ones may be lost begins a new generation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from waypost.errors import ConfigurationError, StorageError, StoreClosed
+from waypost.storage.answer_base import Answers
+from waypost.storage.base import ANSWER_TTL_S, Capabilities, ExpiredSession, Journal, Retention
+from waypost.storage.queue_base import Queue
+from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo, QueueLimits
+from waypost.storage.sqlite.file import connect, open_database, take_ownership, translate
+from waypost.storage.sqlite.jobs import Transaction
+from waypost.storage.sqlite.journals import expiry, sessions
+from waypost.storage.sqlite.journals.answers import SqliteAnswers
+from waypost.storage.sqlite.journals.dropping import drop_part, is_followed
+from waypost.storage.sqlite.journals.journal import SqliteJournal, load_journal
+from waypost.storage.sqlite.journals.matching import prepare
+from waypost.storage.sqlite.journals.reserve import fork_unclean, release_all
+from waypost.storage.sqlite.journals.trim import Trimmed, trim_entries
+from waypost.storage.sqlite.openings import count, forget_lost, note_count
+from waypost.storage.sqlite.queues import queues
+from waypost.storage.sqlite.queues.holds import Holds, blame_holders, forget_holders
+from waypost.storage.sqlite.queues.queue import QueueFile, SqliteQueue
+from waypost.storage.sqlite.reader import Reader
+from waypost.storage.sqlite.tasks import expire_consumers, release_due, repeat, trim_queues
+from waypost.storage.sqlite.writer import Writer
+
+__all__ = ["SqliteStore"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What an open file consists of."""
+
+    owner: int
+    writing: sqlite3.Connection
+    reading: sqlite3.Connection
+
+    def close(self) -> None:
+        self.reading.close()
+        self.writing.close()
+        os.close(self.owner)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    writer: Writer
+    reader: Reader
+    owner: int
+    queues: QueueFile
+    answers: SqliteAnswers
+    journals: dict[str, SqliteJournal] = field(default_factory=dict)
+    loading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class SqliteStore:
+    """Journals, sessions, queues and answers in one file; see `waypost.storage.base.Store`.
+
+    The file belongs to one store at a time, which ``<path>-owner`` beside it shows.
+
+    Args:
+        path: The file, made if need be in a directory that exists.
+        durability: ``"commit"``: a write is reported when it is on disk. ``"async"``: writes to journals are
+            reported at once, and are on disk within 50 ms; queues as with ``"commit"``.
+        retention: How much each journal keeps; kept by `trim`.
+        queue_limits: How much each queue keeps that has no limits of its own.
+        answer_ttl_s: For how long an answer is kept, in seconds.
+        tail_bytes: How much of each journal is also kept in memory, in bytes.
+        orphan_ttl_s: How long a session that a crash left attached is kept after the next `open`, in seconds.
+        wall_time: The clock, in seconds since the epoch; called in threads of the store.
+
+    Raises:
+        ConfigurationError: An option can't be what it is.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: str = "commit",
+        retention: Retention | None = None,
+        queue_limits: QueueLimits | None = None,
+        answer_ttl_s: float = ANSWER_TTL_S,
+        tail_bytes: int = 64 << 20,
+        orphan_ttl_s: float = 3600,
+        wall_time: Callable[[], float] = time.time,
+    ) -> None:
+        if durability not in ("commit", "async"):
+            raise ConfigurationError("durability", durability, '"commit" or "async"')
+        self._deferred = durability == "async"
+        # Two names of one file must not get it two owners.
+        self._path = Path(os.path.realpath(path))
+        self._name = str(self._path)
+        self._retention = retention or Retention()
+        self._queue_limits = queue_limits or QueueLimits()
+        self._answer_ttl_s = answer_ttl_s
+        self._tail_bytes = tail_bytes
+        self._orphan_ttl_s = orphan_ttl_s
+        self._wall_time = wall_time
+        self._opened: _Opened | None = None
+        self._changing = asyncio.Lock()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this store promises."""
+        file = f"SQLite file {self._name}"
+        if not self._deferred:
+            return Capabilities(durable=True, description=f"{file} (WAL, synchronous=FULL)  durability: commit")
+        told = "async, on disk within 50 ms; a crash may lose the last ones and tells so"
+        return Capabilities(durable=False, description=f"{file} (WAL, synchronous=FULL)  durability: {told}")
+
+    async def open(self) -> None:
+        """Open the file, or make it; sessions left attached are detached from now on.
+
+        Raises:
+            ConfigurationError: The path is not one of a file that can be opened.
+            StoreBusy: Another store owns it.
+            StoreDamaged: It is no store of ours, or a broken one; it is left as it is.
+            StorageError: It is open already.
+        """
+        async with self._changing:
+            if self._opened is not None:
+                raise StorageError(self._name, "it is open already")
+            thread = ThreadPoolExecutor(1, thread_name_prefix=f"waypost read {self._name}")
+            loop = asyncio.get_running_loop()
+            opening = loop.run_in_executor(thread, self._open_file)
+            try:
+                file = await asyncio.shield(opening)
+            except BaseException:
+                opening.add_done_callback(_let_go)
+                thread.shutdown(wait=False)
+                raise
+            writer = Writer(self._name, file.writing, loop, self._wall_time)
+            reader = Reader(self._name, file.reading, thread)
+            holds = Holds(self._name, writer)
+            queues = QueueFile(self._name, self._queue_limits, self._wall_time, writer, reader, holds)
+            answers = SqliteAnswers(writer, reader, self._answer_ttl_s)
+            self._opened = _Opened(writer, reader, file.owner, queues, answers)
+
+    async def close(self) -> None:
+        """Finish what was asked for and let the file go. Closing twice is fine.
+
+        Raises:
+            StorageError: What was reported already can't be written. The file is let go all the same, and the
+                next opening tells.
+        """
+        async with self._changing:
+            if self._opened is None:
+                return
+            opened = self._opened
+            # The writer's connection is the last to close, which empties the log into the file.
+            await opened.reader.close()
+            released: asyncio.Future[None] | None = None
+            async with opened.loading:
+                for journal in opened.journals.values():
+                    await journal.finish()
+                # From here to the writer's closing in one go, so that nothing is written behind it.
+                for journal in opened.journals.values():
+                    journal.write_proven()
+                opened.queues.holds.stop()
+                forgetting = opened.writer.submit(forget_holders)
+                if self._deferred:
+                    released = opened.writer.submit(release_all)
+                counting = opened.writer.submit(count)
+                await opened.writer.close()
+            if forgetting.exception() is not None:
+                _logger.warning(
+                    "%s: what was in hand will be counted as lost: %s", self._name, forgetting.exception()
+                )
+            if counting.exception() is None:
+                note_count(opened.owner, counting.result())
+            os.close(opened.owner)
+            self._opened = None
+            if released is not None:
+                await released
+
+    async def journal(self, name: str) -> Journal:
+        """Return a namespace's journal, made if need be; the same one for the same name."""
+        opened = self._open()
+        # One at a time, so that two who ask for the same one get the same.
+        async with opened.loading:
+            journal = opened.journals.get(name)
+            if journal is None:
+                journal = await load_journal(
+                    self._name,
+                    name,
+                    opened.writer,
+                    opened.reader,
+                    tail_bytes=self._tail_bytes,
+                    deferred=self._deferred,
+                )
+                opened.journals[name] = journal
+        return journal
+
+    async def followed_journals(self) -> list[str]:
+        """Return the names of the journals that have sessions, sorted."""
+        return await self._open().writer.submit(_followed_journals)
+
+    async def drop_journal(self, name: str) -> bool:
+        """Forget a journal that has no sessions; returns whether it did."""
+        opened = self._open()
+        async with opened.loading:
+            journal = opened.journals.get(name)
+            asking = (
+                opened.writer.submit(partial(is_followed, name=name)) if journal is None else journal.is_followed()
+            )
+            if await asking:
+                return False
+            if journal is not None:
+                del opened.journals[name]
+                await journal.finish()
+            await repeat(opened.writer, partial(drop_part, name=name))
+        return True
+
+    def queue(self, name: str) -> Queue:
+        """Return a handle on a queue, whether it exists or not."""
+        return SqliteQueue(name, self._open().queues)
+
+    def answers(self) -> Answers:
+        """Return a handle on what clients were answered."""
+        return self._open().answers
+
+    async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
+        """Return the states of queues by name."""
+        return await self._open().reader.run(lambda connection: queues.infos(connection, after, max_queues))
+
+    async def configurations(self) -> list[Configuration]:
+        """Return what was configured, of every queue where something was."""
+        return await self._open().reader.run(queues.configurations)
+
+    async def release_due(self) -> Due:
+        """Give their positions to messages that have become due, and to what was published from outside."""
+        return await release_due(self._open().queues)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have something called when another program has written to the file."""
+        self._open().writer.watch(changed)
+
+    async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
+        """Remove consumers that nobody has used for a time."""
+        return await expire_consumers(self._open().queues, idle_s, attached)
+
+    async def expire_sessions(self) -> list[ExpiredSession]:
+        """Forget detached sessions whose time is over; returns them."""
+        opened = self._open()
+        expired: list[ExpiredSession] = []
+        try:
+            while forgotten := await opened.writer.submit(expiry.expire):
+                expired += [one.session for one in forgotten]
+                for one in forgotten:
+                    if one.session.journal in opened.journals:
+                        opened.journals[one.session.journal].expired(one.key)
+            for journal in await opened.reader.run(_journal_numbers):
+                await repeat(opened.writer, partial(expiry.forget_tombstones, journal=journal))
+        except StorageError as error:
+            # Those that went before it did must be told; if it lasts, the next call raises it.
+            if not expired:
+                raise
+            _logger.warning("%s: sessions expired, but not all that should have: %s", self._name, error)
+        return expired
+
+    async def trim(self) -> int:
+        """Trim every journal to its retention; returns how many entries went."""
+        opened = self._open()
+        handles = {journal.log.id: journal for journal in opened.journals.values()}
+        entries = 0
+        for journal in await opened.reader.run(_journal_numbers):
+            entries += await self._trim_journal(opened.writer, journal, handles.get(journal))
+        await trim_queues(opened.queues)
+        await opened.answers.trim()
+        return entries
+
+    async def _trim_journal(self, writer: Writer, journal: int, handle: SqliteJournal | None) -> int:
+        def step(tx: Transaction) -> Trimmed:
+            return trim_entries(tx, journal, self._retention)
+
+        def note(trimmed: Trimmed) -> None:
+            if handle is not None:
+                handle.log.trimmed(trimmed.oldest, trimmed.before)
+
+        trimmed = await writer.submit(step, note)
+        entries = trimmed.entries
+        while trimmed.more:
+            trimmed = await writer.submit(step, note)
+            entries += trimmed.entries
+        await repeat(writer, lambda tx: sessions.drop_left(tx, journal, trimmed.oldest))
+        return entries
+
+    def _warn(self, forked: list[str]) -> None:
+        if forked:
+            _logger.warning(
+                "%s: was not closed, and its last events may be lost; a new generation begins for %s, and all "
+                "clients start anew",
+                self._name,
+                ", ".join(forked),
+            )
+
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            raise StoreClosed(self._name)
+        return self._opened
+
+    def _open_file(self) -> _File:
+        if self._path.is_dir() or not self._path.parent.is_dir():
+            raise ConfigurationError("path", self._name, "a file in a directory that exists")
+        with contextlib.ExitStack() as undo:
+            owner = take_ownership(self._path)
+            undo.callback(os.close, owner)
+            writing = open_database(self._path)
+            undo.callback(writing.close)
+            try:
+                prepare(writing)
+                now = self._wall_time()
+                if forget_lost(writing, owner, now):
+                    _logger.error(
+                        "%s: is an older copy of the file that was here; what was kept since is lost, and all "
+                        "clients start anew",
+                        self._name,
+                    )
+                self._warn(fork_unclean(writing, now))
+                sessions.detach_all(writing, now + self._orphan_ttl_s)
+                blame_holders(writing, now)
+                reading = connect(self._path)
+            except sqlite3.Error as error:
+                raise translate(self._name, error) from error
+            undo.pop_all()
+        return _File(owner, writing, reading)
+
+
+def _let_go(opening: asyncio.Future[_File]) -> None:
+    # Only if the opening was cancelled while its thread went on: otherwise there is no file.
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
+def _followed_journals(tx: Transaction) -> list[str]:
+    rows = tx.connection.execute(
+        "SELECT name FROM journal WHERE EXISTS (SELECT 1 FROM session WHERE journal = journal.id)"
+    )
+    return sorted(name for (name,) in rows)
+
+
+def _journal_numbers(connection: sqlite3.Connection) -> list[int]:
+    return [journal for (journal,) in connection.execute("SELECT id FROM journal")]

@@ -1,0 +1,85 @@
+"""A store's file as another program sees it: to look at queues and change them, beside its server or without one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from waypost.errors import StoreClosed
+from waypost.storage.queue_base import Queue
+from waypost.storage.queue_records import Configuration, QueueInfo, QueueLimits
+from waypost.storage.sqlite.file import connect, open_beside
+from waypost.storage.sqlite.queues import queues
+from waypost.storage.sqlite.queues.holds import Holds
+from waypost.storage.sqlite.queues.queue import QueueFile, SqliteQueue
+from waypost.storage.sqlite.reader import Reader
+from waypost.storage.sqlite.writer import Writer
+
+__all__ = ["SqliteVisitor"]
+
+
+class SqliteVisitor:
+    """Queues of a file that somebody else may own; whoever does is told which of them were changed.
+
+    It converts no older file, trims nothing, and does not release what is due: that is the owner's.
+
+    Args:
+        path: The file.
+        queue_limits: The limits of queues that have none of their own, for messages that are enqueued here.
+        wall_time: The clock, in seconds since the epoch; called in threads of the visitor.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        queue_limits: QueueLimits | None = None,
+        wall_time: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = Path(os.path.realpath(path))
+        self._name = str(self._path)
+        self._limits = queue_limits or QueueLimits()
+        self._wall_time = wall_time
+        self._file: QueueFile | None = None
+
+    async def open(self) -> None:
+        """Open the file.
+
+        Raises:
+            ConfigurationError: There is none, or it can't be opened.
+            StoreDamaged: It is no store of ours, or one of another version.
+        """
+        writing, reading = open_beside(self._path), connect(self._path)
+        writer = Writer(self._name, writing, asyncio.get_running_loop(), self._wall_time)
+        reader = Reader(self._name, reading, ThreadPoolExecutor(1, thread_name_prefix=f"waypost read {self._name}"))
+        holds = Holds(self._name, writer)
+        self._file = QueueFile(self._name, self._limits, self._wall_time, writer, reader, holds, is_visit=True)
+
+    async def close(self) -> None:
+        """Finish what was asked for and let the file go. Closing twice is fine."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            file.holds.stop()
+            await file.reader.close()
+            await file.writer.close()
+
+    def queue(self, name: str) -> Queue:
+        """Return a handle on a queue, whether it exists or not."""
+        return SqliteQueue(name, self._opened())
+
+    async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
+        """Return the states of queues whose names come after one, by name."""
+        return await self._opened().reader.run(lambda connection: queues.infos(connection, after, max_queues))
+
+    async def configurations(self) -> list[Configuration]:
+        """Return what was configured, of every queue where something was."""
+        return await self._opened().reader.run(queues.configurations)
+
+    def _opened(self) -> QueueFile:
+        if self._file is None:
+            raise StoreClosed(self._name)
+        return self._file

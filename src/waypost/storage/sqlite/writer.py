@@ -1,0 +1,439 @@
+"""The one thread that writes to the store's file, and its group commit.
+
+Writes come as jobs. A transaction takes what gathered while the last one ran, up to a limit, and the
+results of all its jobs go to the event loop in one call: nobody waits for others to come, many share a flush.
+
+Deferred writes are those that nobody waits for, as they were reported already. They may gather for a moment, and
+are tried again, in order, for as long as they can't be written.
+
+A job may refuse, by raising a `StorageError` before it has written anything; that concerns nobody else. If it
+raises anything else, the transaction is rolled back and its jobs run again one by one, so that only it fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from waypost.errors import StorageError, StoreClosed, StoreFull
+from waypost.storage.base import OnCommit
+from waypost.storage.sqlite.file import translate
+from waypost.storage.sqlite.jobs import (
+    DEFERRED_BYTES,
+    CommittedLog,
+    Gathered,
+    Job,
+    Transaction,
+    Write,
+    future_of,
+    report,
+    size_of,
+    units,
+)
+from waypost.storage.sqlite.journals.entries import Appender
+from waypost.storage.sqlite.journals.unflushed import Unflushed
+
+__all__ = ["Writer"]
+
+_logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+# The limit of a transaction, in bytes; a job counts for more than it holds, as the loop has to hear of it.
+_BATCH_BYTES = 8 << 20
+_JOB_BYTES = 8 << 10
+# For how long deferred writes gather, unless somebody waits for something.
+_GATHER_S = 0.02
+_RETRY_S = 0.5
+# How often it is looked whether another program has written to the file.
+_LOOK_EVERY_S = 0.05
+# Half of what SQLite can hold in a value.
+_MAX_RECORD_BYTES = 500_000_000
+
+
+@dataclass(slots=True)
+class _Flushed:
+    """Deferred writes that are on disk now."""
+
+    size: int = 0
+    entries: dict[CommittedLog, int] = field(default_factory=dict)
+
+
+class Writer:
+    """Runs jobs in order in its own thread and tells the event loop what was committed.
+
+    Args:
+        store: The store, as errors name it.
+        connection: The connection to write with; the writer closes it in the end.
+        loop: The event loop that asks and is told.
+        wall_time: The clock, in seconds since the epoch; called in the writer's thread.
+
+    Attributes:
+        unflushed: What was deferred and is not on disk yet.
+    """
+
+    __slots__ = (
+        "_behind",
+        "_closed",
+        "_closing",
+        "_entries",
+        "_failure",
+        "_finished",
+        "_hurry",
+        "_jobs",
+        "_loop",
+        "_store",
+        "_thread",
+        "_transaction",
+        "_version",
+        "_wall_time",
+        "_watchers",
+        "unflushed",
+    )
+
+    def __init__(
+        self,
+        store: str,
+        connection: sqlite3.Connection,
+        loop: asyncio.AbstractEventLoop,
+        wall_time: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._loop = loop
+        self._wall_time = wall_time
+        self._closed = False
+        self._watchers: list[Callable[[], None]] = []
+        self._version = 0
+        self.unflushed = Unflushed()
+        # For the writer's thread: whether somebody waits, whether this is the end, whether the last batch was
+        # cut off at its limit, and why deferred writes can't be written.
+        self._hurry = threading.Event()
+        self._closing = threading.Event()
+        self._behind = False
+        self._failure: Exception | None = None
+        self._jobs: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._transaction = Transaction(connection, Appender(connection), 0.0)
+        self._entries = self._transaction.entries
+        self._finished = asyncio.Event()
+        # A daemon, so that a program that forgot to close its store still ends; what was reported is on disk.
+        self._thread = threading.Thread(target=self._run, name=f"waypost {store}", daemon=True)
+        self._thread.start()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that is told of what was committed."""
+        return self._loop
+
+    def check(self) -> None:
+        """Raise `StoreClosed` if nothing can be asked for any more."""
+        if self._closed:
+            raise StoreClosed(self._store)
+
+    def append(self, log: CommittedLog, record: bytes, on_commit: OnCommit) -> asyncio.Future[int]:
+        """Ask for a record to be appended to a journal.
+
+        Args:
+            log: The journal.
+            record: What to append.
+            on_commit: Called with its position.
+
+        Returns:
+            The position, once it is committed.
+
+        Raises:
+            StoreClosed: The store was closed.
+            StorageError: The record is too large.
+        """
+        if self._closed:
+            raise StoreClosed(self._store)
+        self.check_size(len(record))
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._jobs.put((log, record, on_commit, future))
+        self._hurry_up()
+        return future
+
+    def check_size(self, size: int) -> None:
+        """Raise `StorageError` if a record of that many bytes is too large."""
+        if size > _MAX_RECORD_BYTES:
+            raise StorageError(self._store, f"a record of {size} bytes, at most {_MAX_RECORD_BYTES} fit")
+
+    def submit(
+        self, work: Callable[[Transaction], _T], on_commit: Callable[[_T], None] | None = None
+    ) -> asyncio.Future[_T]:
+        """Ask for a job to be done after all that was asked for before.
+
+        Args:
+            work: What to do, in the writer's thread. May be called again after a rollback.
+            on_commit: Called in the event loop with its result once that is committed.
+
+        Returns:
+            The job's result, once it is committed.
+
+        Raises:
+            StoreClosed: The store was closed.
+        """
+        if self._closed:
+            raise StoreClosed(self._store)
+        future: asyncio.Future[_T] = self._loop.create_future()
+        self._jobs.put(Job(work, on_commit, future, 0))
+        self._hurry_up()
+        return future
+
+    def gather(
+        self,
+        together: Callable[[Transaction, list[Gathered[_R, _T]]], None],
+        request: _R,
+        size: int,
+        on_commit: Callable[[_T], None],
+    ) -> asyncio.Future[_T]:
+        """Ask for what is done together with others of its kind that stand beside it; else as `submit`.
+
+        Args:
+            together: Does many requests, in the writer's thread. May be called again after a rollback, with fewer.
+            request: What is asked for.
+            size: How much it holds in memory, in bytes.
+            on_commit: Called in the event loop with its result once that is committed.
+        """
+        if self._closed:
+            raise StoreClosed(self._store)
+        future: asyncio.Future[_T] = self._loop.create_future()
+        self._jobs.put(Gathered(together, request, on_commit, future, size))
+        self._hurry_up()
+        return future
+
+    def defer_append(self, log: CommittedLog, record: bytes) -> None:
+        """Have a record appended that is reported already; the log hears of it when it is on disk."""
+        self.unflushed.add(len(record) + DEFERRED_BYTES)
+        self._jobs.put((log, record, None, None))
+
+    def defer(self, work: Callable[[Transaction], object], size: int) -> None:
+        """Have a job done that is reported already.
+
+        Args:
+            work: What to do, in the writer's thread. May be called again after a rollback.
+            size: How much it holds in memory, in bytes.
+        """
+        self.unflushed.add(size + DEFERRED_BYTES)
+        self._jobs.put(Job(work, None, None, size))
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have something called in the event loop when another program has written to the file."""
+        self._watchers.append(changed)
+        # What the writer's thread is in may be a wait that looks at nothing.
+        self.submit(lambda _: None)
+
+    def _tell_watchers(self) -> None:
+        for changed in self._watchers:
+            changed()
+
+    async def close(self) -> None:
+        """Finish what was asked for, and close the connection. Closing twice is fine."""
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+            self._closing.set()
+            self._hurry_up()
+        await self._finished.wait()
+        self._thread.join()
+
+    def _hurry_up(self) -> None:
+        if not self._hurry.is_set():
+            self._hurry.set()
+
+    # -- in the writer's thread -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        kept: list[Write] = []
+        running = True
+        while running:
+            batch, running = self._gather_again(kept) if kept else self._gather()
+            kept = self._write(batch) if batch else []
+        if kept:
+            _logger.error("%s: closed with %d writes that could not be written", self._store, len(kept))
+        self._transaction.connection.close()
+        self._tell(self._finished.set)
+
+    def _gather(self) -> tuple[list[Write], bool]:
+        """Wait for a job and take what else is there; also tells whether there may be more."""
+        batch: list[Write] = []
+        size = 0
+        job = self._wait()
+        if job is not None and future_of(job) is None and not self._behind:
+            self._hurry.wait(_GATHER_S)
+        # What is asked for from here on is seen below, or hurries the next batch.
+        self._hurry.clear()
+        self._behind = False
+        while job is not None:
+            batch.append(job)
+            size += size_of(job) + (_JOB_BYTES if future_of(job) else 0)
+            if size >= _BATCH_BYTES:
+                self._behind = True
+                return batch, True
+            if self._jobs.empty():
+                return batch, True
+            job = self._jobs.get()
+        return batch, False
+
+    def _wait(self) -> Write | None:
+        """Wait for a job, and meanwhile look whether another program has written to the file."""
+        while self._watchers:
+            try:
+                return self._jobs.get(timeout=_LOOK_EVERY_S)
+            except queue.Empty:
+                self._look()
+        return self._jobs.get()
+
+    def _look(self) -> None:
+        try:
+            ((version,),) = self._transaction.connection.execute("PRAGMA data_version").fetchall()
+        except sqlite3.Error as error:
+            _logger.warning("%s: can't tell whether another program has written to it: %s", self._store, error)
+            return
+        if version != self._version:
+            self._version = version
+            self._tell(self._tell_watchers)
+
+    def _gather_again(self, kept: list[Write]) -> tuple[list[Write], bool]:
+        """Wait a while, and take all that is there behind what could not be written."""
+        self._closing.wait(_RETRY_S)
+        while not self._jobs.empty():
+            job = self._jobs.get()
+            if job is None:
+                return kept, False
+            kept.append(job)
+        return kept, True
+
+    def _write(self, batch: list[Write]) -> list[Write]:
+        """Write a batch; returns what of it is still to be written."""
+        try:
+            self._transact(batch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is handed to those who asked
+            self._roll_back()
+            parts = [batch] if _lacks_space(self._store, error) else units(batch)
+            if len(parts) == 1:
+                return self._keep(batch, error)
+            return self._write_each(parts, error)
+        self._written(batch)
+        return []
+
+    def _write_each(self, parts: list[list[Write]], error: Exception) -> list[Write]:
+        kept: list[Write] = []
+        for unit in parts:
+            # What stands behind deferred writes that have to wait can't overtake them.
+            kept += self._keep(unit, self._failure or error) if kept else self._write(unit)
+        return kept
+
+    def _keep(self, batch: list[Write], error: Exception) -> list[Write]:
+        """Tell those who wait that a batch can't be written; returns the deferred ones, which are kept."""
+        asked = [job for job in batch if future_of(job) is not None]
+        kept = [job for job in batch if future_of(job) is None]
+        if asked:
+            self._tell(self._fail, asked, error)
+        if kept and self._failure is None:
+            self._failure = error
+            _logger.error(
+                "%s: what was reported can't be written to disk, and is tried again until it can: %s",
+                self._store,
+                error,
+            )
+            self._tell(self.unflushed.failed, error)
+        return kept
+
+    def _written(self, batch: list[Write]) -> None:
+        flushed = _Flushed()
+        asked: list[Write] = []
+        for job in batch:
+            if future_of(job) is not None:
+                asked.append(job)
+                continue
+            flushed.size += size_of(job)
+            if isinstance(job, tuple):
+                flushed.entries[job[0]] = flushed.entries.get(job[0], 0) + 1
+            elif job.error is not None:
+                _logger.error("%s: a write that was reported was refused: %s", self._store, job.error)
+        if flushed.size and self._failure is not None:
+            self._failure = None
+            _logger.warning("%s: what was reported can be written to disk again", self._store)
+            self._tell(self.unflushed.failed, None)
+        self._tell(self._deliver, asked, flushed)
+
+    def _transact(self, batch: list[Write]) -> None:
+        transaction, append = self._transaction, self._entries.append
+        transaction.now = self._wall_time()
+        self._entries.begin(transaction.now)
+        # Immediate, so that it waits for its turn if a command line tool is writing.
+        transaction.connection.execute("BEGIN IMMEDIATE")
+        if self._watchers:
+            self._look()
+        gathered: list[Gathered[Any, Any]] = []
+        for job in batch:
+            if isinstance(job, tuple):
+                append(job[0].id, job[1])
+                continue
+            if gathered and not (isinstance(job, Gathered) and job.together == gathered[0].together):
+                gathered[0].together(transaction, gathered)
+                gathered = []
+            if isinstance(job, Gathered):
+                gathered.append(job)
+            else:
+                job.run(transaction)
+        if gathered:
+            gathered[0].together(transaction, gathered)
+        self._entries.flush()
+        transaction.connection.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        self._entries.forget()
+        try:
+            # After some errors SQLite has done so itself.
+            if self._transaction.connection.in_transaction:
+                self._transaction.connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            # The next transaction can't begin then, and says so to those who ask.
+            _logger.exception("%s: a transaction could not be rolled back", self._store)
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:
+            _logger.warning("%s: the event loop was closed before its store", self._store)
+
+    # -- in the event loop ----------------------------------------------------------------------------------
+
+    def _deliver(self, batch: list[Write], flushed: _Flushed) -> None:
+        for log, entries in flushed.entries.items():
+            log.flushed(entries)
+        if flushed.size:
+            self.unflushed.written(flushed.size)
+        for job in batch:
+            if isinstance(job, tuple):
+                log, record, on_commit, future = job
+                position = log.committed(record)
+                if on_commit is not None:
+                    report(on_commit, position)
+                if future is not None and not future.done():
+                    future.set_result(position)
+            else:
+                job.deliver()
+
+    def _fail(self, batch: list[Write], error: Exception) -> None:
+        for job in batch:
+            future = future_of(job)
+            if future is None or future.done():
+                continue
+            failure = error
+            if isinstance(error, sqlite3.Error):
+                failure = translate(self._store, error)
+                failure.__cause__ = error
+            future.set_exception(failure)
+
+
+def _lacks_space(store: str, error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and isinstance(translate(store, error), StoreFull)
