@@ -1,4 +1,4 @@
-"""WebSocket messages, as a client reads and writes them; without extensions.
+"""WebSocket messages, as both ends read and write them; without extensions.
 
 Each call takes all that is there: a batch of messages costs one read or write of the network, and one turn of
 whoever waits, however many they are.
@@ -14,7 +14,29 @@ from hashlib import sha1
 
 from waypost.protocol.engineio import Frame
 
-__all__ = ["Closing", "MessageReader", "accept_key", "encode_close", "encode_messages", "encode_pong"]
+try:
+    # 0.1 us for a small frame, where Python's large numbers take 0.6 us; it is built for all common platforms.
+    from websockets.speedups import apply_mask
+except ImportError:
+
+    def apply_mask(data: bytes, mask: bytes, /) -> bytes:
+        """Combine bytes with a mask (section 5.3): as one large number, the fastest way that Python has."""
+        length = len(data)
+        key = int.from_bytes((mask * (length // 4 + 1))[:length], "little")
+        return (int.from_bytes(data, "little") ^ key).to_bytes(length, "little")
+
+
+__all__ = [
+    "Closing",
+    "MessageReader",
+    "accept_key",
+    "encode_close",
+    "encode_messages",
+    "encode_pong",
+    "frame_close",
+    "frame_message",
+    "frame_pong",
+]
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -23,6 +45,8 @@ _FIN = 0x80
 _MASKED = 0x80
 _WHOLE_TEXT = _FIN | _TEXT
 _MAX_CONTROL_BYTES = 125
+_MAX_FRAGMENTS = 16_384
+"""A message of the largest size in frames of 64 bytes; empty ones count, as they cost time too."""
 
 _NORMAL, _PROTOCOL_ERROR, _NO_CODE, _INVALID_DATA, _TOO_BIG = 1000, 1002, 1005, 1007, 1009
 _CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))
@@ -35,6 +59,25 @@ def accept_key(key: str) -> str:
 
 
 # ---------------------------------------------------------------------------------------------- encoding
+
+
+def frame_message(message: Frame) -> bytes:
+    """Encode a message as a server does: as one frame, without a mask."""
+    if isinstance(message, str):
+        payload = message.encode()
+        length = len(payload)
+        return (_TEXT_HEADS[length] if length < 126 else _head(_TEXT, length, 0)) + payload
+    return _head(_BINARY, len(message), 0) + message
+
+
+def frame_pong(payload: bytes) -> bytes:
+    """Encode a server's answer to a ping."""
+    return _head(_PONG, len(payload), 0) + payload
+
+
+def frame_close(code: int) -> bytes:
+    """Encode that a server closes the connection, with a code."""
+    return _head(_CLOSE, 2, 0) + code.to_bytes(2)
 
 
 def encode_messages(messages: Sequence[Frame], masks: bytes) -> bytes:
@@ -68,16 +111,18 @@ def encode_close(code: int, mask: bytes) -> bytes:
 
 
 def _frame(opcode: int, payload: bytes, mask: bytes) -> tuple[bytes, bytes, bytes]:
-    length = len(payload)
+    return _head(opcode, len(payload), _MASKED), mask, apply_mask(payload, mask)
+
+
+def _head(opcode: int, length: int, masked: int) -> bytes:
     if length < 126:
-        head = bytes((_FIN | opcode, _MASKED | length))
-    elif length < 65_536:
-        head = bytes((_FIN | opcode, _MASKED | 126)) + length.to_bytes(2)
-    else:
-        head = bytes((_FIN | opcode, _MASKED | 127)) + length.to_bytes(8)
-    # As one large number: Python has no faster way to combine bytes.
-    key = int.from_bytes((mask * (length // 4 + 1))[:length], "little")
-    return head, mask, (int.from_bytes(payload, "little") ^ key).to_bytes(length, "little")
+        return bytes((_FIN | opcode, masked | length))
+    if length < 65_536:
+        return bytes((_FIN | opcode, masked | 126)) + length.to_bytes(2)
+    return bytes((_FIN | opcode, masked | 127)) + length.to_bytes(8)
+
+
+_TEXT_HEADS = tuple(_head(_TEXT, length, 0) for length in range(126))
 
 
 # ---------------------------------------------------------------------------------------------- decoding
@@ -97,26 +142,30 @@ class Closing:
 
 
 class MessageReader:
-    """Reads what a server sends.
+    """Reads what the other end sends.
 
     Args:
         max_message_bytes: The largest message that is taken, in bytes.
+        is_masked: Whether it comes from a client, and so in masked frames only.
 
     Attributes:
         closing: Why no more messages come; ``None`` while they do.
         pings: What the pings had with them that are not answered yet; whoever answers takes them out.
     """
 
-    __slots__ = ("_fragments", "_max_bytes", "_needed", "_opcode", "_rest", "closing", "pings")
+    __slots__ = ("_count", "_fragments", "_mask_bit", "_max_bytes", "_needed", "_opcode", "_rest", "closing", "pings")
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, *, is_masked: bool = False) -> None:
         self.closing: Closing | None = None
         self.pings: list[bytes] = []
         self._max_bytes = max_message_bytes
-        self._rest = bytearray()
+        self._mask_bit = _MASKED if is_masked else 0
+        # Most connections never have half a frame; a server has many connections.
+        self._rest: bytearray | None = None
         self._needed = 0
         self._opcode = 0
-        self._fragments = bytearray()
+        self._fragments: bytearray | None = None
+        self._count = 0
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take bytes as they come from the network; after the end they are ignored.
@@ -127,37 +176,43 @@ class MessageReader:
         Returns:
             The messages that are complete with them, up to the end if `closing` is set now.
         """
-        if self._rest:
+        if self._rest is not None:
             self._rest += data
             if len(self._rest) < self._needed:
                 return []
             data = bytes(self._rest)
-            self._rest.clear()
+            self._rest = None
         messages: list[Frame] = []
-        position, end = 0, len(data)
-        while self.closing is None:
-            start, length = position + 2, data[position + 1] if end - position >= 2 else 0
+        position, end, mask_bit = 0, len(data), self._mask_bit
+        while position < end and self.closing is None:
+            # A mask bit that is not as it has to be leaves a length that is too large.
+            start, length = position + 2, data[position + 1] ^ mask_bit if end - position >= 2 else 0
             if length >= 126:
                 start, length = self._long(data, position)
             if length > self._max_bytes:
                 self._fail(_TOO_BIG, f"a message of more than {self._max_bytes} bytes")
                 break
+            if mask_bit:
+                start += 4
             stop = start + length
             if stop > end:
                 self._needed = stop - position
-                self._rest += data[position:]
+                self._rest = bytearray(data[position:])
                 break
-            self._take(data[position], data[start:stop], messages)
+            payload = data[start:stop]
+            if mask_bit:
+                payload = apply_mask(payload, data[start - 4 : start])
+            self._take(data[position], payload, messages)
             position = stop
         return messages
 
     def _long(self, data: bytes, position: int) -> tuple[int, int]:
-        """Read a length that does not fit into the second byte; gives where the payload starts, and its length."""
+        """Read a length that does not fit into the second byte; gives where it ends, and what it is."""
         second = data[position + 1]
-        if second & _MASKED:
-            self._fail(_PROTOCOL_ERROR, "a masked frame")
+        if (second ^ self._mask_bit) & _MASKED:
+            self._fail(_PROTOCOL_ERROR, "a frame without a mask" if self._mask_bit else "a masked frame")
             return position, 0
-        start = position + (4 if second == 126 else 10)
+        start = position + (4 if second & 0x7F == 126 else 10)
         return start, int.from_bytes(data[position + 2 : start]) if start <= len(data) else 0
 
     def _take(self, first: int, payload: bytes, messages: list[Frame]) -> None:
@@ -173,6 +228,8 @@ class MessageReader:
             self._take_control(opcode, payload, is_whole=bool(first & _FIN))
         elif (opcode == _CONTINUATION) is not bool(self._opcode):
             self._fail(_PROTOCOL_ERROR, "a fragment that does not belong to the message before it")
+        elif first & _FIN and not self._opcode:
+            self._finish(opcode, payload, messages)
         else:
             self._take_fragment(opcode, payload, messages, is_last=bool(first & _FIN))
 
@@ -197,14 +254,17 @@ class MessageReader:
             self.closing = Closing(code)
 
     def _take_fragment(self, opcode: int, payload: bytes, messages: list[Frame], *, is_last: bool) -> None:
-        self._opcode = opcode or self._opcode
+        if self._fragments is None:
+            self._opcode, self._fragments, self._count = opcode, bytearray(), 0
         self._fragments += payload
+        self._count += 1
         if len(self._fragments) > self._max_bytes:
             self._fail(_TOO_BIG, f"a message of more than {self._max_bytes} bytes")
+        elif self._count > _MAX_FRAGMENTS:
+            self._fail(_TOO_BIG, f"a message in more than {_MAX_FRAGMENTS} fragments")
         elif is_last:
             opcode, message = self._opcode, bytes(self._fragments)
-            self._opcode = 0
-            self._fragments.clear()
+            self._opcode, self._fragments = 0, None
             self._finish(opcode, message, messages)
 
     def _finish(self, opcode: int, payload: bytes, messages: list[Frame]) -> None:
