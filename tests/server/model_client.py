@@ -16,7 +16,7 @@ from waypost.application import Server
 from waypost.protocol.engineio import Frame
 from waypost.protocol.revision import Revision4
 from waypost.protocol.socketio import Decoder, Packet, PacketType
-from waypost.server.connections.engine import Connection
+from waypost.server.connections.connection import Connection
 from waypost.server.connections.handshake import Handshake
 from waypost.server.hub import Hub
 

@@ -20,7 +20,7 @@ from waypost.errors import ProtocolViolation
 from waypost.protocol.codec import Codec
 from waypost.protocol.packet import Packet, PacketType
 from waypost.protocol.revision import Revision4
-from waypost.server.connections.engine import Connection
+from waypost.server.connections.connection import Connection
 
 ECHOED: list[Any] = ["text", 1.5, None, {"a": [b"bytes", {"b": b""}]}, 2**53, -(2**63), 2**64 - 1]
 

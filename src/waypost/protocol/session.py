@@ -210,7 +210,23 @@ class Session:
         """Whether a message sent now leaves at once: nothing waits before it and the client is listening."""
         return not self._buffer and (self.state is State.WEBSOCKET or self._poll_open)
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether frames may go to the WebSocket without being queued here: it is the transport, and nothing waits."""
+        return self.state is State.WEBSOCKET and not self._buffer
+
+    @property
+    def wants_transport(self) -> bool:
+        """Whether `take_frame` has something to give, or an end to come to."""
+        return bool(self._buffer) or self.state is State.CLOSING
+
     # -- what is to be sent ---------------------------------------------------------------------------------
+
+    def encode(self, frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+        """Give frames as the session's revision writes them on a WebSocket; the same ones, if that is no other way."""
+        if self.revision.number == 4:
+            return frames
+        return tuple(self.revision.encode_frame(frame) for frame in frames)
 
     def send(self, frames: Iterable[Frame], now: float, *, compress: bool = True) -> None:
         """Queue the frames of one message; a client with too much waiting is cut off instead.

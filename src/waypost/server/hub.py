@@ -16,7 +16,8 @@ from waypost.protocol.engineio import PacketType
 from waypost.protocol.session import SessionSettings
 from waypost.server.cluster.seam import Alone, Others, Question, Reply
 from waypost.server.connections.drain import Drain
-from waypost.server.connections.engine import Connection, Engine
+from waypost.server.connections.connection import Connection
+from waypost.server.connections.engine import Engine
 from waypost.server.connections.gate import Gate
 from waypost.server.connections.peer import Peer
 from waypost.server.events.repeats import Repeats

@@ -26,7 +26,7 @@ from waypost.protocol.handshake import (
 )
 from waypost.protocol.jsonp import wrap_answer
 from waypost.server.connections.addresses import TrustedProxies
-from waypost.server.connections.engine import Connection
+from waypost.server.connections.connection import Connection
 from waypost.server.connections.handshake import Handshake
 from waypost.server.hub import Hub
 from waypost.server.watching.hooks import RequestRefused

@@ -12,7 +12,8 @@ from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.handshake import Decision, Open, Refuse, Upgrade, refusal_body
 from waypost.server.connections.cookie import Cookie
-from waypost.server.connections.engine import Connection, Engine
+from waypost.server.connections.connection import Connection
+from waypost.server.connections.engine import Engine
 from waypost.server.connections.handshake import Handshake
 from waypost.transports.http_answer import Receive, Send
 

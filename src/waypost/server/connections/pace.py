@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from waypost.errors import LimitExceeded
 
 if TYPE_CHECKING:
-    from waypost.server.connections.engine import Connection
+    from waypost.server.connections.connection import Connection
 
 __all__ = ["Bucket", "Pace"]
 

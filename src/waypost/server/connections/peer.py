@@ -16,7 +16,7 @@ from waypost.server.namespaces.channel import Channel
 from waypost.server.watching.hooks import PacketReceived
 
 if TYPE_CHECKING:
-    from waypost.server.connections.engine import Connection
+    from waypost.server.connections.connection import Connection
     from waypost.server.hub import Hub
 
 __all__ = ["Peer"]

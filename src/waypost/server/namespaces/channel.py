@@ -23,7 +23,7 @@ from waypost.server.namespaces.socket import Socket
 from waypost.server.watching.hooks import SocketConnected, SocketDisconnected
 
 if TYPE_CHECKING:
-    from waypost.server.connections.engine import Connection
+    from waypost.server.connections.connection import Connection
     from waypost.server.connections.handshake import Handshake
     from waypost.server.events.handlers import Handler
     from waypost.server.namespaces.namespace import Namespace
