@@ -21,6 +21,7 @@ from tests.support.raw import Raw
 from tests.support.waiting import until
 from waypost.protocol.session import Session
 from waypost.server.namespaces.namespace import Namespace
+from waypost.transports.uvicorn_protocols import GuardedWebSocket
 from waypost.transports.uvicorn_runner import configure
 
 Door = Callable[[waypost.Server], AbstractAsyncContextManager[int]]
@@ -28,9 +29,24 @@ Door = Callable[[waypost.Server], AbstractAsyncContextManager[int]]
 
 @asynccontextmanager
 async def asgi(io: waypost.Server) -> AsyncIterator[int]:
-    """Serve over ASGI, by uvicorn as the command line configures it; gives the port."""
+    """Serve over ASGI, by uvicorn as the command line configures it but for the fast path; gives the port."""
+    config = configure(io, io.options)
+    config.ws = GuardedWebSocket
+    async with _serving(io, config) as port:
+        yield port
+
+
+@asynccontextmanager
+async def direct(io: waypost.Server) -> AsyncIterator[int]:
+    """Serve by uvicorn as the command line configures it, WebSockets by the fast path; gives the port."""
+    async with _serving(io, configure(io, io.options)) as port:
+        yield port
+
+
+@asynccontextmanager
+async def _serving(io: waypost.Server, config: uvicorn.Config) -> AsyncIterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(configure(io, io.options))
+    server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         assert not task.done()
@@ -44,7 +60,7 @@ async def asgi(io: waypost.Server) -> AsyncIterator[int]:
         listener.close()
 
 
-DOORS: dict[str, Door] = {"asgi": asgi}
+DOORS: dict[str, Door] = {"asgi": asgi, "direct": direct}
 
 
 @dataclass

@@ -212,7 +212,7 @@ class Session:
 
     @property
     def is_direct(self) -> bool:
-        """Whether frames may go to the WebSocket without being queued here: it is the transport, and nothing waits."""
+        """Whether frames may go to the WebSocket without being queued: it is the transport, and nothing waits."""
         return self.state is State.WEBSOCKET and not self._buffer
 
     @property
@@ -223,7 +223,7 @@ class Session:
     # -- what is to be sent ---------------------------------------------------------------------------------
 
     def encode(self, frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
-        """Give frames as the session's revision writes them on a WebSocket; the same ones, if that is no other way."""
+        """Give frames as the session's revision writes them on a WebSocket; the same ones if it changes nothing."""
         if self.revision.number == 4:
             return frames
         return tuple(self.revision.encode_frame(frame) for frame in frames)

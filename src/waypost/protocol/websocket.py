@@ -19,7 +19,7 @@ try:
     from websockets.speedups import apply_mask
 except ImportError:
 
-    def apply_mask(data: bytes, mask: bytes, /) -> bytes:
+    def apply_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
         """Combine bytes with a mask (section 5.3): as one large number, the fastest way that Python has."""
         length = len(data)
         key = int.from_bytes((mask * (length // 4 + 1))[:length], "little")
@@ -28,6 +28,7 @@ except ImportError:
 
 __all__ = [
     "Closing",
+    "FrameEncoder",
     "MessageReader",
     "accept_key",
     "encode_close",
@@ -70,14 +71,33 @@ def frame_message(message: Frame) -> bytes:
     return _head(_BINARY, len(message), 0) + message
 
 
+class FrameEncoder:
+    """Encodes packets as a server does; one that goes to many is encoded for the first of them only."""
+
+    __slots__ = ("_encoded", "_packet")
+
+    def __init__(self) -> None:
+        self._packet: tuple[Frame, ...] = ()
+        self._encoded = b""
+
+    def encode(self, packet: tuple[Frame, ...]) -> bytes:
+        """Give what to write for a packet: its message, and those of its attachments."""
+        # The feed hands the very same tuple to everybody; an ack's is its own.
+        if packet is not self._packet:
+            self._packet = packet
+            self._encoded = frame_message(packet[0]) if len(packet) == 1 else b"".join(map(frame_message, packet))
+        return self._encoded
+
+
 def frame_pong(payload: bytes) -> bytes:
     """Encode a server's answer to a ping."""
     return _head(_PONG, len(payload), 0) + payload
 
 
-def frame_close(code: int) -> bytes:
-    """Encode that a server closes the connection, with a code."""
-    return _head(_CLOSE, 2, 0) + code.to_bytes(2)
+def frame_close(code: int, reason: str = "") -> bytes:
+    """Encode that a server closes the connection, with a code and a reason that is cut to what fits."""
+    payload = b"" if code == _NO_CODE else code.to_bytes(2) + reason.encode()[: _MAX_CONTROL_BYTES - 2]
+    return _head(_CLOSE, len(payload), 0) + payload
 
 
 def encode_messages(messages: Sequence[Frame], masks: bytes) -> bytes:

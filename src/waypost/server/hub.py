@@ -15,8 +15,8 @@ from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import PacketType
 from waypost.protocol.session import SessionSettings
 from waypost.server.cluster.seam import Alone, Others, Question, Reply
-from waypost.server.connections.drain import Drain
 from waypost.server.connections.connection import Connection
+from waypost.server.connections.drain import Drain
 from waypost.server.connections.engine import Engine
 from waypost.server.connections.gate import Gate
 from waypost.server.connections.peer import Peer

@@ -25,12 +25,13 @@ from waypost.protocol.handshake import (
     refusal_body,
 )
 from waypost.protocol.jsonp import wrap_answer
+from waypost.protocol.websocket import FrameEncoder
 from waypost.server.connections.addresses import TrustedProxies
 from waypost.server.connections.connection import Connection
 from waypost.server.connections.handshake import Handshake
 from waypost.server.hub import Hub
 from waypost.server.watching.hooks import RequestRefused
-from waypost.transports.asgi_websocket import WebSocketCarrier
+from waypost.transports.asgi_websocket import FRAMES, Direct, WebSocketCarrier
 from waypost.transports.client_files import ClientFiles, client_file
 from waypost.transports.http_answer import (
     TEXT,
@@ -76,6 +77,7 @@ class AsgiTransport:
         self._proxies = TrustedProxies(hub.options.trusted_proxies)
         self._cookie = hub.options.handshake_cookie()
         self._client_files = ClientFiles()
+        self._encoder = FrameEncoder()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
@@ -121,7 +123,8 @@ class AsgiTransport:
         if isinstance(decision, Refuse):
             self._note_refusal(decision, handshake)
         if scope["type"] == "websocket":
-            await WebSocketCarrier(self._hub.engine, receive, send, self._cookie).carry(decision, handshake)
+            direct = self._direct(scope)
+            await WebSocketCarrier(self._hub.engine, receive, send, self._cookie, direct).carry(decision, handshake)
             return
         headers = cors_headers(request, self._rules)
         if isinstance(decision, Refuse):
@@ -143,6 +146,11 @@ class AsgiTransport:
                 await self._poll(connection_or_none, decision.jsonp, request, receive, send, headers)
             elif isinstance(decision, Post):
                 await self._post(connection_or_none, decision, request, receive, send, headers)
+
+    def _direct(self, scope: Scope) -> Direct | None:
+        """Find out whether frames can be had without ASGI; see `direct_websocket`."""
+        hand_over = scope.get("extensions", {}).get(FRAMES)
+        return None if hand_over is None else lambda connection: hand_over(connection, self._encoder)
 
     def _note_refusal(self, refuse: Refuse, handshake: Handshake) -> None:
         logger.info("refused a request from %s: %s (%s)", handshake.address, refuse.message, refuse.context)

@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.handshake import Decision, Open, Refuse, Upgrade, refusal_body
+from waypost.server.connections.connection import Connection, Outlet
 from waypost.server.connections.cookie import Cookie
-from waypost.server.connections.connection import Connection
 from waypost.server.connections.engine import Engine
 from waypost.server.connections.handshake import Handshake
 from waypost.transports.http_answer import Receive, Send
 
-__all__ = ["WebSocketCarrier"]
+__all__ = ["FRAMES", "Direct", "WebSocketCarrier"]
+
+FRAMES = "waypost.frames"
+"""The extension of a scope by which an application takes a WebSocket's frames; see `direct_websocket`."""
+
+Direct = Callable[[Connection], Outlet]
+"""Brings all further frames of a WebSocket to a connection, and gives what it writes to."""
 
 logger = logging.getLogger("waypost.asgi")
 
@@ -33,13 +40,17 @@ class WebSocketCarrier:
         receive: ASGI's receive.
         send: ASGI's send.
         cookie: The cookie that a handshake sets.
+        direct: Takes the frames from ASGI, where the server can do that.
     """
 
-    def __init__(self, engine: Engine, receive: Receive, send: Send, cookie: Cookie | None) -> None:
+    def __init__(
+        self, engine: Engine, receive: Receive, send: Send, cookie: Cookie | None, direct: Direct | None = None
+    ) -> None:
         self._engine = engine
         self._receive = receive
         self._send = send
         self._cookie = cookie
+        self._direct = direct
         self._close_code = _NORMAL
 
     async def carry(self, decision: Decision, handshake: Handshake) -> None:
@@ -52,6 +63,7 @@ class WebSocketCarrier:
             if connection.open_probe():
                 if await self._probe(connection):
                     await self._run(connection)
+                    return
             else:
                 logger.info("closed a WebSocket that would upgrade a connection which can't be upgraded now")
             await self._close()
@@ -118,6 +130,9 @@ class WebSocketCarrier:
     # -- carrying -------------------------------------------------------------------------------------------
 
     async def _run(self, connection: Connection) -> None:
+        if self._direct is not None:
+            connection.attach(self._direct(connection))
+            return
         reading = asyncio.ensure_future(self._read(connection))
         writing = asyncio.ensure_future(self._write(connection))
         # A write to a client that takes nothing never ends by itself.

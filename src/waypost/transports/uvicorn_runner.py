@@ -19,7 +19,8 @@ import uvicorn
 
 from waypost.errors import ConfigurationError
 from waypost.server.options import Options
-from waypost.transports.uvicorn_protocols import GuardedHttp, GuardedWebSocket
+from waypost.transports.direct_websocket import DirectWebSocket
+from waypost.transports.uvicorn_protocols import GuardedHttp
 
 __all__ = ["Served", "bind", "configure", "running", "serve"]
 
@@ -143,7 +144,7 @@ def configure(app: Any, options: Options) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=GuardedHttp,
-        ws=GuardedWebSocket,
+        ws=DirectWebSocket,
         # `trusted_proxies` says whose word is taken.
         proxy_headers=False,
         ws_max_size=options.max_payload_bytes,

@@ -18,8 +18,8 @@ from waypost.server.recovery.recovery import Keeper, Reason, RecoveryOutcome, Re
 from waypost.server.recovery.snapshot import Snapshot, rebase
 
 if TYPE_CHECKING:
-    from waypost.server.connections.dialect import Dialect
     from waypost.server.connections.connection import Connection
+    from waypost.server.connections.dialect import Dialect
     from waypost.server.events.handlers import Handler
     from waypost.server.hub import Hub
     from waypost.server.namespaces.namespace import Namespace

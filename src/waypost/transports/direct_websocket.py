@@ -1,0 +1,335 @@
+"""The fast path: a WebSocket protocol for uvicorn whose frames go to the Engine.IO session without ASGI between them.
+
+The handshake is ASGI, so that mounts and middleware work as ever. Then an application that knows the extension
+`FRAMES` of the scope takes the frames themselves; one that does not is served by ASGI's messages. What is no
+handshake of Engine.IO, and what asks for compression where that is on, is left to uvicorn's own protocol.
+
+Source: ASGI 3 ("WebSocket", with the extension "websocket.http.response"), RFC 6455, section 4.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import logging
+from base64 import b64decode
+from collections import deque
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import unquote
+
+import uvicorn
+from uvicorn.protocols.utils import ClientDisconnected, get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
+
+from waypost.protocol.engineio import Frame
+from waypost.protocol.websocket import FrameEncoder, accept_key
+from waypost.transports.asgi_websocket import FRAMES
+from waypost.transports.frame_carrier import FrameCarrier, FrameTaker
+from waypost.transports.http_answer import Message, Scope
+from waypost.transports.uvicorn_protocols import GuardedWebSocket
+
+__all__ = ["DirectWebSocket"]
+
+logger = logging.getLogger("waypost.websocket")
+
+_KEY_BYTES = 16
+_MAX_WAITING = 32
+"""How many messages wait for an application that reads them by ASGI before no more are read."""
+
+_Headers = list[tuple[bytes, bytes]]
+
+
+class DirectWebSocket(asyncio.Protocol):
+    """One WebSocket of uvicorn: ``uvicorn.run(app, ws=waypost.DirectWebSocket)``.
+
+    Args:
+        config: uvicorn's configuration.
+        server_state: What uvicorn's connections share.
+        app_state: What the application's lifespan left for its scopes.
+    """
+
+    def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+        self._config = config
+        self._server_state = server_state
+        self._app_state = app_state
+        self._transport: asyncio.Transport
+        self._fallback: GuardedWebSocket | None = None
+        self._carrier: FrameCarrier | None = None
+        self._mailbox = _Mailbox()
+        self._key = ""
+        self._response: tuple[int, _Headers, bytes] | None = None
+        self._is_answered = False
+        self._is_handed_over = False
+
+    # -- uvicorn's side -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over from uvicorn's HTTP."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._server_state.connections.add(cast("Any", self))
+
+    def data_received(self, data: bytes) -> None:
+        """Take the request, which uvicorn hands over whole; a client says nothing more until it is answered."""
+        if self._fallback is not None:
+            self._fallback.data_received(data)
+        elif self._key or self._is_answered:
+            logger.info("closed a WebSocket that spoke before its handshake was answered")
+            self._transport.abort()
+        else:
+            self._begin(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the client went during the handshake."""
+        self._server_state.connections.discard(cast("Any", self))
+        if self._fallback is not None:
+            self._fallback.connection_lost(exc)
+        self._is_answered = True
+        self._mailbox.lose_transport("transport close")
+
+    def pause_writing(self) -> None:
+        """Go on writing: an answer to a handshake is short."""
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+
+    def shutdown(self) -> None:
+        """Refuse the handshake, because the server stops; uvicorn calls it."""
+        if not self._is_answered:
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, [], b"")
+        self._transport.close()
+
+    def _begin(self, request: bytes) -> None:
+        target, headers = _read_head(request)
+        if not self._can_serve(target, headers):
+            self._fall_back(request)
+            return
+        scope = self._scope(target, headers)
+        task = asyncio.get_running_loop().create_task(self._run(scope))
+        self._server_state.tasks.add(task)
+        task.add_done_callback(self._server_state.tasks.discard)
+
+    def _can_serve(self, target: bytes, headers: _Headers) -> bool:
+        if b"EIO=" not in target.partition(b"?")[2]:
+            return False
+        if self._config.ws_per_message_deflate and b"permessage-deflate" in _value(
+            headers, b"sec-websocket-extensions"
+        ):
+            return False
+        key = _value(headers, b"sec-websocket-key")
+        tokens = [token.strip() for token in _value(headers, b"connection").lower().split(b",")]
+        if not (
+            b"upgrade" in tokens  # Firefox sends "keep-alive, Upgrade"
+            and _value(headers, b"upgrade").lower() == b"websocket"
+            and _value(headers, b"sec-websocket-version") == b"13"
+            and _is_key(key)
+        ):
+            return False
+        self._key = key.decode()
+        return True
+
+    def _fall_back(self, request: bytes) -> None:
+        self._server_state.connections.discard(cast("Any", self))
+        fallback = self._fallback = GuardedWebSocket(self._config, self._server_state, self._app_state)
+        fallback.connection_made(self._transport)
+        fallback.data_received(request)
+        # uvicorn makes this one the transport's protocol when it returns from here.
+        asyncio.get_running_loop().call_soon(self._transport.set_protocol, fallback)
+
+    def _scope(self, target: bytes, headers: _Headers) -> Scope:
+        path, _, query = target.partition(b"?")
+        root = self._config.root_path
+        protocols = _value(headers, b"sec-websocket-protocol").decode("latin-1")
+        return {
+            "type": "websocket",
+            "asgi": {"version": self._config.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "wss" if is_ssl(self._transport) else "ws",
+            "server": get_local_addr(self._transport),
+            "client": get_remote_addr(self._transport),
+            "root_path": root,
+            "path": root + unquote(path.decode("ascii")),
+            "raw_path": root.encode("ascii") + path,
+            "query_string": query,
+            "headers": headers,
+            "subprotocols": [name.strip() for name in protocols.split(",") if name.strip()],
+            "state": self._app_state.copy(),
+            "extensions": {"websocket.http.response": {}, FRAMES: self.hand_over},
+        }
+
+    # -- the application's side -----------------------------------------------------------------------------
+
+    async def _run(self, scope: Scope) -> None:
+        try:
+            await self._config.loaded_app(scope, self._mailbox.get, self._send)
+        except ClientDisconnected:
+            logger.debug("a client went during its handshake")
+        except Exception:
+            logger.exception("the application failed in a WebSocket")
+        if not self._is_answered:
+            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, [], b"Internal Server Error")
+        elif self._carrier is not None and not self._is_handed_over:
+            self._carrier.close()
+
+    def hand_over(self, taker: FrameTaker, encoder: FrameEncoder) -> FrameCarrier:
+        """Bring all frames to somebody else from now on, first those that came already.
+
+        The application may end then; the WebSocket stays open until the carrier is told to close.
+
+        Args:
+            taker: Who takes them.
+            encoder: Writes frames; the same for all that an application takes, so that broadcasts are encoded once.
+
+        Returns:
+            The carrier to write to.
+
+        Raises:
+            RuntimeError: The handshake has not been accepted.
+        """
+        if self._carrier is None:
+            raise RuntimeError("accept the WebSocket before taking its frames")
+        self._is_handed_over = True
+        self._carrier.serve(taker, encoder, self._mailbox.empty())
+        if self._mailbox.is_lost:
+            taker.lose_transport("transport close")
+        return self._carrier
+
+    async def _send(self, message: Message) -> None:
+        kind = message["type"]
+        if self._carrier is not None:
+            await self._send_open(self._carrier, message)
+        elif self._is_answered:
+            raise ClientDisconnected
+        elif kind == "websocket.accept":
+            self._accept(message)
+        elif kind == "websocket.close":
+            self._answer(HTTPStatus.FORBIDDEN, [], b"")
+        elif kind == "websocket.http.response.start":
+            self._response = message["status"], list(message.get("headers", ())), b""
+        elif kind == "websocket.http.response.body" and self._response is not None:
+            status, headers, body = self._response
+            self._response = status, headers, body + message.get("body", b"")
+            if not message.get("more_body", False):
+                self._answer(*self._response)
+        else:
+            raise RuntimeError(f"expected an answer to the handshake, got {kind!r}")
+
+    async def _send_open(self, carrier: FrameCarrier, message: Message) -> None:
+        kind = message["type"]
+        if self._mailbox.is_lost:
+            raise ClientDisconnected
+        if kind == "websocket.send":
+            text = message.get("text")
+            carrier.write((message["bytes"] if text is None else text,))
+            await self._mailbox.wait_until_ready(carrier)
+        elif kind == "websocket.close":
+            carrier.close_with(message.get("code", 1000), message.get("reason") or "")
+            self._mailbox.lose_transport("transport close")
+        else:
+            raise RuntimeError(f"expected websocket.send or websocket.close, got {kind!r}")
+
+    def _accept(self, message: Message) -> None:
+        headers = [
+            (b"upgrade", b"websocket"),
+            (b"connection", b"Upgrade"),
+            (b"sec-websocket-accept", accept_key(self._key).encode()),
+            *message.get("headers", ()),
+        ]
+        if protocol := message.get("subprotocol"):
+            headers.append((b"sec-websocket-protocol", protocol.encode()))
+        self._write_head(HTTPStatus.SWITCHING_PROTOCOLS, headers)
+        connections = self._server_state.connections
+        connections.discard(cast("Any", self))
+        self._carrier = FrameCarrier(self._transport, self._config.ws_max_size, FrameEncoder(), connections)
+        self._carrier.serve(self._mailbox)
+        self._mailbox.carrier = self._carrier
+        self._transport.set_protocol(self._carrier)
+
+    def _answer(self, status: int, headers: _Headers, body: bytes) -> None:
+        if self._transport.is_closing():
+            return
+        length = (b"content-length", str(len(body)).encode())
+        self._write_head(status, [*headers, length, (b"connection", b"close")])
+        self._transport.write(body)
+        self._transport.close()
+
+    def _write_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self._is_answered = True
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
+        lines += [b"%b: %b" % header for header in (*self._server_state.default_headers, *headers)]
+        self._transport.write(b"\r\n".join((*lines, b"", b"")))
+
+
+class _Mailbox:
+    """What an application takes by ASGI: the messages that came, and at last that the WebSocket is gone.
+
+    Attributes:
+        carrier: What brings them, once the handshake is answered.
+        is_lost: Whether the WebSocket is gone.
+    """
+
+    def __init__(self) -> None:
+        self.carrier: FrameCarrier | None = None
+        self.is_lost = False
+        self._messages: deque[Message] = deque([{"type": "websocket.connect"}])
+        self._changed = asyncio.Event()
+
+    async def get(self) -> Message:
+        """Wait for the next message: ASGI's receive."""
+        while not self._messages:
+            self._changed.clear()
+            await self._changed.wait()
+        if len(self._messages) == _MAX_WAITING and self.carrier is not None:
+            self.carrier.resume_reading()
+        return self._messages.popleft()
+
+    async def wait_until_ready(self, carrier: FrameCarrier) -> None:
+        """Wait until the client has taken enough of what was written."""
+        while not carrier.is_ready and not self.is_lost:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def empty(self) -> list[Frame]:
+        """Give the messages that nobody has taken, for somebody else who takes all that follows."""
+        frames = [
+            each.get("text", each.get("bytes")) for each in self._messages if each["type"] == "websocket.receive"
+        ]
+        if len(self._messages) >= _MAX_WAITING and self.carrier is not None:
+            self.carrier.resume_reading()
+        return frames
+
+    def receive(self, frame: Frame) -> None:
+        """Take a frame."""
+        self._messages.append({"type": "websocket.receive", "text" if isinstance(frame, str) else "bytes": frame})
+        if len(self._messages) == _MAX_WAITING and self.carrier is not None:
+            self.carrier.pause_reading()
+        self._changed.set()
+
+    def flush(self) -> None:
+        """Note that the carrier is ready again."""
+        self._changed.set()
+
+    def lose_transport(self, _reason: str) -> None:
+        """Note that the WebSocket is gone."""
+        if not self.is_lost:
+            self.is_lost = True
+            self._messages.append({"type": "websocket.disconnect", "code": 1005 if self.carrier else 1006})
+            self._changed.set()
+
+
+def _read_head(request: bytes) -> tuple[bytes, _Headers]:
+    line, *lines = request.split(b"\r\n\r\n", 1)[0].split(b"\r\n")
+    headers = [(name.lower(), value.strip()) for name, _, value in (each.partition(b":") for each in lines)]
+    return line.split(b" ")[1], headers
+
+
+def _value(headers: _Headers, name: bytes) -> bytes:
+    return b", ".join(value for each, value in headers if each == name)
+
+
+def _is_key(key: bytes) -> bool:
+    try:
+        return len(b64decode(key, validate=True)) == _KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False

@@ -1,0 +1,181 @@
+"""One WebSocket whose frames go straight to whoever takes them, and from there straight to the network.
+
+Between a frame and the Engine.IO session stand no task, no queue and no ASGI message; an idle connection costs this
+one object. Source: RFC 6455, sections 5 to 7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from waypost.errors import LimitExceeded, ProtocolViolation
+from waypost.protocol.engineio import Frame
+from waypost.protocol.websocket import FrameEncoder, MessageReader, frame_close, frame_pong
+
+__all__ = ["FrameCarrier", "FrameTaker"]
+
+logger = logging.getLogger("waypost.websocket")
+
+_NORMAL, _TOO_BIG, _RESTART = 1000, 1009, 1012
+_CLOSE_TIMEOUT_S = 10.0
+"""How long a client may take to answer that the WebSocket closes."""
+
+
+class FrameTaker(Protocol):
+    """What a carrier brings frames to: a connection, or an ASGI application that has not handed its frames over."""
+
+    def receive(self, frame: Frame, /) -> None:
+        """Take a frame; raises `ProtocolViolation` when it has told the carrier to close."""
+        ...
+
+    def flush(self) -> None:
+        """Note that the carrier is ready again."""
+        ...
+
+    def lose_transport(self, reason: str, /) -> None:
+        """Note that the WebSocket is gone."""
+        ...
+
+
+class FrameCarrier(asyncio.Protocol):
+    """Carries the frames of a WebSocket whose handshake is done. An `Outlet`.
+
+    Args:
+        transport: The network.
+        max_message_bytes: The largest message that is taken.
+        encoder: Writes frames; one for all carriers of a server.
+        carriers: Where it stands while it is open, for the server that stops.
+
+    Attributes:
+        is_ready: Whether it takes frames now.
+    """
+
+    __slots__ = ("_carriers", "_close_timer", "_encoder", "_reader", "_taker", "_transport", "is_ready")
+
+    def __init__(
+        self, transport: asyncio.Transport, max_message_bytes: int, encoder: FrameEncoder, carriers: set[Any]
+    ) -> None:
+        self.is_ready = True
+        self._transport = transport
+        self._encoder = encoder
+        self._reader = MessageReader(max_message_bytes, is_masked=True)
+        self._taker: FrameTaker | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._carriers = carriers
+        carriers.add(self)
+
+    def serve(self, taker: FrameTaker, encoder: FrameEncoder | None = None, came: Iterable[Frame] = ()) -> None:
+        """Bring all that comes from now on to somebody.
+
+        Args:
+            taker: Who it is.
+            encoder: Writes its frames; ``None`` for the one so far.
+            came: What came already, and goes to it first.
+        """
+        self._taker = taker
+        if encoder is not None:
+            self._encoder = encoder
+        self._hand_on(came)
+
+    # -- asyncio's side -------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, all messages of it at once."""
+        reader = self._reader
+        self._hand_on(reader.feed(data))
+        if reader.pings or reader.closing is not None:
+            self._answer_control()
+
+    def pause_writing(self) -> None:
+        """Note that the client takes less than is written."""
+        self.is_ready = False
+
+    def resume_writing(self) -> None:
+        """Note that it has caught up."""
+        self.is_ready = True
+        if self._reader.pings:
+            self._answer_control()
+        if self._taker is not None:
+            self._taker.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the network connection is gone."""
+        self._carriers.discard(self)
+        self.is_ready = False
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
+        self._lose_taker()
+
+    def shutdown(self) -> None:
+        """Close at once, because the server stops; uvicorn calls it."""
+        self._write_close(_RESTART)
+        self._transport.close()
+
+    # -- the taker's side -----------------------------------------------------------------------------------
+
+    def write(self, frames: tuple[Frame, ...]) -> None:
+        """Write frames; see `Outlet.write`."""
+        self._transport.write(self._encoder.encode(frames))
+
+    def pause_reading(self) -> None:
+        """Take no more input for a while; what has been read already still comes."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take input again."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close(self, problem: ProtocolViolation | None = None) -> None:
+        """Close behind what is written; see `Outlet.close`."""
+        self.close_with(_TOO_BIG if isinstance(problem, LimitExceeded) else _NORMAL)
+
+    def close_with(self, code: int, reason: str = "") -> None:
+        """Close behind what is written, with a code of RFC 6455 and a reason for the client."""
+        self._taker = None
+        if self._close_timer is None and not self._transport.is_closing():
+            self._write_close(code, reason)
+            self._transport.resume_reading()  # for the client's own close frame
+            loop = asyncio.get_running_loop()
+            # A client that takes nothing would hold a graceful close for ever.
+            self._close_timer = loop.call_later(_CLOSE_TIMEOUT_S, self._transport.abort)
+
+    # -- within ---------------------------------------------------------------------------------------------
+
+    def _hand_on(self, messages: Iterable[Frame]) -> None:
+        taker = self._taker
+        if taker is None:
+            return
+        try:
+            for message in messages:
+                taker.receive(message)
+        except ProtocolViolation as problem:
+            logger.debug("the rest of what came is dropped: %s", type(problem).__name__)
+
+    def _answer_control(self) -> None:
+        reader = self._reader
+        if reader.pings and self.is_ready:
+            # The last one answers for all before it (section 5.5.3); a client that only pings fills no buffer.
+            self._transport.write(frame_pong(reader.pings[-1]))
+            reader.pings.clear()
+        del reader.pings[:-1]
+        if reader.closing is not None and not self._transport.is_closing():
+            if reader.closing.problem is not None:
+                logger.warning("closing a WebSocket for %s", reader.closing.problem)
+            self._write_close(reader.closing.code)
+            self._transport.close()
+            self._lose_taker()
+
+    def _write_close(self, code: int, reason: str = "") -> None:
+        if self._close_timer is None and not self._transport.is_closing():
+            self._transport.write(frame_close(code, reason))
+
+    def _lose_taker(self) -> None:
+        if self._taker is not None:
+            taker, self._taker = self._taker, None
+            taker.lose_transport("transport close")
