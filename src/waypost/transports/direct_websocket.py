@@ -35,6 +35,7 @@ __all__ = ["DirectWebSocket"]
 logger = logging.getLogger("waypost.websocket")
 
 _KEY_BYTES = 16
+_MAX_HEADERS = 128
 _MAX_WAITING = 32
 """How many messages wait for an application that reads them by ASGI before no more are read."""
 
@@ -111,7 +112,7 @@ class DirectWebSocket(asyncio.Protocol):
         task.add_done_callback(self._server_state.tasks.discard)
 
     def _can_serve(self, target: bytes, headers: _Headers) -> bool:
-        if b"EIO=" not in target.partition(b"?")[2]:
+        if b"EIO=" not in target.partition(b"?")[2] or len(headers) > _MAX_HEADERS:
             return False
         if self._config.ws_per_message_deflate and b"permessage-deflate" in _value(
             headers, b"sec-websocket-extensions"

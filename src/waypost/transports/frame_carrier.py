@@ -166,7 +166,7 @@ class FrameCarrier(asyncio.Protocol):
         del reader.pings[:-1]
         if reader.closing is not None and not self._transport.is_closing():
             if reader.closing.problem is not None:
-                logger.warning("closing a WebSocket for %s", reader.closing.problem)
+                logger.debug("closing a WebSocket for %s", reader.closing.problem)
             self._write_close(reader.closing.code)
             self._transport.close()
             self._lose_taker()
