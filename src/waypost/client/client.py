@@ -349,13 +349,15 @@ class Client:
         await self._durable.close()
 
     async def wait_closed(self) -> None:
-        """Wait until the connection has ended and the last handler has run.
+        """Wait until the connection has ended and the last handler has run, also of `io`.
 
         It ends when all namespaces on it were left, by this side or the server's, or refused, and when the client has
-        given up reconnecting.
+        given up reconnecting. Called by a handler, it does not wait for handlers.
         """
         await self._manager.ended()
-        await self._session.idle()
+        if not (self._session.is_handling or self._manager.events.is_current):
+            await self._session.idle()
+            await self._manager.events.idle()
 
     async def __aenter__(self) -> Self:
         await self.connect()

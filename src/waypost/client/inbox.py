@@ -92,6 +92,11 @@ class Inbox:
         self._waiting.clear()
         self._on_shrunk()
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller is a handler that it runs."""
+        return self._worker is not None and self._worker is asyncio.current_task()
+
     async def idle(self) -> None:
         """Wait until all is done."""
         while self._worker is not None:

@@ -84,6 +84,16 @@ class ConnectionEvents:
             if self._worker is None:
                 self._worker = asyncio.create_task(self._work())
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller is one of the functions."""
+        return self._worker is not None and self._worker is asyncio.current_task()
+
+    async def idle(self) -> None:
+        """Wait until the last function has returned."""
+        while self._worker is not None:
+            await asyncio.wait((self._worker,))
+
     async def _work(self) -> None:
         try:
             while self._waiting:

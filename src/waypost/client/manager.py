@@ -199,12 +199,13 @@ class Manager:
                 task.cancel()
             self._is_left = not self._wanted()
             # Without a reason, it is this side that ends: by leaving, or because its program does.
+            reason, details = engine.reason or "io client disconnect", engine.details
             for member in self.members.values():
-                member.lose(engine.reason or "io client disconnect", engine.details)
+                member.lose(reason, details)
             self.outlet.reset()
             await engine.close()
-        logger.info("disconnected from %s: %s", self._url, engine.reason)
-        self.events.tell("close", engine.reason, engine.details)
+            logger.info("disconnected from %s: %s", self._url, reason)
+            self.events.tell("close", reason, details)
         return self._entries() > entries
 
     def _entries(self) -> int:

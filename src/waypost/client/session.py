@@ -158,6 +158,11 @@ class Session:
         """Have the application's function called for something that the client itself noticed."""
         self._inbox.put(Delivery(event, arguments, is_lifecycle=True))
 
+    @property
+    def is_handling(self) -> bool:
+        """Whether the caller is a handler of this namespace."""
+        return self._inbox.is_current
+
     async def idle(self) -> None:
         """Wait until the last handler has run."""
         await self._inbox.idle()
