@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import waypost
 from tests.client.outbox_child import EVENTS, read
 from tests.support.link import Link
 from tests.support.server_process import REPOSITORY, ServerProcess
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 
 KILLS = 4
+EACH = 20
+"""How many events are on their way at each kill of the server."""
 
 
 async def start(what: str, url: str, directory: Path) -> asyncio.subprocess.Process:
@@ -32,6 +37,18 @@ async def kill_when(process: asyncio.subprocess.Process, condition: Callable[[],
     assert process.returncode is None
     process.kill()
     await process.wait()
+
+
+def outbox_server(directory: Path, *, dies_at: int) -> ServerProcess:
+    """Make a server with a store on disk, which dies in a handler."""
+    command = ("-m", "waypost", "serve", "tests.client.outbox_app:io", "--port", "{port}")
+    options = {"journal": str(directory / "handled"), "dies_at": dies_at}
+    return ServerProcess((*command, "--store", f"{directory}/store.db"), directory / "server.log", options)
+
+
+def answers(link: Link) -> list[str]:
+    """Return the answers to orders that a link has heard."""
+    return [answer.decode() for answer in re.findall(rb'43\d+\["([0-9a-f]{16})"\]', link.heard)]
 
 
 async def test_a_killed_client_loses_nothing_and_repeats_nothing(
@@ -56,69 +73,112 @@ async def test_a_killed_client_loses_nothing_and_repeats_nothing(
     assert handled == [number for number in range(EVENTS) if number not in unsure or number in handled]
 
 
-async def test_a_killed_server_handles_each_event_once(tmp_path: Path) -> None:
-    journal = tmp_path / "handled"
-    server = ServerProcess(
-        (
-            "-m",
-            "waypost",
-            "serve",
-            "tests.client.outbox_app:io",
-            "--port",
-            "{port}",
-            "--store",
-            f"{tmp_path}/store.db",
-        ),
-        tmp_path / "server.log",
-        {"journal": str(journal)},
-    )
+@dataclass(frozen=True)
+class Run:
+    """One run of the server's handler."""
+
+    number: int
+    message_id: str
+    answer: str
+
+
+def lives(journal: Path) -> list[list[Run]]:
+    """Return what each life of the server has handled."""
+    found = []
+    for life in journal.read_text().split("started 0\n")[1:]:
+        lines = [line.split() for line in life.splitlines()]
+        found.append([Run(int(number), message_id, answer) for _, number, message_id, answer in lines])
+    return found
+
+
+async def test_a_killed_server_handles_each_event_once_and_gives_the_same_answers(
+    tmp_path: Path, rng: random.Random
+) -> None:
+    """The server is killed while answers are on their way, and while one of its handlers runs.
+
+    What was answered must not be handled again. Nor may anything else be, but for the one event in hand: it is run
+    again if the kill came before its answer was on disk, with the same id.
+    """
+    server, link_heard = outbox_server(tmp_path, dies_at=3 * EACH - 5), []
     await server.start()
-    options = {"reconnection_delay_s": 0.02, "reconnection_delay_max_s": 0.05}
-    async with waypost.Client(server.url, outbox=tmp_path / "client.db", **options) as client:  # type: ignore[arg-type]
-        for number in range(EVENTS):
-            await client.emit("order", number)
-            if number % 50 == 25:
-                await server.restart("kill")
-        await client.outbox.drained()
+    async with Link.to(server.port) as link:
+        link.listens = True
+        options: Any = {"reconnection_delay_s": 0.02, "reconnection_delay_max_s": 0.05}
+        async with waypost.Client(link.url, outbox=tmp_path / "client.db", **options) as client:
+            for first, killed_after in ((0, EACH), (EACH, rng.randrange(1, EACH)), (2 * EACH, None)):
+                link.hold()
+                # At the same time, so that they are sent together.
+                await asyncio.gather(*(client.emit("order", first + n) for n in range(EACH)))
+                if killed_after is None:
+                    await until(lambda: not server.alive(), "the end of the server")
+                else:
+                    await until(lambda n=killed_after: len(answers(link)) >= n, "answers")  # type: ignore[misc]
+                    await server.kill()
+                link.cut()
+                link_heard.append(answers(link))
+                link.heard.clear()
+                await server.start()
+                await client.outbox.drained()
+                link_heard.append(answers(link))
+                link.heard.clear()
     await server.kill()
     server.check_log()
-    expected = 0
-    handled: dict[int, str] = {}
-    for life in journal.read_text().split("started 0\n"):
-        for n, line in enumerate(life.splitlines()):
-            _, handled_number, message_id = line.split()
-            # The last one of a life may not have been stored when the kill came: then it is run again, first of all.
-            if n == 0 and int(handled_number) == expected - 1:
-                assert handled[expected - 1] == message_id
-                continue
-            assert int(handled_number) == expected
-            handled[expected] = message_id
-            expected += 1
-    assert expected == EVENTS == len(set(handled.values()))
+    judge(lives(tmp_path / "handled"), link_heard)
+
+
+def judge(handled: list[list[Run]], heard: list[list[str]]) -> None:
+    """Hold what the server's lives have handled against the answers that were on their way.
+
+    Args:
+        handled: What was handled in each life; the last life but one of each round is killed.
+        heard: For each kill, the answers before it, which never arrived, and those to the repeats.
+    """
+    lost, repeated = heard[::2], heard[1::2]
+    for answered, again in zip(lost, repeated, strict=True):
+        assert answered
+        assert again[: len(answered)] == answered
+    unique: list[Run] = []
+    in_hand: list[Run] = []
+    for life in handled:
+        for n, run in enumerate(life):
+            if n == 0 and unique and unique[-1].number == run.number:
+                in_hand.append(unique.pop())
+                assert in_hand[-1].message_id == run.message_id
+            unique.append(run)
+    assert [run.number for run in unique] == list(range(3 * EACH))
+    assert len({run.message_id for run in unique}) == 3 * EACH
+    assert not {run.answer for run in in_hand} & {answer for answered in lost for answer in answered}
+    assert 3 * EACH - 5 in [run.number for run in in_hand]  # the handler in which the server died
 
 
 async def test_a_killed_client_does_not_handle_a_message_again(io: waypost.Server, port: int, tmp_path: Path) -> None:
     journal = tmp_path / "handle"
-
+    jobs = io.queue("jobs")
     io.off("connect")
 
     @io.on("connect")
     async def connect(socket: waypost.Socket, auth: object) -> None:
         await socket.consume("jobs", prefetch=1)
 
-    for number in range(KILLS + 1):
-        await io.queue("jobs").emit("job", number)
-    # Acknowledgements are so long on their way that the kill overtakes them.
-    async with Link.to(port, lambda: 0.3) as link:
+    async with Link.to(port) as link:
         for n in range(KILLS):
             process = await start("handle", link.url, tmp_path)
-            await until(lambda n=n: n in read(journal, "handled"), "the next message")  # type: ignore[misc]
-            await asyncio.sleep(0.1)  # it is on disk now that it was handled
+            # What the client before has handled comes again to this one, which acknowledges it.
+            await until_async(jobs.consumers, lambda found, n=n: settled(found) == n, "the acknowledgement")  # type: ignore[misc]
+            link.hold(clients=True)
+            held_bytes = link.held_bytes
+            await jobs.emit("job", n)
+            await until(lambda b=held_bytes: link.held_bytes > b, "the next acknowledgement")  # type: ignore[misc]
             process.kill()
             link.cut()
             await process.wait()
-    process = await start("handle", f"http://127.0.0.1:{port}", tmp_path)
-    await until(lambda: KILLS in read(journal, "handled"), "the last message")
-    process.kill()
-    await process.wait()
-    assert read(journal, "handled") == [*range(KILLS + 1)]
+        process = await start("handle", link.url, tmp_path)
+        await until_async(jobs.consumers, lambda found: settled(found) == KILLS, "the last acknowledgement")
+        process.kill()
+        await process.wait()
+    assert read(journal, "handled") == [*range(KILLS)]
+
+
+def settled(consumers: list[waypost.ConsumerInfo]) -> int | None:
+    """Return how many messages the one consumer has acknowledged; ``None`` while it is not attached."""
+    return consumers[0].acknowledged if consumers and consumers[0].attached else None

@@ -12,7 +12,14 @@ _CHUNK_BYTES = 64 * 1024
 
 
 class Link:
-    """A proxy to one server port; see `Link.to`."""
+    """A proxy to one server port; see `Link.to`.
+
+    Attributes:
+        url: Where it listens.
+        listens: Whether `heard` is wanted.
+        heard: What the server has sent, passed on or held back.
+        held_bytes: How much was held back.
+    """
 
     def __init__(self, port: int, delay_s: Callable[[], float] | None) -> None:
         self._port = port
@@ -20,7 +27,12 @@ class Link:
         self._open: set[asyncio.Task[None]] = set()
         self._frozen: set[asyncio.Task[None]] = set()
         self._freezes_new = False
+        self._servers_held: set[asyncio.Task[None]] = set()
+        self._clients_held: set[asyncio.Task[None]] = set()
         self.url = ""
+        self.listens = False
+        self.heard = bytearray()
+        self.held_bytes = 0
 
     @classmethod
     @asynccontextmanager
@@ -47,6 +59,11 @@ class Link:
         self._frozen |= self._open
         self._freezes_new = new
 
+    def hold(self, *, clients: bool = False) -> None:
+        """Hold back what the server sends on the connections that are open now, or what clients send: not both."""
+        held = self._clients_held if clients else self._servers_held
+        held |= self._open
+
     def cut(self) -> None:
         """Abort the connections that are open now."""
         for task in self._open:
@@ -68,6 +85,8 @@ class Link:
     def _forget(self, near: socket.socket, task: asyncio.Task[None]) -> None:
         self._open.discard(task)
         self._frozen.discard(task)
+        self._servers_held.discard(task)
+        self._clients_held.discard(task)
         near.close()
 
     async def _join(self, near: socket.socket) -> None:
@@ -79,7 +98,7 @@ class Link:
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._pump(task, reader, far_writer))
-                    group.create_task(self._pump(task, far_reader, writer))
+                    group.create_task(self._pump(task, far_reader, writer, is_servers=True))
             finally:
                 far_writer.transport.abort()
         except* OSError:
@@ -88,9 +107,19 @@ class Link:
             writer.transport.abort()
 
     async def _pump(
-        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        task: asyncio.Task[None],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        is_servers: bool = False,
     ) -> None:
         while chunk := await reader.read(_CHUNK_BYTES):
+            if is_servers and self.listens:
+                self.heard += chunk
+            if task in (self._servers_held if is_servers else self._clients_held):
+                self.held_bytes += len(chunk)
+                continue
             await self._thaw(task)
             if self._delay_s is not None:
                 await asyncio.sleep(self._delay_s())
