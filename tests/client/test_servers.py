@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -334,3 +335,51 @@ async def test_no_recovery_is_said(server: Server) -> None:
         await until(lambda: not client.connected, "the cut")
         assert await client.call("echo", 1) == 1
         assert not client.recovered
+
+
+# ------------------------------------------------------------------------------------------------- durable outbox
+
+
+async def test_an_outbox_arrives_in_order_and_at_least_once(
+    server: Server, transports: tuple[str, ...], tmp_path: Path
+) -> None:
+    news: list[int] = []
+    async with Link.to(server.process.port) as link, waypost.Client(server.url) as witness:
+        witness.on("news", news.append)
+        client = waypost.Client(
+            link.url, transports=transports, outbox=tmp_path / "client.db", reconnection_delay_s=0.02
+        )
+        await client.emit("shout", "news", [0])  # with no connection yet
+        async with client:
+            for n in range(1, 4):
+                await client.outbox.drained()
+                await until(lambda: client.transport == transports[-1], "the upgrade")
+                link.hold()  # so that acknowledgements are lost
+                # At the same time, so that they would be sent together.
+                await asyncio.gather(*(client.emit("shout", "news", [one]) for one in (n, -n)))
+                await until(lambda: n in news, "the event")  # noqa: B023  # at once
+                link.cut()
+            await client.outbox.drained()
+        await until(lambda: news[-1:] == [-3], "the last event")
+    # Only Waypost can tell that it has handled an event before. So others get the next one only after an answer.
+    assert news == ([0, 1, -1, 2, -2, 3, -3] if server.name == "waypost" else [0, 1, 1, -1, 2, 2, -2, 3, 3, -3])
+
+
+async def test_what_is_never_acknowledged_leaves_the_outbox_by_the_hook(server: Server, tmp_path: Path) -> None:
+    given_up: list[Any] = []
+    client = waypost.Client(
+        server.url,
+        outbox=tmp_path / "client.db",
+        outbox_retries=1,
+        ack_timeout_s=0.1,
+        on_undelivered=lambda *undelivered: given_up.append(undelivered),
+    )
+    recorder = Recorder(client, "repeated")
+    async with client:
+        await client.emit("nobody's", 1)
+        await client.emit("repeat", 1, "next")
+        await client.outbox.drained()
+        await until(lambda: bool(recorder.of("repeated")), "the next event")
+    event, args, error = given_up[0]
+    assert (event, args) == ("nobody's", (1,))
+    assert isinstance(error, waypost.EventRejected if server.name == "waypost" else waypost.AckTimeout)
