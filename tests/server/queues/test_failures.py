@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -100,6 +101,29 @@ async def test_a_pause_outlives_the_consumers_absence() -> None:
         clock.now += 61
         here.io._hub.deliveries.changed(QUEUE)
         assert await again.gets(1) == [1]
+
+
+class Ticking(Clock):
+    """Wall time that passes with each look at it: whatever falls due does so between two looks."""
+
+    def __call__(self) -> float:
+        self.now += 0.001
+        return self.now
+
+
+@pytest.mark.parametrize("order", ["strict", "key", "none"])
+async def test_a_pause_may_end_between_any_two_looks_at_the_clock(order: str) -> None:
+    clock = Ticking()
+    async with site(clock=clock, order=order, max_failures=100, max_deliveries=100) as here:
+        client = await here.client()
+        await here.put(1)
+        await client.gets(1)
+        for pause_s in (0.003 + tenths / 10_000 for tenths in range(40)):
+            client.reply(1, f'[{{"nack": "later", "retry_in": {pause_s}}}]')
+            await client.gets(len(client.jobs) + 1)
+            await here.queue.pause(until=datetime.fromtimestamp(clock.now + pause_s, UTC))
+            client.reply(1, NACK)
+            await client.gets(len(client.jobs) + 1)
 
 
 async def test_five_failures_make_a_dead_letter_and_the_next_one_comes() -> None:

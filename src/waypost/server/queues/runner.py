@@ -337,15 +337,16 @@ class Runner:
             self._must_look = False
             await self._look()
         line = self._line or await self._begin()
-        while self._may_hand_out():
-            self._hand_out(line)
-            read = line.wants(self._now()) if self.takers.any() else None
+        # One time for everything in a round: what falls due after it is the alarm's.
+        while self._may_hand_out(now := self._now()):
+            self._hand_out(line, now)
+            read = line.wants(now) if self.takers.any() else None
             if read is None:
                 break
             await self._read(line, read)
             if self._line is not line:
                 return
-        self._set_alarm(line)
+        self._set_alarm(line, now)
 
     async def _look(self) -> None:
         """Find out what has changed."""
@@ -364,8 +365,8 @@ class Runner:
         self._stored(info)
         return self._line
 
-    def _may_hand_out(self) -> bool:
-        return not (self._is_stopped or self._settler.is_behind or self._paused_until() > self._now())
+    def _may_hand_out(self, now: float) -> bool:
+        return not (self._is_stopped or self._settler.is_behind or self._paused_until() > now)
 
     def _paused_until(self) -> float:
         return max(self._queue_paused_until, self.info.paused_until or 0.0)
@@ -397,11 +398,10 @@ class Runner:
 
     # -- handing out ----------------------------------------------------------------------------------------
 
-    def _hand_out(self, line: Line) -> None:
+    def _hand_out(self, line: Line, now: float) -> None:
         """Give out what may go to those who have credit."""
         if self.order == "strict":
             self._take_over()
-        now = self._now()
         while self.takers.any() and (message := line.next(now)) is not None:
             if message.expires_at is not None and message.expires_at <= now:
                 line.done(message)
@@ -444,14 +444,13 @@ class Runner:
     def _now(self) -> float:
         return self._surroundings.environment.wall_time()
 
-    def _set_alarm(self, line: Line) -> None:
-        """Wake up when a pause ends: that of the consumer, else that of the next message."""
-        now = self._now()
+    def _set_alarm(self, line: Line, now: float) -> None:
+        """Wake up when a pause ends that had not at ``now``: that of the consumer, else that of the next message."""
         paused_until = self._paused_until()
         due_at = paused_until if paused_until > now else line.due_at
         self._cancel_alarm()
         if now < due_at < inf:
-            self._alarm = self._loop.call_later(due_at - now, self._ring)
+            self._alarm = self._loop.call_later(max(due_at - self._now(), 0.0), self._ring)
 
     def _halt(self, problem: StorageError) -> None:
         """Wait for a store that does not answer."""
