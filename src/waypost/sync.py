@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from waypost.client.sync import Client, EventStream, ReceivedEvent, VolatileEmitter
+from waypost.client.client_outbox import PendingEvent
+from waypost.client.sync import Client, ClientOutbox, EventStream, ReceivedEvent, VolatileEmitter
 
-__all__ = ["Client", "EventStream", "ReceivedEvent", "VolatileEmitter"]
+__all__ = ["Client", "ClientOutbox", "EventStream", "PendingEvent", "ReceivedEvent", "VolatileEmitter"]

@@ -16,6 +16,7 @@ from tests.client.serving import Recorder, accepts, playing, serving
 from tests.support.link import Link
 from tests.support.server_process import free_port
 from tests.support.waiting import until
+from waypost.client import DisconnectDetails
 
 
 @dataclass
@@ -114,6 +115,28 @@ async def test_typed_parameters(url: str, caplog: pytest.LogCaptureFixture) -> N
 
 
 def _takes_an_event(event: asyncio.Event) -> None: ...
+
+
+async def test_annotations_of_what_the_client_itself_tells_are_for_readers() -> None:
+    client = waypost.Client("http://127.0.0.1:1", reconnection=False)
+    told: list[object] = []
+
+    @client.event
+    async def connect_error(error: waypost.ConnectFailed) -> None:
+        told.append(error)
+
+    @client.event
+    def disconnect(reason: str, details: DisconnectDetails) -> None:
+        told.append(details)
+
+    @client.io.on("error")
+    async def failed(error: waypost.ConnectFailed) -> None:
+        told.append(error)
+
+    with pytest.raises(waypost.ConnectFailed):
+        await client.connect()
+    await client.wait_closed()
+    assert [type(error) for error in told] == [waypost.ConnectFailed]
 
 
 async def test_a_loop_over_events(io: waypost.Server, url: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import waypost
 from waypost.testing import ThreadSite
 
 BEGIN = "import threading, time, waypost.sync\nclient = waypost.sync.Client({url!r})\n"
@@ -73,6 +74,24 @@ def test_what_was_emitted_last_is_sent_before_the_end(site: ThreadSite, tmp_path
     assert (output, errors, code) == ("", "", 0)
     assert seen == ["goodbye"]
     site.io.off("last words")
+
+
+def test_what_is_in_the_outbox_at_the_end_is_sent_by_the_next_program(site: ThreadSite, tmp_path: Path) -> None:
+    handled: list[int] = []
+    site.io.on("order", lambda socket, number: handled.append(number))
+    path = tmp_path / "orders.db"
+    program = f"""
+        first = waypost.sync.Client({site.url!r}, outbox={str(path)!r})
+        first.connect()
+        for n in range(100):
+            first.emit("order", n)
+        """
+    # Many acknowledgements are on their way when it ends, each of which has something removed from the file.
+    assert finish(start(tmp_path, site, program)) == ("", "", 0)
+    with waypost.sync.Client(site.url, outbox=path) as client:
+        client.outbox.drained(timeout_s=30)
+    assert handled == [*range(100)]
+    site.io.off("order")
 
 
 def test_ctrl_c_interrupts_a_call_and_leaves_the_client_usable(site: ThreadSite, tmp_path: Path) -> None:

@@ -39,8 +39,14 @@ class Function:
     once: bool = False
 
     @classmethod
-    def read(cls, name: str, function: Callable[..., Any], *, once: bool = False) -> Function:
+    def read(cls, name: str, function: Callable[..., Any], *, once: bool = False, typed: bool = True) -> Function:
         """Read a function's signature.
+
+        Args:
+            name: What it handles, for errors.
+            function: The function.
+            once: Whether it is to be called once only.
+            typed: Whether its arguments come from the network, and are converted to what its annotations say.
 
         Raises:
             ConfigurationError: It is none, or arguments can't be converted to an annotation of it.
@@ -50,7 +56,7 @@ class Function:
         method = getattr(function, "__call__", None)  # noqa: B004  # an object whose __call__ is async def
         is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(method)
         most = _most_arguments(function)
-        parameters = None if most is None else read_parameters(name, function, 0)
+        parameters = read_parameters(name, function, 0) if typed and most is not None else None
         return cls(function, is_async, inf if most is None else most, parameters, once)
 
     def convert(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -84,14 +90,18 @@ def _most_arguments(function: Callable[..., Any]) -> float | None:
 class Handlers:
     """The functions of one namespace: one an event, and any number that see every event.
 
+    Args:
+        untyped: The events that the client itself makes; the annotations of their functions are for readers.
+
     Attributes:
         any: Called with every event of the server, its name first, before its own function is.
         any_outgoing: Called with every event that is emitted, at once.
     """
 
-    __slots__ = ("_functions", "any", "any_outgoing")
+    __slots__ = ("_functions", "_untyped", "any", "any_outgoing")
 
-    def __init__(self) -> None:
+    def __init__(self, untyped: frozenset[str] = LIFECYCLE) -> None:
+        self._untyped = untyped
         self._functions: dict[str, Function] = {}
         self.any: list[Function] = []
         self.any_outgoing: list[Callable[..., Any]] = []
@@ -102,7 +112,7 @@ class Handlers:
             raise ConfigurationError(
                 f"handler of {event}", function, "no second one; off() takes away the one that is there"
             )
-        self._functions[event] = Function.read(event, function, once=once)
+        self._functions[event] = Function.read(event, function, once=once, typed=event not in self._untyped)
 
     def remove(self, event: str | None, function: Callable[..., Any] | None) -> None:
         """Take an event's function away, or all functions; with ``function`` only if that is it."""

@@ -37,7 +37,7 @@ class ConnectionEvents:
     __slots__ = ("_handlers", "_waiting", "_worker")
 
     def __init__(self) -> None:
-        self._handlers = Handlers()
+        self._handlers = Handlers(EVENTS)
         self._waiting: deque[tuple[Function, tuple[Any, ...]]] = deque()
         self._worker: asyncio.Task[None] | None = None
 

@@ -11,16 +11,13 @@ import atexit
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from queue import SimpleQueue
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+from waypost.client.daemon_threads import DaemonThreads
 from waypost.errors import ConfigurationError
 
 __all__ = ["LoopThread"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 Closing: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
@@ -96,7 +93,7 @@ class _Running:
 
     def __init__(self, name: str, closing: Callable[[], Closing | None] | None) -> None:
         self.loop = asyncio.new_event_loop()
-        self.loop.set_default_executor(_DaemonThreads(f"{name}-worker"))
+        self.loop.set_default_executor(DaemonThreads(f"{name}-worker"))
         self._closing = closing
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
@@ -137,45 +134,3 @@ class _Running:
                     await closing()
         finally:
             self.loop.stop()
-
-
-class _DaemonThreads(ThreadPoolExecutor):
-    """Runs functions in daemon threads: the executor of the standard library makes a program wait for its own.
-
-    As many run at the same time as are asked for; a thread that is done waits for the next function.
-    """
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self._name = name
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._resting = threading.Semaphore(0)
-        self._count = 0
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        future: Future[T] = Future()
-        self._work.put(partial(_fulfil, future, partial(fn, *args, **kwargs)))
-        if not self._resting.acquire(blocking=False):
-            self._count += 1
-            threading.Thread(target=self._serve, name=f"{self._name}-{self._count}", daemon=True).start()
-        return future
-
-    def _serve(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
-            del work  # what it holds need not live until the next one comes
-            self._resting.release()
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        for _ in range(self._count):
-            self._work.put(None)
-
-
-def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
-    if future.set_running_or_notify_cancel():
-        try:
-            result = call()
-        except BaseException as error:  # noqa: BLE001  # whoever waits gets it
-            future.set_exception(error)
-        else:
-            future.set_result(result)

@@ -23,7 +23,7 @@ Auth: TypeAlias = Credentials | Callable[[], Credentials] | Callable[[], Awaitab
 Headers: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]] | None
 """HTTP headers: a mapping, or a function that gives one, asked at every attempt."""
 
-Undelivered: TypeAlias = Callable[[str, tuple[Any, ...], WaypostError], None]
+Undelivered: TypeAlias = Callable[[str, tuple[Any, ...], WaypostError], Awaitable[None] | None]
 """Called with an event, its arguments and the error, when the event will never be delivered."""
 
 TRANSPORTS = ("websocket", "polling")
@@ -73,7 +73,10 @@ class Options:
             time; then it is given up. ``None`` for ever. Lost connections don't count.
         state: A file that remembers which messages of queues were handled, so that none is handled again after a
             crash of this process. ``None`` for the same as ``outbox``, or for memory if there is none.
-        on_undelivered: Called when an event that was emitted is given up. By default that is logged.
+        on_undelivered: Called when an event that was emitted is given up: ``async def``, or ``def``, which runs in a
+            thread. With ``outbox`` the event stays in the file until this has returned, and those behind it wait; a
+            crash meanwhile makes it be called again. If it raises, that is logged. By default, all that happens is
+            that the event is logged.
         parser: What packets are written in, as the server's option of that name.
         max_payload_bytes: The largest message taken from the server, and the most bytes of one event's attachments.
         max_attachments: The most binary attachments of one event from the server.

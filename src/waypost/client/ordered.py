@@ -104,7 +104,7 @@ class OrderedSender:
         ask: Sends an event on the current connection and awaits its acknowledgement; raises `AckTimeout`, or
             `NotConnected` if there is no connection or not any more.
         retries: How often a head is sent again; ``None`` for ever.
-        on_given_up: Called with a head that was given up.
+        on_given_up: Awaited with a head that was given up.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class OrderedSender:
         *,
         ask: Callable[[EncodedEvent], Awaitable[list[Any]]],
         retries: int | None,
-        on_given_up: Callable[[EncodedEvent, WaypostError], None],
+        on_given_up: Callable[[EncodedEvent, WaypostError], Awaitable[None]],
     ) -> None:
         self._outbox = outbox
         self._ask = ask
@@ -170,16 +170,16 @@ class OrderedSender:
                     logger.debug("event %r is sent again: %s", head.event.event, timeout)
                     continue
                 await self._outbox.remove(head.number)
-                self._give_up(head, timeout)
+                await self._give_up(head, timeout)
             else:
                 await self._outbox.remove(head.number)
                 answer = self._calls.get(head.number)
                 if answer is not None and not answer.done():
                     answer.set_result(values)
 
-    def _give_up(self, head: Pending, error: WaypostError) -> None:
+    async def _give_up(self, head: Pending, error: WaypostError) -> None:
         answer = self._calls.get(head.number)
         if answer is None:
-            self._on_given_up(head.event, error)
+            await self._on_given_up(head.event, error)
         elif not answer.done():
             answer.set_exception(error)

@@ -55,7 +55,7 @@ class OutboxSender:
             `MalformedPacket` if it can't be sent at all.
         window: Tells how many events may be on their way at a time.
         retries: How often an event that failed is sent again; ``None`` for ever.
-        on_given_up: Called with an event that is given up, before it is removed, and the error.
+        on_given_up: Awaited with an event that is given up, before it is removed, and the error.
 
     Attributes:
         outbox: The events.
@@ -68,7 +68,7 @@ class OutboxSender:
         send: Callable[[StoredEvent, int], Awaitable[Rejection | None]],
         window: Callable[[], int],
         retries: int | None,
-        on_given_up: Callable[[StoredEvent, WaypostError], None],
+        on_given_up: Callable[[StoredEvent, WaypostError], Awaitable[None]],
     ) -> None:
         self.outbox = outbox
         self._send = send
@@ -164,7 +164,7 @@ class OutboxSender:
                 gone.append(event.number)
                 self._failures.pop(event.number, None)
                 if outcome.error is not None:
-                    self._on_given_up(event, outcome.error)
+                    await self._on_given_up(event, outcome.error)
         await self.outbox.remove(gone)
         if gone:
             self.note_change()

@@ -14,7 +14,7 @@ from waypost.client.calls import Calls, answer_value
 from waypost.client.durable import Durable
 from waypost.client.engine import DisconnectDetails
 from waypost.client.flow import Flow
-from waypost.client.handlers import Handlers
+from waypost.client.handlers import Function, Handlers
 from waypost.client.inbox import Delivery, Inbox
 from waypost.client.options import Auth, Options
 from waypost.client.ordered import MemoryOutbox, OrderedSender
@@ -74,6 +74,8 @@ class Session:
         self._server_revision = 0
         self._changed = asyncio.Event()
         self._flow = flow
+        hook = options.on_undelivered
+        self._undelivered = None if hook is None else Function.read("on_undelivered", hook, typed=False)
         self._ordered = self._make_ordered(options) if options.retries else None
         outbox = durable.outbox(namespace)
         self.outbox = None if outbox is None else self._make_sender(outbox, options.outbox_retries)
@@ -304,20 +306,19 @@ class Session:
         encoded = self._encode_fitting(str(name), [*args, mark.argument()])
         return read_rejection(await self._exchange(encoded, self._options.ack_timeout_s, is_bound=True))
 
-    def _given_up(self, event: EncodedEvent, error: WaypostError) -> None:
-        self._report_undelivered(event.to_record(), error)
+    async def _given_up(self, event: EncodedEvent, error: WaypostError) -> None:
+        await self._report_undelivered(event.to_record(), error)
 
-    def _report_undelivered(self, record: bytes, error: WaypostError) -> None:
+    async def _report_undelivered(self, record: bytes, error: WaypostError) -> None:
         """Tell the application that an event will never be delivered."""
         try:
             name, *args = read_values(record)
         except MalformedPacket:
             name, args = "", []
         logger.error("event %r is given up: %s", name, error)
-        hook = self._options.on_undelivered
-        if hook is not None:
+        if self._undelivered is not None:
             try:
-                hook(name, tuple(args), error)
+                await self._undelivered.run((name, tuple(args), error))
             except Exception:
                 logger.exception("on_undelivered failed")
 

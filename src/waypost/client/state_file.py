@@ -8,11 +8,11 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from waypost.client.daemon_threads import DaemonThreads
 from waypost.errors import ConfigurationError, StorageError, StoreBusy, StoreDamaged, StoreFull, WaypostError
 
 __all__ = ["StateFile"]
@@ -88,7 +88,7 @@ class StateFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         # Two names of one file must not get it two owners.
         self._path = Path(os.path.realpath(path))
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: DaemonThreads | None = None
         self._opened: _Opened | None = None
         self._jobs: list[_Job] = []
         self._worker: asyncio.Task[None] | None = None
@@ -137,7 +137,7 @@ class StateFile:
             while self._jobs:
                 batch, self._jobs = self._jobs, []
                 if self._thread is None:
-                    self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"waypost {self.name}")
+                    self._thread = DaemonThreads(f"waypost {self.name}", most=1)
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch)
                 for job in batch:
                     if job.future.done():

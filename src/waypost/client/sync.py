@@ -10,12 +10,12 @@ from typing import Any, Self, Unpack
 from weakref import WeakValueDictionary
 
 from waypost.client import client as asynchronous
-from waypost.client import streams
+from waypost.client import client_outbox, streams
 from waypost.client.lifecycle import ConnectionEvents
 from waypost.client.loop_thread import LoopThread
 from waypost.client.options import Auth, ClientOptions
 
-__all__ = ["Client", "EventStream", "ReceivedEvent", "VolatileEmitter"]
+__all__ = ["Client", "ClientOutbox", "EventStream", "ReceivedEvent", "VolatileEmitter"]
 
 
 class Client:
@@ -39,7 +39,7 @@ class Client:
 
     ``on, once, event, off, on_any, off_any, on_any_outgoing`` and ``off_any_outgoing`` are those of `waypost.Client`.
     Handlers are plain functions. They run in the order of arrival, one at a time, in a thread, and may use the
-    client; so may ``auth``, if it is a function. ``headers``, ``on_undelivered`` and what `on_any_outgoing`
+    client; so may ``on_undelivered``, and ``auth``, if it is a function. ``headers`` and what `on_any_outgoing`
     registers are called in passing, and may not.
 
     A program that ends without `disconnect` or `close` does not hang: what waits is sent, for at most 2 seconds.
@@ -121,6 +121,11 @@ class Client:
     def io(self) -> ConnectionEvents:
         """As `waypost.Client.io`, with plain functions."""
         return self._client.io
+
+    @property
+    def outbox(self) -> ClientOutbox:
+        """As `waypost.Client.outbox`, with methods that block."""
+        return ClientOutbox(self._thread, self._client.outbox)
 
     def of(self, namespace: str, *, auth: Auth = None) -> Client:
         """Return the client of another namespace over the same connection: see `waypost.Client.of`.
@@ -271,6 +276,66 @@ class VolatileEmitter:
             EncodingFailed: The event can't be encoded, or the server takes none so large.
         """
         return self._thread.run(self._emitter.emit(event, *args))
+
+
+class ClientOutbox:
+    """The events of one namespace that wait to be acknowledged. Made by `Client.outbox`."""
+
+    __slots__ = ("_outbox", "_thread")
+
+    def __init__(self, thread: LoopThread, outbox: client_outbox.ClientOutbox) -> None:
+        self._thread = thread
+        self._outbox = outbox
+
+    def pending(self, *, max_events: int = 1_000) -> list[client_outbox.PendingEvent]:
+        """Return the oldest events that wait, in order.
+
+        Args:
+            max_events: The most to return.
+
+        Raises:
+            StorageError: The file can't be read, or another process has it.
+        """
+        return self._thread.run(self._outbox.pending(max_events=max_events))
+
+    def count(self) -> int:
+        """Return how many events wait.
+
+        Raises:
+            StorageError: The file can't be read, or another process has it.
+        """
+        return self._thread.run(self._outbox.count())
+
+    def discard(self, event_id: str) -> bool:
+        """Remove an event, so that it is not sent any more; one that was sent already may be handled all the same.
+
+        Args:
+            event_id: The event's id.
+
+        Returns:
+            Whether it was there.
+
+        Raises:
+            StorageError: The file can't be written, or another process has it.
+        """
+        return self._thread.run(self._outbox.discard(event_id))
+
+    def drained(self, timeout_s: float | None = None) -> None:
+        """Wait until no event waits: all were acknowledged, given up or discarded.
+
+        Args:
+            timeout_s: Seconds to wait; ``None`` for as long as it takes.
+
+        Raises:
+            TimeoutError: Some wait still.
+            StorageError: The file can't be read, or another process has it.
+        """
+
+        async def wait() -> None:
+            async with asyncio.timeout(timeout_s):
+                await self._outbox.drained()
+
+        self._thread.run(wait())
 
 
 class EventStream:
