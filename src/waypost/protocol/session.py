@@ -222,10 +222,13 @@ class Session:
 
     # -- what is to be sent ---------------------------------------------------------------------------------
 
-    def encode(self, frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
-        """Give frames as the session's revision writes them on a WebSocket; the same ones if it changes nothing."""
-        if self.revision.number == 4:
-            return frames
+    @property
+    def is_plain(self) -> bool:
+        """Whether frames stand on a WebSocket as they are here; else `encode` writes them."""
+        return self.revision.number == _LATEST.number
+
+    def encode(self, frames: Iterable[Frame]) -> tuple[Frame, ...]:
+        """Give frames as the session's revision writes them on a WebSocket."""
         return tuple(self.revision.encode_frame(frame) for frame in frames)
 
     def send(self, frames: Iterable[Frame], now: float, *, compress: bool = True) -> None:

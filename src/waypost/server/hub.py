@@ -21,6 +21,7 @@ from waypost.server.connections.engine import Engine
 from waypost.server.connections.gate import Gate
 from waypost.server.connections.peer import Peer
 from waypost.server.events.repeats import Repeats
+from waypost.server.events.runners import Runners
 from waypost.server.namespaces.directory import Directory
 from waypost.server.options import Environment, Options
 from waypost.server.queues.deliveries import Deliveries
@@ -88,6 +89,7 @@ class Hub:
         )
         # A dict for its order, so that a simulation cancels them in the same one every time.
         self._tasks: dict[asyncio.Task[Any], None] = {}
+        self.runners = Runners(self.keep_task)
         self._upkeep: asyncio.Task[None] | None = None
         self._start: asyncio.Task[None] | None = None
         self._stop: asyncio.Task[None] | None = None
@@ -263,14 +265,17 @@ class Hub:
             logger.info("stopped")
 
     async def _finish_tasks(self) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_HANDLERS_TIMEOUT_S)
-            late = list(self._tasks)
-            for task in late:
-                task.cancel()
-            if late:
-                logger.warning("%d handlers were still running and are cancelled", len(late))
-                await asyncio.wait(late, timeout=_HANDLERS_TIMEOUT_S)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _HANDLERS_TIMEOUT_S
+        # A task may leave work for another one.
+        while self._tasks and (left_s := deadline - loop.time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left_s)
+        late = list(self._tasks)
+        for task in late:
+            task.cancel()
+        if late:
+            logger.warning("%d handlers were still running and are cancelled", len(late))
+            await asyncio.wait(late, timeout=_HANDLERS_TIMEOUT_S)
 
     # -- its parts ------------------------------------------------------------------------------------------
 

@@ -170,7 +170,9 @@ class Connection:
                 self._hooks.packet_sent.tell(PacketSent(self.number, frames))
         outlet = self._outlet
         if outlet is not None and outlet.is_ready and self._session.is_direct:
-            outlet.write(self._session.encode(tuple(frames)))
+            # What goes to many is one tuple, which an outlet knows again.
+            packet = frames if isinstance(frames, tuple) else tuple(frames)
+            outlet.write(packet if self._session.is_plain else self._session.encode(packet))
             return
         self._session.send(frames, self._loop.time(), compress=compress)
         self._after()

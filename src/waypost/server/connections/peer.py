@@ -23,6 +23,8 @@ __all__ = ["Peer"]
 
 logger = logging.getLogger("waypost.peer")
 
+_EVENT = PacketType.EVENT
+_ACK = PacketType.ACK
 _REMEMBERED = 1_000
 """How many namespaces that a client left, or was refused, are remembered: what it sent before it knew is no fault."""
 
@@ -79,9 +81,9 @@ class Peer:
         if self._hub.hooks.packet_received.observers:
             self._hub.hooks.packet_received.tell(PacketReceived(self._connection.number, packet))
         channel = self._channels.get(packet.namespace)
-        if packet.type is PacketType.EVENT and channel is not None:
+        if packet.type is _EVENT and channel is not None:
             channel.receive_event(packet)
-        elif packet.type is PacketType.ACK and channel is not None:
+        elif packet.type is _ACK and channel is not None:
             channel.receive_ack(packet)
         elif packet.type is PacketType.CONNECT:
             self._connect(self._dialect.read_connect(packet))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -58,17 +58,18 @@ class Handler:
         """Convert an event's arguments to what its parameters are annotated with; raises `ArgumentMismatch`."""
         return arguments if self.parameters is None else self.parameters.convert(arguments)
 
-    async def run(self, arguments: tuple[Any, ...], threads: Executor) -> Any:
-        """Call it and return what it returns; raises what it raises."""
+    def run(self, arguments: tuple[Any, ...], threads: Executor) -> Awaitable[Any]:
+        """Call it; what it returns or raises comes when that is awaited, or at once."""
         if self.is_async:
-            return await self.function(*arguments)
+            awaitable: Awaitable[Any] = self.function(*arguments)
+            return awaitable
         # As asyncio.to_thread does it: what the application keeps in context variables is there in the thread, too.
         call = partial(copy_context().run, self.function, *arguments)
-        return await asyncio.get_running_loop().run_in_executor(threads, call)
+        return asyncio.get_running_loop().run_in_executor(threads, call)
 
-    async def run_with(self, arguments: tuple[Any, ...], threads: Executor) -> Any:
-        """Call it with as many of the arguments as it takes."""
-        return await self.run(self.fitting(arguments), threads)
+    def run_with(self, arguments: tuple[Any, ...], threads: Executor) -> Awaitable[Any]:
+        """Call it with as many of the arguments as it takes; see `run`."""
+        return self.run(arguments if len(arguments) <= self.most else self.fitting(arguments), threads)
 
     def fitting(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Cut arguments to as many as it takes."""

@@ -31,13 +31,13 @@ class Inbox:
         channel: Whose events they are.
     """
 
-    __slots__ = ("_channel", "_items", "_running", "_worker")
+    __slots__ = ("_channel", "_is_working", "_items", "_running")
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._items: deque[Incoming | str] = deque()
-        self._worker: asyncio.Task[None] | None = None
-        self._running: set[asyncio.Task[None]] = set()
+        self._is_working = False
+        self._running: set[asyncio.Task[None]] | None = None
 
     def receive(self, packet: Packet) -> None:
         """Take an event of the client; with too many waiting, its connection is read no further for a while."""
@@ -52,22 +52,26 @@ class Inbox:
         self._wake()
 
     def _wake(self) -> None:
-        if self._worker is None:
-            self._worker = asyncio.get_running_loop().create_task(self._work())
-            self._channel.namespace.keep_task(self._worker)
+        if not self._is_working:
+            self._is_working = True
+            self._channel.namespace.runners.submit(self._work)
 
     async def _work(self) -> None:
+        items = self._items
+        half = self._channel.namespace.max_pending_events // 2
         try:
-            while self._items:
-                item = self._items.popleft()
-                if len(self._items) == self._channel.namespace.max_pending_events // 2:
+            while items:
+                item = items.popleft()
+                if len(items) == half:
                     self._channel.resume_reading()
                 if isinstance(item, str):
                     await self._handle_disconnect(item)
+                elif item.is_marked:
+                    await self._handle_marked(item)
                 else:
-                    await self._handle(item)
+                    await self._process(item)
         finally:
-            self._worker = None
+            self._is_working = False
 
     async def _handle_disconnect(self, reason: str) -> None:
         if self._running:
@@ -76,7 +80,7 @@ class Inbox:
             for registry in self._registries:
                 handler = registry.get(moment)
                 if handler is not None:
-                    await self._run(handler, moment, reason)
+                    await self._channel.namespace.run(handler, moment, self._channel, reason)
             self._channel.forget_rooms()
 
     @property
@@ -85,7 +89,8 @@ class Inbox:
         own, shared = self._channel.registry, self._channel.namespace.registries
         return shared if own is None else (own, *shared)
 
-    async def _handle(self, event: Incoming) -> None:
+    async def _handle_marked(self, event: Incoming) -> None:
+        """Handle an event of an outbox, unless that was done before."""
         if not await event.begin():
             return
         MESSAGE_ID.set(event.message_id)
@@ -122,7 +127,7 @@ class Inbox:
         except ArgumentMismatch as mismatch:
             logger.debug("socket %s: a handler of all events does not take this one: %s", self._channel.sid, mismatch)
             return
-        await self._run(catch_all, "any event", *converted)
+        await self._channel.namespace.run(catch_all, "any event", self._channel, *converted)
 
     async def _passes(self, gate: Handler, event: Incoming) -> bool:
         """Ask a middleware of the socket about an event; a client that waits for an ack is told of a refusal."""
@@ -148,7 +153,7 @@ class Inbox:
             event.refuse(problem, {"error": problem})
             return
         try:
-            converted = handler.convert(tuple(event.arguments))
+            converted = handler.convert(event.arguments)
         except ArgumentMismatch as mismatch:
             logger.warning("socket %s: %s: %s", self._channel.sid, event.name, mismatch)
             event.refuse(str(mismatch), mismatch.to_payload(), mismatch.to_payload())
@@ -161,6 +166,8 @@ class Inbox:
 
     async def _start(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:
         namespace = self._channel.namespace
+        if self._running is None:
+            self._running = set()
         while len(self._running) >= namespace.concurrent_handlers:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         task = asyncio.get_running_loop().create_task(self._answer(handler, event, arguments))
@@ -170,15 +177,17 @@ class Inbox:
 
     async def _answer(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:
         """Run an event's handler, and acknowledge the event with what it returns."""
+        channel = self._channel
         try:
-            answer, error = await self._run(handler, event.name, *arguments)
-            await self._channel.save_data()
-            if error is None:
+            answer, error = await channel.namespace.run(handler, event.name, channel, *arguments)
+            if channel.data_touched:
+                await channel.save_data()
+            if error is not None:
+                event.fail(error)
+            elif event.is_marked:
                 await event.accept(answer)
             else:
-                event.fail(error)
+                event.answer(answer)
         finally:
-            event.end()
-
-    async def _run(self, handler: Handler, name: str, *arguments: Any) -> tuple[Any, Exception | None]:
-        return await self._channel.namespace.run(handler, name, self._channel, *arguments)
+            if event.is_marked:
+                event.end()

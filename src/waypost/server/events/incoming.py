@@ -34,9 +34,10 @@ class Incoming:
     Attributes:
         name: Its name.
         arguments: Its arguments.
+        is_marked: Whether an outbox sent it, and repeats it until it is answered.
     """
 
-    __slots__ = ("_ack_id", "_channel", "_mark", "_turn", "arguments", "name")
+    __slots__ = ("_ack_id", "_channel", "_mark", "_turn", "arguments", "is_marked", "name")
 
     def __init__(self, channel: Channel, packet: Packet) -> None:
         self._channel = channel
@@ -46,7 +47,9 @@ class Incoming:
         data = packet.data
         if channel.client_revision and packet.ack_id is not None:
             data, self._mark = split_outbox_mark(data)
-        self.name, *self.arguments = data
+        self.name: str = data[0]
+        self.arguments = tuple(data[1:])
+        self.is_marked = self._mark is not None
         if self._mark is not None:
             channel.namespace.repeats.arrived(channel, self._mark)
 
@@ -69,14 +72,16 @@ class Incoming:
             self._reject(Rejection(reason="the server's store does not answer"))
         return self._turn is not None
 
+    def answer(self, answer: Any) -> None:
+        """Acknowledge one that no outbox sent with what its handler returned."""
+        if self._ack_id is not None:
+            self._send(_values(answer))
+
     async def accept(self, answer: Any) -> None:
-        """Acknowledge it with what its handler returned."""
-        if self._ack_id is None:
-            return
-        values = answer if isinstance(answer, tuple) else () if answer is None else (answer,)
+        """Acknowledge one of an outbox with what its handler returned, which is stored first for its repeats."""
         if self._turn is None:
-            self._send(values)
             return
+        values = _values(answer)
         record = self._record(values)
         if record is None:
             values, record = (), self._record(())
@@ -152,6 +157,13 @@ class Incoming:
         if channel.left_because is None:
             channel.send(frames)
         return True
+
+
+def _values(answer: Any) -> tuple[Any, ...]:
+    """Give the arguments of an ack: a handler's tuple is several, anything else one, ``None`` none."""
+    if isinstance(answer, tuple):
+        return answer
+    return () if answer is None else (answer,)
 
 
 def _rejection(error: BaseException) -> Rejection:

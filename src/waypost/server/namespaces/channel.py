@@ -46,6 +46,7 @@ class Channel:
 
     Attributes:
         sid: The socket's id.
+        namespace: The namespace it is in.
         data: The application's data.
         handshake: What the client said of itself.
         client_revision: Which revision of `protocol.extension` it speaks; 0 for official clients.
@@ -69,7 +70,6 @@ class Channel:
         "_inbox",
         "_is_registered",
         "_last_rooms",
-        "_namespace",
         "_was_connected",
         "acks",
         "client_revision",
@@ -79,6 +79,7 @@ class Channel:
         "gates",
         "handshake",
         "left_because",
+        "namespace",
         "recovered",
         "recovery",
         "registry",
@@ -119,7 +120,7 @@ class Channel:
         self.socket = Socket(self)
         self.registry: Registry | None = None
         self.gates: tuple[Handler, ...] = ()
-        self._namespace = namespace
+        self.namespace = namespace
         self._connection = connection
         self._held: list[tuple[tuple[Frame, ...], bool]] | None = []
         self._held_bytes = 0
@@ -130,14 +131,9 @@ class Channel:
         self._was_connected = False
 
     @property
-    def namespace(self) -> Namespace:
-        """The namespace it is in."""
-        return self._namespace
-
-    @property
     def codec(self) -> Codec:
         """What its packets are written in."""
-        return self._namespace.codec
+        return self.namespace.codec
 
     @property
     def transport(self) -> str:
@@ -170,7 +166,7 @@ class Channel:
         return event.frames_with_offset(offset) if offset and self.takes_offset else event.frames()
 
     def _tell_outgoing(self, event: EncodedEvent) -> None:
-        for registry in self._namespace.registries:
+        for registry in self.namespace.registries:
             if registry.catch_alls.outgoing:
                 registry.catch_alls.tell_outgoing(self, event)
         if self.registry is not None and self.registry.catch_alls.outgoing:
@@ -193,7 +189,7 @@ class Channel:
             return
         self._held.append((frames, compress))
         self._held_bytes += sum(map(len, frames))
-        if self._held_bytes > self._namespace.max_buffered_bytes:
+        if self._held_bytes > self.namespace.max_buffered_bytes:
             self._connection.abort("slow client")
 
     def send_expecting_ack(
@@ -211,7 +207,7 @@ class Channel:
             none will come.
         """
         if self.left_because is not None:
-            raise NotConnected(self.sid, self._namespace.name, f"emit {event.event}")
+            raise NotConnected(self.sid, self.namespace.name, f"emit {event.event}")
         ack_id, answer = self.acks.expect(event, survives=survives)
         self.send_with_ack(event, ack_id, compress=compress)
         return ack_id, answer
@@ -224,9 +220,9 @@ class Channel:
     def start(self, connect: Iterable[Frame]) -> None:
         """Write the CONNECT packet: the client is connected; the gate stays shut for a replay."""
         self.connected = True
-        hook = self._namespace.hooks.socket_connected
+        hook = self.namespace.hooks.socket_connected
         if hook.observers:
-            hook.tell(SocketConnected(self._connection.number, self.sid, self._namespace.name, self.recovered))
+            hook.tell(SocketConnected(self._connection.number, self.sid, self.namespace.name, self.recovered))
         self._connection.send(connect)
 
     async def replay(self, event: EncodedEvent, offset: str, position: int) -> bool:
@@ -240,7 +236,7 @@ class Channel:
         Returns:
             Whether the connection is still open.
         """
-        if not await self._connection.wait_for_room(self._namespace.max_buffered_bytes // _REPLAY_SHARE):
+        if not await self._connection.wait_for_room(self.namespace.max_buffered_bytes // _REPLAY_SHARE):
             return False
         self._connection.send(self._frames(event, offset))
         if self.session is not None:
@@ -255,7 +251,7 @@ class Channel:
             self._connection.send(frames, compress=compress)
         if self.session is not None:
             self.session.progress = None
-        self._namespace.gate_opened(self)
+        self.namespace.gate_opened(self)
 
     @property
     def is_live(self) -> bool:
@@ -265,18 +261,18 @@ class Channel:
     def has_room(self, size: int) -> bool:
         """Tell whether a message of so many bytes may go out without making this client a slow one."""
         buffered = self._connection.buffered_bytes
-        return not buffered or buffered + size <= self._namespace.max_buffered_bytes // 2
+        return not buffered or buffered + size <= self.namespace.max_buffered_bytes // 2
 
     async def wait_for_room(self, size: int) -> bool:
         """Wait until `has_room`; returns whether the connection is still open. May be cancelled."""
-        return await self._connection.wait_for_room(max(self._namespace.max_buffered_bytes // 2 - size, 1))
+        return await self._connection.wait_for_room(max(self.namespace.max_buffered_bytes // 2 - size, 1))
 
     # -- rooms ----------------------------------------------------------------------------------------------
 
     @property
     def rooms(self) -> frozenset[str]:
         """The rooms it is in, its own id among them; once it is gone, those it was in until `forget_rooms`."""
-        return self._last_rooms if self.left_because is not None else self._namespace.index.rooms_of(self)
+        return self._last_rooms if self.left_because is not None else self.namespace.index.rooms_of(self)
 
     def forget_rooms(self) -> None:
         """Note that the application has been told that it is going."""
@@ -285,21 +281,21 @@ class Channel:
     def register(self, rooms: Iterable[str]) -> None:
         """Enter the index: from here on what is delivered is meant for it too."""
         self._is_registered = True
-        self._namespace.index.add(self, rooms)
+        self.namespace.index.add(self, rooms)
 
     async def join(self, rooms: Collection[str]) -> None:
         """Join rooms, from this point of the feed on."""
         if self.left_because is not None:
-            raise NotConnected(self.sid, self._namespace.name, "join a room")
+            raise NotConnected(self.sid, self.namespace.name, "join a room")
         if not self._is_registered:
             self._early_rooms.extend(rooms)
         elif self.session is None:
-            self._namespace.index.add(self, rooms)
+            self.namespace.index.add(self, rooms)
         else:
             # When it is committed, the client may have come back: it counts for whoever owns the session then.
             key, join = self.session.key, self.session.join
-            await self._namespace.feed.write(
-                lambda committed: join(rooms, committed), lambda _: self._namespace.add_to_rooms(key, rooms)
+            await self.namespace.feed.write(
+                lambda committed: join(rooms, committed), lambda _: self.namespace.add_to_rooms(key, rooms)
             )
 
     async def join_early_rooms(self) -> None:
@@ -316,11 +312,11 @@ class Channel:
         if session is not None:
             # A leave counts at once, also in middleware: what is emitted from now on is not meant for it.
             key, leave = session.key, session.leave
-            await self._namespace.feed.write(
-                lambda committed: leave(rooms, committed), lambda _: self._namespace.take_from_rooms(key, rooms)
+            await self.namespace.feed.write(
+                lambda committed: leave(rooms, committed), lambda _: self.namespace.take_from_rooms(key, rooms)
             )
         elif self._is_registered:
-            self._namespace.index.leave(self, rooms)
+            self.namespace.index.leave(self, rooms)
 
     # -- in -------------------------------------------------------------------------------------------------
 
@@ -331,7 +327,7 @@ class Channel:
     def receive_ack(self, packet: Packet) -> None:
         """Take an ack of the client."""
         if packet.ack_id is None or not self.acks.receive(packet.ack_id, packet.data):
-            self._namespace.count_unexpected_ack()
+            self.namespace.count_unexpected_ack()
             logger.debug("socket %s sent an ack nobody waits for: %s", self.sid, packet.ack_id)
 
     def pause_reading(self) -> None:
@@ -346,7 +342,7 @@ class Channel:
         """Store the application's data if a handler may have changed it."""
         if not self.data_touched or self.session is None:
             return
-        if self._namespace.owner(self.session.key) not in (self, None):
+        if self.namespace.owner(self.session.key) not in (self, None):
             return  # the client has come back meanwhile, and what is stored now is the new connection's
         self.data_touched = False
         try:
@@ -363,7 +359,7 @@ class Channel:
         """
         if self.left_because is None:
             if self.connected:
-                self._connection.send(self.codec.encode_disconnect(self._namespace.name))
+                self._connection.send(self.codec.encode_disconnect(self.namespace.name))
             self.close("server namespace disconnect")
 
     def close_connection(self) -> None:
@@ -394,10 +390,10 @@ class Channel:
 
     def _end(self, reason: str, *, recoverable: bool) -> None:
         self._was_connected = self.connected
-        hook = self._namespace.hooks.socket_disconnected
+        hook = self.namespace.hooks.socket_disconnected
         if self.connected and hook.observers:
-            hook.tell(SocketDisconnected(self._connection.number, self.sid, self._namespace.name, reason))
-        self._last_rooms = self._namespace.index.rooms_of(self)
+            hook.tell(SocketDisconnected(self._connection.number, self.sid, self.namespace.name, reason))
+        self._last_rooms = self.namespace.index.rooms_of(self)
         self.left_because = reason
         self.connected = False
         self._held = None
@@ -405,6 +401,6 @@ class Channel:
             self.acks.lose_connection()
         else:
             self.acks.close()
-        self._namespace.drop(self, recoverable=recoverable)
+        self.namespace.drop(self, recoverable=recoverable)
         if self.when_left is not None:
             self.when_left()

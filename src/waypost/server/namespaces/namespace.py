@@ -20,6 +20,7 @@ from waypost.server.recovery.live_session import EndedSession
 from waypost.server.recovery.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from waypost.server.events.runners import Runners
     from waypost.server.hub import Hub
     from waypost.server.namespaces.channel import Channel
     from waypost.server.namespaces.parents import ParentNamespace
@@ -59,6 +60,10 @@ class Namespace:
         hooks: Who is told of what happens in the server.
         repeats: What clients send again until it is answered.
         keeper: Its sessions; ``None`` with recovery off.
+        runners: What runs its handlers.
+        max_buffered_bytes: How much may be held for one socket.
+        max_pending_events: How many events of one socket may wait for their handlers.
+        concurrent_handlers: How many concurrent handlers of one socket may run at the same time.
     """
 
     def __init__(self, name: str, hub: Hub, parent: ParentNamespace | None = None) -> None:
@@ -88,6 +93,10 @@ class Namespace:
         self.keeper: Keeper | None = None
         self.hooks = hub.hooks
         self.repeats: Repeats = hub.repeats
+        self.runners: Runners = hub.runners
+        self.max_buffered_bytes = hub.options.max_buffered_bytes
+        self.max_pending_events = hub.options.max_pending_events
+        self.concurrent_handlers = hub.options.concurrent_handlers
         self._hub = hub
         self._attached: dict[bytes, Channel] = {}
         self._parked_acks: dict[bytes, tuple[str, PendingAcks]] = {}
@@ -124,21 +133,6 @@ class Namespace:
         return gate
 
     # -- for the rest of the server -------------------------------------------------------------------------
-
-    @property
-    def max_buffered_bytes(self) -> int:
-        """How much may be held for one socket."""
-        return self._hub.options.max_buffered_bytes
-
-    @property
-    def max_pending_events(self) -> int:
-        """How many events of one socket may wait for their handlers."""
-        return self._hub.options.max_pending_events
-
-    @property
-    def concurrent_handlers(self) -> int:
-        """How many concurrent handlers of one socket may run at the same time."""
-        return self._hub.options.concurrent_handlers
 
     @property
     def generation(self) -> str:
@@ -213,8 +207,9 @@ class Namespace:
             What it returned, and what it raised.
         """
         try:
-            leading = (channel.socket,) if handler.leading else ()
-            return await handler.run_with((*leading, *arguments), self._hub.threads), None
+            if handler.leading:
+                arguments = (channel.socket, *arguments)
+            return await handler.run_with(arguments, self._hub.threads), None
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
             self.report_failure(name, channel.sid, error)
             return None, error
