@@ -59,6 +59,9 @@ class State(Enum):
     CLOSING_PROBED = "closing, probed"
     CLOSED = "closed"
 
+    # An Enum hashes its name in Python, which each look into a set of states would pay for.
+    __hash__ = object.__hash__
+
 
 class Event(Enum):
     """What happened that whoever is above must know; taken from `Session.events`."""
@@ -98,6 +101,10 @@ _TRANSITIONS: dict[tuple[State, _Step], State] = {
     (State.CLOSING_PROBED, _Step.ENDS): State.CLOSED,
 }
 """Every move there is. A step that is not here for a state does not apply, and changes nothing."""
+
+# Python 3.11 finds a member of an Enum by a property in Python; these are asked about for each frame.
+_WEBSOCKET = State.WEBSOCKET
+_CLOSING = State.CLOSING
 
 _OPEN_STATES = frozenset({State.POLLING, State.PROBING, State.PROBED, State.WEBSOCKET})
 _CLOSING_STATES = frozenset({State.CLOSING, State.CLOSING_PROBED})
@@ -141,6 +148,9 @@ class Session:
         settings: What it has in common with others.
         now: The time.
         revision: The revision of Engine.IO that its client speaks.
+
+    Attributes:
+        is_plain: Whether frames stand on a WebSocket as they are here; else `encode` and `decode_frame` translate.
     """
 
     __slots__ = (
@@ -157,6 +167,7 @@ class Session:
         "buffered_bytes",
         "close_reason",
         "events",
+        "is_plain",
         "revision",
         "sid",
         "state",
@@ -168,6 +179,7 @@ class Session:
     ) -> None:
         self.sid = sid
         self.revision = revision
+        self.is_plain = revision.number == _LATEST.number
         self.transport = transport
         self.state = State.WEBSOCKET if transport == "websocket" else State.POLLING
         self.events: list[Event] = []
@@ -208,24 +220,19 @@ class Session:
     @property
     def writable(self) -> bool:
         """Whether a message sent now leaves at once: nothing waits before it and the client is listening."""
-        return not self._buffer and (self.state is State.WEBSOCKET or self._poll_open)
+        return not self._buffer and (self.state is _WEBSOCKET or self._poll_open)
 
     @property
     def is_direct(self) -> bool:
         """Whether frames may go to the WebSocket without being queued: it is the transport, and nothing waits."""
-        return self.state is State.WEBSOCKET and not self._buffer
+        return self.state is _WEBSOCKET and not self._buffer
 
     @property
     def wants_transport(self) -> bool:
         """Whether `take_frame` has something to give, or an end to come to."""
-        return bool(self._buffer) or self.state is State.CLOSING
+        return bool(self._buffer) or self.state is _CLOSING
 
     # -- what is to be sent ---------------------------------------------------------------------------------
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether frames stand on a WebSocket as they are here; else `encode` writes them."""
-        return self.revision.number == _LATEST.number
 
     def encode(self, frames: Iterable[Frame]) -> tuple[Frame, ...]:
         """Give frames as the session's revision writes them on a WebSocket."""
@@ -259,7 +266,7 @@ class Session:
             self.buffered_bytes -= len(frame)
             self._stalled_since = now if self._buffer else inf
             return self.revision.encode_frame(frame)
-        if self.state is State.CLOSING:
+        if self.state is _CLOSING:
             self._move(_Step.ENDS)
         return None
 
@@ -272,7 +279,7 @@ class Session:
             return None
         frames: list[Frame]
         compress = True
-        if self._buffer and self.state is not State.WEBSOCKET:
+        if self._buffer and self.state is not _WEBSOCKET:
             frames = self._take_buffered(now)
             compress = not self._declines_compression
         elif self.state not in _OPEN_STATES:
@@ -280,7 +287,7 @@ class Session:
             # the same payload, keeps them for later, and would see them again in a replay.
             frames = [_NOOP if self._client_closed else _CLOSE]
             self._move(_Step.ENDS)
-        elif self.state is State.PROBED or self.state is State.WEBSOCKET:
+        elif self.state is State.PROBED or self.state is _WEBSOCKET:
             frames = [_NOOP]
         else:
             return None
@@ -387,7 +394,7 @@ class Session:
         if self._poll_open:
             self.abort("transport error")
             return False
-        if self.state is State.CLOSED or self.state is State.WEBSOCKET:
+        if self.state is State.CLOSED or self.state is _WEBSOCKET:
             return False
         self._poll_open = True
         return True

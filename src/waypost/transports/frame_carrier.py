@@ -78,14 +78,23 @@ class FrameCarrier(asyncio.Protocol):
         self._taker = taker
         if encoder is not None:
             self._encoder = encoder
-        self._hand_on(came)
+        try:
+            for message in came:
+                taker.receive(message)
+        except ProtocolViolation as problem:
+            self._drop(problem)
 
     # -- asyncio's side -------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Take what came, all messages of it at once."""
-        reader = self._reader
-        self._hand_on(reader.feed(data))
+        reader, taker = self._reader, self._taker
+        try:
+            for message in reader.feed(data):
+                if taker is not None:
+                    taker.receive(message)
+        except ProtocolViolation as problem:
+            self._drop(problem)
         if reader.pings or reader.closing is not None:
             self._answer_control()
 
@@ -147,15 +156,8 @@ class FrameCarrier(asyncio.Protocol):
 
     # -- within ---------------------------------------------------------------------------------------------
 
-    def _hand_on(self, messages: Iterable[Frame]) -> None:
-        taker = self._taker
-        if taker is None:
-            return
-        try:
-            for message in messages:
-                taker.receive(message)
-        except ProtocolViolation as problem:
-            logger.debug("the rest of what came is dropped: %s", type(problem).__name__)
+    def _drop(self, problem: ProtocolViolation) -> None:
+        logger.debug("the rest of what came is dropped: %s", type(problem).__name__)
 
     def _answer_control(self) -> None:
         reader = self._reader

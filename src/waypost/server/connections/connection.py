@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import inf
 from typing import Protocol
 
@@ -162,19 +162,17 @@ class Connection:
         """Whether a message sent now leaves at once."""
         return self._session.writable
 
-    def send(self, frames: Iterable[Frame], *, compress: bool = True) -> None:
+    def send(self, frames: tuple[Frame, ...], *, compress: bool = True) -> None:
         """Send a message's frames, in order, after all that was sent before. Delivery: at most once."""
-        if self._hooks.packet_sent.observers:
-            frames = tuple(frames)
-            if frames and self._session.is_open:
-                self._hooks.packet_sent.tell(PacketSent(self.number, frames))
+        session = self._session
+        if self._hooks.packet_sent.observers and frames and session.is_open:
+            self._hooks.packet_sent.tell(PacketSent(self.number, frames))
         outlet = self._outlet
-        if outlet is not None and outlet.is_ready and self._session.is_direct:
+        if outlet is not None and outlet.is_ready and session.is_direct:
             # What goes to many is one tuple, which an outlet knows again.
-            packet = frames if isinstance(frames, tuple) else tuple(frames)
-            outlet.write(packet if self._session.is_plain else self._session.encode(packet))
+            outlet.write(frames if session.is_plain else session.encode(frames))
             return
-        self._session.send(frames, self._loop.time(), compress=compress)
+        session.send(frames, self._loop.time(), compress=compress)
         self._after()
 
     def close(self, reason: str) -> None:
@@ -255,7 +253,9 @@ class Connection:
         """
         session = self._session
         try:
-            message = session.receive(session.decode_frame(frame), self._loop.time())
+            if not session.is_plain:
+                frame = session.decode_frame(frame)
+            message = session.receive(frame, self._loop.time())
             if message is not None:
                 # A message leaves nothing to do: what those above make of it comes back as calls of their own.
                 self.receiver.receive_message(message)

@@ -103,9 +103,10 @@ class Inbox:
             MESSAGE_ID.set(None)
 
     async def _process(self, event: Incoming) -> None:
-        for gate in self._channel.gates:
+        channel = self._channel
+        for gate in channel.gates:
             if not await self._passes(gate, event):
-                await self._channel.save_data()
+                await channel.save_data()
                 return
         registries = self._registries
         for registry in reversed(registries):
@@ -114,10 +115,13 @@ class Inbox:
         for registry in registries:
             handler = registry.find(event.name)
             if handler is not None:
-                await self._dispatch(registry, handler, event)
+                arguments = self._arguments_for(handler, event)
+                if arguments is not None:
+                    registry.spend(event.name)
+                    await (self._start if handler.is_concurrent else self._answer)(handler, event, arguments)
                 return
-        await self._channel.save_data()
-        logger.debug("socket %s sent event %r, which has no handler", self._channel.sid, event.name)
+        await channel.save_data()
+        logger.debug("socket %s sent event %r, which has no handler", channel.sid, event.name)
         event.ignore()
 
     async def _show(self, catch_all: Handler, arguments: tuple[Any, ...]) -> None:
@@ -146,23 +150,21 @@ class Inbox:
             return True
         return False
 
-    async def _dispatch(self, registry: Registry, handler: Handler, event: Incoming) -> None:
-        if not handler.takes(len(event.arguments)):
-            problem = f"{event.name} takes {handler.expectation} argument(s), {len(event.arguments)} came"
+    def _arguments_for(self, handler: Handler, event: Incoming) -> tuple[Any, ...] | None:
+        """Give what a handler is called with; ``None`` if it does not take the event, which is answered then."""
+        count = len(event.arguments)
+        if not handler.takes(count):
+            problem = f"{event.name} takes {handler.expectation} argument(s), {count} came"
             logger.warning("socket %s: %s", self._channel.sid, problem)
             event.refuse(problem, {"error": problem})
-            return
+            return None
         try:
-            converted = handler.convert(event.arguments)
+            arguments = handler.convert(event.arguments)
         except ArgumentMismatch as mismatch:
             logger.warning("socket %s: %s: %s", self._channel.sid, event.name, mismatch)
             event.refuse(str(mismatch), mismatch.to_payload(), mismatch.to_payload())
-            return
-        registry.spend(event.name)
-        if handler.is_concurrent:
-            await self._start(handler, event, converted)
-        else:
-            await self._answer(handler, event, converted)
+            return None
+        return (self._channel.socket, *arguments) if handler.leading else arguments
 
     async def _start(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:
         namespace = self._channel.namespace
@@ -178,8 +180,13 @@ class Inbox:
     async def _answer(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:
         """Run an event's handler, and acknowledge the event with what it returns."""
         channel = self._channel
+        answer, error = None, None
         try:
-            answer, error = await channel.namespace.run(handler, event.name, channel, *arguments)
+            try:
+                answer = await handler.run(arguments, channel.namespace.threads)
+            except Exception as failure:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
+                error = failure
+                channel.namespace.report_failure(event.name, channel.sid, failure)
             if channel.data_touched:
                 await channel.save_data()
             if error is not None:

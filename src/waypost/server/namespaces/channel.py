@@ -217,7 +217,7 @@ class Channel:
         self._tell_outgoing(event)
         self.send(event.frames_with_ack(ack_id), compress=compress)
 
-    def start(self, connect: Iterable[Frame]) -> None:
+    def start(self, connect: tuple[Frame, ...]) -> None:
         """Write the CONNECT packet: the client is connected; the gate stays shut for a replay."""
         self.connected = True
         hook = self.namespace.hooks.socket_connected

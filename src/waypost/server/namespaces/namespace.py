@@ -61,6 +61,7 @@ class Namespace:
         repeats: What clients send again until it is answered.
         keeper: Its sessions; ``None`` with recovery off.
         runners: What runs its handlers.
+        threads: Where handlers run that are no coroutines.
         max_buffered_bytes: How much may be held for one socket.
         max_pending_events: How many events of one socket may wait for their handlers.
         concurrent_handlers: How many concurrent handlers of one socket may run at the same time.
@@ -94,6 +95,7 @@ class Namespace:
         self.hooks = hub.hooks
         self.repeats: Repeats = hub.repeats
         self.runners: Runners = hub.runners
+        self.threads = hub.threads
         self.max_buffered_bytes = hub.options.max_buffered_bytes
         self.max_pending_events = hub.options.max_pending_events
         self.concurrent_handlers = hub.options.concurrent_handlers
@@ -189,7 +191,7 @@ class Namespace:
         for handler in self.handlers_of("session_expired"):
             ended = EndedSession(expired.sid, self.name, Snapshot.decode(expired.data).data)
             try:
-                await handler.run_with((ended,), self._hub.threads)
+                await handler.run_with((ended,), self.threads)
             except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not stop the server's upkeep
                 self.report_failure("session_expired", expired.sid, error)
 
@@ -209,7 +211,7 @@ class Namespace:
         try:
             if handler.leading:
                 arguments = (channel.socket, *arguments)
-            return await handler.run_with(arguments, self._hub.threads), None
+            return await handler.run_with(arguments, self.threads), None
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
             self.report_failure(name, channel.sid, error)
             return None, error
@@ -221,7 +223,7 @@ class Namespace:
             Whether it returned, and what.
         """
         try:
-            return True, await handler.run_with(handler.convert(arguments), self._hub.threads)
+            return True, await handler.run_with(handler.convert(arguments), self.threads)
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end the cluster's work
             self.report_failure(name, "", error)
             return False, None
@@ -233,7 +235,7 @@ class Namespace:
     async def call_handler(self, handler: Handler, channel: Channel, *arguments: Any) -> Any:
         """Run a handler that may refuse; raises what it raises."""
         leading = (channel.socket,) if handler.leading else ()
-        return await handler.run_with((*leading, *arguments), self._hub.threads)
+        return await handler.run_with((*leading, *arguments), self.threads)
 
     @property
     def gates(self) -> list[Handler]:
