@@ -20,6 +20,7 @@ from waypost.server.connections.drain import Drain
 from waypost.server.connections.engine import Engine
 from waypost.server.connections.gate import Gate
 from waypost.server.connections.peer import Peer
+from waypost.server.connections.turn import Turn
 from waypost.server.events.repeats import Repeats
 from waypost.server.events.runners import Runners
 from waypost.server.namespaces.directory import Directory
@@ -57,6 +58,8 @@ class Hub:
         hooks: Who is told of what happens.
         directory: The namespaces.
         threads: Where ``def`` handlers run.
+        turn: When what was written goes out.
+        runners: What runs handlers.
         gate: Who may open a connection.
         counters: What has happened so far.
         repeats: What clients send again until it is answered.
@@ -89,7 +92,8 @@ class Hub:
         )
         # A dict for its order, so that a simulation cancels them in the same one every time.
         self._tasks: dict[asyncio.Task[Any], None] = {}
-        self.runners = Runners(self.keep_task)
+        self.turn = Turn()
+        self.runners = Runners(self.keep_task, self.turn)
         self._upkeep: asyncio.Task[None] | None = None
         self._start: asyncio.Task[None] | None = None
         self._stop: asyncio.Task[None] | None = None

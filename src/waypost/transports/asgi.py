@@ -150,7 +150,7 @@ class AsgiTransport:
     def _direct(self, scope: Scope) -> Direct | None:
         """Find out whether frames can be had without ASGI; see `direct_websocket`."""
         hand_over = scope.get("extensions", {}).get(FRAMES)
-        return None if hand_over is None else lambda connection: hand_over(connection, self._encoder)
+        return None if hand_over is None else lambda connection: hand_over(connection, self._encoder, self._hub.turn)
 
     def _note_refusal(self, refuse: Refuse, handshake: Handshake) -> None:
         logger.info("refused a request from %s: %s (%s)", handshake.address, refuse.message, refuse.context)

@@ -25,6 +25,7 @@ from uvicorn.server import ServerState
 
 from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import FrameEncoder, accept_key
+from waypost.server.connections.turn import Turn
 from waypost.transports.asgi_websocket import FRAMES
 from waypost.transports.frame_carrier import FrameCarrier, FrameTaker
 from waypost.transports.http_answer import Message, Scope
@@ -173,14 +174,15 @@ class DirectWebSocket(asyncio.Protocol):
         elif self._carrier is not None and not self._is_handed_over:
             self._carrier.close()
 
-    def hand_over(self, taker: FrameTaker, encoder: FrameEncoder) -> FrameCarrier:
+    def hand_over(self, taker: FrameTaker, encoder: FrameEncoder, turn: Turn) -> FrameCarrier:
         """Bring all frames to somebody else from now on, first those that came already.
 
         The application may end then; the WebSocket stays open until the carrier is told to close.
 
         Args:
             taker: Who takes them.
-            encoder: Writes frames; the same for all that an application takes, so that broadcasts are encoded once.
+            encoder: Encodes frames; the same for all that an application takes, so that broadcasts are encoded once.
+            turn: Says when to write them, likewise.
 
         Returns:
             The carrier to write to.
@@ -191,7 +193,8 @@ class DirectWebSocket(asyncio.Protocol):
         if self._carrier is None:
             raise RuntimeError("accept the WebSocket before taking its frames")
         self._is_handed_over = True
-        self._carrier.serve(taker, encoder, self._mailbox.empty())
+        self._carrier.share(encoder, turn)
+        self._carrier.serve(taker, self._mailbox.empty())
         if self._mailbox.is_lost:
             taker.lose_transport("transport close")
         return self._carrier
@@ -242,7 +245,7 @@ class DirectWebSocket(asyncio.Protocol):
         self._write_head(HTTPStatus.SWITCHING_PROTOCOLS, headers)
         connections = self._server_state.connections
         connections.discard(cast("Any", self))
-        self._carrier = FrameCarrier(self._transport, self._config.ws_max_size, FrameEncoder(), connections)
+        self._carrier = FrameCarrier(self._transport, self._config.ws_max_size, connections)
         self._carrier.serve(self._mailbox)
         self._mailbox.carrier = self._carrier
         self._transport.set_protocol(self._carrier)

@@ -14,12 +14,16 @@ from typing import Any, Protocol
 from waypost.errors import LimitExceeded, ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import FrameEncoder, MessageReader, frame_close, frame_pong
+from waypost.server.connections.turn import Turn
 
 __all__ = ["FrameCarrier", "FrameTaker"]
 
 logger = logging.getLogger("waypost.websocket")
 
 _NORMAL, _TOO_BIG, _RESTART = 1000, 1009, 1012
+_LARGE_BYTES = 16_384
+_MOST_WAITING = 64
+"""What is larger, or more, goes out at once: the network says by it when it takes no more."""
 _CLOSE_TIMEOUT_S = 10.0
 """How long a client may take to answer that the WebSocket closes."""
 
@@ -46,38 +50,44 @@ class FrameCarrier(asyncio.Protocol):
     Args:
         transport: The network.
         max_message_bytes: The largest message that is taken.
-        encoder: Writes frames; one for all carriers of a server.
         carriers: Where it stands while it is open, for the server that stops.
 
     Attributes:
         is_ready: Whether it takes frames now.
     """
 
-    __slots__ = ("_carriers", "_close_timer", "_encoder", "_reader", "_taker", "_transport", "is_ready")
+    __slots__ = (
+        "_carriers",
+        "_close_timer",
+        "_encoder",
+        "_reader",
+        "_taker",
+        "_transport",
+        "_turn",
+        "_waiting",
+        "is_ready",
+    )
 
-    def __init__(
-        self, transport: asyncio.Transport, max_message_bytes: int, encoder: FrameEncoder, carriers: set[Any]
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, max_message_bytes: int, carriers: set[Any]) -> None:
         self.is_ready = True
         self._transport = transport
-        self._encoder = encoder
+        self._encoder = FrameEncoder()
+        self._turn = Turn()
+        self._waiting: list[bytes] | None = None
         self._reader = MessageReader(max_message_bytes, is_masked=True)
         self._taker: FrameTaker | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._carriers = carriers
         carriers.add(self)
 
-    def serve(self, taker: FrameTaker, encoder: FrameEncoder | None = None, came: Iterable[Frame] = ()) -> None:
-        """Bring all that comes from now on to somebody.
+    def share(self, encoder: FrameEncoder, turn: Turn) -> None:
+        """Write as all carriers of a server do: what goes to many is encoded once, and goes out in the same turn."""
+        self._encoder = encoder
+        self._turn = turn
 
-        Args:
-            taker: Who it is.
-            encoder: Writes its frames; ``None`` for the one so far.
-            came: What came already, and goes to it first.
-        """
+    def serve(self, taker: FrameTaker, came: Iterable[Frame] = ()) -> None:
+        """Bring all that comes from now on to somebody, after what came already."""
         self._taker = taker
-        if encoder is not None:
-            self._encoder = encoder
         try:
             for message in came:
                 taker.receive(message)
@@ -128,7 +138,20 @@ class FrameCarrier(asyncio.Protocol):
 
     def write(self, frames: tuple[Frame, ...]) -> None:
         """Write frames; see `Outlet.write`."""
-        self._transport.write(self._encoder.encode(frames))
+        data = self._encoder.encode(frames)
+        if self._waiting is None:
+            self._waiting = [data]
+            self._turn.add(self)
+        else:
+            self._waiting.append(data)
+        if len(data) > _LARGE_BYTES or len(self._waiting) > _MOST_WAITING:
+            self.write_out()
+
+    def write_out(self) -> None:
+        """Write to the network what was written in this turn; see `Turn`."""
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            self._transport.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
 
     def pause_reading(self) -> None:
         """Take no more input for a while; what has been read already still comes."""
@@ -163,6 +186,7 @@ class FrameCarrier(asyncio.Protocol):
         reader = self._reader
         if reader.pings and self.is_ready:
             # The last one answers for all before it (section 5.5.3); a client that only pings fills no buffer.
+            self.write_out()
             self._transport.write(frame_pong(reader.pings[-1]))
             reader.pings.clear()
         del reader.pings[:-1]
@@ -175,6 +199,7 @@ class FrameCarrier(asyncio.Protocol):
 
     def _write_close(self, code: int, reason: str = "") -> None:
         if self._close_timer is None and not self._transport.is_closing():
+            self.write_out()
             self._transport.write(frame_close(code, reason))
 
     def _lose_taker(self) -> None:

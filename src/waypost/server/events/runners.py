@@ -9,6 +9,8 @@ from contextvars import Context, copy_context
 from types import coroutine
 from typing import Any
 
+from waypost.server.connections.turn import Turn
+
 __all__ = ["Runners"]
 
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -23,12 +25,14 @@ class Runners:
 
     Args:
         keep_task: Holds on to a task until it is done.
+        turn: The turns in which they run: what they write goes out when they have begun.
     """
 
-    __slots__ = ("_is_starting", "_keep_task", "_queue")
+    __slots__ = ("_is_starting", "_keep_task", "_queue", "_turn")
 
-    def __init__(self, keep_task: Callable[[asyncio.Task[Any]], None]) -> None:
+    def __init__(self, keep_task: Callable[[asyncio.Task[Any]], None], turn: Turn) -> None:
         self._keep_task = keep_task
+        self._turn = turn
         self._queue: deque[tuple[Context, Work]] = deque()
         self._is_starting = False
 
@@ -40,6 +44,7 @@ class Runners:
 
     def _start(self) -> None:
         self._is_starting = True
+        self._turn.promise_end()
         loop = asyncio.get_running_loop()
         self._keep_task(loop.create_task(self._run()))
         # The loop keeps the order: this is called when the task has done all that can be done without waiting.
@@ -47,6 +52,7 @@ class Runners:
 
     def _started(self) -> None:
         self._is_starting = False
+        self._turn.end()
         if self._queue:
             self._start()
 

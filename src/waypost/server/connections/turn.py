@@ -1,0 +1,48 @@
+"""What is written in one turn of the event loop, so that each connection writes it to the network at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+__all__ = ["Turn", "Writer"]
+
+
+class Writer(Protocol):
+    """Somebody who has something to write at the end of the turn."""
+
+    def write_out(self) -> None:
+        """Write it, whatever it is by now; called once for each `Turn.add`."""
+        ...
+
+
+class Turn:
+    """The end of each turn of the event loop in which something was written.
+
+    A write to a socket costs some 5 us in the kernel, ten times of what a frame costs here; and neither asyncio nor
+    uvloop gathers what is written one after the other.
+    """
+
+    __slots__ = ("_has_end", "_writers")
+
+    def __init__(self) -> None:
+        self._writers: list[Writer] = []
+        self._has_end = False
+
+    def add(self, writer: Writer) -> None:
+        """Let somebody write at the end of this turn."""
+        self._writers.append(writer)
+        if not self._has_end:
+            self._has_end = True
+            asyncio.get_running_loop().call_soon(self.end)
+
+    def promise_end(self) -> None:
+        """Note that `end` will be called soon anyhow, and sooner than the event loop would."""
+        self._has_end = True
+
+    def end(self) -> None:
+        """Let them write."""
+        self._has_end = False
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            writer.write_out()
