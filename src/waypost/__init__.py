@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from waypost.server.watching.hooks import HandlerFailure, Hooks
     from waypost.storage.queue_records import DeadLetterFilter
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AckTimeout",
     "BroadcastAnswers",

@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from waypost import __version__
 from waypost.commands import client, demo, queue, serve
-from waypost.commands.common import version
 from waypost.errors import ConfigurationError, WaypostError
 
 __all__ = ["main"]
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="waypost", description="A Socket.IO server in which no client misses an event."
     )
-    parser.add_argument("--version", action="version", version=f"Waypost {version()}")
+    parser.add_argument("--version", action="version", version=f"Waypost {__version__}")
     subcommands = parser.add_subparsers(required=True, metavar="command")
     for group in _GROUPS:
         group.add(subcommands)

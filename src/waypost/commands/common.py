@@ -1,17 +1,16 @@
-"""What several commands share: types of arguments, logging, the version."""
+"""What several commands share: types of arguments, logging."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     # The type of what `add_subparsers` returns has no public name.
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
-__all__ = ["Subcommands", "add_log_level", "configure_logging", "port_number", "version"]
+__all__ = ["Subcommands", "add_log_level", "configure_logging", "port_number"]
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -57,8 +56,3 @@ def port_number(text: str) -> int:
     if not 0 <= port <= 65535:
         raise ValueError(text)
     return port
-
-
-def version() -> str:
-    """Return Waypost's version."""
-    return metadata.version("waypost")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from waypost.commands.common import add_log_level, configure_logging, port_number, version
+from waypost import __version__
+from waypost.commands.common import add_log_level, configure_logging, port_number
 
 if TYPE_CHECKING:
     from waypost.commands.common import Subcommands
@@ -39,6 +40,6 @@ def _serve(options: argparse.Namespace) -> int:
         io.use_store(options.store)
 
     def announce(address: str) -> None:
-        print(f"Waypost {version()} listening on {address}  {io.describe()}", flush=True)
+        print(f"Waypost {__version__} listening on {address}  {io.describe()}", flush=True)
 
     return serve(app, io, bind(options.host, options.port), announce=announce)
