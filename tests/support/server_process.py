@@ -16,9 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.nursery import Child, nursery
+
 REPOSITORY = Path(__file__).parent.parent.parent
 OPTIONS_VARIABLE = "WAYPOST_TEST_OPTIONS"
 
+_WAYPOST = [sys.executable, "-m", "waypost"]
 _START_S = 15.0
 _STOP_S = 15.0
 _LISTENING = re.compile(r"(?:listening on|Uvicorn running on) (http://127\.0\.0\.1:\d+)")
@@ -83,7 +86,7 @@ class ServerProcess:
             OPTIONS_VARIABLE: json.dumps(options or {}),
             "PYTHONUNBUFFERED": "1",
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Child | None = None
         self._offset = 0
         self._checked = 0
 
@@ -160,11 +163,14 @@ class ServerProcess:
 
     def _spawn(self) -> None:
         self._offset = self._log.stat().st_size if self._log.exists() else 0
+        self.starts += 1
+        if self._command[:3] == _WAYPOST:
+            self._process = nursery().start(self._command[3:], self._environment, self._log)
+            return
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, cwd=REPOSITORY, env=self._environment, stdout=log, stderr=subprocess.STDOUT
             )
-        self.starts += 1
 
     async def _end(self, how: signal.Signals) -> int:
         assert self._process is not None
@@ -176,6 +182,7 @@ class ServerProcess:
                 self._process.wait()
                 raise AssertionError(f"still running {_STOP_S:g} s after {how.name}:\n{self.log()}")
             await asyncio.sleep(0.01)
+        assert self._process.returncode is not None
         return self._process.returncode
 
     def _since(self, position: int) -> str:
