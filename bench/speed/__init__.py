@@ -1,0 +1,1 @@
+"""Waypost's server beside Node's socket.io and python-socketio on the same work: ``python -m bench.speed``."""

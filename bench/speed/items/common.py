@@ -1,0 +1,97 @@
+"""What the pieces of work share."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from bench.speed.asking import Asker, Tally, Unexpected
+from bench.speed.contenders import Serving
+from bench.speed.entering import enter_all, leave
+from bench.speed.process import Used
+from bench.speed.scripts import Script
+
+__all__ = ["Extent", "Figures", "asked", "rate_figures", "settled", "without_collector"]
+
+Figures = dict[str, float]
+_WARM_UP_S = 0.4
+_LIMIT_S = 15.0
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured.
+
+    Attributes:
+        rounds: How often everyone has its turn.
+        seconds: How long one measurement takes.
+        is_full: Whether all cases and sizes are measured.
+        rates: What a server was found to do, for work that loads it by half.
+    """
+
+    rounds: int
+    seconds: float
+    is_full: bool
+    rates: dict[str, float] = field(default_factory=dict)
+
+
+def rate_figures(count: int, used: Used) -> Figures:
+    """Give rates and costs of so many operations."""
+    return {
+        "per_s": count / used.seconds,
+        "server_us": used.server_s / count * 1e6 if count else 0.0,
+        "server_share": used.server_s / used.seconds,
+        "load_us": used.load_s / count * 1e6 if count else 0.0,
+        "load_share": used.load_s / used.seconds,
+    }
+
+
+@asynccontextmanager
+async def without_collector() -> AsyncIterator[None]:
+    """Keep the load generator's garbage collector out of a measurement."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def settled(condition: Callable[[], bool], what: str, limit_s: float = _LIMIT_S) -> None:
+    """Wait until something is so.
+
+    Raises:
+        Unexpected: It did not become so in time: a server left something out.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            while not condition():
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        raise Unexpected(what) from None
+
+
+async def asked(server: Serving, script: Script, clients: int, in_flight: int, seconds: float) -> Figures:
+    """Have so many clients ask for so long; every answer is checked, and none may be missing at the end."""
+    tally = Tally()
+    askers = [Asker(script, tally, in_flight, first=number * 7) for number in range(clients)]
+    await enter_all(server.port, [{} for _ in askers], askers)
+    async with without_collector():
+        tally.running = True
+        for asker in askers:
+            asker.start()
+        await asyncio.sleep(_WARM_UP_S)
+        start, done = Used.now(server.pid), tally.done
+        await asyncio.sleep(seconds)
+        used, count = Used.now(server.pid).since(start), tally.done - done
+        tally.running = False
+    if tally.failure is None:
+        await settled(lambda: tally.done == tally.sent, "a server left questions without an answer")
+    for asker in askers:
+        leave(asker.transport)
+    if tally.failure is not None:
+        raise tally.failure
+    return rate_figures(count, used)

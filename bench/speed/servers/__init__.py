@@ -1,0 +1,1 @@
+"""The servers that are measured; all run the same small application."""

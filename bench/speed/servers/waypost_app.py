@@ -1,0 +1,73 @@
+"""The application on Waypost: ``waypost serve bench.speed.servers.waypost_app:io``.
+
+The environment says how: ``BENCH_RECOVERY`` (``on``, ``off``), ``BENCH_DURABILITY`` (``commit``, ``async``),
+``BENCH_PING_S`` (seconds between heartbeats).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import waypost
+
+_recovery = waypost.Recovery() if os.environ.get("BENCH_RECOVERY", "on") == "on" else None
+io = waypost.Server(
+    recovery=_recovery,
+    durability=os.environ.get("BENCH_DURABILITY", "commit"),
+    ping_interval_s=float(os.environ.get("BENCH_PING_S", "25")),
+)
+
+
+@io.use
+async def check(socket: waypost.Socket) -> None:
+    """Let in who has the token."""
+    if (socket.handshake.auth or {}).get("token") != "bench":
+        raise waypost.ConnectionRefused("a token is needed")
+
+
+@io.on("connect")
+async def connected(socket: waypost.Socket, auth: dict[str, Any]) -> None:
+    """Put the newcomer into the rooms it asks for."""
+    if auth.get("rooms"):
+        await socket.join(*auth["rooms"])
+
+
+@io.event
+async def ack(socket: waypost.Socket, *args: Any) -> tuple[Any, ...]:
+    """Answer, and nothing else."""
+    return args
+
+
+@io.event
+async def emit_me(socket: waypost.Socket, value: Any) -> None:
+    """Emit one event to who asks."""
+    await socket.emit("told", value)
+
+
+@io.event
+async def join(socket: waypost.Socket, first: int, count: int) -> int:
+    """Join so many rooms, named by numbers."""
+    await socket.join(*(f"n{number}" for number in range(first, first + count)))
+    return count
+
+
+@io.event
+async def blast(socket: waypost.Socket, task: dict[str, Any]) -> int:
+    """Broadcast so many times, each in a turn of the loop of its own."""
+    target = io.to(*task["rooms"])
+    if task["except"]:
+        target = target.except_(*task["except"])
+    size = task["size"]
+    payload: Any = b"x" * size if task["binary"] else {"text": "x" * (size - 11)}
+    for _ in range(task["count"]):
+        await target.emit("blast", payload)
+        await asyncio.sleep(0)
+    return int(task["count"])
+
+
+@io.event
+async def sockets(socket: waypost.Socket) -> int:
+    """Tell how many are connected."""
+    return len(await io.fetch_sockets())
