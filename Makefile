@@ -10,6 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON_SOURCES := src tests bench examples
 INSTALLED := .venv/.installed
+PEERS := bench/speed/js/node_modules/.installed
 CLIENTS := tests/interop/js/node_modules/.installed
 WEB_PACKAGES := web/node_modules/.installed
 PAGE := src/waypost/demo/static/index.html
@@ -22,7 +23,7 @@ HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.s
     if (a > c || (a === c && b >= d)) console.log("yes")' 2>/dev/null)
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
 
-.PHONY: demo test check bench bench-queue fuzz simulate docs web clients clean
+.PHONY: demo test check bench bench-full bench-queue fuzz simulate docs web clients clean
 
 demo: $(INSTALLED) web
 ifeq ($(HAVE_NODE),yes)
@@ -44,8 +45,12 @@ check: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/pytest -q tests/test_docs.py tests/docs
 
-bench: $(INSTALLED)
-	$(BIN)/python -m bench.echo
+# Beside Node's socket.io, if there is Node.js, and python-socketio.
+bench: $(INSTALLED) $(PEERS)
+	$(BIN)/python -m bench.speed
+
+bench-full: $(INSTALLED) $(PEERS)
+	$(BIN)/python -m bench.speed --full
 	$(BIN)/python -m bench.recovery
 	$(BIN)/python -m bench.client --rounds 3 --seconds 2
 
@@ -69,7 +74,7 @@ web clients:
 endif
 
 clean:
-	rm -rf .venv web/node_modules tests/interop/js/node_modules $(dir $(PAGE) $(CLIENT_FILES)) tests/artefacts
+	rm -rf .venv web/node_modules tests/interop/js/node_modules bench/speed/js/node_modules $(dir $(PAGE) $(CLIENT_FILES)) tests/artefacts
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -77,6 +82,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
+
+ifeq ($(HAVE_NODE),yes)
+$(PEERS): bench/speed/js/package-lock.json
+	npm --prefix bench/speed/js ci --no-audit --no-fund
+	touch $@
+else
+$(PEERS):
+	@echo "No Node.js $(NODE_WANTED) or newer with npm: Node's servers are left out."
+endif
 
 $(CLIENTS): tests/interop/js/package-lock.json
 	npm --prefix tests/interop/js ci --no-audit --no-fund

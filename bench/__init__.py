@@ -1,1 +1,1 @@
-"""Measurements; `make bench` runs them."""
+"""Measurements; `make bench` and its sisters run them."""

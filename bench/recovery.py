@@ -27,7 +27,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 import waypost
-from bench.echo import cpu_s
+from bench.speed.process import cpu_s
 from waypost.storage.sqlite import reader as sqlite_reader
 
 io = waypost.Server(drain_s=float(os.environ.get("WAYPOST_BENCH_DRAIN_S", "2")))

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.speed.entering import leave
-from bench.speed.frames import client_frame, payload_bounds
+from bench.speed.frames import client_frame, heartbeat_answer, payload_bounds
 from bench.speed.scripts import Script
 
 __all__ = ["Asker", "Pace", "PacedAsker", "Tally", "Unexpected"]
-
-_PONG = client_frame("3")
 
 
 class Unexpected(Exception):
@@ -82,7 +80,7 @@ class Asker(asyncio.Protocol):
             if data.startswith(answers[answer_at], start):
                 answer_at = (answer_at + 1) % len(answers)
                 done += 1
-            elif not self._take_ping(data[start:stop]):
+            elif not self._take_heartbeat(data[at], data[start:stop]):
                 return
             at = stop
         self._rest = data[at:]
@@ -106,9 +104,10 @@ class Asker(asyncio.Protocol):
             self.transport.write(b"".join([self._requests[(at + number) % length] for number in range(count)]))
         self._request_at = (at + count) % len(self._requests)
 
-    def _take_ping(self, payload: bytes) -> bool:
-        if payload == b"2":
-            self.transport.write(_PONG)
+    def _take_heartbeat(self, first: int, payload: bytes) -> bool:
+        alive = heartbeat_answer(first, payload)
+        if alive is not None:
+            self.transport.write(alive)
             return True
         self._tally.failure = Unexpected(f"expected {self._answers[self._answer_at]!r}, got {payload[:200]!r}")
         leave(self.transport)
@@ -184,8 +183,8 @@ class PacedAsker(asyncio.Protocol):
             if data.startswith(b"43", start):
                 number = int(data[start + 2 : data.index(b"[", start)])
                 self._pace.latencies.append(now - self._pace.due[number])
-            elif data[start:stop] == b"2":
-                self.transport.write(_PONG)
+            elif (alive := heartbeat_answer(data[at], data[start:stop])) is not None:
+                self.transport.write(alive)
             at = stop
         self._rest = data[at:]
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from waypost.protocol.websocket import encode_messages
+from waypost.protocol.websocket import encode_messages, encode_pong
 
-__all__ = ["MASK", "FrameCounter", "client_frame", "payload_bounds", "split_masked"]
+__all__ = ["MASK", "FrameCounter", "client_frame", "heartbeat_answer", "payload_bounds", "split_masked"]
 
 MASK = b"\x37\xfa\x21\x3d"
 """One for all: what is random about it protects proxies, not the measurement. Not zero, which ws would skip."""
 
 _BINARY = 2
+_WHOLE_PING = 0x89
+_MAX_CONTROL_BYTES = 125
 
 
 def client_frame(message: str | bytes) -> bytes:
     """Give a message as one masked frame."""
     return encode_messages([message], MASK)
+
+
+_PONG = client_frame("3")
 
 
 def payload_bounds(data: bytes, at: int) -> tuple[int, int]:
@@ -39,6 +44,18 @@ def payload_bounds(data: bytes, at: int) -> tuple[int, int]:
     return start, start + size
 
 
+def heartbeat_answer(first: int, payload: bytes) -> bytes | None:
+    """Give what answers a frame that asks for a sign of life, Engine.IO's or WebSocket's; ``None`` for any other.
+
+    Args:
+        first: The frame's first byte.
+        payload: What is in it.
+    """
+    if first == _WHOLE_PING:
+        return encode_pong(payload, MASK)
+    return _PONG if payload == b"2" else None
+
+
 def split_masked(data: bytes) -> tuple[list[bytes], bytes]:
     """Cut whole frames off, as they are; returns them and the rest."""
     frames: list[bytes] = []
@@ -59,15 +76,15 @@ class FrameCounter:
         is_binary: Whether binary frames count; else text frames do.
     """
 
-    __slots__ = ("_counts", "_head", "_kind", "_least", "_left", "small")
+    __slots__ = ("_counts", "_head", "_kind", "_least", "_left", "heartbeats")
 
     def __init__(self, least_bytes: int, is_binary: bool) -> None:
         self.expect(least_bytes, is_binary)
         self._left = 0
         self._counts = False
         self._head = b""
-        self.small = 0
-        """How many one-byte text frames came since this was last set to zero: pings."""
+        self.heartbeats: list[bytes] = []
+        """The answers to frames that asked for a sign of life, until somebody takes them."""
 
     def expect(self, least_bytes: int, is_binary: bool) -> None:
         """Count others from now on."""
@@ -98,7 +115,7 @@ class FrameCounter:
                 break
             if counts:
                 found += 1
-            elif size == 1:
-                self.small += 1
+            elif size <= _MAX_CONTROL_BYTES and (answer := heartbeat_answer(data[at], data[start:stop])):
+                self.heartbeats.append(answer)
             at = stop
         return found

@@ -1,0 +1,118 @@
+"""Waypost's server beside Node's socket.io and python-socketio, on the same work, in turn.
+
+``python -m bench.speed [--full] [--only ITEM …] [--servers NAME …]`` measures. ``serve NAME --port N`` runs one of
+the servers alone, and ``load ITEM --port N`` one piece of work against what listens there, for a profiler beside it.
+
+The server has one core, the load generator another. In each round every server has its turn; what counts are the
+ratios. Every answer and every delivery is counted: a server that leaves one out fails. The load generator's own limit
+is the line "ceiling": the same frames answered without any Socket.IO.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from bench.speed.contenders import CONTENDERS, Serving, command_of
+from bench.speed.items import ITEMS
+from bench.speed.items.common import Extent
+from bench.speed.process import LOAD_CORE, SERVER_CORE, pin, raise_file_limit
+from bench.speed.report import Report
+from bench.speed.rounds import Plan, run
+
+_RESULTS = Path("bench/results/speed.json")
+_QUICK_SERVERS = ("waypost-memory", "node-recovery", "python-socketio-uvicorn", "ceiling")
+
+
+def _measure(options: argparse.Namespace) -> int:
+    extent = Extent(
+        rounds=options.rounds or (5 if options.full else 2),
+        seconds=options.seconds or (2.0 if options.full else 0.6),
+        is_full=options.full,
+    )
+    names = options.servers or (CONTENDERS if options.full else _QUICK_SERVERS)
+    plan = Plan([CONTENDERS[name] for name in names], options.only or list(ITEMS), extent)
+    report = Report(sys.stdout.write)
+    report.describe(extent)
+    uvloop.run(_until_terminated(run(plan, report)))
+    report.finish(options.results)
+    return 1 if report.failures else 0
+
+
+async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
+    """End servers, too, when this is told to end."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await task
+
+
+def _serve(options: argparse.Namespace) -> int:
+    contender = CONTENDERS[options.name]
+    with tempfile.TemporaryDirectory(prefix="waypost-bench-") as directory:
+        command = command_of(contender, options.port, directory)
+        pin(0, SERVER_CORE)
+        # In place of this process, so that a profiler finds it; an SQLite file stays behind.
+        os.execve(command[0], command, {**os.environ, **contender.environment})
+
+
+def _load(options: argparse.Namespace) -> int:
+    async def work() -> None:
+        server = Serving(CONTENDERS[options.name], options.port, options.pid or os.getpid())
+        extent = Extent(rounds=1, seconds=options.seconds, is_full=options.full)
+        while True:
+            async for case, figures in ITEMS[options.item].measure(server, extent):
+                print(case, {name: round(value, 2) for name, value in figures.items()}, flush=True)
+            if not options.forever:
+                return
+
+    uvloop.run(work())
+    return 0
+
+
+def main() -> int:
+    """Do what the arguments say."""
+    parser = argparse.ArgumentParser(prog="python -m bench.speed", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--full", action="store_true", help="all servers, cases and sizes")
+    parser.add_argument("--only", nargs="+", choices=ITEMS, metavar="ITEM", help=", ".join(ITEMS))
+    parser.add_argument("--servers", nargs="+", choices=CONTENDERS, metavar="NAME", help=", ".join(CONTENDERS))
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float, help="how long one measurement takes")
+    parser.add_argument("--results", type=Path, default=_RESULTS, help="where to write (default %(default)s)")
+    parser.set_defaults(run=_measure)
+    parser.add_argument("--nice", type=int, default=0, help="below 0: go before others on this machine (as root)")
+    commands = parser.add_subparsers()
+    serve = commands.add_parser("serve", help="run one server alone")
+    serve.add_argument("name", choices=CONTENDERS)
+    serve.add_argument("--port", type=int, required=True)
+    serve.set_defaults(run=_serve)
+    load = commands.add_parser("load", help="load a server that runs")
+    load.add_argument("item", choices=ITEMS)
+    load.add_argument("--port", type=int, required=True)
+    load.add_argument("--name", choices=CONTENDERS, default="waypost-memory", help="which server it is")
+    load.add_argument("--pid", type=int, help="the server's process, to tell its CPU time")
+    load.add_argument("--seconds", type=float, default=5)
+    load.add_argument("--full", action="store_true", help="all cases")
+    load.add_argument("--forever", action="store_true", help="again and again until ended")
+    for command in (serve, load):
+        command.add_argument(
+            "--nice", type=int, default=0, help="below 0: go before others on this machine (as root)"
+        )
+    load.set_defaults(run=_load)
+    options = parser.parse_args()
+    raise_file_limit()
+    os.nice(options.nice)
+    pin(0, LOAD_CORE)
+    return int(options.run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
