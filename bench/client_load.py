@@ -1,6 +1,7 @@
 """One client library at one kind of work, in a process of its own: ``python -m bench.client_load LIBRARY WORK URL``.
 
-Prints one line of JSON: how much was done in how many seconds, and the memory in use. `bench.client` runs it.
+Prints one line of JSON: how much was done in how many seconds, also of the processor's time, or the memory in use.
+`bench.client` runs it.
 """
 
 from __future__ import annotations
@@ -118,6 +119,23 @@ class Countdown:
             self.done.set()
 
 
+class Clock:
+    """What has passed since it was made, in a room and in the processor; make it when connected."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._started_cpu = time.process_time()
+
+    @property
+    def passed_s(self) -> float:
+        """How many seconds have passed."""
+        return time.perf_counter() - self._started
+
+    def read(self) -> dict[str, float]:
+        """Return the seconds that have passed, and those that this process has used."""
+        return {"seconds": self.passed_s, "cpu_seconds": time.process_time() - self._started_cpu}
+
+
 LIBRARIES: dict[str, Callable[[str], Library]] = {"waypost": Waypost, "python-socketio": PythonSocketio}
 
 
@@ -125,34 +143,33 @@ async def ask(make: Callable[[], Library], seconds: float) -> dict[str, float]:
     """Count acknowledged calls of one client with 100 in flight."""
     client = make()
     await client.connect()
-    until = time.perf_counter() + seconds
+    clock = Clock()
     done = 0
 
     async def worker() -> None:
         nonlocal done
-        while time.perf_counter() < until:
+        while clock.passed_s < seconds:
             assert await client.ask({"number": done}) is not None
             done += 1
 
-    started = time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(_IN_FLIGHT)))
-    taken = time.perf_counter() - started
+    taken = clock.read()
     await client.leave()
-    return {"done": done, "seconds": taken}
+    return {"done": done, **taken}
 
 
 async def listen(make: Callable[[], Library], seconds: float) -> dict[str, float]:
     """Count the events that one client handles, 2,000 sent at a time."""
     client = make()
     await client.connect()
-    started = time.perf_counter()
+    clock = Clock()
     done = 0
-    while time.perf_counter() - started < seconds:
+    while clock.passed_s < seconds:
         await client.flood(_FLOOD_EVENTS)
         done += _FLOOD_EVENTS
-    taken = time.perf_counter() - started
+    taken = clock.read()
     await client.leave()
-    return {"done": done, "seconds": taken}
+    return {"done": done, **taken}
 
 
 async def crowd(make: Callable[[], Library], clients: int) -> dict[str, float]:
