@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -372,6 +373,17 @@ async def test_a_client_that_is_refused_learns_why(url: str) -> None:
     assert caught.value.data == {"why": [1]}
     assert not client.connected
     await client.wait_closed()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_client_that_did_not_get_in_leaves_nothing_open(url: str, is_there: bool, tmp_path: Path) -> None:
+    before = asyncio.all_tasks()
+    where = url if is_there else "http://127.0.0.1:1"
+    for _ in range(2):  # the second one finds the file free
+        with pytest.raises(waypost.ConnectFailed, match="not you" if is_there else "Cannot connect"):
+            async with waypost.Client(where, auth={"refuse": 1}, outbox=tmp_path / "client.db"):
+                pass
+        assert asyncio.all_tasks() == before
 
 
 async def test_a_client_that_is_refused_later_stays_away(link: Link) -> None:

@@ -6,6 +6,7 @@ import gc
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -166,6 +167,15 @@ def test_who_would_wait_for_himself_is_told(client: Client) -> None:
 
     client.emit("count to", 1)
     assert "expected a plain function" in str(problems.get(timeout=DEADLINE_S))
+
+
+def test_a_client_that_did_not_get_in_leaves_nothing_open(site: ThreadSite, tmp_path: Path) -> None:
+    for _ in range(2):  # the second one finds the file free
+        with (
+            pytest.raises(ConnectFailed, match="not you"),
+            Client(site.url, auth={"refuse": True}, outbox=tmp_path / "client.db"),
+        ):
+            pass
 
 
 async def test_a_client_that_nobody_holds_ends_with_its_thread(site: ThreadSite) -> None:

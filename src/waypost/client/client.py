@@ -337,12 +337,13 @@ class Client:
             self._session.streams.end()
 
     async def close(self) -> None:
-        """Leave all namespaces of this connection, like `disconnect`, and let the files go.
+        """Leave all namespaces of this connection, like `disconnect`, wait for its end, and let the files go.
 
         What waits in the durable outbox stays there; `ClientOutbox.drained` waits for it.
         """
         for client in self._clients.values():
             await client.disconnect()
+        await self._manager.ended()
         for member in self._manager.members.values():
             if member.session.outbox is not None:
                 await member.session.outbox.stop()
@@ -360,12 +361,19 @@ class Client:
             await self._manager.events.idle()
 
     async def __aenter__(self) -> Self:
-        await self.connect()
+        try:
+            await self.connect()
+        except BaseException:
+            await self._leave()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self._leave()
+
+    async def _leave(self) -> None:
         await (self.close() if self._is_first else self.disconnect())
 
     # -- sending --------------------------------------------------------------------------------------------

@@ -56,13 +56,11 @@ class Client:
         if "auth" in options:
             options["auth"] = _in_thread(options["auth"])
         first = asynchronous.Client(url, **options)
-        self._is_first = True
         self._enter(first, LoopThread("waypost-client", first.close), WeakValueDictionary())
 
     @classmethod
     def _beside(cls, first: Client, client: asynchronous.Client) -> Client:
         self = cls.__new__(cls)
-        self._is_first = False
         self._enter(client, first._thread, first._clients)
         return self
 
@@ -182,16 +180,13 @@ class Client:
         self._thread.run(wait())
 
     def __enter__(self) -> Self:
-        self.connect()
+        self._thread.run(self._client.__aenter__())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._is_first:
-            self.close()
-        else:
-            self.disconnect()
+        self._thread.run(self._client.__aexit__(kind, error, traceback))
 
     # -- sending and receiving ------------------------------------------------------------------------------
 
