@@ -12,6 +12,7 @@ import waypost
 from tests.client.polled import PolledServer, polled, text_of
 from tests.client.serving import Recorder
 from tests.support.waiting import until
+from waypost.protocol.websocket import frame_message
 
 POLLING = {"transports": ["polling"], "reconnection": False}
 BOTH = {"transports": ["polling", "websocket"], "reconnection": False}
@@ -135,6 +136,22 @@ async def answers_wrongly(websocket: web.WebSocketResponse) -> None:
     await websocket.receive()
 
 
+async def goes_on_right_behind_its_answer(websocket: web.WebSocketResponse) -> None:
+    await websocket.receive()
+    transport = websocket._req.transport  # type: ignore[union-attr]
+    assert transport is not None
+    transport.write(frame_message("3probe") + frame_message('42["news","early"]'))
+    await websocket.receive()
+
+
+async def goes_on_before_the_end(websocket: web.WebSocketResponse) -> None:
+    await websocket.receive()
+    await websocket.send_str("3probe")
+    await asyncio.sleep(0.02)  # the client waits for its poll to come back
+    await websocket.send_str('42["news","early"]')
+    await websocket.receive()
+
+
 async def closes_before_the_end(websocket: web.WebSocketResponse) -> None:
     await websocket.receive()
     await websocket.send_str("3probe")
@@ -145,7 +162,9 @@ async def closes_at_once(websocket: web.WebSocketResponse) -> None:
     await websocket.close()
 
 
-@pytest.mark.parametrize("upgrade", [None, answers_wrongly, closes_at_once])
+@pytest.mark.parametrize(
+    "upgrade", [None, answers_wrongly, closes_at_once, goes_on_right_behind_its_answer, goes_on_before_the_end]
+)
 async def test_without_a_websocket_it_stays_with_polling(upgrade: Any) -> None:
     async with polled(upgrades=("websocket",)) as server:
         server.upgrade = upgrade
@@ -159,6 +178,7 @@ async def test_without_a_websocket_it_stays_with_polling(upgrade: Any) -> None:
             await until(lambda: '42["still there"]' in server.packets, "the event")
             await until(lambda: bool(recorder.of("news")), "the news")
             assert client.transport == "polling"
+        assert recorder.of("news") == [()]
 
 
 async def test_a_websocket_that_dies_just_before_the_end_leaves_polling_going() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import waypost
+from tests.support.waiting import DEADLINE_S
 from waypost.testing import ThreadSite
 
 BEGIN = "import threading, time, waypost.sync\nclient = waypost.sync.Client({url!r})\n"
@@ -24,7 +25,13 @@ def start(directory: Path, site: ThreadSite, program: str) -> subprocess.Popen[s
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str, int]:
-    output, errors = process.communicate(timeout=30)
+    """Wait for the program to end by itself; one that hangs is killed, and the test fails."""
+    try:
+        output, errors = process.communicate(timeout=DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
     return output, errors, process.returncode
 
 
@@ -89,7 +96,7 @@ def test_what_is_in_the_outbox_at_the_end_is_sent_by_the_next_program(site: Thre
     # Many acknowledgements are on their way when it ends, each of which has something removed from the file.
     assert finish(start(tmp_path, site, program)) == ("", "", 0)
     with waypost.sync.Client(site.url, outbox=path) as client:
-        client.outbox.drained(timeout_s=30)
+        client.outbox.drained(timeout_s=DEADLINE_S)
     assert handled == [*range(100)]
     site.io.off("order")
 

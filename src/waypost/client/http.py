@@ -28,7 +28,7 @@ from waypost.client.transport import TransportEnded
 from waypost.errors import ConnectFailed
 from waypost.protocol.extension import HEADER, REVISION
 
-__all__ = ["Http", "ended_by"]
+__all__ = ["Http", "ended_by", "refusal"]
 
 _IDLE_S = 4.0  # servers close an idle connection after 5 s; a request must not meet that
 _NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
@@ -116,6 +116,16 @@ def _proxy(option: str | None, endpoint: Endpoint) -> str | None:
     if proxy_bypass(host):
         return None
     return proxies.get("https" if endpoint.secure else "http")
+
+
+def refusal(response: ClientResponse) -> str:
+    """Say how a request was answered that should have been answered otherwise.
+
+    Redirects are not followed: what a request carries is meant for this server only, and a session stays with one.
+    """
+    location = response.headers.get("Location")
+    where = "" if location is None else f", a redirect to {location}, which is not followed"
+    return f"HTTP {response.status}{where}"
 
 
 def ended_by(error: OSError | ClientError | ValueError) -> TransportEnded:

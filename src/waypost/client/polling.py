@@ -10,7 +10,7 @@ from math import inf
 from aiohttp import ClientError, ClientResponse
 from yarl import URL
 
-from waypost.client.http import Http, ended_by
+from waypost.client.http import Http, ended_by, refusal
 from waypost.client.transport import TransportEnded
 from waypost.errors import LimitExceeded
 from waypost.protocol.engineio import (
@@ -96,7 +96,7 @@ class PollingTransport:
             raise ended_by(error) from error
         if response.status != 200:
             said = body[:_MAX_REFUSAL_BYTES].decode(errors="replace")
-            raise TransportEnded("transport error", f"HTTP {response.status} {said}".strip(), response.status)
+            raise TransportEnded("transport error", f"{refusal(response)} {said}".strip(), response.status)
         return body
 
     async def _read(self, response: ClientResponse) -> bytes:

@@ -339,9 +339,8 @@ class Session:
         self._changed.set()
 
     def put_back(self, outgoing: Outgoing) -> None:
-        """Put a packet that did not leave back to the front."""
-        if not outgoing.is_bound:
-            self._buffer.put_back(outgoing, outgoing.size)
+        """Put a packet that did not leave back to the front; `lose` drops those that are for this connection only."""
+        self._buffer.put_back(outgoing, outgoing.size)
 
     async def _push(self, outgoing: Outgoing, encoded: EncodedEvent) -> None:
         while not self._buffer.push(outgoing, outgoing.size):

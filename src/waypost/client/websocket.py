@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from aiohttp import ClientError, ClientResponse
 from yarl import URL
 
-from waypost.client.http import Http, ended_by
+from waypost.client.http import Http, ended_by, refusal
 from waypost.client.transport import TransportEnded
 from waypost.client.wire import Wire
 from waypost.protocol.engineio import Frame
@@ -44,7 +44,7 @@ class WebSocketTransport:
         }
         arguments = {**http.arguments, "headers": {**http.arguments["headers"], **handshake}}
         try:
-            response = await http.session.get(address, read_until_eof=False, **arguments)
+            response = await http.session.get(address, allow_redirects=False, read_until_eof=False, **arguments)
         except (OSError, ClientError, ValueError) as error:
             raise ended_by(error) from error
         try:
@@ -70,7 +70,7 @@ class WebSocketTransport:
 def _check(response: ClientResponse, key: str) -> None:
     """Hold the answer to a handshake against RFC 6455, section 4.1; raises `TransportEnded`."""
     if response.status != _SWITCHING_PROTOCOLS:
-        raise TransportEnded("transport error", f"HTTP {response.status}", response.status)
+        raise TransportEnded("transport error", refusal(response), response.status)
     headers = response.headers
     switches = "upgrade" in headers.get("Connection", "").lower()
     if not switches or headers.get("Upgrade", "").lower() != "websocket":
