@@ -256,6 +256,12 @@ async def test_a_slow_server_makes_the_client_wait() -> None:
         await until(lambda: client._manager.writable is False, "a full network")
         assert await client.volatile.emit("dropped") is False
         assert not sending.done()
+        asked = asyncio.create_task(client.call("asked"))
+        await asyncio.sleep(0)
+        assert len(client._session.calls) == 1
+        asked.cancel()  # while it waits for room
+        await asyncio.wait((asked,))
+        assert (len(client._session.calls), client._manager.flow.awaited) == (0, 0)
         may_read.set()
         await sending
         await until(lambda: len(received) == 60, "all events")
