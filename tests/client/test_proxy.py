@@ -72,10 +72,13 @@ async def proxying() -> AsyncIterator[Proxy]:
 
 
 @asynccontextmanager
-async def over_tls(port: int, certificate: Path) -> AsyncIterator[int]:
-    """Serve with TLS what a port serves without."""
+async def over_tls(port: int, certificate: Path, *, asks: bool = False) -> AsyncIterator[int]:
+    """Serve with TLS what a port serves without; ``asks`` for the client's certificate, which has to be the same."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
+    if asks:
+        context.load_verify_locations(certificate.with_suffix(".crt"))
+        context.verify_mode = ssl.CERT_REQUIRED
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
@@ -162,3 +165,30 @@ async def test_a_certificate_for_another_name_is_refused(port: int, certificate:
     async with over_tls(port, certificate) as secure:
         with pytest.raises(waypost.ConnectFailed, match="localhost"):
             await waypost.Client(f"https://localhost:{secure}", ssl=trusting).connect()
+
+
+@pytest.mark.parametrize("transports", TRANSPORTS)
+async def test_a_client_shows_its_certificate(port: int, transports: list[str], certificate: Path) -> None:
+    trusting = ssl.create_default_context(cafile=certificate.with_suffix(".crt"))
+    async with over_tls(port, certificate, asks=True) as secure:
+        client = waypost.Client(f"https://127.0.0.1:{secure}", transports=transports, ssl=trusting)
+        with pytest.raises(waypost.ConnectFailed):
+            await client.connect()
+        trusting.load_cert_chain(certificate)
+        async with client:
+            assert await client.call("echo", b"x") == b"x"
+            await until(lambda: client.transport == transports[-1], "the transport")
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_a_proxy_that_refuses_is_said(secure: bool) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        proxy = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(waypost.ConnectFailed, match="407") as caught:
+            await waypost.Client(f"http{'s' * secure}://127.0.0.1:1", proxy=proxy).connect()
+    assert caught.value.status == 407

@@ -164,7 +164,11 @@ async def test_msgpack(server: Server, transports: tuple[str, ...]) -> None:
 
 
 async def test_namespaces_share_a_connection(server: Server, transports: tuple[str, ...]) -> None:
-    client = waypost.Client(server.url, transports=transports, auth={"who": "root"})
+    async def credentials() -> dict[str, str]:
+        await asyncio.sleep(0)  # as whoever asks for a token
+        return {"who": "root"}
+
+    client = waypost.Client(server.url, transports=transports, auth=credentials)
     opened: list[None] = []
     client.io.on("open", lambda: opened.append(None))
     other = client.of("/other", auth={"who": "other"})
@@ -237,6 +241,10 @@ async def test_another_transport_is_tried(server: Server, path: str) -> None:
         async with waypost.Client(server.url, path=path, transports=transports) as client:
             assert await client.call("echo", path) == path
             assert f"/{client.transport}/" == path
+        if f"/{transports[0]}/" != path:
+            client = waypost.Client(server.url, path=path, transports=transports, try_all_transports=False)
+            with pytest.raises(waypost.ConnectFailed):
+                await client.connect()
 
 
 async def test_without_another_transport_it_says_why(server: Server) -> None:
