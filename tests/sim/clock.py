@@ -152,12 +152,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def bury(self) -> None:
         """Close what was still running when everything ended; called from within the loop, after all checks."""
+        for life in {life for life in self._lives.values() if not life.over}:
+            self.end(life)
+        # What a ``finally`` begins belongs to nobody who lives, and is closed in its turn.
+        beyond = Life(-1)
+        beyond.over = True
+        context = contextvars.copy_context()
+        context.run(LIFE.set, beyond)
         for task in self.tasks:
             _internals(task)._log_destroy_pending = False
             _internals(task)._log_traceback = False
             if not task.done():
                 try:
-                    _internals(task.get_coro()).close()
+                    context.run(_internals(task.get_coro()).close)
                 except (RuntimeError, ValueError):
                     # It awaits in a ``finally``, or is the one that runs this.
                     continue
