@@ -112,6 +112,8 @@ class Client:
     pings: int = 0
     history: list[Received] = field(default_factory=list)
     received: defaultdict[str, list[Received]] = field(default_factory=lambda: defaultdict(list))
+    # Told of everything the client sees, in the order in which all clients of the peer saw it.
+    observer: Callable[[str, Received | None], None] | None = None
 
     def args_of(self, event: str) -> list[tuple[Any, ...]]:
         """Return the arguments of each such event, in order of arrival."""
@@ -236,11 +238,15 @@ class Client:
                 self.attempts += 1
             case "ping":
                 self.pings += 1
+        if self.observer is not None:
+            self.observer(kind, None)
 
     def receive(self, received: Received) -> None:
         """Take an event."""
         self.history.append(received)
         self.received[received.event].append(received)
+        if self.observer is not None:
+            self.observer("event", received)
 
     async def _run(self, cmd: str, **options: Any) -> Any:
         return await self.peer.run(cmd, client=self.name, **options)
@@ -352,7 +358,8 @@ class Peer:
             self._changed.set()
         self._changed.set()
         for reply in self._replies.values():
-            reply.set_exception(PeerError("the Node process has ended"))
+            if not reply.done():
+                reply.set_exception(PeerError("the Node process has ended"))
 
     def _take(self, kind: str, t_ms: float, line: dict[str, Any]) -> None:
         if kind == "reply":
