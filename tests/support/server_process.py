@@ -104,10 +104,21 @@ class ServerProcess:
         """Tell whether the process lives."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The process that was started last."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the process ended that was started last; ``None`` while it lives."""
+        assert self._process is not None
+        return self._process.poll()
+
     def memory_bytes(self) -> int:
         """Return how much memory the process has in use."""
-        assert self._process is not None
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     async def start(self) -> None:

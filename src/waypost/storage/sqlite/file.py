@@ -251,7 +251,8 @@ def _check_content(store: str, connection: sqlite3.Connection) -> None:
     for check in checks:
         (verdict,) = connection.execute(check).fetchone()
         if verdict != "ok":
-            raise StoreDamaged(store, f"{verdict}; {_UNTOUCHED}")
+            # The lines before the last one only say of which database it speaks.
+            raise StoreDamaged(store, f"it is damaged ({verdict.splitlines()[-1]}); {_UNTOUCHED}")
 
 
 def _key(connection: sqlite3.Connection, table: str) -> list[str]:

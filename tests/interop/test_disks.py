@@ -1,0 +1,239 @@
+"""The server's disk is full: what needs it is refused in a sentence, all else goes on; then there is space again.
+
+And a server whose store is damaged, or finds no space at its start, says so and touches nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import pytest_asyncio
+
+from tests.interop.disk_app import STORED
+from tests.interop.peer import Client, Peer
+from tests.support.server_process import ServerProcess
+from tests.support.waiting import until_async
+
+pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
+
+QUEUE = "jobs"
+REFUSED = "no space left on its disk; free some, then it works again"
+LARGE = 100_000
+SMALL_DISK_BYTES = 8 << 20
+
+
+class Disk(Protocol):
+    """Where the server's store lives."""
+
+    directory: Path
+
+    def fill(self, server: ServerProcess) -> None:
+        """Leave next to no space."""
+
+    def free(self, server: ServerProcess) -> None:
+        """Give the space back."""
+
+
+class LimitedFiles:
+    """A disk on which the server's process may not write large files, as under a quota."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def fill(self, server: ServerProcess) -> None:
+        self._limit(server, max(file.stat().st_size for file in self.directory.iterdir()) + 4 * LARGE)
+
+    def free(self, server: ServerProcess) -> None:
+        self._limit(server, resource.RLIM_INFINITY)
+
+    def _limit(self, server: ServerProcess, size: int) -> None:
+        _, hard = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+
+class SmallDisk:
+    """A small file system, filled by another program's file."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._ballast = directory / "ballast"
+
+    def fill(self, server: ServerProcess) -> None:
+        self.leave(4 * LARGE)
+
+    def leave(self, size: int) -> None:
+        """Leave so many bytes."""
+        stats = os.statvfs(self.directory)
+        with self._ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, stats.f_bavail * stats.f_frsize - size)
+
+    def free(self, server: ServerProcess) -> None:
+        self._ballast.unlink()
+
+
+@contextmanager
+def small_disk(directory: Path) -> Iterator[SmallDisk]:
+    """Mount a file system in memory, where this user may."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "waypost-test", str(directory)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this user may not mount a file system")
+    try:
+        yield SmallDisk(directory)
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)
+
+
+@pytest.fixture(params=["quota", "small disk"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    if request.param == "quota":
+        yield LimitedFiles(directory)
+        return
+    with small_disk(directory) as mounted:
+        yield mounted
+
+
+def make_server(store: Path, log: Path) -> ServerProcess:
+    command = ("-m", "waypost", "serve", "tests.interop.disk_app:io", "--port", "{port}", "--store", str(store))
+    return ServerProcess(command, log)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def disk_server(peer: Peer, disk: Disk, tmp_path: Path) -> AsyncIterator[ServerProcess]:
+    server = make_server(disk.directory / "store.db", tmp_path / "server.log")
+    await server.start()
+    yield server
+    await peer.leave_all()
+    await server.kill()
+    server.check_log()
+
+
+async def enqueue_until_full(producer: Client) -> tuple[list[int], str]:
+    """Put large messages into the queue until one is refused; returns what was accepted, and the sentence."""
+    accepted: list[int] = []
+    while True:
+        number = len(accepted) + 1
+        [problem] = await producer.call("enqueue", QUEUE, number, LARGE)
+        if problem != STORED:
+            return accepted, problem
+        accepted.append(number)
+
+
+async def can(client: Client, event: str, *args: object) -> None:
+    """Ask for something until the store takes it."""
+    await until_async(lambda: client.call(event, *args), lambda answer: answer == [STORED], event)
+
+
+async def settled(client: Client) -> None:
+    await until_async(lambda: client.call("waiting", QUEUE), lambda waiting: waiting == [0], "all is settled")
+
+
+def numbers(client: Client, event: str) -> list[int]:
+    return [args[0] for args in client.args_of(event)]
+
+
+async def test_a_full_disk(peer: Peer, disk: Disk, disk_server: ServerProcess) -> None:
+    producer = await peer.client(disk_server.url, transports=["websocket"])
+    consumer = await peer.client(disk_server.url, auth={"consume": QUEUE}, rules={"job": "hold"})
+    for client in (producer, consumer):
+        await client.connected()
+    await can(producer, "enqueue", QUEUE, 0, 10)
+    await can(producer, "publish", 0, 10)
+    await consumer.gets("job")
+
+    disk.fill(disk_server)
+    accepted, problem = await enqueue_until_full(producer)
+    assert problem.startswith("StoreFull: ")
+    assert REFUSED in problem
+    assert accepted, "until then there was space"
+    [problem] = await producer.call("publish", 1, LARGE)
+    assert REFUSED in problem
+    # What needs no disk goes on, also the delivery of what was accepted.
+    await producer.call("whisper", 1)
+    await consumer.gets("whisper")
+    assert await producer.call("echo", 1, b"two") == [1, b"two"]
+    await consumer.rule("job", "ack")
+    await consumer.ack(consumer.received["job"][0])
+    await consumer.gets("job", 1 + len(accepted))
+    late = await peer.client(disk_server.url, transports=["websocket"])
+
+    disk.free(disk_server)
+    await can(producer, "enqueue", QUEUE, -1, LARGE)
+    await can(producer, "publish", 2, LARGE)
+    await late.connected()
+    await consumer.gets("news", 2)
+    await settled(producer)
+    await disk_server.restart("kill")
+    await producer.connected(2)
+    await can(producer, "enqueue", QUEUE, -2, 10)
+    await settled(producer)
+    assert numbers(consumer, "job") == [0, *accepted, -1, -2], "nothing lost, refused or settled came"
+    assert numbers(consumer, "news") == [0, 2]
+    assert all(state.recovered for state in consumer.connects[1:])
+
+
+async def put_and_stop(peer: Peer, server: ServerProcess) -> None:
+    """Let a server take a message that nobody has got, and stop it."""
+    await server.start()
+    producer = await peer.client(server.url, transports=["websocket"])
+    await can(producer, "enqueue", QUEUE, 1, 10 * LARGE)
+    await peer.leave_all()
+    await server.stop()
+
+
+async def start_and_get(peer: Peer, server: ServerProcess) -> None:
+    """Start a server, and get its message."""
+    await server.start()
+    consumer = await peer.client(server.url, auth={"consume": QUEUE}, rules={"job": "ack"})
+    await consumer.gets("job")
+    assert numbers(consumer, "job") == [1]
+    await peer.leave_all()
+    await server.stop()
+    server.check_log()
+
+
+async def refused(server: ServerProcess, store: Path) -> str:
+    """Start a server that must refuse, in one line, and leave its store as it is; return the line."""
+    before, logged = store.read_bytes(), server.log_position()
+    with pytest.raises(AssertionError, match="did not start"):
+        await server.start()
+    assert store.read_bytes() == before
+    assert server.exit_code == 1
+    lines = server.log_since(logged)
+    assert len(lines) == 1, lines
+    [line] = lines
+    assert line.startswith(f"waypost: store {store}: ")
+    return line
+
+
+async def test_a_damaged_store_is_refused_with_what_to_do_and_left_as_it_is(peer: Peer, tmp_path: Path) -> None:
+    store = tmp_path / "store.db"
+    server = make_server(store, tmp_path / "server.log")
+    await put_and_stop(peer, server)
+    whole = store.read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:8192] + b"\xa5" * 8192 * 12 + whole[8192 * 13 :]):
+        store.write_bytes(damaged)
+        assert "put a good copy in its place, or move it away" in await refused(server, store)
+    store.write_bytes(whole)
+    await start_and_get(peer, server)
+
+
+async def test_a_start_without_space_is_refused_and_works_when_there_is_some(peer: Peer, tmp_path: Path) -> None:
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    with small_disk(directory) as disk:
+        store = directory / "store.db"
+        server = make_server(store, tmp_path / "server.log")
+        await put_and_stop(peer, server)
+        disk.leave(0)
+        assert REFUSED in await refused(server, store)
+        disk.free(server)
+        await start_and_get(peer, server)
