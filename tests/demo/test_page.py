@@ -19,7 +19,7 @@ from tests.support.server_process import ServerProcess
 from tests.support.waiting import until
 from waypost.demo.site import STATIC
 
-pytestmark = pytest.mark.chromium
+pytestmark = [pytest.mark.chromium, pytest.mark.asyncio(loop_scope="module")]
 
 ARTEFACTS = Path(__file__).parent.parent / "artefacts"
 ADDRESS = re.compile(r"The demo is at (http://127\.0\.0\.1:\d+)")
@@ -45,7 +45,7 @@ def running_demo(log: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def demo(tmp_path: Path) -> AsyncIterator[str]:
     """The demo's address; it must end gracefully, and must not have logged a traceback."""
     if not (STATIC / "index.html").is_file():
@@ -62,8 +62,9 @@ async def demo(tmp_path: Path) -> AsyncIterator[str]:
         assert "Traceback" not in log.read_text()
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
+    """One for all tests: each page of `new_page` is a profile of its own."""
     chromium = require_chromium()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
@@ -71,13 +72,14 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def page(browser: Browser) -> AsyncIterator[Page]:
     """A page that must not run into an error of its own."""
     page = await browser.new_page(viewport={"width": 1280, "height": 1150})
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
+    await page.close()
     assert errors == []
 
 
@@ -169,6 +171,7 @@ async def test_two_tabs_do_not_share_parcels(page: Page, browser: Browser, demo:
     await send(other, 1)
     await shows(page, delivered=2, waiting=0, lost=0, doubled=0)
     await shows(other, delivered=1, waiting=0, lost=0, doubled=0)
+    await other.close()
 
 
 async def test_a_broken_promise_is_shown(page: Page, tmp_path: Path) -> None:
