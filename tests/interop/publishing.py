@@ -16,7 +16,7 @@ ROOM = "listeners"
 
 # Without it, a quick machine publishes more than one replay brings while a listener waits to reconnect: it is then
 # told so, rightly, and starts anew.
-_PACE_S = 0.001
+_PACE_S = 0.005
 _ATTEMPT_S = 5.0
 
 

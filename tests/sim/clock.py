@@ -168,6 +168,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 except (RuntimeError, ValueError):
                     # It awaits in a ``finally``, or is the one that runs this.
                     continue
+        # What the closed ones have asked for in their ``finally`` would start others in the loop's last turn.
+        for handle in _internals(self)._ready:
+            handle.cancel()
 
 
 def _internals(thing: object) -> Any:
