@@ -158,14 +158,26 @@ class SimQueue:
         return letters
 
     async def redrive(
-        self, matching: DeadLetterFilter, *, after: int, max_letters: int, spacing_s: float, first_at: float
+        self,
+        matching: DeadLetterFilter,
+        *,
+        after: int,
+        upto: int | None = None,
+        max_letters: int,
+        spacing_s: float,
+        first_at: float,
     ) -> Redriven:
         redriven: Redriven = await self._write(
             "redrive",
             "",
             (),
             lambda: self._inner.redrive(
-                matching, after=after, max_letters=max_letters, spacing_s=spacing_s, first_at=first_at
+                matching,
+                after=after,
+                upto=upto,
+                max_letters=max_letters,
+                spacing_s=spacing_s,
+                first_at=first_at,
             ),
         )
         return redriven

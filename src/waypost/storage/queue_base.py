@@ -276,7 +276,14 @@ class Queue(Protocol):
         ...
 
     async def redrive(
-        self, matching: DeadLetterFilter, *, after: int, max_letters: int, spacing_s: float, first_at: float
+        self,
+        matching: DeadLetterFilter,
+        *,
+        after: int,
+        upto: int | None = None,
+        max_letters: int,
+        spacing_s: float,
+        first_at: float,
     ) -> Redriven:
         """Make dead letters messages again, each for its consumer alone, behind all others, without attempts.
 
@@ -286,6 +293,8 @@ class Queue(Protocol):
         Args:
             matching: Which.
             after: The number before the first one wanted.
+            upto: The last number wanted: `Redriven.newest` of the first step, so that what dies again meanwhile is
+                not met again; ``None`` for all there are.
             max_letters: The most for this step, from 1.
             spacing_s: How many seconds after the one before each is due; 0 for all at once.
             first_at: When the first one is due, as wall time in seconds; those whose time has come get their

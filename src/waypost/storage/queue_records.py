@@ -240,11 +240,13 @@ class Redriven:
     Attributes:
         letters: How many dead letters are messages again.
         last: The number of the last one; 0 if there was none.
+        newest: The number of the newest dead letter that the queue had before, meant or not; 0 for none.
         next_due_at: When the first of those that are not due yet will be, as wall time in seconds, or ``None``.
     """
 
     letters: int
     last: int
+    newest: int
     next_due_at: float | None
 
 

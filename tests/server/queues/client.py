@@ -62,6 +62,8 @@ class Site:
         return self.sockets[client.sid]
 
     async def info(self, consumer: str = "default") -> waypost.ConsumerInfo:
+        # Acks gather for some milliseconds before they are stored.
+        await asyncio.sleep(0.01)
         return await self.queue.consumer(consumer).info()
 
     async def settled(self, consumer: str = "default") -> None:

@@ -13,9 +13,10 @@ import waypost
 from tests.server.model_client import running
 from tests.server.queues.client import QUEUE, Site
 from tests.support.waiting import until
+from waypost.protocol.socketio import encode_event
 from waypost.server.queues.options import encode_settings
 from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import FromPosition
+from waypost.storage.queue_records import FromPosition, NewMessage
 from waypost.storage.sqlite.visitor import SqliteVisitor
 
 
@@ -77,3 +78,42 @@ async def test_consumers_that_another_program_moves_or_pauses(site: Site, visite
     assert len(client.jobs) == 4
     await visited.pause("default", until=time.time())
     assert await client.gets(6) == [0, 1, 2, 3, 2, 3]
+
+
+@pytest.mark.parametrize("settings", [b'{"max_failures": -1}', b'{"lease_s": "long"}', b'["no settings"]', b"\xff{"])
+async def test_options_that_can_not_be_used_are_logged_and_the_queue_goes_on(
+    site: Site, visited: Queue, settings: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await site.client(auto_ack=True)
+    await site.queue.configure(max_failures=3)
+    await visited.configure(None, settings)
+    await until(lambda: "can't be used" in caplog.text, "it is logged")
+    assert site.queue.options.max_failures == 3
+    await site.put(1)
+    await client.gets(1)
+    await visited.enqueue([NewMessage("m", _record(2))], deduplicate_s=0, on_commit=lambda _: None)
+    await until(lambda: client.jobs == [1, 2], "what others do is heeded on")
+
+
+async def test_no_ack_counts_for_a_queue_made_anew(site: Site, visited: Queue) -> None:
+    client = await site.client()
+    await site.put(1)
+    await client.gets(1)
+    runner = site.io._hub.deliveries.runner(QUEUE, "default")
+    assert runner is not None
+    before = runner.info
+    # Nothing of this reaches the server: as if the ack below were on its way already.
+    site.io._hub.deliveries.due.stop()
+    await visited.delete()
+    await visited.add_consumer("default")
+    await visited.enqueue([NewMessage("m", _record(2))], deduplicate_s=0, on_commit=lambda _: None)
+    client.reply(1)
+    await until(lambda: runner.info.generation != before.generation, "the server sees that it is another one")
+    assert await client.gets(2) == [1, 2]
+    assert (await site.info()).waiting == 1
+    client.reply(2)
+    await site.settled()
+
+
+def _record(job: int) -> bytes:
+    return encode_event("/", "job", [job]).to_record()

@@ -267,6 +267,32 @@ async def test_redrive_delivers_again_behind_all_others_to_that_consumer_alone()
         assert not await dead(here)
 
 
+async def test_redrive_ends_though_what_it_delivers_dies_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    # In many steps, so that what was redriven first is dead again before the last one.
+    monkeypatch.setattr("waypost.server.queues.queue._PAGE", 1)
+    async with site(max_failures=1) as here:
+        tried: list[Any] = []
+
+        @here.io.consumer("vain", concurrency=500)
+        async def reject(message: waypost.Message, number: int) -> None:
+            tried.append(number)
+            raise waypost.Reject("as ever")
+
+        queue = here.io.queue("vain")
+        await queue.emit_many([waypost.NewMessage("job", number) for number in range(100)])
+        await until_dead(queue, 100)
+        async with asyncio.timeout(10):
+            assert await queue.redrive() == 100
+        await until(lambda: len(tried) == 200)
+        await until_dead(queue, 100)
+
+
+async def until_dead(queue: waypost.Queue, letters: int) -> None:
+    async with asyncio.timeout(10):
+        while (await queue.info()).dead_letters != letters:
+            await asyncio.sleep(0.001)
+
+
 async def test_redrive_keeps_to_a_rate() -> None:
     clock = Clock()
     async with site(max_failures=1, clock=clock) as here:

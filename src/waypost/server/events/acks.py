@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.engineio import Frame
@@ -20,10 +19,9 @@ def ack_value(arguments: list[Any]) -> Any:
     return tuple(arguments) if arguments else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
+class _Pending(NamedTuple):
     event: EncodedEvent
-    answer: asyncio.Future[list[Any] | None]
+    taken: Callable[[list[Any] | None], None]
     survives: bool
 
 
@@ -55,19 +53,39 @@ class PendingAcks:
         Returns:
             The ack id, and a future that gets the ack's arguments, or ``None`` if it will never come.
         """
+        answer: asyncio.Future[list[Any] | None] = asyncio.get_running_loop().create_future()
+
+        def take(arguments: list[Any] | None) -> None:
+            if not answer.done():
+                answer.set_result(arguments)
+
+        return self.expect_for(take, event, survives=survives), answer
+
+    def expect_for(
+        self, taken: Callable[[list[Any] | None], None], event: EncodedEvent, *, survives: bool = False
+    ) -> int:
+        """Wait for an event's ack without a future, for whom the many futures would cost too much.
+
+        Args:
+            taken: Called once, at once when the ack comes, with its arguments, or with ``None`` if it will never
+                come; must not raise.
+            event: As for `expect`.
+            survives: As for `expect`.
+
+        Returns:
+            The ack id.
+        """
         ack_id = self._next_id
         self._next_id += 1
-        answer: asyncio.Future[list[Any] | None] = asyncio.get_running_loop().create_future()
-        self._pending[ack_id] = _Pending(event, answer, survives)
-        return ack_id, answer
+        self._pending[ack_id] = _Pending(event, taken, survives)
+        return ack_id
 
     def receive(self, ack_id: int, arguments: list[Any]) -> bool:
         """Hand an ack on; returns whether anyone waited for it."""
         pending = self._pending.pop(ack_id, None)
         if pending is None:
             return False
-        if not pending.answer.done():
-            pending.answer.set_result(arguments)
+        pending.taken(arguments)
         return True
 
     def forget(self, ack_id: int) -> None:
@@ -89,6 +107,4 @@ class PendingAcks:
 
     def _end(self, ack_ids: list[int]) -> None:
         for ack_id in ack_ids:
-            answer = self._pending.pop(ack_id).answer
-            if not answer.done():
-                answer.set_result(None)
+            self._pending.pop(ack_id).taken(None)

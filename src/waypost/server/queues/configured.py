@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
+from waypost.errors import ConfigurationError
 from waypost.server.queues.options import QueueOptions, QueueSettings, decode_settings, with_settings
 from waypost.storage.queue_records import Configuration
 
 __all__ = ["Configured"]
+
+logger = logging.getLogger("waypost.queue")
 
 
 class Configured:
@@ -43,16 +47,34 @@ class Configured:
         return settings, with_settings(self._defaults, **settings)
 
     def keep(self, queue: str, settings: QueueSettings) -> None:
-        """Remember what was configured for a queue; nothing, if it is empty."""
-        self._settings.pop(queue, None)
-        self._options.pop(queue, None)
+        """Remember what was configured for a queue; nothing, if it is empty.
+
+        Raises:
+            ConfigurationError: An option can't be what it is; then nothing changes.
+        """
         if settings:
-            self._settings[queue] = settings
             self._options[queue] = with_settings(self._defaults, **settings)
+            self._settings[queue] = settings
+        else:
+            self._settings.pop(queue, None)
+            self._options.pop(queue, None)
+
+    def take(self, stored: Configuration) -> None:
+        """Remember what the store has for a queue, which another version or program may have written.
+
+        What can't be used is logged, and the queue goes on with the options it had.
+        """
+        try:
+            self.keep(stored.queue, decode_settings(stored.settings))
+        except ConfigurationError as problem:
+            logger.error(
+                "queue %r: what is configured in the store can't be used; it goes on with %s: %s",
+                stored.queue, "the options it had" if stored.queue in self._settings else "the server's", problem,
+            )  # fmt: skip
 
     def load(self, configurations: Iterable[Configuration]) -> None:
         """Remember what the store has."""
         self._settings.clear()
         self._options.clear()
         for one in configurations:
-            self.keep(one.queue, decode_settings(one.settings))
+            self.take(one)

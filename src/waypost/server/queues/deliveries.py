@@ -16,7 +16,7 @@ from waypost.server.queues.due import DueTimer
 from waypost.server.queues.events import MessageDied
 from waypost.server.queues.losses import Losses
 from waypost.server.queues.message_ids import MessageIds
-from waypost.server.queues.options import Order, QueueOptions, decode_settings
+from waypost.server.queues.options import Order, QueueOptions
 from waypost.server.queues.runner import Runner, Surroundings
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.worker import WorkerCarrier, WorkerPlan
@@ -293,8 +293,7 @@ class Deliveries:
 
     async def _released(self, due: Due) -> None:
         for queue in sorted(due.changed):
-            stored = await self._store().queue(queue).configuration()
-            self.configured.keep(queue, decode_settings(stored.settings))
+            self.configured.take(await self._store().queue(queue).configuration())
             self.reconfigured(queue)
         for queue in sorted(due.queues):
             self.changed(queue)

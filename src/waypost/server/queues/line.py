@@ -19,8 +19,11 @@ from waypost.storage.queue_records import Message
 
 __all__ = ["KeyedLine", "Line", "Read", "ReadKey", "ReadOn", "ReadRetries", "StrictLine", "make_line"]
 
-_MOST_READY = 64
+_MOST_READY = 256
+# With fewer than that left it is time to read on.
+_LOW = 64
 _MOST_READY_BYTES = 1 << 20
+_LOW_BYTES = 1 << 18
 _MOST_BLOCKED_KEYS = 10_000
 
 
@@ -130,8 +133,8 @@ class StrictLine:
         return self._ahead[0].retry_at if self._ahead and not self._in_hand and self._ahead[0].retry_at else inf
 
     def wants(self, now: float) -> Read | None:
-        """Read on when nothing is left in memory."""
-        if self._in_hand or self._ahead or self._at_end:
+        """Read on when little is left in memory."""
+        if self._at_end or len(self._ahead) >= _LOW or self._ahead_bytes >= _LOW_BYTES:
             return None
         self._news = False
         return ReadOn(self._frontier)
@@ -242,7 +245,8 @@ class KeyedLine:
             self._due_at = inf
             known = {position for position, _ in self._ready} | self._in_hand | self._paused_behind
             return ReadRetries(self._frontier, frozenset(known))
-        if self._ready or self._at_end or len(self._heads) >= _MOST_BLOCKED_KEYS:
+        is_low = len(self._ready) < _LOW and self._ready_bytes < _LOW_BYTES
+        if not is_low or self._at_end or len(self._heads) >= _MOST_BLOCKED_KEYS:
             return None
         self._news = False
         return ReadOn(self._frontier)

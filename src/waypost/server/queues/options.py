@@ -122,7 +122,16 @@ def encode_settings(settings: QueueSettings) -> bytes:
 
 
 def decode_settings(stored: bytes | None) -> QueueSettings:
-    """Bring a queue's own settings back, without those that only a newer version knows."""
+    """Bring a queue's own settings back, without those that only a newer version knows.
+
+    Raises:
+        ConfigurationError: These bytes are no settings.
+    """
     known = {field.name for field in fields(QueueOptions)}
-    kept: dict[str, Any] = json.loads(stored) if stored else {}
+    try:
+        kept: Any = json.loads(stored) if stored else {}
+    except ValueError as error:
+        raise ConfigurationError("settings", stored, "a JSON object") from error
+    if not isinstance(kept, dict):
+        raise ConfigurationError("settings", stored, "a JSON object")
     return cast("QueueSettings", {name: value for name, value in kept.items() if name in known})

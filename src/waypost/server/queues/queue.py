@@ -360,6 +360,8 @@ class Queue:
     async def redrive(self, matching: DeadLetterFilter | None = None, *, rate_per_s: float | None = None) -> int:
         """Deliver dead letters again, each to the consumer that gave it up, behind all that waits, as if new.
 
+        Those that there are when it begins, each once: what dies again meanwhile stays a dead letter.
+
         Args:
             matching: Which; ``None`` for all there are.
             rate_per_s: How many a second become due; ``None`` for all at once. They are on disk as messages with a
@@ -383,13 +385,15 @@ class Queue:
         spacing_s = 0.0 if rate_per_s is None else 1.0 / rate_per_s
         first_at = self._hub.environment.wall_time()
         last = 0
+        newest: int | None = None
         while True:
             redriven = await self._stored.redrive(
-                matching, after=last, max_letters=_PAGE, spacing_s=spacing_s, first_at=first_at
+                matching, after=last, upto=newest, max_letters=_PAGE, spacing_s=spacing_s, first_at=first_at
             )
             if not redriven.letters:
                 return
             last = redriven.last
+            newest = redriven.newest if newest is None else newest
             first_at += redriven.letters * spacing_s
             if redriven.next_due_at is not None:
                 self._hub.deliveries.due.arm(redriven.next_due_at)

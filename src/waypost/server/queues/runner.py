@@ -17,9 +17,10 @@ from waypost.errors import StorageError, StoreClosed
 from waypost.server.options import Environment
 from waypost.server.queues.delivery import Attachment, Delivery
 from waypost.server.queues.leases import Leases
-from waypost.server.queues.line import Line, Read, ReadKey, ReadOn, make_line
+from waypost.server.queues.line import Line, Read, make_line
 from waypost.server.queues.meter import ConsumerMeter
 from waypost.server.queues.options import Order, QueueOptions
+from waypost.server.queues.pages import Pages
 from waypost.server.queues.settler import Settler
 from waypost.server.queues.takers import Takers
 from waypost.server.queues.verdict import Blame, Rejection, judge
@@ -30,8 +31,6 @@ __all__ = ["Runner", "Surroundings"]
 
 logger = logging.getLogger("waypost.queue")
 
-_PAGE_MESSAGES = 64
-_PAGE_BYTES = 1 << 20
 _FIRST_HALT_S = 0.5
 _LONGEST_HALT_S = 30.0
 
@@ -84,6 +83,7 @@ class Runner:
         self._queue = queue
         self._surroundings = surroundings
         self._loop = asyncio.get_running_loop()
+        self._generation = info.generation
         # None: where the consumer stands has to be read anew.
         self._line: Line | None = None
         self._queue_paused_until = 0.0
@@ -92,6 +92,12 @@ class Runner:
         self._late: dict[int, Delivery] = {}
         self._settler = Settler(queue, info.name, info.epoch, self._stored, surroundings.keep_task)
         self._leases = Leases(self._loop, self._flight, self._lease_ended)
+        # Those whose oldest message may be another one than the store knows.
+        self._with_news: dict[Attachment, None] = {}
+        self._pages = Pages(queue, info.name)
+        # What is being read for, and whether handing out meanwhile is on its way.
+        self._reading: Line | None = None
+        self._hands_out_soon = False
         self._working: asyncio.Task[None] | None = None
         self._has_work = False
         self._is_stopped = False
@@ -141,12 +147,14 @@ class Runner:
         self._take_all(attachment, "the connection was lost" if to_blame else None)
         for delivery in [one for one in self._late.values() if one.attachment is attachment]:
             del self._late[delivery.message.position]
+        self._with_news.pop(attachment, None)
         self._queue.hold(self.info.name, attachment.carrier.label, None)
         self.wake()
 
     def stop(self) -> None:
         """Hand out nothing any more; what is in hand may still be answered."""
         self._is_stopped = True
+        self._settler.hurry()
         self._cancel_alarm()
         self._leases.cancel()
 
@@ -248,11 +256,9 @@ class Runner:
 
     def _release(self, delivery: Delivery) -> None:
         attachment = delivery.attachment
-        was_oldest = attachment.oldest is delivery
         del self._flight[delivery.message.position]
         attachment.release(delivery)
-        if was_oldest:
-            self._note_oldest(attachment)
+        self._with_news[attachment] = None
         self.takers.line_up(attachment)
         if attachment.is_leaving and not attachment.in_hand:
             self.detach(attachment, to_blame=False)
@@ -293,7 +299,8 @@ class Runner:
 
     def _stored(self, info: ConsumerInfo) -> None:
         """Look at what the store says of the consumer."""
-        moved = info.epoch != self._settler.epoch
+        # A queue that was deleted and made anew has another generation, and positions that mean other messages.
+        moved = (info.generation, info.epoch) != (self._generation, self._settler.epoch)
         has_lost = info.lost != self.info.lost
         self.info = info
         if has_lost:
@@ -306,9 +313,14 @@ class Runner:
     def wake(self) -> None:
         """Have a look at what can be done."""
         self._has_work = True
-        if self._working is None and not self._is_stopped:
+        if self._is_stopped:
+            return
+        if self._working is None:
             self._working = self._loop.create_task(self._work())
             self._surroundings.keep_task(self._working)
+        elif self._reading is not None and not self._hands_out_soon:
+            self._hands_out_soon = True
+            self._loop.call_soon(self._hand_out_meanwhile)
 
     async def _work(self) -> None:
         try:
@@ -340,12 +352,14 @@ class Runner:
         # One time for everything in a round: what falls due after it is the alarm's.
         while self._may_hand_out(now := self._now()):
             self._hand_out(line, now)
-            read = line.wants(now) if self.takers.any() else None
+            # Also if nobody has credit: what they have in hand is soon done, and what comes next is there then.
+            read = line.wants(now)
             if read is None:
                 break
             await self._read(line, read)
             if self._line is not line:
                 return
+        self._note_news()
         self._set_alarm(line, now)
 
     async def _look(self) -> None:
@@ -360,7 +374,7 @@ class Runner:
         await self._settler.flush()
         self._queue_paused_until = (await self._queue.info()).paused_until or 0.0
         info = await self._queue.add_consumer(self.info.name)
-        self._settler.epoch = info.epoch
+        self._generation, self._settler.epoch = info.generation, info.epoch
         self._line = make_line(self.order, info.cursor)
         self._stored(info)
         return self._line
@@ -372,31 +386,24 @@ class Runner:
         return max(self._queue_paused_until, self.info.paused_until or 0.0)
 
     async def _read(self, line: Line, read: Read) -> None:
-        """Read what a line wants and give it to it."""
-        due_at = inf
-        if isinstance(read, ReadOn):
-            messages = await self._queue.fetch(
-                self.info.name, after=read.after, max_messages=_PAGE_MESSAGES, max_bytes=_PAGE_BYTES
-            )
-        elif isinstance(read, ReadKey):
-            messages = await self._queue.fetch_key(
-                self.info.name, read.key, after=read.after, upto=read.upto, max_messages=1, max_bytes=_PAGE_BYTES
-            )
-        else:
-            retries = await self._queue.fetch_retries(
-                self.info.name,
-                upto=read.upto,
-                held=read.excluding | self._settler.pending,
-                max_messages=_PAGE_MESSAGES,
-                max_bytes=_PAGE_BYTES,
-            )
-            messages = list(retries.messages)
-            due_at = inf if retries.next_at is None else retries.next_at
+        """Read what a line wants and give it to it; what it has already is handed out meanwhile."""
+        self._reading = line
+        try:
+            messages, due_at = await self._pages.read(read, self._settler.pending)
+        finally:
+            self._reading = None
         line.take(read, messages, self._now(), complete=not messages, due_at=due_at)
         # A store in memory answers at once; others want to be served, too.
         await asyncio.sleep(0)
 
     # -- handing out ----------------------------------------------------------------------------------------
+
+    def _hand_out_meanwhile(self) -> None:
+        """Give out what is there while more is being read."""
+        self._hands_out_soon = False
+        line, now = self._line, self._now()
+        if line is not None and line is self._reading and self._may_hand_out(now):
+            self._hand_out(line, now)
 
     def _hand_out(self, line: Line, now: float) -> None:
         """Give out what may go to those who have credit."""
@@ -409,8 +416,9 @@ class Runner:
             taker = self.takers.take(len(message.record))
             if taker is None:
                 line.put_back(message)
-                return
+                break
             self._hand(message, taker)
+        self._note_news()
 
     def _hand(self, message: Message, taker: Attachment) -> None:
         late = self._late.pop(message.position, None)
@@ -420,15 +428,16 @@ class Runner:
         self._flight[message.position] = delivery
         self._leases.watch(self.options)
         self.meter.delivered.add()
-        if taker.oldest is delivery:
-            self._note_oldest(taker)
+        self._with_news[taker] = None
         self.takers.line_up(taker)
 
-    def _note_oldest(self, attachment: Attachment) -> None:
-        oldest = attachment.oldest
-        self._queue.hold(
-            self.info.name, attachment.carrier.label, None if oldest is None else oldest.message.position
-        )
+    def _note_news(self) -> None:
+        """Have the store note what everybody's oldest message is by now."""
+        for attachment in self._with_news:
+            oldest = attachment.oldest
+            position = None if oldest is None else oldest.message.position
+            self._queue.hold(self.info.name, attachment.carrier.label, position)
+        self._with_news.clear()
 
     def _take_over(self) -> None:
         """In strict order, take the message from whoever is not served any more."""

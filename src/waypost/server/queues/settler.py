@@ -16,6 +16,8 @@ __all__ = ["Settler"]
 logger = logging.getLogger("waypost.queue")
 
 _MOST_PENDING = 4096
+# For how long acks gather before they are stored: nobody waits for that, and each commit costs more than many acks.
+_GATHER_S = 0.005
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 
@@ -38,12 +40,14 @@ class Settler:
     __slots__ = (
         "_burials",
         "_consumer",
+        "_is_hurried",
         "_keep_task",
         "_queue",
         "_retries",
         "_settled",
         "_stored",
         "_task",
+        "_timer",
         "_under_way",
         "epoch",
     )
@@ -66,6 +70,8 @@ class Settler:
         self._settled: dict[int, None] = {}
         self._under_way: frozenset[int] = frozenset()
         self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_hurried = False
 
     @property
     def is_behind(self) -> bool:
@@ -80,7 +86,8 @@ class Settler:
     def settle(self, position: int) -> None:
         """Have a message's ack stored."""
         self._settled[position] = None
-        self._start()
+        if self._task is None and self._timer is None:
+            self._start_soon()
 
     def retry(self, attempt: Attempt) -> None:
         """Have a failed attempt stored."""
@@ -100,10 +107,28 @@ class Settler:
 
     async def flush(self) -> None:
         """Wait until everything is stored."""
-        while self._task is not None:
-            await asyncio.wait({self._task})
+        while self._task is not None or self._timer is not None:
+            self._start()
+            if self._task is not None:
+                await asyncio.wait({self._task})
+
+    def hurry(self) -> None:
+        """Let nothing gather any more: the server stops."""
+        self._is_hurried = True
+        if self._timer is not None:
+            self._start()
+
+    def _start_soon(self) -> None:
+        """Start when some more have gathered."""
+        if self._is_hurried:
+            self._start()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(_GATHER_S, self._start)
 
     def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._store_gathered())
             self._keep_task(self._task)
@@ -115,6 +140,8 @@ class Settler:
                 try:
                     await self._store_once()
                     pause_s = _FIRST_PAUSE_S
+                    if not (self._retries or self._burials or self._is_hurried):
+                        break
                 except StoreClosed:
                     self.drop()
                 except StorageError as problem:
@@ -127,6 +154,8 @@ class Settler:
         finally:
             self._under_way = frozenset()
             self._task = None
+        if self._settled:
+            self._start_soon()
 
     async def _store_once(self) -> None:
         """Store what has gathered, and forget it when it is stored."""

@@ -87,9 +87,9 @@ class SocketCarrier:
         except (EncodingFailed, MalformedPacket) as problem:
             self._loop.call_soon(self._runner.reject, delivery, Rejection(str(problem)))
             return
-        ack_id, answer = self.channel.send_expecting_ack(event, survives=False)
+        ack_id = self.channel.acks.expect_for(partial(self._answered, delivery), event)
         self._ack_ids[delivery] = ack_id
-        answer.add_done_callback(partial(self._answered, delivery))
+        self.channel.send_with_ack(event, ack_id, compress=True)
 
     def forget(self, delivery: Delivery) -> None:
         """Take an ack of this delivery for one of something that was never sent."""
@@ -127,9 +127,9 @@ class SocketCarrier:
         event, *arguments = read_values(message.record)
         return codec.encode_event(namespace, event, [*arguments, mark.argument()])
 
-    def _answered(self, delivery: Delivery, answer: asyncio.Future[list[Any] | None]) -> None:
-        # A set that is forgotten is gone; so is one whose connection was lost, and `Runner.detach` has seen to that.
-        if self._ack_ids.pop(delivery, None) is None or (arguments := answer.result()) is None:
+    def _answered(self, delivery: Delivery, arguments: list[Any] | None) -> None:
+        # Without arguments its connection was lost, and `Runner.detach` sees to that.
+        if self._ack_ids.pop(delivery, None) is None or arguments is None:
             return
         self.give_sign()
         rejection = read_rejection(arguments)

@@ -390,12 +390,21 @@ class MemoryQueue:
         return _page((one for one in found if _matches(matching, one)), max_letters, max_bytes)
 
     async def redrive(
-        self, matching: DeadLetterFilter, *, after: int, max_letters: int, spacing_s: float, first_at: float
+        self,
+        matching: DeadLetterFilter,
+        *,
+        after: int,
+        upto: int | None = None,
+        max_letters: int,
+        spacing_s: float,
+        first_at: float,
     ) -> Redriven:
         """Make dead letters messages again."""
         backlog = self._queues.found(self.name)
         now = self._queues.wall_time()
+        newest = max(backlog.letters, default=0)
         letters = await self.dead_letters(matching, after=after, max_letters=max_letters, max_bytes=1 << 62)
+        letters = [one for one in letters if upto is None or one.number <= upto]
         backlog.forget_letters([one.number for one in letters])
         next_due_at: float | None = None
         for index, one in enumerate(letters):
@@ -406,7 +415,7 @@ class MemoryQueue:
                 continue
             self._queues.schedule(self.name, again)
             next_due_at = due_at if next_due_at is None else next_due_at
-        return Redriven(len(letters), letters[-1].number if letters else 0, next_due_at)
+        return Redriven(len(letters), letters[-1].number if letters else 0, newest, next_due_at)
 
     async def discard_dead(self, matching: DeadLetterFilter, *, max_letters: int) -> int:
         """Forget dead letters."""

@@ -51,16 +51,21 @@ def redrive(
     queue: str,
     matching: DeadLetterFilter,
     after: int,
+    upto: int | None,
     max_letters: int,
     spacing_s: float,
     first_at: float,
 ) -> Redriven:
     """Make dead letters messages again."""
+    ((newest,),) = tx.connection.execute(
+        "SELECT coalesce(max(number), 0) FROM dead_letter WHERE queue = (SELECT id FROM queue WHERE name = ?)",
+        (queue,),
+    ).fetchall()
     condition, values = _condition(queue, matching)
     rows = tx.connection.execute(
         f"SELECT d.number, d.queue, d.consumer, d.id, d.key, d.history, d.record {_FROM} WHERE {condition} "
-        "AND d.number > ? ORDER BY d.number LIMIT ?",
-        (*values, after, max_letters),
+        "AND d.number > ? AND d.number <= ? ORDER BY d.number LIMIT ?",
+        (*values, after, newest if upto is None else upto, max_letters),
     ).fetchall()
     next_due_at: float | None = None
     for index, (_, number, consumer, message_id, key, history, record) in enumerate(rows):
@@ -76,7 +81,7 @@ def redrive(
         )
         next_due_at = due_at if next_due_at is None else next_due_at
     _forget(tx, [row[:3] for row in rows])
-    return Redriven(len(rows), rows[-1][0] if rows else 0, next_due_at)
+    return Redriven(len(rows), rows[-1][0] if rows else 0, newest, next_due_at)
 
 
 def discard(tx: Transaction, queue: str, matching: DeadLetterFilter, max_letters: int) -> int:

@@ -234,7 +234,7 @@ class Enqueuing:
         if target.top == target.delayed == 0:
             # It may have been made for this request.
             self._tx.connection.execute(
-                "DELETE FROM queue WHERE id = ? AND top = 0 AND epochs = 0 AND settings IS NULL "
+                "DELETE FROM queue WHERE id = ? AND top = 0 AND consumers = 0 AND settings IS NULL "
                 "AND paused_until IS NULL AND delayed = 0",
                 (target.id,),
             )

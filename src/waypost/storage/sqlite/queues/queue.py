@@ -247,12 +247,19 @@ class SqliteQueue:
         )
 
     async def redrive(
-        self, matching: DeadLetterFilter, *, after: int, max_letters: int, spacing_s: float, first_at: float
+        self,
+        matching: DeadLetterFilter,
+        *,
+        after: int,
+        upto: int | None = None,
+        max_letters: int,
+        spacing_s: float,
+        first_at: float,
     ) -> Redriven:
         """Make dead letters messages again."""
         return await self._file.submit(
             self.name,
-            lambda tx: dead_letters.redrive(tx, self.name, matching, after, max_letters, spacing_s, first_at),
+            lambda tx: dead_letters.redrive(tx, self.name, matching, after, upto, max_letters, spacing_s, first_at),
         )
 
     async def discard_dead(self, matching: DeadLetterFilter, *, max_letters: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from itertools import takewhile
 
@@ -32,6 +33,8 @@ __all__ = [
 
 # One step of deleting is one job between others.
 _STEP = 1000
+# Few enough that the epochs that follow are whole numbers for JavaScript, too.
+_EPOCH_BITS = 50
 
 _INFO = (
     "q.name, q.generation, q.top, q.messages, q.delayed, q.bytes, "
@@ -45,7 +48,9 @@ def make_queue(tx: Transaction, name: str) -> int:
     found = tx.connection.execute("SELECT id FROM queue WHERE name = ?", (name,)).fetchall()
     if not found:
         found = tx.connection.execute(
-            "INSERT INTO queue (name, generation) VALUES (?, ?) RETURNING id", (name, new_generation())
+            "INSERT INTO queue (name, generation, epochs) VALUES (?, ?, ?) RETURNING id",
+            # Another program may have deleted a queue of that name: an ack of its time must not count for this one.
+            (name, new_generation(), secrets.randbits(_EPOCH_BITS)),
         ).fetchall()
     return int(found[0][0])
 

@@ -1,0 +1,65 @@
+"""What a line wants of one consumer's messages, read from the store in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from math import inf
+
+from waypost.server.queues.line import Read, ReadKey, ReadOn
+from waypost.storage.queue_base import Queue
+from waypost.storage.queue_records import Message
+
+__all__ = ["Pages"]
+
+_FEWEST, _MOST = 32, 256
+_MOST_BYTES = 1 << 20
+
+
+class Pages:
+    """Reads a consumer's messages: more at once for as long as there are more.
+
+    Args:
+        queue: The stored queue.
+        consumer: The consumer.
+    """
+
+    __slots__ = ("_consumer", "_queue", "_size")
+
+    def __init__(self, queue: Queue, consumer: str) -> None:
+        self._queue = queue
+        self._consumer = consumer
+        self._size = _FEWEST
+
+    async def read(self, read: Read, held: Collection[int]) -> tuple[list[Message], float]:
+        """Read what is wanted.
+
+        Args:
+            read: What it is.
+            held: Positions whose retries are not wanted, as what became of them is not stored yet.
+
+        Returns:
+            The messages; and for retries when the next one is due, as wall time, else infinity.
+
+        Raises:
+            StorageError: The store did not answer.
+        """
+        if isinstance(read, ReadOn):
+            size = self._size
+            messages = await self._queue.fetch(
+                self._consumer, after=read.after, max_messages=size, max_bytes=_MOST_BYTES
+            )
+            self._size = min(2 * size, _MOST) if len(messages) == size else _FEWEST
+            return messages, inf
+        if isinstance(read, ReadKey):
+            messages = await self._queue.fetch_key(
+                self._consumer, read.key, after=read.after, upto=read.upto, max_messages=1, max_bytes=_MOST_BYTES
+            )
+            return messages, inf
+        retries = await self._queue.fetch_retries(
+            self._consumer,
+            upto=read.upto,
+            held=read.excluding.union(held),
+            max_messages=_MOST,
+            max_bytes=_MOST_BYTES,
+        )
+        return list(retries.messages), inf if retries.next_at is None else retries.next_at
