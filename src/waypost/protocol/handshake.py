@@ -9,8 +9,9 @@ refused unless it is allowed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
@@ -46,7 +47,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What the handshake looks at in an HTTP request.
 
@@ -64,11 +65,17 @@ class Request:
     secure: bool
     websocket: bool
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, str]:
         """The query's parameters, decoded; where a name is repeated, its first value."""
         values: dict[str, str] = {}
-        for name, value in parse_qsl(self.query, keep_blank_values=True):
+        pairs: Iterable[tuple[str, str]]
+        if "%" in self.query or "+" in self.query:
+            pairs = parse_qsl(self.query, keep_blank_values=True)
+        else:
+            parts = (part.partition("=") for part in self.query.split("&") if part)
+            pairs = ((name, value) for name, _, value in parts)
+        for name, value in pairs:
             values.setdefault(name, value)
         return values
 

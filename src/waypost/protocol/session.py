@@ -186,7 +186,8 @@ class Session:
         self.close_reason: str | None = None
         self.buffered_bytes = 0
         self._settings = settings
-        self._buffer: deque[Frame] = deque()
+        # Most sessions are on a WebSocket that takes all at once, and never need one.
+        self._buffer: deque[Frame] | None = None
         self._declines_compression = False
         self._poll_open = False
         self._post_open = False
@@ -264,7 +265,7 @@ class Session:
         if self._buffer:
             frame = self._buffer.popleft()
             self.buffered_bytes -= len(frame)
-            self._stalled_since = now if self._buffer else inf
+            self._note_taken(now)
             return self.revision.encode_frame(frame)
         if self.state is _CLOSING:
             self._move(_Step.ENDS)
@@ -296,11 +297,18 @@ class Session:
         return payload if compress else replace(payload, compress=False)
 
     def _take_buffered(self, now: float) -> list[Frame]:
-        count = min(len(self._buffer), self.revision.max_packets)
-        frames = [self._buffer.popleft() for _ in range(count)]
+        buffer = self._buffer or deque()
+        frames = [buffer.popleft() for _ in range(min(len(buffer), self.revision.max_packets))]
         self.buffered_bytes -= sum(map(len, frames))
-        self._stalled_since = now if self._buffer else inf
+        self._note_taken(now)
         return frames
+
+    def _note_taken(self, now: float) -> None:
+        if self._buffer:
+            self._stalled_since = now
+        else:
+            self._buffer = None
+            self._stalled_since = inf
 
     # -- what arrived ---------------------------------------------------------------------------------------
 
@@ -402,7 +410,7 @@ class Session:
     def lose_transport(self, reason: str) -> None:
         """Note that the session's own transport is gone: the WebSocket, or a poll that was waiting."""
         self._poll_open = False
-        self._buffer.clear()
+        self._buffer = None
         self.buffered_bytes = 0
         self.abort(reason)
 
@@ -483,7 +491,7 @@ class Session:
     def abort(self, reason: str) -> None:
         """End at once; what was not yet sent is dropped."""
         if self._move(_Step.ENDS):
-            self._buffer.clear()
+            self._buffer = None
             self.buffered_bytes = 0
             self._tell_closed(reason)
 
@@ -500,5 +508,7 @@ class Session:
         return True
 
     def _queue(self, frame: Frame) -> None:
+        if self._buffer is None:
+            self._buffer = deque()
         self._buffer.append(frame)
         self.buffered_bytes += len(frame)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 
 from waypost.errors import ProtocolViolation, StorageError
@@ -272,7 +273,9 @@ class AsgiTransport:
     def _read_request(self, scope: Scope) -> Request:
         values: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
-            values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+            # Handshakes are kept; the same names come with each.
+            key = sys.intern(name.decode("latin-1").lower())
+            values.setdefault(key, []).append(value.decode("latin-1"))
         headers = {name: ", ".join(several) for name, several in values.items()}
         return Request(
             method=scope.get("method", "GET"),

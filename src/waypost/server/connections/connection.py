@@ -16,6 +16,7 @@ from waypost.errors import ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.revision import Payload
 from waypost.protocol.session import Event, Session
+from waypost.server.connections.deadlines import Deadlines
 from waypost.server.connections.handshake import Handshake
 from waypost.server.watching.hooks import ConnectionClosed, Hooks, PacketSent
 from waypost.server.watching.masking import mask_text
@@ -95,7 +96,7 @@ class Connection:
     __slots__ = (
         "_awaiting_output",
         "_awaiting_room",
-        "_deadline",
+        "_deadlines",
         "_forget",
         "_hooks",
         "_loop",
@@ -104,8 +105,8 @@ class Connection:
         "_paused_by",
         "_problem",
         "_readable",
+        "_rings_at",
         "_session",
-        "_timer",
         "handshake",
         "number",
         "receiver",
@@ -114,7 +115,13 @@ class Connection:
     )
 
     def __init__(
-        self, session: Session, handshake: Handshake, number: int, hooks: Hooks, forget: Callable[[Connection], None]
+        self,
+        session: Session,
+        handshake: Handshake,
+        number: int,
+        hooks: Hooks,
+        deadlines: Deadlines,
+        forget: Callable[[Connection], None],
     ) -> None:
         self.number = number
         self.handshake = handshake
@@ -128,11 +135,12 @@ class Connection:
         self._problem: ProtocolViolation | None = None
         self._loop = asyncio.get_running_loop()
         self._opened_at = self._loop.time()
-        self._timer: asyncio.TimerHandle | None = None
-        self._deadline = inf
-        self._awaiting_output: set[asyncio.Future[None]] = set()
-        self._awaiting_room: list[tuple[int, asyncio.Future[None]]] = []
-        self._paused_by: set[object] = set()
+        self._deadlines = deadlines
+        self._rings_at = inf
+        # Tuples, since almost always they are empty, and there are very many connections.
+        self._awaiting_output: tuple[asyncio.Future[None], ...] = ()
+        self._awaiting_room: tuple[tuple[int, asyncio.Future[None]], ...] = ()
+        self._paused_by: tuple[object, ...] = ()
         self._readable: asyncio.Event | None = None
 
     # -- for those above ------------------------------------------------------------------------------------
@@ -202,7 +210,7 @@ class Connection:
         """
         while self._session.is_open and self._session.buffered_bytes >= below_bytes:
             future = self._loop.create_future()
-            self._awaiting_room.append((below_bytes, future))
+            self._awaiting_room += ((below_bytes, future),)
             await future
         return self._session.is_open
 
@@ -210,11 +218,12 @@ class Connection:
         """Take no more input until whoever asked for it calls `resume_reading`; what is read already still comes."""
         if not self._paused_by and self._outlet is not None:
             self._outlet.pause_reading()
-        self._paused_by.add(by)
+        if by not in self._paused_by:
+            self._paused_by += (by,)
 
     def resume_reading(self, by: object) -> None:
         """Take input again, unless somebody else wants none yet."""
-        self._paused_by.discard(by)
+        self._paused_by = tuple(one for one in self._paused_by if one is not by)
         if not self._paused_by:
             self._wake_readers()
 
@@ -371,11 +380,11 @@ class Connection:
 
     async def _output(self) -> None:
         future = self._loop.create_future()
-        self._awaiting_output.add(future)
+        self._awaiting_output += (future,)
         try:
             await future
         finally:
-            self._awaiting_output.discard(future)
+            self._awaiting_output = tuple(one for one in self._awaiting_output if one is not future)
 
     # -- after each step ------------------------------------------------------------------------------------
 
@@ -397,12 +406,9 @@ class Connection:
         deadline = session.deadline
         if deadline == inf:
             self._finish()
-        elif self._timer is None or deadline < self._deadline:
-            # A deadline that moves on leaves its timer as it is: the tick will set the next one.
-            if self._timer is not None:
-                self._timer.cancel()
-            self._deadline = deadline
-            self._timer = self._loop.call_at(deadline, self._tick)
+        elif deadline < self._rings_at:
+            # A deadline that moves on is left as it is: the tick will set the next one.
+            self._rings_at = self._deadlines.move(self, self._rings_at, deadline)
 
     def _write_out(self, outlet: Outlet) -> None:
         now = self._loop.time()
@@ -411,9 +417,7 @@ class Connection:
 
     def _finish(self) -> None:
         self._forget(self)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._rings_at = self._deadlines.move(self, self._rings_at, inf)
         if self.when_aborted is not None:
             aborted, self.when_aborted = self.when_aborted, None
             aborted()
@@ -421,8 +425,9 @@ class Connection:
             outlet, self._outlet = self._outlet, None
             outlet.close(self._problem)
 
-    def _tick(self) -> None:
-        self._timer = None
+    def tick(self) -> None:
+        """Do what is due at this time; `Deadlines` calls it."""
+        self._rings_at = inf
         self._session.tick(self._loop.time())
         self._after()
 
@@ -454,7 +459,7 @@ class Connection:
                 still.append((below_bytes, future))
             elif not future.done():
                 future.set_result(None)
-        self._awaiting_room = still
+        self._awaiting_room = tuple(still)
 
     def _label(self) -> str:
         # The sid is a secret: its beginning is enough to follow a client through the log.

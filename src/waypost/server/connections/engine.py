@@ -9,6 +9,7 @@ from waypost.protocol.handshake import SessionView
 from waypost.protocol.revision import Revision
 from waypost.protocol.session import Session, SessionSettings
 from waypost.server.connections.connection import Connection, Receiver
+from waypost.server.connections.deadlines import Deadlines
 from waypost.server.connections.handshake import Handshake
 from waypost.server.watching.hooks import ConnectionOpened, Hooks
 
@@ -38,6 +39,7 @@ class Engine:
         self._accept = accept
         self._connections: dict[str, Connection] = {}
         self._opened = 0
+        self._deadlines: Deadlines | None = None
         self._empty = asyncio.Event()
 
     def __len__(self) -> int:
@@ -45,10 +47,13 @@ class Engine:
 
     def open(self, transport: str, handshake: Handshake, revision: Revision) -> Connection:
         """Open a session on a transport; its open packet is the first thing to be sent."""
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        if self._deadlines is None:
+            self._deadlines = Deadlines(loop)
+        now = loop.time()
         session = Session(self._new_id(), transport, self._settings, now, revision)
         self._opened += 1
-        connection = Connection(session, handshake, self._opened, self.hooks, self._forget)
+        connection = Connection(session, handshake, self._opened, self.hooks, self._deadlines, self._forget)
         self._connections[session.sid] = connection
         if self.hooks.connection_opened.observers:
             self.hooks.connection_opened.tell(ConnectionOpened(connection.number, transport, handshake))

@@ -35,29 +35,34 @@ class Inbox:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._items: deque[Incoming | str] = deque()
+        self._items: deque[Incoming | str] | None = None
         self._is_working = False
         self._running: set[asyncio.Task[None]] | None = None
 
     def receive(self, packet: Packet) -> None:
         """Take an event of the client; with too many waiting, its connection is read no further for a while."""
-        self._items.append(Incoming(self._channel, packet))
-        if len(self._items) >= self._channel.namespace.max_pending_events:
+        items = self._put(Incoming(self._channel, packet))
+        if len(items) >= self._channel.namespace.max_pending_events:
             self._channel.pause_reading()
-        self._wake()
 
     def tell_disconnected(self, reason: str) -> None:
         """Let the disconnect handlers run, after the handlers of all events that came before."""
-        self._items.append(reason)
-        self._wake()
+        self._put(reason)
 
-    def _wake(self) -> None:
+    def _put(self, item: Incoming | str) -> deque[Incoming | str]:
+        items = self._items
+        if items is None:
+            # An idle socket has no deque, which takes 760 bytes.
+            items = self._items = deque()
+        items.append(item)
         if not self._is_working:
             self._is_working = True
             self._channel.namespace.runners.submit(self._work)
+        return items
 
     async def _work(self) -> None:
         items = self._items
+        assert items is not None
         half = self._channel.namespace.max_pending_events // 2
         try:
             while items:
@@ -72,6 +77,8 @@ class Inbox:
                     await self._process(item)
         finally:
             self._is_working = False
+            if not items:
+                self._items = None
 
     async def _handle_disconnect(self, reason: str) -> None:
         if self._running:

@@ -37,6 +37,7 @@ logger = logging.getLogger("waypost.socket")
 _FINAL_REASONS = frozenset({"client namespace disconnect", "server namespace disconnect", "parse error"})
 """After these a client does not come back to its session, as with Node's server."""
 
+_NO_ROOMS: frozenset[str] = frozenset()
 _REPLAY_SHARE = 4
 """A replay goes on once less than this share of what makes a client slow is waiting to be sent."""
 
@@ -126,7 +127,7 @@ class Channel:
         self._held_bytes = 0
         self._inbox = Inbox(self)
         self._early_rooms: list[str] = []
-        self._last_rooms: frozenset[str] = frozenset()
+        self._last_rooms = _NO_ROOMS
         self._is_registered = False
         self._was_connected = False
 
@@ -276,7 +277,7 @@ class Channel:
 
     def forget_rooms(self) -> None:
         """Note that the application has been told that it is going."""
-        self._last_rooms = frozenset()
+        self._last_rooms = _NO_ROOMS
 
     def register(self, rooms: Iterable[str]) -> None:
         """Enter the index: from here on what is delivered is meant for it too."""
