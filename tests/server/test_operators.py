@@ -10,7 +10,8 @@ import pytest
 
 import waypost
 from tests.server.model_client import ModelClient, hub_of, running, until
-from waypost.protocol.revision import Revision4
+from waypost.protocol.revision import Payload, Revision4
+from waypost.server.connections.connection import Connection
 
 
 @pytest.fixture
@@ -295,15 +296,22 @@ async def test_flags_of_a_socket_go_along_to_others_and_are_not_kept(io: waypost
         assert other.events == [["to others"]]
 
 
+async def polled(connection: Connection) -> Payload | None:
+    assert connection.open_poll()
+    while (payload := connection.take_payload()) is None:
+        await connection.wait_for_output()
+    return payload
+
+
 async def test_what_must_not_be_compressed_is_not() -> None:
     io = waypost.Server(drain_s=0.0)
     async with running(io):
         client = ModelClient(io)
         await client.connect()
         polling = hub_of(io).engine.open("polling", client.handshake, Revision4())
-        await polling.poll()
+        await polled(polling)
         polling.receive_post(b"40")
-        connected = await polling.poll()
+        connected = await polled(polling)
         assert connected is not None
         assert connected.compress
         for plain, packed, expected in ((1, 0, False), (0, 1, True), (1, 1, True), (2, 0, False)):
@@ -311,7 +319,7 @@ async def test_what_must_not_be_compressed_is_not() -> None:
                 await io.compress(False).emit("picture", "x" * 2000)
             for _ in range(packed):
                 await io.emit("text", "x" * 2000)
-            payload = await polling.poll()
+            payload = await polled(polling)
             assert payload is not None
             assert payload.compress is expected
         polling.abort("transport close")

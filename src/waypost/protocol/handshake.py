@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
@@ -47,7 +46,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What the handshake looks at in an HTTP request.
 
@@ -57,6 +56,7 @@ class Request:
         headers: Values by lower-case name; several of one name joined by ``", "``.
         secure: Whether it came over TLS, as far as this server knows.
         websocket: Whether it asks to become a WebSocket.
+        parameters: The query's parameters, decoded; where a name is repeated, its first value.
     """
 
     method: str
@@ -64,20 +64,23 @@ class Request:
     headers: Mapping[str, str]
     secure: bool
     websocket: bool
+    parameters: dict[str, str] = field(init=False)
 
-    @cached_property
-    def parameters(self) -> dict[str, str]:
-        """The query's parameters, decoded; where a name is repeated, its first value."""
-        values: dict[str, str] = {}
-        pairs: Iterable[tuple[str, str]]
-        if "%" in self.query or "+" in self.query:
-            pairs = parse_qsl(self.query, keep_blank_values=True)
-        else:
-            parts = (part.partition("=") for part in self.query.split("&") if part)
-            pairs = ((name, value) for name, _, value in parts)
-        for name, value in pairs:
-            values.setdefault(name, value)
-        return values
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", _read_query(self.query))
+
+
+def _read_query(query: str) -> dict[str, str]:
+    values: dict[str, str] = {}
+    pairs: Iterable[tuple[str, str]]
+    if "%" in query or "+" in query:
+        pairs = parse_qsl(query, keep_blank_values=True)
+    else:
+        parts = (part.partition("=") for part in query.split("&") if part)
+        pairs = ((name, value) for name, _, value in parts)
+    for name, value in pairs:
+        values.setdefault(name, value)
+    return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

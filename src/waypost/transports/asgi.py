@@ -6,7 +6,6 @@ WebSockets are in `asgi_websocket`. Source: ASGI 3, Engine.IO protocol revision 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sys
 from collections.abc import Awaitable, Callable
@@ -26,6 +25,7 @@ from waypost.protocol.handshake import (
     refusal_body,
 )
 from waypost.protocol.jsonp import wrap_answer
+from waypost.protocol.revision import Payload
 from waypost.protocol.websocket import FrameEncoder
 from waypost.server.connections.addresses import TrustedProxies
 from waypost.server.connections.connection import Connection
@@ -118,7 +118,8 @@ class AsgiTransport:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = self._read_request(scope)
         decision = decide(request, self._rules, self._hub.engine.view)
-        handshake = self._handshake(scope, request)
+        if not isinstance(decision, (Poll, Post)):
+            handshake = self._handshake(scope, request)
         if isinstance(decision, Open):
             decision = await self._hub.gate.refusal(handshake) or decision
         if isinstance(decision, Refuse):
@@ -174,22 +175,14 @@ class AsgiTransport:
         send: Send,
         headers: Headers,
     ) -> None:
-        poll = asyncio.ensure_future(connection.poll(text_only=jsonp is not None))
-        left = asyncio.ensure_future(_until_disconnected(receive))
-        try:
-            await asyncio.wait({poll, left}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            left.cancel()
-            if not poll.done():
-                # The client let go of the request: its session is over, as with Node's server.
-                poll.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await poll
-        if poll.cancelled():
-            return
-        payload = poll.result()
-        if payload is None:
+        if not connection.open_poll():
             await respond(send, 400, b"", [("content-type", TEXT), *headers])
+            return
+        text_only = jsonp is not None
+        payload = connection.take_payload(text_only=text_only)
+        if payload is None:
+            payload = await self._wait_for_payload(connection, receive, text_only=text_only)
+        if payload is None:
             return
         may_compress = payload.compress
         if jsonp is not None:
@@ -199,6 +192,25 @@ class AsgiTransport:
         body = await self._compressed(payload.body, request, headers) if may_compress else payload.body
         if not await respond(send, 200, body, headers):
             connection.lose_transport("transport error")
+
+    async def _wait_for_payload(self, connection: Connection, receive: Receive, *, text_only: bool) -> Payload | None:
+        """Wait for what answers a poll; ``None`` if its client let go of it, which ends the session, as in Node."""
+        left = asyncio.ensure_future(_until_disconnected(receive))
+
+        def end(task: asyncio.Task[None]) -> None:
+            if not task.cancelled():
+                connection.lose_transport("transport error")
+
+        left.add_done_callback(end)
+        try:
+            while (payload := connection.take_payload(text_only=text_only)) is None and not left.done():
+                await connection.wait_for_output()
+        except asyncio.CancelledError:
+            connection.lose_transport("transport error")
+            raise
+        finally:
+            left.cancel()
+        return payload
 
     async def _compressed(self, payload: bytes, request: Request, headers: Headers) -> bytes:
         options = self._hub.options

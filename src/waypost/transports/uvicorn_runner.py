@@ -7,6 +7,7 @@ clients and stores their sessions, then uvicorn) and the signals.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -97,10 +98,21 @@ def serve(app: Any, io: Served, listeners: list[socket.socket], *, announce: Cal
     Raises:
         WaypostError: The server could not start.
     """
+    _calm_garbage_collection()
     config = configure(app, io.options)
     logging.getLogger("uvicorn.error").addFilter(_WithoutTraceback())
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         return runner.run(_serve(config, io, listeners, announce))
+
+
+def _calm_garbage_collection() -> None:
+    """Look for cycles less often; the process is the server's own.
+
+    Each connection is some eighty objects that stay. At Python's thresholds every ninth one started a collection, and
+    a quarter of what connecting cost was that.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @asynccontextmanager

@@ -310,22 +310,21 @@ class Connection:
         finally:
             self._after()
 
-    async def poll(self, *, text_only: bool = False) -> Payload | None:
-        """Wait for something to send and return it as a payload; ``None`` means that the poll is refused.
-
-        With ``text_only`` the payload holds no bytes, for an answer that can't carry any. Cancelling it means that
-        the client let go of the request: the session is then closed.
-        """
-        if not self._session.open_poll():
+    def open_poll(self) -> bool:
+        """Note that a poll begins; ``False`` means that it is to be refused."""
+        opened = self._session.open_poll()
+        if not opened:
             self._after()
-            return None
-        try:
-            while (payload := self._session.take_payload(self._loop.time(), text_only=text_only)) is None:
-                await self._output()
-        except asyncio.CancelledError:
-            self.lose_transport("transport error")
-            raise
-        self._after()
+        return opened
+
+    def take_payload(self, *, text_only: bool = False) -> Payload | None:
+        """Take what answers the open poll; ``None`` while there is nothing, or once the connection is lost.
+
+        With ``text_only`` the payload holds no bytes, for an answer that can't carry any.
+        """
+        payload = self._session.take_payload(self._loop.time(), text_only=text_only)
+        if payload is not None:
+            self._after()
         return payload
 
     async def next_frame(self) -> Frame | None:
@@ -339,7 +338,7 @@ class Connection:
             if not self._session.is_open:
                 self._after()
                 return None
-            await self._output()
+            await self.wait_for_output()
 
     def lose_transport(self, reason: str) -> None:
         """Note that what carried the session is gone."""
@@ -378,7 +377,8 @@ class Connection:
         """When a probe is given up, on the event loop's clock; infinity without one."""
         return self._session.probe_deadline
 
-    async def _output(self) -> None:
+    async def wait_for_output(self) -> None:
+        """Wait until something has changed, so that there may be something to send. May be cancelled."""
         future = self._loop.create_future()
         self._awaiting_output += (future,)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -33,9 +33,8 @@ class Snapshot:
         Raises:
             TypeError: JSON can't carry the data.
         """
-        handshake = None if self.handshake is None else asdict(self.handshake)
         try:
-            encoded = orjson.dumps([self.data, handshake, self.stale_offset], option=orjson.OPT_NON_STR_KEYS)
+            encoded = orjson.dumps([self.data, self.handshake, self.stale_offset], option=orjson.OPT_NON_STR_KEYS)
         except orjson.JSONEncodeError as problem:
             raise TypeError(str(problem)) from None
         # A copy: what orjson gives holds on to the room it was written in, 4 KiB for 700 bytes.
