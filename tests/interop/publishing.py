@@ -15,7 +15,7 @@ from tests.interop.peer import Client, PeerError, Received
 ROOM = "listeners"
 
 # Without it, a quick machine publishes more than one replay brings while a listener waits to reconnect: it is then
-# told so, rightly, and starts anew.
+# told so, rightly, and starts anew. And what runs beside the tests gets a turn.
 _PACE_S = 0.005
 _ATTEMPT_S = 5.0
 

@@ -8,12 +8,20 @@ from tests.sim.mutations import MUTATIONS, Mutate
 from tests.sim.simulation import run_seed
 
 _WITHIN = 300
+# Where those that few histories show were found last: they are tried first, since it saves much time. Should a change
+# of the histories make one of them miss, the others are still there to find it.
+_TRIED_FIRST = {
+    "believe_a_deaf_socket": 82,
+    "claim_recovery": 109,
+    "forget_what_was_lost": 90,
+    "hand_out_too_early": 203,
+}
 
 
 @pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda mutate: mutate.__name__)
 def test_a_broken_server_is_found(mutate: Mutate, monkeypatch: pytest.MonkeyPatch) -> None:
     mutate(monkeypatch)
-    for seed in range(_WITHIN):
+    for seed in (_TRIED_FIRST.get(mutate.__name__, 0), *range(_WITHIN)):
         if run_seed(seed).problems:
             return
     pytest.fail(f"{mutate.__name__} goes unnoticed in {_WITHIN} histories")
