@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,12 +15,14 @@ from typing import Any
 import pytest
 
 import waypost
+from tests.support.link import Link
 from tests.support.waiting import until
 from waypost.cli import main
 from waypost.commands.printing import event_line, to_json
 from waypost.testing import ThreadSite, serve_in_thread
 
 SEEN: list[tuple[Any, ...]] = []
+ENTERED: set[str] = set()
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +31,11 @@ def site() -> Iterator[ThreadSite]:
 
     @io.on("connect")
     async def connect(socket: waypost.Socket, auth: Any) -> None:
-        if auth == {"refuse": True}:
-            raise waypost.ConnectionRefused("not you")
+        if auth and auth.get("once"):
+            auth = {"refuse": "again"} if "once" in ENTERED else {}
+            ENTERED.add("once")
+        if auth and "refuse" in auth:
+            raise waypost.ConnectionRefused("not you \x1b[31m", {"why": auth["refuse"]})
 
     @io.event
     async def echo(socket: waypost.Socket, *args: Any) -> Any:
@@ -56,6 +62,8 @@ def test_call_prints_the_answer(site: ThreadSite, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == '[-1, "ä", {"a": [null]}]\n'
     assert main(["call", site.url, "note"]) == 0
     assert capsys.readouterr().out == "null\n"
+    assert main(["call", site.url, "echo", "1", "--timeout", "20", "-2.5e3", "[3]"]) == 0  # also behind an option
+    assert capsys.readouterr().out == "[1, -2500.0, [3]]\n"
     assert main(["call", f"{site.url}/admin", "where"]) == 0
     assert main(["call", site.url, "where", "--namespace", "/admin"]) == 0
     assert capsys.readouterr().out == '"admin"\n"admin"\n'
@@ -78,8 +86,8 @@ async def test_emit_sends_before_it_ends(site: ThreadSite) -> None:
     ("words", "code", "problem"),
     [
         (["call", "{url}", "nobody answers", "--timeout", "0.05"], 1, "was not acknowledged within 0.05 s"),
-        (["emit", "http://127.0.0.1:1", "note"], 1, "no connection to http://127.0.0.1:1"),
-        (["emit", "{url}", "note", "--auth", '{{"refuse": true}}'], 1, "not you"),
+        (["emit", "http://127.0.0.1:1", "note"], 1, "cannot connect to 127.0.0.1:1: Connection refused"),
+        (["emit", "{url}", "note", "--auth", '{{"refuse": 7}}'], 1, 'not you \\x1b[31m {"why": 7}'),
         (["listen", "{url}", "--auth", '{{"refuse": true}}'], 1, "not you"),
         (["emit", "nonsense", "note"], 2, "expected a URL"),
         (["emit", "{url}", "note", "--auth", "1"], 2, "expected a mapping"),
@@ -96,7 +104,14 @@ def test_failures_are_one_line(
 
 
 @pytest.mark.parametrize(
-    ("words", "problem"), [(["note", "so"], "no JSON: 'so'"), (["note", "--header", "X"], "no header: 'X'")]
+    ("words", "problem"),
+    [
+        (["note", "so"], "no JSON: 'so'; a text is written"),
+        (["note", "{so"], "no JSON: '{so'; Expecting property name"),
+        (["note", "--transport", "polling", "so"], "no JSON: 'so'"),
+        (["note", "--transport", "polling", "--nonsense", "1"], "unrecognized arguments: --nonsense"),
+        (["note", "--header", "X"], "no header: 'X'"),
+    ],
 )
 def test_wrong_words_are_explained(words: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
@@ -108,8 +123,8 @@ def test_wrong_words_are_explained(words: list[str], problem: str, capsys: pytes
 class Listening:
     """A running `waypost listen`, connected."""
 
-    def __init__(self, site: ThreadSite, *words: str) -> None:
-        command = [sys.executable, "-m", "waypost", "listen", site.url, *words]
+    def __init__(self, url: str, *words: str) -> None:
+        command = [sys.executable, "-m", "waypost", "listen", url, *words]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         assert self.process.stderr is not None
@@ -124,7 +139,7 @@ class Listening:
 
 
 def test_listen_prints_until_ctrl_c(site: ThreadSite) -> None:
-    listening = Listening(site, "--event", "pickup", "--event", "other")
+    listening = Listening(site.url, "--event", "pickup", "--event", "other")
     site.run(site.io.to(listening.sid).emit("unwanted"))
     site.run(site.io.to(listening.sid).emit("pickup", {"id": 1}, b"\x00"))
     assert listening.output.readline() == 'pickup {"id": 1} {"base64": "AA=="}\n'
@@ -133,11 +148,20 @@ def test_listen_prints_until_ctrl_c(site: ThreadSite) -> None:
 
 
 def test_listen_consumes(site: ThreadSite) -> None:
-    listening = Listening(site, "--consume", "--json")
+    listening = Listening(site.url, "--consume", "--json")
     assert site.run(_call(site, listening.sid, "pickup", 1)) is None
     assert json.loads(listening.output.readline()) == {"event": "pickup", "args": [1]}
     site.run(site.io.to(listening.sid).disconnect_sockets())
     assert listening.finish() == ("", "waypost: disconnected: io server disconnect\n", 1)
+
+
+async def test_listen_says_why_it_is_away(site: ThreadSite) -> None:
+    async with Link.to(int(site.url.rpartition(":")[2])) as link:
+        listening = await asyncio.to_thread(Listening, link.url, "--auth", '{"once": true}')
+        link.cut()
+        output, errors, code = await asyncio.to_thread(listening.finish)
+    refusal = f"waypost: no connection to {link.url}: not you \\x1b[31m\n"
+    assert (output, errors, code) == ("", f"waypost: disconnected: transport close\n{refusal}", 1)
 
 
 async def _call(site: ThreadSite, sid: str, *event: Any) -> Any:
@@ -146,7 +170,7 @@ async def _call(site: ThreadSite, sid: str, *event: Any) -> Any:
 
 
 def test_listen_ends_when_nobody_reads(site: ThreadSite) -> None:
-    listening = Listening(site)
+    listening = Listening(site.url)
     listening.output.close()
     site.run(site.io.to(listening.sid).emit("pickup", 1))
     assert listening.process.wait(timeout=30) == 0

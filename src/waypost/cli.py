@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from waypost import __version__
 from waypost.commands import client, demo, queue, serve
-from waypost.errors import ConfigurationError, WaypostError
+from waypost.commands.printing import printable, to_json
+from waypost.errors import ConfigurationError, ConnectFailed, WaypostError
 
 __all__ = ["main"]
 
@@ -24,11 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 if all went well, 1 if it failed, 2 if it was asked for something that can't be.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, more = parser.parse_known_args(arguments)
+    if more:
+        if not hasattr(options, "take_more"):
+            parser.error(f"unrecognized arguments: {' '.join(more)}")
+        options.take_more(options, more)
     try:
         code: int = options.run(options)
     except ConfigurationError as error:
         return _fail(error, 2)
+    except ConnectFailed as error:
+        return _fail(error if error.data is None else f"{error} {to_json(error.data)}", 1)
     except WaypostError as error:
         return _fail(error, 1)
     except KeyboardInterrupt:
@@ -47,6 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _fail(error: Exception, code: int) -> int:
-    print(f"waypost: {error}", file=sys.stderr)
+def _fail(error: Exception | str, code: int) -> int:
+    print(f"waypost: {printable(str(error))}", file=sys.stderr)
     return code

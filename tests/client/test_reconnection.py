@@ -380,7 +380,7 @@ async def test_a_client_that_did_not_get_in_leaves_nothing_open(url: str, is_the
     before = asyncio.all_tasks()
     where = url if is_there else "http://127.0.0.1:1"
     for _ in range(2):  # the second one finds the file free
-        with pytest.raises(waypost.ConnectFailed, match="not you" if is_there else "Cannot connect"):
+        with pytest.raises(waypost.ConnectFailed, match="not you" if is_there else "Connection refused"):
             async with waypost.Client(where, auth={"refuse": 1}, outbox=tmp_path / "client.db"):
                 pass
         assert asyncio.all_tasks() == before

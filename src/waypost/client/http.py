@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from typing import Any
 from urllib.request import getproxies_environment, proxy_bypass
@@ -128,6 +130,12 @@ def refusal(response: ClientResponse) -> str:
     return f"HTTP {response.status}{where}"
 
 
+def _reason(error: OSError) -> str:
+    """Give the system's words; asyncio and aiohttp put their own around them."""
+    number = error.errno or 0
+    return os.strerror(number) if number in errno.errorcode else error.strerror or str(error)
+
+
 def ended_by(error: OSError | ClientError | ValueError) -> TransportEnded:
     """Say what an exception of a request means for its transport.
 
@@ -141,5 +149,7 @@ def ended_by(error: OSError | ClientError | ValueError) -> TransportEnded:
     text = str(error) or type(error).__name__
     if code:
         text = f"HTTP {code}"
+    elif isinstance(error, ClientConnectorError) and error.os_error.errno:
+        text = f"cannot connect to {error.host}:{error.port}: {_reason(error.os_error)}"
     unreachable = isinstance(error, ClientConnectorError | InvalidURL)
     return TransportEnded("transport error", text, code or None, reachable=not unreachable)

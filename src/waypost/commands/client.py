@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from waypost.commands.common import add_log_level, configure_logging
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
+_JSON_BEGINS = ('"', "[", "{")
+
 
 def add(subcommands: Subcommands) -> None:
     """Add the commands."""
     parser = subcommands.add_parser("emit", help="send an event", description="Send an event to a server.")
     _add_event(parser)
-    parser.set_defaults(run=_emit)
+    parser.set_defaults(run=_emit, take_more=partial(_take_more, parser))
     parser = subcommands.add_parser(
         "call",
         help="send an event and print the answer",
@@ -28,7 +31,7 @@ def add(subcommands: Subcommands) -> None:
     )
     _add_event(parser)
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long to wait (default 60)")
-    parser.set_defaults(run=_call)
+    parser.set_defaults(run=_call, take_more=partial(_take_more, parser))
     parser = subcommands.add_parser(
         "listen",
         help="print what a server sends",
@@ -61,13 +64,22 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
     add_log_level(parser, default="error")
 
 
-def _emit(options: argparse.Namespace) -> int:
-    from waypost.commands.connecting import connected
+def _take_more(parser: argparse.ArgumentParser, options: argparse.Namespace, words: list[str]) -> None:
+    """Take the arguments of an event that stand behind an option, which argparse leaves over."""
+    unknown = [word for word in words if word.startswith("-") and not word[1:2].isdigit()]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    try:
+        options.arguments += map(_json, words)
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
 
+
+def _emit(options: argparse.Namespace) -> int:
     client = _client(options, reconnection=False)
 
     async def emit() -> None:
-        async with connected(client):
+        async with client:
             await client.emit(options.event, *options.arguments)
 
     _run(emit(), options)
@@ -75,13 +87,12 @@ def _emit(options: argparse.Namespace) -> int:
 
 
 def _call(options: argparse.Namespace) -> int:
-    from waypost.commands.connecting import connected
     from waypost.commands.printing import to_json
 
     client = _client(options, reconnection=False)
 
     async def call() -> Any:
-        async with connected(client):
+        async with client:
             return await client.call(options.event, *options.arguments, timeout_s=options.timeout)
 
     print(to_json(_run(call(), options)))
@@ -124,7 +135,8 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"no JSON: {text!r}; a text is written '\"so\"'") from error
+        hint = str(error) if text[:1] in _JSON_BEGINS else "a text is written '\"so\"'"
+        raise argparse.ArgumentTypeError(f"no JSON: {text!r}; {hint}") from error
 
 
 def _header(text: str) -> tuple[str, str]:

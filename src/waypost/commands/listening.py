@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from waypost.client import Client, DisconnectDetails
-from waypost.commands.connecting import connected
-from waypost.commands.printing import event_line
+from waypost.commands.printing import event_line, printable
+from waypost.errors import ConnectFailed
 
 __all__ = ["listen"]
 
@@ -37,12 +37,20 @@ async def listen(client: Client, names: Sequence[str], *, consumes: bool, as_jso
     async def say_disconnected(reason: str, details: DisconnectDetails) -> None:
         _say(f"disconnected: {reason}")
 
+    said = ""
+
+    async def say_failed(error: ConnectFailed) -> None:
+        nonlocal said
+        if said != (said := str(error)):  # each attempt may fail for the same reason, for hours
+            _say(said)
+
     client.on("connect", say_connected)
     client.on("disconnect", say_disconnected)
+    client.on("connect_error", say_failed)
     printing = asyncio.create_task(_print(client, names, consumes=consumes, as_json=as_json))
     await asyncio.sleep(0)  # it listens before there is anything to hear
     try:
-        async with connected(client):
+        async with client:
             ended = asyncio.create_task(client.wait_closed())
             await asyncio.wait((ended, printing), return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()
@@ -79,4 +87,4 @@ async def _print(client: Client, names: Sequence[str], *, consumes: bool, as_jso
 
 
 def _say(text: str) -> None:
-    print(f"waypost: {text}", file=sys.stderr, flush=True)
+    print(f"waypost: {printable(text)}", file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["event_line", "to_json"]
+__all__ = ["event_line", "printable", "to_json"]
 
 _BOLD_CYAN = "\033[1;36m"
 _RESET = "\033[0m"
@@ -25,6 +25,11 @@ def to_json(value: Any) -> str:
     """
     text = json.dumps(value, ensure_ascii=False, default=_bytes)
     return text if text.isprintable() else json.dumps(value, default=_bytes)
+
+
+def printable(text: str) -> str:
+    """Write what is no printable character of a text as an escape sequence."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def event_line(name: str, arguments: Sequence[Any], *, as_json: bool) -> str:
