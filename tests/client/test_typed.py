@@ -104,3 +104,15 @@ async def test_the_blocking_client_does_the_same(url: str) -> None:
             return client.call("ask", "pickup", Parcel(1))
 
     assert await asyncio.to_thread(use) == {"answer": {"id": 2, "weight": 1}}
+
+
+def _types_are_kept(client: waypost.sync.Client) -> None:
+    """What mypy has to know of the methods that block; nobody calls this."""
+    assert_type(client.connect(retry=True), None)
+    assert_type(client.outbox.count(), int)
+    assert_type(client.outbox.pending(max_events=1), list[waypost.sync.PendingEvent])
+    assert_type(client.volatile.emit("x"), bool)
+    assert_type(client.events("x").next().reject("no", retry_in_s=1), None)
+    client.emit()  # type: ignore[call-arg]
+    client.call("x", timeout_s="soon")  # type: ignore[arg-type]
+    client.outbox.discard(7)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from aiohttp import (
     ClientRequest,
     ClientResponse,
     ClientSession,
+    ClientSSLError,
     ClientTimeout,
     CookieJar,
     InvalidURL,
@@ -149,7 +150,7 @@ def ended_by(error: OSError | ClientError | ValueError) -> TransportEnded:
     text = str(error) or type(error).__name__
     if code:
         text = f"HTTP {code}"
-    elif isinstance(error, ClientConnectorError) and error.os_error.errno:
+    elif isinstance(error, ClientConnectorError) and not isinstance(error, ClientSSLError):
         text = f"cannot connect to {error.host}:{error.port}: {_reason(error.os_error)}"
     unreachable = isinstance(error, ClientConnectorError | InvalidURL)
     return TransportEnded("transport error", text, code or None, reachable=not unreachable)

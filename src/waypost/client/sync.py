@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import wraps
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack
 from weakref import WeakValueDictionary
 
 from waypost.client import client as asynchronous
@@ -16,6 +17,30 @@ from waypost.client.loop_thread import LoopThread
 from waypost.client.options import Auth, ClientOptions
 
 __all__ = ["Client", "ClientOutbox", "EventStream", "ReceivedEvent", "VolatileEmitter"]
+
+
+Inner = TypeVar("Inner")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Blocking(Protocol[Inner]):
+    """An object of the asyncio client behind methods that block."""
+
+    _thread: LoopThread
+    _inner: Inner
+
+
+def blocking(
+    method: Callable[Concatenate[Inner, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[_Blocking[Inner], P], T]:
+    """Make the method that blocks of one that is awaited: the same arguments, result, errors and docstring."""
+
+    @wraps(method)
+    def block(self: _Blocking[Inner], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._thread.run(method(self._inner, *args, **kwargs))
+
+    return block
 
 
 class Client:
@@ -67,7 +92,7 @@ class Client:
     def _enter(
         self, client: asynchronous.Client, thread: LoopThread, clients: WeakValueDictionary[str, Client]
     ) -> None:
-        self._client = client
+        self._inner = client
         self._thread = thread
         self._clients = clients
         self._clients[client.namespace] = self
@@ -81,49 +106,49 @@ class Client:
         self.off_any_outgoing = client.off_any_outgoing
 
     def __repr__(self) -> str:
-        return repr(self._client)
+        return repr(self._inner)
 
     # -- where it is ----------------------------------------------------------------------------------------
 
     @property
     def namespace(self) -> str:
         """As `waypost.Client.namespace`."""
-        return self._client.namespace
+        return self._inner.namespace
 
     @property
     def connected(self) -> bool:
         """As `waypost.Client.connected`."""
-        return self._client.connected
+        return self._inner.connected
 
     @property
     def active(self) -> bool:
         """As `waypost.Client.active`."""
-        return self._client.active
+        return self._inner.active
 
     @property
     def sid(self) -> str | None:
         """As `waypost.Client.sid`."""
-        return self._client.sid
+        return self._inner.sid
 
     @property
     def recovered(self) -> bool:
         """As `waypost.Client.recovered`."""
-        return self._client.recovered
+        return self._inner.recovered
 
     @property
     def transport(self) -> str | None:
         """As `waypost.Client.transport`."""
-        return self._client.transport
+        return self._inner.transport
 
     @property
     def io(self) -> ConnectionEvents:
         """As `waypost.Client.io`, with plain functions."""
-        return self._client.io
+        return self._inner.io
 
     @property
     def outbox(self) -> ClientOutbox:
         """As `waypost.Client.outbox`, with methods that block."""
-        return ClientOutbox(self._thread, self._client.outbox)
+        return ClientOutbox(self._thread, self._inner.outbox)
 
     def of(self, namespace: str, *, auth: Auth = None) -> Client:
         """Return the client of another namespace over the same connection: see `waypost.Client.of`.
@@ -137,34 +162,21 @@ class Client:
         """
 
         async def find() -> asynchronous.Client:
-            return self._client.of(namespace, auth=_in_thread(auth))
+            return self._inner.of(namespace, auth=_in_thread(auth))
 
         client = self._thread.run(find())
         return self._clients.get(namespace) or Client._beside(self, client)
 
     # -- connecting -----------------------------------------------------------------------------------------
 
-    def connect(self, *, retry: bool = False) -> None:
-        """Connect to the server, and stay connected from then on: see `waypost.Client.connect`.
-
-        Args:
-            retry: Whether to try again when there is no connection.
-
-        Raises:
-            ConnectFailed: There was no connection, or the server refused this client.
-        """
-        self._thread.run(self._client.connect(retry=retry))
-
-    def disconnect(self) -> None:
-        """Send what waits, leave the namespace and stay away: see `waypost.Client.disconnect`."""
-        self._thread.run(self._client.disconnect())
-
-    def close(self) -> None:
-        """Leave all namespaces of this connection, like `disconnect`."""
-        self._thread.run(self._client.close())
+    connect = blocking(asynchronous.Client.connect)
+    disconnect = blocking(asynchronous.Client.disconnect)
+    close = blocking(asynchronous.Client.close)
 
     def wait_closed(self, timeout_s: float | None = None) -> None:
         """Wait until the connection has ended for good: see `waypost.Client.wait_closed`.
+
+        Not for handlers: it waits for the last one.
 
         Args:
             timeout_s: Seconds to wait; ``None`` for as long as it takes.
@@ -175,61 +187,28 @@ class Client:
 
         async def wait() -> None:
             async with asyncio.timeout(timeout_s):
-                await self._client.wait_closed()
+                await self._inner.wait_closed()
 
         self._thread.run(wait())
 
     def __enter__(self) -> Self:
-        self._thread.run(self._client.__aenter__())
+        self._thread.run(self._inner.__aenter__())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._thread.run(self._client.__aexit__(kind, error, traceback))
+        self._thread.run(self._inner.__aexit__(kind, error, traceback))
 
     # -- sending and receiving ------------------------------------------------------------------------------
 
-    def emit(self, event: str, *args: Any) -> None:
-        """Send an event, or keep it for the next connection: see `waypost.Client.emit`.
-
-        Delivery: at most once, in order; with ``retries`` at least once, in order, or given up.
-
-        Args:
-            event: The event's name.
-            *args: Its arguments: whatever JSON can carry, and ``bytes``.
-
-        Raises:
-            EncodingFailed: The event can't be encoded, or the server takes none so large.
-            NotConnected: There is no connection, and as many events wait as the options allow.
-        """
-        self._thread.run(self._client.emit(event, *args))
-
-    def call(self, event: str, *args: Any, timeout_s: float | None = None) -> Any:
-        """Send an event and wait for its acknowledgement: see `waypost.Client.call`.
-
-        Delivery: at most once; when this returns, the server has handled it. With the option ``retries``, at least
-        once.
-
-        Args:
-            event: The event's name.
-            *args: Its arguments: whatever JSON can carry, and ``bytes``.
-            timeout_s: Seconds to wait, also for a connection; ``None`` for the option ``ack_timeout_s``.
-
-        Returns:
-            The acknowledgement's only argument, a tuple of several, or ``None``.
-
-        Raises:
-            AckTimeout: There was none in time.
-            EncodingFailed: The event can't be encoded, or the server takes none so large.
-            NotConnected: The connection was lost before the acknowledgement came, or there is no room to wait.
-        """
-        return self._thread.run(self._client.call(event, *args, timeout_s=timeout_s))
+    emit = blocking(asynchronous.Client.emit)
+    call = blocking(asynchronous.Client.call)
 
     @property
     def volatile(self) -> VolatileEmitter:
         """Emits what may be dropped when it can't leave at once."""
-        return VolatileEmitter(self._thread, self._client.volatile)
+        return VolatileEmitter(self._thread, self._inner.volatile)
 
     def events(self, *names: str) -> EventStream:
         """Return a loop over events: ``for event in client.events("pickup")``; see `waypost.Client.events`.
@@ -243,77 +222,33 @@ class Client:
         Delivery: like a handler's, in order; an event that asks for an acknowledgement gets it when the loop asks for
         the next one, unless there is a handler for it, too.
         """
-        return EventStream(self._thread, self._client.events(*names))
+        return EventStream(self._thread, self._inner.events(*names))
 
 
 class VolatileEmitter:
     """Emits what may be dropped. Made by `Client.volatile`."""
 
-    __slots__ = ("_emitter", "_thread")
+    __slots__ = ("_inner", "_thread")
 
     def __init__(self, thread: LoopThread, emitter: asynchronous.VolatileEmitter) -> None:
         self._thread = thread
-        self._emitter = emitter
+        self._inner = emitter
 
-    def emit(self, event: str, *args: Any) -> bool:
-        """Send an event if it can leave at once; otherwise drop it.
-
-        Delivery: at most once; it never waits, and is never sent again.
-
-        Args:
-            event: The event's name.
-            *args: Its arguments: whatever JSON can carry, and ``bytes``.
-
-        Returns:
-            Whether it was sent.
-
-        Raises:
-            EncodingFailed: The event can't be encoded, or the server takes none so large.
-        """
-        return self._thread.run(self._emitter.emit(event, *args))
+    emit = blocking(asynchronous.VolatileEmitter.emit)
 
 
 class ClientOutbox:
     """The events of one namespace that wait to be acknowledged. Made by `Client.outbox`."""
 
-    __slots__ = ("_outbox", "_thread")
+    __slots__ = ("_inner", "_thread")
 
     def __init__(self, thread: LoopThread, outbox: client_outbox.ClientOutbox) -> None:
         self._thread = thread
-        self._outbox = outbox
+        self._inner = outbox
 
-    def pending(self, *, max_events: int = 1_000) -> list[client_outbox.PendingEvent]:
-        """Return the oldest events that wait, in order.
-
-        Args:
-            max_events: The most to return.
-
-        Raises:
-            StorageError: The file can't be read, or another process has it.
-        """
-        return self._thread.run(self._outbox.pending(max_events=max_events))
-
-    def count(self) -> int:
-        """Return how many events wait.
-
-        Raises:
-            StorageError: The file can't be read, or another process has it.
-        """
-        return self._thread.run(self._outbox.count())
-
-    def discard(self, event_id: str) -> bool:
-        """Remove an event, so that it is not sent any more; one that was sent already may be handled all the same.
-
-        Args:
-            event_id: The event's id.
-
-        Returns:
-            Whether it was there.
-
-        Raises:
-            StorageError: The file can't be written, or another process has it.
-        """
-        return self._thread.run(self._outbox.discard(event_id))
+    pending = blocking(client_outbox.ClientOutbox.pending)
+    count = blocking(client_outbox.ClientOutbox.count)
+    discard = blocking(client_outbox.ClientOutbox.discard)
 
     def drained(self, timeout_s: float | None = None) -> None:
         """Wait until no event waits: all were acknowledged, given up or discarded.
@@ -328,7 +263,7 @@ class ClientOutbox:
 
         async def wait() -> None:
             async with asyncio.timeout(timeout_s):
-                await self._outbox.drained()
+                await self._inner.drained()
 
         self._thread.run(wait())
 
@@ -340,11 +275,11 @@ class EventStream:
     when the next one is asked for; to leave the loop in between, call `ReceivedEvent.ack` first.
     """
 
-    __slots__ = ("_stream", "_thread")
+    __slots__ = ("_inner", "_thread")
 
     def __init__(self, thread: LoopThread, stream: streams.EventStream) -> None:
         self._thread = thread
-        self._stream = stream
+        self._inner = stream
 
     def next(self, timeout_s: float | None = None) -> ReceivedEvent:
         """Wait for the next event.
@@ -362,7 +297,7 @@ class EventStream:
 
         async def step() -> streams.ReceivedEvent | None:
             async with asyncio.timeout(timeout_s):
-                return await anext(self._stream, None)
+                return await anext(self._inner, None)
 
         event = self._thread.run(step())
         if event is None:
@@ -375,9 +310,7 @@ class EventStream:
     def __next__(self) -> ReceivedEvent:
         return self.next()
 
-    def close(self) -> None:
-        """End it; what it was given and has not acknowledged is rejected."""
-        self._thread.run(self._stream.close())
+    close = blocking(streams.EventStream.close)
 
     def __enter__(self) -> Self:
         return self
@@ -397,34 +330,20 @@ class ReceivedEvent:
         arg: Its only argument, a tuple of several, or ``None``.
     """
 
-    __slots__ = ("_event", "_thread", "arg", "args", "name")
+    __slots__ = ("_inner", "_thread", "arg", "args", "name")
 
     def __init__(self, thread: LoopThread, event: streams.ReceivedEvent) -> None:
         self._thread = thread
-        self._event = event
+        self._inner = event
         self.name = event.name
         self.args = event.args
         self.arg = event.arg
 
     def __repr__(self) -> str:
-        return repr(self._event)
+        return repr(self._inner)
 
-    def ack(self, *values: Any) -> None:
-        """Acknowledge it; does nothing if the server did not ask for that, or if that is done.
-
-        Args:
-            *values: The acknowledgement's arguments.
-        """
-        self._thread.run(self._event.ack(*values))
-
-    def reject(self, reason: str, retry_in_s: float | None = None) -> None:
-        """Reject it, so that a queue delivers it again later.
-
-        Args:
-            reason: Why.
-            retry_in_s: Seconds until then; ``None`` leaves them to the server.
-        """
-        self._thread.run(self._event.reject(reason, retry_in_s))
+    ack = blocking(streams.ReceivedEvent.ack)
+    reject = blocking(streams.ReceivedEvent.reject)
 
 
 def _in_thread(auth: Auth) -> Auth:
