@@ -34,15 +34,45 @@ async def main(task: dict[str, Any]) -> dict[str, float]:
     after = _resident()
     await _each(task["queues"], lambda number: io.queue(f"idle {number}").info())
     asked = time.perf_counter()
+    watching = asyncio.create_task(_longest_lag())
+    await asyncio.sleep(0)
+    listing, listing_cpu = time.perf_counter(), time.process_time()
+    await _list(io)
+    listed, listed_cpu = time.perf_counter(), time.process_time()
+    watching.cancel()
+    lag_s = await watching
     await io.close()
     return {
         "before_mib": before / (1 << 20),
         "after_mib": after / (1 << 20),
         "bytes_each": (after - before) / task["queues"],
         "make_us": (made - began) / task["queues"] * 1e6,
+        "disk_bytes_each": (Path(task["address"]) / "idle.db").stat().st_size / task["queues"],
         "info_us": (asked - made) / task["queues"] * 1e6,
+        "infos_us": (listed - listing) / task["queues"] * 1e6,
+        "infos_cpu_us": (listed_cpu - listing_cpu) / task["queues"] * 1e6,
+        "infos_lag_ms": lag_s * 1e3,
         "rss_after_polling_mib": _resident() / (1 << 20),
     }
+
+
+async def _list(io: waypost.Server) -> None:
+    """Ask for the numbers of all queues in pages."""
+    after = ""
+    while page := await io.queue_infos(after=after):
+        after = page[-1].name
+
+
+async def _longest_lag() -> float:
+    """Return for how long the event loop was held up at most, until this is cancelled."""
+    longest = 0.0
+    try:
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - began - 0.001)
+    except asyncio.CancelledError:
+        return longest
 
 
 def _make(io: waypost.Server) -> Any:

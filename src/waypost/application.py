@@ -16,7 +16,7 @@ from waypost.server.namespaces.parents import ParentNamespace
 from waypost.server.options import Environment, Options, ServerOptions
 from waypost.server.queues.message import Start, to_place
 from waypost.server.queues.options import ORDERS, Order
-from waypost.server.queues.queue import Queue
+from waypost.server.queues.queue import Queue, QueueInfo, queue_info
 from waypost.server.queues.worker import WorkerPlan
 from waypost.server.watching.counters import ServerState
 from waypost.server.watching.hooks import Hooks
@@ -111,6 +111,24 @@ class Server:
     def queue(self, name: str) -> Queue:
         """Return a handle on a durable queue, whether it exists or not."""
         return Queue(name, self._hub)
+
+    async def queue_infos(self, *, after: str = "", limit: int = 1000, idle: bool = True) -> list[QueueInfo]:
+        """Return the numbers of many queues with one question to the store; for whoever watches over all of them.
+
+        Args:
+            after: The name before the first one wanted; to go on, that of the last one returned.
+            limit: The most to return, from 1.
+            idle: Whether queues are wanted, too, that keep no message and no dead letter. To leave out those is
+                cheaper still.
+
+        Returns:
+            Them by name; none if there are no more.
+
+        Raises:
+            StorageError: The store did not answer, or is not open.
+        """
+        stored = await self._hub.store.queues(after=after, max_queues=limit, idle=idle)
+        return [queue_info(one, self._hub.deliveries.serving(one.name)) for one in stored]
 
     def consumer(
         self,

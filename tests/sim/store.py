@@ -139,8 +139,8 @@ class SimStore:
         self.check()
         return _SimAnswers(self)
 
-    async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
-        infos: list[QueueInfo] = run_now(self.disk.store.queues(after=after, max_queues=max_queues))
+    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueInfo]:
+        infos: list[QueueInfo] = run_now(self.disk.store.queues(after=after, max_queues=max_queues, idle=idle))
         return infos
 
     async def configurations(self) -> list[Configuration]:

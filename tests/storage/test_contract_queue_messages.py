@@ -197,6 +197,15 @@ async def test_queues_are_listed_page_by_page(store: Store) -> None:
     assert [one.name for one in page] == ["a", "b", "é"]
     assert page[0] == await store.queue("a").info()
     assert [one.name for one in await store.queues(after="é")] == ["😀"]
+    await store.queue("b").purge()
+    await store.queue("new").add_consumer("c")
+    await store.queue("later").enqueue(
+        [NewMessage("id", b"x", delay_s=60)], deduplicate_s=0, on_commit=lambda _: None
+    )
+    assert [one.name for one in await store.queues()] == ["a", "b", "later", "new", "é", "😀"]
+    assert [one.name for one in await store.queues(idle=False)] == ["a", "later", "é", "😀"]
+    await store.queue("a").delete()
+    assert [one.name for one in await store.queues(max_queues=2)] == ["b", "later"]
 
 
 async def test_purging_tells_nobody_of_a_loss(store: Store) -> None:

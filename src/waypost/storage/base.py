@@ -401,8 +401,11 @@ class Store(Protocol):
         """Return a handle on what clients were answered."""
         ...
 
-    async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
-        """Return the states of queues whose names come after one, by name (in the order of their UTF-8)."""
+    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueInfo]:
+        """Return the states of queues whose names come after one, by name (in the order of their UTF-8).
+
+        Without ``idle`` those are left out that keep no message and no dead letter.
+        """
         ...
 
     async def configurations(self) -> list[Configuration]:

@@ -320,9 +320,8 @@ class ConsumerInfo:
     active_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class QueueInfo:
-    """A queue's state; of one that does not exist, all zero.
+class QueueInfo(NamedTuple):
+    """A queue's state; of one that does not exist, all zero. A tuple, as it is asked for of very many queues.
 
     Attributes:
         name: Its name.

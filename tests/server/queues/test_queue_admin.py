@@ -205,6 +205,22 @@ async def test_purge_and_peek() -> None:
         assert (await client.gets(3))[-1] == 9
 
 
+async def test_numbers_of_many_queues_are_those_of_each() -> None:
+    async with site() as here:
+        client = await here.client()
+        await here.put(1, 2)
+        await client.gets(1)
+        await here.io.queue("idle").configure(max_failures=2)
+        await here.io.queue("letters").emit("job", 1)
+        infos = await here.io.queue_infos()
+        assert [one.name for one in infos] == ["idle", QUEUE, "letters"]
+        assert infos == [await here.io.queue(one.name).info() for one in infos]
+        assert infos[1].in_flight == 1
+        assert [one.name for one in await here.io.queue_infos(idle=False)] == [QUEUE, "letters"]
+        assert [one.name for one in await here.io.queue_infos(after=QUEUE, limit=1)] == ["letters"]
+        assert await here.io.queue_infos(after="letters") == []
+
+
 async def test_deleted_consumer_and_queue_are_gone_and_can_begin_anew() -> None:
     async with site() as here:
         client = await here.client()

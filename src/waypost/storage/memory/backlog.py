@@ -386,6 +386,11 @@ class Backlog:
             consumer.active_at,
         )
 
+    @property
+    def keeps_something(self) -> bool:
+        """Whether it has messages or dead letters."""
+        return bool(self._messages or self.scheduled or self.letters)
+
     def info(self) -> QueueInfo:
         """Return the queue's state."""
         first = self._messages.first()

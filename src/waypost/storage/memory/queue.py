@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -31,7 +32,7 @@ from waypost.storage.queue_records import (
     Retries,
 )
 
-__all__ = ["MemoryQueue", "MemoryQueues", "Opening", "page_of_names"]
+__all__ = ["MemoryQueue", "MemoryQueues", "Opening"]
 
 _T = TypeVar("_T", Message, DeadLetter)
 
@@ -78,6 +79,8 @@ class MemoryQueues:
         self.accepted: dict[tuple[str, str], tuple[int, float, float]] = {}
         self.numbers = count(1)
         self._limits = limits
+        # The names of all by name, until there is another one.
+        self._names: list[str] | None = None
         # When, number, queue of messages that are not due, and of some that are gone.
         self._due: list[tuple[float, int, str]] = []
 
@@ -88,7 +91,27 @@ class MemoryQueues:
 
     def made(self, name: str) -> Backlog:
         """Return a queue, made if need be."""
-        return self.backlogs.setdefault(name, self.found(name))
+        backlog = self.found(name)
+        if name not in self.backlogs:
+            self.backlogs[name] = backlog
+            self._names = None
+        return backlog
+
+    def remove(self, name: str) -> None:
+        """Remove a queue with all it has."""
+        self.opening.check()
+        if self.backlogs.pop(name, None) is not None:
+            self._names = None
+        self.accepted = {one: seen for one, seen in self.accepted.items() if one[0] != name}
+
+    def infos(self, after: str, most: int, *, idle: bool) -> list[QueueInfo]:
+        """Return the states of queues whose names come after one, by name; see `Store.queues`."""
+        self.opening.check()
+        if self._names is None:
+            self._names = sorted(self.backlogs)
+        names = islice(self._names, bisect_right(self._names, after), None)
+        found = (self.backlogs[name] for name in names)
+        return [one.info() for one in islice((one for one in found if idle or one.keeps_something), most)]
 
     def schedule(self, name: str, one: Scheduled) -> int:
         """Keep a message that is not due yet; returns its number."""
@@ -262,9 +285,7 @@ class MemoryQueue:
     async def delete(self) -> None:
         """Remove the queue with all it has."""
         self._queues.opening.check()
-        self._queues.backlogs.pop(self.name, None)
-        accepted = self._queues.accepted
-        self._queues.accepted = {one: seen for one, seen in accepted.items() if one[0] != self.name}
+        self._queues.remove(self.name)
 
     async def info(self) -> QueueInfo:
         """Return the queue's state."""
@@ -288,7 +309,7 @@ class MemoryQueue:
     async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerInfo]:
         """Return the states of consumers by name."""
         backlog = self._queues.found(self.name)
-        names = page_of_names(backlog.consumers, after, max_consumers)
+        names = _page_of_names(backlog.consumers, after, max_consumers)
         return [backlog.consumer_info(backlog.consumers[name]) for name in names]
 
     async def seek(self, consumer: str, place: Place) -> ConsumerInfo:
@@ -428,7 +449,7 @@ class MemoryQueue:
         return backlog, backlog.found(consumer)
 
 
-def page_of_names(names: Iterable[str], after: str, most: int) -> list[str]:
+def _page_of_names(names: Iterable[str], after: str, most: int) -> list[str]:
     """Return the first names after one, in the order of their UTF-8."""
     # That is the order of their code points, which is Python's.
     return [*islice((name for name in sorted(names) if name > after), most)]

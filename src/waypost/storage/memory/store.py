@@ -27,7 +27,7 @@ from waypost.storage.base import (
 )
 from waypost.storage.generation import new_generation
 from waypost.storage.memory.answers import MemoryAnswers
-from waypost.storage.memory.queue import MemoryQueue, MemoryQueues, Opening, page_of_names
+from waypost.storage.memory.queue import MemoryQueue, MemoryQueues, Opening
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo, QueueLimits
 from waypost.storage.tail import Tail
@@ -351,11 +351,9 @@ class MemoryStore:
         self._opening.check()
         return self._answers
 
-    async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
+    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueInfo]:
         """Return the states of queues by name."""
-        self._opening.check()
-        backlogs = self._queues.backlogs
-        return [backlogs[name].info() for name in page_of_names(backlogs, after, max_queues)]
+        return self._queues.infos(after, max_queues, idle=idle)
 
     async def configurations(self) -> list[Configuration]:
         """Return what was configured, of every queue where something was."""

@@ -238,9 +238,9 @@ class SqliteStore:
         """Return a handle on what clients were answered."""
         return self._open().answers
 
-    async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
+    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueInfo]:
         """Return the states of queues by name."""
-        return await self._open().reader.run(lambda connection: queues.infos(connection, after, max_queues))
+        return await self._open().reader.run(lambda connection: queues.infos(connection, after, max_queues, idle))
 
     async def configurations(self) -> list[Configuration]:
         """Return what was configured, of every queue where something was."""

@@ -71,9 +71,9 @@ class SqliteVisitor:
         """Return a handle on a queue, whether it exists or not."""
         return SqliteQueue(name, self._opened())
 
-    async def queues(self, *, after: str = "", max_queues: int = 1000) -> list[QueueInfo]:
+    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueInfo]:
         """Return the states of queues whose names come after one, by name."""
-        return await self._opened().reader.run(lambda connection: queues.infos(connection, after, max_queues))
+        return await self._opened().reader.run(lambda connection: queues.infos(connection, after, max_queues, idle))
 
     async def configurations(self) -> list[Configuration]:
         """Return what was configured, of every queue where something was."""

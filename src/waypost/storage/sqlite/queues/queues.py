@@ -38,7 +38,8 @@ _EPOCH_BITS = 50
 
 _INFO = (
     "q.name, q.generation, q.top, q.messages, q.delayed, q.bytes, "
-    "(SELECT enqueued_at FROM message m WHERE m.queue = q.id ORDER BY position LIMIT 1), "
+    "CASE WHEN q.messages > 0 THEN "
+    "(SELECT enqueued_at FROM message m WHERE m.queue = q.id ORDER BY position LIMIT 1) END, "
     "q.consumers, q.dead, q.expired, q.dropped, q.paused_until"
 )
 
@@ -55,12 +56,14 @@ def make_queue(tx: Transaction, name: str) -> int:
     return int(found[0][0])
 
 
-def infos(connection: sqlite3.Connection, after: str, most: int) -> list[QueueInfo]:
-    """Return the states of queues whose names come after one, by name."""
+def infos(connection: sqlite3.Connection, after: str, most: int, idle: bool) -> list[QueueInfo]:
+    """Return the states of queues whose names come after one, by name; without ``idle`` only those that keep some."""
     rows = connection.execute(
-        f"SELECT {_INFO} FROM queue q WHERE q.name > ? ORDER BY q.name LIMIT ?", (after, most)
+        f"SELECT {_INFO} FROM queue q WHERE q.name > ? AND (? OR q.messages > 0 OR q.delayed > 0 OR q.dead > 0) "
+        "ORDER BY q.name LIMIT ?",
+        (after, idle, most),
     ).fetchall()
-    return [QueueInfo(*row) for row in rows]
+    return [*map(QueueInfo._make, rows)]
 
 
 def info(connection: sqlite3.Connection, name: str) -> QueueInfo:
