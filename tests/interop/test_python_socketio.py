@@ -15,7 +15,8 @@ from socketio import AsyncClient, exceptions  # type: ignore[import-untyped]  # 
 import waypost
 from tests.conformance.site import Site, asgi, open_site
 from tests.interop.peer import MODES
-from tests.support.waiting import until
+from tests.support.link import Link
+from tests.support.waiting import until, until_async
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -37,17 +38,19 @@ class Heard:
     """A client, connected, and what it has heard."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
-        self.client = AsyncClient(reconnection=False, http_session=session)
+        waits = {"reconnection_delay": 0.02, "reconnection_delay_max": 0.05}
+        self.client = AsyncClient(http_session=session, reconnection=False, **waits)
         self.events: list[tuple[str, tuple[Any, ...]]] = []
         self.reasons: list[str] = []
         self.client.on("disconnect", self._disconnect)
 
-    async def connect(self, site: Site, mode: str, *namespaces: str, auth: Any = None) -> Heard:
+    async def connect(self, site: Site | Link, mode: str, *namespaces: str, auth: Any = None) -> Heard:
         """Connect to these namespaces, or to the main one."""
+        url = site.url if isinstance(site, Link) else f"http://127.0.0.1:{site.port}"
         for namespace in namespaces or ("/",):
             self.client.on("*", self._event, namespace=namespace)
         await self.client.connect(
-            f"http://127.0.0.1:{site.port}",
+            url,
             transports=list(MODES[mode]),
             namespaces=list(namespaces or ("/",)),
             auth=auth,
@@ -139,3 +142,56 @@ async def test_the_client_disconnects(site: Site, heard: Heard, mode: str) -> No
     assert heard.reasons == ["client disconnect"]
     # Over a WebSocket it may close before it has written its goodbye.
     assert await site.reason(sid) in ("client namespace disconnect", "transport close")
+
+
+async def test_it_comes_back_as_a_new_client_after_a_cut(site: Site, heard: Heard, mode: str) -> None:
+    heard.client.reconnection = True
+    async with Link.to(site.port) as link:
+        client = (await heard.connect(link, mode)).client
+        first = str(client.get_sid())
+        await client.emit("say", "before the cut")
+        await heard.hears("said", "before the cut")
+        link.cut()
+        await until(lambda: client.connected and str(client.get_sid()) != first, "the next connection")
+        assert await client.call("echo", "after the cut", timeout=10) == "after the cut"
+        assert await site.sockets[str(client.get_sid())].call("question", "still there?") == "still there?"
+        await client.disconnect()
+    assert heard.events[0] == ("said", ("before the cut",))
+
+
+async def test_a_queues_messages_are_acknowledged_by_returning_and_come_again_after_a_cut(
+    site: Site, heard: Heard, mode: str
+) -> None:
+    attempts: list[int] = []
+    jobs = site.io.queue(f"jobs of {mode}")
+
+    async def job(number: int) -> Any:
+        attempts.append(number)
+        if attempts == [1]:
+            link.cut()
+            await asyncio.sleep(0)
+        return {"nack": "not now", "retry_in": 0} if attempts == [1, 1, 2] else None
+
+    async def consume() -> None:
+        await site.sockets[str(client.get_sid())].consume(f"jobs of {mode}", order="strict")
+
+    client = heard.client
+    client.reconnection = True
+    client.on("job", job)
+    async with Link.to(site.port) as link:
+        await heard.connect(link, mode)
+        await consume()
+        first = client.get_sid()
+        for number in (1, 2, 3):
+            await jobs.emit("job", number)
+        await until(lambda: client.connected and client.get_sid() not in (None, first), "the next connection")
+        await consume()
+        await until(lambda: attempts[-1:] == [3], "the last message")
+
+        async def has_settled() -> bool:
+            (info,) = await jobs.consumers()
+            return info.waiting == 0
+
+        await until_async(has_settled, bool, "all acknowledgements")
+        await client.disconnect()
+    assert attempts == [1, 1, 2, 2, 3]
