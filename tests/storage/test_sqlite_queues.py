@@ -16,6 +16,7 @@ from tests.storage.backends import UNLIMITED, Clock, ignore, positions, put, set
 from waypost.errors import StoreFull
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Attempt, NewMessage
+from waypost.storage.sqlite.queues import queues
 from waypost.storage.sqlite.store import SqliteStore
 
 DEADLINE_S = 20.0
@@ -218,3 +219,50 @@ async def test_another_program_may_look_beside_it(store: SqliteStore, path: Path
         connection.commit()
     assert (await store.release_due()).queues == {"q"}
     assert (await store.release_due()).queues == frozenset()
+
+
+async def test_a_queue_is_deleted_at_once_and_its_rest_later_also_after_a_kill(
+    path: Path, store: SqliteStore, clock: Clock
+) -> None:
+    async def fill(name: str) -> None:
+        queue = store.queue(name)
+        epoch = (await queue.add_consumer("c")).epoch
+        messages = [NewMessage(str(number), b"x") for number in range(2500)]
+        messages.append(NewMessage("later", b"x", delay_s=60))
+        await queue.enqueue(messages, deduplicate_s=60, on_commit=ignore)
+        await queue.settle("c", epoch, [5])
+        await queue.bury("c", epoch, [Attempt(6, 1, 0, "rejected", "no", clock.now)])
+
+    await fill("q")
+    # The first commit of a deletion, after which the process is killed.
+    assert await store._open().writer.submit(lambda tx: queues.delete(tx, "q"))
+    assert await store.queues() == []
+    assert await store.queue("q").consumers() == []
+    assert await store.configurations() == []
+    await store.close()
+    reopened = SqliteStore(path, wall_time=clock)
+    await reopened.open()
+    queue = reopened.queue("q")
+    again = await queue.enqueue([NewMessage("0", b"new")], deduplicate_s=60, on_commit=ignore)
+    assert [(one.position, one.duplicate) for one in again.accepted] == [(1, False)]
+    await queue.add_consumer("c")
+    assert await positions(queue, "c") == [1]
+    clock.now += 100
+    assert await reopened.expire_consumers(50, [("q", "c")]) == []
+    await reopened.trim()
+    await reopened.close()
+    with closing(sqlite3.connect(path)) as connection:
+        tables = ("queue", "message", "scheduled", "deduplication", "outstanding", "dead_letter", "consumer")
+        counts = {one: connection.execute(f"SELECT count(*) FROM {one}").fetchone()[0] for one in tables}
+    assert counts == {"queue": 1, "message": 1, "consumer": 1} | dict.fromkeys(tables[2:6], 0)
+
+
+async def test_two_queues_are_deleted_beside_each_other(path: Path, store: SqliteStore) -> None:
+    for name in ("a", "b"):
+        messages = [NewMessage(str(number), b"x") for number in range(1500)]
+        await store.queue(name).enqueue(messages, deduplicate_s=0, on_commit=ignore)
+    await asyncio.gather(store.queue("a").delete(), store.queue("b").delete(), store.queue("none").delete())
+    assert await store.queues() == []
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM message").fetchall() == [(0,)]

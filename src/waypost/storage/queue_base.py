@@ -136,7 +136,7 @@ class Queue(Protocol):
         ...
 
     async def delete(self) -> None:
-        """Remove the queue with all it has: messages, consumers, dead letters, configuration."""
+        """Remove the queue with all it has: messages, consumers, dead letters, configuration; all at once."""
         ...
 
     async def info(self) -> QueueInfo:

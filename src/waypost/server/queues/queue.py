@@ -331,7 +331,8 @@ class Queue:
     async def delete(self) -> None:
         """Remove the queue with all it has: messages, consumers, dead letters, options. Who is attached is let go.
 
-        A process that is killed meanwhile may leave the queue empty, or with a part of its messages: repeat it then.
+        It is gone with one commit. What it kept is removed from the file in steps, before this returns; or, if the
+        process is killed meanwhile, when a server has the store open again.
 
         Raises:
             StorageError: The store did not take it.

@@ -30,7 +30,7 @@ async def trim_queues(file: QueueFile) -> None:
     now = file.wall_time()
     for queue in await file.reader.run(lambda connection: queues.queues_to_age(connection, now, max_age_s)):
         await repeat(file.writer, partial(queues.end_aged, queue=queue, max_age_s=max_age_s))
-    for step in (queues.end_outlived, queues.forget_dead, queues.forget_ids):
+    for step in (queues.end_outlived, queues.forget_dead, queues.forget_ids, queues.remove_rest):
         await repeat(file.writer, step)
 
 

@@ -85,7 +85,8 @@ def expire(
     """Remove some of the consumers that were last active before a time; returns them, and where to go on, or 0."""
     rows = tx.connection.execute(
         "SELECT c.id, q.name, c.name FROM consumer c JOIN queue q ON q.id = c.queue WHERE c.id > ? "
-        "AND c.active_at < ? ORDER BY c.id LIMIT ?",
+        # Those of a queue that was deleted have no name to be told of.
+        "AND c.active_at < ? AND q.name > '' ORDER BY c.id LIMIT ?",
         (after, limit, _STEP),
     ).fetchall()
     expired: list[ExpiredConsumer] = []

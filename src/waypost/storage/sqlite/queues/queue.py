@@ -139,9 +139,11 @@ class SqliteQueue:
         return await self._read(lambda connection: queues.configuration(connection, self.name))
 
     async def delete(self) -> None:
-        """Remove the queue with all it has; its messages first, in steps."""
-        await self.purge()
-        await self._file.submit(self.name, lambda tx: queues.delete(tx, self.name))
+        """Remove the queue: it is gone with one commit, and what it kept is removed in steps."""
+        while not await self._file.submit(self.name, lambda tx: queues.delete(tx, self.name)):
+            pass
+        while await self._file.writer.submit(queues.remove_rest):
+            pass
 
     async def info(self) -> QueueInfo:
         """Return the queue's state."""

@@ -29,12 +29,23 @@ __all__ = [
     "own_limits",
     "purge",
     "queues_to_age",
+    "remove_rest",
 ]
 
 # One step of deleting is one job between others.
 _STEP = 1000
 # Few enough that the epochs that follow are whole numbers for JavaScript, too.
 _EPOCH_BITS = 50
+# The name of what is left of a queue that was deleted: no queue can be asked for by it.
+_REST = ""
+_RESTS = (
+    ("message", "position"),
+    ("scheduled", "number"),
+    ("deduplication", "id"),
+    ("outstanding", "position"),
+    ("dead_letter", "number"),
+    ("consumer", "id"),
+)
 
 _INFO = (
     "q.name, q.generation, q.top, q.messages, q.delayed, q.bytes, "
@@ -146,16 +157,38 @@ def _purge_scheduled(connection: sqlite3.Connection, queue: int) -> int:
     return len(sizes)
 
 
-def delete(tx: Transaction, name: str) -> None:
-    """Remove a queue with all it has."""
-    found = tx.connection.execute("SELECT id FROM queue WHERE name = ?", (name,)).fetchall()
-    for (queue,) in found:
+def delete(tx: Transaction, name: str) -> bool:
+    """Let a queue be gone at once, however much it has; `remove_rest` removes that.
+
+    Returns:
+        Whether it is; if not, there was a rest of an earlier one, and some of that was removed: try again.
+    """
+    if remove_rest(tx):
+        return False
+    gone = tx.connection.execute(
+        "UPDATE queue SET name = ?, settings = NULL WHERE name = ? RETURNING id", (_REST, name)
+    ).fetchall()
+    for (queue,) in gone:
         tx.connection.execute(
             "DELETE FROM holding WHERE consumer IN (SELECT id FROM consumer WHERE queue = ?)", (queue,)
         )
-        for table in ("message", "scheduled", "deduplication", "outstanding", "dead_letter", "consumer"):
-            tx.connection.execute(f"DELETE FROM {table} WHERE queue = ?", (queue,))
-        tx.connection.execute("DELETE FROM queue WHERE id = ?", (queue,))
+    return True
+
+
+def remove_rest(tx: Transaction) -> int:
+    """Remove some of what is left of a queue that was deleted; returns how much, 0 if nothing is left."""
+    for (queue,) in tx.connection.execute("SELECT id FROM queue WHERE name = ?", (_REST,)).fetchall():
+        # Consumers last: their numbers may be given again, and then their rows elsewhere must be gone.
+        for table, column in _RESTS:
+            removed = tx.connection.execute(
+                f"DELETE FROM {table} WHERE queue = ?1 AND {column} IN "
+                f"(SELECT {column} FROM {table} WHERE queue = ?1 LIMIT ?2)",
+                (queue, _STEP),
+            ).rowcount
+            if removed:
+                return removed
+        return tx.connection.execute("DELETE FROM queue WHERE id = ?", (queue,)).rowcount
+    return 0
 
 
 def begin_generations(connection: sqlite3.Connection) -> None:
