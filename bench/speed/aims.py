@@ -60,8 +60,8 @@ class _Ratio:
 def _memory(found: _Found) -> Judged:
     values = [
         summary.median
-        for (item, case, server, figure), summary in found.items()
-        if (item, server, figure) == ("memory", _OURS, "kb_each") and "WebSocket" in case
+        for (item, _, server, figure), summary in found.items()
+        if (item, server, figure) == ("idle", _OURS, "kb_each")
     ]
     reached = f"{max(values):.1f} kB" if values else "nothing"
     verdict = "unknown" if not values else "met" if max(values) <= 12 else "not met"

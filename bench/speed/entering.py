@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 
 from bench.speed.frames import client_frame, payload_bounds
 
-__all__ = ["Entry", "Taker", "enter", "enter_all", "leave"]
+__all__ = ["Entry", "Taker", "enter", "enter_all", "handshake_request", "leave"]
 
 _HANDSHAKE = (
     "GET /socket.io/?EIO=4&transport=websocket{session} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\n"
@@ -18,6 +18,11 @@ _HANDSHAKE = (
 _AT_ONCE = 64
 _CLIENTS_PER_ADDRESS = 2_000
 _LIMIT_S = 60.0
+
+
+def handshake_request(port: int, sid: str = "") -> bytes:
+    """Ask for a WebSocket; with a session's id, for one that it is upgraded to."""
+    return _HANDSHAKE.format(port=port, session=f"&sid={sid}" if sid else "").encode()
 
 
 class Taker(Protocol):
@@ -46,9 +51,10 @@ class Entry(asyncio.Protocol):
     def __init__(self, port: int, auth: dict[str, Any]) -> None:
         self.answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport
-        self._request = _HANDSHAKE.format(port=port, session="").encode()
+        self._request = handshake_request(port)
         self._connect = client_frame("40" + json.dumps(auth, separators=(",", ":")))
         self._buffer = b""
+        self._early = b""
         self._is_upgraded = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -71,14 +77,17 @@ class Entry(asyncio.Protocol):
             start, stop = payload_bounds(self._buffer, 0)
             if not start or stop > len(self._buffer):
                 return
-            payload, self._buffer = self._buffer[start:stop], self._buffer[stop:]
-            self._take(payload)
+            frame, self._buffer = self._buffer[:stop], self._buffer[stop:]
+            self._take(frame[start:], frame)
 
-    def _take(self, payload: bytes) -> None:
+    def _take(self, payload: bytes, frame: bytes) -> None:
         if payload[:1] == b"0":
             self.transport.write(self._connect)
         elif payload[:2] == b"40":
             self.answer.set_result(json.loads(payload[2:]))
+        elif payload[:2] == b"42":
+            # Node replays what was missed before it lets in.
+            self._early += frame
         else:
             self._fail(repr(payload[:200]))
 
@@ -96,8 +105,8 @@ class Entry(asyncio.Protocol):
         """Let another have the connection, and what has come already."""
         self.transport.set_protocol(cast("asyncio.Protocol", taker))
         taker.begin(self.transport)
-        if self._buffer:
-            taker.data_received(self._buffer)
+        if self._early or self._buffer:
+            taker.data_received(self._early + self._buffer)
 
 
 async def enter(port: int, auth: dict[str, Any], number: int = 0) -> Entry:

@@ -20,7 +20,7 @@ from bench.speed.sample import Sample, Summary, ratio, summaries
 __all__ = ["Report", "rows"]
 
 _BASE = "node-recovery"
-_SECONDARY = ("p50_ms", "server_us", "server_share", "load_share")
+_SECONDARY = ("p50_ms", "cpu_share", "server_us", "server_share", "load_share")
 _NODE_PACKAGES = Path(__file__).parent / "js" / "package-lock.json"
 
 
@@ -60,6 +60,8 @@ class Report:
 
     def fail(self, item: str, server: str, error: BaseException) -> None:
         """Tell that a server did not do its work."""
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
         self.failures.append(f"{item}, {server}: {error}")
         self.write(f"FAILED {self.failures[-1]}\n")
 

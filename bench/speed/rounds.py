@@ -45,7 +45,7 @@ async def run(plan: Plan, report: Report) -> None:
 async def _turn(name: str, contender: Contender, number: int, extent: Extent, report: Report) -> list[Sample]:
     samples: list[Sample] = []
     try:
-        async with serving(contender) as server:
+        async with serving(contender, **ITEMS[name].environment(extent)) as server:
             async for case, figures in ITEMS[name].measure(server, extent):
                 samples.append(Sample(name, case, contender.name, figures, number))
     except (Unexpected, RuntimeError, OSError, TimeoutError, ExceptionGroup) as error:

@@ -9,7 +9,12 @@ from bench.speed.contenders import Contender, Serving
 from bench.speed.items.acks import acks, single
 from bench.speed.items.broadcast import broadcast
 from bench.speed.items.common import Extent, Figures
+from bench.speed.items.connect import connect
+from bench.speed.items.growth import growth
+from bench.speed.items.idle import idle, idle_environment, idle_polling
 from bench.speed.items.latency import latency
+from bench.speed.items.polling import polling
+from bench.speed.items.recovery import recovery
 
 __all__ = ["ITEMS", "Item"]
 
@@ -23,6 +28,7 @@ class Item:
         measure: Does it to a server that was just started; yields each case with its figures.
         suits: Tells whether a server can take part.
         most_rounds: How many rounds are enough.
+        environment: What is set for servers.
         figure: The figure that servers are compared by.
         more_is_better: Whether that is better when it is larger.
     """
@@ -31,6 +37,7 @@ class Item:
     measure: Callable[[Serving, Extent], AsyncIterator[tuple[str, Figures]]]
     suits: Callable[[Contender], bool]
     most_rounds: int = 100
+    environment: Callable[[Extent], dict[str, str]] = lambda _: {}
     figure: str = "per_s"
     more_is_better: bool = True
 
@@ -48,5 +55,27 @@ ITEMS = {
     "latency": Item("Latency at half load, ms", latency, _socketio, figure="p99_ms", more_is_better=False),
     "broadcast": Item("Deliveries of broadcasts a second", broadcast, _socketio),
     "single": Item("Events answered by an emit to their sender, a second", single, _socketio),
+    "polling": Item("Acknowledged events by HTTP long-polling, a second", polling, _socketio),
+    "connect": Item("New connections a second", connect, _any),
+    "idle": Item(
+        "Connections at rest: kB each, CPU time",
+        idle,
+        _socketio,
+        most_rounds=1,
+        environment=idle_environment,
+        figure="kb_each",
+        more_is_better=False,
+    ),
+    "idle-polling": Item(
+        "Polling sessions at rest: kB each", idle_polling, _socketio, 1, figure="kb_each", more_is_better=False
+    ),
+    "recovery": Item(
+        "Coming back: seconds until all have caught up",
+        recovery,
+        lambda contender: contender.recovers,
+        figure="caught_up_s",
+        more_is_better=False,
+    ),
+    "growth": Item("Deliveries a second among many connections and rooms", growth, _socketio, most_rounds=2),
 }
 """All, by the names they have on the command line."""

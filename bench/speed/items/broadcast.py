@@ -61,7 +61,7 @@ _BLASTS = (
 )
 
 
-def rooms_of(number: int) -> list[str]:
+def _rooms_of(number: int) -> list[str]:
     """Say which rooms a client is in, by its number."""
     sizes = (("r10", 0, 10), ("r500", 0, 500), ("x50", 450, 500), ("a250", 0, 250), ("b250", 250, 500))
     rooms = [name for name, first, end in sizes if first <= number < end]
@@ -85,11 +85,11 @@ class Crowd:
         self._caller = caller
 
     @classmethod
-    async def gather(cls, server: Serving, count: int) -> Crowd:
-        """Connect so many."""
+    async def gather(cls, server: Serving, rooms: Sequence[Sequence[str]]) -> Crowd:
+        """Connect as many as there are lists of rooms, each into its own."""
         deliveries = Deliveries()
-        members = [Member(deliveries) for _ in range(count)]
-        await enter_all(server.port, [{"rooms": rooms_of(number)} for number in range(count)], members)
+        members = [Member(deliveries) for _ in rooms]
+        await enter_all(server.port, [{"rooms": names} for names in rooms], members)
         return cls(server, members, deliveries, await Caller.connect(server.port))
 
     async def measure(self, blast: Blast, seconds: float) -> Figures:
@@ -171,7 +171,7 @@ class _Emitting:
 
 async def broadcast(server: Serving, extent: Extent) -> AsyncIterator[tuple[str, Figures]]:
     """Measure broadcasts of all kinds."""
-    crowd = await Crowd.gather(server, _MEMBERS)
+    crowd = await Crowd.gather(server, [_rooms_of(number) for number in range(_MEMBERS)])
     for blast in _BLASTS:
         if extent.is_full or blast.is_quick:
             yield blast.name, await crowd.measure(blast, extent.seconds)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from bench.speed.asking import Asker, Tally, Unexpected
 from bench.speed.contenders import Serving
@@ -15,7 +16,17 @@ from bench.speed.entering import enter_all, leave
 from bench.speed.process import Used, cpu_s
 from bench.speed.scripts import Script
 
-__all__ = ["Extent", "Figures", "asked", "enough", "rate_figures", "settled", "warmed_up", "without_collector"]
+__all__ = [
+    "Extent",
+    "Figures",
+    "asked",
+    "closed_loop",
+    "enough",
+    "rate_figures",
+    "settled",
+    "warmed_up",
+    "without_collector",
+]
 
 Figures = dict[str, float]
 _WARM_UP_CPU_S = 0.4
@@ -92,15 +103,20 @@ async def warmed_up(server: Serving) -> None:
         await asyncio.sleep(0.05)
 
 
-async def asked(server: Serving, script: Script, clients: int, in_flight: int, seconds: float) -> Figures:
-    """Have so many clients ask for so long; every answer is checked, and none may be missing at the end."""
-    tally = Tally()
-    askers = [Asker(script, tally, in_flight, first=number * 7) for number in range(clients)]
-    await enter_all(server.port, [{} for _ in askers], askers)
+class Starter(Protocol):
+    """A client that asks the next question when it is answered."""
+
+    def start(self) -> None:
+        """Ask the first."""
+        ...
+
+
+async def closed_loop(server: Serving, tally: Tally, clients: Sequence[Starter], seconds: float) -> Figures:
+    """Let connected clients ask for so long; every answer is checked, and none may be missing at the end."""
     async with without_collector():
         tally.running = True
-        for asker in askers:
-            asker.start()
+        for client in clients:
+            client.start()
         await warmed_up(server)
         start, done, count = Used.now(server.pid), tally.done, 0
         used = start.since(start)
@@ -110,8 +126,17 @@ async def asked(server: Serving, script: Script, clients: int, in_flight: int, s
         tally.running = False
     if tally.failure is None:
         await settled(lambda: tally.done == tally.sent, "a server left questions without an answer")
-    for asker in askers:
-        leave(asker.transport)
     if tally.failure is not None:
         raise tally.failure
     return rate_figures(count, used)
+
+
+async def asked(server: Serving, script: Script, clients: int, in_flight: int, seconds: float) -> Figures:
+    """Connect so many clients and have them ask."""
+    tally = Tally()
+    askers = [Asker(script, tally, in_flight, first=number * 7) for number in range(clients)]
+    await enter_all(server.port, [{} for _ in askers], askers)
+    figures = await closed_loop(server, tally, askers, seconds)
+    for asker in askers:
+        leave(asker.transport)
+    return figures

@@ -15,10 +15,6 @@ io.on("connection", (socket) => {
   if (rooms) socket.join(rooms);
   socket.on("ack", (...args) => args.pop()(...args));
   socket.on("emit_me", (value) => socket.emit("told", value));
-  socket.on("join", (first, count, ack) => {
-    for (let number = first; number < first + count; number++) socket.join(`n${number}`);
-    ack(count);
-  });
   socket.on("blast", async ({ rooms, except, size, binary, count }, ack) => {
     const payload = binary ? Buffer.alloc(size, "x") : { text: "x".repeat(size - 11) };
     for (let number = 0; number < count; number++) {

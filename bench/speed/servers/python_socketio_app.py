@@ -40,14 +40,6 @@ async def emit_me(sid: str, value: Any) -> None:
 
 
 @sio.event  # type: ignore[untyped-decorator]
-async def join(sid: str, first: int, count: int) -> int:
-    """Join so many rooms, named by numbers."""
-    for number in range(first, first + count):
-        await sio.enter_room(sid, f"n{number}")
-    return count
-
-
-@sio.event  # type: ignore[untyped-decorator]
 async def blast(sid: str, task: dict[str, Any]) -> int:
     """Broadcast so many times, each in a turn of the loop of its own.
 

@@ -47,13 +47,6 @@ async def emit_me(socket: waypost.Socket, value: Any) -> None:
 
 
 @io.event
-async def join(socket: waypost.Socket, first: int, count: int) -> int:
-    """Join so many rooms, named by numbers."""
-    await socket.join(*(f"n{number}" for number in range(first, first + count)))
-    return count
-
-
-@io.event
 async def blast(socket: waypost.Socket, task: dict[str, Any]) -> int:
     """Broadcast so many times, each in a turn of the loop of its own."""
     target = io.to(*task["rooms"])
