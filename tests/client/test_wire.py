@@ -50,6 +50,8 @@ class Far:
             if not data:
                 return None
             self._read += self._messages.feed(data)
+            if self._messages.closing is not None and not self._read:
+                return None
         return self._read.pop(0)
 
 
