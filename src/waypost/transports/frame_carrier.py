@@ -151,7 +151,9 @@ class FrameCarrier(asyncio.Protocol):
         """Write to the network what was written in this turn; see `Turn`."""
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
-            self._transport.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+            # It may have been lost since; uvloop raises then, and would take their turn from all who come next.
+            if not self._transport.is_closing():
+                self._transport.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
 
     def pause_reading(self) -> None:
         """Take no more input for a while; what has been read already still comes."""
