@@ -31,11 +31,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-async def test_silence_is_noticed_once() -> None:
+async def test_silence_is_noticed_once(clock: Clock) -> None:
     silences: list[int] = []
     watching = Watch(0.05, lambda: silences.append(1))
     watching.begin()
     assert not watching.is_overdue()
+    clock.now += 1
     await until(lambda: silences == [1], "the silence")
     await asyncio.sleep(0.1)
     assert silences == [1]

@@ -185,6 +185,45 @@ async def test_what_will_never_be_handled_is_said_to_be_so(io: waypost.Server) -
         assert await client.rejection(6, "object") == Rejection(reason="look", is_final=True)
 
 
+async def test_a_repeat_of_what_was_refused_is_refused(tmp_path: Path) -> None:
+    runs: list[str] = []
+    refusals: list[list[Rejection]] = []
+    for _ in range(2):
+        io = waypost.Server(store=str(tmp_path / "store.db"), drain_s=0.0)
+
+        @io.event
+        async def order(socket: waypost.Socket, what: str) -> None:
+            runs.append(what)
+            if what == "sold out" and runs.count("sold out") == 1:
+                raise waypost.EventRefused("too late", {"sold": 1})
+
+        @io.on("slow", concurrent=True)
+        async def slow(socket: waypost.Socket) -> None:
+            runs.append("slow")
+            raise waypost.EventRefused("too slow")
+
+        if refusals:
+            io.event(nobodys)  # there is a handler now, but what came behind has been handled
+        async with running(io):
+            client = Sender(io)
+            await client.connect()
+            events = (("order", "sold out"), ("order",), ("slow",), ("nobodys",))
+            refusals.append([await client.rejection(n, *event) for n, event in enumerate(events, 1)])
+            assert await client.ask(9, "order", "another") == []
+    assert refusals[0] == refusals[1]
+    assert [refusal.reason for refusal in refusals[0]] == [
+        "too late",
+        "order takes 1 argument(s), 0 came",
+        "too slow",
+        "no handler for 'nobodys'",
+    ]
+    assert runs == ["sold out", "slow", "another"]
+
+
+async def nobodys(socket: waypost.Socket) -> None:
+    raise AssertionError("handled behind events that were sent later")
+
+
 async def test_what_failed_holds_the_later_ones_back_until_it_is_repeated(io: waypost.Server) -> None:
     runs: list[int] = []
     failing = [ValueError("a secret"), waypost.Reject("no van", retry_in_s=7)]

@@ -103,6 +103,7 @@ class Inbox:
         MESSAGE_ID.set(event.message_id)
         try:
             await self._process(event)
+            await event.settle()
         except BaseException:
             event.end()
             raise
@@ -198,6 +199,8 @@ class Inbox:
                 await channel.save_data()
             if error is not None:
                 event.fail(error)
+                if event.is_marked:
+                    await event.settle()
             elif event.is_marked:
                 await event.accept(answer)
             else:

@@ -91,7 +91,7 @@ class Incoming:
         self.end()
 
     def refuse(self, reason: str, plain: dict[str, Any], data: Any = None) -> None:
-        """Answer that it is not handled, and never will be.
+        """Answer that it is not handled, and never will be; one of an outbox is answered by `settle`.
 
         Args:
             reason: Why.
@@ -101,8 +101,7 @@ class Incoming:
         if self._turn is None:
             self._send((plain,))
         else:
-            self._reject(Rejection(reason=reason, is_final=True, data=data))
-            self.end()
+            self._turn.refusal = Rejection(reason=reason, is_final=True, data=data)
 
     def fail(self, error: BaseException, plain: dict[str, Any] | None = None) -> None:
         """Answer that what handles it raised; a client with an outbox will send it again.
@@ -116,17 +115,33 @@ class Incoming:
                 self._send((plain,))
             return
         if isinstance(error, EventRefused):
-            self._reject(Rejection(reason=error.message, is_final=True, data=error.data))
+            self.refuse(error.message, {}, error.data)
         else:
             self._turn.fail()
             self._reject(_rejection(error))
-        self.end()
+            self.end()
 
     def ignore(self) -> None:
         """Take note that nobody handles it; a client without an outbox is not told."""
         if self._turn is not None:
-            self._reject(Rejection(reason=f"no handler for {self.name!r}", is_final=True))
-            self.end()
+            self._turn.refusal = Rejection(reason=f"no handler for {self.name!r}", is_final=True)
+
+    async def settle(self) -> None:
+        """Send the refusal of one of an outbox, if it was refused; it is stored first, for its repeats.
+
+        A repeat that was handled after all would come behind events that the client had sent after it.
+        """
+        if self._turn is None or self._turn.refusal is None:
+            return
+        refusal, self._turn.refusal = self._turn.refusal, None
+        record = self._record((refusal.argument(),))
+        if record is None:
+            refusal = replace(refusal, data=None)
+            record = self._record((refusal.argument(),))
+        if record is not None:
+            await self._turn.keep(record)
+        self._reject(refusal)
+        self.end()
 
     def end(self) -> None:
         """Let its repeats go on; does nothing the second time."""
@@ -134,14 +149,13 @@ class Incoming:
             self._turn.end()
 
     def _reject(self, rejection: Rejection) -> None:
-        if not self._send((rejection.argument(),)):
-            self._send((replace(rejection, data=None).argument(),))
+        self._send((rejection.argument(),))
 
     def _record(self, values: tuple[Any, ...]) -> bytes | None:
         try:
             return self._channel.codec.encode_event(self._channel.namespace.name, "ack", values).to_record()
         except EncodingFailed as problem:
-            logger.error("what the handler of %r returned can't be stored: %s", self.name, problem)
+            logger.error("the answer to %r can't be stored: %s", self.name, problem)
             return None
 
     def _send(self, values: tuple[Any, ...]) -> bool:

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from waypost.errors import StorageError
-from waypost.protocol.extension import OutboxMark
+from waypost.protocol.extension import OutboxMark, Rejection
 from waypost.storage.answer_base import Answer, Answers
 from waypost.storage.base import Store
 
@@ -63,15 +63,19 @@ class Turn:
         repeats: Where it was given.
         client: The client, as the store knows it.
         mark: Which event it is.
+
+    Attributes:
+        refusal: Why the event will never be handled; ``None`` if it may be.
     """
 
-    __slots__ = ("_client", "_done", "_mark", "_repeats")
+    __slots__ = ("_client", "_done", "_mark", "_repeats", "refusal")
 
     def __init__(self, repeats: Repeats, client: bytes, mark: OutboxMark) -> None:
         self._repeats = repeats
         self._client = client
         self._mark = mark
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.refusal: Rejection | None = None
 
     async def ended(self) -> None:
         """Wait for its end."""
