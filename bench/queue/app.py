@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 import waypost
@@ -42,6 +44,16 @@ async def _stop(socket: waypost.Socket, queue: str) -> None:
 @io.on("cpu")
 async def _cpu(socket: waypost.Socket) -> float:
     return time.process_time()
+
+
+@io.on("memory")
+async def _memory(socket: waypost.Socket) -> int:
+    """Tell how many bytes of memory the server has."""
+    return _resident()
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 @io.on("waiting")

@@ -27,6 +27,7 @@ _REQUEST = (
 # All zeros: the masked payload is the payload.
 _MASK = b"\0\0\0\0"
 _TOP_UP = 10
+_CALL_EVERY_S = 0.01
 
 
 class Wire(asyncio.Protocol):
@@ -186,6 +187,41 @@ class Consumers:
             await asyncio.wait(topping_up)
         return {"per_s": taken_in_all / seconds, "cpu_us": cpu_s / taken_in_all * 1e6}
 
+    async def replay(self, queue: str, messages: int) -> dict[str, float]:
+        """Take all messages that wait out of a queue, while another client makes calls.
+
+        Returns how fast that was, how long the calls took, and by how much the server's memory has grown at most.
+        """
+        left = messages
+        ended = asyncio.Event()
+        taker, caller = self._wires
+
+        def taken() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                ended.set()
+
+        self._when_taken, began = taken, time.perf_counter()
+        before = most = await caller.call("memory")
+        began_cpu = await caller.call("cpu")
+        calls_s: list[float] = []
+        await taker.call("consume", queue, "none", PREFETCH)
+        while not ended.is_set():
+            called = time.perf_counter()
+            most = max(most, await caller.call("memory"))
+            calls_s.append(time.perf_counter() - called)
+            await asyncio.sleep(_CALL_EVERY_S)
+        seconds, cpu_s = time.perf_counter() - began, await caller.call("cpu") - began_cpu
+        calls_s.sort()
+        return {
+            "per_s": messages / seconds,
+            "cpu_us": cpu_s / messages * 1e6,
+            "call_ms_p50": calls_s[len(calls_s) // 2] * 1e3,
+            "call_ms_p99": calls_s[len(calls_s) * 99 // 100] * 1e3,
+            "grown_mib": (most - before) / (1 << 20),
+        }
+
     def _taken(self) -> None:
         self._when_taken()
 
@@ -198,6 +234,8 @@ async def main(task: dict[str, Any]) -> dict[str, float]:
         return await consumers.drain(task["queue"], task["order"], task["messages"])
     if task["do"] == "stand":
         return await consumers.stand(task["queue"], task["messages"])
+    if task["do"] == "replay":
+        return await consumers.replay(task["queue"], task["messages"])
     await consumers.fill(task["queue"], task["messages"])
     return {}
 
