@@ -1,8 +1,8 @@
 """Queues measured beside what a user would pick instead: ``python -m bench.queue [--quick] [--only PART …]``.
 
 The parts: ``emit`` (awaited durable emits a second), ``deliver`` (messages taken and acknowledged a second, end to
-end), ``backlog`` (what a message costs with few and with many waiting; all of them to one socket, while
-another client makes calls), ``idle`` (memory and disk of queues nobody uses, and what asking for their numbers costs).
+end), ``backlog`` (what a message costs with few and with many waiting; all of them to one socket, while another
+client makes calls), ``idle`` (memory and disk of queues nobody uses, and the cost of asking for their numbers).
 
 Everything is on the loopback. Who publishes or consumes is a process of its own on core 0; in ``emit`` that is all of
 Waypost. The other contenders' servers have core 1. In ``deliver`` and ``backlog`` Waypost's server is on core 1 and

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any
 
 from tests.sim.disk import OPERATION, Disk, run_now
@@ -45,9 +45,8 @@ class SimQueue:
         operation = OPERATION.get()
 
         def work() -> Enqueued:
-            enqueued: Enqueued = run_now(
-                self._inner.enqueue(messages, deduplicate_s=deduplicate_s, on_commit=_ignore)
-            )
+            adding = self._inner.enqueue(messages, deduplicate_s=deduplicate_s, on_commit=_ignore)
+            enqueued: Enqueued = run_now(_finish(adding))
             for one in enqueued.accepted:
                 if not one.duplicate:
                     self._disk.note("enqueue", self.name, "", (one.id,), one.position, operation)
@@ -208,3 +207,7 @@ class SimQueue:
 
 def _ignore(_enqueued: object) -> None:
     """Reports come from the store, later."""
+
+
+async def _finish(adding: Awaitable[Enqueued]) -> Enqueued:
+    return await adding

@@ -259,7 +259,7 @@ async def test_a_cancelled_enqueue_is_still_told(store: Store) -> None:
     queue = store.queue("q")
     told: list[Enqueued] = []
     message = NewMessage("id", b"")
-    task = asyncio.create_task(queue.enqueue([message], deduplicate_s=60, on_commit=told.append))
+    task = asyncio.ensure_future(queue.enqueue([message], deduplicate_s=60, on_commit=told.append))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

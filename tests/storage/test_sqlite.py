@@ -340,7 +340,7 @@ async def test_an_on_commit_that_raises_harms_nobody(store: SqliteStore, caplog:
 
 
 async def test_a_record_that_can_not_fit_is_refused(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("waypost.storage.sqlite.writer._MAX_RECORD_BYTES", 10)
+    monkeypatch.setattr("waypost.storage.sqlite.writer.LARGEST_RECORD_BYTES", 10)
     journal = await store.journal("/")
     with pytest.raises(StorageError, match="a record of 11 bytes, at most 10 fit"):
         await journal.append(b"x" * 11, ignore)

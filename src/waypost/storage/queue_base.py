@@ -24,7 +24,7 @@ Guarantees of every backend, beside those of `storage.base`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from waypost.storage.queue_records import (
@@ -69,9 +69,9 @@ class Queue(Protocol):
 
     # -- messages --------------------------------------------------------------------------------------------
 
-    async def enqueue(
+    def enqueue(
         self, messages: Sequence[NewMessage], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
-    ) -> Enqueued:
+    ) -> Awaitable[Enqueued]:
         """Add messages in one commit, all or none.
 
         Args:

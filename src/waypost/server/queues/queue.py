@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from waypost.server.hub import Hub
     from waypost.server.queues.runner import Runner
     from waypost.storage.queue_base import Queue as StoredQueue
-    from waypost.storage.queue_records import Accepted, Enqueued
+    from waypost.storage.queue_records import Enqueued
     from waypost.storage.queue_records import NewMessage as StoredMessage
     from waypost.storage.queue_records import QueueInfo as StoredInfo
 
@@ -149,7 +149,7 @@ class Queue:
         """
         message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s)
         enqueued = await self._enqueue([self._to_store(message)], can_repeat=id is not None)
-        return _receipt(enqueued.accepted[0])
+        return Receipt._make(enqueued.accepted[0])
 
     async def emit_many(self, messages: Sequence[NewMessage]) -> list[Receipt]:
         """Put messages into the queue, in one commit: all of them or none.
@@ -171,7 +171,7 @@ class Queue:
             return []
         stored = [self._to_store(one) for one in messages]
         enqueued = await self._enqueue(stored, can_repeat=any(one.id is not None for one in messages))
-        return [_receipt(one) for one in enqueued.accepted]
+        return [*map(Receipt._make, enqueued.accepted)]
 
     def publish(
         self,
@@ -440,7 +440,3 @@ class Queue:
     @property
     def _stored(self) -> StoredQueue:
         return self._hub.store.queue(self._name)
-
-
-def _receipt(accepted: Accepted) -> Receipt:
-    return Receipt(accepted.id, accepted.position, accepted.duplicate)

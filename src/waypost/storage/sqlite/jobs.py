@@ -23,6 +23,7 @@ __all__ = [
     "future_of",
     "report",
     "size_of",
+    "tell",
     "units",
 ]
 
@@ -95,10 +96,6 @@ class Job(Generic[_T]):
         except StorageError as refusal:
             self.error = refusal
 
-    def deliver(self) -> None:
-        """Tell who asked, in the event loop."""
-        _deliver(self)
-
 
 class Gathered(Generic[_R, _T]):
     """A request that is done together with its neighbours: ``together`` gives each of them its result or error."""
@@ -122,12 +119,9 @@ class Gathered(Generic[_R, _T]):
         self.size = size
         self.error: StorageError | None = None
 
-    def deliver(self) -> None:
-        """Tell who asked, in the event loop."""
-        _deliver(self)
 
-
-def _deliver(job: Job[_T] | Gathered[Any, _T]) -> None:
+def tell(job: Job[_T] | Gathered[Any, _T]) -> None:
+    """Tell who asked for a job what became of it, in the event loop."""
     if job.error is None and job.on_commit is not None:
         report(job.on_commit, job.result)
     if job.future is None or job.future.done():

@@ -34,12 +34,13 @@ from waypost.storage.sqlite.jobs import (
     future_of,
     report,
     size_of,
+    tell,
     units,
 )
 from waypost.storage.sqlite.journals.entries import Appender
 from waypost.storage.sqlite.journals.unflushed import Unflushed
 
-__all__ = ["Writer"]
+__all__ = ["LARGEST_RECORD_BYTES", "Writer"]
 
 _logger = logging.getLogger(__name__)
 
@@ -54,8 +55,8 @@ _GATHER_S = 0.02
 _RETRY_S = 0.5
 # How often it is looked whether another program has written to the file.
 _LOOK_EVERY_S = 0.05
-# Half of what SQLite can hold in a value.
-_MAX_RECORD_BYTES = 500_000_000
+LARGEST_RECORD_BYTES = 500_000_000
+"""Half of what SQLite can hold in a value."""
 
 
 @dataclass(slots=True)
@@ -161,8 +162,8 @@ class Writer:
 
     def check_size(self, size: int) -> None:
         """Raise `StorageError` if a record of that many bytes is too large."""
-        if size > _MAX_RECORD_BYTES:
-            raise StorageError(self._store, f"a record of {size} bytes, at most {_MAX_RECORD_BYTES} fit")
+        if size > LARGEST_RECORD_BYTES:
+            raise StorageError(self._store, f"a record of {size} bytes, at most {LARGEST_RECORD_BYTES} fit")
 
     def submit(
         self, work: Callable[[Transaction], _T], on_commit: Callable[[_T], None] | None = None
@@ -348,10 +349,9 @@ class Writer:
 
     def _written(self, batch: list[Write]) -> None:
         flushed = _Flushed()
-        asked: list[Write] = []
-        for job in batch:
+        asked = [job for job in batch if future_of(job) is not None]
+        for job in batch if len(asked) < len(batch) else ():
             if future_of(job) is not None:
-                asked.append(job)
                 continue
             flushed.size += size_of(job)
             if isinstance(job, tuple):
@@ -421,7 +421,7 @@ class Writer:
                 if future is not None and not future.done():
                     future.set_result(position)
             else:
-                job.deliver()
+                tell(job)
 
     def _fail(self, batch: list[Write], error: Exception) -> None:
         for job in batch:

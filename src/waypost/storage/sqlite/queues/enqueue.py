@@ -62,6 +62,14 @@ class _Target:
     limits: QueueLimits
     seen: dict[str, tuple[int, float, float]] = field(default_factory=dict)
 
+    def has_room_for(self, request: Request) -> bool:
+        """Tell whether a request fits into the limits, or they do not hold for it."""
+        limits = self.limits
+        return not request.limited or (
+            self.messages + self.delayed + len(request.messages) <= limits.max_messages
+            and self.bytes + request.size <= limits.max_bytes
+        )
+
 
 class Enqueuing:
     """Adds the messages of many requests within one transaction.
@@ -94,9 +102,9 @@ class Enqueuing:
     def add(self, request: Request) -> Enqueued:
         """Add messages, to be written by `flush`; raises `QueueFull` if they may not be."""
         now, window_s = self._tx.now, request.deduplicate_s
-        target = self._target(request.queue)
+        target = self._targets.get(request.queue) or self._target(request.queue)
         accepted: list[Accepted] = []
-        losers = self._make_room(request, target)
+        losers = () if target.has_room_for(request) else self._make_room(request, target)
         next_due_at: float | None = None
         for message in request.messages:
             if window_s > 0:
@@ -113,7 +121,7 @@ class Enqueuing:
             if window_s > 0:
                 target.seen[message.id] = (position, now, now + window_s)
                 self._ids.append((target.id, message.id, position, now, now + window_s))
-            accepted.append(Accepted(message.id, max(0, position), duplicate=False))
+            accepted.append(Accepted(message.id, position if position > 0 else 0, False))
         return Enqueued(tuple(accepted), tuple(losers), next_due_at)
 
     def flush(self) -> None:
@@ -189,8 +197,6 @@ class Enqueuing:
         limits = target.limits
         beyond = target.messages + target.delayed + len(request.messages) - limits.max_messages
         beyond_bytes = target.bytes + request.size - limits.max_bytes
-        if (beyond <= 0 and beyond_bytes <= 0) or not request.limited:
-            return []
         fresh = self._fresh(request, target)
         beyond += len(fresh) - len(request.messages)
         beyond_bytes += sum(len(message.record) for message in fresh) - request.size

@@ -34,7 +34,7 @@ from waypost.storage.sqlite.queues.consumers import Consumer
 from waypost.storage.sqlite.queues.enqueue import Enqueuing, Request
 from waypost.storage.sqlite.queues.holds import Holds
 from waypost.storage.sqlite.reader import Reader
-from waypost.storage.sqlite.writer import Writer
+from waypost.storage.sqlite.writer import LARGEST_RECORD_BYTES, Writer
 
 __all__ = ["QueueFile", "SqliteQueue"]
 
@@ -96,16 +96,19 @@ class SqliteQueue:
 
     # -- messages --------------------------------------------------------------------------------------------
 
-    async def enqueue(
+    def enqueue(
         self, messages: Sequence[NewMessage], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
-    ) -> Enqueued:
+    ) -> asyncio.Future[Enqueued]:
         """Add messages, all or none."""
-        size = 0
+        # No coroutine: there are many of these, and each layer is felt.
+        file, size = self._file, 0
         for message in messages:
-            self._file.writer.check_size(len(message.record))
             size += len(message.record)
+        if size > LARGEST_RECORD_BYTES:
+            for message in messages:
+                file.writer.check_size(len(message.record))
         request = Request(self.name, messages, deduplicate_s, size)
-        return await self._file.writer.gather(self._file.enqueue, request, size, on_commit)
+        return file.writer.gather(file.enqueue, request, size, on_commit)
 
     def publish(self, connection: Any, message: NewMessage, *, deduplicate_s: float) -> None:
         """Put a message into the queue with a transaction of the application."""
