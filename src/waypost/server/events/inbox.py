@@ -116,10 +116,11 @@ class Inbox:
             if not await self._passes(gate, event):
                 await channel.save_data()
                 return
-        registries = self._registries
-        for registry in reversed(registries):
-            for catch_all in registry.catch_alls.incoming:
-                await self._show(catch_all, (event.name, *event.arguments))
+        registries = channel.namespace.registries if channel.registry is None else self._registries
+        for registry in registries:
+            if registry.catch_alls.incoming:
+                await self._show_to_all(registries, event)
+                break
         for registry in registries:
             handler = registry.find(event.name)
             if handler is not None:
@@ -131,6 +132,11 @@ class Inbox:
         await channel.save_data()
         logger.debug("socket %s sent event %r, which has no handler", channel.sid, event.name)
         event.ignore()
+
+    async def _show_to_all(self, registries: tuple[Registry, ...], event: Incoming) -> None:
+        for registry in reversed(registries):
+            for catch_all in registry.catch_alls.incoming:
+                await self._show(catch_all, (event.name, *event.arguments))
 
     async def _show(self, catch_all: Handler, arguments: tuple[Any, ...]) -> None:
         """Run a handler of all events, unless it is annotated for others."""
@@ -166,8 +172,10 @@ class Inbox:
             logger.warning("socket %s: %s", self._channel.sid, problem)
             event.refuse(problem, {"error": problem})
             return None
+        arguments = event.arguments
         try:
-            arguments = handler.convert(event.arguments)
+            if handler.parameters is not None:
+                arguments = handler.convert(arguments)
         except ArgumentMismatch as mismatch:
             logger.warning("socket %s: %s: %s", self._channel.sid, event.name, mismatch)
             event.refuse(str(mismatch), mismatch.to_payload(), mismatch.to_payload())
