@@ -237,8 +237,17 @@ class Feed:
     def _deliver(
         self, target: Target, event: EncodedEvent, offset: str | None, position: int, compress: bool
     ) -> None:
-        for channel in self._index.select(target.rooms, target.except_):
-            channel.deliver(event, offset, position, compress=compress)
+        members = self._index.select(target.rooms, target.except_)
+        if not members:
+            return
+        # The same for everybody: looked up once, and known again by whoever writes it.
+        plain = event.frames()
+        frames = event.frames_with_offset(offset) if offset else plain
+        is_listened_to = members[0].namespace.is_listened_to
+        for channel in members:
+            if is_listened_to or channel.registry is not None:
+                channel.tell_outgoing(event)
+            channel.deliver(frames if channel.takes_offset else plain, position, compress)
 
 
 def write_record(target: Target, event: EncodedEvent) -> bytes:

@@ -155,18 +155,22 @@ class Channel:
 
     # -- out ------------------------------------------------------------------------------------------------
 
-    def deliver(self, event: EncodedEvent, offset: str | None, position: int, *, compress: bool) -> None:
-        """Take an event of the feed, in order."""
-        self.send(self._frames(event, offset), compress=compress)
+    def deliver(self, frames: tuple[Frame, ...], position: int, compress: bool) -> None:
+        """Take an event of the feed, in order, with its frames for this client; see `tell_outgoing` for listeners."""
+        if self._held is None:
+            self._connection.send(frames, compress=compress)
+        else:
+            self.send(frames, compress=compress)
         # What is held counts already: until the gate opens, what is proven ends before it.
         if self.session is not None:
             self.session.last = position
 
     def _frames(self, event: EncodedEvent, offset: str | None) -> tuple[Frame, ...]:
-        self._tell_outgoing(event)
+        self.tell_outgoing(event)
         return event.frames_with_offset(offset) if offset and self.takes_offset else event.frames()
 
-    def _tell_outgoing(self, event: EncodedEvent) -> None:
+    def tell_outgoing(self, event: EncodedEvent) -> None:
+        """Tell listeners of all outgoing events of one that goes out to this client."""
         for registry in self.namespace.registries:
             if registry.catch_alls.outgoing:
                 registry.catch_alls.tell_outgoing(self, event)
@@ -215,7 +219,7 @@ class Channel:
 
     def send_with_ack(self, event: EncodedEvent, ack_id: int, *, compress: bool) -> None:
         """Send an event whose ack is expected already."""
-        self._tell_outgoing(event)
+        self.tell_outgoing(event)
         self.send(event.frames_with_ack(ack_id), compress=compress)
 
     def start(self, connect: tuple[Frame, ...]) -> None:

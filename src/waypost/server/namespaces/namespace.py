@@ -195,6 +195,11 @@ class Namespace:
             except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not stop the server's upkeep
                 self.report_failure("session_expired", expired.sid, error)
 
+    @property
+    def is_listened_to(self) -> bool:
+        """Whether listeners of the namespace are told of every event that goes out."""
+        return any(registry.catch_alls.outgoing for registry in self.registries)
+
     def handlers_of(self, moment: str) -> list[Handler]:
         """Return the handlers of something that the server itself calls: the parent's comes first."""
         handlers = (registry.get(moment) for registry in reversed(self.registries))
