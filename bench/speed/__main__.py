@@ -22,27 +22,35 @@ from typing import Any
 
 import uvloop
 
-from bench.speed.contenders import CONTENDERS, Serving, command_of
+from bench.speed.contenders import CONTENDERS, Serving, command_of, missing
 from bench.speed.items import ITEMS
 from bench.speed.items.common import Extent
 from bench.speed.process import LOAD_CORE, SERVER_CORE, pin, raise_file_limit
 from bench.speed.report import Report
 from bench.speed.rounds import Plan, run
 
+_QUICK_S = 270
+_FULL_S = 36 * 60
 _RESULTS = Path("bench/results/speed.json")
 _QUICK_SERVERS = ("waypost-memory", "node-recovery", "python-socketio-uvicorn", "ceiling")
 
 
 def _measure(options: argparse.Namespace) -> int:
     extent = Extent(
-        rounds=options.rounds or (5 if options.full else 2),
-        seconds=options.seconds or (2.0 if options.full else 0.6),
+        rounds=options.rounds or (3 if options.full else 2),
+        seconds=options.seconds or (1.5 if options.full else 0.6),
         is_full=options.full,
     )
     names = options.servers or (CONTENDERS if options.full else _QUICK_SERVERS)
-    plan = Plan([CONTENDERS[name] for name in names], options.only or list(ITEMS), extent)
+    contenders = [CONTENDERS[name] for name in names]
+    budget_s = options.minutes * 60 if options.minutes else _FULL_S if options.full else _QUICK_S
+    present = [contender for contender in contenders if missing(contender) is None]
+    plan = Plan(present, options.only or list(ITEMS), extent, budget_s)
     report = Report(sys.stdout.write)
     report.describe(extent)
+    for contender in contenders:
+        if contender not in present:
+            report.write(f"left out: {contender.name}: {missing(contender)}\n")
     uvloop.run(_until_terminated(run(plan, report)))
     report.finish(options.results)
     return 1 if report.failures else 0
@@ -86,6 +94,7 @@ def main() -> int:
     parser.add_argument("--servers", nargs="+", choices=CONTENDERS, metavar="NAME", help=", ".join(CONTENDERS))
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="how long one measurement takes")
+    parser.add_argument("--minutes", type=float, help="after how many no further round begins")
     parser.add_argument("--results", type=Path, default=_RESULTS, help="where to write (default %(default)s)")
     parser.set_defaults(run=_measure)
     parser.add_argument("--nice", type=int, default=0, help="below 0: go before others on this machine (as root)")

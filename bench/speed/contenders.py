@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.speed.process import SERVER_CORE, pin
 from tests.support.server_process import free_port
 
-__all__ = ["CONTENDERS", "Contender", "Serving", "command_of", "serving"]
+__all__ = ["CONTENDERS", "Contender", "Serving", "command_of", "missing", "serving"]
 
 _REPOSITORY = Path(__file__).parent.parent.parent
 _NODE = str(_REPOSITORY / "bench" / "speed" / "js" / "server.js")
@@ -82,12 +82,19 @@ class Serving:
     pid: int
 
 
+def missing(contender: Contender) -> str | None:
+    """Say what a server lacks to be run here; ``None`` if nothing."""
+    if contender.program == "node" and not shutil.which("node"):
+        return "Node.js is not installed"
+    if contender.program == "node" and not (Path(_NODE).parent / "node_modules" / "socket.io").exists():
+        return "its packages are not installed; make bench does that"
+    return None
+
+
 def command_of(contender: Contender, port: int, directory: str) -> list[str]:
     """Return what starts it."""
     program = sys.executable if contender.program == "python" else shutil.which(contender.program)
-    if program is None:
-        raise RuntimeError(f"{contender.name} needs {contender.program}, which is not installed")
-    return [program, *(part.format(port=port, directory=directory) for part in contender.arguments)]
+    return [str(program), *(part.format(port=port, directory=directory) for part in contender.arguments)]
 
 
 @asynccontextmanager

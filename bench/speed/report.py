@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -44,7 +45,9 @@ class Report:
         """Say with what and under which conditions it is measured."""
         packages = ("waypost", "uvicorn", "uvloop", "websockets", "python-socketio", "aiohttp")
         locked = json.loads(_NODE_PACKAGES.read_text())["packages"]["node_modules/socket.io"]["version"]
-        node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+        node = "none"
+        if shutil.which("node"):
+            node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
         self._conditions = {
             "when": time.strftime("%Y-%m-%d %H:%M"),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
