@@ -51,6 +51,7 @@ bench: $(INSTALLED) $(PEERS)
 
 bench-full: $(INSTALLED) $(PEERS)
 	$(BIN)/python -m bench.speed --full
+	$(BIN)/python -m bench.speed document bench/results/speed.json
 	$(BIN)/python -m bench.recovery
 	$(BIN)/python -m bench.client --rounds 3 --seconds 2
 

@@ -2,6 +2,7 @@
 
 ``python -m bench.speed [--full] [--only ITEM …] [--servers NAME …]`` measures. ``serve NAME --port N`` runs one of
 the servers alone, and ``load ITEM --port N`` one piece of work against what listens there, for a profiler beside it.
+``document RESULTS`` puts the results of a run into docs/speed.md.
 
 The server has one core, the load generator another. In each round every server has its turn; what counts are the
 ratios. Every answer and every delivery is counted: a server that leaves one out fails. The load generator's own limit
@@ -23,6 +24,7 @@ from typing import Any
 import uvloop
 
 from bench.speed.contenders import CONTENDERS, Serving, command_of, missing
+from bench.speed.document import document
 from bench.speed.items import ITEMS
 from bench.speed.items.common import Extent
 from bench.speed.process import LOAD_CORE, SERVER_CORE, pin, raise_file_limit
@@ -31,7 +33,7 @@ from bench.speed.rounds import Plan, run
 
 _QUICK_S = 270
 _FULL_S = 36 * 60
-_RESULTS = Path("bench/results/speed.json")
+_FULL_RESULTS, _QUICK_RESULTS = Path("bench/results/speed.json"), Path("bench/results/speed-quick.json")
 _QUICK_SERVERS = ("waypost-memory", "node-recovery", "python-socketio-uvicorn", "ceiling")
 
 
@@ -52,7 +54,7 @@ def _measure(options: argparse.Namespace) -> int:
         if contender not in present:
             report.write(f"left out: {contender.name}: {missing(contender)}\n")
     uvloop.run(_until_terminated(run(plan, report)))
-    report.finish(options.results)
+    report.finish(options.results or (_FULL_RESULTS if options.full else _QUICK_RESULTS))
     return 1 if report.failures else 0
 
 
@@ -86,6 +88,12 @@ def _load(options: argparse.Namespace) -> int:
     return 0
 
 
+def _document(options: argparse.Namespace) -> int:
+    for path in document(options.results, options.page):
+        print(path)
+    return 0
+
+
 def main() -> int:
     """Do what the arguments say."""
     parser = argparse.ArgumentParser(prog="python -m bench.speed", description=(__doc__ or "").partition("\n")[0])
@@ -95,9 +103,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="how long one measurement takes")
     parser.add_argument("--minutes", type=float, help="after how many no further round begins")
-    parser.add_argument("--results", type=Path, default=_RESULTS, help="where to write (default %(default)s)")
+    parser.add_argument("--results", type=Path, help=f"where to write (default {_FULL_RESULTS}, or {_QUICK_RESULTS})")
     parser.set_defaults(run=_measure)
-    parser.add_argument("--nice", type=int, default=0, help="below 0: go before others on this machine (as root)")
     commands = parser.add_subparsers()
     serve = commands.add_parser("serve", help="run one server alone")
     serve.add_argument("name", choices=CONTENDERS)
@@ -111,14 +118,13 @@ def main() -> int:
     load.add_argument("--seconds", type=float, default=5)
     load.add_argument("--full", action="store_true", help="all cases")
     load.add_argument("--forever", action="store_true", help="again and again until ended")
-    for command in (serve, load):
-        command.add_argument(
-            "--nice", type=int, default=0, help="below 0: go before others on this machine (as root)"
-        )
     load.set_defaults(run=_load)
+    documented = commands.add_parser("document", help="draw charts and fill in tables from what was measured")
+    documented.add_argument("results", type=Path)
+    documented.add_argument("--page", type=Path, default=Path("docs/speed.md"))
+    documented.set_defaults(run=_document)
     options = parser.parse_args()
     raise_file_limit()
-    os.nice(options.nice)
     pin(0, LOAD_CORE)
     return int(options.run(options))
 

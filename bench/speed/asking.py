@@ -91,7 +91,7 @@ class Asker(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell, if it was needed still."""
-        if self._tally.running:
+        if self._tally.running and self._tally.failure is None:
             self._tally.failure = exc or Unexpected("the server closed a connection")
 
     def _ask(self, count: int) -> None:

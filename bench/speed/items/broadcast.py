@@ -17,6 +17,7 @@ __all__ = ["Blast", "Crowd", "broadcast"]
 
 _MEMBERS = 5_000
 _DELIVERIES_AT_ONCE = 5_000
+_DELIVERIES_PER_S = 20_000
 _BYTES_AT_ONCE = 16_000_000
 _STALLED_S = 20.0
 
@@ -97,7 +98,8 @@ class Crowd:
         least = blast.size_bytes
         for member in self._members:
             member.expect(least, blast.is_binary)
-        count = max(1, min(_DELIVERIES_AT_ONCE, _BYTES_AT_ONCE // least) // blast.members)
+        at_once = min(_DELIVERIES_AT_ONCE, _BYTES_AT_ONCE // least, int(_DELIVERIES_PER_S * seconds))
+        count = max(1, at_once // blast.members)
         task = {
             "rooms": blast.rooms,
             "except": blast.left_out,
@@ -108,7 +110,7 @@ class Crowd:
         emitting = _Emitting(self._caller, self._deliveries, task, count * blast.members)
         async with without_collector():
             running = asyncio.create_task(emitting.run())
-            await warmed_up(self._server)
+            await warmed_up(self._server, seconds)
             began = await emitting.window(self._server.pid)
             ended = began
             while not enough(ended[1].since(began[1]), seconds):

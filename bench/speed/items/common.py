@@ -96,9 +96,12 @@ def enough(used: Used, seconds: float) -> bool:
     return used.seconds >= seconds and (used.server_s >= seconds / 2 or used.seconds >= seconds * _PATIENCE)
 
 
-async def warmed_up(server: Serving) -> None:
-    """Let a server that is at work become as fast as it gets; compilers at run time need a while."""
-    before, deadline = cpu_s(server.pid), time.perf_counter() + _WARM_UP_LIMIT_S
+async def warmed_up(server: Serving, seconds: float) -> None:
+    """Let a server that is at work become as fast as it gets before a measurement of so many seconds.
+
+    Compilers at run time need a while; a server that has little of its core gets longer.
+    """
+    before, deadline = cpu_s(server.pid), time.perf_counter() + min(_WARM_UP_LIMIT_S, 4 * seconds)
     while cpu_s(server.pid) - before < _WARM_UP_CPU_S and time.perf_counter() < deadline:
         await asyncio.sleep(0.05)
 
@@ -117,7 +120,7 @@ async def closed_loop(server: Serving, tally: Tally, clients: Sequence[Starter],
         tally.running = True
         for client in clients:
             client.start()
-        await warmed_up(server)
+        await warmed_up(server, seconds)
         start, done, count = Used.now(server.pid), tally.done, 0
         used = start.since(start)
         while tally.failure is None and not enough(used, seconds):

@@ -54,7 +54,7 @@ async def _coming(server: Serving, come: Callable[[int, int], Awaitable[None]], 
     async with without_collector():
         workers = [asyncio.create_task(worker(came)) for _ in range(_AT_ONCE)]
         try:
-            await warmed_up(server)
+            await warmed_up(server, seconds)
             start, before, used = Used.now(server.pid), done, Used(0, 0, 0)
             while not enough(used, seconds):
                 await asyncio.wait(workers, timeout=min(0.1, seconds), return_when=asyncio.FIRST_EXCEPTION)
