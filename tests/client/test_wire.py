@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -156,6 +157,36 @@ async def test_what_comes_right_behind_the_handshake_is_read() -> None:
         recorder = Recorder(client, "n")
         async with client:
             await until(lambda: recorder.of("n") == [(1,)], "the event")
+
+
+@pytest.mark.parametrize("how", ["twice", "given up"])
+async def test_leaving_is_interrupted_and_leaves_nothing_open(how: str) -> None:
+    closes = asyncio.Event()
+
+    async def never_closes(connection: Far) -> None:
+        connection.shake(frame_message(OPEN))
+        await connection.read()
+        connection.write(ACCEPTED)
+        while await connection.read() is not None:
+            pass
+        closes.set()
+        await connection.reader.read()
+
+    async with far(never_closes) as url:
+        client = waypost.Client(url)
+        await client.connect()
+        leaving = asyncio.create_task(client.disconnect())
+        await closes.wait()  # the client waits for the server to close, too
+        assert not leaving.done()
+        main = client._manager._main
+        assert main is not None
+        if how == "twice":
+            await client._manager.stop()
+        else:
+            main.cancel()  # as a loop does that ends
+        await asyncio.wait((leaving, main))
+        del client, leaving, main
+        gc.collect()  # a connection that is open still would be complained of
 
 
 # ----------------------------------------------------------------------------------------- what was not sent yet

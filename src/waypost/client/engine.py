@@ -280,5 +280,7 @@ class Engine:
         self._watch.stop()
         for task in self._tasks:
             task.cancel()
-        await asyncio.wait(self._tasks)
-        await self._transport.close(at_once=has_ended)
+        try:
+            await asyncio.wait(self._tasks)
+        finally:
+            await self._transport.close(at_once=has_ended)

@@ -203,9 +203,11 @@ class Manager:
             for member in self.members.values():
                 member.lose(reason, details)
             self.outlet.reset()
-            await engine.close()
-            logger.info("disconnected from %s: %s", self._url, reason)
-            self.events.tell("close", reason, details)
+            try:
+                await engine.close()
+            finally:
+                logger.info("disconnected from %s: %s", self._url, reason)
+                self.events.tell("close", reason, details)
         return self._entries() > entries
 
     def _entries(self) -> int:

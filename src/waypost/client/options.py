@@ -74,9 +74,9 @@ class Options:
         state: A file that remembers which messages of queues were handled, so that none is handled again after a
             crash of this process. ``None`` for the same as ``outbox``, or for memory if there is none.
         on_undelivered: Called when an event that was emitted is given up: ``async def``, or ``def``, which runs in a
-            thread. With ``outbox`` the event stays in the file until this has returned, and those behind it wait; a
-            crash meanwhile makes it be called again. If it raises, that is logged. By default, all that happens is
-            that the event is logged.
+            thread. It may use the client, but not close it. With ``outbox`` the event stays in the file until this
+            has returned, and those behind it wait; a crash meanwhile makes it be called again. If it raises, that is
+            logged. By default, all that happens is that the event is logged.
         parser: What packets are written in, as the server's option of that name.
         max_payload_bytes: The largest message taken from the server, and the most bytes of one event's attachments.
         max_attachments: The most binary attachments of one event from the server.

@@ -94,11 +94,13 @@ class Wire(asyncio.Protocol):
 
     async def close(self, timeout_s: float) -> None:
         """Close; waits for the server to do the same, if ``timeout_s`` is not zero."""
-        if not self._closed.done() and not self._transport.is_closing():
-            self._transport.write(encode_close(_GOING, os.urandom(_MASK_BYTES)))
-            if timeout_s:
-                await asyncio.wait((self._closed,), timeout=timeout_s)
-        self._response.close()
+        try:
+            if not self._closed.done() and not self._transport.is_closing():
+                self._transport.write(encode_close(_GOING, os.urandom(_MASK_BYTES)))
+                if timeout_s:
+                    await asyncio.wait((self._closed,), timeout=timeout_s)
+        finally:
+            self._response.close()
 
     # -- for the network's side -------------------------------------------------------------------------------
 
