@@ -214,9 +214,10 @@ async def test_an_upgrade_is_remembered_until_it_fails() -> None:
 
     async with polled(upgrades=("websocket",)) as server:
         server.upgrade = upgrade
-        client = client_of(server, {**BOTH, "remember_upgrade": True, "connect_timeout_s": 0.1})
+        client = client_of(server, {**BOTH, "remember_upgrade": True})
         async with client:
             await until(lambda: client.transport == "websocket", "the upgrade")
+        server.upgrade = closes_at_once
         begun = len(server.requests)
         server.answers.put_nowait(web.Response(status=503))
         with pytest.raises(waypost.ConnectFailed):

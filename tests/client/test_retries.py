@@ -49,13 +49,14 @@ async def test_what_is_not_acknowledged_is_sent_again_and_given_up_in_the_end(
     def undelivered(event: str, args: tuple[Any, ...], error: waypost.WaypostError) -> None:
         given_up.append((event, args, type(error)))
 
-    client = waypost.Client(url, retries=2, ack_timeout_s=0.05, on_undelivered=undelivered)
+    client = waypost.Client(url, retries=2, ack_timeout_s=0.1, on_undelivered=undelivered)
     async with client:
         await client.emit("nobody's", 1, b"2")
         with pytest.raises(waypost.AckTimeout):
             await client.call("nobody's too")
         assert await client.call("echo", "next") == "next"
-    assert arrived == [("nobody's", 1, b"2")] * 3 + [("nobody's too",)] * 3 + [("echo", "next")]
+    assert arrived[:6] == [("nobody's", 1, b"2")] * 3 + [("nobody's too",)] * 3
+    assert set(arrived[6:]) == {("echo", "next")}  # a busy machine may not answer in time, either
     assert given_up == [("nobody's", (1, b"2"), waypost.AckTimeout)]
 
 

@@ -29,6 +29,7 @@ class Link:
         self._freezes_new = False
         self._servers_held: set[asyncio.Task[None]] = set()
         self._clients_held: set[asyncio.Task[None]] = set()
+        self._holding: set[asyncio.Task[None]] | None = None
         self.url = ""
         self.listens = False
         self.heard = bytearray()
@@ -60,12 +61,13 @@ class Link:
         self._freezes_new = new
 
     def hold(self, *, clients: bool = False) -> None:
-        """Hold back what the server sends on the connections that are open now, or what clients send: not both."""
-        held = self._clients_held if clients else self._servers_held
-        held |= self._open
+        """Hold back what the server sends from now on, until all is `cut`; or what clients send instead."""
+        self._holding = self._clients_held if clients else self._servers_held
+        self._holding |= self._open
 
     def cut(self) -> None:
-        """Abort the connections that are open now."""
+        """Abort the connections that are open now; on new ones nothing is held back."""
+        self._holding = None
         for task in self._open:
             task.cancel()
 
@@ -80,6 +82,8 @@ class Link:
         self._open.add(task)
         if self._freezes_new:
             self._frozen.add(task)
+        if self._holding is not None:
+            self._holding.add(task)
         task.add_done_callback(partial(self._forget, near))
 
     def _forget(self, near: socket.socket, task: asyncio.Task[None]) -> None:

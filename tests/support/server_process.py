@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parent.parent.parent
 OPTIONS_VARIABLE = "WAYPOST_TEST_OPTIONS"
 
 _WAYPOST = [sys.executable, "-m", "waypost"]
-_START_S = 15.0
+_START_S = 30.0
 _STOP_S = 15.0
 _LISTENING = re.compile(r"(?:listening on|Uvicorn running on) (http://127\.0\.0\.1:\d+)")
 _TRACEBACK = "Traceback (most recent call last)"
