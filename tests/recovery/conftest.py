@@ -15,6 +15,10 @@ from tests.support.server_process import ServerProcess
 
 APPLICATION = "tests.recovery.app:io"
 
+SHORT_HEARTBEAT: dict[str, Any] = {"ping_interval_s": 2, "ping_timeout_s": 3}
+"""For a server that is killed: a client whose WebSocket dies just before the upgrade's end no longer polls, and
+notices only by its heartbeat."""
+
 
 def make_process(directory: Path, store: str | None = None, **options: Any) -> ServerProcess:
     """Make a server process, with a store in the directory unless told otherwise; it is not started."""

@@ -11,7 +11,7 @@ import pytest
 from tests.interop.peer import MODES, Client, Peer, Received
 from tests.interop.publishing import ROOM, Publisher, check, more, publishing
 from tests.recovery.clients import Clients, came_back, come_back, numbers, publish, reason, state
-from tests.recovery.conftest import Launch
+from tests.recovery.conftest import SHORT_HEARTBEAT, Launch
 
 pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
 
@@ -42,7 +42,7 @@ def check_honest(heard: Sequence[Received], publisher: Publisher) -> None:
 
 
 async def test_what_a_kill_may_have_lost_is_told(peer: Peer, launch: Launch) -> None:
-    server = await launch(durability="async")
+    server = await launch(durability="async", **SHORT_HEARTBEAT)
     clients = Clients(peer, server)
     present, away = [[await clients.listen(mode) for mode in MODES] for _ in range(2)]
     speaker = await clients.connect()
@@ -79,7 +79,7 @@ async def test_what_a_kill_may_have_lost_is_told(peer: Peer, launch: Launch) -> 
 
 
 async def test_a_clean_restart_loses_nothing(peer: Peer, launch: Launch, rng: random.Random) -> None:
-    server = await launch(durability="async")
+    server = await launch(durability="async", **SHORT_HEARTBEAT)
     clients = Clients(peer, server)
     listeners = [await clients.listen(mode) for mode in MODES]
     async with publishing(*[await clients.connect(mode) for mode in MODES]) as publishers:
@@ -92,7 +92,7 @@ async def test_a_clean_restart_loses_nothing(peer: Peer, launch: Launch, rng: ra
 
 
 async def test_kills_under_load_give_no_offset_twice(peer: Peer, launch: Launch, rng: random.Random) -> None:
-    server = await launch(durability="async")
+    server = await launch(durability="async", **SHORT_HEARTBEAT)
     clients = Clients(peer, server)
     listeners: list[Client] = [await clients.listen(mode) for mode in MODES]
     async with publishing(await clients.connect(), await clients.connect("polling")) as publishers:

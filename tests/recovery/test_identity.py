@@ -7,7 +7,7 @@ import pytest
 from tests.interop.peer import Peer
 from tests.interop.publishing import ROOM
 from tests.recovery.clients import Clients, came_back, come_back, numbers, publish, reason, state
-from tests.recovery.conftest import Launch
+from tests.recovery.conftest import SHORT_HEARTBEAT, Launch
 
 pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
 
@@ -15,7 +15,7 @@ SERVER_OPTIONS = {"guarded": True}
 
 
 async def test_everything_of_it_is_restored(peer: Peer, launch: Launch, mode: str) -> None:
-    server = await launch()
+    server = await launch(**SHORT_HEARTBEAT)
     clients = Clients(peer, server)
     client = await clients.listen(mode)
     await client.call("join", "später")

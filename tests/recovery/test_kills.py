@@ -9,7 +9,7 @@ import pytest
 
 from tests.interop.peer import MODES, Client, Peer
 from tests.interop.publishing import ROOM, Publisher, check, publishing
-from tests.recovery.conftest import Launch
+from tests.recovery.conftest import SHORT_HEARTBEAT, Launch
 from tests.support.server_process import ServerProcess
 
 pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
@@ -52,7 +52,7 @@ async def check_all(publishers: list[Publisher], listeners: list[Client], speake
 
 
 async def test_thirty_kills_under_load(peer: Peer, launch: Launch, rng: random.Random) -> None:
-    server = await launch()
+    server = await launch(**SHORT_HEARTBEAT)
     listeners, speakers = await join_in(peer, server)
     async with publishing(*speakers) as publishers:
         for _ in range(KILLS):
@@ -63,7 +63,7 @@ async def test_thirty_kills_under_load(peer: Peer, launch: Launch, rng: random.R
 
 
 async def test_stops_under_load(peer: Peer, launch: Launch, rng: random.Random) -> None:
-    server = await launch()
+    server = await launch(**SHORT_HEARTBEAT)
     listeners, speakers = await join_in(peer, server)
     async with publishing(*speakers) as publishers:
         for _ in range(STOPS):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.interop.peer import Client, Peer
 from tests.recovery.clients import Clients, came_back, come_back, numbers
-from tests.recovery.conftest import Launch
+from tests.recovery.conftest import SHORT_HEARTBEAT, Launch
 
 pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
 
@@ -158,7 +158,7 @@ async def test_what_the_server_does_while_it_is_away(
 
 
 async def test_rooms_outlive_a_kill(peer: Peer, launch: Launch, mode: str) -> None:
-    clients = Clients(peer, server := await launch())
+    clients = Clients(peer, server := await launch(**SHORT_HEARTBEAT))
     client, driver = await clients.connect(mode, auth={"rooms": ["first"]}), await clients.connect()
     await client.call("join", "second", "third")
     await client.call("leave", "first", "third")

@@ -15,7 +15,7 @@ import pytest
 
 from tests.interop.peer import MODES, Client, Peer
 from tests.recovery.clients import Clients, came_back, come_back, numbers, publish, reason, state
-from tests.recovery.conftest import Launch
+from tests.recovery.conftest import SHORT_HEARTBEAT, Launch
 from tests.support.server_process import ServerProcess
 
 pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
@@ -69,7 +69,7 @@ def store_directory(tmp_path: Path) -> Path:
 
 
 async def launch_copies(launch: Launch, directory: Path) -> Copies:
-    return Copies(await launch(store=str(directory / "store.db")), directory)
+    return Copies(await launch(store=str(directory / "store.db"), **SHORT_HEARTBEAT), directory)
 
 
 async def listen_all(clients: Clients) -> list[Client]:
