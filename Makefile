@@ -4,7 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Three at a time on two cores: many tests wait for a process to start or a client to come back.
-PYTEST_ARGS ?= -n 3 --dist loadscope
+# In the order of tests/conftest.py: by the number of a module's tests, the few that take longest would come last.
+PYTEST_ARGS ?= -n 3 --dist loadscope --no-loadscope-reorder
 # The tests start hundreds of servers, each of which would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 

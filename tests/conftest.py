@@ -16,6 +16,21 @@ from tests.support.server_process import ServerProcess
 SEED_VARIABLE = "WAYPOST_TEST_SEED"
 
 
+# What has most to do comes first, and what is soon done last: there, nothing long keeps one process busy while the
+# others have nothing left. Between them stands what mostly waits.
+_FIRST = ("demo", "recovery", "interop", "sim", "faults", "fuzz", "conformance", "storage", "client")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the rooms that take long before the others."""
+    items.sort(key=lambda item: _place(item.nodeid))
+
+
+def _place(nodeid: str) -> int:
+    room = nodeid.split("/")[1]
+    return _FIRST.index(room) if room in _FIRST else len(_FIRST)
+
+
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> random.Random:
     """Chance for a test; a failure shows the seed, and WAYPOST_TEST_SEED repeats it."""
