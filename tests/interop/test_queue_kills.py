@@ -51,8 +51,8 @@ class Ledger:
         self.problems: list[str] = []
         self.repeats = 0
         self._seen: list[int] = []
-        self._kills = 0
-        # How many kills there had been when a job came last, came first; how often it was rejected.
+        # Grows with each kill. What it was when a job came last, came first; how often it was rejected.
+        self._lives = 0
         self._came_at: dict[int, int] = {}
         self._first_at: dict[int, int] = {}
         self._rejected: Counter[int] = Counter()
@@ -73,14 +73,14 @@ class Ledger:
             self._complain(job, f"came back, though all up to {self._settled_upto} was settled on disk")
         if job not in self._came_at:
             self._seen.append(job)
-            self._first_at[job] = self._kills
+            self._first_at[job] = self._lives
             if self._seen != self.put[: len(self._seen)]:
                 self._complain(job, f"came out of order: {self._seen}")
         else:
             self.repeats += 1
-            if self._came_at[job] == self._kills and job not in self._answered:
+            if self._came_at[job] == self._lives and job not in self._answered:
                 self._complain(job, "came again without a kill, and without having been rejected or redriven")
-        self._came_at[job] = self._kills
+        self._came_at[job] = self._lives
         self._answered.discard(job)
 
     def rejects(self, job: int) -> None:
@@ -90,7 +90,7 @@ class Ledger:
 
     def killed(self) -> None:
         """Note that the server is dead."""
-        self._kills += 1
+        self._lives += 1
 
     def look(self, seen: dict[str, Any]) -> None:
         """Note what is on disk."""
@@ -100,7 +100,7 @@ class Ledger:
             if (reason, failures) != (REASON, FAILURES) or self._rejected[job] < FAILURES:
                 self._complain(job, f"is dead after {failures} failures of {self._rejected[job]}: {reason}")
         for job in dead - self._dead:
-            if self._first_at[job] == self._kills and self._rejected[job] != FAILURES:
+            if self._first_at[job] == self._lives and self._rejected[job] != FAILURES:
                 self._complain(job, f"was rejected {self._rejected[job]} times without a kill")
         self._dead = dead
 
@@ -117,7 +117,7 @@ class Ledger:
         self._over = set(self.put)
 
     def _complain(self, job: int, problem: str) -> None:
-        self.problems.append(f"after {self._kills} kills job {job} {problem}")
+        self.problems.append(f"job {job} {problem}")
 
 
 class Story:
@@ -157,6 +157,8 @@ class Story:
                 self.ledger.killed()
                 self.draw()
                 await self._server.start()
+                # Once more: what the dead one had sent may have come after the first note.
+                self.ledger.killed()
             await asyncio.sleep(_PAUSE_S)
 
     async def consume(self) -> None:
