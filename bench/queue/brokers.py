@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import waypost
-from bench.queue.documents import EVENT, PREFETCH, document, encoded
+from bench.queue.documents import EVENT, THEIR_PREFETCH, document, encoded
 
 __all__ = ["Broker", "make"]
 
@@ -111,7 +111,7 @@ class RabbitMq:
 
         async def make() -> Any:
             channel = await self._connection.channel()
-            await channel.set_qos(prefetch_count=PREFETCH)
+            await channel.set_qos(prefetch_count=THEIR_PREFETCH)
             return await self._declare(channel)
 
         self._queues = await asyncio.gather(*(make() for _ in range(consumers)))
@@ -175,7 +175,7 @@ class Redis:
 
     async def _take(self, name: str, taken: Callable[[], None]) -> None:
         while True:
-            found = await self._client.xreadgroup("group", name, {QUEUE: ">"}, count=PREFETCH, block=5000)
+            found = await self._client.xreadgroup("group", name, {QUEUE: ">"}, count=THEIR_PREFETCH, block=5000)
             for _, messages in found.items() if isinstance(found, dict) else found:
                 batch = messages[0] if messages and isinstance(messages[0], list) else messages
                 await self._client.xack(QUEUE, "group", *(number for number, _ in batch))
@@ -197,6 +197,7 @@ class Nats:
         self._port = int(address)
         self._tasks: list[asyncio.Task[None]] = []
         self._subscriptions: list[Any] = []
+        self._batch = 1
         self._connection: Any
         self._jetstream: Any
 
@@ -217,6 +218,8 @@ class Nats:
 
     async def prepare(self, consumers: int) -> None:
         """Pull subscriptions on one durable consumer."""
+        # One that asks for all there is leaves the others waiting.
+        self._batch = max(1, THEIR_PREFETCH // consumers)
         self._subscriptions = [await self._jetstream.pull_subscribe(QUEUE, durable="group") for _ in range(consumers)]
 
     async def consume(self, taken: Callable[[], None]) -> None:
@@ -228,7 +231,7 @@ class Nats:
 
         while True:
             try:
-                messages = await subscription.fetch(PREFETCH, timeout=5)
+                messages = await subscription.fetch(self._batch, timeout=1)
             except NothingCame:
                 continue
             for message in messages:

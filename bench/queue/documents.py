@@ -6,11 +6,14 @@ from typing import Any
 
 import orjson
 
-__all__ = ["EVENT", "PREFETCH", "document", "encoded"]
+__all__ = ["EVENT", "PREFETCH", "THEIR_PREFETCH", "document", "encoded"]
 
 EVENT = "parcel"
 PREFETCH = 32
-"""How many messages one consumer may have in hand; Waypost's default."""
+"""How many messages one of Waypost's sockets may have in hand; its default."""
+
+THEIR_PREFETCH = 256
+"""How many messages one consumer of the others may have in hand, or reads at once: a number that suits them."""
 
 _TEXT = "x" * 160
 
