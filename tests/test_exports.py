@@ -24,6 +24,7 @@ def test_public_names() -> None:
         "Cookie",
         "DeadLetter",
         "DeadLetterFilter",
+        "DirectWebSocket",
         "EncodingFailed",
         "EndedSession",
         "EventRefused",

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from waypost.server.recovery.live_session import EndedSession
     from waypost.server.watching.hooks import HandlerFailure, Hooks
     from waypost.storage.queue_records import DeadLetterFilter
+    from waypost.transports.direct_websocket import DirectWebSocket
 
 __version__ = "0.1.0"
 
@@ -62,6 +63,7 @@ __all__ = [
     "Cookie",
     "DeadLetter",
     "DeadLetterFilter",
+    "DirectWebSocket",
     "EncodingFailed",
     "EndedSession",
     "EventRefused",
@@ -109,6 +111,7 @@ _HOMES = {
     "Cookie": "waypost.server.connections.cookie",
     "DeadLetter": "waypost.server.queues.message",
     "DeadLetterFilter": "waypost.storage.queue_records",
+    "DirectWebSocket": "waypost.transports.direct_websocket",
     "EndedSession": "waypost.server.recovery.live_session",
     "HandlerFailure": "waypost.server.watching.hooks",
     "FetchedSockets": "waypost.server.emitting.remote_socket",

@@ -18,7 +18,10 @@ pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
 # uvicorn alone waits for open polls for as long as they last, and tells the application nothing of it.
 _UVICORN_OPTIONS = ("--timeout-graceful-shutdown", "1", "--no-access-log")
 
-APPLICATIONS = ["plain", "in_front", "in_starlette", "in_fastapi"]
+# As docs/serving.md says; the others have uvicorn's own WebSocket.
+_DIRECT = ("--ws", "waypost:DirectWebSocket", "--ws-per-message-deflate", "false")
+
+APPLICATIONS = {"plain": (), "in_front": _DIRECT, "in_starlette": (), "in_fastapi": _DIRECT}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=APPLICATIONS)
@@ -27,7 +30,7 @@ async def served(
 ) -> AsyncIterator[ServerProcess]:
     log: Path = tmp_path_factory.mktemp("uvicorn") / "server.log"
     application = f"tests.interop.frameworks:{request.param}"
-    command = ("-m", "uvicorn", application, "--port", "{port}", *_UVICORN_OPTIONS)
+    command = ("-m", "uvicorn", application, "--port", "{port}", *_UVICORN_OPTIONS, *APPLICATIONS[request.param])
     server = ServerProcess(command, log)
     server.stop_code = -signal.SIGTERM
     await server.start()
@@ -44,6 +47,14 @@ async def test_echo(peer: Peer, served: ServerProcess, mode: str) -> None:
         await client.upgraded()
         assert await client.call("echo", "after the upgrade") == ["after the upgrade"]
     assert (await client.gets("echoed"))[0] == (1, {"b": b"\x00"})
+    await peer.leave_all()
+
+
+async def test_only_uvicorns_own_websocket_logs_who_comes(peer: Peer, served: ServerProcess) -> None:
+    client = await peer.client(served.url, transports=MODES["websocket"])
+    await client.connected()
+    is_direct = served.runs("waypost:DirectWebSocket")
+    assert ("[accepted]" in served.log()) is not is_direct
     await peer.leave_all()
 
 

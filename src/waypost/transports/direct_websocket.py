@@ -35,6 +35,8 @@ __all__ = ["DirectWebSocket"]
 
 logger = logging.getLogger("waypost.websocket")
 
+_INTERNAL_ERROR = 1011
+_STATUSES = frozenset(HTTPStatus)
 _KEY_BYTES = 16
 _MAX_HEADERS = 128
 _MAX_WAITING = 32
@@ -169,6 +171,8 @@ class DirectWebSocket(asyncio.Protocol):
             logger.debug("a client went during its handshake")
         except Exception:
             logger.exception("the application failed in a WebSocket")
+            if self._carrier is not None and not self._is_handed_over:
+                self._carrier.close_with(_INTERNAL_ERROR)
         if not self._is_answered:
             self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, [], b"Internal Server Error")
         elif self._carrier is not None and not self._is_handed_over:
@@ -253,14 +257,17 @@ class DirectWebSocket(asyncio.Protocol):
     def _answer(self, status: int, headers: _Headers, body: bytes) -> None:
         if self._transport.is_closing():
             return
+        # The application may have said how long its answer is; clients refuse one that says so twice.
+        kept = [header for header in headers if header[0].lower() not in (b"content-length", b"connection")]
         length = (b"content-length", str(len(body)).encode())
-        self._write_head(status, [*headers, length, (b"connection", b"close")])
+        self._write_head(status, [*kept, length, (b"connection", b"close")])
         self._transport.write(body)
         self._transport.close()
 
     def _write_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self._is_answered = True
-        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
+        phrase = HTTPStatus(status).phrase if status in _STATUSES else ""
+        lines = [f"HTTP/1.1 {int(status)} {phrase}".encode()]
         lines += [b"%b: %b" % header for header in (*self._server_state.default_headers, *headers)]
         self._transport.write(b"\r\n".join((*lines, b"", b"")))
 
@@ -318,7 +325,8 @@ class _Mailbox:
         """Note that the WebSocket is gone."""
         if not self.is_lost:
             self.is_lost = True
-            self._messages.append({"type": "websocket.disconnect", "code": 1005 if self.carrier else 1006})
+            code = 1006 if self.carrier is None else self.carrier.close_code
+            self._messages.append({"type": "websocket.disconnect", "code": code})
             self._changed.set()
 
 

@@ -20,12 +20,12 @@ __all__ = ["FrameCarrier", "FrameTaker"]
 
 logger = logging.getLogger("waypost.websocket")
 
-_NORMAL, _TOO_BIG, _RESTART = 1000, 1009, 1012
+_NORMAL, _LOST, _TOO_BIG, _RESTART = 1000, 1006, 1009, 1012
 _LARGE_BYTES = 16_384
 _MOST_WAITING = 64
 """What is larger, or more, goes out at once: the network says by it when it takes no more."""
 _CLOSE_TIMEOUT_S = 10.0
-"""How long a client may take to answer that the WebSocket closes."""
+"""How long a client may take to read what is left for it, and to answer that the WebSocket closes."""
 
 
 class FrameTaker(Protocol):
@@ -80,6 +80,12 @@ class FrameCarrier(asyncio.Protocol):
         self._carriers = carriers
         carriers.add(self)
 
+    @property
+    def close_code(self) -> int:
+        """The code with which the client closed the WebSocket, or was refused; 1006 if neither has happened."""
+        closing = self._reader.closing
+        return _LOST if closing is None else closing.code
+
     def share(self, encoder: FrameEncoder, turn: Turn) -> None:
         """Write as all carriers of a server do: what goes to many is encoded once, and goes out in the same turn."""
         self._encoder = encoder
@@ -131,8 +137,7 @@ class FrameCarrier(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Close at once, because the server stops; uvicorn calls it."""
-        self._write_close(_RESTART)
-        self._transport.close()
+        self._end(_RESTART)
 
     # -- the taker's side -----------------------------------------------------------------------------------
 
@@ -175,9 +180,6 @@ class FrameCarrier(asyncio.Protocol):
         if self._close_timer is None and not self._transport.is_closing():
             self._write_close(code, reason)
             self._transport.resume_reading()  # for the client's own close frame
-            loop = asyncio.get_running_loop()
-            # A client that takes nothing would hold a graceful close for ever.
-            self._close_timer = loop.call_later(_CLOSE_TIMEOUT_S, self._transport.abort)
 
     # -- within ---------------------------------------------------------------------------------------------
 
@@ -195,14 +197,20 @@ class FrameCarrier(asyncio.Protocol):
         if reader.closing is not None and not self._transport.is_closing():
             if reader.closing.problem is not None:
                 logger.debug("closing a WebSocket for %s", reader.closing.problem)
-            self._write_close(reader.closing.code)
-            self._transport.close()
+            self._end(reader.closing.code)
             self._lose_taker()
+
+    def _end(self, code: int) -> None:
+        self._write_close(code)
+        self._transport.close()
 
     def _write_close(self, code: int, reason: str = "") -> None:
         if self._close_timer is None and not self._transport.is_closing():
             self.write_out()
             self._transport.write(frame_close(code, reason))
+            # A client that takes nothing would hold a graceful close for ever.
+            loop = asyncio.get_running_loop()
+            self._close_timer = loop.call_later(_CLOSE_TIMEOUT_S, self._transport.abort)
 
     def _lose_taker(self) -> None:
         if self._taker is not None:
