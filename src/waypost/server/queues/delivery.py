@@ -135,10 +135,9 @@ class Attachment:
         return next(iter(self.in_hand.values()), None)
 
     def hand(self, message: Message, now: float) -> Delivery:
-        """Give it a message."""
+        """Note that it has a message in hand, which its carrier is to be given now."""
         delivery = self.in_hand[message.position] = Delivery(message, self, now)
         self._bytes += len(message.record)
-        self.carrier.send(delivery)
         return delivery
 
     def release(self, delivery: Delivery) -> None:

@@ -425,7 +425,9 @@ class Runner:
         if late is not None:
             late.attachment.carrier.forget(late)
         delivery = taker.hand(message, self._loop.time())
+        # Before it is sent: its ack counts however soon it comes.
         self._flight[message.position] = delivery
+        taker.carrier.send(delivery)
         self._leases.watch(self.options)
         self.meter.delivered.add()
         self._with_news[taker] = None
