@@ -81,7 +81,7 @@ class LineMachine(RuleBasedStateMachine):
             return found[:_PAGE], inf, not found
         if isinstance(read, ReadKey):
             return (
-                [row for row in rows if row.key == read.key and read.after < row.position <= read.upto][:1],
+                [row for row in rows if row.key == read.key and read.after < row.position <= read.upto][:_PAGE],
                 inf,
                 True,
             )

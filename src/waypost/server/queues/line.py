@@ -25,6 +25,8 @@ _LOW = 64
 _MOST_READY_BYTES = 1 << 20
 _LOW_BYTES = 1 << 18
 _MOST_BLOCKED_KEYS = 10_000
+# Of all keys together.
+_MOST_BEHIND = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class ReadRetries:
 
 @dataclass(frozen=True, slots=True)
 class ReadKey:
-    """Wanted: the next message with a key, between two positions."""
+    """Wanted: the next messages with a key, between two positions."""
 
     key: str
     after: int
@@ -222,6 +224,11 @@ class KeyedLine:
         self._heads: dict[str, int] = {}
         self._followed: set[str] = set()
         self._freed: deque[tuple[str, int]] = deque()
+        # The first of those behind a key's first, without a gap, which were read already.
+        self._behind: dict[str, deque[Message]] = {}
+        # The key whose messages are being read: what comes meanwhile stands behind them.
+        self._read_key: str | None = None
+        self._behind_count = self._behind_bytes = 0
         # Paused messages that are not the first of their key: they wait for their turn, not for their pause.
         self._paused_behind: set[int] = set()
         # What was withdrawn while the store was being read.
@@ -238,6 +245,7 @@ class KeyedLine:
         if self._freed:
             key, after = self._freed.popleft()
             self._followed.discard(key)
+            self._read_key = key
             return ReadKey(key, after, self._frontier)
         if self._is_full:
             return None
@@ -265,7 +273,8 @@ class KeyedLine:
                 if message.position not in self._gone:
                     self._push(message)
         else:
-            self._take_follower(read, messages[0] if messages else None, now)
+            self._read_key = None
+            self._take_followers(read, messages, now)
 
     def arrive(self, message: Message, now: float) -> None:
         """Take a new message if it is the very next one, and there is room; else read it later."""
@@ -296,7 +305,9 @@ class KeyedLine:
         key = self._key(message)
         if key is None or self._heads.get(key) != message.position:
             return
-        if key in self._followed:
+        if key in self._behind:
+            self._follow_up(key)
+        elif key in self._followed:
             self._freed.append((key, message.position))
         else:
             del self._heads[key]
@@ -336,9 +347,10 @@ class KeyedLine:
         self._frontier = message.position
         key = self._key(message)
         if key is not None and key in self._heads:
-            self._followed.add(key)
-            if message.retry_at:
-                self._paused_behind.add(message.position)
+            if key in self._followed or key == self._read_key or not self._keep_behind(key, message):
+                self._followed.add(key)
+                if message.retry_at:
+                    self._paused_behind.add(message.position)
             return
         if key is not None:
             self._heads[key] = message.position
@@ -350,14 +362,39 @@ class KeyedLine:
         else:
             self._push(message)
 
-    def _take_follower(self, read: ReadKey, follower: Message | None, now: float) -> None:
-        if follower is not None:
-            self._heads[read.key] = follower.position
-            # There may be more behind it; only asking will tell.
+    def _take_followers(self, read: ReadKey, messages: Sequence[Message], now: float) -> None:
+        if messages:
+            first, *others = messages
+            self._heads[read.key] = first.position
+            # There may be more behind them; only asking will tell.
             self._followed.add(read.key)
-            self._paused_behind.discard(follower.position)
-            self._ready_or_paused(follower, now)
+            self._paused_behind.discard(first.position)
+            self._ready_or_paused(first, now)
+            for message in others:
+                if not self._keep_behind(read.key, message):
+                    break
         elif read.key in self._followed:
             self._freed.append((read.key, read.upto))
         else:
             del self._heads[read.key]
+
+    def _keep_behind(self, key: str, message: Message) -> bool:
+        """Keep a message for when its turn comes, if there is room, so that it need not be read again."""
+        # One that failed has a pause, of which the store knows better.
+        if message.retry_at or self._behind_count >= _MOST_BEHIND or self._behind_bytes >= _LOW_BYTES:
+            return False
+        self._behind.setdefault(key, deque()).append(message)
+        self._behind_count += 1
+        self._behind_bytes += len(message.record)
+        return True
+
+    def _follow_up(self, key: str) -> None:
+        """Let the next one of a key go, which was read already."""
+        behind = self._behind[key]
+        message = behind.popleft()
+        if not behind:
+            del self._behind[key]
+        self._behind_count -= 1
+        self._behind_bytes -= len(message.record)
+        self._heads[key] = message.position
+        self._push(message)

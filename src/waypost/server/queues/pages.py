@@ -13,6 +13,7 @@ __all__ = ["Pages"]
 
 _FEWEST, _MOST = 32, 256
 _MOST_BYTES = 1 << 20
+_MOST_KEY_BYTES = 1 << 16
 
 
 class Pages:
@@ -52,7 +53,12 @@ class Pages:
             return messages, inf
         if isinstance(read, ReadKey):
             messages = await self._queue.fetch_key(
-                self._consumer, read.key, after=read.after, upto=read.upto, max_messages=1, max_bytes=_MOST_BYTES
+                self._consumer,
+                read.key,
+                after=read.after,
+                upto=read.upto,
+                max_messages=_FEWEST,
+                max_bytes=_MOST_KEY_BYTES,
             )
             return messages, inf
         retries = await self._queue.fetch_retries(
