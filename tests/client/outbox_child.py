@@ -33,7 +33,7 @@ def read(journal: Path, word: str) -> list[int]:
 
 async def emit(url: str, file: str, journal: Path) -> None:
     """Emit numbers, from the first that was never begun with, and wait until nothing waits."""
-    async with waypost.Client(url, outbox=file) as client:
+    async with waypost.Client(url, outbox=file, reconnection_delay_s=0.02, reconnection_delay_max_s=0.05) as client:
         for number in range(max(read(journal, "begun"), default=-1) + 1, EVENTS):
             note(journal, f"begun {number}")
             await client.emit("order", number)

@@ -137,6 +137,15 @@ def judge(handled: list[list[Run]], heard: list[list[str]]) -> None:
     for answered, again in zip(lost, repeated, strict=True):
         assert answered
         assert again[: len(answered)] == answered
+    unique, in_hand = without_repeats(handled)
+    assert [run.number for run in unique] == list(range(3 * EACH))
+    assert len({run.message_id for run in unique}) == 3 * EACH
+    assert not {run.answer for run in in_hand} & {answer for answered in lost for answer in answered}
+    assert 3 * EACH - 5 in [run.number for run in in_hand]  # the handler in which the server died
+
+
+def without_repeats(handled: list[list[Run]]) -> tuple[list[Run], list[Run]]:
+    """Take out the last run of a life, which died with it, where the next life begins with the same event."""
     unique: list[Run] = []
     in_hand: list[Run] = []
     for life in handled:
@@ -145,10 +154,34 @@ def judge(handled: list[list[Run]], heard: list[list[str]]) -> None:
                 in_hand.append(unique.pop())
                 assert in_hand[-1].message_id == run.message_id
             unique.append(run)
-    assert [run.number for run in unique] == list(range(3 * EACH))
-    assert len({run.message_id for run in unique}) == 3 * EACH
-    assert not {run.answer for run in in_hand} & {answer for answered in lost for answer in answered}
-    assert 3 * EACH - 5 in [run.number for run in in_hand]  # the handler in which the server died
+    return unique, in_hand
+
+
+async def test_killed_clients_killed_servers_and_cuts_together(tmp_path: Path, rng: random.Random) -> None:
+    server, journal = outbox_server(tmp_path, dies_at=-1), tmp_path / "emit"
+    await server.start()
+    async with Link.to(server.port, lambda: rng.random() * 0.005) as link:
+        process = await start("emit", link.url, tmp_path)
+        for what in rng.sample(("client", "server", "cut", "cut"), 4):
+            goal = len(read(tmp_path / "handled", "handled")) + rng.randrange(1, 20)
+            await until(lambda n=goal: len(read(tmp_path / "handled", "handled")) > n, "some more")  # type: ignore[misc]
+            if what == "server":
+                await server.restart("kill")
+            elif what == "cut":
+                link.cut()
+            else:
+                process.kill()
+                await process.wait()
+                process = await start("emit", link.url, tmp_path)
+        assert await process.wait() == 0
+    await server.kill()
+    server.check_log()
+    unique, _ = without_repeats(lives(tmp_path / "handled"))
+    # What a kill interrupted within `emit` may be in the file or not.
+    unsure = set(read(journal, "begun")) - set(read(journal, "emitted"))
+    assert len(unsure) <= 1
+    numbers = [run.number for run in unique]
+    assert numbers == [number for number in range(EVENTS) if number not in unsure or number in numbers]
 
 
 async def test_a_killed_client_does_not_handle_a_message_again(io: waypost.Server, port: int, tmp_path: Path) -> None:

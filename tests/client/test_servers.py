@@ -280,20 +280,28 @@ async def test_recovery_brings_what_was_missed_once(server: Server, transports: 
     async with Link.to(server.process.port) as link, waypost.Client(server.url) as witness:
         client = waypost.Client(link.url, transports=transports, reconnection_delay_s=0.05)
         recorder = Recorder(client, "news")
+        expected: list[Any] = [("first",)]
         async with client:
-            sid = client.sid
             await witness.call("shout", "news", ["first"])
             await until(lambda: bool(recorder.of("news")), "the first news")
             for n in range(3):
+                sid = client.sid
                 link.cut()
                 await until(lambda: not client.connected, "the cut")
                 await witness.call("shout", "news", [n, b"missed"])
                 await until(lambda: client.connected, "the connection")
-                assert client.recovered, f"after cut {n}"
-                assert client.sid == sid
+                if client.recovered:
+                    assert client.sid == sid
+                    expected.append((n, b"missed"))
+                else:
+                    # Node's server forgets who comes back before it has noticed; over polling it notices at once
+                    # only while a poll waits.
+                    assert (server.name, transports[0]) == ("node", "polling"), f"after cut {n}"
+                expected.append((n, "live"))
                 await witness.call("shout", "news", [n, "live"])
                 await until(lambda: recorder.of("news")[-1:] == [(n, "live")], "the news")  # noqa: B023  # at once
-    assert recorder.of("news") == [("first",), *((n, what) for n in range(3) for what in (b"missed", "live"))]
+    assert recorder.of("news") == expected
+    assert any(what == b"missed" for *_, what in expected)
 
 
 async def test_each_namespace_recovers_for_itself(server: Server) -> None:
@@ -362,7 +370,7 @@ async def test_an_outbox_arrives_in_order_and_at_least_once(
             for n in range(1, 4):
                 await client.outbox.drained()
                 await until(lambda: client.transport == transports[-1], "the upgrade")
-                link.hold()  # so that acknowledgements are lost
+                link.hold(rb"43\d*\[")  # so that acknowledgements are lost
                 # At the same time, so that they would be sent together.
                 await asyncio.gather(*(client.emit("shout", "news", [one]) for one in (n, -n)))
                 await until(lambda: n in news, "the event")  # noqa: B023  # at once

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ class Link:
         self._servers_held: set[asyncio.Task[None]] = set()
         self._clients_held: set[asyncio.Task[None]] = set()
         self._holding: set[asyncio.Task[None]] | None = None
+        self._held_pattern = b""
         self.url = ""
         self.listens = False
         self.heard = bytearray()
@@ -60,8 +62,14 @@ class Link:
         self._frozen |= self._open
         self._freezes_new = new
 
-    def hold(self, *, clients: bool = False) -> None:
-        """Hold back what the server sends from now on, until all is `cut`; or what clients send instead."""
+    def hold(self, pattern: bytes = b"", *, clients: bool = False) -> None:
+        """Hold back what the server sends from now on, until all is `cut`; or what clients send instead.
+
+        Args:
+            pattern: A regular expression; chunks in which it is not found pass.
+            clients: Whether it is what clients send.
+        """
+        self._held_pattern = pattern
         self._holding = self._clients_held if clients else self._servers_held
         self._holding |= self._open
 
@@ -121,7 +129,8 @@ class Link:
         while chunk := await reader.read(_CHUNK_BYTES):
             if is_servers and self.listens:
                 self.heard += chunk
-            if task in (self._servers_held if is_servers else self._clients_held):
+            held = self._servers_held if is_servers else self._clients_held
+            if task in held and re.search(self._held_pattern, chunk):
                 self.held_bytes += len(chunk)
                 continue
             await self._thaw(task)
