@@ -52,7 +52,7 @@ def _measure(options: argparse.Namespace) -> int:
     report.describe(extent)
     for contender in contenders:
         if contender not in present:
-            report.write(f"left out: {contender.name}: {missing(contender)}\n")
+            report.leave_out(f"{contender.name}: {missing(contender)}")
     uvloop.run(_until_terminated(run(plan, report)))
     report.finish(options.results or (_FULL_RESULTS if options.full else _QUICK_RESULTS))
     return 1 if report.failures else 0

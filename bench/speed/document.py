@@ -48,8 +48,8 @@ def tables(measured: Mapping[str, Any], found: _Found, items: list[str]) -> str:
     lines += [
         f"| {aim['name']} | {aim['wanted']} | {aim['reached']} | {aim['verdict']} |" for aim in measured["aims"]
     ]
-    for failure in measured["failures"]:
-        lines += ["", f"Failed: {failure}"]
+    lines += [f"\nFailed: {failure}" for failure in measured["failures"]]
+    lines += [f"\nLeft out: {what}" for what in measured["left_out"]]
     for item in items:
         lines += ["", f"### {ITEMS[item].title}", "", f"![{ITEMS[item].title}](speed-{item}.svg)", ""]
         lines += _table(item, found)

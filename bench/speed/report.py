@@ -39,6 +39,7 @@ class Report:
         self._samples: list[Sample] = []
         self._conditions: dict[str, object] = {}
         self._began = time.perf_counter()
+        self._left_out: list[str] = []
         self.failures: list[str] = []
 
     def describe(self, extent: Extent) -> None:
@@ -68,6 +69,11 @@ class Report:
         self.failures.append(f"{item}, {server}: {error}")
         self.write(f"FAILED {self.failures[-1]}\n")
 
+    def leave_out(self, what: str) -> None:
+        """Tell that something is not measured, and why."""
+        self._left_out.append(what)
+        self.write(f"left out: {what}\n")
+
     def add(self, item: str, samples: Sequence[Sample]) -> None:
         """Show what one piece of work gave."""
         self._samples += samples
@@ -84,6 +90,7 @@ class Report:
         found = {
             "conditions": {**self._conditions, "load_average_after": os.getloadavg()[0]},
             "failures": self.failures,
+            "left_out": self._left_out,
             "aims": [asdict(aim) for aim in judged],
             "samples": [asdict(sample) for sample in self._samples],
         }

@@ -16,7 +16,7 @@ from bench.speed.process import Used
 __all__ = ["Blast", "Crowd", "broadcast"]
 
 _MEMBERS = 5_000
-_DELIVERIES_AT_ONCE = 5_000
+_DELIVERIES_AT_ONCE = 2_000
 _DELIVERIES_PER_S = 20_000
 _BYTES_AT_ONCE = 16_000_000
 _STALLED_S = 20.0
