@@ -92,10 +92,13 @@ class Report:
             "failures": self.failures,
             "left_out": self._left_out,
             "aims": [asdict(aim) for aim in judged],
-            "samples": [asdict(sample) for sample in self._samples],
+            "samples": [],
         }
+        # A sample a line: so results of two runs can be compared by their lines.
+        samples = ",\n".join(json.dumps(asdict(sample)) for sample in self._samples)
+        text = json.dumps(found, indent=1).replace('"samples": []', f'"samples": [\n{samples}\n]')
         results.parent.mkdir(parents=True, exist_ok=True)
-        results.write_text(json.dumps(found, indent=1) + "\n")
+        results.write_text(text + "\n")
         self.write(f"\n{time.perf_counter() - self._began:.0f} s; written to {results}\n")
 
 
