@@ -80,7 +80,7 @@ def _table(item: str, found: _Found) -> list[str]:
         cost = found.get((item, case, server, "server_us"))
         times = [ratio(summary, cells.get((case, peer)), more_is_better=more) for peer in (_NODE, _PYTHON)]
         by_cost = ratio(cost, found.get((item, case, _NODE, "server_us")), more_is_better=False)
-        row = (_figure(summary.median), f"{summary.spread:.0%}", _figure(cost.median) if cost else "")
+        row = (_figure(summary.median), summary.spread_shown, _figure(cost.median) if cost else "")
         shown = (*row, _times(times[0]), _times(by_cost), _times(times[1]))
         lines.append(f"| {case if case != last else ''} | {server} | {' | '.join(shown)} |")
         last = case

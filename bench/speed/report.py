@@ -120,7 +120,9 @@ def rows(samples: Sequence[Sample], figure: str, more_is_better: bool) -> list[s
             base = ratio(main, found.get((item, case, _BASE, figure)), more_is_better=more_is_better)
             costs = [found.get((item, case, one, "server_us")) for one in (server, _BASE)]
             compared = _times(base) + _times(ratio(*costs, more_is_better=False))
-            table.append(f"{case:<40}{server:<25}{_number(main.median):>12}{main.spread:>8.0%}{others}   {compared}")
+            table.append(
+                f"{case:<40}{server:<25}{_number(main.median):>12}{main.spread_shown:>8}{others}   {compared}"
+            )
     return table
 
 

@@ -40,9 +40,16 @@ class Summary:
         return statistics.median(self.values)
 
     @property
-    def spread(self) -> float:
-        """How far the smallest and the largest are apart, as a share of the median."""
+    def spread(self) -> float | None:
+        """How far the smallest and the largest are apart, as a share of the median; ``None`` of a single round."""
+        if len(self.values) < 2:
+            return None
         return (max(self.values) - min(self.values)) / self.median if self.median else 0.0
+
+    @property
+    def spread_shown(self) -> str:
+        """The spread for people: a single round has none, which is not the same as 0%."""
+        return "1 round" if self.spread is None else f"{self.spread:.0%}"
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

@@ -15,7 +15,14 @@ def test_rounds_are_brought_together() -> None:
     found = summaries([sample("node-recovery", rate, number) for number, rate in enumerate((90, 100, 130))])
     summary = found["acks", "100 clients", "node-recovery", "per_s"]
     assert summary.median == 100
-    assert summary.spread == 0.4
+    assert (summary.spread, summary.spread_shown) == (0.4, "40%")
+
+
+def test_a_single_round_has_no_spread() -> None:
+    assert Summary([300.0]).spread is None
+    table = rows([sample("waypost-memory", 200)], "per_s", True)
+    assert "1 round" in table[1]
+    assert "0%" not in table[1]
 
 
 def test_ratios_say_how_many_times_better() -> None:
