@@ -38,3 +38,12 @@ def require_chromium() -> str:
             return path
     skip_or_fail("Chromium is not installed")
     raise AssertionError
+
+
+def require_openssl() -> str:
+    """Return the path of the command that makes certificates."""
+    path = shutil.which("openssl")
+    if path is None:
+        skip_or_fail("openssl is not installed")
+    assert path is not None
+    return path

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from waypost.errors import LimitExceeded, ProtocolViolation
 from waypost.protocol.engineio import Frame
-from waypost.protocol.websocket import FrameEncoder, MessageReader, frame_close, frame_pong
+from waypost.protocol.websocket import Closing, FrameEncoder, MessageReader, frame_close, frame_pong
 from waypost.server.connections.turn import Turn
 
 __all__ = ["FrameCarrier", "FrameTaker"]
@@ -82,7 +82,7 @@ class FrameCarrier(asyncio.Protocol):
 
     @property
     def close_code(self) -> int:
-        """The code with which the client closed the WebSocket, or was refused; 1006 if neither has happened."""
+        """The code that ended it: the client's, that of what it broke, or the server's stop; 1006 for none."""
         closing = self._reader.closing
         return _LOST if closing is None else closing.code
 
@@ -137,6 +137,8 @@ class FrameCarrier(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Close at once, because the server stops; uvicorn calls it."""
+        if self._reader.closing is None:
+            self._reader.closing = Closing(_RESTART)
         self._end(_RESTART)
 
     # -- the taker's side -----------------------------------------------------------------------------------
