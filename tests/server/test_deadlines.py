@@ -32,6 +32,10 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
         self.timers: list[Timer] = []
+        self.reported: list[object] = []
+
+    def call_exception_handler(self, context: dict[str, object]) -> None:
+        self.reported.append(context["exception"])
 
     def time(self) -> float:
         return self.now
@@ -119,6 +123,21 @@ def test_one_that_rings_may_take_back_that_of_another_in_the_same_step() -> None
     other.move(3.0)
     clock.go_to(4)
     assert round(other.rang[-1]) == 3
+
+
+def test_one_that_fails_is_reported_and_the_others_ring() -> None:
+    clock, deadlines, other = make(5.0)
+    error = ValueError("of the tick's own")
+
+    class Failing:
+        def tick(self) -> None:
+            raise error
+
+    deadlines.move(Failing(), inf, 1.0)
+    other.move(1.0)
+    clock.go_to(10)
+    assert [round(rang) for rang in other.rang] == [1, 5]
+    assert clock.reported == [error]
 
 
 async def _on_a_real_loop() -> None:

@@ -57,3 +57,17 @@ async def test_a_promised_end_is_waited_for() -> None:
     turn.add(Writing("b", written))
     await asyncio.sleep(0)
     assert written == ["a", "b"]
+
+
+async def test_one_that_fails_is_reported_and_takes_nothing_from_others() -> None:
+    class Failing:
+        def write_out(self) -> None:
+            raise ValueError("of the writer's own")
+
+    turn, written, reported = Turn(), list[str](), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context["exception"]))
+    turn.add(Failing())
+    turn.add(Writing("a", written))
+    await asyncio.sleep(0)
+    assert written == ["a"]
+    assert [str(each) for each in reported] == ["of the writer's own"]

@@ -73,6 +73,9 @@ class Deadlines:
         now = self._loop.time()
         while self._order and self._order[0] * _STEP_S <= now:
             for who in self._steps.pop(heappop(self._order)):
-                who.tick()
+                try:
+                    who.tick()
+                except Exception as error:  # noqa: BLE001  # the others would never ring again
+                    self._loop.call_exception_handler({"message": "a deadline's tick failed", "exception": error})
         if self._order:
             self._wind(self._order[0] * _STEP_S)

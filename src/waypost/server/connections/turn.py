@@ -45,4 +45,7 @@ class Turn:
         self._has_end = False
         writers, self._writers = self._writers, []
         for writer in writers:
-            writer.write_out()
+            try:
+                writer.write_out()
+            except Exception as error:  # noqa: BLE001  # the others' writes would be lost with it, for ever
+                asyncio.get_running_loop().call_exception_handler({"message": "a write failed", "exception": error})
