@@ -195,6 +195,8 @@ def test_what_breaks_the_protocol_ends_it_after_what_was_right(data: bytes, code
         (served(Opcode.BINARY, bytes(1001), mask=True), CloseCode.MESSAGE_TOO_BIG),
         (b"\x82\xff" + (1 << 63).to_bytes(8), CloseCode.MESSAGE_TOO_BIG),
     ],
+    # Masks are random, and so would be the names made of them.
+    ids=["a bare text", "a longer one", "a bare length", "a bare close", "no UTF-8", "too large", "far too large"],
 )
 def test_what_a_client_breaks_ends_it_after_what_was_right(data: bytes, code: CloseCode) -> None:
     well = served(Opcode.TEXT, b"well", mask=True)

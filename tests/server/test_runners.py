@@ -107,6 +107,19 @@ async def test_contexts_are_apart(bench: Bench) -> None:
     assert NAME.get() == "from outside"
 
 
+async def test_contexts_are_apart_in_a_shared_task(bench: Bench) -> None:
+    async def look_and_set() -> None:
+        bench.log.append(NAME.get())
+        NAME.set("seen by nobody")
+
+    for name in ("a", "b"):
+        NAME.set(name)
+        bench.runners.submit(look_and_set)
+    await until(lambda: len(bench.log) == 2, "both have run")
+    assert bench.log == ["a", "b"]
+    assert len(bench.tasks) == 1
+
+
 async def test_one_that_is_cancelled_leaves_the_others(bench: Bench) -> None:
     never = asyncio.Event()
     bench.runners.submit(bench.wait("a", never))

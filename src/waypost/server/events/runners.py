@@ -57,14 +57,10 @@ class Runners:
             self._start()
 
     async def _run(self) -> None:
-        try:
-            while self._queue:
-                context, work = self._queue.popleft()
-                await _run_in(context, work())
-        finally:
-            # Cancelled, or left by what nobody catches: the others' work goes on.
-            if self._queue and not self._is_starting:
-                self._start()
+        # If it waits, is cancelled, or fails, `_started` gives the others' work another task.
+        while self._queue:
+            context, work = self._queue.popleft()
+            await _run_in(context, work())
 
 
 @coroutine
