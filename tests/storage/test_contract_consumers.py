@@ -326,3 +326,19 @@ async def test_a_consumer_that_nobody_uses_ends(store: Store, clock: Clock) -> N
     ]
     assert [one.name for one in await queue.consumers()] == ["attached", "new", "settling"]
     assert await store.expire_consumers(30, {("q", "attached")}) == []
+
+
+async def test_reading_on_after_a_consumer_was_moved_back(store: Store) -> None:
+    queue = store.queue("q")
+    await queue.add_consumer("c")
+    await queue.add_consumer("other")
+    await fill(queue, 4, keys=("k",))
+    await fail(queue, 4, 1, 1.0)
+    await settle(queue, "c", [1, 2, 3, 4])
+    epoch = (await queue.seek("c", "oldest")).epoch
+    await queue.retry("c", epoch, [Attempt(2, 0, 1, "lost", "gone", 1.0)])
+    wanted = {"max_messages": UNLIMITED, "max_bytes": UNLIMITED}
+    for after in range(5):
+        left = [position for position in (1, 2, 3, 4) if position > after]
+        assert [one.position for one in await queue.fetch("c", after=after, **wanted)] == left
+        assert [one.position for one in await queue.fetch_key("c", "k", after=after, upto=9, **wanted)] == left

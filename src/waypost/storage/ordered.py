@@ -1,4 +1,4 @@
-"""A map whose keys only grow, and that can be read from any of them on."""
+"""A map whose keys only grow, until it is empty, and that can be read from any of them on."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Ordered(Generic[_V]):
         return self._values.get(position)
 
     def append(self, position: int, value: _V) -> None:
-        """Add a value at a position beyond all that were ever added."""
+        """Add a value at a position beyond all that are there."""
         self._values[position] = value
         self._order.append(position)
 
@@ -50,6 +50,9 @@ class Ordered(Generic[_V]):
     def pop(self, position: int) -> _V | None:
         """Remove and return what is at a position, if there is something."""
         value = self._values.pop(position, None)
+        if not self._values:
+            # Smaller positions may come now: a consumer that has settled all of it may be moved back.
+            self._order, self._begin = [], 0
         while self._begin < len(self._order) and self._order[self._begin] not in self._values:
             self._begin += 1
         if len(self._order) - len(self._values) > max(_MIN_GARBAGE, len(self._values)):
