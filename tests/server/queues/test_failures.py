@@ -13,6 +13,7 @@ from tests.server.model_client import until
 from tests.server.queues.client import QUEUE, Clock, Site, quiet, site
 from waypost.server.queues.options import QueueOptions
 from waypost.server.queues.verdict import Blame, Rejection, judge, read_rejection
+from waypost.storage.queue_records import Attempt
 
 NACK = '[{"nack": "no", "retry_in": 0}]'
 
@@ -166,6 +167,46 @@ async def test_lost_connection_blames_only_the_oldest() -> None:
         assert sorted(client.jobs) == [2, 3, 4]
         [letter] = await dead(here)
         assert (letter.args[0], letter.failures, letter.lost_deliveries) == ("poison", 0, 3)
+
+
+async def test_what_crashes_have_brought_to_the_last_delivery_is_not_sent_once_more() -> None:
+    # What the next opening of a durable store does after each kill, see `storage.queue_base.Queue.hold`.
+    async with site(max_deliveries=3) as here:
+        await here.queue.consumer().create()
+        await here.put("deadly", 2)
+        stored = here.io._hub.store.queue(QUEUE)
+        epoch = (await stored.consumer("default")).epoch
+        await stored.retry("default", epoch, [Attempt(1, 0, 3, "lost", "the server ended", 1.0)])
+        client = await here.client(auto_ack=True)
+        await client.gets(1)
+        await here.settled()
+        assert client.jobs == [2]
+        [letter] = await dead(here)
+        assert (letter.args[0], letter.failures, letter.lost_deliveries) == ("deadly", 0, 3)
+        assert "the server ended" in letter.reason
+
+
+@pytest.mark.parametrize("ended_by", ["a limit", "its time to live"])
+async def test_messages_of_a_key_go_on_when_the_paused_one_before_them_is_gone(ended_by: str) -> None:
+    async with site(order="key", max_messages=2, overflow="drop_oldest", clock=(clock := Clock())) as here:
+        client = await here.client()
+        await here.put(1, key="k", **({"ttl_s": 1} if ended_by == "its time to live" else {}))
+        await client.gets(1)
+        client.reply(1, '[{"nack": "later", "retry_in": 0.05}]')
+        await until_retrying(here)
+        await here.put(2, key="k")
+        if ended_by == "a limit":
+            await here.put(3)
+        clock.now += 10
+        await here.queue.resume()
+        await until(lambda: 2 in client.jobs)
+        assert client.jobs[0] == 1
+        assert 1 not in client.jobs[1:]
+
+
+async def until_retrying(here: Site) -> None:
+    while (await here.info()).retrying != 1:
+        await asyncio.sleep(0)
 
 
 async def test_lease_that_runs_out_on_a_live_client_is_a_failure_and_the_late_ack_counts() -> None:

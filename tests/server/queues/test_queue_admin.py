@@ -10,7 +10,7 @@ import pytest
 
 import waypost
 from tests.server.model_client import until
-from tests.server.queues.client import QUEUE, Clock, Site, quiet, site
+from tests.server.queues.client import QUEUE, Clock, Site, Worker, quiet, site
 
 
 async def refused(here: Site, *jobs: Any, **options: Any) -> waypost.QueueFull:
@@ -112,6 +112,27 @@ async def test_each_consumer_is_told_once_what_it_lost() -> None:
         assert (lost["messages"], lost["first_offset"], lost["last_offset"]) == (2, 1, 2)
         await until_info(here, "lost", 0, "away")
         assert {one.consumer for one in told} == {"default", "away"}
+
+
+async def test_what_is_lost_while_a_notice_is_not_acknowledged_is_told_too() -> None:
+    async with site(max_messages=2, overflow="drop_oldest") as here:
+        client = await here.client()
+        await here.put(1, 2, 3)
+        await until(lambda: any(event[0] == "messages_lost" for event in client.events))
+        await here.put(4)
+        while (await here.info()).lost != 2:
+            await asyncio.sleep(0)
+        await quiet()
+        for number in range(2):
+            await until(lambda number=number: len(notices(client)) > number)  # type: ignore[misc]
+            ack_id, (_, notice) = notices(client)[number]
+            client.acknowledge(ack_id)
+        assert (notice["messages"], notice["first_offset"], notice["last_offset"]) == (2, 1, 2)
+        await until_info(here, "lost", 0)
+
+
+def notices(client: Worker) -> list[Any]:
+    return [event for event in client.to_acknowledge if event[1][0] == "messages_lost"]
 
 
 async def test_options_of_one_queue_are_its_own() -> None:

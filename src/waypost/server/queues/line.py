@@ -38,10 +38,11 @@ class ReadOn:
 
 @dataclass(frozen=True, slots=True)
 class ReadRetries:
-    """Wanted: messages up to a position whose pause is over, without those that the line knows of."""
+    """Wanted: messages up to a position whose pause is over at a time, without those that the line knows of."""
 
     upto: int
     excluding: frozenset[int]
+    now: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Line(Protocol):
         """Take what was read.
 
         Args:
-            read: What was wanted.
+            read: What was wanted; of retries it excludes also those whose failure is not stored yet.
             messages: What was found, by position.
             now: Wall time.
             complete: Whether there was no more to find.
@@ -108,6 +109,10 @@ class Line(Protocol):
 
     def withdraw(self, message: Message) -> None:
         """Note that a message that was put back or parked is done after all."""
+        ...
+
+    def look_for_retries(self, now: float) -> None:
+        """Note that messages may be found now that were parked, and were not stored yet when their time came."""
         ...
 
 
@@ -196,6 +201,9 @@ class StrictLine:
         if self._ahead and self._ahead[0].position == message.position:
             self._ahead_bytes -= len(self._ahead.popleft().record)
 
+    def look_for_retries(self, now: float) -> None:
+        """Do nothing: the head waits in memory."""
+
     def _append(self, message: Message) -> None:
         self._ahead.append(message)
         self._ahead_bytes += len(message.record)
@@ -231,6 +239,8 @@ class KeyedLine:
         self._behind_count = self._behind_bytes = 0
         # Paused messages that are not the first of their key: they wait for their turn, not for their pause.
         self._paused_behind: set[int] = set()
+        # When each key's first message may go that is paused. A limit of the queue may end it there.
+        self._paused_heads: dict[int, tuple[float, str]] = {}
         # What was withdrawn while the store was being read.
         self._gone: set[int] = set()
 
@@ -252,7 +262,7 @@ class KeyedLine:
         if self._due_at <= now:
             self._due_at = inf
             known = {position for position, _ in self._ready} | self._in_hand | self._paused_behind
-            return ReadRetries(self._frontier, frozenset(known))
+            return ReadRetries(self._frontier, frozenset(known), now)
         is_low = len(self._ready) < _LOW and self._ready_bytes < _LOW_BYTES
         if not is_low or self._at_end or len(self._heads) >= _MOST_BLOCKED_KEYS:
             return None
@@ -271,7 +281,13 @@ class KeyedLine:
             self._due_at = min(self._due_at, due_at, inf if complete else now)
             for message in messages:
                 if message.position not in self._gone:
+                    self._paused_heads.pop(message.position, None)
                     self._push(message)
+            if complete:
+                self._free_ended(read)
+            # The store does not tell of those that it has no more.
+            paused = (retry_at for retry_at, _ in self._paused_heads.values() if retry_at > read.now)
+            self._due_at = min(self._due_at, min(paused, default=inf))
         else:
             self._read_key = None
             self._take_followers(read, messages, now)
@@ -302,15 +318,10 @@ class KeyedLine:
     def done(self, message: Message) -> None:
         """Let the next one of its key go."""
         self._in_hand.discard(message.position)
+        self._paused_heads.pop(message.position, None)
         key = self._key(message)
-        if key is None or self._heads.get(key) != message.position:
-            return
-        if key in self._behind:
-            self._follow_up(key)
-        elif key in self._followed:
-            self._freed.append((key, message.position))
-        else:
-            del self._heads[key]
+        if key is not None:
+            self._free(key, message.position)
 
     def put_back(self, message: Message) -> None:
         """Let it go again at once."""
@@ -320,7 +331,7 @@ class KeyedLine:
     def park(self, message: Message) -> None:
         """Let it go again after its pause; the store remembers it meanwhile."""
         self._in_hand.discard(message.position)
-        self._due_at = min(self._due_at, message.retry_at)
+        self._pause(message)
 
     def withdraw(self, message: Message) -> None:
         """Drop it, also from what is being read right now."""
@@ -331,6 +342,10 @@ class KeyedLine:
             self._ready = kept
             self._ready_bytes -= len(message.record)
         self.done(message)
+
+    def look_for_retries(self, now: float) -> None:
+        """Read them now."""
+        self._due_at = min(self._due_at, now)
 
     @property
     def _is_full(self) -> bool:
@@ -358,9 +373,33 @@ class KeyedLine:
 
     def _ready_or_paused(self, message: Message, now: float) -> None:
         if message.retry_at > now:
-            self._due_at = min(self._due_at, message.retry_at)
+            self._pause(message)
         else:
             self._push(message)
+
+    def _pause(self, message: Message) -> None:
+        self._due_at = min(self._due_at, message.retry_at)
+        key = self._key(message)
+        if key is not None and self._heads.get(key) == message.position:
+            self._paused_heads[message.position] = (message.retry_at, key)
+
+    def _free(self, key: str, position: int) -> None:
+        """Let the next one of a key go, if this was its first."""
+        if self._heads.get(key) != position:
+            return
+        if key in self._behind:
+            self._follow_up(key)
+        elif key in self._followed:
+            self._freed.append((key, position))
+        else:
+            del self._heads[key]
+
+    def _free_ended(self, read: ReadRetries) -> None:
+        """Let those go that wait for messages which the store has no more: they were dropped, or outlived."""
+        for position, (retry_at, key) in list(self._paused_heads.items()):
+            if retry_at <= read.now and position not in read.excluding:
+                del self._paused_heads[position]
+                self._free(key, position)
 
     def _take_followers(self, read: ReadKey, messages: Sequence[Message], now: float) -> None:
         if messages:

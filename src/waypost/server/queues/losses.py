@@ -60,12 +60,17 @@ class Losses:
             self._hooks.messages_lost.tell(notice)
 
     async def _tell(self, runner: Runner, notice: MessagesLost) -> None:
+        has_more = False
         try:
             for attachment in reversed(list(runner.takers)):
                 if attachment.carrier.is_live and await attachment.carrier.tell_loss(notice):
                     await runner.forget_loss(notice.last_offset)
+                    has_more = runner.info.lost is not None
                     break
         except StorageError as problem:
             logger.error("queue %r: a notice of loss stays: %s", notice.queue, problem)
         finally:
             self._telling.discard(runner)
+        if has_more:
+            # It has lost some more since it was told.
+            self.tell(runner)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from math import inf
 
 from waypost.server.queues.line import Read, ReadKey, ReadOn
@@ -31,12 +30,11 @@ class Pages:
         self._consumer = consumer
         self._size = _FEWEST
 
-    async def read(self, read: Read, held: Collection[int]) -> tuple[list[Message], float]:
+    async def read(self, read: Read) -> tuple[list[Message], float]:
         """Read what is wanted.
 
         Args:
             read: What it is.
-            held: Positions whose retries are not wanted, as what became of them is not stored yet.
 
         Returns:
             The messages; and for retries when the next one is due, as wall time, else infinity.
@@ -64,7 +62,7 @@ class Pages:
         retries = await self._queue.fetch_retries(
             self._consumer,
             upto=read.upto,
-            held=read.excluding.union(held),
+            held=read.excluding,
             max_messages=_MOST,
             max_bytes=_MOST_BYTES,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
@@ -17,7 +17,7 @@ from waypost.errors import StorageError, StoreClosed
 from waypost.server.options import Environment
 from waypost.server.queues.delivery import Attachment, Delivery
 from waypost.server.queues.leases import Leases
-from waypost.server.queues.line import Line, Read, make_line
+from waypost.server.queues.line import Line, Read, ReadRetries, make_line
 from waypost.server.queues.meter import ConsumerMeter
 from waypost.server.queues.options import Order, QueueOptions
 from waypost.server.queues.pages import Pages
@@ -104,6 +104,7 @@ class Runner:
         self._alarm: asyncio.TimerHandle | None = None
         self._halts = 0
         self._must_look = False
+        self._awaits_retries = False
 
     @property
     def queue_name(self) -> str:
@@ -280,10 +281,7 @@ class Runner:
             message.position, verdict.failures, verdict.losses, blame.value, reason, at=now, retry_at=retry_at
         )
         if verdict.delay_s is None:
-            line.done(message)
-            self._settler.bury(attempt)
-            self._late.pop(message.position, None)
-            self._surroundings.buried(self, message, attempt)
+            self._bury(message, attempt)
             return
         logger.info(
             "queue %r, consumer %r, message %s: %s (%s), again in %.1f s",
@@ -297,12 +295,29 @@ class Runner:
         else:
             line.put_back(changed)
 
+    def _give_up_unsent(self, message: Message, now: float) -> None:
+        """Make a message a dead letter that must not be delivered once more."""
+        count = message.failures + message.losses
+        reason = f"given up after {count} deliveries, the last of which were lost when the server ended"
+        attempt = Attempt(message.position, message.failures, message.losses, Blame.LOST.value, reason, at=now)
+        self._bury(message, attempt)
+
+    def _bury(self, message: Message, attempt: Attempt) -> None:
+        self._require_line().done(message)
+        self._settler.bury(attempt)
+        self._late.pop(message.position, None)
+        self._surroundings.buried(self, message, attempt)
+
     def _stored(self, info: ConsumerInfo) -> None:
         """Look at what the store says of the consumer."""
         # A queue that was deleted and made anew has another generation, and positions that mean other messages.
         moved = (info.generation, info.epoch) != (self._generation, self._settler.epoch)
         has_lost = info.lost != self.info.lost
         self.info = info
+        if self._awaits_retries and self._line is not None:
+            self._awaits_retries = False
+            self._line.look_for_retries(self._now())
+            self.wake()
         if has_lost:
             self._surroundings.lost(self)
         if moved:
@@ -388,8 +403,12 @@ class Runner:
     async def _read(self, line: Line, read: Read) -> None:
         """Read what a line wants and give it to it; what it has already is handed out meanwhile."""
         self._reading = line
+        if isinstance(read, ReadRetries):
+            # What is not stored yet is not asked for; as soon as it is, it may be due.
+            self._awaits_retries = self._settler.has_retries
+            read = replace(read, excluding=read.excluding | self._settler.pending)
         try:
-            messages, due_at = await self._pages.read(read, self._settler.pending)
+            messages, due_at = await self._pages.read(read)
         finally:
             self._reading = None
         line.take(read, messages, self._now(), complete=not messages, due_at=due_at)
@@ -412,6 +431,10 @@ class Runner:
         while self.takers.any() and (message := line.next(now)) is not None:
             if message.expires_at is not None and message.expires_at <= now:
                 line.done(message)
+                continue
+            if message.failures + message.losses >= self.options.max_deliveries:
+                # Only a server that ended with it in hand, or other options, can have brought it so far.
+                self._give_up_unsent(message, now)
                 continue
             taker = self.takers.take(len(message.record))
             if taker is None:

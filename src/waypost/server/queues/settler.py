@@ -79,6 +79,11 @@ class Settler:
         return len(self._settled) + len(self._retries) + len(self._burials) >= _MOST_PENDING
 
     @property
+    def has_retries(self) -> bool:
+        """Whether failed attempts wait to be stored."""
+        return bool(self._retries)
+
+    @property
     def pending(self) -> frozenset[int]:
         """The positions of all that is not stored yet."""
         return self._under_way | self._settled.keys() | self._retries.keys() | self._burials.keys()
@@ -167,6 +172,8 @@ class Settler:
         if retries:
             self._stored(await self._queue.retry(self._consumer, epoch, list(retries.values())))
             _remove(self._retries, retries)
+            # They may be read again, whatever else is still on its way.
+            self._under_way = frozenset(burials.keys() | settled.keys())
         if burials:
             self._stored(await self._queue.bury(self._consumer, epoch, list(burials.values())))
             _remove(self._burials, burials)
