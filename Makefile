@@ -6,6 +6,8 @@ BIN := .venv/bin
 # Three at a time on two cores: many tests wait for a process to start or a client to come back.
 # In the order of tests/conftest.py: by the number of a module's tests, the few that take longest would come last.
 PYTEST_ARGS ?= -n 3 --dist loadscope --no-loadscope-reorder
+# What `make simulate` is about: events or queues.
+OF ?= events
 # The tests start hundreds of servers, each of which would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -65,7 +67,7 @@ fuzz: $(INSTALLED)
 	$(BIN)/python -m tests.fuzz
 
 simulate: $(INSTALLED)
-	$(BIN)/python -m tests.sim --forever
+	$(BIN)/python -m tests.sim --of $(OF) --forever
 
 ifeq ($(HAVE_NODE),yes)
 web: $(PAGE) $(CLIENT_FILES)

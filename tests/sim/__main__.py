@@ -7,25 +7,31 @@ import gc
 import random
 import sys
 import time
+from collections.abc import Callable
 
+from tests.sim.history import History, make_history
+from tests.sim.queue_history import make_queue_history
 from tests.sim.simulation import Result, run_seed
 
 _COLLECT_EVERY = 50
+_KINDS: dict[str, Callable[[int], History]] = {"events": make_history, "queues": make_queue_history}
 
 
 def main() -> int:
     """Run what the command line asks for; returns 1 if something was wrong."""
     arguments = _parser().parse_args()
+    make = _KINDS[arguments.of]
     if arguments.seed is not None and not arguments.seeds:
-        result = run_seed(arguments.seed)
+        result = run_seed(arguments.seed, make)
         print(result.report())  # noqa: T201
         return 1 if result.problems else 0
     first = random.randrange(10**9) if arguments.seed is None else arguments.seed
-    return _run_many(first, arguments.seeds, arguments.seconds, forever=arguments.forever)
+    return _run_many(make, first, arguments.seeds, arguments.seconds, forever=arguments.forever)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description="Simulates histories of Waypost.")
+    parser.add_argument("--of", choices=sorted(_KINDS), default="events", help="what they are about")
     parser.add_argument("--seed", type=int, help="the seed to run, or the first of many")
     parser.add_argument("--seeds", type=int, help="run so many")
     parser.add_argument("--seconds", type=float, help="run for so long")
@@ -33,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run_many(first: int, count: int | None, seconds: float | None, *, forever: bool) -> int:
+def _run_many(
+    make: Callable[[int], History], first: int, count: int | None, seconds: float | None, *, forever: bool
+) -> int:
     began = time.monotonic()
     if count is None and seconds is None and not forever:
         seconds = 10.0
@@ -41,7 +49,7 @@ def _run_many(first: int, count: int | None, seconds: float | None, *, forever: 
     done = 0
     try:
         while (count is None or done < count) and (seconds is None or time.monotonic() - began < seconds):
-            result = run_seed(first + done)
+            result = run_seed(first + done, make)
             done += 1
             if result.problems:
                 failed.append(result.history.seed)

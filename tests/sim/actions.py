@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.sim.client import ClientSocket
@@ -12,6 +13,7 @@ from tests.sim.world import World
 from waypost.application import Server
 from waypost.server.emitting.operator import Operator
 from waypost.server.namespaces.socket import Socket
+from waypost.server.queues.queue import Queue
 
 __all__ = ["Actions"]
 
@@ -112,6 +114,43 @@ class Actions:
 
     def queue(self, step: Step) -> None:
         self._in_server(lambda server: self._operations.queue(server, step.where, step.what[0]))
+
+    def message(self, step: Step) -> None:
+        self._in_server(lambda server: self._operations.message(server, step.where, *step.what))
+
+    def seek(self, step: Step) -> None:
+        consumer, to, back = step.what
+        place = to if back is None else max(1, self._world.disk.store._queues.found(step.where).top - back)
+        self._manage(step, consumer, lambda queue: queue.consumer(consumer).seek(place))
+
+    def pause(self, step: Step) -> None:
+        consumer, seconds = step.what
+        until = datetime.fromtimestamp(self._world.wall_time() + seconds, UTC)
+        if consumer is None:
+            self._manage(step, "", lambda queue: queue.pause(until=until))
+        else:
+            self._manage(step, consumer, lambda queue: queue.consumer(consumer).pause(until=until))
+
+    def resume(self, step: Step) -> None:
+        (consumer,) = step.what
+        if consumer is None:
+            self._manage(step, "", lambda queue: queue.resume())
+        else:
+            self._manage(step, consumer, lambda queue: queue.consumer(consumer).resume())
+
+    def redrive(self, step: Step) -> None:
+        (rate_per_s,) = step.what
+        self._manage(step, "", lambda queue: queue.redrive(rate_per_s=rate_per_s))
+
+    def discard(self, step: Step) -> None:
+        self._manage(step, "", lambda queue: queue.discard_dead_letters())
+
+    def _manage(self, step: Step, consumer: str, work: Callable[[Queue], Coroutine[Any, Any, object]]) -> None:
+        self._in_server(
+            lambda server: self._operations.manage(
+                step.do, step.where, consumer, lambda: work(server.queue(step.where))
+            )
+        )
 
     # -- the server's life ----------------------------------------------------------------------------------
 

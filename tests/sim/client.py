@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from tests.sim.network import Link
 from tests.sim.trace import Trace
 from waypost.protocol.engineio import Frame
+from waypost.protocol.extension import DeliveryMark, split_mark
 from waypost.protocol.socketio import Decoder, Packet, PacketType
 
 __all__ = ["ClientSocket", "Epoch", "Manager", "Shown", "Surroundings"]
@@ -32,6 +33,7 @@ class Shown:
         arguments: Its arguments, without the offset.
         offset: The string that came last, if the client took it for an offset.
         link: The name of the link it came over.
+        mark: Which message of a queue it is, if the server says so.
     """
 
     time: float
@@ -39,6 +41,7 @@ class Shown:
     arguments: tuple[Any, ...]
     offset: str | None
     link: str
+    mark: DeliveryMark | None = None
 
 
 @dataclass(slots=True)
@@ -417,7 +420,8 @@ class ClientSocket:
             offset = self.offset = packet.data[-1]
             arguments = arguments[:-1]
         link = self.manager.link
-        shown = Shown(self.world.time(), name, tuple(arguments), offset, "" if link is None else link.name)
+        arguments, mark = split_mark(arguments)
+        shown = Shown(self.world.time(), name, tuple(arguments), offset, "" if link is None else link.name, mark)
         self.epochs[-1].shown.append(shown)
         self.world.trace.note("{}: shown {} {} at {}", self.label, name, shown.arguments[:1], offset)
         self.world.delivered(self, packet, shown)

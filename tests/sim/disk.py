@@ -7,8 +7,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from tests.sim.queue_log import QueueLog
 from waypost.storage.base import ExpiredSession, Retention
 from waypost.storage.memory.store import MemoryStore, _MemoryJournal
+from waypost.storage.queue_records import QueueLimits
 
 __all__ = ["OPERATION", "Disk", "Write", "run_now"]
 
@@ -61,12 +63,22 @@ class Disk:
         log: Every write, in order.
         to_end: The sids of the sessions that the server wanted to end, whether the disk took it or not.
         oldest: The oldest position of each journal, as it was when it was last asked.
+        queues: What happened to queues.
+        holding: The oldest message that each holder has in hand, as far as that was noted: queue, consumer, holder ->
+            position.
     """
 
     def __init__(
-        self, retention: Retention, time: Callable[[], float], wall_time: Callable[[], float], generation: str
+        self,
+        retention: Retention,
+        limits: QueueLimits,
+        time: Callable[[], float],
+        wall_time: Callable[[], float],
+        generation: str,
     ) -> None:
-        self.store = MemoryStore(retention=retention, wall_time=wall_time)
+        self.store = MemoryStore(retention=retention, queue_limits=limits, wall_time=wall_time)
+        self.queues = QueueLog(time, wall_time)
+        self.holding: dict[tuple[str, str, str], int] = {}
         self.log: list[Write] = []
         self.to_end: set[str] = set()
         self.wall_time = wall_time

@@ -8,9 +8,34 @@ from typing import Any
 
 from waypost.server.queues.options import Order
 
-__all__ = ["Circumstances", "History", "Step", "make_history"]
+__all__ = ["Circumstances", "History", "QueuePlan", "Step", "make_history"]
 
 ROOMS = ("a", "b", "c")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePlan:
+    """What holds for the queue of a history that is about one; see `tests.sim.queue_history`.
+
+    Attributes:
+        max_deliveries: After how many failures and losses together a message is a dead letter.
+        max_messages: How many messages the queue keeps; then it drops the oldest.
+        prefetch: How many messages a client may have in hand.
+        max_lease_s: How long it may keep one, whatever signs of life it gives.
+        first_backoff_s: The first pause after a rejection.
+        backoff_jitter: By how much of itself a pause is longer or shorter.
+        silence: How likely a client never answers a message, though it is there.
+        rejects: How likely it rejects one.
+    """
+
+    max_deliveries: int
+    max_messages: int | None
+    prefetch: int
+    max_lease_s: float
+    first_backoff_s: float
+    backoff_jitter: float
+    silence: float
+    rejects: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +67,7 @@ class Circumstances:
         reconnect_ms: The clients' first delay of a reconnection.
         early: Whether middleware joins and leaves rooms.
         late: Whether handlers that outlive their connection change rooms.
+        queue: What holds for its queue, if the history is about one.
     """
 
     clients: dict[str, tuple[str, ...]]
@@ -68,6 +94,7 @@ class Circumstances:
     reconnect_ms: float
     early: bool
     late: bool
+    queue: QueuePlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +132,11 @@ class History:
     seed: int
     circumstances: Circumstances
     steps: tuple[Step, ...]
+
+    @property
+    def kind(self) -> str:
+        """What it is about: ``events`` or ``queues``."""
+        return "events" if self.circumstances.queue is None else "queues"
 
 
 def make_history(seed: int) -> History:

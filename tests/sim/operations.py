@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ class Operation:
     Attributes:
         number: Names it; events carry it as their first argument.
         kind: ``emit``, ``volatile``, ``join``, ``leave``, ``early join``, ``join all``, ``leave all``, ``call``,
-            ``queue``.
+            ``queue``, ``message``, ``seek``, ``pause``, ``resume``, ``redrive``, ``discard``.
         where: The namespace or queue.
         sid: The socket it is about, if any.
         rooms: The rooms it is about; ``None`` is everyone.
@@ -154,6 +154,25 @@ class Operations:
         await self._run(
             operation, lambda: server.queue(name).emit("q", message_id, operation.number, id=message_id, key=key)
         )
+
+    async def message(
+        self, server: Server, name: str, message_id: str, key: str | None, ttl_s: float | None, delay_s: float | None
+    ) -> None:
+        """Put a message into a queue, with all that it can have."""
+        operation = self._new("message", name, message_id, None)
+
+        async def work() -> None:
+            await server.queue(name).emit(
+                "q", message_id, operation.number, id=message_id, key=key, ttl_s=ttl_s, delay_s=delay_s
+            )
+
+        await self._run(operation, work)
+
+    async def manage(
+        self, kind: str, name: str, consumer: str, work: Callable[[], Coroutine[Any, Any, object]]
+    ) -> None:
+        """Do something to a queue or a consumer."""
+        await self._run(self._new(kind, name, consumer, None), work)
 
 
 def message_key(number: int) -> str:

@@ -15,6 +15,7 @@ import orjson
 from tests.sim.client import ClientSocket, Epoch, Shown
 from tests.sim.disk import Write
 from tests.sim.operations import Operation
+from tests.sim.oracle_deliveries import check_deliveries
 from tests.sim.oracle_queues import check_queues
 from tests.sim.oracle_reasons import check_reason
 from tests.sim.oracle_rooms import Rooms
@@ -45,7 +46,10 @@ def check_told(world: World) -> None:
         for socket in world.client_sockets:
             if socket.namespace == namespace:
                 _check_socket(world, socket, events, rooms)
-    check_queues(world)
+    if world.circumstances.queue is None:
+        check_queues(world)
+    else:
+        check_deliveries(world)
 
 
 def _check_positions(world: World, namespace: str, events: _Events) -> None:

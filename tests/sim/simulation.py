@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.sim.actions import Actions
@@ -40,7 +41,8 @@ class Result:
         """Write it all out."""
         return "\n".join(
             (
-                f"seed {self.history.seed}; to reproduce: python -m tests.sim --seed {self.history.seed}",
+                f"seed {self.history.seed}; to reproduce: python -m tests.sim --of {self.history.kind}"
+                f" --seed {self.history.seed}",
                 str(self.history.circumstances),
                 *map(str, self.history.steps),
                 "---",
@@ -51,9 +53,9 @@ class Result:
         )
 
 
-def run_seed(seed: int) -> Result:
+def run_seed(seed: int, make: Callable[[int], History] = make_history) -> Result:
     """Run the history of a seed."""
-    return run(make_history(seed))
+    return run(make(seed))
 
 
 def run(history: History) -> Result:
@@ -133,6 +135,8 @@ def _unsettled(world: World) -> str:
         found = None if backlog is None else backlog.consumers.get(consumer)
         if backlog is not None and found is not None and backlog.consumer_info(found).waiting:
             return f"queue {queue} waits for {consumer}"
+        if backlog is not None and backlog.scheduled:
+            return f"queue {queue} has messages that are not due"
     return ""
 
 

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 from tests.sim.disk import OPERATION, Disk, run_now
+from tests.sim.store_holds import SimHolds, blame_holders
 from tests.sim.store_queue import SimQueue
 from waypost.errors import StorageError, StoreClosed, StoreFull
 from waypost.storage.answer_base import Answer, Answers
@@ -37,12 +38,14 @@ class Pace:
         report_s: The longest its report takes.
         full: How likely a commit fails for want of space.
         orphan_ttl_s: How long sessions are kept that a crash left attached.
+        blames: Whether it is noted who has which message in hand, so that a crash is counted against it.
     """
 
     commit_s: float
     report_s: float
     full: float
     orphan_ttl_s: float
+    blames: bool
 
 
 @dataclass(slots=True)
@@ -82,6 +85,7 @@ class SimStore:
         self._last_report = 0.0
         self._idle: asyncio.Future[None] | None = None
         self._journals: dict[str, SimJournal] = {}
+        self._holds = SimHolds(self) if pace.blames else None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -91,21 +95,26 @@ class SimStore:
         if not self._closed:
             raise StorageError(_NAME, "it is open already")
         self.disk.detach_all(self._pace.orphan_ttl_s)
+        blame_holders(self.disk)
         self.disk.begin_generation()
         await asyncio.sleep(self._chance.random() * self._pace.commit_s)
         self._journals = {}
         self.openings += 1
         self._closed = False
+        self.disk.queues.note("opened", "", "")
 
     async def close(self) -> None:
         if self._closed:
             return
         for journal in self._journals.values():
             journal.write_proven()
+        if self._holds is not None:
+            self._holds.stop()
         self._closed = True
         if self._waiting or self._reports or self._committing:
             self._idle = asyncio.get_running_loop().create_future()
             await self._idle
+        self.disk.holding.clear()
 
     def check(self) -> None:
         if self._closed:
@@ -133,7 +142,7 @@ class SimStore:
 
     def queue(self, name: str) -> Queue:
         self.check()
-        return SimQueue(name, self.disk, self.write, self.read)
+        return SimQueue(name, self.disk, self.write, self.read, self._holds)
 
     def answers(self) -> Answers:
         self.check()
@@ -148,7 +157,13 @@ class SimStore:
         return found
 
     async def release_due(self) -> Due:
-        due: Due = await self.write(lambda: run_now(self.disk.store.release_due()))
+        def work() -> Due:
+            released: Due = run_now(self.disk.store.release_due())
+            for queue in sorted(released.queues):
+                self.disk.queues.note("released", queue, "")
+            return released
+
+        due: Due = await self.write(work)
         return due
 
     def watch(self, changed: Callable[[], None]) -> None:
@@ -166,7 +181,11 @@ class SimStore:
         return expired
 
     async def trim(self) -> int:
-        return int(await self.write(lambda: run_now(self.disk.store.trim())))
+        def work() -> int:
+            self.disk.queues.note("trimmed", "", "")
+            return int(run_now(self.disk.store.trim()))
+
+        return int(await self.write(work))
 
     # -- the writer -----------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any
 
 from tests.sim.disk import OPERATION, Disk, run_now
+from tests.sim.store_holds import SimHolds
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import (
     Attempt,
@@ -32,11 +33,12 @@ Reading = Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]]
 class SimQueue:
     """See `waypost.storage.queue_base.Queue`."""
 
-    def __init__(self, name: str, disk: Disk, write: Writing, read: Reading) -> None:
+    def __init__(self, name: str, disk: Disk, write: Writing, read: Reading, holds: SimHolds | None) -> None:
         self.name = name
         self._disk = disk
         self._writing = write
         self._reading = read
+        self._holds = holds
         self._inner: Queue = disk.store.queue(name)
 
     async def enqueue(
@@ -50,6 +52,7 @@ class SimQueue:
             for one in enqueued.accepted:
                 if not one.duplicate:
                     self._disk.note("enqueue", self.name, "", (one.id,), one.position, operation)
+            self._disk.queues.note("enqueue", self.name, "", tuple(messages), deduplicate_s, enqueued)
             return enqueued
 
         result: Enqueued = await self._writing(work, on_commit)
@@ -82,7 +85,9 @@ class SimQueue:
         return info
 
     async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerInfo:
-        return await self._change("consumer", consumer, (), lambda: self._inner.add_consumer(consumer, start=start))
+        return await self._change(
+            "consumer", consumer, (), lambda: self._inner.add_consumer(consumer, start=start), start
+        )
 
     async def consumer(self, consumer: str) -> ConsumerInfo:
         info: ConsumerInfo = await self._read(lambda: self._inner.consumer(consumer))
@@ -95,16 +100,21 @@ class SimQueue:
         return infos
 
     async def seek(self, consumer: str, place: Place) -> ConsumerInfo:
-        return await self._change("seek", consumer, (place,), lambda: self._inner.seek(consumer, place))
+        def seek() -> Coroutine[Any, Any, ConsumerInfo]:
+            if self._holds is not None:
+                self._holds.forget(self.name, consumer)
+            return self._inner.seek(consumer, place)
+
+        return await self._change("seek", consumer, (place,), seek, place)
 
     async def pause(self, consumer: str | None, *, until: float) -> None:
-        await self._write("pause", consumer or "", (until,), lambda: self._inner.pause(consumer, until=until))
+        await self._write("pause", consumer or "", (until,), lambda: self._inner.pause(consumer, until=until), until)
 
     async def remove_consumer(self, consumer: str) -> None:
         await self._write("remove", consumer, (), lambda: self._inner.remove_consumer(consumer))
 
     async def forget_loss(self, consumer: str, upto: int) -> ConsumerInfo:
-        return await self._change("told", consumer, (upto,), lambda: self._inner.forget_loss(consumer, upto))
+        return await self._change("told", consumer, (upto,), lambda: self._inner.forget_loss(consumer, upto), upto)
 
     async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
         messages: list[Message] = await self._read(
@@ -135,18 +145,25 @@ class SimQueue:
 
     async def settle(self, consumer: str, epoch: int, positions: Collection[int]) -> ConsumerInfo:
         done = tuple(positions)
-        return await self._change("settle", consumer, done, lambda: self._inner.settle(consumer, epoch, done))
+        return await self._change(
+            "settle", consumer, done, lambda: self._inner.settle(consumer, epoch, done), epoch, done
+        )
 
     async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
         ended = tuple(attempts)
-        return await self._change("retry", consumer, ended, lambda: self._inner.retry(consumer, epoch, ended))
+        return await self._change(
+            "retry", consumer, ended, lambda: self._inner.retry(consumer, epoch, ended), epoch, ended
+        )
 
     async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
         ended = tuple(attempts)
-        return await self._change("bury", consumer, ended, lambda: self._inner.bury(consumer, epoch, ended))
+        return await self._change(
+            "bury", consumer, ended, lambda: self._inner.bury(consumer, epoch, ended), epoch, ended
+        )
 
     def hold(self, consumer: str, holder: str, position: int | None) -> None:
-        self._inner.hold(consumer, holder, position)
+        if self._holds is not None:
+            self._holds.note(self.name, consumer, holder, position)
 
     async def dead_letters(
         self, matching: DeadLetterFilter, *, after: int, max_letters: int, max_bytes: int
@@ -178,6 +195,8 @@ class SimQueue:
                 spacing_s=spacing_s,
                 first_at=first_at,
             ),
+            spacing_s,
+            first_at,
         )
         return redriven
 
@@ -190,18 +209,20 @@ class SimQueue:
         return await self._reading(lambda: run_now(read()))
 
     async def _write(
-        self, kind: str, who: str, what: tuple[Any, ...], write: Callable[[], Coroutine[Any, Any, Any]]
+        self, kind: str, who: str, what: tuple[Any, ...], write: Callable[[], Coroutine[Any, Any, Any]], *details: Any
     ) -> Any:
         def work() -> Any:
             self._disk.note(kind, self.name, who, what, 0, None)
-            return run_now(write())
+            result = run_now(write())
+            self._disk.queues.note(kind, self.name, who, *details, result)
+            return result
 
         return await self._writing(work, None)
 
     async def _change(
-        self, kind: str, who: str, what: tuple[Any, ...], write: Callable[[], Coroutine[Any, Any, Any]]
+        self, kind: str, who: str, what: tuple[Any, ...], write: Callable[[], Coroutine[Any, Any, Any]], *details: Any
     ) -> ConsumerInfo:
-        info: ConsumerInfo = await self._write(kind, who, what, write)
+        info: ConsumerInfo = await self._write(kind, who, what, write, *details)
         return info
 
 

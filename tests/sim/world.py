@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -12,13 +13,15 @@ from tests.sim.app import install
 from tests.sim.client import ClientSocket, Manager, Shown
 from tests.sim.clock import LIFE, Life, VirtualLoop
 from tests.sim.disk import Disk
-from tests.sim.history import History
+from tests.sim.history import Circumstances, History
 from tests.sim.network import Link
 from tests.sim.operations import Operations
+from tests.sim.queue_clients import QueueClients
 from tests.sim.store import Pace, SimStore
 from tests.sim.trace import Trace
 from waypost.application import Server
 from waypost.errors import StorageError
+from waypost.protocol.extension import HEADER
 from waypost.protocol.socketio import Packet
 from waypost.server.hub import Hub
 from waypost.server.namespaces.socket import Socket
@@ -85,10 +88,15 @@ class World:
         self._armed: tuple[str, int, float] | None = None
         self._outside = contextvars.copy_context()
         self.disk = Disk(
-            Retention(max_entries=self.circumstances.max_events), loop.time, self.wall_time, f"s{history.seed}"
+            Retention(max_entries=self.circumstances.max_events),
+            _queue_options(self.circumstances).limits,
+            loop.time,
+            self.wall_time,
+            f"s{history.seed}",
         )
         self.operations = Operations(self.disk.log, self.trace)
         self._handling = self.chance("client handlers")
+        self._queue_clients = QueueClients(self, self._handling)
         self.managers = {
             name: Manager(name, self, self.chance(f"client {name}"), self.circumstances.reconnect_ms)
             for name in self.circumstances.clients
@@ -149,7 +157,7 @@ class World:
             ping_timeout_s=one.ping_timeout_s,
             max_buffered_bytes=one.max_buffered_bytes,
             drain_s=one.drain_s,
-            queues=QueueOptions(lease_s=one.lease_s, max_failures=one.max_failures),
+            queues=_queue_options(one),
             recovery=Recovery(
                 session_ttl_s=one.session_ttl_s,
                 max_events=one.max_events,
@@ -157,11 +165,14 @@ class World:
                 concurrent_replays=one.concurrent_replays,
             ),
         )
-        pace = Pace(one.commit_s, one.report_s, 0.0 if self.is_healed else one.full, one.session_ttl_s)
+        full = 0.0 if self.is_healed else one.full
+        pace = Pace(one.commit_s, one.report_s, full, one.session_ttl_s, blames=one.queue is not None)
         store = SimStore(self.disk, pace, self.chance(f"disk {life.number}"), self._gate)
         process = Process(life, server, store, context)
         process.hub.store = store
         install(server, one, self, self.chance(f"app {life.number}"))
+        if one.queue is not None:
+            self.disk.queues.watch(server, life.number)
         return process
 
     async def _start(self, process: Process) -> None:
@@ -189,6 +200,7 @@ class World:
 
     def _end(self, process: Process) -> None:
         self.loop.end(process.life)
+        self.disk.queues.note("ended", "", "", process.life.number, process.is_stopping)
         self.process = None
         self._armed = None
         self.sockets.clear()
@@ -242,7 +254,7 @@ class World:
             "type": "websocket",
             "path": "/socket.io/",
             "query_string": b"EIO=4&transport=websocket&t=abc",
-            "headers": [],
+            "headers": [] if self.circumstances.queue is None else [(HEADER.encode(), b"1")],
             "client": (link.name, 0),
         }
         try:
@@ -257,6 +269,9 @@ class World:
     def delivered(self, socket: ClientSocket, packet: Packet, shown: Shown) -> None:
         if packet.ack_id is None:
             self._check_committed(socket, shown)
+            return
+        if self.circumstances.queue is not None and shown.mark is not None:
+            self._queue_clients.take(socket, packet.ack_id, self.circumstances.queue)
             return
         chance = self._handling.random()
         if self.is_healed or chance < 0.7:
@@ -335,3 +350,20 @@ class World:
             self.process.store.full = 0.0
         for socket in self.client_sockets:
             socket.connect()
+
+
+def _queue_options(one: Circumstances) -> QueueOptions:
+    options = QueueOptions(lease_s=one.lease_s, max_failures=one.max_failures)
+    plan = one.queue
+    if plan is None:
+        return options
+    return replace(
+        options,
+        max_deliveries=plan.max_deliveries,
+        max_messages=plan.max_messages,
+        overflow="refuse" if plan.max_messages is None else "drop_oldest",
+        prefetch=plan.prefetch,
+        max_lease_s=plan.max_lease_s,
+        first_backoff_s=plan.first_backoff_s,
+        backoff_jitter=plan.backoff_jitter,
+    )

@@ -1,0 +1,242 @@
+"""Ways to break queues on purpose: the histories that are about a queue must show each of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.sim.mutations import Mutate, forget_what_was_lost, hand_out_too_early, settle_unacknowledged
+from waypost.server.queues import runner
+from waypost.server.queues.delivery import Attachment, Delivery
+from waypost.server.queues.due import DueTimer
+from waypost.server.queues.events import MessagesLost
+from waypost.server.queues.leases import Leases
+from waypost.server.queues.line import KeyedLine, Read
+from waypost.server.queues.losses import Losses
+from waypost.server.queues.options import QueueOptions
+from waypost.server.queues.pages import Pages
+from waypost.server.queues.runner import Runner
+from waypost.server.queues.socket_carrier import SocketCarrier
+from waypost.server.queues.verdict import Blame, judge
+from waypost.storage.memory.backlog import Backlog
+from waypost.storage.memory.records import Scheduled
+from waypost.storage.ordered import Ordered
+from waypost.storage.queue_records import ConsumerInfo, Message
+
+__all__ = ["QUEUE_MUTATIONS"]
+
+_MANY = 1_000_000
+
+
+def never_give_up(patch: pytest.MonkeyPatch) -> None:
+    """Count failures, and let none be the last."""
+    _change_options(patch, max_failures=_MANY)
+
+
+def count_no_losses(patch: pytest.MonkeyPatch) -> None:
+    """Give up for failures only."""
+    _change_options(patch, max_deliveries=_MANY)
+
+
+def _change_options(patch: pytest.MonkeyPatch, **changes: Any) -> None:
+    def judge_by_others(blame: Blame, *, options: QueueOptions, **counted: Any) -> Any:
+        return judge(blame, options=replace(options, **changes), **counted)
+
+    patch.setattr(runner, "judge", judge_by_others)
+
+
+def ignore_the_pause_asked_for(patch: pytest.MonkeyPatch) -> None:
+    """Let a rejected message pause as the queue says, whatever its client has asked for."""
+    patch.setattr(runner, "judge", lambda blame, *, retry_in_s, **counted: judge(blame, retry_in_s=None, **counted))
+
+
+def deliver_once_more(patch: pytest.MonkeyPatch) -> None:
+    """Deliver again what crashes have brought to its last delivery."""
+    patch.setattr(
+        Runner,
+        "_give_up_unsent",
+        lambda self, message, now: self._require_line().put_back(message._replace(failures=0, losses=0)),
+    )
+
+
+def redrive_to_everyone(patch: pytest.MonkeyPatch) -> None:
+    """Let a dead letter of one consumer be a message for all."""
+    original = Backlog.append
+    patch.setattr(Backlog, "append", lambda self, one, now: original(self, _for_all(one), now))
+
+
+def _for_all(one: Scheduled) -> Scheduled:
+    return replace(one, only=None)
+
+
+def ignore_a_seek(patch: pytest.MonkeyPatch) -> None:
+    """Do not see that a consumer was moved."""
+    original = Runner._stored
+
+    def stored(self: Runner, info: ConsumerInfo) -> None:
+        original(self, replace(info, epoch=self._settler.epoch))
+
+    patch.setattr(Runner, "_stored", stored)
+
+
+def ignore_pauses(patch: pytest.MonkeyPatch) -> None:
+    """Hand out whatever is paused."""
+    patch.setattr(Runner, "_paused_until", lambda self: 0.0)
+
+
+def sleep_through_the_end_of_a_pause(patch: pytest.MonkeyPatch) -> None:
+    """Set no alarm for when a pause ends."""
+    patch.setattr(Runner, "_set_alarm", lambda self, line, now: None)
+
+
+def blame_all(patch: pytest.MonkeyPatch) -> None:
+    """Count the loss of a connection against everything it had in hand."""
+
+    def take_all(self: Runner, attachment: Attachment, blame: str | None) -> None:
+        for delivery in list(attachment.in_hand.values()):
+            self._release(delivery)
+            self._late[delivery.message.position] = delivery
+            self._fail(delivery.message, Blame.LOST, blame or "nothing", None)
+
+    patch.setattr(Runner, "_take_all", take_all)
+
+
+def blame_the_newest(patch: pytest.MonkeyPatch) -> None:
+    """Count the loss of a connection against what it was sent last."""
+    original = Runner._take_all
+
+    def take_all(self: Runner, attachment: Attachment, blame: str | None) -> None:
+        attachment.in_hand = dict(reversed(attachment.in_hand.items()))
+        original(self, attachment, blame)
+
+    patch.setattr(Runner, "_take_all", take_all)
+
+
+def note_nobodys_oldest(patch: pytest.MonkeyPatch) -> None:
+    """Let the store know nothing of what is in hand."""
+    patch.setattr(Runner, "_note_news", lambda self: self._with_news.clear())
+
+
+def note_the_newest(patch: pytest.MonkeyPatch) -> None:
+    """Let the store take the newest message in hand for the oldest."""
+
+    def oldest(self: Attachment) -> Delivery | None:
+        return next(reversed(self.in_hand.values()), None)
+
+    patch.setattr(Attachment, "oldest", property(oldest))
+
+
+def forget_the_delayed(patch: pytest.MonkeyPatch) -> None:
+    """Set no timer for messages with a delay."""
+    patch.setattr(DueTimer, "arm", lambda self, due_at: None)
+
+
+def let_nothing_expire(patch: pytest.MonkeyPatch) -> None:
+    """Deliver what has outlived its time to live."""
+    original, arrive = Pages.read, Runner.arrive
+
+    async def read(self: Pages, wanted: Read) -> tuple[list[Message], float]:
+        messages, due_at = await original(self, wanted)
+        return [message._replace(expires_at=None) for message in messages], due_at
+
+    patch.setattr(Pages, "read", read)
+    patch.setattr(Runner, "arrive", lambda self, message: arrive(self, message._replace(expires_at=None)))
+
+
+def tell_of_no_loss(patch: pytest.MonkeyPatch) -> None:
+    """Tell no consumer what it has lost."""
+    patch.setattr(Losses, "tell", lambda self, runner: None)
+
+
+def take_a_notice_for_read(patch: pytest.MonkeyPatch) -> None:
+    """Take a consumer for told before it says so."""
+    original = SocketCarrier.tell_loss
+
+    async def tell_loss(self: SocketCarrier, notice: MessagesLost) -> bool:
+        self._runner.keep_task(self._loop.create_task(original(self, notice)))
+        return True
+
+    patch.setattr(SocketCarrier, "tell_loss", tell_loss)
+
+
+def tell_of_the_first_loss_only(patch: pytest.MonkeyPatch) -> None:
+    """Tell nobody of what is lost while a notice is on its way."""
+    original = Losses.tell
+
+    def tell(self: Losses, runner: Runner) -> None:
+        if runner.info.lost is None or runner not in self._told:
+            original(self, runner)
+
+    patch.setattr(Losses, "tell", tell)
+
+
+def ignore_keys(patch: pytest.MonkeyPatch) -> None:
+    """Let messages with the same key not wait for each other."""
+    patch.setattr(KeyedLine, "_key", lambda self, message: None)
+
+
+def wait_for_who_is_gone(patch: pytest.MonkeyPatch) -> None:
+    """Let a key wait for ever for a paused message that a limit has ended."""
+    patch.setattr(KeyedLine, "_free_ended", lambda self, read: None)
+
+
+def miss_what_was_stored_late(patch: pytest.MonkeyPatch) -> None:
+    """Forget a retry whose time came before it was stored."""
+    patch.setattr(KeyedLine, "look_for_retries", lambda self, now: None)
+
+
+def end_no_lease(patch: pytest.MonkeyPatch) -> None:
+    """Let a client keep a message for ever."""
+    patch.setattr(Leases, "watch", lambda self, options: None)
+
+
+def end_leases_early(patch: pytest.MonkeyPatch) -> None:
+    """Let each lease be half as long as it should be."""
+    original = Delivery.lease_until
+
+    def lease_until(self: Delivery, options: QueueOptions) -> float:
+        return original(self, replace(options, lease_s=options.lease_s / 2, max_lease_s=options.max_lease_s / 2))
+
+    patch.setattr(Delivery, "lease_until", lease_until)
+
+
+def read_wrongly_after_a_move(patch: pytest.MonkeyPatch) -> None:
+    """Search among what was removed as if it were in order, after a consumer was moved back."""
+
+    def pop(self: Ordered[Any], position: int) -> Any:
+        return self._values.pop(position, None)
+
+    patch.setattr(Ordered, "pop", pop)
+    patch.setattr(Ordered, "first", lambda self: min(self._values, default=None))
+
+
+QUEUE_MUTATIONS: tuple[Mutate, ...] = (
+    settle_unacknowledged,
+    hand_out_too_early,
+    forget_what_was_lost,
+    never_give_up,
+    count_no_losses,
+    ignore_the_pause_asked_for,
+    deliver_once_more,
+    redrive_to_everyone,
+    ignore_a_seek,
+    ignore_pauses,
+    sleep_through_the_end_of_a_pause,
+    blame_all,
+    blame_the_newest,
+    note_nobodys_oldest,
+    note_the_newest,
+    forget_the_delayed,
+    let_nothing_expire,
+    tell_of_no_loss,
+    take_a_notice_for_read,
+    tell_of_the_first_loss_only,
+    ignore_keys,
+    wait_for_who_is_gone,
+    miss_what_was_stored_late,
+    end_no_lease,
+    end_leases_early,
+    read_wrongly_after_a_move,
+)

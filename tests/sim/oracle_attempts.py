@@ -1,0 +1,244 @@
+"""Who had which message in hand, and whether a delivery that ended without an ack was counted as it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from tests.sim.history import QueuePlan
+from tests.sim.queue_log import Happening, Sent
+from tests.sim.store_holds import WRITE_AFTER_S
+from tests.sim.world import World
+from waypost.storage.queue_records import Attempt, Message
+
+__all__ = ["Attempts", "Handed", "is_rejection"]
+
+_EPSILON_S = 1e-4
+
+
+def is_rejection(arguments: list[Any]) -> bool:
+    """Tell whether an answer rejects."""
+    return len(arguments) == 1 and isinstance(arguments[0], dict) and bool(arguments[0].get("nack"))
+
+
+@dataclass(slots=True, eq=False)
+class Handed:
+    """A delivery.
+
+    Attributes:
+        sent: Over which connection it went.
+        consumer: To which consumer.
+        epoch: In which epoch.
+        position: Which message.
+        attempt: Which attempt it is, as it says itself.
+        time: When it was sent.
+        ended: From when on it was surely not in hand any more: answered, the connection gone, or sent to another.
+        lease_ended: From when on it was not, because a lease had ended or somebody else was served.
+        rejections: The answers that reject it.
+        is_void: Whether no answer counts any more.
+    """
+
+    sent: Sent
+    consumer: str
+    epoch: int
+    position: int
+    attempt: int
+    time: float
+    ended: float = inf
+    lease_ended: float = inf
+    rejections: tuple[tuple[float, dict[str, Any]], ...] = ()
+    is_void: bool = False
+
+    @property
+    def is_in_hand(self) -> bool:
+        """Whether it is still in hand, for all that was seen."""
+        return self.ended == inf and self.lease_ended == inf
+
+    def was_in_hand(self, time: float) -> bool:
+        """Tell whether it was in hand at a time."""
+        return self.time <= time < min(self.ended, self.lease_ended)
+
+
+class Attempts:
+    """All deliveries of a history.
+
+    Args:
+        world: The world.
+        plan: What holds for the queue.
+
+    Attributes:
+        lease_s: The shortest time that a lease lasts.
+        max_deliveries: After how many deliveries that ended without an ack none follows.
+    """
+
+    def __init__(self, world: World, plan: QueuePlan) -> None:
+        one = world.circumstances
+        self.lease_s = min(one.lease_s, plan.max_lease_s)
+        self.max_deliveries = plan.max_deliveries
+        self._plan = plan
+        self._max_failures = one.max_failures
+        self._is_exact = not one.full
+        self._lag_s = WRITE_AFTER_S + 12 * (one.commit_s + one.report_s) + 0.05
+        self._handed: list[Handed] = []
+        self._latest: dict[tuple[str, int, int], Handed] = {}
+        # Who may be blamed for the last crash, and whether they must.
+        self._suspects: dict[tuple[str, int], bool] = {}
+        self._moved: dict[str, tuple[int, float]] = {}
+        self._wall_offset = world.wall_time() - world.time()
+
+    # -- what happened ---------------------------------------------------------------------------------------
+
+    def latest(self, consumer: str, epoch: int, position: int) -> Handed | None:
+        """Return the last delivery of a message in this life."""
+        return self._latest.get((consumer, epoch, position))
+
+    def last_epoch(self, consumer: str, position: int) -> int | None:
+        """Return the epoch of the last delivery of a message in this life."""
+        epochs = [x.epoch for x in self._handed if (x.consumer, x.position) == (consumer, position)]
+        return epochs[-1] if epochs else None
+
+    def hand(self, handed: Handed) -> None:
+        """Take a delivery; what went before of the same message is not in hand any more."""
+        key = (handed.consumer, handed.epoch, handed.position)
+        before = self._latest.get(key)
+        if before is not None:
+            before.ended = min(before.ended, handed.time)
+            before.is_void = True
+        self._latest[key] = handed
+        self._handed.append(handed)
+
+    def move(self, consumer: str, epoch: int, time: float) -> None:
+        """Take a move of a consumer, which begins another epoch."""
+        self._moved[consumer] = epoch, time
+
+    def answer(self, handed: Handed, one: Happening, arguments: list[Any]) -> None:
+        """Take an answer that arrived."""
+        if is_rejection(arguments):
+            handed.rejections += ((one.time, arguments[0]),)
+        handed.ended = min(handed.ended, one.time)
+        handed.is_void = True
+
+    def leave(self, life: int, connection: int, time: float) -> None:
+        """Take the end of a connection."""
+        for handed in self._handed:
+            if (handed.sent.life, handed.sent.connection) == (life, connection):
+                handed.ended = min(handed.ended, time)
+                handed.is_void = True
+
+    def end(self, one: Happening) -> None:
+        """Take the end of a server's life, and note who may and who must be blamed for it."""
+        life, was_stopping = one.what
+        self._suspects = {}
+        mine = [handed for handed in self._handed if handed.sent.life == life]
+        for connection, consumer in sorted({(handed.sent.connection, handed.consumer) for handed in mine}):
+            of_both = [x for x in mine if (x.sent.connection, x.consumer) == (connection, consumer)]
+            # After a move, what was in hand before may count or not: the server may not have heard of it.
+            of_last = [x for x in of_both if x.epoch == of_both[-1].epoch]
+            epoch, moved_at = self._moved.get(consumer, (of_both[-1].epoch, -inf))
+            is_moved = of_both[0].epoch != epoch or moved_at > one.time - 2 * self._lag_s
+            for handed in (of_both, of_last):
+                self._suspect(handed, one.time, must=not (was_stopping or is_moved))
+        self._latest.clear()
+        self._handed.clear()
+
+    def _suspect(self, handed: list[Handed], now: float, *, must: bool) -> None:
+        since = now - self._lag_s
+        moments = sorted(
+            {since, *(x.time for x in handed), *(min(x.ended, x.lease_ended) for x in handed)}, reverse=True
+        )
+        oldest: list[Handed | None] = []
+        for moment in moments:
+            if since <= moment < now:
+                oldest.append(next((x for x in handed if x.was_in_hand(moment)), None))
+        for one in oldest:
+            if one is not None:
+                is_surely = must and self._is_exact and all(other is one for other in oldest)
+                self._suspects[one.consumer, one.position] = is_surely
+
+    # -- what was made of it ---------------------------------------------------------------------------------
+
+    def check_blamed(self, consumer: str, position: int) -> Iterator[str]:
+        """Check that a message which a crash is counted against was the oldest in somebody's hands."""
+        # With a full disk it may not be noted that somebody has nothing in hand any more.
+        if self._suspects.pop((consumer, position), None) is None and self._is_exact:
+            yield f"{position} is blamed for a crash, and was nobody's oldest message; these were: {self._suspects}"
+
+    def unblamed(self) -> list[tuple[str, int]]:
+        """Return the messages that must be blamed for the last crash, and are not yet."""
+        return [who for who, is_surely in self._suspects.items() if is_surely]
+
+    def forget_suspects(self) -> None:
+        """Let nobody be blamed for the last crash any more."""
+        self._suspects = {}
+
+    def check(
+        self, one: Happening, epoch: int, attempt: Attempt, before: Message | None, *, is_last: bool
+    ) -> Iterator[str]:
+        """Check an attempt that is being stored, as the last one or with another to follow."""
+        what = f"{attempt.position} ({attempt.kind}, {attempt.failures} failures, {attempt.losses} losses)"
+        must_die = attempt.failures >= self._max_failures or attempt.failures + attempt.losses >= self.max_deliveries
+        if is_last != must_die:
+            yield f"{what} is {'given up too early' if is_last else 'not given up'}"
+        counted = (before.failures, before.losses) if before is not None else None
+        if is_last and counted == (attempt.failures, attempt.losses):
+            # It came so far by crashes, and is not sent once more.
+            return
+        decided = attempt.at - self._wall_offset
+        handed = self._find(one.consumer, epoch, attempt, decided)
+        if handed is None:
+            yield f"{what} ended a delivery that there was not"
+            return
+        if attempt.kind == "rejected":
+            yield from self._check_rejected(handed, attempt, what, is_last=is_last)
+        elif attempt.kind == "expired":
+            handed.lease_ended = min(handed.lease_ended, decided)
+            if decided - handed.time < self.lease_s - _EPSILON_S:
+                yield f"the lease of {what} is said to have ended after {decided - handed.time:.3f} s"
+        else:
+            yield from self._check_lost(handed, decided, what)
+        if before is not None and attempt.failures + attempt.losses <= before.failures + before.losses:
+            yield f"{what} is stored, counted before were {before.failures} failures, {before.losses} losses"
+
+    def _find(self, consumer: str, epoch: int, attempt: Attempt, decided: float) -> Handed | None:
+        """Return the delivery that an attempt ended: the last one before it that says it is this attempt."""
+        found = None
+        for one in self._handed:
+            is_it = (one.consumer, one.epoch, one.position) == (consumer, epoch, attempt.position)
+            counts = one.attempt == attempt.failures + attempt.losses
+            if is_it and counts and one.time <= decided + _EPSILON_S:
+                found = one
+        return found
+
+    def _check_rejected(self, handed: Handed, attempt: Attempt, what: str, *, is_last: bool) -> Iterator[str]:
+        if not handed.rejections:
+            yield f"{what} was not rejected"
+            return
+        if is_last:
+            return
+        pause_s = attempt.retry_at - attempt.at if attempt.retry_at else 0.0
+        wanted = handed.rejections[0][1].get("retry_in")
+        if wanted is not None:
+            shortest = longest = float(wanted)
+        else:
+            base = min(self._plan.first_backoff_s * 2.0 ** (attempt.failures - 1), 300.0)
+            shortest, longest = base * (1 - self._plan.backoff_jitter), base * (1 + self._plan.backoff_jitter)
+        if not shortest - _EPSILON_S <= pause_s <= longest + _EPSILON_S:
+            yield f"{what} pauses {pause_s:.3f} s, it should be {shortest:.3f} to {longest:.3f} s"
+
+    def _check_lost(self, handed: Handed, decided: float, what: str) -> Iterator[str]:
+        for other in self._handed:
+            if other is handed:
+                break
+            same = (other.sent.life, other.sent.connection, other.consumer, other.epoch) == (
+                handed.sent.life, handed.sent.connection, handed.consumer, handed.epoch,
+            )  # fmt: skip
+            if same and other.time <= decided and min(other.ended, other.lease_ended) >= decided - _EPSILON_S:
+                yield f"{what} is blamed for the loss of a connection which had {other.position} for longer"
+        for other in self._handed:
+            same = (other.sent.life, other.sent.connection, other.consumer) == (
+                handed.sent.life, handed.sent.connection, handed.consumer,
+            )  # fmt: skip
+            if same and other.time <= decided:
+                other.lease_ended = min(other.lease_ended, decided)

@@ -1,0 +1,147 @@
+"""A random history that is about a queue: few events, many messages, and everything that can be done to them."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from tests.sim.history import Circumstances, History, QueuePlan, Step
+from waypost.server.queues.options import Order
+
+__all__ = ["make_queue_history"]
+
+QUEUE = "q"
+_KEYS = (None, "x", "y")
+
+
+def make_queue_history(seed: int) -> History:
+    """Make the history of a seed."""
+    chance = Random(f"{seed}/queue history")
+    circumstances = _circumstances(chance)
+    return History(seed, circumstances, _Steps(chance, circumstances).make())
+
+
+def _circumstances(chance: Random) -> Circumstances:
+    pick = chance.choice
+    orders: tuple[Order, ...] = ("strict", "key", "none")
+    names = [f"c{number}" for number in range(1, chance.randint(1, 4) + 1)]
+    consumers = pick((("one",), ("one",), ("one", "two")))
+    ping_interval_s, ping_timeout_s = pick(((1.0, 1.0), (3.0, 2.0), (25.0, 20.0)))
+    return Circumstances(
+        clients=dict.fromkeys(names, ("/",)),
+        consumes={name: (QUEUE, consumers[index % len(consumers)]) for index, name in enumerate(names)},
+        order=pick(orders),
+        lease_s=pick((2.0, 30.0)),
+        max_failures=pick((2, 4, 50)),
+        longest_pause_s=3.0,
+        latency_s=pick((0.0, 0.01, 0.1, 0.3)),
+        window=pick((500, 1 << 16)),
+        commit_s=pick((0.0, 0.01, 0.1, 0.5)),
+        report_s=pick((0.0, 0.01, 0.1)),
+        full=pick((0.0, 0.0, 0.0, 0.05)),
+        ping_interval_s=ping_interval_s,
+        ping_timeout_s=ping_timeout_s,
+        max_events=1_000_000,
+        replay_max_events=10_000,
+        concurrent_replays=32,
+        max_buffered_bytes=1 << 20,
+        session_ttl_s=3600.0,
+        drain_s=pick((0.0, 0.5)),
+        pause_s=pick((0.0, 0.05)),
+        handler_fault=0.0,
+        reconnect_ms=pick((1000.0, 200.0, 20.0)),
+        early=False,
+        late=False,
+        queue=QueuePlan(
+            max_deliveries=pick((3, 20)),
+            max_messages=pick((None, None, 5, 12)),
+            prefetch=pick((1, 2, 8)),
+            max_lease_s=pick((4.0, 15.0)),
+            first_backoff_s=pick((0.0, 0.5, 2.0)),
+            backoff_jitter=pick((0.0, 0.2)),
+            silence=pick((0.0, 0.05, 0.2)),
+            rejects=pick((0.0, 0.2, 0.5)),
+        ),
+    )
+
+
+class _Steps:
+    """Makes the steps of a history."""
+
+    _KINDS: tuple[tuple[str, int], ...] = (
+        ("message", 40),
+        ("cut", 6),
+        ("stall", 4),
+        ("walk_out", 2),
+        ("walk_in", 4),
+        ("kick", 1),
+        ("crash", 3),
+        ("arm", 3),
+        ("stop", 2),
+        ("seek", 3),
+        ("pause", 3),
+        ("resume", 2),
+        ("redrive", 4),
+        ("discard", 1),
+    )
+
+    def __init__(self, chance: Random, circumstances: Circumstances) -> None:
+        self._chance = chance
+        self._clients = list(circumstances.clients)
+        self._consumers = sorted({consumer for _, consumer in circumstances.consumes.values()})
+        self._messages = 0
+
+    def make(self) -> tuple[Step, ...]:
+        chance = self._chance
+        steps = [Step(chance.random() * 0.5, "walk_in", name, "/", ()) for name in self._clients]
+        kinds = [kind for kind, _weight in self._KINDS]
+        weights = [weight for _kind, weight in self._KINDS]
+        at = 0.0
+        rush = chance.choice((0.02, 0.2, 1.0))
+        for kind in chance.choices(kinds, weights, k=chance.randint(10, 50)):
+            at += chance.random() * chance.choice((0.0, rush, rush, 1.0, 5.0))
+            steps.append(self._step(at, kind))
+        return tuple(sorted(steps, key=lambda step: step.at))
+
+    def _step(self, at: float, kind: str) -> Step:
+        chance = self._chance
+        who, where = "", QUEUE
+        what: tuple[Any, ...] = ()
+        if kind in ("cut", "stall", "walk_out", "walk_in", "kick"):
+            who, where = chance.choice(self._clients), "/"
+        if kind == "message":
+            what = self._message()
+        elif kind == "cut":
+            notices = [chance.choice((0.0, 0.0, None, round(chance.random(), 3))) for _ in range(2)]
+            what = tuple(notices)
+        elif kind == "stall":
+            what = (chance.choice(("up", "down", "both")), round(chance.random() * chance.choice((1, 5, 20)), 3))
+        elif kind == "kick":
+            what = (chance.random() < 0.5,)
+        elif kind in ("crash", "stop"):
+            what = (round(chance.random() * 2, 3),)
+        elif kind == "arm":
+            gate = chance.choice(("commit", "applied", "report"))
+            what = (gate, chance.randint(1, 6), round(chance.random() * 2, 3))
+        else:
+            what = self._managing(kind)
+        return Step(round(at, 4), kind, who, where, what)
+
+    def _message(self) -> tuple[Any, ...]:
+        chance = self._chance
+        if chance.random() < 0.9 or not self._messages:
+            self._messages += 1
+        ttl_s = round(chance.random() * 10, 3) + 0.001 if chance.random() < 0.15 else None
+        delay_s = round(chance.random() * 8, 3) if chance.random() < 0.2 else None
+        return f"m{self._messages}", chance.choice(_KEYS), ttl_s, delay_s
+
+    def _managing(self, kind: str) -> tuple[Any, ...]:
+        chance = self._chance
+        consumer = chance.choice(self._consumers)
+        if kind == "seek":
+            to = chance.choice(("oldest", "new", "back"))
+            return consumer, to, chance.randint(0, 6) if to == "back" else None
+        if kind in ("pause", "resume"):
+            whom = consumer if chance.random() < 0.7 else None
+            return (whom, round(chance.random() * 10, 3)) if kind == "pause" else (whom,)
+        return (chance.choice((None, None, 0.5, 4.0)),) if kind == "redrive" else ()

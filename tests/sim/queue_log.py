@@ -1,0 +1,116 @@
+"""What happened to queues, in order: what reached the disk, what the server sent and got, and how its lives ended.
+
+All of it is seen from outside: at the disk, and at the two hooks that tell of packets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from waypost.application import Server
+from waypost.protocol.extension import DeliveryMark, split_mark
+from waypost.protocol.packet import PacketType
+from waypost.server.queues.events import MessageDied
+from waypost.server.watching.hooks import PacketReceived, PacketSent, SocketDisconnected
+
+__all__ = ["Happening", "QueueLog", "Sent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One thing that happened.
+
+    Attributes:
+        time: When.
+        wall: When, by the wall clock.
+        kind: What the storage contract calls the write, or ``released``, ``trimmed``, ``blamed``, ``opened``,
+            ``sent``, ``notice``, ``answer``, ``left``, ``died``, ``ended``.
+        queue: The queue, if it is about one.
+        consumer: The consumer, if it is about one.
+        what: What belongs to the kind.
+    """
+
+    time: float
+    wall: float
+    kind: str
+    queue: str
+    consumer: str
+    what: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message, or a notice of a loss, that the server has sent.
+
+    Attributes:
+        life: The server's life.
+        connection: Over which connection of that life.
+        ack_id: By what it is answered.
+    """
+
+    life: int
+    connection: int
+    ack_id: int
+
+
+class QueueLog:
+    """The log.
+
+    Args:
+        time: The virtual clock.
+        wall_time: The wall clock.
+
+    Attributes:
+        all: Everything, in order.
+    """
+
+    def __init__(self, time: Callable[[], float], wall_time: Callable[[], float]) -> None:
+        self.all: list[Happening] = []
+        self._time = time
+        self._wall_time = wall_time
+
+    def note(self, kind: str, queue: str, consumer: str, *what: Any) -> None:
+        """Take something down."""
+        self.all.append(Happening(self._time(), self._wall_time(), kind, queue, consumer, what))
+
+    def watch(self, server: Server, life: int) -> None:
+        """Take down what a server sends and gets, and which messages it gives up."""
+
+        def sent(packet: PacketSent) -> None:
+            frame = packet.frames[0]
+            if not isinstance(frame, str) or not frame.startswith("42") or "[" not in frame:
+                return
+            head, _, _ = frame.partition("[")
+            name, *arguments = json.loads(frame[len(head) :])
+            if not head[2:].isdigit():
+                return
+            one = Sent(life, packet.connection, int(head[2:]))
+            _, mark = split_mark(arguments)
+            if mark is not None:
+                self.note("sent", mark.queue, mark.consumer, one, mark)
+            elif name == "messages_lost":
+                self.note("notice", arguments[0]["queue"], arguments[0]["consumer"], one, arguments[0])
+
+        def received(packet: PacketReceived) -> None:
+            if packet.packet.type is PacketType.ACK and packet.packet.namespace == "/":
+                one = Sent(life, packet.connection, packet.packet.ack_id or 0)
+                self.note("answer", "", "", one, packet.packet.data)
+
+        def left(socket: SocketDisconnected) -> None:
+            self.note("left", "", "", life, socket.connection)
+
+        def died(message: MessageDied) -> None:
+            self.note("died", message.queue, message.consumer, message.offset)
+
+        server.hooks.packet_sent(sent)
+        server.hooks.packet_received(received)
+        server.hooks.socket_disconnected(left)
+        server.hooks.message_died(died)
+
+
+def epoch_of(mark: DeliveryMark) -> int:
+    """Return the number of the epoch that a message was delivered in."""
+    return int(mark.epoch.rpartition(".")[2])
