@@ -21,6 +21,7 @@ from waypost.server.queues.worker import WorkerPlan
 from waypost.server.watching.counters import ServerState
 from waypost.server.watching.hooks import Hooks
 from waypost.transports.asgi import AsgiApplication, AsgiTransport
+from waypost.transports.direct_polling import DirectPolling
 
 __all__ = ["MountedServer", "Server"]
 
@@ -82,6 +83,11 @@ class Server:
     def options(self) -> Options:
         """What it was told."""
         return self._hub.options
+
+    @property
+    def direct_polling(self) -> DirectPolling:
+        """What answers polls where nothing stands between the HTTP server and this one, as in ``waypost serve``."""
+        return self._asgi.direct_polling
 
     @property
     def hooks(self) -> Hooks:
@@ -257,10 +263,12 @@ class MountedServer:
 
     Attributes:
         server: The server.
+        direct_polling: See `Server.direct_polling`.
     """
 
     def __init__(self, server: Server, transport: AsgiTransport) -> None:
         self.server = server
+        self.direct_polling = transport.direct_polling
         self._transport = transport
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:

@@ -29,8 +29,12 @@ Door = Callable[[waypost.Server], AbstractAsyncContextManager[int]]
 
 @asynccontextmanager
 async def asgi(io: waypost.Server) -> AsyncIterator[int]:
-    """Serve over ASGI, by uvicorn as the command line configures it but for the fast path; gives the port."""
-    config = configure(io, io.options)
+    """Serve over ASGI, by uvicorn as the command line configures it but for the fast paths; gives the port."""
+
+    async def between(scope: Any, receive: Any, send: Any) -> None:
+        await io(scope, receive, send)
+
+    config = configure(between, io.options)
     config.ws = GuardedWebSocket
     async with _serving(io, config) as port:
         yield port
@@ -38,7 +42,7 @@ async def asgi(io: waypost.Server) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def direct(io: waypost.Server) -> AsyncIterator[int]:
-    """Serve by uvicorn as the command line configures it, WebSockets by the fast path; gives the port."""
+    """Serve by uvicorn as the command line configures it, by the fast paths; gives the port."""
     async with _serving(io, configure(io, io.options)) as port:
         yield port
 

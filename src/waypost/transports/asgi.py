@@ -34,6 +34,7 @@ from waypost.server.hub import Hub
 from waypost.server.watching.hooks import RequestRefused
 from waypost.transports.asgi_websocket import FRAMES, Direct, WebSocketCarrier
 from waypost.transports.client_files import ClientFiles, client_file
+from waypost.transports.direct_polling import DirectPolling
 from waypost.transports.http_answer import (
     TEXT,
     Headers,
@@ -60,6 +61,9 @@ class AsgiTransport:
     Args:
         hub: The server.
         other: Gets all requests that are not for the hub's path; ``None`` answers them with 404.
+
+    Attributes:
+        direct_polling: What answers polls for a server that has nothing in between.
     """
 
     def __init__(self, hub: Hub, other: AsgiApplication | None) -> None:
@@ -79,6 +83,7 @@ class AsgiTransport:
         self._cookie = hub.options.handshake_cookie()
         self._client_files = ClientFiles()
         self._encoder = FrameEncoder()
+        self.direct_polling = DirectPolling(self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
@@ -164,6 +169,35 @@ class AsgiTransport:
             if connection is not None:
                 connection.abort("transport error")
 
+    # -- for direct polling ---------------------------------------------------------------------------------
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest body that is taken."""
+        return self._hub.options.max_payload_bytes
+
+    def decide(self, scope: Scope) -> tuple[Request, Poll | Post, Connection] | None:
+        """Tell what a request is, if it is a poll or post of a session that exists; see `direct_polling`."""
+        if b"sid=" not in scope["query_string"] or not matches_path(scope["path"], "", self._hub.options.path):
+            return None
+        request = self._read_request(scope)
+        decision = decide(request, self._rules, self._hub.engine.view)
+        if not isinstance(decision, (Poll, Post)):
+            return None
+        connection = self._hub.engine.get(decision.sid)
+        return None if connection is None else (request, decision, connection)
+
+    def cors(self, request: Request) -> Headers:
+        """Give the headers that let a foreign page read the answer to a request."""
+        return cors_headers(request, self._rules)
+
+    def encoding(self, payload: bytes, request: Request) -> str | None:
+        """Tell how a payload is compressed for a client; ``None`` for not at all."""
+        options = self._hub.options
+        if not options.http_compression or len(payload) < options.http_compression_threshold_bytes:
+            return None
+        return choose_encoding(request.headers.get("accept-encoding", ""))
+
     # -- long-polling ---------------------------------------------------------------------------------------
 
     async def _poll(
@@ -189,7 +223,7 @@ class AsgiTransport:
             payload = wrap_answer(jsonp, payload.body)
             headers.append(("x-content-type-options", "nosniff"))
         headers += [("content-type", payload.content_type), ("cache-control", "no-store")]
-        body = await self._compressed(payload.body, request, headers) if may_compress else payload.body
+        body = await self.compressed(payload.body, request, headers) if may_compress else payload.body
         if not await respond(send, 200, body, headers):
             connection.lose_transport("transport error")
 
@@ -212,11 +246,9 @@ class AsgiTransport:
             left.cancel()
         return payload
 
-    async def _compressed(self, payload: bytes, request: Request, headers: Headers) -> bytes:
-        options = self._hub.options
-        if not options.http_compression or len(payload) < options.http_compression_threshold_bytes:
-            return payload
-        encoding = choose_encoding(request.headers.get("accept-encoding", ""))
+    async def compressed(self, payload: bytes, request: Request, headers: Headers) -> bytes:
+        """Compress a payload if it is to be, and add the header that says so."""
+        encoding = self.encoding(payload, request)
         if encoding is None:
             return payload
         headers.append(("content-encoding", encoding))

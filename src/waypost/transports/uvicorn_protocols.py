@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
+
+from waypost.transports.direct_polling import DirectPolling, Exchange, Polled
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 __all__ = ["GuardedHttp", "GuardedWebSocket"]
 
@@ -31,6 +36,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     _header_bytes = 0
     _headers_timer: asyncio.TimerHandle | None = None
+    _awaits_body: tuple[Polled, RequestResponseCycle] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request's headers."""
@@ -45,6 +51,10 @@ class GuardedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Count what comes before headers are complete, one header without an end too."""
         super().data_received(data)
+        if self._awaits_body is not None:
+            # It comes in pieces, which ASGI takes with patience.
+            (_, cycle), self._awaits_body = self._awaits_body, None
+            super()._start_asgi_task(cycle, self.app)
         if self._headers_timer is not None:
             self._header_bytes += len(data)
             if self._header_bytes > _MAX_HEADER_BYTES and not self.transport.is_closing():
@@ -66,6 +76,22 @@ class GuardedHttp(HttpToolsProtocol):
         """Begin with the request."""
         self._have_headers()
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        polling: DirectPolling | None = getattr(app, "direct_polling", None)
+        polled = None if polling is None or self.flow.write_paused else polling.take(cast("Exchange", cycle))
+        if polled is not None and polled.is_post and cycle.more_body:
+            self._awaits_body = polled, cycle
+        elif polled is None or not polled.begin(self.tasks):
+            super()._start_asgi_task(cycle, app)
+
+    def on_message_complete(self) -> None:
+        """Answer a post whose body has come at once."""
+        super().on_message_complete()
+        if self._awaits_body is not None:
+            (polled, cycle), self._awaits_body = self._awaits_body, None
+            if not polled.begin(self.tasks):
+                super()._start_asgi_task(cycle, self.app)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, or one with too large headers."""

@@ -247,6 +247,11 @@ class Connection:
         """Write what waits, now that the outlet is ready again."""
         self._after()
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether nobody has asked to pause reading."""
+        return not self._paused_by
+
     async def wait_until_readable(self) -> None:
         """Wait while reading is paused."""
         while self._paused_by and self._session.is_open:
@@ -377,14 +382,15 @@ class Connection:
         """When a probe is given up, on the event loop's clock; infinity without one."""
         return self._session.probe_deadline
 
-    async def wait_for_output(self) -> None:
-        """Wait until something has changed, so that there may be something to send. May be cancelled."""
+    def next_output(self) -> asyncio.Future[None]:
+        """Give a future that is done when something has changed, so that there may be something to send."""
         future = self._loop.create_future()
         self._awaiting_output += (future,)
-        try:
-            await future
-        finally:
-            self._awaiting_output = tuple(one for one in self._awaiting_output if one is not future)
+        return future
+
+    async def wait_for_output(self) -> None:
+        """Wait until something has changed, so that there may be something to send. May be cancelled."""
+        await self.next_output()
 
     # -- after each step ------------------------------------------------------------------------------------
 
@@ -395,9 +401,11 @@ class Connection:
             self._write_out(self._outlet)
         if session.events:
             self._pass_events_up()
-        for future in self._awaiting_output:
-            if not future.done():
-                future.set_result(None)
+        if self._awaiting_output:
+            waiting, self._awaiting_output = self._awaiting_output, ()
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
         if self._awaiting_room:
             self._announce_room()
         if self.when_probe_ends is not None and not session.is_probing:
