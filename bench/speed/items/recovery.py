@@ -19,7 +19,7 @@ __all__ = ["recovery"]
 
 _MISSED = 100
 _SIZE_BYTES = 100
-_TASK = {"rooms": ["all"], "except": [], "size": _SIZE_BYTES, "binary": False}
+_TASK = {"rooms": ["all"], "except": [], "size": _SIZE_BYTES, "binary": False, "in_a_turn": 1}
 _EVENT = b'42["blast",'
 _LIMIT_S = 60.0
 

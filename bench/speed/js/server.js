@@ -15,12 +15,11 @@ io.on("connection", (socket) => {
   if (rooms) socket.join(rooms);
   socket.on("ack", (...args) => args.pop()(...args));
   socket.on("emit_me", (value) => socket.emit("told", value));
-  socket.on("blast", async ({ rooms, except, size, binary, count }, ack) => {
+  socket.on("blast", async ({ rooms, except, size, binary, count, in_a_turn }, ack) => {
     const payload = binary ? Buffer.alloc(size, "x") : { text: "x".repeat(size - 11) };
     for (let number = 0; number < count; number++) {
-      // Each in a turn of the loop of its own.
       io.to(rooms).except(except).emit("blast", payload);
-      await new Promise(setImmediate);
+      if ((number + 1) % in_a_turn === 0) await new Promise(setImmediate);
     }
     ack(count);
   });
