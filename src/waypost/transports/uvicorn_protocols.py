@@ -36,6 +36,8 @@ class GuardedHttp(HttpToolsProtocol):
 
     _header_bytes = 0
     _headers_timer: asyncio.TimerHandle | None = None
+    _has_begun = False
+    _is_receiving = False
     _awaits_body: tuple[Polled, RequestResponseCycle] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -50,20 +52,25 @@ class GuardedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before headers are complete, one header without an end too."""
+        self._is_receiving = True
         super().data_received(data)
+        self._is_receiving = False
         if self._awaits_body is not None:
             # It comes in pieces, which ASGI takes with patience.
             (_, cycle), self._awaits_body = self._awaits_body, None
             super()._start_asgi_task(cycle, self.app)
+        if self._has_begun and self._headers_timer is None:
+            # Almost all headers come at once, and need no timer.
+            self._expect_headers()
         if self._headers_timer is not None:
             self._header_bytes += len(data)
             if self._header_bytes > _MAX_HEADER_BYTES and not self.transport.is_closing():
                 self.send_400_response("")
 
     def on_message_begin(self) -> None:
-        """Wait for the headers of a request that has begun."""
+        """Note that a request has begun, whose headers are to come."""
         super().on_message_begin()
-        self._expect_headers()
+        self._has_begun = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header."""
@@ -80,8 +87,10 @@ class GuardedHttp(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         polling: DirectPolling | None = getattr(app, "direct_polling", None)
         polled = None if polling is None or self.flow.write_paused else polling.take(cast("Exchange", cycle))
-        if polled is not None and polled.is_post and cycle.more_body:
+        if polled is not None and polled.is_post and cycle.more_body and self._is_receiving:
             self._awaits_body = polled, cycle
+        elif polled is not None and polled.is_post and cycle.more_body:
+            super()._start_asgi_task(cycle, app)
         elif polled is None or not polled.begin(self.tasks):
             super()._start_asgi_task(cycle, app)
 
@@ -112,6 +121,7 @@ class GuardedHttp(HttpToolsProtocol):
             self._headers_timer = self.loop.call_later(_HEADERS_TIMEOUT_S, self._give_up)
 
     def _have_headers(self) -> None:
+        self._has_begun = False
         if self._headers_timer is not None:
             self._headers_timer.cancel()
             self._headers_timer = None
