@@ -169,7 +169,7 @@ class TestReports:
     async def test_what_can_not_be_written_is_refused_before_it_is_reported(
         self, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("waypost.storage.sqlite.writer._MAX_RECORD_BYTES", 10)
+        monkeypatch.setattr("waypost.storage.sqlite.writer.LARGEST_RECORD_BYTES", 10)
         journal = await store.journal("/")
         told: list[int] = []
         with pytest.raises(StorageError, match="11 bytes"):

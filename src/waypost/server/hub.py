@@ -274,12 +274,13 @@ class Hub:
         # A task may leave work for another one.
         while self._tasks and (left_s := deadline - loop.time()) > 0:
             await asyncio.wait(self._tasks, timeout=left_s)
-        late = list(self._tasks)
-        for task in late:
-            task.cancel()
-        if late:
-            logger.warning("%d handlers were still running and are cancelled", len(late))
-            await asyncio.wait(late, timeout=_HANDLERS_TIMEOUT_S)
+        if self._tasks:
+            logger.warning("%d handlers were still running and are cancelled", len(self._tasks))
+        deadline = loop.time() + _HANDLERS_TIMEOUT_S
+        while self._tasks and (left_s := deadline - loop.time()) > 0:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=left_s)
 
     # -- its parts ------------------------------------------------------------------------------------------
 

@@ -109,7 +109,13 @@ class WebSocketCarrier:
         upgraded = False
         try:
             async with asyncio.timeout_at(connection.probe_deadline) as patience:
-                connection.when_probe_ends = lambda: patience.reschedule(0)
+
+                def give_up() -> None:
+                    # It may have run out in this very turn.
+                    if not patience.expired():
+                        patience.reschedule(0)
+
+                connection.when_probe_ends = give_up
                 while connection.probing and (frame := await self._next_frame()) is not None:
                     answer = connection.receive_probe(frame)
                     if answer is None:

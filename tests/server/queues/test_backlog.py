@@ -14,6 +14,7 @@ from tests.server.model_client import ModelClient, running
 from tests.server.queues.client import Site
 
 _FEW, _MANY = 1_000, 8_000
+_MESSAGE_BYTES = 200
 
 
 class _Counter(list[Any]):
@@ -34,18 +35,18 @@ async def test_a_long_backlog_takes_no_more_memory_than_a_short_one(tmp_path: Pa
         return "hello"
 
     async with running(site.io):
-        # The first one pays for what is made once.
-        await _work_off(site, _FEW)
-        few = await _work_off(site, _FEW)
+        few = max([await _work_off(site, _FEW) for _ in range(3)])
         many = await _work_off(site, _MANY)
-        assert many < 2 * few, f"{many} bytes for {_MANY} messages, {few} for {_FEW}"
+        # What is kept of each message would be more than that for the messages that there are more of.
+        spare = (_MANY - _FEW) * _MESSAGE_BYTES // 2
+        assert many < few + spare, f"{many} bytes for {_MANY} messages, {few} for {_FEW}"
 
 
 async def _work_off(site: Site, messages: int) -> int:
     """Have a client take that many messages that wait, and another one served; returns the most memory it took."""
     for start in range(0, messages, 1000):
         await site.queue.emit_many(
-            [waypost.NewMessage("job", "x" * 200, key=str(number % 7)) for number in range(start, start + 1000)]
+            [waypost.NewMessage("job", "x" * _MESSAGE_BYTES, key=str(number % 7)) for number in range(start, start + 1000)]
         )
     client, caller = ModelClient(site.io), await site.client("other")
     caller_calls = 0
