@@ -87,11 +87,10 @@ class GuardedHttp(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         polling: DirectPolling | None = getattr(app, "direct_polling", None)
         polled = None if polling is None or self.flow.write_paused else polling.take(cast("Exchange", cycle))
-        if polled is not None and polled.is_post and cycle.more_body and self._is_receiving:
+        has_come = polled is not None and not (polled.is_post and cycle.more_body)
+        if polled is not None and not has_come and self._is_receiving:
             self._awaits_body = polled, cycle
-        elif polled is not None and polled.is_post and cycle.more_body:
-            super()._start_asgi_task(cycle, app)
-        elif polled is None or not polled.begin(self.tasks):
+        elif polled is None or not has_come or not polled.begin(self.tasks):
             super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:

@@ -46,7 +46,10 @@ async def _work_off(site: Site, messages: int) -> int:
     """Have a client take that many messages that wait, and another one served; returns the most memory it took."""
     for start in range(0, messages, 1000):
         await site.queue.emit_many(
-            [waypost.NewMessage("job", "x" * _MESSAGE_BYTES, key=str(number % 7)) for number in range(start, start + 1000)]
+            [
+                waypost.NewMessage("job", "x" * _MESSAGE_BYTES, key=str(number % 7))
+                for number in range(start, start + 1000)
+            ]
         )
     client, caller = ModelClient(site.io), await site.client("other")
     caller_calls = 0
