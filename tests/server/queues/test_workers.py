@@ -183,15 +183,15 @@ async def test_function_that_takes_too_long_is_stopped_when_its_message_goes_to_
 
 
 async def test_function_keeps_its_message_for_as_long_as_it_says() -> None:
-    io = server(lease_s=0.01, max_lease_s=0.02)
+    io = server(lease_s=0.15, max_lease_s=0.2)
     attempts: list[int] = []
 
     @io.consumer("jobs")
     async def work(message: waypost.Message) -> None:
         attempts.append(message.attempt)
         for _ in range(5):
-            message.extend(0.05)
-            await asyncio.sleep(0.02)
+            message.extend(1)
+            await asyncio.sleep(0.06)
 
     async with running(io):
         await io.queue("jobs").emit("job", 1)
