@@ -8,9 +8,9 @@ Everything is on the loopback. Who publishes or consumes is a process of its own
 Waypost. The other contenders' servers have core 1. In ``deliver`` and ``backlog`` Waypost's server is on core 1 and
 its WebSocket clients are on core 0. Rounds are interleaved: each contender once in each round, medians are shown.
 
-A consumer of Waypost has 32 messages in hand, its default; one of the others up to 256, which suits them. Waypost,
-RabbitMQ and NATS get an ack for each message, Redis one for all of a read: at most 256. Waypost's time ends when the
-last ack is on disk, that of the others when it is sent or, with Redis, answered.
+A consumer of Waypost has 32 messages in hand, its default, once also 256; one of the others up to 256, which suits
+them. Waypost, RabbitMQ and NATS get an ack for each message, Redis one for all of a read: at most 256. Waypost's time
+ends when the last ack is on disk, that of the others when it is sent or, with Redis, answered.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.queue.documents import PREFETCH, THEIR_PREFETCH
 from bench.queue.servers import Contender
 from bench.queue.table import Table
 
@@ -98,9 +99,18 @@ class Bench:
                         "messages": self.extent.messages,
                     }
                     await self._run("deliver", setting, contender.name, "publisher", task)
+            await self._drain("1 consumers", number, 1, "none", "waypost, 256", THEIR_PREFETCH)
             await self._drain("1 consumer, strict", number, 1, "strict")
 
-    async def _drain(self, setting: str, number: int, sockets: int, order: str) -> None:
+    async def _drain(
+        self,
+        setting: str,
+        number: int,
+        sockets: int,
+        order: str,
+        contender: str = "waypost",
+        prefetch: int = PREFETCH,
+    ) -> None:
         async with self._server() as port:
             messages = self.extent.messages // (4 if order == "strict" else 1)
             task = {
@@ -110,8 +120,9 @@ class Bench:
                 "sockets": sockets,
                 "order": order,
                 "messages": messages,
+                "prefetch": prefetch,
             }
-            await self._run("deliver", setting, "waypost", "sockets", task)
+            await self._run("deliver", setting, contender, "sockets", task)
 
     async def _backlog(self) -> None:
         async with self._server() as port:

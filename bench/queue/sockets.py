@@ -132,7 +132,7 @@ class Consumers:
         """Put messages into a queue."""
         await self._wires[0].call("fill", queue, messages)
 
-    async def drain(self, queue: str, order: str, messages: int) -> dict[str, float]:
+    async def drain(self, queue: str, order: str, messages: int, prefetch: int) -> dict[str, float]:
         """Put messages into a queue and take them all out.
 
         The time begins when the sockets, already connected, ask for messages, and ends with the last ack on disk.
@@ -149,7 +149,7 @@ class Consumers:
         speaker = self._wires[0]
         await self.fill(queue, messages)
         self._when_taken, began = taken, time.perf_counter()
-        await asyncio.gather(*(wire.call("consume", queue, order, PREFETCH) for wire in self._wires))
+        await asyncio.gather(*(wire.call("consume", queue, order, prefetch) for wire in self._wires))
         await ended.wait()
         while await speaker.call("waiting", queue):  # noqa: ASYNC110 - the server's disk is what is waited for
             await asyncio.sleep(0.001)
@@ -231,7 +231,7 @@ async def main(task: dict[str, Any]) -> dict[str, float]:
     consumers = Consumers(task["port"])
     await consumers.join(task["sockets"])
     if task["do"] == "drain":
-        return await consumers.drain(task["queue"], task["order"], task["messages"])
+        return await consumers.drain(task["queue"], task["order"], task["messages"], task["prefetch"])
     if task["do"] == "stand":
         return await consumers.stand(task["queue"], task["messages"])
     if task["do"] == "replay":
