@@ -134,7 +134,7 @@ class Bench:
                     task = {"do": "stand", "port": port, "sockets": 1, "queue": f"{size}", "messages": messages}
                     await self._run("backlog", f"{size:,} waiting", "waypost", "sockets", task)
             for size in self.extent.backlogs[1:]:
-                task = {"do": "replay", "port": port, "sockets": 2, "queue": f"{size}", "messages": size}
+                task = {"do": "replay", "port": port, "sockets": 2, "queue": f"{size}"}
                 await self._run("backlog", f"{size:,} to one socket", "waypost", "sockets", task)
 
     async def _idle(self) -> None:

@@ -187,14 +187,14 @@ class Consumers:
             await asyncio.wait(topping_up)
         return {"per_s": taken_in_all / seconds, "cpu_us": cpu_s / taken_in_all * 1e6}
 
-    async def replay(self, queue: str, messages: int) -> dict[str, float]:
+    async def replay(self, queue: str) -> dict[str, float]:
         """Take all messages that wait out of a queue, while another client makes calls.
 
         Returns how fast that was, how long the calls took, and by how much the server's memory has grown at most.
         """
-        left = messages
         ended = asyncio.Event()
         taker, caller = self._wires
+        left = messages = await caller.call("waiting", queue)
 
         def taken() -> None:
             nonlocal left
@@ -235,7 +235,7 @@ async def main(task: dict[str, Any]) -> dict[str, float]:
     if task["do"] == "stand":
         return await consumers.stand(task["queue"], task["messages"])
     if task["do"] == "replay":
-        return await consumers.replay(task["queue"], task["messages"])
+        return await consumers.replay(task["queue"])
     await consumers.fill(task["queue"], task["messages"])
     return {}
 
