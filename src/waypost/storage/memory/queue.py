@@ -231,7 +231,7 @@ class MemoryQueue:
         beyond = backlog.count + len(messages) - limits.max_messages
         beyond_bytes = backlog.bytes + sum(len(one.record) for one in messages) - limits.max_bytes
         dropped: list[int] = []
-        if limits.overflow == "drop_oldest":
+        if messages and limits.overflow == "drop_oldest":
             for one in backlog.kept():
                 if beyond <= 0 and beyond_bytes <= 0:
                     break
