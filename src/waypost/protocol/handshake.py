@@ -9,7 +9,7 @@ refused unless it is allowed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
@@ -72,14 +72,14 @@ class Request:
 
 def _read_query(query: str) -> dict[str, str]:
     values: dict[str, str] = {}
-    pairs: Iterable[tuple[str, str]]
     if "%" in query or "+" in query:
-        pairs = parse_qsl(query, keep_blank_values=True)
-    else:
-        parts = (part.partition("=") for part in query.split("&") if part)
-        pairs = ((name, value) for name, _, value in parts)
-    for name, value in pairs:
-        values.setdefault(name, value)
+        for name, value in parse_qsl(query, keep_blank_values=True):
+            values.setdefault(name, value)
+        return values
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if part and name not in values:
+            values[name] = value
     return values
 
 

@@ -315,12 +315,11 @@ class AsgiTransport:
         )
 
     def _read_request(self, scope: Scope) -> Request:
-        values: dict[str, list[str]] = {}
+        headers: dict[str, str] = {}
         for name, value in scope["headers"]:
             # Handshakes are kept; the same names come with each.
-            key = sys.intern(name.decode("latin-1").lower())
-            values.setdefault(key, []).append(value.decode("latin-1"))
-        headers = {name: ", ".join(several) for name, several in values.items()}
+            key, text = sys.intern(name.decode("latin-1").lower()), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
         return Request(
             method=scope.get("method", "GET"),
             query=scope["query_string"].decode("latin-1"),

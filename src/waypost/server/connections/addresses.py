@@ -58,8 +58,10 @@ class TrustedProxies:
 
     def is_secure(self, peer: str, headers: Mapping[str, str], scheme: str) -> bool:
         """Tell whether a client came over TLS, to here or to a trusted proxy."""
+        if not self._networks:
+            return scheme in ("https", "wss")
         hop = _parse(peer)
-        if self._networks and hop is not None and self._trusts(hop) and "x-forwarded-proto" in headers:
+        if hop is not None and self._trusts(hop) and "x-forwarded-proto" in headers:
             return headers["x-forwarded-proto"].rpartition(",")[2].strip() in ("https", "wss")
         return scheme in ("https", "wss")
 
