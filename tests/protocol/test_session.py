@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
 from waypost.protocol.engineio import Frame, decode_payload
 from waypost.protocol.revision import Payload, Revision, Revision3, Revision4
-from waypost.protocol.session import Event, Session, SessionSettings, State
+from waypost.protocol.session import Event, Session, State
+from waypost.protocol.session_settings import SessionSettings
 
 SETTINGS = SessionSettings(
     ping_interval_s=25,

@@ -8,7 +8,8 @@ from tests.protocol.test_session import SETTINGS, polled
 from waypost.errors import MalformedPacket
 from waypost.protocol.engineio import Frame
 from waypost.protocol.revision import Revision3, Revision4
-from waypost.protocol.session import Event, Session, SessionSettings
+from waypost.protocol.session import Event, Session
+from waypost.protocol.session_settings import SessionSettings
 
 
 def session_3(transport: str = "polling", *, text_only: bool = False) -> Session:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from math import inf
 
@@ -29,8 +29,9 @@ from waypost.errors import LimitExceeded, MalformedPacket
 from waypost.protocol.engineio import Frame, open_frame
 from waypost.protocol.jsonp import unwrap_form
 from waypost.protocol.revision import Payload, Revision, Revision4
+from waypost.protocol.session_settings import SessionSettings
 
-__all__ = ["Event", "Session", "SessionSettings", "State"]
+__all__ = ["Event", "Session", "State"]
 
 _CLOSE = "1"
 _PING = "2"
@@ -109,31 +110,6 @@ _CLOSING = State.CLOSING
 _OPEN_STATES = frozenset({State.POLLING, State.PROBING, State.PROBED, State.WEBSOCKET})
 _CLOSING_STATES = frozenset({State.CLOSING, State.CLOSING_PROBED})
 _PROBE_STATES = frozenset({State.PROBING, State.PROBED, State.CLOSING_PROBED})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionSettings:
-    """What all sessions of a server have in common.
-
-    Attributes:
-        ping_interval_s: Seconds between heartbeats.
-        ping_timeout_s: Seconds a client has to answer one.
-        upgrade_timeout_s: Seconds a WebSocket probe may take before it is given up.
-        max_payload_bytes: The largest body or message taken from a client.
-        max_buffered_bytes: How much may wait for a client that does not read; more ends the session.
-        max_stalled_s: How long messages may wait without any being taken; longer ends the session.
-        upgrades: The transports offered to a polling client.
-        initial_message: A message that every client gets right after the open packet, or ``None``.
-    """
-
-    ping_interval_s: float = 25
-    ping_timeout_s: float = 20
-    upgrade_timeout_s: float = 10
-    max_payload_bytes: int = 1_000_000
-    max_buffered_bytes: int = 1 << 20
-    max_stalled_s: float = 10
-    upgrades: tuple[str, ...] = ("websocket",)
-    initial_message: Frame | None = None
 
 
 class Session:

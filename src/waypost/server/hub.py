@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 from waypost.errors import ConfigurationError, StorageError
 from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import PacketType
-from waypost.protocol.session import SessionSettings
+from waypost.protocol.session_settings import SessionSettings
 from waypost.server.cluster.seam import Alone, Others, Question, Reply
 from waypost.server.connections.connection import Connection
 from waypost.server.connections.drain import Drain

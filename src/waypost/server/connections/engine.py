@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from waypost.protocol.handshake import SessionView
 from waypost.protocol.revision import Revision
-from waypost.protocol.session import Session, SessionSettings
+from waypost.protocol.session import Session
+from waypost.protocol.session_settings import SessionSettings
 from waypost.server.connections.connection import Connection, Receiver
 from waypost.server.connections.deadlines import Deadlines
 from waypost.server.connections.handshake import Handshake

@@ -17,8 +17,9 @@ from waypost.server.queues.events import MessageDied
 from waypost.server.queues.losses import Losses
 from waypost.server.queues.message_ids import MessageIds
 from waypost.server.queues.options import Order, QueueOptions
-from waypost.server.queues.runner import Runner, Surroundings
+from waypost.server.queues.runner import Runner
 from waypost.server.queues.socket_carrier import SocketCarrier
+from waypost.server.queues.surroundings import Surroundings
 from waypost.server.queues.worker import WorkerCarrier, WorkerPlan
 from waypost.server.watching.hooks import Hooks
 from waypost.storage.queue_records import Attempt, Due, Enqueued, Message, NewMessage, Place

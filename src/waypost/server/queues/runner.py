@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import Any
 
 from waypost.errors import StorageError, StoreClosed
-from waypost.server.options import Environment
 from waypost.server.queues.delivery import Attachment, Delivery
 from waypost.server.queues.leases import Leases
 from waypost.server.queues.line import Line, Read, ReadRetries, make_line
@@ -22,36 +20,18 @@ from waypost.server.queues.meter import ConsumerMeter
 from waypost.server.queues.options import Order, QueueOptions
 from waypost.server.queues.pages import Pages
 from waypost.server.queues.settler import Settler
+from waypost.server.queues.surroundings import Surroundings
 from waypost.server.queues.takers import Takers
 from waypost.server.queues.verdict import Blame, Rejection, judge
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Attempt, ConsumerInfo, Message
 
-__all__ = ["Runner", "Surroundings"]
+__all__ = ["Runner"]
 
 logger = logging.getLogger("waypost.queue")
 
 _FIRST_HALT_S = 0.5
 _LONGEST_HALT_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all runners of a server share.
-
-    Attributes:
-        environment: Chance and wall time.
-        keep_task: Holds on to a task until it is done.
-        buried: Told of each message that was given up, and its last attempt.
-        lost: Told when what a consumer lost to the queue's limits has changed.
-        idle: Told of a runner that has nothing attached any more, and everything stored.
-    """
-
-    environment: Environment
-    keep_task: Callable[[asyncio.Task[Any]], None]
-    buried: Callable[[Runner, Message, Attempt], None]
-    lost: Callable[[Runner], None]
-    idle: Callable[[Runner], None]
 
 
 class Runner:
