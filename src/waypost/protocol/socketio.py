@@ -46,6 +46,7 @@ __all__ = [
 
 # ---------------------------------------------------------------------------------------------- encoding
 
+_EVENT_HEAD = "42"
 _EVENT_NAME = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
@@ -66,7 +67,7 @@ class JsonEvent:
         self.namespace = namespace
         self._json = json
         self._binary = attachments
-        self._head = _head(2, namespace, len(attachments))
+        self._head = _EVENT_HEAD if namespace == "/" and not attachments else _head(2, namespace, len(attachments))
         self.size = len(json) + len(namespace)
         if attachments:
             self.size += sum(map(len, attachments))
@@ -99,9 +100,9 @@ class JsonEvent:
             Its text frame, then its attachments.
         """
         if offset != self._offset:
-            argument = orjson.dumps(offset)
-            text = b"".join((self._json[:-1], b",", argument, b"]")).decode()
-            self._offset_frames = (self._head + text, *self._binary)
+            text = self.frames()[0]
+            assert isinstance(text, str)
+            self._offset_frames = (f"{text[:-1]},{orjson.dumps(offset).decode()}]", *self._binary)
             self._offset = offset
         return self._offset_frames
 

@@ -18,7 +18,7 @@ class Place:
     __slots__ = ("followers", "is_left")
 
     def __init__(self) -> None:
-        self.followers: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self.followers: tuple[tuple[Callable[[], Any], asyncio.Future[Any]], ...] = ()
         self.is_left = False
 
 
@@ -43,6 +43,8 @@ class Line:
 
     def leave(self, place: Place) -> None:
         """Give a place up, and do what waits for it once those before it are given up, too. Twice is fine."""
+        if place.is_left:
+            return
         place.is_left = True
         while self._places and self._places[0].is_left:
             for action, done in self._places.popleft().followers:
@@ -61,7 +63,7 @@ class Line:
         if not self._places:
             return action()
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._places[-1].followers.append((action, done))
+        self._places[-1].followers += ((action, done),)
         return await done
 
 
