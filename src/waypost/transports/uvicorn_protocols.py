@@ -111,7 +111,9 @@ class GuardedHttp(HttpToolsProtocol):
         if self._header_bytes <= _MAX_HEADER_BYTES:
             super().send_400_response(msg)
             return
-        self.logger.warning("Refused a request whose headers are larger than %d bytes.", _MAX_HEADER_BYTES)
+        if not msg:
+            # Else uvicorn has said so, in its words.
+            self.logger.warning("Refused a request whose headers are larger than %d bytes.", _MAX_HEADER_BYTES)
         _refuse_headers(self.transport)
 
     def _expect_headers(self) -> None:
