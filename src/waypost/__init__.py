@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     )
     from waypost.protocol.custom_parser import Parser, ParserDecoder
     from waypost.protocol.packet import Packet, PacketType
+    from waypost.server.basics.handshake import Handshake
     from waypost.server.cluster.server_side import ServerAnswers
     from waypost.server.connections.cookie import Cookie
-    from waypost.server.connections.handshake import Handshake
     from waypost.server.emitting.broadcast import BroadcastAnswers, BroadcastCall
     from waypost.server.emitting.operator import Operator
     from waypost.server.emitting.remote_socket import FetchedSockets, RemoteSocket
@@ -37,13 +37,14 @@ if TYPE_CHECKING:
     from waypost.server.namespaces.namespace import Namespace
     from waypost.server.namespaces.parents import ParentNamespace
     from waypost.server.namespaces.socket import Socket
-    from waypost.server.options import Options, Recovery
+    from waypost.server.options import Options
     from waypost.server.queues.consumer import Consumer, ConsumerInfo
     from waypost.server.queues.message import DeadLetter, Message, NewMessage, QueuedMessage, Receipt
     from waypost.server.queues.options import QueueOptions
     from waypost.server.queues.publishing import publish
     from waypost.server.queues.queue import Queue, QueueInfo
     from waypost.server.recovery.live_session import EndedSession
+    from waypost.server.recovery.options import Recovery
     from waypost.server.watching.hooks import HandlerFailure, Hooks
     from waypost.storage.queue_records import DeadLetterFilter
     from waypost.transports.direct_websocket import DirectWebSocket
@@ -115,7 +116,7 @@ _HOMES = {
     "EndedSession": "waypost.server.recovery.live_session",
     "HandlerFailure": "waypost.server.watching.hooks",
     "FetchedSockets": "waypost.server.emitting.remote_socket",
-    "Handshake": "waypost.server.connections.handshake",
+    "Handshake": "waypost.server.basics.handshake",
     "Hooks": "waypost.server.watching.hooks",
     "Message": "waypost.server.queues.message",
     "Namespace": "waypost.server.namespaces.namespace",

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, Unpack, overload
 
-from waypost.server.checks import require_choice, require_count, require_name
-from waypost.server.events.handlers import check_handler
+from waypost.server.basics.checks import require_choice, require_count, require_name
+from waypost.server.basics.environment import Environment
+from waypost.server.calling.handlers import check_handler
 from waypost.server.hub import Hub
 from waypost.server.namespaces.namespace import Namespace
 from waypost.server.namespaces.parents import ParentNamespace
-from waypost.server.options import Environment, Options, ServerOptions
+from waypost.server.options import Options, ServerOptions
 from waypost.server.queues.message import Start, to_place
 from waypost.server.queues.options import ORDERS, Order
 from waypost.server.queues.queue import Queue, QueueInfo, queue_info

@@ -17,8 +17,8 @@ from typing import Any
 import waypost
 import waypost.server.hub
 from tests.support.server_process import OPTIONS_VARIABLE
-from waypost.server.connections.handshake import Handshake
-from waypost.server.options import Environment
+from waypost.server.basics.environment import Environment
+from waypost.server.basics.handshake import Handshake
 
 
 async def _is_same_user(earlier: Handshake, now: Handshake) -> bool:

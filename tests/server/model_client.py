@@ -16,8 +16,8 @@ from waypost.application import Server
 from waypost.protocol.engineio import Frame
 from waypost.protocol.revision import Revision4
 from waypost.protocol.socketio import Decoder, Packet, PacketType
+from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.connection import Connection
-from waypost.server.connections.handshake import Handshake
 from waypost.server.hub import Hub
 
 DEADLINE_S = 30.0

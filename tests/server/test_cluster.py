@@ -9,8 +9,8 @@ import pytest
 
 import waypost
 from tests.server.model_client import ModelClient, hub_of, running, until
-from waypost.server.cluster.answering import answer
 from waypost.server.cluster.seam import Question, Reply
+from waypost.server.namespaces.answering import answer
 
 
 class Linked:

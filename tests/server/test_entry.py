@@ -13,7 +13,7 @@ import pytest
 import waypost
 from tests.server.model_client import ModelClient, hub_of, running, until
 from waypost.errors import ProtocolViolation
-from waypost.server.options import Environment
+from waypost.server.basics.environment import Environment
 
 
 @pytest.mark.parametrize("refused", [True, False])

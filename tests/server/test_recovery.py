@@ -11,7 +11,7 @@ import pytest
 
 import waypost
 from tests.server.model_client import HANDSHAKE, ModelClient, hub_of, running, until
-from waypost.server.options import Environment
+from waypost.server.basics.environment import Environment
 
 MakeServer = Callable[..., waypost.Server]
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.waiting import until
-from waypost.server.connections.turn import Turn
-from waypost.server.events.runners import Runners
+from waypost.server.basics.turn import Turn
+from waypost.server.calling.runners import Runners
 
 pytestmark = pytest.mark.asyncio
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from waypost.server.connections.turn import Turn
+from waypost.server.basics.turn import Turn
 
 pytestmark = pytest.mark.asyncio
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from waypost.protocol.codec import EncodedEvent
-from waypost.server.emitting.feed import Feed, Target, write_record
+from waypost.server.basics.targets import Target, write_record
+from waypost.server.emitting.feed import Feed
 from waypost.server.namespaces.admission import Admission
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.namespace import Namespace

@@ -11,7 +11,6 @@ from tests.sim.mutations import Mutate, forget_what_was_lost, hand_out_too_early
 from waypost.server.queues import runner
 from waypost.server.queues.delivery import Attachment, Delivery
 from waypost.server.queues.due import DueTimer
-from waypost.server.queues.events import MessagesLost
 from waypost.server.queues.leases import Leases
 from waypost.server.queues.line import KeyedLine, Read
 from waypost.server.queues.losses import Losses
@@ -20,6 +19,7 @@ from waypost.server.queues.pages import Pages
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.verdict import Blame, judge
+from waypost.server.watching.queue_events import MessagesLost
 from waypost.storage.memory.backlog import Backlog
 from waypost.storage.memory.records import Scheduled
 from waypost.storage.ordered import Ordered

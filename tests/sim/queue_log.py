@@ -13,8 +13,8 @@ from typing import Any
 from waypost.application import Server
 from waypost.protocol.extension import DeliveryMark, split_mark
 from waypost.protocol.packet import PacketType
-from waypost.server.queues.events import MessageDied
 from waypost.server.watching.hooks import PacketReceived, PacketSent, SocketDisconnected
+from waypost.server.watching.queue_events import MessageDied
 
 __all__ = ["Happening", "QueueLog", "Sent"]
 

@@ -23,10 +23,11 @@ from waypost.application import Server
 from waypost.errors import StorageError
 from waypost.protocol.extension import HEADER
 from waypost.protocol.socketio import Packet
+from waypost.server.basics.environment import Environment
 from waypost.server.hub import Hub
 from waypost.server.namespaces.socket import Socket
-from waypost.server.options import Environment, Recovery
 from waypost.server.queues.options import QueueOptions
+from waypost.server.recovery.options import Recovery
 from waypost.storage.base import Retention
 
 __all__ = ["Process", "World"]

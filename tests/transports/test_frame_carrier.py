@@ -10,7 +10,7 @@ import uvloop
 from tests.support.raw import WAIT_S
 from tests.support.waiting import until
 from waypost.protocol.websocket import FrameEncoder
-from waypost.server.connections.turn import Turn
+from waypost.server.basics.turn import Turn
 from waypost.transports.frame_carrier import FrameCarrier
 
 

@@ -14,23 +14,24 @@ from waypost.errors import ConfigurationError, StorageError
 from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import PacketType
 from waypost.protocol.session_settings import SessionSettings
+from waypost.server.basics.environment import Environment
+from waypost.server.basics.turn import Turn
+from waypost.server.calling.runners import Runners
 from waypost.server.cluster.seam import Alone, Others, Question, Reply
 from waypost.server.connections.connection import Connection
 from waypost.server.connections.drain import Drain
 from waypost.server.connections.engine import Engine
 from waypost.server.connections.gate import Gate
-from waypost.server.connections.peer import Peer
-from waypost.server.connections.turn import Turn
 from waypost.server.events.repeats import Repeats
-from waypost.server.events.runners import Runners
 from waypost.server.namespaces.directory import Directory
-from waypost.server.options import Environment, Options
+from waypost.server.namespaces.peer import Peer
+from waypost.server.options import Options
 from waypost.server.queues.deliveries import Deliveries
-from waypost.server.queues.events import ConsumerExpired
 from waypost.server.recovery.recovery import Keeper
 from waypost.server.watching.counters import Counters, JournalState, ServerState
 from waypost.server.watching.debug_log import attach_debug_log
 from waypost.server.watching.hooks import Hooks
+from waypost.server.watching.queue_events import ConsumerExpired
 from waypost.storage.base import Retention, Store
 from waypost.storage.choose import make_store
 

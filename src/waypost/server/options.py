@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import secrets
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
@@ -12,72 +9,19 @@ from typing import TypedDict
 from waypost.errors import ConfigurationError
 from waypost.protocol.codec import codec_for
 from waypost.protocol.custom_parser import Parser
-from waypost.protocol.handshake import is_python_client
-from waypost.server.checks import require_number
+from waypost.server.basics.checks import require_number
+from waypost.server.basics.handshake import Handshake
+from waypost.server.calling.handlers import check_handler
 from waypost.server.connections.addresses import TrustedProxies
 from waypost.server.connections.cookie import Cookie
-from waypost.server.connections.handshake import Handshake
-from waypost.server.events.handlers import check_handler
 from waypost.server.queues.options import QueueOptions
+from waypost.server.recovery.options import Recovery
 from waypost.storage.base import ANSWER_TTL_S
 
-__all__ = ["Environment", "Options", "Recovery", "ServerOptions", "sends_offset_safely"]
+__all__ = ["Options", "ServerOptions"]
 
 _TRANSPORTS = ("polling", "websocket")
 _MEBIBYTE = 1 << 20
-
-
-def new_id() -> str:
-    """Return a new secret id: 120 random bits in 20 URL-safe characters, as Node's server makes them."""
-    return secrets.token_urlsafe(15)
-
-
-def sends_offset_safely(handshake: Handshake) -> bool:
-    """Tell whether a client can take an offset as an event's last argument.
-
-    Official clients pass it on to the application as one more argument, which JavaScript ignores. python-socketio
-    raises a TypeError and loses the event, and is the one client known not to take it.
-    """
-    return not is_python_client(handshake.query)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recovery:
-    """What is kept so that a client which was away misses nothing.
-
-    Attributes:
-        session_ttl_s: Seconds for which a session outlives its connection.
-        max_age_s: Seconds for which a namespace's journal keeps an event.
-        max_events: How many events a namespace's journal keeps.
-        max_bytes: How many bytes of events a namespace's journal keeps.
-        replay_max_events: The most events replayed to one client; one that missed more starts anew.
-        replay_max_bytes: The most bytes of events replayed to one client.
-        tail_bytes: How many bytes of a namespace's newest events are kept in memory too, for replays.
-        concurrent_replays: How many clients are replayed to at the same time; the others wait their turn.
-        sends_offset: Decides by a client's handshake whether its events carry an offset; without it there is no
-            recovery for that client. The default leaves out python-socketio's, which would lose the event.
-        may_resume: Asked with the handshake a session was begun or last resumed with, and the one of whoever
-            names its pid now; a false answer lets them start anew. With it, handshakes (headers and auth, so
-            secrets too) are kept in the store. ``None`` asks nobody: whoever has the pid, and passes the
-            middleware, resumes.
-    """
-
-    session_ttl_s: float = 3600
-    max_age_s: float = 24 * 3600
-    max_events: int = 1_000_000
-    max_bytes: int = 1 << 30
-    replay_max_events: int = 10_000
-    replay_max_bytes: int = 8 * _MEBIBYTE
-    tail_bytes: int = 64 * _MEBIBYTE
-    concurrent_replays: int = 32
-    sends_offset: Callable[[Handshake], bool] = sends_offset_safely
-    may_resume: Callable[[Handshake, Handshake], Awaitable[bool]] | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("session_ttl_s", "max_age_s", "max_events", "max_bytes", "tail_bytes"):
-            require_number(f"recovery.{name}", getattr(self, name), above=0)
-        for name in ("replay_max_events", "replay_max_bytes", "concurrent_replays"):
-            require_number(f"recovery.{name}", getattr(self, name), above=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,18 +255,3 @@ class ServerOptions(TypedDict, total=False):
     queues: QueueOptions
     answer_ttl_s: float
     consumer_ttl_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
-    """Chance and wall time, handed in so that a simulation can replace them. Deadlines use the loop's own time.
-
-    Attributes:
-        new_id: Makes a new secret id.
-        wall_time: The time of day, in seconds since 1970; only for what is stored or shown.
-        random: A number from 0 up to 1, for jitter.
-    """
-
-    new_id: Callable[[], str] = new_id
-    wall_time: Callable[[], float] = time.time
-    random: Callable[[], float] = random.random

@@ -27,9 +27,9 @@ from waypost.protocol.handshake import (
 from waypost.protocol.jsonp import wrap_answer
 from waypost.protocol.revision import Payload
 from waypost.protocol.websocket import FrameEncoder
+from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.addresses import TrustedProxies
 from waypost.server.connections.connection import Connection
-from waypost.server.connections.handshake import Handshake
 from waypost.server.hub import Hub
 from waypost.server.watching.hooks import RequestRefused
 from waypost.transports.asgi_websocket import FRAMES, Direct, WebSocketCarrier

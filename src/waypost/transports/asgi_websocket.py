@@ -12,10 +12,10 @@ from collections.abc import Callable
 from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.handshake import Decision, Open, Refuse, Upgrade, refusal_body
+from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.connection import Connection, Outlet
 from waypost.server.connections.cookie import Cookie
 from waypost.server.connections.engine import Engine
-from waypost.server.connections.handshake import Handshake
 from waypost.transports.http_answer import Receive, Send
 
 __all__ = ["FRAMES", "Direct", "WebSocketCarrier"]

@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 
 from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import FrameEncoder, accept_key
-from waypost.server.connections.turn import Turn
+from waypost.server.basics.turn import Turn
 from waypost.transports.asgi_websocket import FRAMES
 from waypost.transports.frame_carrier import FrameCarrier, FrameTaker
 from waypost.transports.http_answer import Message, Scope

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from waypost.errors import LimitExceeded, ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import Closing, FrameEncoder, MessageReader, frame_close, frame_pong
-from waypost.server.connections.turn import Turn
+from waypost.server.basics.turn import Turn
 
 __all__ = ["FrameCarrier", "FrameTaker"]
 

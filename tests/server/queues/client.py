@@ -9,7 +9,7 @@ from typing import Any
 
 import waypost
 from tests.server.model_client import ModelClient, running, until
-from waypost.server.options import Environment
+from waypost.server.basics.environment import Environment
 
 QUEUE = "jobs"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from waypost.server.options import new_id
+from waypost.server.basics.environment import new_id
 from waypost.server.queues.message_ids import MessageIds
 
 

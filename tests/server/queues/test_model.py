@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 import waypost
 from tests.server.queues.client import Clock, Site, Worker, quiet
-from waypost.server.options import Environment
+from waypost.server.basics.environment import Environment
 from waypost.server.queues.options import Order
 
 _PREFETCH = 3

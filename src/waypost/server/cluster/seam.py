@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from waypost.protocol.codec import EncodedEvent
-from waypost.server.emitting.feed import Target
+from waypost.server.basics.targets import Target
 
 __all__ = [
     "ANSWER_TIMEOUT_S",

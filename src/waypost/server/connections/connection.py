@@ -16,8 +16,8 @@ from waypost.errors import ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.revision import Payload
 from waypost.protocol.session import Event, Session
+from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.deadlines import Deadlines
-from waypost.server.connections.handshake import Handshake
 from waypost.server.watching.hooks import ConnectionClosed, Hooks, PacketSent
 from waypost.server.watching.masking import mask_text
 

@@ -9,9 +9,9 @@ from waypost.protocol.handshake import SessionView
 from waypost.protocol.revision import Revision
 from waypost.protocol.session import Session
 from waypost.protocol.session_settings import SessionSettings
+from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.connection import Connection, Receiver
 from waypost.server.connections.deadlines import Deadlines
-from waypost.server.connections.handshake import Handshake
 from waypost.server.watching.hooks import ConnectionOpened, Hooks
 
 __all__ = ["Engine"]

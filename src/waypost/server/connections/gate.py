@@ -10,7 +10,7 @@ from waypost.protocol.handshake import Refuse
 from waypost.server.connections.addresses import AddressLimits
 
 if TYPE_CHECKING:
-    from waypost.server.connections.handshake import Handshake
+    from waypost.server.basics.handshake import Handshake
     from waypost.server.options import Options
     from waypost.server.watching.hooks import Hooks
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
 from waypost.protocol.codec import Codec, EncodedEvent
-from waypost.server.emitting.feed import Target
+from waypost.server.basics.targets import Target
 
 if TYPE_CHECKING:
     from waypost.server.cluster.seam import Question, Reply

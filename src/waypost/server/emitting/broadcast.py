@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.protocol.codec import EncodedEvent
 from waypost.server.cluster.seam import CallSockets
-from waypost.server.events.acks import ack_value
+from waypost.server.emitting.acks import ack_value
 
 if TYPE_CHECKING:
+    from waypost.server.basics.targets import Target
     from waypost.server.emitting.audience import Audience
-    from waypost.server.emitting.feed import Target
     from waypost.server.emitting.operator import Flags
     from waypost.server.namespaces.channel import Channel
 

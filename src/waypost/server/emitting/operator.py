@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ConfigurationError
+from waypost.server.basics.targets import Target
 from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, DisconnectSockets
 from waypost.server.emitting.broadcast import BroadcastCall
-from waypost.server.emitting.feed import Target
 from waypost.server.emitting.remote_socket import FetchedSockets, fetch_sockets
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import AckTimeout, NotConnected
+from waypost.server.basics.handshake import Handshake
+from waypost.server.basics.targets import Target
 from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, FetchSockets
-from waypost.server.connections.handshake import Handshake
-from waypost.server.emitting.feed import Target
 
 if TYPE_CHECKING:
     from waypost.server.emitting.audience import Audience

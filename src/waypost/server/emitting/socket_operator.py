@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import AckTimeout, NotConnected
-from waypost.server.emitting.feed import Target
+from waypost.server.basics.targets import Target
+from waypost.server.emitting.acks import ack_value
 from waypost.server.emitting.operator import Operator
-from waypost.server.events.acks import ack_value
 
 if TYPE_CHECKING:
     from waypost.protocol.codec import EncodedEvent

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ArgumentMismatch, EventRefused
 from waypost.protocol.packet import Packet
-from waypost.server.events.handlers import Handler
+from waypost.server.calling.handlers import Handler
 from waypost.server.events.incoming import MESSAGE_ID, Incoming
 
 if TYPE_CHECKING:

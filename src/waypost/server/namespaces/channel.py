@@ -16,16 +16,16 @@ from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.protocol.engineio import Frame
 from waypost.protocol.extension import client_revision
 from waypost.protocol.packet import Packet
-from waypost.server.events.acks import PendingAcks
+from waypost.server.emitting.acks import PendingAcks
 from waypost.server.events.inbox import Inbox
 from waypost.server.events.registry import SOCKET_MOMENTS, Registry
 from waypost.server.namespaces.socket import Socket
 from waypost.server.watching.hooks import SocketConnected, SocketDisconnected
 
 if TYPE_CHECKING:
+    from waypost.server.basics.handshake import Handshake
+    from waypost.server.calling.handlers import Handler
     from waypost.server.connections.connection import Connection
-    from waypost.server.connections.handshake import Handshake
-    from waypost.server.events.handlers import Handler
     from waypost.server.namespaces.namespace import Namespace
     from waypost.server.recovery.live_session import LiveSession
     from waypost.server.recovery.recovery import RecoveryOutcome

@@ -8,19 +8,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from waypost.errors import StoreClosed
+from waypost.server.basics.targets import Target
+from waypost.server.calling.handlers import Handler, check_handler
 from waypost.server.cluster.server_side import ServerSide
-from waypost.server.emitting.feed import Feed, Target
+from waypost.server.emitting.acks import PendingAcks
+from waypost.server.emitting.feed import Feed
 from waypost.server.emitting.operator import Flags, Operator
 from waypost.server.emitting.rooms import RoomIndex
-from waypost.server.events.acks import PendingAcks
-from waypost.server.events.handlers import Handler, check_handler
 from waypost.server.events.registry import NAMESPACE_MOMENTS, Registry
 from waypost.server.events.repeats import Repeats
 from waypost.server.recovery.live_session import EndedSession
 from waypost.server.recovery.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from waypost.server.events.runners import Runners
+    from waypost.server.calling.runners import Runners
     from waypost.server.hub import Hub
     from waypost.server.namespaces.channel import Channel
     from waypost.server.namespaces.parents import ParentNamespace

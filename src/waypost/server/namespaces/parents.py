@@ -10,9 +10,10 @@ from weakref import WeakKeyDictionary
 
 from waypost.errors import ConfigurationError, ConnectionRefused
 from waypost.protocol.codec import Codec, EncodedEvent
-from waypost.server.emitting.feed import Feed, Target
+from waypost.server.basics.targets import Target
+from waypost.server.calling.handlers import Handler, check_handler
+from waypost.server.emitting.feed import Feed
 from waypost.server.emitting.operator import Flags, Operator
-from waypost.server.events.handlers import Handler, check_handler
 from waypost.server.events.registry import PARENT_MOMENTS, Registry
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING
 
-from waypost.server.checks import require_name
+from waypost.server.basics.checks import require_name
 from waypost.server.queues.message import Start, to_place
 from waypost.storage.queue_records import ConsumerInfo as StoredInfo
 

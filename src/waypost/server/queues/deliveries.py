@@ -13,7 +13,6 @@ from waypost.errors import ConfigurationError, NotConnected
 from waypost.server.queues.configured import Configured
 from waypost.server.queues.delivery import Attachment
 from waypost.server.queues.due import DueTimer
-from waypost.server.queues.events import MessageDied
 from waypost.server.queues.losses import Losses
 from waypost.server.queues.message_ids import MessageIds
 from waypost.server.queues.options import Order, QueueOptions
@@ -22,11 +21,12 @@ from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.surroundings import Surroundings
 from waypost.server.queues.worker import WorkerCarrier, WorkerPlan
 from waypost.server.watching.hooks import Hooks
+from waypost.server.watching.queue_events import MessageDied
 from waypost.storage.queue_records import Attempt, Due, Enqueued, Message, NewMessage, Place
 
 if TYPE_CHECKING:
+    from waypost.server.basics.environment import Environment
     from waypost.server.namespaces.channel import Channel
-    from waypost.server.options import Environment
     from waypost.server.watching.counters import Counters
     from waypost.storage.base import Store
 

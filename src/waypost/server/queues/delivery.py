@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import Protocol
 
-from waypost.server.queues.events import MessagesLost
 from waypost.server.queues.options import QueueOptions
+from waypost.server.watching.queue_events import MessagesLost
 from waypost.storage.queue_records import Message
 
 __all__ = ["Attachment", "Carrier", "Delivery"]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import StorageError
-from waypost.server.queues.events import MessagesLost
 from waypost.server.watching.hooks import Hooks
+from waypost.server.watching.queue_events import MessagesLost
 
 if TYPE_CHECKING:
     from waypost.server.queues.runner import Runner

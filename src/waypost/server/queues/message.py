@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from waypost.errors import ConfigurationError, MalformedPacket
 from waypost.protocol.records import read_values
-from waypost.server.checks import require_name, require_number
+from waypost.server.basics.checks import require_name, require_number
 from waypost.server.queues.verdict import Rejection
 from waypost.storage.queue_records import DeadLetter as StoredLetter
 from waypost.storage.queue_records import FromPosition, FromTime, HistoryItem, Place

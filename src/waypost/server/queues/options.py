@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypedDict, Unpack, cast
 
 from waypost.errors import ConfigurationError
-from waypost.server.checks import require_choice, require_count, require_number
+from waypost.server.basics.checks import require_choice, require_count, require_number
 from waypost.storage.queue_records import QueueLimits
 
 __all__ = ["ORDERS", "Order", "QueueOptions", "QueueSettings", "decode_settings", "encode_settings", "with_settings"]

@@ -6,8 +6,8 @@ import sqlite3
 from typing import Any
 
 from waypost.protocol.codec import codec_for
-from waypost.server.checks import require_name
-from waypost.server.options import new_id
+from waypost.server.basics.checks import require_name
+from waypost.server.basics.environment import new_id
 from waypost.server.queues.message import NewMessage
 from waypost.server.queues.options import QueueOptions, decode_settings, with_settings
 from waypost.storage.sqlite import outbox

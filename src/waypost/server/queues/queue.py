@@ -9,7 +9,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
-from waypost.server.checks import require_name, require_number
+from waypost.server.basics.checks import require_name, require_number
 from waypost.server.queues.consumer import Consumer, ConsumerInfo, consumer_info, pause_end
 from waypost.server.queues.message import DeadLetter, NewMessage, QueuedMessage, Receipt
 from waypost.server.queues.options import QueueOptions, QueueSettings, encode_settings

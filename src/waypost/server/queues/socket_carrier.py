@@ -12,8 +12,8 @@ from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.extension import DeliveryMark
 from waypost.protocol.records import read_values
 from waypost.server.queues.delivery import Attachment, Delivery
-from waypost.server.queues.events import MessagesLost
 from waypost.server.queues.verdict import Rejection, read_rejection
+from waypost.server.watching.queue_events import MessagesLost
 
 if TYPE_CHECKING:
     from waypost.server.namespaces.channel import Channel

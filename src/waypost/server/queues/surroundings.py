@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from waypost.server.options import Environment
+from waypost.server.basics.environment import Environment
 from waypost.storage.queue_records import Attempt, Message
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from typing import Any
 
 from waypost.errors import MalformedPacket, PositionGone, StorageError, shorten
 from waypost.protocol.codec import Codec, EncodedEvent
-from waypost.server.connections.handshake import Handshake
-from waypost.server.emitting.feed import Offset, Target
-from waypost.server.options import Environment, Recovery
+from waypost.server.basics.environment import Environment
+from waypost.server.basics.handshake import Handshake
+from waypost.server.basics.targets import Offset, Target
 from waypost.server.recovery.live_session import LiveSession, session_key
+from waypost.server.recovery.options import Recovery
 from waypost.server.recovery.replay_cache import ReplayCache
 from waypost.server.recovery.snapshot import Snapshot
 from waypost.server.watching.counters import Counters

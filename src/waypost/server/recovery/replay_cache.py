@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from waypost.protocol.codec import Codec, EncodedEvent
-from waypost.server.emitting.feed import Target, read_record
+from waypost.server.basics.targets import Target, read_record
 from waypost.storage.base import Entry
 
 __all__ = ["ReplayCache"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from waypost.server.connections.handshake import Handshake
+from waypost.server.basics.handshake import Handshake
 
 __all__ = ["Snapshot", "rebase"]
 

@@ -21,9 +21,9 @@ from typing import Generic, TypeVar
 from waypost.errors import ConfigurationError, NotConnected
 from waypost.protocol.engineio import Frame
 from waypost.protocol.socketio import Packet
-from waypost.server.connections.handshake import Handshake
-from waypost.server.events.handlers import check_handler
-from waypost.server.queues.events import ConsumerExpired, MessageDied, MessagesLost
+from waypost.server.basics.handshake import Handshake
+from waypost.server.calling.handlers import check_handler
+from waypost.server.watching.queue_events import ConsumerExpired, MessageDied, MessagesLost
 
 __all__ = [
     "ConnectionClosed",

@@ -9,7 +9,7 @@ from contextvars import Context, copy_context
 from types import coroutine
 from typing import Any
 
-from waypost.server.connections.turn import Turn
+from waypost.server.basics.turn import Turn
 
 __all__ = ["Runners"]
 

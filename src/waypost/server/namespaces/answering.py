@@ -10,7 +10,7 @@ from waypost.server.emitting.operator import Flags, Operator
 from waypost.server.emitting.remote_socket import SocketDetails, details_of
 
 if TYPE_CHECKING:
-    from waypost.server.emitting.feed import Target
+    from waypost.server.basics.targets import Target
     from waypost.server.namespaces.channel import Channel
     from waypost.server.namespaces.namespace import Namespace
 

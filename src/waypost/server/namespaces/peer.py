@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from waypost.errors import MalformedPacket
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import Packet, PacketType
-from waypost.server.connections.dialect import dialect_of
 from waypost.server.connections.pace import Pace
 from waypost.server.namespaces.admission import Admission
 from waypost.server.namespaces.channel import Channel
+from waypost.server.namespaces.dialect import dialect_of
 from waypost.server.watching.hooks import PacketReceived
 
 if TYPE_CHECKING:

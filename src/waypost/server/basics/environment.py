@@ -1,0 +1,31 @@
+"""Chance and wall time, handed in so that a simulation can replace them."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Environment", "new_id"]
+
+
+def new_id() -> str:
+    """Return a new secret id: 120 random bits in 20 URL-safe characters, as Node's server makes them."""
+    return secrets.token_urlsafe(15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Chance and wall time, handed in so that a simulation can replace them. Deadlines use the loop's own time.
+
+    Attributes:
+        new_id: Makes a new secret id.
+        wall_time: The time of day, in seconds since 1970; only for what is stored or shown.
+        random: A number from 0 up to 1, for jitter.
+    """
+
+    new_id: Callable[[], str] = new_id
+    wall_time: Callable[[], float] = time.time
+    random: Callable[[], float] = random.random

@@ -1,0 +1,1 @@
+"""How application code is called: handlers, and the tasks that run them."""

@@ -1,0 +1,62 @@
+"""What is kept for clients that come back, as options."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from waypost.protocol.handshake import is_python_client
+from waypost.server.basics.checks import require_number
+from waypost.server.basics.handshake import Handshake
+
+__all__ = ["Recovery", "sends_offset_safely"]
+
+_MEBIBYTE = 1 << 20
+
+
+def sends_offset_safely(handshake: Handshake) -> bool:
+    """Tell whether a client can take an offset as an event's last argument.
+
+    Official clients pass it on to the application as one more argument, which JavaScript ignores. python-socketio
+    raises a TypeError and loses the event, and is the one client known not to take it.
+    """
+    return not is_python_client(handshake.query)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """What is kept so that a client which was away misses nothing.
+
+    Attributes:
+        session_ttl_s: Seconds for which a session outlives its connection.
+        max_age_s: Seconds for which a namespace's journal keeps an event.
+        max_events: How many events a namespace's journal keeps.
+        max_bytes: How many bytes of events a namespace's journal keeps.
+        replay_max_events: The most events replayed to one client; one that missed more starts anew.
+        replay_max_bytes: The most bytes of events replayed to one client.
+        tail_bytes: How many bytes of a namespace's newest events are kept in memory too, for replays.
+        concurrent_replays: How many clients are replayed to at the same time; the others wait their turn.
+        sends_offset: Decides by a client's handshake whether its events carry an offset; without it there is no
+            recovery for that client. The default leaves out python-socketio's, which would lose the event.
+        may_resume: Asked with the handshake a session was begun or last resumed with, and the one of whoever
+            names its pid now; a false answer lets them start anew. With it, handshakes (headers and auth, so
+            secrets too) are kept in the store. ``None`` asks nobody: whoever has the pid, and passes the
+            middleware, resumes.
+    """
+
+    session_ttl_s: float = 3600
+    max_age_s: float = 24 * 3600
+    max_events: int = 1_000_000
+    max_bytes: int = 1 << 30
+    replay_max_events: int = 10_000
+    replay_max_bytes: int = 8 * _MEBIBYTE
+    tail_bytes: int = 64 * _MEBIBYTE
+    concurrent_replays: int = 32
+    sends_offset: Callable[[Handshake], bool] = sends_offset_safely
+    may_resume: Callable[[Handshake, Handshake], Awaitable[bool]] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("session_ttl_s", "max_age_s", "max_events", "max_bytes", "tail_bytes"):
+            require_number(f"recovery.{name}", getattr(self, name), above=0)
+        for name in ("replay_max_events", "replay_max_bytes", "concurrent_replays"):
+            require_number(f"recovery.{name}", getattr(self, name), above=0)
