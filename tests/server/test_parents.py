@@ -12,6 +12,7 @@ import pytest
 
 import waypost
 from tests.server.model_client import ModelClient, hub_of, running, until
+from waypost.server.basics.environment import Environment
 
 MakeServer = Callable[..., waypost.Server]
 TENANTS = re.compile(r"/tenant-\d+")
@@ -276,7 +277,7 @@ async def test_a_child_that_is_forgotten_leaves_nothing_in_the_store(make_server
 
 async def test_a_child_is_forgotten_when_its_last_session_has_expired() -> None:
     now = 1000.0
-    environment = waypost.server.options.Environment(wall_time=lambda: now)
+    environment = Environment(wall_time=lambda: now)
     io = waypost.Server(drain_s=0.0, environment=environment)
     expired: list[str] = []
     io.of(TENANTS).on("session_expired", lambda session: expired.append(session.namespace))
