@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from waypost.client.outgoing import Outgoing
+from waypost.client.packets import Outgoing
 from waypost.errors import WaypostError
 
 __all__ = ["Calls", "answer_value"]

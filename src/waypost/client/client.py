@@ -93,7 +93,7 @@ class Client:
 
     def _enter(self, namespace: str, auth: Auth) -> None:
         manager = self._manager
-        self._session = Session(namespace, auth, self._options, manager.outlet, manager.flow, self._durable)
+        self._session = Session(namespace, auth, self._options, manager.packet_source, manager.flow, self._durable)
         self._member = manager.members[namespace] = Membership(self._session, self._url)
         self._clients[namespace] = self
 

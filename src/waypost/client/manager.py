@@ -14,7 +14,7 @@ from waypost.client.http import Http
 from waypost.client.lifecycle import ConnectionEvents
 from waypost.client.membership import Membership
 from waypost.client.options import Options
-from waypost.client.outgoing import Outlet
+from waypost.client.outgoing import PacketSource
 from waypost.errors import ConnectFailed, ProtocolViolation
 from waypost.protocol.codec import codec_for
 from waypost.protocol.reconnect import Backoff
@@ -36,14 +36,14 @@ class Manager:
 
     Attributes:
         events: What happens to the connection, for the application.
-        outlet: What waits to be sent.
+        packet_source: What waits to be sent.
         flow: When nothing more is read.
         members: The namespaces by name.
     """
 
     def __init__(self, endpoint: Endpoint, url: str, options: Options) -> None:
         self.events = ConnectionEvents()
-        self.outlet = Outlet(self._wake)
+        self.packet_source = PacketSource(self._wake)
         self.flow = Flow()
         self.members: dict[str, Membership] = {}
         self._url = url
@@ -164,7 +164,7 @@ class Manager:
             engine = Engine(
                 opened,
                 self._dialer,
-                self.outlet,
+                self.packet_source,
                 upgrades=self._options.upgrade and "websocket" in self._options.transports,
                 on_ping=lambda: self.events.tell("ping"),
             )
@@ -202,7 +202,7 @@ class Manager:
             reason, details = engine.reason or "io client disconnect", engine.details
             for member in self.members.values():
                 member.lose(reason, details)
-            self.outlet.reset()
+            self.packet_source.reset()
             try:
                 await engine.close()
             finally:
@@ -270,7 +270,7 @@ class Manager:
             async with asyncio.timeout(limit_s):
                 request = await member.session.request()
                 answered = member.ask()
-                self.outlet.send_first(request)
+                self.packet_source.send_first(request)
                 await answered
         except TimeoutError:
             return ConnectFailed(self._url, f"no answer within {limit_s:g} s")

@@ -4,37 +4,31 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from waypost.client.packets import Outgoing
 from waypost.protocol.engineio import Frame, polled_size
 
-if TYPE_CHECKING:
-    from waypost.client.session import Session
-
-__all__ = ["Outgoing", "Outlet"]
+__all__ = ["PacketLine", "PacketSource"]
 
 
-@dataclass(slots=True, eq=False)
-class Outgoing:
-    """A packet that waits to be sent.
+class PacketLine(Protocol):
+    """The packets of one namespace, in order. `session.Session` is one."""
 
-    Attributes:
-        frames: Its frames.
-        size: Roughly how many bytes they are.
-        sid: The only session it may be sent in; ``None`` for any.
-        is_bound: Whether it is meant for this connection, and for no later one.
-        written: Whether it was handed to a connection.
-    """
+    def next_outgoing(self) -> Outgoing | None:
+        """Return the next packet that may be sent; ``None`` if there is none."""
+        ...
 
-    frames: tuple[Frame, ...]
-    size: int
-    sid: str | None = None
-    is_bound: bool = False
-    written: bool = False
+    def take_outgoing(self) -> None:
+        """Take that packet out."""
+        ...
+
+    def put_back(self, outgoing: Outgoing) -> None:
+        """Put a packet that did not leave back to the front."""
+        ...
 
 
-class Outlet:
+class PacketSource:
     """What all namespaces of one client have to send, as the `engine.Source` of its connections.
 
     Args:
@@ -46,18 +40,18 @@ class Outlet:
     def __init__(self, on_filled: Callable[[], None]) -> None:
         self._on_filled = on_filled
         self._control: deque[Outgoing] = deque()
-        self._open: deque[Session] = deque()
-        self._taken: list[tuple[Session | None, Outgoing]] = []
+        self._open: deque[PacketLine] = deque()
+        self._taken: list[tuple[PacketLine | None, Outgoing]] = []
 
-    def open(self, session: Session) -> None:
+    def open(self, line: PacketLine) -> None:
         """Let a namespace's packets through, from now on."""
-        self._open.append(session)
+        self._open.append(line)
         self.filled()
 
-    def shut(self, session: Session) -> None:
+    def shut(self, line: PacketLine) -> None:
         """Hold a namespace's packets back, from now on."""
-        if session in self._open:
-            self._open.remove(session)
+        if line in self._open:
+            self._open.remove(line)
 
     def reset(self) -> None:
         """Forget what was meant for a connection that is gone."""
@@ -79,41 +73,41 @@ class Outlet:
         self._taken.clear()
         size = 0
         while (found := self._next()) is not None:
-            session, outgoing = found
+            line, outgoing = found
             size += sum(map(polled_size, outgoing.frames))
             if frames and (size > most_bytes or len(frames) + len(outgoing.frames) > most_packets):
                 break
-            self._take_out(session, outgoing)
+            self._take_out(line, outgoing)
             frames += outgoing.frames
             if len(frames) >= most_packets:
                 break
         return frames
 
-    def _next(self) -> tuple[Session | None, Outgoing] | None:
+    def _next(self) -> tuple[PacketLine | None, Outgoing] | None:
         if self._control:
             return None, self._control[0]
         for _ in range(len(self._open)):
-            session = self._open[0]
-            outgoing = session.next_outgoing()
+            line = self._open[0]
+            outgoing = line.next_outgoing()
             if outgoing is not None:
-                return session, outgoing
+                return line, outgoing
             self._open.rotate(-1)
         return None
 
-    def _take_out(self, session: Session | None, outgoing: Outgoing) -> None:
+    def _take_out(self, line: PacketLine | None, outgoing: Outgoing) -> None:
         outgoing.written = True
-        self._taken.append((session, outgoing))
-        if session is None:
+        self._taken.append((line, outgoing))
+        if line is None:
             self._control.popleft()
         else:
-            session.take_outgoing()
+            line.take_outgoing()
             if len(self._open) > 1:
                 self._open.rotate(-1)
 
     def put_back(self) -> None:
         """Put what `take` took out back to the front."""
         while self._taken:
-            session, outgoing = self._taken.pop()
+            line, outgoing = self._taken.pop()
             outgoing.written = False
-            if session is not None:
-                session.put_back(outgoing)
+            if line is not None:
+                line.put_back(outgoing)

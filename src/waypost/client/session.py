@@ -20,7 +20,8 @@ from waypost.client.options import Auth, Options
 from waypost.client.ordered import MemoryOutbox, OrderedSender
 from waypost.client.outbox import Outbox, StoredEvent
 from waypost.client.outbox_sender import OutboxSender
-from waypost.client.outgoing import Outgoing, Outlet
+from waypost.client.outgoing import PacketSource
+from waypost.client.packets import Outgoing
 from waypost.client.streams import Streams
 from waypost.errors import AckTimeout, ConnectFailed, EncodingFailed, MalformedPacket, NotConnected, WaypostError
 from waypost.protocol.codec import EncodedEvent, codec_for
@@ -53,7 +54,7 @@ class Session:
     """
 
     def __init__(
-        self, namespace: str, auth: Auth, options: Options, outlet: Outlet, flow: Flow, durable: Durable
+        self, namespace: str, auth: Auth, options: Options, packet_source: PacketSource, flow: Flow, durable: Durable
     ) -> None:
         self.namespace = namespace
         self.auth = auth
@@ -66,7 +67,7 @@ class Session:
         self._codec = codec_for(options.parser)
         self._continuity = Continuity()
         self._options = options
-        self._outlet = outlet
+        self._packet_source = packet_source
         self._buffer: SendBuffer[Outgoing] = SendBuffer(
             max_items=options.max_buffered_events, max_bytes=options.max_buffered_bytes
         )
@@ -130,7 +131,7 @@ class Session:
         )
         self._answers.begin(sid)
         self.tell("connect")
-        self._outlet.open(self)
+        self._packet_source.open(self)
         if self._ordered is not None:
             self._ordered.go_on()
         if self.outbox is not None:
@@ -139,7 +140,7 @@ class Session:
     def lose(self, reason: str, details: DisconnectDetails) -> None:
         """Take note that the connection is gone: what was sent on it will not be acknowledged any more."""
         sid, self.sid = self.sid, None
-        self._outlet.shut(self)
+        self._packet_source.shut(self)
         self._buffer.drop(lambda outgoing: outgoing.is_bound)
         self.calls.lose(NotConnected(sid, self.namespace, "await an acknowledgement"))
         self._changed.set()
@@ -322,7 +323,7 @@ class Session:
             except Exception:
                 logger.exception("on_undelivered failed")
 
-    # -- what waits to be sent, as `outgoing.Outlet` asks for it ----------------------------------------------
+    # -- what waits to be sent, as `outgoing.PacketSource` asks for it ----------------------------------------------
 
     def next_outgoing(self) -> Outgoing | None:
         """Return the next packet that may be sent; those of sessions that are over are dropped."""
@@ -349,8 +350,8 @@ class Session:
                 raise NotConnected(None, self.namespace, waiting)
             self._changed.clear()
             await self._changed.wait()
-        self._outlet.filled()
+        self._packet_source.filled()
 
     def _push_over_limit(self, outgoing: Outgoing) -> None:
         self._buffer.push_over_limit(outgoing, outgoing.size)
-        self._outlet.filled()
+        self._packet_source.filled()
