@@ -10,7 +10,6 @@ from typing import Any, TypeVar, Unpack, overload
 
 from waypost.server.basics.checks import require_choice, require_count, require_name
 from waypost.server.basics.environment import Environment
-from waypost.server.calling.handlers import check_handler
 from waypost.server.hub import Hub
 from waypost.server.namespaces.namespace import Namespace
 from waypost.server.namespaces.parents import ParentNamespace
@@ -23,6 +22,7 @@ from waypost.server.watching.counters import ServerState
 from waypost.server.watching.hooks import Hooks
 from waypost.transports.asgi import AsgiApplication, AsgiTransport
 from waypost.transports.direct_polling import DirectPolling
+from waypost.typed.handlers import check_handler
 
 __all__ = ["MountedServer", "Server"]
 

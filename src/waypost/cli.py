@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from waypost import __version__
 from waypost.commands import client, demo, queue, serve
-from waypost.commands.printing import printable, to_json
+from waypost.commands.printing import to_json
 from waypost.errors import ConfigurationError, ConnectFailed, WaypostError
+from waypost.text import printable
 
 __all__ = ["main"]
 

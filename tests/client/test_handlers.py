@@ -376,3 +376,21 @@ async def test_the_end_is_after_the_last_handler(url: str) -> None:
     async with asyncio.timeout(5):
         await client.wait_closed()
     assert sorted(ended) == ["disconnect", "io client disconnect", "open"]
+
+
+async def test_a_def_handler_that_returns_a_coroutine_is_told_what_to_write(
+    io: waypost.Server, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = waypost.Client(url)
+    client.on("hello", lambda: client.emit("never"))
+    async with client:
+        await io.emit("hello")
+        await until(lambda: bool(caplog.records), "the error")
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "expected an async def that awaits Client.emit(…)" in str(record.exc_info[1])
+
+
+def test_a_builtin_that_does_not_tell_its_arguments_may_handle(url: str) -> None:
+    waypost.Client(url).on("n", max)
+    waypost.Server().on("n", max)

@@ -58,11 +58,6 @@ def test_times() -> None:
     assert (human.instant(inf), human.instant(None)) == ("forever", None)
 
 
-def test_what_a_terminal_would_obey_is_shown_as_text() -> None:
-    assert human.printable("é \x1b[31m\n\u202e") == "é \\x1b[31m\\n\\u202e"
-    assert human.printable("x" * 99, 10) == "x" * 9 + "…"
-
-
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

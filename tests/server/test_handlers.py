@@ -402,3 +402,20 @@ async def test_what_a_socket_that_left_is_asked(io: waypost.Server) -> None:
         await until(lambda: not sockets[1].connected)
         await sockets[1].emit("for nobody")
         await sockets[1].volatile.emit("for nobody")
+
+
+async def test_a_def_handler_that_returns_a_coroutine_is_told_what_to_write(
+    io: waypost.Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    @io.event
+    def hello(socket: waypost.Socket) -> Any:
+        return socket.emit("never")
+
+    async with running(io):
+        client = ModelClient(io)
+        await client.connect()
+        client.send('21["hello"]')
+        await until(lambda: bool(caplog.records))
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "expected an async def that awaits Socket.emit(…)" in str(record.exc_info[1])

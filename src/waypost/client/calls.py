@@ -8,12 +8,7 @@ from typing import Any
 from waypost.client.packets import Outgoing
 from waypost.errors import WaypostError
 
-__all__ = ["Calls", "answer_value"]
-
-
-def answer_value(values: list[Any]) -> Any:
-    """Turn an acknowledgement into what a call returns: its only argument, a tuple of several, or ``None``."""
-    return values[0] if len(values) == 1 else tuple(values) or None
+__all__ = ["Calls"]
 
 
 class Calls:

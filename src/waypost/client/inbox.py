@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from waypost.client.answers import Answers, HandledMessages
-from waypost.client.handlers import Function, Handlers
+from waypost.client.handlers import Handlers
 from waypost.client.streams import ReceivedEvent, Streams
 from waypost.errors import ArgumentMismatch, EncodingFailed, Reject
+from waypost.protocol.answers import answer_values, nack_values
 from waypost.protocol.extension import DeliveryMark
+from waypost.typed.handlers import Handler
 
 __all__ = ["Delivery", "Inbox"]
 
@@ -174,7 +176,7 @@ class Inbox:
             self._acknowledge(delivery.ack_id, _rejection(error), delivery.sid)
 
     async def _run(
-        self, function: Function, arguments: tuple[Any, ...], delivery: Delivery
+        self, function: Handler, arguments: tuple[Any, ...], delivery: Delivery
     ) -> tuple[bool, Sequence[Any]]:
         """Run a function; return whether it returned, and what to acknowledge."""
         try:
@@ -195,7 +197,7 @@ class Inbox:
             return False, self._failed(delivery, error)  # something that the handler awaited was cancelled
         except Exception as error:  # noqa: BLE001  # logged there
             return False, self._failed(delivery, error)
-        return True, result if isinstance(result, tuple) else () if result is None else (result,)
+        return True, answer_values(result)
 
     @staticmethod
     def _failed(delivery: Delivery, error: BaseException) -> Sequence[Any]:
@@ -205,8 +207,6 @@ class Inbox:
 
 def _rejection(error: BaseException) -> tuple[dict[str, Any]]:
     """Give the acknowledgement that rejects; an exception's own text may be a secret, and stays here."""
-    if not isinstance(error, Reject):
-        return ({"nack": type(error).__name__},)
-    if error.retry_in_s is None:
-        return ({"nack": error.reason},)
-    return ({"nack": error.reason, "retry_in": error.retry_in_s},)
+    if isinstance(error, Reject):
+        return nack_values(error.reason, error.retry_in_s)
+    return nack_values(type(error).__name__)

@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
-from waypost.client.handlers import Function, Handlers
+from waypost.client.handlers import Handlers
 from waypost.errors import ConfigurationError
+from waypost.typed.handlers import Handler
 
 __all__ = ["ConnectionEvents"]
 
@@ -38,7 +39,7 @@ class ConnectionEvents:
 
     def __init__(self) -> None:
         self._handlers = Handlers(EVENTS)
-        self._waiting: deque[tuple[Function, tuple[Any, ...]]] = deque()
+        self._waiting: deque[tuple[Handler, tuple[Any, ...]]] = deque()
         self._worker: asyncio.Task[None] | None = None
 
     @overload

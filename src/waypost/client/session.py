@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from waypost.client.answers import Answers
-from waypost.client.calls import Calls, answer_value
+from waypost.client.calls import Calls
 from waypost.client.durable import Durable
 from waypost.client.engine import DisconnectDetails
 from waypost.client.flow import Flow
-from waypost.client.handlers import Function, Handlers
+from waypost.client.handlers import Handlers
 from waypost.client.inbox import Delivery, Inbox
 from waypost.client.options import Auth, Options
 from waypost.client.ordered import MemoryOutbox, OrderedSender
@@ -24,12 +24,14 @@ from waypost.client.outgoing import PacketSource
 from waypost.client.packets import Outgoing
 from waypost.client.streams import Streams
 from waypost.errors import AckTimeout, ConnectFailed, EncodingFailed, MalformedPacket, NotConnected, WaypostError
+from waypost.protocol.answers import answer_value
 from waypost.protocol.codec import EncodedEvent, codec_for
 from waypost.protocol.engineio import Frame, polled_size
 from waypost.protocol.extension import ANSWER_FIELD, OutboxMark, Rejection, read_rejection, split_mark
 from waypost.protocol.packet import Packet
 from waypost.protocol.reconnect import Continuity, SendBuffer
 from waypost.protocol.records import read_values
+from waypost.typed.handlers import check_handler
 
 __all__ = ["Session"]
 
@@ -76,7 +78,7 @@ class Session:
         self._changed = asyncio.Event()
         self._flow = flow
         hook = options.on_undelivered
-        self._undelivered = None if hook is None else Function.read("on_undelivered", hook, typed=False)
+        self._undelivered = None if hook is None else check_handler("on_undelivered", hook, 0, typed=False)
         self._ordered = self._make_ordered(options) if options.retries else None
         outbox = durable.outbox(namespace)
         self.outbox = None if outbox is None else self._make_sender(outbox, options.outbox_retries)

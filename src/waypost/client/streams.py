@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from waypost.errors import Reject
+from waypost.protocol.answers import answer_value, nack_values
 
 __all__ = ["EventStream", "ReceivedEvent", "Streams"]
 
@@ -40,7 +40,7 @@ class ReceivedEvent:
     @property
     def arg(self) -> Any:
         """Its only argument, a tuple of several, or ``None``."""
-        return self.args[0] if len(self.args) == 1 else self.args or None
+        return answer_value(self.args)
 
     async def ack(self, *values: Any) -> None:
         """Acknowledge it; does nothing if the server did not ask for that, or if that is done.
@@ -63,9 +63,7 @@ class ReceivedEvent:
         """
         settle, self._settle = self._settle, None
         if settle is not None:
-            rejection = Reject(reason, retry_in_s)
-            retry = {} if rejection.retry_in_s is None else {"retry_in": rejection.retry_in_s}
-            await settle(({"nack": rejection.reason, **retry},), accepted=False)
+            await settle(nack_values(reason, retry_in_s), accepted=False)
 
 
 class EventStream:

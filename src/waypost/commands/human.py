@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 from math import inf
 
-__all__ = ["age", "count", "duration", "instant", "moment", "point", "printable", "rate", "size"]
+__all__ = ["age", "count", "duration", "instant", "moment", "point", "rate", "size"]
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+")
@@ -44,17 +44,6 @@ def instant(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return "forever" if seconds == inf else datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
-def printable(text: str, limit: int = 60) -> str:
-    """Show a text that comes from who knows where: cut, and without what a terminal would obey.
-
-    Args:
-        text: The text.
-        limit: The longest result, in characters.
-    """
-    shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text[: limit + 1])
-    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
 def duration(text: str) -> float:

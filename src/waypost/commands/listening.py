@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from waypost.client import Client, DisconnectDetails
-from waypost.commands.printing import event_line, printable
+from waypost.commands.printing import event_line
 from waypost.errors import ConnectFailed
+from waypost.text import printable
 
 __all__ = ["listen"]
 

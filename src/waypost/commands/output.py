@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TextIO, TypeVar
+from typing import Generic, TextIO, TypeVar
 
-import orjson
+from waypost.commands.printing import to_json
 
 __all__ = ["Column", "Progress", "print_json", "print_table"]
 
@@ -53,15 +52,8 @@ def print_table(columns: Sequence[Column[_T]], items: Sequence[_T]) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON; bytes in it as ``{"base64": "…"}``."""
-    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-    print(orjson.dumps(value, default=_without_equal, option=options).decode())
-
-
-def _without_equal(value: Any) -> object:
-    if isinstance(value, bytes):
-        return {"base64": base64.b64encode(value).decode()}
-    return repr(value)
+    """Print a value as JSON for people and programs; see `to_json`."""
+    print(to_json(value, indented=True))
 
 
 class Progress:

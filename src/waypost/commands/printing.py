@@ -7,29 +7,44 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
-__all__ = ["event_line", "printable", "to_json"]
+__all__ = ["event_line", "to_json"]
 
 _BOLD_CYAN = "\033[1;36m"
 _RESET = "\033[0m"
 
 
-def to_json(value: Any) -> str:
-    """Write a value as one line of JSON; bytes become ``{"base64": "…"}``.
+def to_json(value: Any, *, indented: bool = False) -> str:
+    """Write a value as JSON in which a terminal finds nothing to obey.
 
-    Nothing that a server sends gets to the terminal as a control character.
+    Bytes become ``{"base64": "…"}``, numbers that JSON lacks ``null``, other values of Python their ``repr``.
+    Characters that are not printable are written as JSON's escapes, so that a program reads the same text.
 
     Args:
-        value: What came from the server.
+        value: What came from somebody else.
+        indented: Whether for people, over several lines; otherwise it is one line.
     """
-    text = json.dumps(value, ensure_ascii=False, default=_bytes)
-    return text if text.isprintable() else json.dumps(value, default=_bytes)
+    indent = 2 if indented else None
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain, indent=indent)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, default=_plain, indent=indent)
+    # What is not printable stands inside a string, except for the line ends of the indentation.
+    return text if text.isprintable() else "".join(map(_escaped, text))
 
 
-def printable(text: str) -> str:
-    """Write what is no printable character of a text as an escape sequence."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+def _escaped(character: str) -> str:
+    return character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def event_line(name: str, arguments: Sequence[Any], *, as_json: bool) -> str:
@@ -48,7 +63,7 @@ def event_line(name: str, arguments: Sequence[Any], *, as_json: bool) -> str:
     return " ".join((shown, *map(to_json, arguments)))
 
 
-def _bytes(value: object) -> dict[str, str]:
-    if not isinstance(value, bytes | bytearray | memoryview):
-        raise TypeError(f"{type(value).__name__} is no JSON")
-    return {"base64": base64.b64encode(value).decode()}
+def _plain(value: object) -> object:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"base64": base64.b64encode(value).decode()}
+    return repr(value)

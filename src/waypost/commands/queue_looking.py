@@ -6,7 +6,7 @@ import argparse
 import fnmatch
 import json
 
-from waypost.commands.human import age, instant, printable, size
+from waypost.commands.human import age, instant, size
 from waypost.commands.output import print_json, print_table
 from waypost.commands.queue_letters import filter_of, pages
 from waypost.commands.queue_shown import (
@@ -23,10 +23,12 @@ from waypost.commands.queue_visit import existing
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Configuration, ConsumerInfo, DeadLetter, Message, QueueInfo
 from waypost.storage.sqlite.visitor import SqliteVisitor
+from waypost.text import printable
 
 __all__ = ["dead", "info", "ls", "peek"]
 
 _PAGE = 1000
+_ID_CHARACTERS = 60
 _PAGE_BYTES = 8 << 20
 
 
@@ -100,7 +102,8 @@ async def dead(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
         return 0
     print_table(letter_columns(), shown)
     for one in shown if options.history else ():
-        print(f"\n{one.number}: message {printable(one.id)} of {instant(one.enqueued_at)}, {size(len(one.record))}")
+        id_shown = printable(one.id, _ID_CHARACTERS)
+        print(f"\n{one.number}: message {id_shown} of {instant(one.enqueued_at)}, {size(len(one.record))}")
         for item in one.history:
             print(f"  {age(item.at - one.enqueued_at)} later {item.kind}: {printable(item.reason, 200)}")
     if len(found) > len(shown):

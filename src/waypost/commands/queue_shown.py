@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import orjson
 
-from waypost.commands.human import age, instant, printable, size
+from waypost.commands.human import age, instant, size
 from waypost.commands.output import Column
 from waypost.protocol.records import read_values
 from waypost.storage.queue_records import ConsumerInfo, DeadLetter, Message, QueueInfo
+from waypost.text import printable
 
 __all__ = [
     "consumer_columns",
@@ -28,6 +29,8 @@ __all__ = [
 _T = TypeVar("_T")
 _NAME_CHARACTERS = 60
 _KEY_CHARACTERS = 24
+_REASON_CHARACTERS = 60
+_ARGUMENTS_CHARACTERS = 60
 _NOTHING = "-"
 
 
@@ -141,7 +144,7 @@ def letter_columns() -> list[Column[DeadLetter]]:
         Column("CONSUMER", lambda one: printable(one.consumer, _KEY_CHARACTERS)),
         _number("FAILED", lambda one: one.failures),
         _number("LOST", lambda one: one.losses),
-        Column("REASON", lambda one: printable(one.reason)),
+        Column("REASON", lambda one: printable(one.reason, _REASON_CHARACTERS)),
         Column("ID", lambda one: printable(one.id, _NAME_CHARACTERS)),
         Column("EVENT", lambda one: _event(one.record)),
         Column("ARGUMENTS", lambda one: _arguments(one.record)),
@@ -198,7 +201,7 @@ def _event(record: bytes) -> str:
 
 def _arguments(record: bytes) -> str:
     shown = [orjson.dumps(one, default=_in_short, option=orjson.OPT_NON_STR_KEYS) for one in read_values(record)[1:]]
-    return printable(b", ".join(shown).decode())
+    return printable(b", ".join(shown).decode(), _ARGUMENTS_CHARACTERS)
 
 
 def _in_short(value: object) -> str:

@@ -11,12 +11,12 @@ from waypost.protocol.codec import codec_for
 from waypost.protocol.custom_parser import Parser
 from waypost.server.basics.checks import require_number
 from waypost.server.basics.handshake import Handshake
-from waypost.server.calling.handlers import check_handler
 from waypost.server.connections.addresses import TrustedProxies
 from waypost.server.connections.cookie import Cookie
 from waypost.server.queues.options import QueueOptions
 from waypost.server.recovery.options import Recovery
 from waypost.storage.base import ANSWER_TTL_S
+from waypost.typed.handlers import check_handler
 
 __all__ = ["Options", "ServerOptions"]
 

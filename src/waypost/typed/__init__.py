@@ -1,1 +1,1 @@
-"""Typed parameters of handlers, for server and client alike."""
+"""The application's functions for server and client alike: their signatures, and arguments made to fit them."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from waypost.errors import ConfigurationError, EncodingFailed
 from waypost.protocol.packet import RESERVED_EVENTS
-from waypost.server.calling.handlers import Handler, check_handler
 from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, ServerSideEvent
+from waypost.typed.handlers import Handler, check_handler
 
 if TYPE_CHECKING:
     from waypost.server.namespaces.namespace import Namespace

@@ -9,14 +9,7 @@ from typing import Any, NamedTuple
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.engineio import Frame
 
-__all__ = ["PendingAcks", "ack_value"]
-
-
-def ack_value(arguments: list[Any]) -> Any:
-    """Turn an ack's arguments into what a call returns: the only one, a tuple of several, or ``None``."""
-    if len(arguments) == 1:
-        return arguments[0]
-    return tuple(arguments) if arguments else None
+__all__ = ["PendingAcks"]
 
 
 class _Pending(NamedTuple):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from waypost.protocol.answers import answer_value
 from waypost.protocol.codec import EncodedEvent
 from waypost.server.cluster.seam import CallSockets
-from waypost.server.emitting.acks import ack_value
 
 if TYPE_CHECKING:
     from waypost.server.basics.targets import Target
@@ -162,7 +162,7 @@ class BroadcastCall:
         if arguments is None:
             self._left.append(channel.sid)
         else:
-            self._add(channel.sid, ack_value(arguments))
+            self._add(channel.sid, answer_value(arguments))
         self._wake.set()
 
     def _add(self, sid: str, answer: Any) -> None:

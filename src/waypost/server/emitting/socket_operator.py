@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import AckTimeout, NotConnected
+from waypost.protocol.answers import answer_value
 from waypost.server.basics.targets import Target
-from waypost.server.emitting.acks import ack_value
 from waypost.server.emitting.operator import Operator
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class SocketOperator:
             channel.acks.forget(ack_id)
         if arguments is None:
             raise NotConnected(channel.sid, channel.namespace.name, f"call {event!r}")
-        return ack_value(arguments)
+        return answer_value(arguments)
 
     def _send(self, event: EncodedEvent, ack_id: int) -> None:
         if self._channel.is_writable or not self._flags.volatile:

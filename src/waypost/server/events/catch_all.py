@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ConfigurationError
 from waypost.protocol.codec import Codec, EncodedEvent
-from waypost.server.calling.handlers import Handler, check_handler
+from waypost.typed.handlers import Handler, check_handler
 
 if TYPE_CHECKING:
     from waypost.server.namespaces.channel import Channel

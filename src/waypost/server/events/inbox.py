@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ArgumentMismatch, EventRefused
 from waypost.protocol.packet import Packet
-from waypost.server.calling.handlers import Handler
 from waypost.server.events.incoming import MESSAGE_ID, Incoming
+from waypost.typed.handlers import Handler
 
 if TYPE_CHECKING:
     from waypost.server.events.registry import Registry

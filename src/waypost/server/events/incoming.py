@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import EncodingFailed, EventRefused, Reject
+from waypost.protocol.answers import answer_values
 from waypost.protocol.extension import OutboxMark, Rejection, split_outbox_mark
 from waypost.protocol.packet import Packet
 from waypost.protocol.records import read_values
@@ -75,13 +76,13 @@ class Incoming:
     def answer(self, answer: Any) -> None:
         """Acknowledge one that no outbox sent with what its handler returned."""
         if self._ack_id is not None:
-            self._send(_values(answer))
+            self._send(answer_values(answer))
 
     async def accept(self, answer: Any) -> None:
         """Acknowledge one of an outbox with what its handler returned, which is stored first for its repeats."""
         if self._turn is None:
             return
-        values = _values(answer)
+        values = answer_values(answer)
         record = self._record(values)
         if record is None:
             values, record = (), self._record(())
@@ -171,13 +172,6 @@ class Incoming:
         if channel.left_because is None:
             channel.send(frames)
         return True
-
-
-def _values(answer: Any) -> tuple[Any, ...]:
-    """Give the arguments of an ack: a handler's tuple is several, anything else one, ``None`` none."""
-    if isinstance(answer, tuple):
-        return answer
-    return () if answer is None else (answer,)
 
 
 def _rejection(error: BaseException) -> Rejection:

@@ -8,8 +8,8 @@ from typing import Any, TypeVar, overload
 
 from waypost.errors import ConfigurationError
 from waypost.protocol.packet import RESERVED_EVENTS
-from waypost.server.calling.handlers import Handler, check_handler
 from waypost.server.events.catch_all import CatchAlls
+from waypost.typed.handlers import Handler, check_handler
 
 __all__ = ["NAMESPACE_MOMENTS", "PARENT_MOMENTS", "SOCKET_MOMENTS", "Registry"]
 

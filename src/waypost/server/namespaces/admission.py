@@ -18,13 +18,13 @@ from waypost.server.recovery.recovery import Keeper, Reason, RecoveryOutcome, Re
 from waypost.server.recovery.snapshot import Snapshot, rebase
 
 if TYPE_CHECKING:
-    from waypost.server.calling.handlers import Handler
     from waypost.server.connections.connection import Connection
     from waypost.server.hub import Hub
     from waypost.server.namespaces.dialect import Dialect
     from waypost.server.namespaces.namespace import Namespace
     from waypost.server.recovery.live_session import LiveSession
     from waypost.storage.base import StoredSession
+    from waypost.typed.handlers import Handler
 
 __all__ = ["Admission"]
 

@@ -24,11 +24,11 @@ from waypost.server.watching.hooks import SocketConnected, SocketDisconnected
 
 if TYPE_CHECKING:
     from waypost.server.basics.handshake import Handshake
-    from waypost.server.calling.handlers import Handler
     from waypost.server.connections.connection import Connection
     from waypost.server.namespaces.namespace import Namespace
     from waypost.server.recovery.live_session import LiveSession
     from waypost.server.recovery.recovery import RecoveryOutcome
+    from waypost.typed.handlers import Handler
 
 __all__ = ["Channel"]
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from waypost.errors import StoreClosed
 from waypost.server.basics.targets import Target
-from waypost.server.calling.handlers import Handler, check_handler
 from waypost.server.cluster.server_side import ServerSide
 from waypost.server.emitting.acks import PendingAcks
 from waypost.server.emitting.feed import Feed
@@ -19,6 +18,7 @@ from waypost.server.events.registry import NAMESPACE_MOMENTS, Registry
 from waypost.server.events.repeats import Repeats
 from waypost.server.recovery.live_session import EndedSession
 from waypost.server.recovery.snapshot import Snapshot
+from waypost.typed.handlers import Handler, check_handler
 
 if TYPE_CHECKING:
     from waypost.server.calling.runners import Runners

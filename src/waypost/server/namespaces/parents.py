@@ -11,10 +11,10 @@ from weakref import WeakKeyDictionary
 from waypost.errors import ConfigurationError, ConnectionRefused
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.basics.targets import Target
-from waypost.server.calling.handlers import Handler, check_handler
 from waypost.server.emitting.feed import Feed
 from waypost.server.emitting.operator import Flags, Operator
 from waypost.server.events.registry import PARENT_MOMENTS, Registry
+from waypost.typed.handlers import Handler, check_handler
 
 if TYPE_CHECKING:
     from waypost.server.cluster.seam import Question, Reply

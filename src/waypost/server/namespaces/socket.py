@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from waypost.errors import NotConnected
 from waypost.server.basics.checks import require_choice, require_count, require_name, require_number
-from waypost.server.calling.handlers import check_handler
 from waypost.server.emitting.socket_operator import SocketOperator
 from waypost.server.events.incoming import MESSAGE_ID
 from waypost.server.queues.deliveries import Consumption
 from waypost.server.queues.message import Start, to_place
 from waypost.server.queues.options import ORDERS, Order
+from waypost.typed.handlers import check_handler
 
 if TYPE_CHECKING:
     from waypost.server.basics.handshake import Handshake

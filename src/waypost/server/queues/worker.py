@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from waypost.errors import ArgumentMismatch, MalformedPacket, Reject
-from waypost.server.calling.handlers import Handler
 from waypost.server.queues.delivery import Delivery
 from waypost.server.queues.message import Message
 from waypost.server.queues.options import Order
@@ -16,6 +15,7 @@ from waypost.server.queues.verdict import Rejection
 from waypost.server.watching.hooks import Hooks
 from waypost.server.watching.queue_events import MessagesLost
 from waypost.storage.queue_records import Place
+from waypost.typed.handlers import Handler
 
 if TYPE_CHECKING:
     from waypost.server.queues.runner import Runner

@@ -22,8 +22,8 @@ from waypost.errors import ConfigurationError, NotConnected
 from waypost.protocol.engineio import Frame
 from waypost.protocol.socketio import Packet
 from waypost.server.basics.handshake import Handshake
-from waypost.server.calling.handlers import check_handler
 from waypost.server.watching.queue_events import ConsumerExpired, MessageDied, MessagesLost
+from waypost.typed.handlers import check_handler
 
 __all__ = [
     "ConnectionClosed",

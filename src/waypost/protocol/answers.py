@@ -1,0 +1,30 @@
+"""An acknowledgement's arguments, and the one value that a handler returns or a call gives for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["answer_value", "answer_values", "nack_values"]
+
+
+def answer_value(values: Sequence[Any]) -> Any:
+    """Turn an acknowledgement's arguments into what a call returns: the only one, a tuple of several, or ``None``."""
+    return values[0] if len(values) == 1 else tuple(values) or None
+
+
+def answer_values(answer: Any) -> tuple[Any, ...]:
+    """Turn what a handler returns into an acknowledgement's arguments: a tuple is several, ``None`` none."""
+    if isinstance(answer, tuple):
+        return answer
+    return () if answer is None else (answer,)
+
+
+def nack_values(reason: str, retry_in_s: float | None = None) -> tuple[dict[str, Any]]:
+    """Give the acknowledgement's arguments that reject a message of a queue.
+
+    Args:
+        reason: Why.
+        retry_in_s: Seconds until it is delivered again; ``None`` leaves them to the server.
+    """
+    return ({"nack": reason} if retry_in_s is None else {"nack": reason, "retry_in": retry_in_s},)
