@@ -106,11 +106,11 @@ def test_failures_are_one_line(
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["note", "so"], "no JSON: 'so'; a text is written"),
-        (["note", "{so"], "no JSON: '{so'; Expecting property name"),
-        (["note", "--transport", "polling", "so"], "no JSON: 'so'"),
+        (["note", "so"], "not JSON: 'so'; a text is written"),
+        (["note", "{so"], "not JSON: '{so'; Expecting property name"),
+        (["note", "--transport", "polling", "so"], "not JSON: 'so'"),
         (["note", "--transport", "polling", "--nonsense", "1"], "unrecognized arguments: --nonsense"),
-        (["note", "--header", "X"], "no header: 'X'"),
+        (["note", "--header", "X"], "not a header: 'X'"),
     ],
 )
 def test_wrong_words_are_explained(words: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,24 +17,33 @@ EXAMPLES: list[tuple[errors.WaypostError, str]] = [
         errors.ArgumentMismatch(2, "to", "int", "x", "Expected `int`, got `str`"),
         "argument 2 (to): expected int, received 'x': Expected `int`, got `str`",
     ),
-    (errors.NotConnected("abc", "/", "emit x"), "can't emit x: socket abc is not connected to /"),
-    (errors.NotConnected(None, "/", "emit x"), "can't emit x: the client is not connected to /"),
-    (errors.AckTimeout("pickup", 1.5), "event 'pickup' was not acknowledged within 1.5 s"),
+    (
+        errors.NotConnected("abc", "/", "emit x"),
+        "can't emit x: socket abc is not connected to /; check `connected` first",
+    ),
+    (
+        errors.NotConnected(None, "/", "emit x"),
+        "can't emit x: the client is not connected to /; check `connected` first",
+    ),
+    (errors.AckTimeout("pickup", 1.5), "event 'pickup' was not acknowledged within 1.5 s; it may have been handled"),
     (errors.EncodingFailed("event 'x'", "a set"), "event 'x' can't be encoded: a set"),
     (errors.ConnectFailed("http://h", "refused", {"code": 1}), "no connection to http://h: refused"),
     (errors.MalformedPacket("a digit", "x"), "expected a digit, received 'x'"),
-    (errors.LimitExceeded("bytes", 10, 11), "bytes: at most 10 are accepted, received 11"),
+    (errors.LimitExceeded("bytes", 10, 11), "bytes: expected at most 10, received 11"),
     (errors.StorageError("s.db", "broken"), "store s.db: broken"),
-    (errors.StoreClosed("s.db"), "store s.db: it is not open"),
-    (errors.StoreBusy("s.db"), "store s.db: another process has it open; stop that one, or use another file"),
+    (errors.StoreClosed("s.db"), "store s.db: it is not open; start the server or the client that owns it first"),
+    (errors.StoreBusy("s.db"), "store s.db: another process has it open; stop that process, or use another file"),
     (errors.StoreDamaged("s.db", "cut short"), "store s.db: cut short"),
-    (errors.StoreFull("s.db"), "store s.db: no space left on its disk; free some, then it works again"),
+    (errors.StoreFull("s.db"), "store s.db: no space left on its disk; free some, and the store works again"),
     (
         errors.QueueFull("s.db", "jobs", 9, 90, 10, 91),
         "store s.db: queue jobs is full: it keeps 9 messages of at most 10, and 90 bytes of at most 91; "
         "let its consumers catch up, or raise its limits",
     ),
-    (errors.PositionGone("s.db", "/", 3, 9), "store s.db: journal / keeps positions from 9, asked after 3"),
+    (
+        errors.PositionGone("s.db", "/", 3, 9),
+        "store s.db: journal / keeps positions from 9, entries after 3 were requested; read after 8 or later",
+    ),
 ]
 
 

@@ -147,7 +147,7 @@ _DOORS = ("sync", "testing")
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that a client does not load the server and vice versa."""
+    """Import a public name at its first use; a client then does not load the server, nor a server the client."""
     if name in _DOORS:
         return import_module(f"waypost.{name}")
     if name not in __all__:

@@ -1,4 +1,4 @@
-"""Lets ``python -m waypost`` be the ``waypost`` command."""
+"""Runs the ``waypost`` command for ``python -m waypost``."""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""The ``waypost`` command: what it is asked for, and how it ends. The commands are in `waypost.commands`."""
+"""The ``waypost`` command: parses the command line and turns errors into exit codes.
+
+Each group of commands is a module of `waypost.commands`.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: The words after the command's name; by default those of this process.
+        arguments: The words after the command's name; ``None`` for those of this process.
 
     Returns:
-        The exit code: 0 if all went well, 1 if it failed, 2 if it was asked for something that can't be.
+        The exit code: 0 for success, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
     """
     parser = _parser()
     options, more = parser.parse_known_args(arguments)

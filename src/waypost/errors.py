@@ -1,28 +1,28 @@
-"""Every exception that Waypost raises, each with its data; the sentence is built from the data.
+"""Every exception that Waypost raises. Each error carries its data, and its sentence is built from that data.
 
 ::
 
     WaypostError
-    ├── ConfigurationError          an option that can't be what it is
+    ├── ConfigurationError          an option has a value that it does not accept
     ├── ConnectionRefused           raised by the application to refuse a client
     ├── EventRefused                raised by the application to refuse an event of a client
     ├── ArgumentMismatch            an argument of an event does not fit its handler's annotation
     ├── Reject                      raised by the application to refuse a message of a queue
-    ├── NotConnected                a socket that is gone was asked to do something
+    ├── NotConnected                a call needed a socket that is not connected
     ├── AckTimeout                  the other side did not acknowledge in time
-    ├── EventRejected               the server will not handle an event of the outbox
-    ├── EncodingFailed              a value that no packet can carry
-    ├── ConnectFailed               the client did not get its connection
-    ├── ProtocolViolation           what the other side sent breaks the protocol
-    │   ├── MalformedPacket         it can't be read, or is not allowed here
-    │   └── LimitExceeded           it is larger or more than is accepted
+    ├── EventRejected               the server refused an event of the durable outbox
+    ├── EncodingFailed              no packet can carry the value
+    ├── ConnectFailed               the client got no connection
+    ├── ProtocolViolation           the other side broke the protocol
+    │   ├── MalformedPacket         a packet is unreadable, or not allowed at this point
+    │   └── LimitExceeded           the input exceeds a limit
     └── StorageError
-        ├── StoreClosed             used before it was opened or after it was closed
-        ├── StoreBusy               another process owns the store
-        ├── StoreDamaged            the file is no store, or a broken one
-        ├── StoreFull               no space is left
-        ├── QueueFull               the queue's limits leave no room for the message
-        ├── OutboxFull              the client's outbox has no room for the event
+        ├── StoreClosed             the store is not open
+        ├── StoreBusy               another process has the store open
+        ├── StoreDamaged            the file is no store, or it is damaged
+        ├── StoreFull               the disk is full
+        ├── QueueFull               the queue has reached its limits
+        ├── OutboxFull              the client's outbox has reached its limits
         └── PositionGone            the journal no longer keeps that position
 """
 
@@ -59,18 +59,18 @@ __all__ = [
 
 _SHOWN_CHARACTERS = 60
 _SHOWN_PROBLEM_CHARACTERS = 200
-_OUTLINE = Repr()  # cuts what is long, many or deep
+_OUTLINE = Repr()  # cuts long, large and deeply nested values
 
 
 def shorten(value: object, limit: int = _SHOWN_CHARACTERS) -> str:
-    """Show a value in an error or a log line without flooding it.
+    """Return a value's ``repr``, short enough for an error message or a log line.
 
     Args:
-        value: Anything with a ``repr``.
-        limit: The longest text to return, in characters.
+        value: Any value with a ``repr``.
+        limit: The longest text to return, in characters, from 1.
 
     Returns:
-        The value's ``repr``, cut at ``limit`` with its full length named.
+        The ``repr``. A longer one is cut at ``limit`` characters; text and bytes then get their full length appended.
     """
     text = repr(value[: limit + 1]) if isinstance(value, str | bytes) else repr(value)
     if len(text) <= limit:
@@ -80,10 +80,10 @@ def shorten(value: object, limit: int = _SHOWN_CHARACTERS) -> str:
 
 
 class WaypostError(Exception):
-    """The root of the tree: catch this to catch whatever Waypost raises."""
+    """The root of the tree: ``except WaypostError`` catches every error that Waypost raises."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Constructors take other arguments than those kept in `args`, so copies are made from the data.
+        # `args` may differ from the constructor's arguments, so pickle and copy rebuild an error from its data.
         return _rebuild, (type(self), self.args, dict(self.__dict__))
 
 
@@ -94,12 +94,12 @@ def _rebuild(kind: type[WaypostError], args: tuple[Any, ...], data: dict[str, An
 
 
 class ConfigurationError(WaypostError):
-    """An option can't be what it is.
+    """An option or an argument has a value that it does not accept.
 
     Attributes:
         option: The option's name.
-        value: What it was set to.
-        expected: What it takes, in words.
+        value: The value that it was given.
+        expected: The values that it accepts, in words.
     """
 
     def __init__(self, option: str, value: object, expected: str) -> None:
@@ -113,13 +113,13 @@ class ConfigurationError(WaypostError):
 
 
 class ConnectionRefused(WaypostError):
-    """Raise this in a middleware or connect handler to refuse a client.
+    """Raise this in a middleware or a connect handler to refuse a client.
 
-    The client gets a CONNECT_ERROR packet, and its ``connect_error`` event has both values.
+    The server answers CONNECT_ERROR, and the client's ``connect_error`` event gets both values.
 
     Attributes:
-        message: The text the client sees.
-        data: Any encodable value for the client's ``err.data``; ``None`` sends none.
+        message: The text for the client.
+        data: Any encodable value for the client's ``err.data``; ``None`` sends no data.
     """
 
     def __init__(self, message: str = "Connection refused", data: Any = None) -> None:
@@ -132,14 +132,14 @@ class ConnectionRefused(WaypostError):
 
 
 class ArgumentMismatch(WaypostError):
-    """An argument of an event does not fit the annotation of its handler's parameter; the handler was not called.
+    """An argument of an event does not fit the annotation of its handler's parameter. The handler was not called.
 
     Attributes:
-        number: Which argument of the event, counted from 1.
+        number: The argument's number, counted from 1.
         parameter: The parameter's name.
         expected: The annotation, in words.
-        received: What came.
-        problem: What about it does not fit, and where.
+        received: The argument that arrived.
+        problem: The part of the argument that does not fit, and the reason.
     """
 
     def __init__(self, number: int, parameter: str, expected: str, received: object, problem: str) -> None:
@@ -157,7 +157,12 @@ class ArgumentMismatch(WaypostError):
         return f"argument {self.number} ({self.parameter}): expected {self.expected}, received {came}: {problem}"
 
     def to_payload(self) -> dict[str, Any]:
-        """Give it as the other side is told of it."""
+        """Return the error as an acknowledgement carries it.
+
+        Returns:
+            An object with ``error`` (the sentence), ``argument`` (its number), ``parameter``, ``expected`` and
+            ``received``.
+        """
         return {
             "error": str(self),
             "argument": self.number,
@@ -168,13 +173,13 @@ class ArgumentMismatch(WaypostError):
 
 
 class Reject(WaypostError):
-    """Raise this in the handler of a queue's message to have it delivered again later.
+    """Raise this in the handler of a queue's message to refuse it; the queue delivers it again later.
 
-    Any other exception rejects a message too; this one says why and when.
+    Any other exception refuses the message too. `Reject` adds a reason and a delay.
 
     Attributes:
-        reason: Why, for the server's log and the dead letter.
-        retry_in_s: Seconds until the next delivery; ``None`` leaves them to the server.
+        reason: The reason, for the server's log and the dead letter.
+        retry_in_s: Seconds until the next delivery, from 0; ``None`` uses the queue's retry delay.
     """
 
     def __init__(self, reason: str, retry_in_s: float | None = None) -> None:
@@ -187,13 +192,15 @@ class Reject(WaypostError):
 
 
 class EventRefused(WaypostError):
-    """Raise this in a middleware of a socket to refuse an event.
+    """Raise this in a socket's middleware to refuse an event.
 
-    No handler gets it. A client that asked for an ack gets ``{"error": message}``, with ``"data"`` if there is any.
+    No handler is called. If the client asked for an ack, the ack is ``{"error": message}``, with ``"data"`` unless it
+    is
+    ``None``.
 
     Attributes:
-        message: The text the client sees.
-        data: Any encodable value for the client; ``None`` sends none.
+        message: The text for the client.
+        data: Any encodable value for the client; ``None`` sends no data.
     """
 
     def __init__(self, message: str = "Event refused", data: Any = None) -> None:
@@ -206,12 +213,12 @@ class EventRefused(WaypostError):
 
 
 class NotConnected(WaypostError):
-    """A socket that is not, or no longer, connected was asked to do something.
+    """A call needed a connected socket, and the socket is not connected or no longer connected.
 
     Attributes:
-        sid: The socket's id.
-        namespace: Its namespace.
-        action: What was asked.
+        sid: The socket's id; ``None`` on the client's side.
+        namespace: The socket's namespace.
+        action: The call that failed, in words.
     """
 
     def __init__(self, sid: str | None, namespace: str, action: str) -> None:
@@ -222,7 +229,7 @@ class NotConnected(WaypostError):
 
     def __str__(self) -> str:
         who = "the client" if self.sid is None else f"socket {self.sid}"
-        return f"can't {self.action}: {who} is not connected to {self.namespace}"
+        return f"can't {self.action}: {who} is not connected to {self.namespace}; check `connected` first"
 
 
 class AckTimeout(WaypostError):
@@ -230,7 +237,7 @@ class AckTimeout(WaypostError):
 
     Attributes:
         event: The event's name.
-        timeout_s: How long was waited, in seconds.
+        timeout_s: The time limit, in seconds.
     """
 
     def __init__(self, event: str, timeout_s: float) -> None:
@@ -239,16 +246,16 @@ class AckTimeout(WaypostError):
         self.timeout_s = timeout_s
 
     def __str__(self) -> str:
-        return f"event {self.event!r} was not acknowledged within {self.timeout_s:g} s"
+        return f"event {self.event!r} was not acknowledged within {self.timeout_s:g} s; it may have been handled"
 
 
 class EventRejected(WaypostError):
-    """The server has not handled an event of the durable outbox, and it is given up.
+    """The server refused an event of the durable outbox for good, and the client has removed the event.
 
     Attributes:
         event: The event's name.
-        reason: Why, in the server's words.
-        data: What its application says about it, or ``None``.
+        reason: The server's reason.
+        data: Data that the server's application added, or ``None``.
     """
 
     def __init__(self, event: str, reason: str, data: Any = None) -> None:
@@ -262,11 +269,11 @@ class EventRejected(WaypostError):
 
 
 class EncodingFailed(WaypostError):
-    """A value that no packet can carry.
+    """No packet can carry a value.
 
     Attributes:
-        what: The event or packet it was meant for.
-        problem: Why it can't be encoded.
+        what: The event or packet that contains the value.
+        problem: The reason why it can't be encoded.
     """
 
     def __init__(self, what: str, problem: str) -> None:
@@ -279,13 +286,13 @@ class EncodingFailed(WaypostError):
 
 
 class ConnectFailed(WaypostError):
-    """The client did not get its connection.
+    """The client got no connection to the server.
 
     Attributes:
-        url: Where it wanted to connect.
-        problem: What went wrong, in words.
-        data: What a server that refused sent along, or ``None``.
-        status: The HTTP status that stood in the way, or ``None``.
+        url: The server's URL.
+        problem: The reason, in words.
+        data: Data that a refusing server sent along, or ``None``.
+        status: The HTTP status of the server's answer, or ``None`` if there was no HTTP error.
     """
 
     def __init__(self, url: str, problem: str, data: Any = None, status: int | None = None) -> None:
@@ -300,15 +307,15 @@ class ConnectFailed(WaypostError):
 
 
 class ProtocolViolation(WaypostError):
-    """What the other side sent breaks the protocol; its connection is closed, nobody else's."""
+    """The other side broke the protocol. Its connection is closed; other connections are not affected."""
 
 
 class MalformedPacket(ProtocolViolation):
-    """A packet can't be read, or is not allowed where it came.
+    """A packet is unreadable, or not allowed at this point.
 
     Attributes:
-        expected: What the protocol allows there.
-        received: What came, whole; the sentence shows its beginning.
+        expected: What the protocol allows here, in words.
+        received: The whole input; the sentence shows its beginning.
     """
 
     def __init__(self, expected: str, received: object) -> None:
@@ -321,12 +328,12 @@ class MalformedPacket(ProtocolViolation):
 
 
 class LimitExceeded(ProtocolViolation):
-    """Something is larger, or more, than is accepted.
+    """The other side sent more than a limit allows.
 
     Attributes:
-        what: What is limited, in words.
-        limit: The most that is accepted.
-        received: How much came; as far as it was counted.
+        what: The limited quantity, in words.
+        limit: The largest amount that is accepted.
+        received: The amount that arrived; at least that, where counting stopped early.
     """
 
     def __init__(self, what: str, limit: int, received: int) -> None:
@@ -336,15 +343,15 @@ class LimitExceeded(ProtocolViolation):
         self.received = received
 
     def __str__(self) -> str:
-        return f"{self.what}: at most {self.limit} are accepted, received {self.received}"
+        return f"{self.what}: expected at most {self.limit}, received {self.received}"
 
 
 class StorageError(WaypostError):
-    """The store could not do what it was asked; nothing of the request was kept.
+    """The store could not do what was asked. It kept no part of the request.
 
     Attributes:
-        store: Which store, as it was configured.
-        problem: What went wrong, in words.
+        store: The store, as it was configured.
+        problem: The reason, in words.
     """
 
     def __init__(self, store: str, problem: str) -> None:
@@ -357,39 +364,39 @@ class StorageError(WaypostError):
 
 
 class StoreClosed(StorageError):
-    """The store was used before it was opened or after it was closed."""
+    """The store is not open: it was not opened yet, or it was closed."""
 
     def __init__(self, store: str) -> None:
-        super().__init__(store, "it is not open")
+        super().__init__(store, "it is not open; start the server or the client that owns it first")
 
 
 class StoreBusy(StorageError):
-    """Another process owns the store; a store has one server at a time."""
+    """Another process has the store open. One process owns a store at a time."""
 
     def __init__(self, store: str) -> None:
-        super().__init__(store, "another process has it open; stop that one, or use another file")
+        super().__init__(store, "another process has it open; stop that process, or use another file")
 
 
 class StoreDamaged(StorageError):
-    """The file is no store of ours, or a broken one; it was left as it is."""
+    """The file is not a Waypost store, or it is damaged. The file was not changed."""
 
 
 class StoreFull(StorageError):
-    """No space is left where the store lives; it works again when there is."""
+    """The disk of the store is full. The store works again once there is space."""
 
     def __init__(self, store: str) -> None:
-        super().__init__(store, "no space left on its disk; free some, then it works again")
+        super().__init__(store, "no space left on its disk; free some, and the store works again")
 
 
 class QueueFull(StorageError):
-    """A queue's limits leave no room for what was put into it; nothing of it was kept.
+    """A queue has reached its limits. It kept no part of the request.
 
     Attributes:
         queue: The queue's name.
-        messages: How many messages it keeps.
-        bytes: The size of their records together.
-        max_messages: How many it may keep.
-        max_bytes: How large their records together may be.
+        messages: The number of messages that the queue keeps.
+        bytes: The size of their records together, in bytes.
+        max_messages: The limit on ``messages``.
+        max_bytes: The limit on ``bytes``.
     """
 
     def __init__(
@@ -408,14 +415,14 @@ class QueueFull(StorageError):
 
 
 class OutboxFull(StorageError):
-    """A client's durable outbox has no room for an event; it was not kept.
+    """A client's durable outbox has reached its limits. The event was not kept.
 
     Attributes:
         event: The event's name.
-        events: How many events wait.
-        bytes: How large they are together.
-        max_events: How many may wait.
-        max_bytes: How large they may be together.
+        events: The number of events that wait in the outbox.
+        bytes: Their size together, in bytes.
+        max_events: The limit on ``events``.
+        max_bytes: The limit on ``bytes``.
     """
 
     def __init__(self, store: str, event: str, events: int, size_bytes: int, max_events: int, max_bytes: int) -> None:
@@ -432,16 +439,20 @@ class OutboxFull(StorageError):
 
 
 class PositionGone(StorageError):
-    """The journal no longer keeps what was asked for.
+    """The journal no longer keeps the entries after a requested position.
 
     Attributes:
         journal: The journal's name.
-        asked: The position after which entries were asked for.
-        oldest: The oldest position that is kept.
+        asked: The position after which entries were requested.
+        oldest: The oldest position that the journal keeps.
     """
 
     def __init__(self, store: str, journal: str, asked: int, oldest: int) -> None:
-        super().__init__(store, f"journal {journal} keeps positions from {oldest}, asked after {asked}")
+        super().__init__(
+            store,
+            f"journal {journal} keeps positions from {oldest}, entries after {asked} were requested; "
+            f"read after {oldest - 1} or later",
+        )
         self.journal = journal
         self.asked = asked
         self.oldest = oldest

@@ -15,16 +15,19 @@ __all__ = ["find_server", "load"]
 
 
 def load(target: str) -> Any:
-    """Import what ``module:name`` names; the current directory is looked in first.
+    """Import the object that ``module:name`` names.
+
+    The current directory is searched first, as ``python -m`` does.
 
     Args:
-        target: A module's dotted name, a colon, and a name in it, which may be dotted too.
+        target: A module's dotted name, a colon, and a name in that module, which may be dotted too.
 
     Returns:
         The object.
 
     Raises:
-        ConfigurationError: The text is not of that form, or there is no such module or name.
+        ConfigurationError: The text has another form, or the module or the name does not exist.
+        Exception: Any error that the module's own code raises.
     """
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
@@ -35,7 +38,7 @@ def load(target: str) -> Any:
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # Only if it is the module that was asked for; one that it imports in vain is its author's to see in full.
+        # A failed import inside the user's module keeps its traceback: its author needs it.
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise ConfigurationError("application", target, f"a module; there is none named {error.name}") from error
@@ -49,17 +52,17 @@ def load(target: str) -> Any:
 def find_server(app: Any) -> Server:
     """Find the Waypost server in an ASGI application.
 
-    Looks at the application itself, at its ``server`` (what ``io.asgi(app)`` returns has one), at what a
-    middleware wraps (``app``), and at its routes and mounts (``routes``: Starlette, FastAPI).
+    The search covers the application itself, its ``server`` (of `Server.asgi`), its ``app`` (a middleware's inner
+    application) and its ``routes`` (the mounts of Starlette and FastAPI).
 
     Args:
-        app: A `waypost.Server`, or an ASGI application that holds one.
+        app: A `waypost.Server`, or an ASGI application that contains one.
 
     Returns:
         The server.
 
     Raises:
-        ConfigurationError: There is none in it, or there are several.
+        ConfigurationError: The application contains no server, or several.
     """
     servers = list({id(server): server for server in _servers_in(app, set())}.values())
     if len(servers) != 1:

@@ -6,17 +6,14 @@ __all__ = ["printable"]
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    r"""Make a text printable: what a terminal or a log would obey becomes an escape sequence.
-
-    That is all for which `str.isprintable` is false: line ends, ESC and the other control characters of C0 and C1,
-    marks for the direction of writing, other invisible characters, and lone surrogates. ``"a\n"`` becomes ``"a\\n"``.
+    """Escape the control characters of an untrusted text, which a terminal would obey.
 
     Args:
-        text: Any text.
+        text: The text.
         limit: The longest result, in characters, from 1; ``None`` for no limit.
 
     Returns:
-        The text. A longer one is cut between two characters of it, and ends in ``…``.
+        The text. A text over the limit is cut, and ends with ``…``.
     """
     if text.isprintable() and (limit is None or len(text) <= limit):
         return text

@@ -223,7 +223,7 @@ def test_what_is_not_undone_is_asked_for(
 ) -> None:
     before = command.json("info", "mails")
     assert command.run(*words) == 2
-    assert command.err.endswith("is not undone: add --yes where nobody can be asked\n")
+    assert command.err.endswith("because stdin is no terminal: add --yes to confirm\n")
     assert command.err.count("\n") == 1
     monkeypatch.setattr(sys, "stdin", Terminal("no\n"))
     assert command.run(*words) == 1
@@ -242,8 +242,8 @@ def test_what_is_not_undone_is_asked_for(
         (("peek", "mails", "--consumer", "nobody"), 1, "queue mails has no consumer nobody"),
         (("seek", "mails", "nobody", "new", "--yes"), 1, "queue mails has no consumer nobody"),
         (("seek", "mails", "smtp", "yesterday"), 2, "expected a time such as 2026-11-24T08:00, or a duration"),
-        (("redrive", "mails", "--rate", "0"), 2, "expected a number a second above 0"),
-        (("redrive", "mails", "--rate", "fast"), 2, "expected a number a second above 0"),
+        (("redrive", "mails", "--rate", "0"), 2, "expected a number per second above 0"),
+        (("redrive", "mails", "--rate", "fast"), 2, "expected a number per second above 0"),
         (("pause", "mails", "--for", "5"), 2, "expected a duration such as 90s, 15m"),
         (("peek", "mails", "--limit", "0"), 2, "expected a whole number from 1"),
     ],

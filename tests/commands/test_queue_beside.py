@@ -181,4 +181,4 @@ def test_the_command_itself_in_a_process_of_its_own(served: Served, command: Com
         check=False,
     )
     assert asked.returncode == 2
-    assert asked.stderr.startswith("waypost: to remove all ")
+    assert asked.stderr.startswith("waypost: can't ask whether to remove all ")

@@ -24,7 +24,7 @@ from tests.support.waiting import until_async
 pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
 
 QUEUE = "jobs"
-REFUSED = "no space left on its disk; free some, then it works again"
+REFUSED = "no space left on its disk; free some, and the store works again"
 LARGE = 100_000
 SMALL_DISK_BYTES = 8 << 20
 

@@ -20,7 +20,7 @@ _JSON_BEGINS = ('"', "[", "{")
 
 
 def add(subcommands: Subcommands) -> None:
-    """Add the commands."""
+    """Add ``emit``, ``call`` and ``listen`` to the command line."""
     parser = subcommands.add_parser("emit", help="send an event", description="Send an event to a server.")
     _add_event(parser)
     parser.set_defaults(run=_emit, take_more=partial(_take_more, parser))
@@ -38,9 +38,9 @@ def add(subcommands: Subcommands) -> None:
         description="Print the events of a server, until Ctrl-C. Reconnects by itself.",
     )
     _add_connection(parser)
-    parser.add_argument("--event", action="append", metavar="EVENT", help="only this one; may be repeated")
+    parser.add_argument("--event", action="append", metavar="EVENT", help="print only this event; may be repeated")
     parser.add_argument(
-        "--consume", action="store_true", help="acknowledge what is printed, as a queue's consumer does"
+        "--consume", action="store_true", help="acknowledge each printed event, as a queue's consumer does"
     )
     parser.add_argument("--json", action="store_true", help="print each event as a line of JSON")
     parser.set_defaults(run=_listen)
@@ -55,17 +55,17 @@ def _add_event(parser: argparse.ArgumentParser) -> None:
 def _add_connection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="the server; a path in it is the namespace")
     parser.add_argument("--namespace", help="the namespace (default: the URL's path)")
-    parser.add_argument("--auth", type=_json, metavar="JSON", help="what to show to the server: an object")
+    parser.add_argument("--auth", type=_json, metavar="JSON", help="the auth payload for the server: an object")
     parser.add_argument(
         "--header", action="append", type=_header, metavar="'NAME: VALUE'", help="an HTTP header; may be repeated"
     )
-    parser.add_argument("--transport", choices=("websocket", "polling"), help="the only one to use")
+    parser.add_argument("--transport", choices=("websocket", "polling"), help="use only this transport")
     parser.add_argument("--path", default="/socket.io/", help="the path that the server serves (default %(default)s)")
     add_log_level(parser, default="error")
 
 
 def _take_more(parser: argparse.ArgumentParser, options: argparse.Namespace, words: list[str]) -> None:
-    """Take the arguments of an event that stand behind an option, which argparse leaves over."""
+    """Add the words that argparse left over: arguments of an event that follow an option."""
     unknown = [word for word in words if word.startswith("-") and not word[1:2].isdigit()]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -107,7 +107,7 @@ def _listen(options: argparse.Namespace) -> int:
         code: int = _run(listen(client, options.event or (), consumes=options.consume, as_json=options.json), options)
         return code
     except KeyboardInterrupt:
-        return 0  # that is how one stops listening
+        return 0  # Ctrl-C is the normal end of listening
 
 
 def _client(options: argparse.Namespace, *, reconnection: bool) -> Client:
@@ -136,11 +136,11 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         hint = str(error) if text[:1] in _JSON_BEGINS else "a text is written '\"so\"'"
-        raise argparse.ArgumentTypeError(f"no JSON: {text!r}; {hint}") from error
+        raise argparse.ArgumentTypeError(f"not JSON: {text!r}; {hint}") from error
 
 
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"no header: {text!r}; one is written 'Name: value'")
+        raise argparse.ArgumentTypeError(f"not a header: {text!r}; a header is written 'Name: value'")
     return name.strip(), value.strip()

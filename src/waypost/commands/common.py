@@ -1,4 +1,4 @@
-"""What several commands share: types of arguments, logging."""
+"""Parts that several commands share: types of arguments, and logging."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    # The type of what `add_subparsers` returns has no public name.
+    # argparse has no public name for the type that `add_subparsers` returns.
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 __all__ = ["Subcommands", "add_log_level", "configure_logging", "port_number"]
@@ -17,40 +17,43 @@ _LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 def add_log_level(parser: argparse.ArgumentParser, default: str = "info") -> None:
-    """Add ``--log-level``.
+    """Add the option ``--log-level`` to a command.
 
     Args:
         parser: The command's parser.
-        default: The level without it.
+        default: The level that applies without the option.
     """
     parser.add_argument(
-        "--log-level", choices=_LOG_LEVELS, default=default, help="what to log, to stderr (default %(default)s)"
+        "--log-level",
+        choices=_LOG_LEVELS,
+        default=default,
+        help="the least level to log to stderr (default %(default)s)",
     )
 
 
 def configure_logging(level: str) -> None:
-    """Log to stderr.
+    """Send this process's log to stderr.
 
     Args:
-        level: One that ``--log-level`` takes.
+        level: A level of ``--log-level``.
     """
     logging.basicConfig(level=level.upper(), format=_LOG_FORMAT)
     if level == "info":
-        # uvicorn's own start and stop messages say what the start-up line says.
+        # uvicorn's start and stop messages only repeat Waypost's start-up line.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def port_number(text: str) -> int:
-    """Take a port from the command line.
+    """Parse a port from the command line.
 
     Args:
-        text: What was typed.
+        text: The text as typed.
 
     Returns:
         The port, from 0 to 65535.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not a port.
     """
     port = int(text)
     if not 0 <= port <= 65535:

@@ -14,16 +14,16 @@ __all__ = ["add"]
 
 
 def add(subcommands: Subcommands) -> None:
-    """Add the command."""
+    """Add ``demo`` to the command line."""
     parser = subcommands.add_parser(
         "demo",
         help="a parcel service that loses nothing",
         description="A shop, a driver who goes offline, and a server that is killed: no parcel is lost.",
     )
     parser.add_argument(
-        "--port", type=port_number, help="the service's port (default 8000; for --headless a free one)"
+        "--port", type=port_number, help="the service's port (default 8000; with --headless a free port)"
     )
-    parser.add_argument("--headless", action="store_true", help="play it in the terminal; fails if a parcel does")
+    parser.add_argument("--headless", action="store_true", help="play it in the terminal; exit 1 if a parcel is lost")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page in a browser")
     parser.add_argument("--directory", help="where to keep the database (default: a temporary directory)")
     add_log_level(parser, default="warning")

@@ -1,4 +1,4 @@
-"""Sizes, ages and times for humans: shown, and read from the command line."""
+"""Sizes, durations and times for humans: formats them, and parses them from the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KIBIBYTE = 1024
 
 
 def size(size_bytes: int) -> str:
-    """Show a number of bytes, such as ``1.5 KiB``."""
+    """Format a number of bytes, such as ``1.5 KiB``."""
     if size_bytes < _KIBIBYTE:
         return f"{size_bytes} B"
     amount = float(size_bytes)
@@ -29,7 +29,7 @@ def size(size_bytes: int) -> str:
 
 
 def age(seconds: float) -> str:
-    """Show a number of seconds by its two largest units, such as ``2d 3h``."""
+    """Format a duration in seconds with its two largest units, such as ``2d 3h``."""
     left = max(0, int(seconds))
     parts: list[str] = []
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
@@ -40,17 +40,20 @@ def age(seconds: float) -> str:
 
 
 def instant(seconds: float | None) -> str | None:
-    """Give a wall time as ISO 8601, for JSON; ``"forever"`` for infinity."""
+    """Format a wall time as ISO 8601, for JSON; infinity becomes ``"forever"``."""
     if seconds is None:
         return None
     return "forever" if seconds == inf else datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def duration(text: str) -> float:
-    """Take a duration from the command line, such as ``90s`` or ``1d12h``; returns seconds.
+    """Parse a duration from the command line, such as ``90s`` or ``1d12h``.
+
+    Returns:
+        The duration, in seconds.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: The text is not a duration.
     """
     if not _DURATION.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a duration such as 90s, 15m, 1h30m, 2d or 1w")
@@ -58,13 +61,15 @@ def duration(text: str) -> float:
 
 
 def moment(text: str) -> float:
-    """Take a time in the past from the command line: a duration before now, or ISO 8601, local if it has no zone.
+    """Parse a time in the past from the command line: a duration before now, or ISO 8601.
+
+    A time without a time zone is local.
 
     Returns:
-        Wall time, in seconds.
+        Wall time, in seconds since 1970.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: The text is neither.
     """
     if _DURATION.fullmatch(text):
         return time.time() - duration(text)
@@ -72,10 +77,13 @@ def moment(text: str) -> float:
 
 
 def point(text: str) -> float:
-    """Take a time from the command line as ISO 8601, local if it has no zone; returns wall time in seconds.
+    """Parse a time in ISO 8601 from the command line. A time without a time zone is local.
+
+    Returns:
+        Wall time, in seconds since 1970.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: The text is not such a time.
     """
     try:
         return datetime.fromisoformat(text).astimezone().timestamp()
@@ -86,25 +94,31 @@ def point(text: str) -> float:
 
 
 def rate(text: str) -> float:
-    """Take a number a second from the command line, above 0.
+    """Parse a number per second from the command line.
+
+    Returns:
+        The number, above 0 and finite.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: The text is not such a number.
     """
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not 0 < number < inf:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number a second above 0")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number per second above 0")
     return number
 
 
 def count(text: str) -> int:
-    """Take a whole number from 1 from the command line.
+    """Parse a whole number from the command line.
+
+    Returns:
+        The number, from 1.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: The text is not such a number.
     """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")

@@ -1,4 +1,4 @@
-"""``waypost listen``: prints events until the connection has ended for good, or nobody reads any more."""
+"""``waypost listen``: prints events until the connection ends for good, or the reader of the pipe has closed it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["listen"]
 
 
 async def listen(client: Client, names: Sequence[str], *, consumes: bool, as_json: bool) -> int:
-    """Connect and print events; what happens to the connection goes to stderr.
+    """Connect and print events to stdout; connects, disconnects and errors go to stderr.
 
     Args:
         client: A client that is not connected yet.
-        names: The events to print; none for all.
-        consumes: Whether to acknowledge an event once it is printed.
-        as_json: Whether to print lines of JSON.
+        names: The names of the events to print; an empty sequence prints all events.
+        consumes: Whether to acknowledge each event after it is printed.
+        as_json: Whether to print each event as a line of JSON.
 
     Returns:
-        The exit code: 0 if nobody reads any more, 1 if the connection has ended for good.
+        The exit code: 0 if the reader closed the pipe, 1 if the connection ended for good.
 
     Raises:
-        ConnectFailed: There was no connection, or the server refused this client.
+        ConnectFailed: The client got no connection, or the server refused it.
     """
 
     async def say_connected() -> None:
@@ -42,14 +42,14 @@ async def listen(client: Client, names: Sequence[str], *, consumes: bool, as_jso
 
     async def say_failed(error: ConnectFailed) -> None:
         nonlocal said
-        if said != (said := str(error)):  # each attempt may fail for the same reason, for hours
+        if said != (said := str(error)):  # attempts may fail for the same reason for hours: print it once
             _say(said)
 
     client.on("connect", say_connected)
     client.on("disconnect", say_disconnected)
     client.on("connect_error", say_failed)
     printing = asyncio.create_task(_print(client, names, consumes=consumes, as_json=as_json))
-    await asyncio.sleep(0)  # it listens before there is anything to hear
+    await asyncio.sleep(0)  # registers the handlers before the first event can arrive
     try:
         async with client:
             ended = asyncio.create_task(client.wait_closed())
@@ -58,7 +58,7 @@ async def listen(client: Client, names: Sequence[str], *, consumes: bool, as_jso
             if printing.done():
                 printing.result()
     except BrokenPipeError:
-        # Whoever read has left; Python would complain when it flushes at the end.
+        # The reader closed the pipe. Without this, Python's flush at exit would fail and print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     finally:

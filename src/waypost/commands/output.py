@@ -1,4 +1,4 @@
-"""What a command prints: aligned tables or JSON to stdout, progress to stderr."""
+"""Output of the commands: aligned tables or JSON to stdout, progress to stderr."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Column", "Progress", "print_json", "print_table"]
 
 _T = TypeVar("_T")
 
-# How often progress is shown: on a terminal, where it is written over; elsewhere, where each is a line.
+# A terminal shows progress in one line that is overwritten. Elsewhere each report is a line, so they are rarer.
 _TERMINAL_EVERY_S = 0.1
 _LINE_EVERY_S = 5.0
 
@@ -24,9 +24,9 @@ class Column(Generic[_T]):
     """A column of a table.
 
     Attributes:
-        title: What stands above it.
-        text: What stands in it.
-        is_number: Whether it is aligned to the right.
+        title: The column's heading.
+        text: Returns the cell's text for an item.
+        is_number: Whether cells are aligned to the right.
     """
 
     title: str
@@ -35,11 +35,11 @@ class Column(Generic[_T]):
 
 
 def print_table(columns: Sequence[Column[_T]], items: Sequence[_T]) -> None:
-    """Print items, one a line, below the columns' titles.
+    """Print the columns' titles, then each item as a line.
 
     Args:
-        columns: The columns.
-        items: The items.
+        columns: The columns, from left to right.
+        items: The items, from top to bottom.
     """
     lines = [[column.title for column in columns], *([column.text(item) for column in columns] for item in items)]
     widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
@@ -52,17 +52,17 @@ def print_table(columns: Sequence[Column[_T]], items: Sequence[_T]) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON for people and programs; see `to_json`."""
+    """Print a value as JSON; bytes in it become ``{"base64": "…"}``."""
     print(to_json(value, indented=True))
 
 
 class Progress:
-    """Tells how far something is that takes long; nothing if it is over before.
+    """A context manager that reports the progress of a long task; a task that is over soon reports nothing.
 
     Args:
-        doing: What is being done, such as ``"purging"``.
-        total: How much there is to do, if that is known.
-        stream: Where to; stderr by default.
+        doing: The task, in words, such as ``"purging"``.
+        total: The amount of work, or ``None`` if it is unknown.
+        stream: The stream for reports; ``None`` for stderr.
     """
 
     def __init__(self, doing: str, total: int | None, stream: TextIO | None = None) -> None:
@@ -79,7 +79,11 @@ class Progress:
         return self
 
     def advance(self, by: int) -> None:
-        """Note that so many more are done."""
+        """Add to the amount of work that is done, and report it when a report is due.
+
+        Args:
+            by: The amount of work that was done since the last call.
+        """
         self._done += by
         if time.monotonic() >= self._next_at:
             self._next_at = time.monotonic() + self._every_s

@@ -1,4 +1,4 @@
-"""Events and values as lines of text."""
+"""Events and values as lines of text for a terminal."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ _RESET = "\033[0m"
 
 
 def to_json(value: Any, *, indented: bool = False) -> str:
-    """Write a value as JSON in which a terminal finds nothing to obey.
+    """Encode a value as JSON; bytes become ``{"base64": "…"}``, NaN and infinities ``null``.
 
-    Bytes become ``{"base64": "…"}``, numbers that JSON lacks ``null``, other values of Python their ``repr``.
-    Characters that are not printable are written as JSON's escapes, so that a program reads the same text.
+    Control characters in the value are escaped, so that a server can't control the terminal.
 
     Args:
-        value: What came from somebody else.
-        indented: Whether for people, over several lines; otherwise it is one line.
+        value: A value that a server sent, or a command's result.
+        indented: Whether to indent the text by two spaces a level; else it is one line.
+
+    Returns:
+        The JSON text.
     """
     indent = 2 if indented else None
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain, indent=indent)
     except ValueError:
         text = json.dumps(_finite(value), ensure_ascii=False, default=_plain, indent=indent)
-    # What is not printable stands inside a string, except for the line ends of the indentation.
+    # Unprintable characters occur only inside strings, except for the line breaks of the indentation.
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
@@ -48,12 +50,15 @@ def _finite(value: Any) -> Any:
 
 
 def event_line(name: str, arguments: Sequence[Any], *, as_json: bool) -> str:
-    """Write an event as a line.
+    """Format an event as one line.
 
     Args:
-        name: Its name.
-        arguments: Its arguments.
-        as_json: Whether for a program: an object with ``event`` and ``args``.
+        name: The event's name.
+        arguments: The event's arguments.
+        as_json: Whether the line is a JSON object with ``event`` and ``args``, for programs.
+
+    Returns:
+        The line, without a line break.
     """
     if as_json:
         return to_json({"event": name, "args": arguments})

@@ -1,4 +1,4 @@
-"""``waypost queue``: looks at a store's queues and changes them, beside a running server or without one."""
+"""``waypost queue``: inspects and changes the queues of a store, with or without a running server."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _LETTERS = 100
 
 
 def add(subcommands: Subcommands) -> None:
-    """Add the commands."""
+    """Add ``queue`` and its subcommands to the command line."""
     parser = subcommands.add_parser(
         "queue",
-        help="look at a store's queues and change them",
-        description="Look at the queues of a store's file and change them, beside a running server or without one.",
+        help="inspect and change a store's queues",
+        description="Inspect and change the queues of a store's file, with or without a running server.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_looking(commands)
@@ -36,23 +36,23 @@ def add(subcommands: Subcommands) -> None:
 
 def _add_looking(commands: Subcommands) -> None:
     ls = _command(commands, "ls", "list the queues", of_queue=False)
-    ls.add_argument("--match", metavar="PATTERN", help='those whose names fit, such as "driver:*"')
+    ls.add_argument("--match", metavar="PATTERN", help='only queues whose names match, such as "driver:*"')
     _command(commands, "info", "show a queue and its consumers")
 
-    peek = _command(commands, "peek", "show messages where they wait")
-    peek.add_argument("--consumer", help="those that this consumer has not acknowledged, and what it has tried")
-    _add_page(peek, _MESSAGES, "the offset before the first one")
+    peek = _command(commands, "peek", "show messages without delivering them")
+    peek.add_argument("--consumer", help="only messages that this consumer has not acknowledged, with its attempts")
+    _add_page(peek, _MESSAGES, "show messages after this offset")
 
     dead = _command(commands, "dead", "show dead letters")
     add_filters(dead)
     dead.add_argument("--history", action="store_true", help="show each attempt (JSON always does)")
-    _add_page(dead, _LETTERS, "the number before the first one")
+    _add_page(dead, _LETTERS, "show dead letters after this number")
 
 
 def _add_redrive(commands: Subcommands) -> None:
     redrive = _command(commands, "redrive", "deliver dead letters again, each to the consumer that gave it up")
     add_filters(redrive)
-    redrive.add_argument("--rate", type=human.rate, metavar="N", help="so many a second (default: all at once)")
+    redrive.add_argument("--rate", type=human.rate, metavar="N", help="this many per second (default: all at once)")
 
 
 def _add_purge(commands: Subcommands) -> None:
@@ -69,12 +69,12 @@ def _add_seek(commands: Subcommands) -> None:
 
 
 def _add_pause(commands: Subcommands) -> None:
-    pause = _command(commands, "pause", "hand out no messages, of a queue or to a consumer; emitting goes on")
+    pause = _command(commands, "pause", "stop the deliveries of a queue or to one consumer; emitting continues")
     pause.add_argument("--consumer", help="only this consumer")
     end = pause.add_mutually_exclusive_group()
     end.add_argument("--for", dest="duration", type=human.duration, metavar="DURATION", help="for 15m, 2h, 1d")
     end.add_argument("--until", type=human.point, metavar="TIME", help="until a time (ISO 8601)")
-    resume = _command(commands, "resume", "go on after a pause")
+    resume = _command(commands, "resume", "end a pause")
     resume.add_argument("--consumer", help="only this consumer")
 
 
@@ -88,14 +88,14 @@ def _add_page(parser: argparse.ArgumentParser, most: int, meaning: str) -> None:
 def _command(
     commands: Subcommands, name: str, purpose: str, *, of_queue: bool = True, asks: bool = False
 ) -> argparse.ArgumentParser:
-    """Add a command.
+    """Add a subcommand.
 
     Args:
-        commands: Where to.
-        name: Its name.
-        purpose: What it is for.
-        of_queue: Whether it is about one queue.
-        asks: Whether it asks first.
+        commands: The parsers of the group.
+        name: The subcommand's name.
+        purpose: Its help text, which begins with a verb in lower case.
+        of_queue: Whether it takes a queue's name.
+        asks: Whether it asks for confirmation.
     """
     parser = commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
     parser.add_argument("store", help="the store's file")

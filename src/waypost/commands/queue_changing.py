@@ -1,4 +1,4 @@
-"""``waypost queue redrive``, ``purge``, ``seek``, ``pause`` and ``resume``: what changes a store."""
+"""``waypost queue redrive``, ``purge``, ``seek``, ``pause`` and ``resume``: the commands that change a store."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from waypost.storage.sqlite.visitor import SqliteVisitor
 
 __all__ = ["pause", "purge", "redrive", "resume", "seek"]
 
-# So many positions are purged before progress is told.
+# The number of positions that are purged between two reports of progress.
 _PURGE_STEP = 5000
 
 
 async def redrive(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
-    """Make dead letters messages again."""
+    """Turn dead letters into messages again."""
     found = await existing(visitor, options)
     queue = visitor.queue(options.queue)
     spacing_s = 0.0 if options.rate is None else 1 / options.rate
@@ -49,7 +49,7 @@ async def redrive(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
 
 
 async def purge(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
-    """Remove messages, or dead letters."""
+    """Remove messages or dead letters."""
     found = await existing(visitor, options)
     queue = visitor.queue(options.queue)
     if not options.dead and has_filter(options):
@@ -72,7 +72,7 @@ async def purge(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
 
 
 async def seek(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
-    """Move a consumer."""
+    """Move a consumer to another place in its queue."""
     await existing(visitor, options)
     queue = visitor.queue(options.queue)
     before = await queue.consumer(options.consumer)
@@ -101,7 +101,7 @@ async def pause(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
 
 
 async def resume(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
-    """Go on after a pause."""
+    """End the pause of a queue or a consumer."""
     return await _pause(visitor, options, time.time(), "not paused any more")
 
 
@@ -120,7 +120,7 @@ async def _pause(visitor: SqliteVisitor, options: argparse.Namespace, until: flo
 
 
 async def _purge(queue: Queue, found: QueueInfo, upto: int | None) -> int:
-    """Remove messages step by step, and in the end, if all are meant, those that are not due yet."""
+    """Remove messages in steps; without ``upto``, the last step also removes the delayed messages."""
     oldest = await queue.peek(after=0, max_messages=1, max_bytes=1)
     last = found.top if upto is None else min(upto, found.top)
     total = found.messages + found.delayed if upto is None else None
@@ -146,11 +146,15 @@ async def _purge_dead(queue: Queue, found: QueueInfo, options: argparse.Namespac
 
 
 def _ask(options: argparse.Namespace, question: str) -> int:
-    """Ask whether something that can't be undone is meant; returns the exit code to end with, 0 to go on."""
+    """Ask the user to confirm an action that can't be undone.
+
+    Returns:
+        0 if the command may continue, else its exit code.
+    """
     if options.yes:
         return 0
     if not sys.stdin.isatty():
-        return _refuse(f"to {question} is not undone: add --yes where nobody can be asked")
+        return _refuse(f"can't ask whether to {question}, because stdin is no terminal: add --yes to confirm")
     print(f"{question}? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return 0

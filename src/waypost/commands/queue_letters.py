@@ -1,4 +1,4 @@
-"""Which dead letters a command means: filters of the command line, and the letters that fit them, in pages."""
+"""Reads the dead letters that the filters of the command line select, in pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PAGE_BYTES = 8 << 20
 
 
 def has_filter(options: argparse.Namespace) -> bool:
-    """Tell whether any of the options was given."""
+    """Return whether the command line has a filter."""
     return any(
         getattr(options, name) is not None
         for name in ("consumer", "reason", "event", "since", "until", "id", "key", "number")
@@ -25,7 +25,7 @@ def has_filter(options: argparse.Namespace) -> bool:
 
 
 def filter_of(options: argparse.Namespace) -> DeadLetterFilter:
-    """Return the filter that the options ask for, but for the event; none that dies from now on fits it."""
+    """Return the filter of the command line, without the event; it matches no letter that dies from now on."""
     return DeadLetterFilter(
         consumer=options.consumer,
         numbers=options.number,
@@ -33,7 +33,7 @@ def filter_of(options: argparse.Namespace) -> DeadLetterFilter:
         key=options.key,
         reason=options.reason,
         died_after=options.since,
-        # What is redriven now may die again, and must not be met again.
+        # A letter that is redriven now may die again; this run must not redrive it a second time.
         died_before=time.time() if options.until is None else options.until,
     )
 
@@ -41,13 +41,16 @@ def filter_of(options: argparse.Namespace) -> DeadLetterFilter:
 async def pages(
     queue: Queue, matching: DeadLetterFilter, event: str | None, *, after: int = 0
 ) -> AsyncIterator[list[DeadLetter]]:
-    """Read the dead letters that fit, in pages that are not empty.
+    """Read the matching dead letters, in pages that are never empty.
 
     Args:
         queue: The queue.
-        matching: Which.
-        event: Those with this event; ``None`` for all.
-        after: The number before the first one wanted.
+        matching: The filter.
+        event: Only letters with this event; ``None`` for all.
+        after: Only letters after this number.
+
+    Yields:
+        A page of letters, in the order of their numbers.
     """
     while letters := await queue.dead_letters(matching, after=after, max_letters=_PAGE, max_bytes=_PAGE_BYTES):
         after = letters[-1].number
@@ -58,5 +61,5 @@ async def pages(
 
 
 def only(letters: list[DeadLetter]) -> DeadLetterFilter:
-    """Return the filter that these fit, and no others."""
+    """Return a filter that matches these letters and no others."""
     return DeadLetterFilter(numbers=[one.number for one in letters])

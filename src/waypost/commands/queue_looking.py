@@ -1,4 +1,4 @@
-"""``waypost queue ls``, ``info``, ``peek`` and ``dead``: what only looks at a store."""
+"""``waypost queue ls``, ``info``, ``peek`` and ``dead``: the commands that only read a store."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PAGE_BYTES = 8 << 20
 
 
 async def ls(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
-    """List queues."""
+    """List the queues."""
     found: list[QueueInfo] = []
     after = ""
     while page := await visitor.queues(after=after, max_queues=_PAGE):
@@ -61,7 +61,7 @@ async def info(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
         print_json({**queue_json(found), "options": _own_options(configuration), "consumers": listed})
         return 0
     print_table(queue_columns(), [found])
-    print(f"{found.top:,} in all, {found.expired:,} outlived their time, {found.dropped:,} dropped by its limits")
+    print(f"{found.top:,} in all, {found.expired:,} expired, {found.dropped:,} dropped by its limits")
     if configuration.settings:
         own = _own_options(configuration)
         print(f"own options: {', '.join(f'{name}={value}' for name, value in own.items())}")
@@ -72,9 +72,9 @@ async def info(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
 
 
 async def peek(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
-    """Show messages where they wait."""
+    """Show messages without delivering them."""
     await existing(visitor, options)
-    # One more than wanted shows whether there are more.
+    # One message over the limit tells whether there are more.
     found = await _messages(visitor.queue(options.queue), options, options.limit + 1)
     shown = found[: options.limit]
     of_consumer = options.consumer is not None

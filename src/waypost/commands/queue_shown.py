@@ -1,4 +1,4 @@
-"""Queues, consumers, messages and dead letters as the command line shows them: columns of tables, and JSON."""
+"""Queues, consumers, messages and dead letters for the command line: columns of tables, and JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NOTHING = "-"
 
 
 def queue_columns() -> list[Column[QueueInfo]]:
-    """Return the columns of a list of queues."""
+    """Return the columns for a list of queues."""
     return [
         Column("QUEUE", lambda one: printable(one.name, _NAME_CHARACTERS)),
         _number("MESSAGES", lambda one: one.messages),
@@ -49,7 +49,7 @@ def queue_columns() -> list[Column[QueueInfo]]:
 
 
 def queue_json(one: QueueInfo) -> dict[str, Any]:
-    """Give a queue's state as JSON, in the words of `waypost.QueueInfo`."""
+    """Return a queue's state as a JSON object with the names of `waypost.QueueInfo`."""
     return {
         "name": one.name,
         "messages": one.messages,
@@ -66,7 +66,7 @@ def queue_json(one: QueueInfo) -> dict[str, Any]:
 
 
 def consumer_columns() -> list[Column[ConsumerInfo]]:
-    """Return the columns of a list of consumers."""
+    """Return the columns for a list of consumers."""
     return [
         Column("CONSUMER", lambda one: printable(one.name, _NAME_CHARACTERS)),
         _number("OFFSET", lambda one: one.cursor),
@@ -82,7 +82,7 @@ def consumer_columns() -> list[Column[ConsumerInfo]]:
 
 
 def consumer_json(one: ConsumerInfo) -> dict[str, Any]:
-    """Give a consumer's state as JSON, in the words of `waypost.ConsumerInfo`."""
+    """Return a consumer's state as a JSON object with the names of `waypost.ConsumerInfo`."""
     return {
         "name": one.name,
         "offset": one.cursor,
@@ -99,10 +99,10 @@ def consumer_json(one: ConsumerInfo) -> dict[str, Any]:
 
 
 def message_columns(*, of_consumer: bool) -> list[Column[Message]]:
-    """Return the columns of a list of messages.
+    """Return the columns for a list of messages.
 
     Args:
-        of_consumer: Whether they are those of one consumer, and what it has tried is shown.
+        of_consumer: Whether the messages belong to one consumer; adds the columns with its attempts.
     """
     tried: list[Column[Message]] = [
         _number("FAILED", lambda one: one.failures),
@@ -121,7 +121,12 @@ def message_columns(*, of_consumer: bool) -> list[Column[Message]]:
 
 
 def message_json(one: Message, *, of_consumer: bool) -> dict[str, Any]:
-    """Give a message as JSON, in the words of `waypost.QueuedMessage`."""
+    """Return a message as a JSON object with the names of `waypost.QueuedMessage`.
+
+    Args:
+        one: The message.
+        of_consumer: Whether the message belongs to one consumer; adds its attempts.
+    """
     event, *args = read_values(one.record)
     tried = {"failures": one.failures, "lost_deliveries": one.losses, "retry_at": instant(one.retry_at or None)}
     return {
@@ -137,7 +142,7 @@ def message_json(one: Message, *, of_consumer: bool) -> dict[str, Any]:
 
 
 def letter_columns() -> list[Column[DeadLetter]]:
-    """Return the columns of a list of dead letters."""
+    """Return the columns for a list of dead letters."""
     return [
         Column("NUMBER", lambda one: str(one.number), is_number=True),
         Column("DIED", lambda one: _since(one.died_at), is_number=True),
@@ -152,7 +157,7 @@ def letter_columns() -> list[Column[DeadLetter]]:
 
 
 def letter_json(one: DeadLetter) -> dict[str, Any]:
-    """Give a dead letter as JSON, in the words of `waypost.DeadLetter`."""
+    """Return a dead letter as a JSON object with the names of `waypost.DeadLetter`."""
     event, *args = read_values(one.record)
     return {
         "number": one.number,

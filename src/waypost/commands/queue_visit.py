@@ -1,4 +1,4 @@
-"""A visit to a store: opens its file, has one command done there, and leaves."""
+"""Opens a store's file for one command of ``waypost queue``, and closes it afterwards."""
 
 from __future__ import annotations
 
@@ -23,18 +23,22 @@ Command = Callable[[SqliteVisitor, argparse.Namespace], Awaitable[int]]
 def run(command: Command, options: argparse.Namespace) -> int:
     """Run a command on the store that the options name.
 
+    Args:
+        command: The command; it gets the open store and the options.
+        options: The parsed command line, with ``store``.
+
     Returns:
-        The exit code.
+        The exit code: the command's, or 141 if the reader closed the pipe.
 
     Raises:
-        ConfigurationError: There is no such store, or it is none that can be visited.
-        StorageError: It could not be read or written to.
+        ConfigurationError: The store does not exist, or is of a kind that other processes can't open.
+        StorageError: The store could not be read or written.
     """
     try:
         code = asyncio.run(_visit(command, options))
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read it, such as `head`, has seen enough; what is still to be written goes nowhere.
+        # The reader, such as `head`, closed the pipe. The rest of the output goes to /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     return code
@@ -44,7 +48,7 @@ async def existing(visitor: SqliteVisitor, options: argparse.Namespace) -> Queue
     """Return the state of the queue that the options name.
 
     Raises:
-        StorageError: There is none.
+        StorageError: The store has no such queue.
     """
     info = await visitor.queue(options.queue).info()
     if not info.generation:

@@ -15,16 +15,16 @@ __all__ = ["add"]
 
 
 def add(subcommands: Subcommands) -> None:
-    """Add the command."""
+    """Add ``serve`` to the command line."""
     parser = subcommands.add_parser("serve", help="run a server", description="Run a Waypost server.")
     parser.add_argument(
-        "application", metavar="module:name", help="a waypost.Server, or an ASGI application that holds one"
+        "application", metavar="module:name", help="a waypost.Server, or an ASGI application that contains one"
     )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default %(default)s)")
     parser.add_argument(
         "--port", type=port_number, default=8000, help="the port; 0 takes a free one (default %(default)s)"
     )
-    parser.add_argument("--store", help="keep everything here instead: a path, or memory:")
+    parser.add_argument("--store", help="use this store instead of the application's: a path, or memory:")
     add_log_level(parser)
     parser.set_defaults(run=_serve)
 

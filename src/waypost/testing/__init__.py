@@ -1,6 +1,6 @@
-"""For the tests of applications: a server on a free port, or in memory, and clients that are connected to it.
+"""Tools for the tests of applications: a server on a free port or in memory, and clients that are connected to it.
 
-These are context managers; as pytest fixtures they are in `waypost.testing.fixtures`.
+The functions are context managers. `waypost.testing.fixtures` offers them as pytest fixtures.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An ASGI application's lifespan around a block, as a web server has it around all requests."""
+"""Runs an ASGI application's lifespan around a block, as a web server runs it around all requests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ __all__ = ["lifespan"]
 
 @asynccontextmanager
 async def lifespan(application: Application) -> AsyncIterator[None]:
-    """Start an application and stop it at the end; one that has no lifespan is left as it is.
+    """Send an application its startup event, and its shutdown event when the block ends.
+
+    An application without a lifespan is served all the same, as the ASGI specification demands.
 
     Args:
-        application: The application.
+        application: The ASGI application.
 
     Raises:
-        ConfigurationError: It failed to start, or to stop.
+        ConfigurationError: The application reported that its startup or its shutdown failed.
     """
     told, answers = Pipe(), Pipe()
     running = asyncio.create_task(_run(application, told, answers))
@@ -44,7 +46,7 @@ async def _run(application: Application, told: Pipe, answers: Pipe) -> None:
 
     try:
         await application({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
-    except Exception as error:  # noqa: BLE001  # ASGI: whoever raises instead of answering has no lifespan
+    except Exception as error:  # noqa: BLE001  # ASGI: an application that raises here has no lifespan
         await answers.put({"type": "none", "message": repr(error)})
     finally:
         answers.shut()

@@ -1,4 +1,4 @@
-"""WebSockets without a network: an ASGI application called in this process, on the client's own loop."""
+"""WebSockets without a network: calls an ASGI application in this process, on the client's own loop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger("waypost.testing")
 
 
 class Pipe:
-    """Messages in order from one task to another; whoever puts one waits while it is full, as a network is."""
+    """A bounded queue of messages from one task to another. A full pipe makes the sender wait, as a network does."""
 
     __slots__ = ("_changed", "_is_shut", "_waiting")
 
@@ -38,7 +38,11 @@ class Pipe:
         self._is_shut = False
 
     async def put(self, message: Message) -> bool:
-        """Put a message in; return whether there is still somebody to take it."""
+        """Append a message; waits while the pipe is full. May be cancelled.
+
+        Returns:
+            False if the pipe is shut; the message is then dropped.
+        """
         while len(self._waiting) >= _MOST_WAITING and not self._is_shut:
             await self._change()
         if not self._is_shut:
@@ -47,7 +51,7 @@ class Pipe:
         return not self._is_shut
 
     async def take(self) -> Message | None:
-        """Await the next message; ``None`` after the last one."""
+        """Await the next message; ``None`` once the pipe is shut and empty. May be cancelled."""
         while not self._waiting:
             if self._is_shut:
                 return None
@@ -56,7 +60,7 @@ class Pipe:
         return self._waiting.popleft()
 
     def shut(self) -> None:
-        """Take no more; what is in it can still be taken."""
+        """Accept no more messages. Messages in the pipe can still be taken."""
         self._is_shut = True
         self._changed.set()
 
@@ -69,7 +73,7 @@ class MemoryTransport:
     """A `waypost.client.transport.Transport` to an application in this process.
 
     Attributes:
-        serving: The application's task.
+        serving: The task that runs the application.
     """
 
     __slots__ = ("_inward", "_max_message_bytes", "_outward", "max_packets", "name", "serving")
@@ -100,7 +104,11 @@ class MemoryTransport:
             raise OSError("the client has left")
 
     async def opened(self) -> None:
-        """Await the answer to the request; raises `TransportEnded` if it is no."""
+        """Await the application's answer to the request.
+
+        Raises:
+            TransportEnded: The application refused the WebSocket.
+        """
         answer = await self._outward.take()
         if answer is None or answer["type"] != "websocket.accept":
             await self.close(at_once=True)
@@ -108,7 +116,14 @@ class MemoryTransport:
             raise TransportEnded("transport error", f"HTTP {status}", status)
 
     async def receive(self) -> Sequence[Frame]:
-        """Await the next frame."""
+        """Await the next frame.
+
+        Returns:
+            The frame, alone in a tuple.
+
+        Raises:
+            TransportEnded: The application closed the WebSocket, or the frame is too large.
+        """
         message = await self._outward.take()
         if message is None or message["type"] != "websocket.send":
             code = 1006 if message is None else message.get("code", 1000)
@@ -120,14 +135,18 @@ class MemoryTransport:
         return (frame,)
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Send frames; waits while the application is slow."""
+        """Send frames; waits while the application is slow.
+
+        Raises:
+            TransportEnded: The application closed the WebSocket. ``unsent`` is True if no frame was taken.
+        """
         for number, frame in enumerate(frames):
             kind = "text" if isinstance(frame, str) else "bytes"
             if not await self._inward.put({"type": "websocket.receive", kind: frame}):
                 raise TransportEnded("transport close", "the application has closed it", unsent=number == 0)
 
     async def close(self, *, at_once: bool) -> None:
-        """Close, and unless it is to be at once, wait a moment for the application to be done."""
+        """Close the WebSocket; unless ``at_once``, wait up to one second for the application to return."""
         self._inward.shut()
         self._outward.shut()
         if not at_once:
@@ -138,7 +157,7 @@ class MemoryConnector:
     """A `waypost.client.transport.Connector` to an ASGI application in this process.
 
     Args:
-        application: The application.
+        application: The ASGI application.
     """
 
     def __init__(self, application: Application) -> None:
@@ -146,7 +165,19 @@ class MemoryConnector:
         self._transports: list[MemoryTransport] = []
 
     async def websocket(self, address: URL, headers: Mapping[str, str], max_message_bytes: int) -> MemoryTransport:
-        """Open a WebSocket; raises `TransportEnded` if the application does not want it."""
+        """Open a WebSocket to the application.
+
+        Args:
+            address: The URL of the request.
+            headers: The request's headers.
+            max_message_bytes: The largest message that the client accepts.
+
+        Returns:
+            The open transport.
+
+        Raises:
+            TransportEnded: The application refused the WebSocket.
+        """
         transport = MemoryTransport(self._application, _scope(address, headers), max_message_bytes)
         self._transports.append(transport)
         transport.serving.add_done_callback(lambda _: self._transports.remove(transport))
@@ -154,7 +185,7 @@ class MemoryConnector:
         return transport
 
     async def close(self) -> None:
-        """Close all that is open, and let the application finish with it."""
+        """Close all transports, and wait up to one second for the application to return from each."""
         transports = list(self._transports)
         await asyncio.gather(*(transport.close(at_once=False) for transport in transports))
         for transport in transports:

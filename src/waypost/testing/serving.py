@@ -1,4 +1,4 @@
-"""Serves an application for a test, and stops with it."""
+"""Serves an application for a test, and stops it when the test ends."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _HOST = "127.0.0.1"
 async def serve(application: Any, *, port: int = 0) -> AsyncIterator[Site]:
     """Serve an application on a port of this machine, on the running loop, until the block ends.
 
-    Clients of any kind can connect, also a browser. A server can be served once; make one for each test.
+    Any client can connect, a browser too. A server can be served once; make a new one for each test.
 
     Args:
-        application: A `waypost.Server`, or an ASGI application that holds one.
-        port: The port; 0 takes a free one.
+        application: A `waypost.Server`, or an ASGI application that contains one.
+        port: The port, from 0 to 65535; 0 takes a free port.
 
     Yields:
-        What is served; its clients leave at the end.
+        The served application. Its clients are closed at the end.
 
     Raises:
-        ConfigurationError: There is no server in the application, or it does not start, or the port is taken.
+        ConfigurationError: The application contains no server, it does not start, or the port is taken.
         StorageError: The server's store can't be opened.
     """
     io = find_server(application)
@@ -46,19 +46,20 @@ async def serve(application: Any, *, port: int = 0) -> AsyncIterator[Site]:
 
 @asynccontextmanager
 async def serve_in_memory(application: Any) -> AsyncIterator[Site]:
-    """Serve an application to clients of this loop, without sockets, until the block ends.
+    """Serve an application to clients of this loop, without network sockets, until the block ends.
 
-    Everything is as over a WebSocket, from the ASGI application on: handshake, headers, middleware, limits, recovery.
-    There is no polling. A server can be served once; make one for each test.
+    Everything from the ASGI application on works as over a WebSocket: handshake, headers, middleware, limits,
+    recovery.
+    There is no polling. A server can be served once; make a new one for each test.
 
     Args:
-        application: A `waypost.Server`, or an ASGI application that holds one.
+        application: A `waypost.Server`, or an ASGI application that contains one.
 
     Yields:
-        What is served; its clients leave at the end.
+        The served application. Its clients are closed at the end.
 
     Raises:
-        ConfigurationError: There is no server in the application, or it does not start.
+        ConfigurationError: The application contains no server, or it does not start.
         StorageError: The server's store can't be opened.
     """
     io = find_server(application)
@@ -76,17 +77,17 @@ async def serve_in_memory(application: Any) -> AsyncIterator[Site]:
 
 @contextmanager
 def serve_in_thread(application: Any, *, port: int = 0) -> Iterator[ThreadSite]:
-    """Serve an application like `serve`, in a thread of its own, for tests without asyncio.
+    """Serve an application as `serve` does, in a thread with its own loop, for tests without asyncio.
 
     Args:
-        application: A `waypost.Server`, or an ASGI application that holds one.
-        port: The port; 0 takes a free one.
+        application: A `waypost.Server`, or an ASGI application that contains one.
+        port: The port, from 0 to 65535; 0 takes a free port.
 
     Yields:
-        What is served; its clients are `waypost.sync.Client`s, and leave at the end.
+        The served application. Its clients are `waypost.sync.Client` objects, and are closed at the end.
 
     Raises:
-        ConfigurationError: There is no server in the application, or it does not start, or the port is taken.
+        ConfigurationError: The application contains no server, it does not start, or the port is taken.
         StorageError: The server's store can't be opened.
     """
     thread, ends = LoopThread("waypost-testing"), AsyncExitStack()

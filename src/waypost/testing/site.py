@@ -1,4 +1,4 @@
-"""A served application, as a test sees it: its address, and clients for it."""
+"""A served application as a test sees it: its address, and clients for it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ T = TypeVar("T")
 
 
 class Site:
-    """A served application, and clients for it. Made by `waypost.testing.serve` and `serve_in_memory`.
+    """A served application, and clients for it; made by `waypost.testing.serve` and `serve_in_memory`.
 
     Args:
-        url: Its address.
-        io: The server in it.
-        **defaults: Options that all clients have.
+        url: The application's address.
+        io: The server in the application.
+        **defaults: Options for all clients.
 
     Attributes:
-        url: Its address, such as ``http://127.0.0.1:52301``.
-        io: The `waypost.Server` in it.
+        url: The application's address, such as ``http://127.0.0.1:52301``.
+        io: The `waypost.Server` in the application.
     """
 
     def __init__(self, url: str, io: Server, **defaults: Unpack[ClientOptions]) -> None:
@@ -35,16 +35,16 @@ class Site:
         self._clients: list[Client] = []
 
     def client(self, **options: Unpack[ClientOptions]) -> Client:
-        """Make a client that is not connected yet, so that handlers can be registered first.
+        """Make a client that is not connected yet, so that a test can register handlers first.
 
         Args:
-            **options: Those of `waypost.Client`.
+            **options: Options of `waypost.Client`.
 
         Returns:
-            The client; it leaves at the end, if it has not by then.
+            The client. It is closed at the end, if the test has not closed it.
 
         Raises:
-            ConfigurationError: An option can't be what it is.
+            ConfigurationError: An option has a value that it does not accept.
         """
         together: ClientOptions = {**self._defaults, **options}
         client = Client(self.url, **together)
@@ -55,35 +55,35 @@ class Site:
         """Make a client and connect it.
 
         Args:
-            **options: Those of `waypost.Client`.
+            **options: Options of `waypost.Client`.
 
         Returns:
-            The client; it leaves at the end, if it has not by then.
+            The connected client. It is closed at the end, if the test has not closed it.
 
         Raises:
-            ConfigurationError: An option can't be what it is.
-            ConnectFailed: The server refused it; ``data`` is what it sent along.
+            ConfigurationError: An option has a value that it does not accept.
+            ConnectFailed: The server refused the client; ``data`` has the server's data.
         """
         client = self.client(**options)
         await client.connect()
         return client
 
     async def leave(self) -> None:
-        """Let all clients leave."""
+        """Close all clients."""
         for client in self._clients:
             await client.close()
 
 
 class ThreadSite:
-    """An application that is served in another thread, and blocking clients for it. Made by `serve_in_thread`.
+    """An application that is served in another thread, and blocking clients for it; made by `serve_in_thread`.
 
     Args:
-        site: The same, for that thread.
-        thread: That thread.
+        site: The served application, as its own thread sees it.
+        thread: The thread that serves it.
 
     Attributes:
-        url: Its address, such as ``http://127.0.0.1:52301``.
-        io: The `waypost.Server` in it; what is to be awaited of it goes to `run`.
+        url: The application's address, such as ``http://127.0.0.1:52301``.
+        io: The `waypost.Server` in the application. Pass its coroutines to `run`.
     """
 
     def __init__(self, site: Site, thread: LoopThread) -> None:
@@ -93,27 +93,32 @@ class ThreadSite:
         self._clients: list[sync.Client] = []
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run something where the application runs, such as ``site.io.emit("pickup", 1)``.
+        """Run a coroutine on the application's loop, and wait for its result.
+
+        An example is ``site.run(site.io.emit("pickup", 1))``.
 
         Args:
-            coroutine: What to run.
+            coroutine: The coroutine.
 
         Returns:
-            What it returns.
+            The coroutine's result.
+
+        Raises:
+            Exception: Any error that the coroutine raises.
         """
         return self._thread.run(coroutine)
 
     def client(self, **options: Unpack[ClientOptions]) -> sync.Client:
-        """Make a client that is not connected yet, so that handlers can be registered first.
+        """Make a client that is not connected yet, so that a test can register handlers first.
 
         Args:
-            **options: Those of `waypost.sync.Client`.
+            **options: Options of `waypost.sync.Client`.
 
         Returns:
-            The client; it leaves at the end, if it has not by then.
+            The client. It is closed at the end, if the test has not closed it.
 
         Raises:
-            ConfigurationError: An option can't be what it is.
+            ConfigurationError: An option has a value that it does not accept.
         """
         client = sync.Client(self.url, **options)
         self._clients.append(client)
@@ -123,20 +128,20 @@ class ThreadSite:
         """Make a client and connect it.
 
         Args:
-            **options: Those of `waypost.sync.Client`.
+            **options: Options of `waypost.sync.Client`.
 
         Returns:
-            The client; it leaves at the end, if it has not by then.
+            The connected client. It is closed at the end, if the test has not closed it.
 
         Raises:
-            ConfigurationError: An option can't be what it is.
-            ConnectFailed: The server refused it; ``data`` is what it sent along.
+            ConfigurationError: An option has a value that it does not accept.
+            ConnectFailed: The server refused the client; ``data`` has the server's data.
         """
         client = self.client(**options)
         client.connect()
         return client
 
     def leave(self) -> None:
-        """Let all clients leave."""
+        """Close all clients."""
         for client in self._clients:
             client.close()
