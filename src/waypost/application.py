@@ -10,6 +10,10 @@ from typing import Any, TypeVar, Unpack, overload
 
 from waypost.server.basics.checks import require_choice, require_count, require_name
 from waypost.server.basics.environment import Environment
+from waypost.server.basics.targets import Target
+from waypost.server.cluster.server_side import AmongServers
+from waypost.server.emitting.operator import Broadcasting
+from waypost.server.events.listening import Listening
 from waypost.server.hub import Hub
 from waypost.server.namespaces.namespace import Namespace
 from waypost.server.namespaces.parents import ParentNamespace
@@ -33,56 +37,47 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-class Server:
-    """A Socket.IO server in which no client misses an event; an ASGI application.
+class Server(Broadcasting, Listening, AmongServers):
+    """A Socket.IO server in which no client misses an event. It is an ASGI application.
 
-    ``on, once, off, event, register, on_any, off_any, on_any_outgoing, off_any_outgoing, use, to, in_, except_,
-    volatile, local, compress, timeout, emit, call, fetch_sockets, sockets_join, sockets_leave, disconnect_sockets,
-    on_server_side, server_side_emit`` and ``server_side_call`` are those of the namespace ``"/"``: see `Namespace`.
+    ::
+
+        io = waypost.Server(store="parcels.db")
+
+        @io.event
+        async def pickup(socket, parcel):
+            await io.to("drivers").emit("pickup", parcel)
+            return "accepted"
+
+    Events and handlers of the server are those of the namespace ``"/"``; `of` gives the others. `queue` gives durable
+    queues.
+
+    A subclass may override methods. Calls on the server itself then reach the override. Other objects do not call
+    the server's methods: an operator (``io.to("room").emit``), a `Socket` and ``io.of("/")`` emit by themselves.
 
     Args:
-        environment: Chance and wall time; for simulations.
-        options: See `waypost.Options` for all of them, with their defaults.
+        environment: Chance and wall time; for simulations. ``None`` for the real ones.
+        options: `waypost.Options` lists them all, with their meaning and defaults.
 
     Raises:
         TypeError: There is no option of that name.
-        ConfigurationError: An option can't be what it is.
+        ConfigurationError: An option has a value that it can't have.
     """
 
     def __init__(self, *, environment: Environment | None = None, **options: Unpack[ServerOptions]) -> None:
         self._hub = Hub(Options(**options), environment or Environment())
         self._asgi = AsgiTransport(self._hub, None)
         root = self._hub.of("/")
-        self.on = root.on
-        self.once = root.once
-        self.off = root.off
-        self.event = root.event
-        self.register = root.register
-        self.on_any = root.on_any
-        self.off_any = root.off_any
-        self.on_any_outgoing = root.on_any_outgoing
-        self.off_any_outgoing = root.off_any_outgoing
-        self.use = root.use
-        self.to = root.to
-        self.in_ = root.in_
-        self.except_ = root.except_
-        self.volatile = root.volatile
-        self.local = root.local
-        self.compress = root.compress
-        self.timeout = root.timeout
-        self.emit = root.emit
-        self.call = root.call
-        self.fetch_sockets = root.fetch_sockets
-        self.sockets_join = root.sockets_join
-        self.sockets_leave = root.sockets_leave
-        self.disconnect_sockets = root.disconnect_sockets
-        self.on_server_side = root.on_server_side
-        self.server_side_emit = root.server_side_emit
-        self.server_side_call = root.server_side_call
+        self._registry = root.handlers
+        self._middlewares = root.middlewares
+        self._server_side = root.server_side
+        self._audience = root.feed
+        self._target = Target()
+        self._flags = root.flags
 
     @property
     def options(self) -> Options:
-        """What it was told."""
+        """The options that this server was created with."""
         return self._hub.options
 
     @property

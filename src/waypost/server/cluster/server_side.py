@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from waypost.errors import ConfigurationError, EncodingFailed
 from waypost.protocol.packet import RESERVED_EVENTS
@@ -14,7 +14,7 @@ from waypost.typed.handlers import Handler, check_handler
 if TYPE_CHECKING:
     from waypost.server.namespaces.namespace import Namespace
 
-__all__ = ["ServerAnswers", "ServerSide"]
+__all__ = ["AmongServers", "ServerAnswers", "ServerSide"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,64 +50,17 @@ class ServerSide:
         self._namespace = namespace
         self._handlers: dict[str, Handler] = {}
 
-    @overload
-    def on(self, event: str) -> Callable[[F], F]: ...
+    def add(self, event: str, function: Callable[..., Any]) -> None:
+        """Register the handler of an event; see `AmongServers.on_server_side`."""
+        what = f"handler of server-side {event}"
+        if event in _RESERVED:
+            raise ConfigurationError(what, function, "a name that is not reserved")
+        if event in self._handlers:
+            raise ConfigurationError(what, function, "no second one")
+        self._handlers[event] = check_handler(what, function, 0)
 
-    @overload
-    def on(self, event: str, handler: F) -> F: ...
-
-    def on(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
-        """Register a handler for an event that another server of the cluster emits with `emit` or `call`.
-
-        Args:
-            event: Its name; none of Socket.IO's reserved ones.
-            handler: Called with the event's arguments. ``async def``, or ``def`` to run in a thread. What it returns
-                is the answer.
-
-        Raises:
-            ConfigurationError: It can't be called that way, or the event has a handler or is reserved.
-        """
-
-        def register(function: F) -> F:
-            what = f"handler of server-side {event}"
-            if event in _RESERVED:
-                raise ConfigurationError(what, function, "a name that is not reserved")
-            if event in self._handlers:
-                raise ConfigurationError(what, function, "no second one")
-            self._handlers[event] = check_handler(what, function, 0)
-            return function
-
-        return register if handler is None else register(handler)
-
-    async def emit(self, event: str, *args: Any) -> None:
-        """Emit an event to all other servers of the cluster, not to this one; without a cluster, to nobody.
-
-        Args:
-            event: Its name; none of Socket.IO's reserved ones.
-            args: Its arguments, in the same kinds of values as of other events.
-
-        Raises:
-            EncodingFailed: The name is reserved.
-
-        Delivery: at most once.
-        """
-        await self.call(event, *args)
-
-    async def call(self, event: str, *args: Any) -> ServerAnswers:
-        """Emit an event to all other servers of the cluster and wait for their answers, for 5 s at most.
-
-        Args:
-            event: Its name; none of Socket.IO's reserved ones.
-            args: Its arguments.
-
-        Returns:
-            Who answered what, and who did not; without a cluster, nobody.
-
-        Raises:
-            EncodingFailed: The name is reserved.
-
-        Delivery: at most once.
-        """
+    async def ask(self, event: str, args: tuple[Any, ...]) -> ServerAnswers:
+        """Emit an event to all other servers and gather their answers; see `AmongServers.server_side_call`."""
         if event in _RESERVED:
             raise EncodingFailed(f"server-side event {event!r}", "the name is reserved")
         answers: dict[str, Any] = {}
@@ -129,3 +82,72 @@ class ServerSide:
         if handler is None or not handler.takes(len(event.args)):
             return False, None
         return await self._namespace.run_server_side(handler, event.event, event.args)
+
+
+class AmongServers(Protocol):
+    """Events between the servers of a cluster, which no client sees: what a server and a namespace share."""
+
+    __slots__ = ()
+
+    _server_side: ServerSide
+
+    @overload
+    def on_server_side(self, event: str) -> Callable[[F], F]: ...
+
+    @overload
+    def on_server_side(self, event: str, handler: F) -> F: ...
+
+    def on_server_side(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
+        """Register a handler for an event of another server of the cluster; usable as a decorator.
+
+        The other server emits it with `server_side_emit` or `server_side_call`.
+
+        Args:
+            event: The event's name; none of Socket.IO's reserved names.
+            handler: Called with the event's arguments. ``async def``, or ``def`` to run in a thread. What it returns
+                is the answer.
+
+        Returns:
+            The handler; without one, a decorator.
+
+        Raises:
+            ConfigurationError: The handler can't be called that way, the event has a handler already, or the name is
+                reserved.
+        """
+
+        def add(function: F) -> F:
+            self._server_side.add(event, function)
+            return function
+
+        return add if handler is None else add(handler)
+
+    async def server_side_emit(self, event: str, *args: Any) -> None:
+        """Emit an event to all other servers of the cluster, not to this one. Without a cluster it reaches nobody.
+
+        Args:
+            event: The event's name; none of Socket.IO's reserved names.
+            args: The event's arguments: the same kinds of values as for `emit`.
+
+        Raises:
+            EncodingFailed: The name is reserved.
+
+        Delivery: at most once. If this is cancelled, the event may be delivered all the same.
+        """
+        await self._server_side.ask(event, args)
+
+    async def server_side_call(self, event: str, *args: Any) -> ServerAnswers:
+        """Emit an event to all other servers of the cluster and wait for their answers, for 5 s at most.
+
+        Args:
+            event: The event's name; none of Socket.IO's reserved names.
+            args: The event's arguments: the same kinds of values as for `emit`.
+
+        Returns:
+            The answers, and the servers that did not answer. Without a cluster both are empty.
+
+        Raises:
+            EncodingFailed: The name is reserved.
+
+        Delivery: at most once. If this is cancelled, the event may be delivered all the same.
+        """
+        return await self._server_side.ask(event, args)

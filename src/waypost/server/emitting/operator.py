@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from waypost.errors import ConfigurationError
 from waypost.server.basics.targets import Target
@@ -15,11 +14,10 @@ if TYPE_CHECKING:
     from waypost.server.emitting.audience import Audience
     from waypost.server.namespaces.channel import Channel
 
-__all__ = ["Flags", "Operator"]
+__all__ = ["Broadcasting", "Flags", "Operator"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flags:
+class Flags(NamedTuple):
     """How an event goes.
 
     Attributes:
@@ -42,41 +40,55 @@ class Flags:
         """
         if not seconds > 0:
             raise ConfigurationError("timeout", seconds, "seconds, a number above 0")
-        return replace(self, timeout_s=seconds)
+        return self._replace(timeout_s=seconds)
 
 
-class Operator:
-    """Whom an emit is for, and how it goes. Every method that changes that returns a new one; keep and share them.
+class Broadcasting(Protocol):
+    """Emits to many clients, and asks things of them: what a server, a namespace, a parent and an `Operator` share.
 
-    Made by ``to``, ``in_``, ``except_``, ``volatile``, ``compress``, ``local`` and ``timeout`` of a server or
-    namespace, and by those of a socket that address others.
+    ``to``, ``in_``, ``except_``, ``volatile``, ``local``, ``compress`` and ``timeout`` return an `Operator`. They do
+    not change the object that they are called on.
     """
 
-    __slots__ = ("_audience", "_flags", "_target")
+    __slots__ = ()
 
-    def __init__(self, audience: Audience, target: Target, flags: Flags) -> None:
-        self._audience = audience
-        self._target = target
-        self._flags = flags
+    _audience: Audience
+    _target: Target
+    _flags: Flags
 
     # -- whom -----------------------------------------------------------------------------------------------
 
     def to(self, *rooms: str) -> Operator:
-        """Add rooms: members of any of them are meant, each once. No rooms at all mean nobody.
+        """Address the members of rooms, beside the rooms that were named before. Whoever is in several gets it once.
 
         Args:
-            rooms: Names of rooms; a socket's id is one too.
+            rooms: Names of rooms. A socket's id is a room too. No rooms at all mean nobody.
+
+        Returns:
+            An operator for them.
         """
         target = Target((self._target.rooms or frozenset()).union(rooms), self._target.except_)
         return Operator(self._audience, target, self._flags)
 
-    in_ = to
-
-    def except_(self, *rooms: str) -> Operator:
-        """Leave out the members of rooms.
+    def in_(self, *rooms: str) -> Operator:
+        """The same as `to`, under the name that Socket.IO has for it, too.
 
         Args:
-            rooms: Names of rooms; a socket's id is one too.
+            rooms: As for `to`.
+
+        Returns:
+            An operator for the members of the rooms.
+        """
+        return self.to(*rooms)
+
+    def except_(self, *rooms: str) -> Operator:
+        """Leave out the members of rooms. Without `to` before it, everybody else is addressed.
+
+        Args:
+            rooms: Names of rooms. A socket's id is a room too.
+
+        Returns:
+            An operator for the others.
         """
         target = Target(self._target.rooms, self._target.except_.union(rooms))
         return Operator(self._audience, target, self._flags)
@@ -85,52 +97,59 @@ class Operator:
 
     @property
     def volatile(self) -> Operator:
-        """The same, but for events that are dropped for every client that can't take them right now."""
-        return self._with(replace(self._flags, volatile=True))
+        """An operator for the same clients whose events are dropped for a client that can't take them right now."""
+        return self._with(self._flags._replace(volatile=True))
 
     @property
     def local(self) -> Operator:
-        """The same, but only for clients of this server; without a cluster these are all there are.
+        """An operator for those of the clients that are on this server. Without a cluster these are all there are.
 
-        An emit is in the journal all the same, and reaches those of its clients that come back.
+        An emit is in the journal all the same, and reaches clients of this server that come back.
         """
-        return self._with(replace(self._flags, local=True))
+        return self._with(self._flags._replace(local=True))
 
     def compress(self, compress: bool) -> Operator:
-        """The same, but for events whose packets may, or may not, be compressed.
+        """Say whether packets may be compressed.
 
         Args:
-            compress: ``False`` for what is compressed already, as pictures are.
+            compress: ``False`` for arguments that are compressed already, such as pictures.
+
+        Returns:
+            An operator for the same clients.
         """
-        return self._with(replace(self._flags, compress=compress))
+        return self._with(self._flags._replace(compress=compress))
 
     def timeout(self, seconds: float) -> Operator:
-        """The same with another timeout for `call`, instead of the server's ``ack_timeout_s``.
+        """Set the timeout of `call`, instead of the server's ``ack_timeout_s``.
 
         Args:
-            seconds: A number above 0.
+            seconds: Seconds to wait for acks, a number above 0.
+
+        Returns:
+            An operator for the same clients.
 
         Raises:
-            ConfigurationError: It is none.
+            ConfigurationError: ``seconds`` is no number above 0.
         """
         return self._with(self._flags.with_timeout(seconds))
 
     # -- events ---------------------------------------------------------------------------------------------
 
     async def emit(self, event: str, *args: Any) -> None:
-        """Emit an event to them.
+        """Emit an event to the addressed clients; on a server or namespace, to all clients in it.
 
         Args:
-            event: Its name; none of Socket.IO's reserved ones.
-            args: Its arguments: whatever JSON can carry, and ``bytes`` anywhere in it.
+            event: The event's name; none of Socket.IO's reserved names.
+            args: The event's arguments: values that JSON can carry, and ``bytes`` anywhere in them.
 
         Raises:
-            EncodingFailed: An argument can't be encoded.
-            StorageError: The store did not take it; it is delivered to nobody.
+            EncodingFailed: An argument can't be encoded, or the name is reserved.
+            StorageError: The store did not take the event. It is delivered to nobody.
 
-        Delivery: in order, exactly once to those who are connected or come back in time. A volatile one at most
-        once. Returns when it is in the store; if cancelled it may still be delivered. The order is that of the calls,
-        also for what is not stored: an event that needs no store waits for those before it.
+        Delivery: in order, and once to each client that is connected or comes back in time. A volatile event goes at
+        most once, to clients that can take it right now. This returns when the event is in the store. If it is
+        cancelled, the event may be delivered all the same. The order is the order of the calls, also for volatile
+        events: they wait for the events before them.
         """
         encoded = self._audience.codec.encode_event(self._audience.namespace, event, args)
         compress = self._flags.compress
@@ -140,21 +159,22 @@ class Operator:
             await self._audience.publish(self._target, encoded, compress=compress)
 
     def call(self, event: str, *args: Any) -> BroadcastCall:
-        """Emit an event to all of them who are connected, and collect their acks.
+        """Emit an event to the addressed clients that are connected, and collect their acks.
 
         Args:
-            event: Its name; none of Socket.IO's reserved ones.
-            args: Its arguments.
+            event: The event's name; none of Socket.IO's reserved names.
+            args: The event's arguments, as for `emit`.
 
         Returns:
-            A `BroadcastCall`: ``await`` it for a `BroadcastAnswers`, or iterate over it with ``async for`` for the
-            answers as they come. Nothing is sent before that.
+            A `BroadcastCall`. ``await`` it for a `BroadcastAnswers`; or iterate over it with ``async for`` for the
+            answers as they come. The event is sent then, and not before.
 
         Raises:
-            EncodingFailed: An argument can't be encoded.
+            EncodingFailed: An argument can't be encoded, or the name is reserved.
 
-        Delivery: at most once, in order, to those connected now: an event with an ack is not in the journal. A
-        volatile one is not sent to a client that can't take it right now; that client is among the missing.
+        Delivery: at most once, in order, to the clients that are connected now: an event with an ack is not in the
+        journal. A volatile event is not sent to a client that can't take it right now; that client is among the
+        missing.
         """
         encoded = self._audience.codec.encode_event(self._audience.namespace, event, args)
         return BroadcastCall(self._audience, self._target, encoded, self._flags)
@@ -162,37 +182,48 @@ class Operator:
     # -- the sockets ----------------------------------------------------------------------------------------
 
     async def fetch_sockets(self) -> FetchedSockets:
-        """List those of them who are connected.
+        """List the addressed sockets that are connected. May be cancelled.
 
         Returns:
-            What is known of each, also of those on other servers of a cluster, and which servers did not answer.
+            The sockets, also those on other servers of a cluster, and the servers that did not answer within 5 s.
         """
-        return await fetch_sockets(self._audience, self._target, self._address, local=self._flags.local)
+
+        def address(sid: str) -> Operator:
+            return Operator(self._audience, Target(frozenset((sid,))), self._flags)
+
+        return await fetch_sockets(self._audience, self._target, address, local=self._flags.local)
 
     async def sockets_join(self, *rooms: str) -> None:
-        """Let all of them join rooms; those who are away, and may come back, too. Returns when it counts.
+        """Let the addressed clients join rooms, also those that are away and may come back.
+
+        Returns when it counts: what is emitted to the rooms from then on reaches them. If it is cancelled, they may
+        join all the same.
 
         Args:
             rooms: Names of rooms.
 
         Raises:
-            StorageError: The store did not take it; nobody joined.
+            StorageError: The store did not take it. Nobody joined.
         """
         await self._audience.join(self._target, rooms)
 
     async def sockets_leave(self, *rooms: str) -> None:
-        """Let all of them leave rooms; those who are away, and may come back, too. Returns when it counts.
+        """Let the addressed clients leave rooms, also those that are away and may come back.
+
+        Returns when it counts. If it is cancelled, they may leave all the same.
 
         Args:
-            rooms: Names of rooms.
+            rooms: Names of rooms. A client does not leave the room that is its own id.
 
         Raises:
-            StorageError: The store did not take it; nobody left.
+            StorageError: The store did not take it. Nobody left.
         """
         await self._audience.leave(self._target, rooms)
 
     async def disconnect_sockets(self, *, close: bool = False) -> None:
-        """Disconnect all of them from the namespace, after what was emitted before; nobody comes back by itself.
+        """Disconnect the addressed clients from the namespace, after what was emitted before.
+
+        They do not come back by themselves. If this is cancelled, they may be disconnected all the same.
 
         Args:
             close: Close their whole connections too, with all their namespaces.
@@ -208,8 +239,20 @@ class Operator:
             async for _ in self._audience.ask_others(DisconnectSockets(self._target, close), ANSWER_TIMEOUT_S):
                 pass
 
-    def _address(self, sid: str) -> Operator:
-        return Operator(self._audience, Target(frozenset((sid,))), self._flags)
-
     def _with(self, flags: Flags) -> Operator:
         return Operator(self._audience, self._target, flags)
+
+
+class Operator(Broadcasting):
+    """Whom an emit is for, and how it goes. It never changes: keep and share it.
+
+    Made by ``to``, ``in_``, ``except_``, ``volatile``, ``compress``, ``local`` and ``timeout`` of a server or
+    namespace, and by those of a socket that address others.
+    """
+
+    __slots__ = ("_audience", "_flags", "_target")
+
+    def __init__(self, audience: Audience, target: Target, flags: Flags) -> None:
+        self._audience = audience
+        self._target = target
+        self._flags = flags

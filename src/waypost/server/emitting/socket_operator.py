@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import AckTimeout, NotConnected
@@ -84,16 +83,16 @@ class SocketOperator:
     @property
     def volatile(self) -> SocketOperator:
         """The same, but for events that are dropped if they can't be taken right now."""
-        return SocketOperator(self._channel, replace(self._flags, volatile=True))
+        return SocketOperator(self._channel, self._flags._replace(volatile=True))
 
     @property
     def local(self) -> SocketOperator:
         """The same, but only for clients of this server."""
-        return SocketOperator(self._channel, replace(self._flags, local=True))
+        return SocketOperator(self._channel, self._flags._replace(local=True))
 
     def compress(self, compress: bool) -> SocketOperator:
         """The same, but for events whose packets may, or may not, be compressed; see `Operator.compress`."""
-        return SocketOperator(self._channel, replace(self._flags, compress=compress))
+        return SocketOperator(self._channel, self._flags._replace(compress=compress))
 
     def timeout(self, seconds: float) -> SocketOperator:
         """The same with another timeout for `call`; see `Operator.timeout`."""

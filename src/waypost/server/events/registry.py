@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 from waypost.errors import ConfigurationError
 from waypost.protocol.packet import RESERVED_EVENTS
@@ -14,7 +14,6 @@ from waypost.typed.handlers import Handler, check_handler
 __all__ = ["NAMESPACE_MOMENTS", "PARENT_MOMENTS", "SOCKET_MOMENTS", "Registry"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
 
 NAMESPACE_MOMENTS = frozenset({"connect", "disconnecting", "disconnect", "session_expired"})
 """What a namespace's handlers are told by the server itself, under names that no client's packet reaches."""
@@ -45,7 +44,7 @@ class Registry:
     """Handlers of a namespace, or of one socket.
 
     An event has one handler in a namespace and one on a socket; the socket's own is asked first, and then alone, so
-    that an event is answered once. Registering a second one is an error: `off` takes the first one away.
+    that an event is answered once. Registering a second one is an error: `remove` takes the first one away.
 
     Args:
         leading: How many arguments come before an event's own: a namespace's handlers get the socket.
@@ -67,99 +66,38 @@ class Registry:
 
     # -- for the application --------------------------------------------------------------------------------
 
-    @overload
-    def on(self, event: str, *, concurrent: bool = ...) -> Callable[[F], F]: ...
-
-    @overload
-    def on(self, event: str, handler: F, *, concurrent: bool = ...) -> F: ...
-
-    def on(self, event: str, handler: F | None = None, *, concurrent: bool = False) -> F | Callable[[F], F]:
-        """Register a handler, as ``@io.on("name")`` or ``io.on("name", function)``.
+    def adder(self, event: str, *, concurrent: bool = False, once: bool = False) -> Callable[[F], F]:
+        """Return a decorator that registers a function for an event.
 
         Args:
-            event: An event's name. In a namespace also ``"connect"``, called with ``(socket, auth)`` when a client
-                has come, which may raise `ConnectionRefused`; ``"disconnecting"``, called with ``(socket, reason)``
-                while ``socket.rooms`` are still those it was in, and ``"disconnect"``, called the same way after it;
-                and ``"session_expired"``, called with an `EndedSession` when a client that left did not come back
-                in time, so that nothing is kept for it any more. On a parent also ``"new_namespace"``, called with
-                the `Namespace` that a client made, before anybody is let in. On a socket also ``"disconnect"``,
-                called with ``(reason,)`` before the namespace's.
-            handler: Called with the socket and the event's arguments; on a socket, with the arguments alone.
-                ``async def``, or ``def`` to run in a thread. What it returns is the ack: a tuple is several
-                arguments, ``None`` none. To parameters annotated with a dataclass, `msgspec.Struct`, pydantic model,
-                ``TypedDict`` or builtin type, arguments are converted; an event with one that does not fit is
-                answered with an error, and auth that does not fit refuses the client.
-            concurrent: Let it run at the same time as other handlers of the same socket, instead of in the order in
-                which the events came; at most the server's ``concurrent_handlers`` of a socket.
-
-        Returns:
-            The handler, or a decorator.
+            event: The event's name, or one of the moments.
+            concurrent: Whether the function may run at the same time as other handlers of the same socket.
+            once: Whether the function is taken away when it is called.
 
         Raises:
-            ConfigurationError: It can't be called that way, an annotation is none of those, the event has a handler,
-                or would never come.
+            ConfigurationError: No such event would ever come. The decorator raises it if the function can't be called
+                that way, or the event has a handler.
         """
         self._check_name(event)
-
-        def register(function: F) -> F:
-            self._add(event, function, concurrent=concurrent)
-            return function
-
-        return register if handler is None else register(handler)
-
-    @overload
-    def once(self, event: str) -> Callable[[F], F]: ...
-
-    @overload
-    def once(self, event: str, handler: F) -> F: ...
-
-    def once(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
-        """Register a handler for the next such event only, of whichever socket of the namespace; see `on`.
-
-        It is taken away when it is called; an event whose arguments do not fit leaves it in place.
-        """
-        self._check_name(event)
-        if event in self._server_calls:
+        if once and event in self._server_calls:
             raise ConfigurationError("event", event, "to be registered with on()")
 
-        def register(function: F) -> F:
-            self._add(event, function, concurrent=False)
-            self._once.add(event)
+        def add(function: F) -> F:
+            self._add(event, function, concurrent=concurrent)
+            if once:
+                self._once.add(event)
             return function
 
-        return register if handler is None else register(handler)
+        return add
 
-    @overload
-    def event(self, handler: F) -> F: ...
-
-    @overload
-    def event(self, *, concurrent: bool = ...) -> Callable[[F], F]: ...
-
-    def event(self, handler: F | None = None, *, concurrent: bool = False) -> F | Callable[[F], F]:
-        """Register a handler for the event that is named like the function: ``@io.event``; see `on`."""
-
-        def register(function: F) -> F:
-            self._add(function.__name__, function, concurrent=concurrent)
-            return function
-
-        return register if handler is None else register(handler)
-
-    def off(self, event: str) -> None:
-        """Take an event's handler away; one that is running goes on. Without one, nothing happens."""
+    def remove(self, event: str) -> None:
+        """Take an event's handler away; one that is running goes on. Without a handler, nothing happens."""
         self._moments.pop(event, None)
         self._events.pop(event, None)
         self._once.discard(event)
 
-    def register(self, handlers: T, *, concurrent: bool = False) -> T:
-        """Register the methods of an object: ``on_chat`` for the event ``"chat"``, ``on_any`` for all of them.
-
-        Args:
-            handlers: An object of any class. Its methods named ``on_…`` are called as those of `on`, and
-                ``on_any`` and ``on_any_outgoing`` as the catch-alls of that name.
-            concurrent: As for `on`, for all its events.
-
-        Returns:
-            The same object.
+    def add_methods(self, handlers: object, *, concurrent: bool) -> None:
+        """Register the methods of an object; see `Listening.register`.
 
         Raises:
             ConfigurationError: It has no such method, or one of them can't be registered.
@@ -170,50 +108,11 @@ class Registry:
         for name in names:
             method = getattr(handlers, name)
             if name == "on_any":
-                self.on_any(method)
+                self.catch_alls.add_incoming(method)
             elif name == "on_any_outgoing":
-                self.on_any_outgoing(method)
+                self.catch_alls.add_outgoing(method)
             else:
-                self._add(name.removeprefix(_PREFIX), method, concurrent=concurrent)
-        return handlers
-
-    def on_any(self, handler: F) -> F:
-        """Register a handler for all events that come from clients; usable as a decorator.
-
-        Args:
-            handler: Called with the socket, the event's name and its arguments (on a socket, without the socket),
-                before the event's own handler and whether there is one or not. What it returns is ignored.
-                With annotated parameters it is only called for events that fit them.
-                ``async def``, or ``def`` to run in a thread. Several are called in the order of registration, a
-                namespace's before a socket's. Acks are not seen.
-
-        Raises:
-            ConfigurationError: It can't be called that way.
-        """
-        self.catch_alls.add_incoming(handler)
-        return handler
-
-    def off_any(self, handler: Callable[..., Any] | None = None) -> None:
-        """Take a handler of all events away, or all of them."""
-        self.catch_alls.remove_incoming(handler)
-
-    def on_any_outgoing(self, listener: F) -> F:
-        """Register a listener for all events that go out to clients; usable as a decorator.
-
-        Args:
-            listener: A short ``def`` that is called on the event loop with the socket, the event's name and its
-                arguments (on a socket, without the socket) when an event is handed to a client, once for each
-                client; also when it is replayed to one that was away. What it raises is logged. Acks are not seen.
-
-        Raises:
-            ConfigurationError: It can't be called that way.
-        """
-        self.catch_alls.add_outgoing(listener)
-        return listener
-
-    def off_any_outgoing(self, listener: Callable[..., Any] | None = None) -> None:
-        """Take a listener of all outgoing events away, or all of them."""
-        self.catch_alls.remove_outgoing(listener)
+                self.adder(name.removeprefix(_PREFIX), concurrent=concurrent)(method)
 
     # -- for the rest of the server -------------------------------------------------------------------------
 
@@ -228,10 +127,9 @@ class Registry:
     def spend(self, event: str) -> None:
         """Note that an event's handler is called; one that was registered for once is thereby gone."""
         if event in self._once:
-            self.off(event)
+            self.remove(event)
 
     def _add(self, event: str, function: Callable[..., Any], *, concurrent: bool) -> None:
-        self._check_name(event)
         what = f"handler of {event}"
         if event in self._events or event in self._moments:
             raise ConfigurationError(what, function, "no second one; off() takes away the one that is there")

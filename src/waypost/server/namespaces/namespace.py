@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from waypost.errors import StoreClosed
 from waypost.server.basics.targets import Target
-from waypost.server.cluster.server_side import ServerSide
+from waypost.server.cluster.server_side import AmongServers, ServerSide
 from waypost.server.emitting.acks import PendingAcks
 from waypost.server.emitting.feed import Feed
-from waypost.server.emitting.operator import Flags, Operator
+from waypost.server.emitting.operator import Broadcasting, Flags
 from waypost.server.emitting.rooms import RoomIndex
+from waypost.server.events.listening import Listening
 from waypost.server.events.registry import NAMESPACE_MOMENTS, Registry
 from waypost.server.events.repeats import Repeats
 from waypost.server.recovery.live_session import EndedSession
 from waypost.server.recovery.snapshot import Snapshot
-from waypost.typed.handlers import Handler, check_handler
+from waypost.typed.handlers import Handler
 
 if TYPE_CHECKING:
     from waypost.server.calling.runners import Runners
+    from waypost.server.emitting.audience import Audience
     from waypost.server.hub import Hub
     from waypost.server.namespaces.channel import Channel
     from waypost.server.namespaces.parents import ParentNamespace
@@ -32,20 +34,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Namespace"]
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _ACK_ID_SPAN = 1 << 30
 _RETRY_PAUSES_S = (1.0, 5.0, 25.0, 125.0, 625.0)
 """How long a store that takes nothing (a full disk) is given; what it then has not taken, its next opening mends."""
 
 
-class Namespace:
+class Namespace(Broadcasting, Listening, AmongServers):
     """A namespace. Made by `waypost.Server.of`; everything about ``"/"`` is on the server itself too.
-
-    ``on, once, off, event, register, on_any, off_any, on_any_outgoing`` and ``off_any_outgoing`` are those of its
-    `Registry`. ``to, in_, except_, volatile, local, compress, timeout, emit, call, fetch_sockets, sockets_join,
-    sockets_leave`` and ``disconnect_sockets`` are those of an `Operator` that means everyone in it. ``on_server_side,
-    server_side_emit`` and ``server_side_call`` are ``on``, ``emit`` and ``call`` of its `ServerSide`.
 
     Attributes:
         name: Its name, with the leading slash.
@@ -72,26 +67,19 @@ class Namespace:
         self.name = name
         self.parent = parent
         self.handlers = handlers = Registry(1, NAMESPACE_MOMENTS)
-        self.on = handlers.on
-        self.once = handlers.once
-        self.off = handlers.off
-        self.event = handlers.event
-        self.register = handlers.register
-        self.on_any = handlers.on_any
-        self.off_any = handlers.off_any
-        self.on_any_outgoing = handlers.on_any_outgoing
-        self.off_any_outgoing = handlers.off_any_outgoing
+        self._registry = handlers
         self.registries: tuple[Registry, ...] = (handlers,) if parent is None else (handlers, parent.handlers)
         self.middlewares: list[Handler] = []
+        self._middlewares = self.middlewares
         self.index: RoomIndex[Channel] = RoomIndex()
         self.codec = hub.codec
         self.feed: Feed = Feed(name, self.codec, self.index, self.ready, hub.ask_others)
         self.flags: Flags = Flags(timeout_s=hub.options.ack_timeout_s)
-        self.server_side = server_side = ServerSide(self)
-        self.on_server_side = server_side.on
-        self.server_side_emit = server_side.emit
-        self.server_side_call = server_side.call
-        self._offer(Operator(self.feed, Target(), self.flags))
+        self.server_side = ServerSide(self)
+        self._server_side = self.server_side
+        self._audience: Audience = self.feed
+        self._target = Target()
+        self._flags = self.flags
         self.keeper: Keeper | None = None
         self.hooks = hub.hooks
         self.repeats: Repeats = hub.repeats
@@ -105,35 +93,6 @@ class Namespace:
         self._parked_acks: dict[bytes, tuple[str, PendingAcks]] = {}
         self._entering: dict[bytes, int] = {}
         self._visitors = 0
-
-    def _offer(self, everyone: Operator) -> None:
-        self.to = everyone.to
-        self.in_ = everyone.in_
-        self.except_ = everyone.except_
-        self.volatile = everyone.volatile
-        self.local = everyone.local
-        self.compress = everyone.compress
-        self.timeout = everyone.timeout
-        self.emit = everyone.emit
-        self.call = everyone.call
-        self.fetch_sockets = everyone.fetch_sockets
-        self.sockets_join = everyone.sockets_join
-        self.sockets_leave = everyone.sockets_leave
-        self.disconnect_sockets = everyone.disconnect_sockets
-
-    # -- what the application registers ---------------------------------------------------------------------
-
-    def use(self, gate: F) -> F:
-        """Add a middleware, called with each socket before it is connected, in the order they were added.
-
-        Args:
-            gate: ``async def gate(socket)``; raises `ConnectionRefused` to refuse the client.
-
-        Returns:
-            The same function, so that it serves as a decorator.
-        """
-        self.middlewares.append(check_handler("middleware", gate, 1))
-        return gate
 
     # -- for the rest of the server -------------------------------------------------------------------------
 

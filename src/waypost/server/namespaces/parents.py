@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from waypost.errors import ConfigurationError, ConnectionRefused
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.basics.targets import Target
 from waypost.server.emitting.feed import Feed
-from waypost.server.emitting.operator import Flags, Operator
+from waypost.server.emitting.operator import Broadcasting, Flags
+from waypost.server.events.listening import Listening
 from waypost.server.events.registry import PARENT_MOMENTS, Registry
 from waypost.typed.handlers import Handler, check_handler
 
 if TYPE_CHECKING:
     from waypost.server.cluster.seam import Question, Reply
+    from waypost.server.emitting.audience import Audience
     from waypost.server.hub import Hub
     from waypost.server.namespaces.channel import Channel
     from waypost.server.namespaces.directory import Directory
@@ -25,23 +27,18 @@ if TYPE_CHECKING:
 
 __all__ = ["ParentNamespace"]
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-class ParentNamespace:
+class ParentNamespace(Broadcasting, Listening):
     """All the namespaces whose names fit. Made by `waypost.Server.of` with a pattern or a function.
 
     A namespace comes into being when the first client names it. What is registered here counts for each of them, also
     for those that are there already; what is emitted here goes to each of them.
 
-    ``on, once, off, event, register, on_any, off_any, on_any_outgoing`` and ``off_any_outgoing`` are those of its
-    `Registry`. A child's own handler of an event is asked first, and then alone.
+    A child's own handler of an event is asked first, and then alone.
 
-    ``to, in_, except_, volatile, local, compress, timeout, emit, call, fetch_sockets, sockets_join, sockets_leave``
-    and ``disconnect_sockets`` are those of `Operator`. They reach every child that anybody is in, or may come back
-    to. Emits go to the children side by side: if one fails, others may have got it, and the error is raised when all
-    are done. Each child has an order of its own; where an emit of the parent is not awaited before one of the child,
-    either may come first.
+    What is emitted here reaches every child that anybody is in, or may come back to. Emits go to the children side by
+    side: if one fails, others may have got it, and the error is raised when all are done. Each child has an order of
+    its own; where an emit of the parent is not awaited before one of the child, either may come first.
 
     Args:
         accepts: A compiled pattern, which the whole name has to match; or a function that is called with the name and
@@ -60,16 +57,9 @@ class ParentNamespace:
 
     def __init__(self, accepts: re.Pattern[str] | Callable[..., Any], directory: Directory, hub: Hub) -> None:
         self.handlers = handlers = Registry(1, PARENT_MOMENTS)
-        self.on = handlers.on
-        self.once = handlers.once
-        self.off = handlers.off
-        self.event = handlers.event
-        self.register = handlers.register
-        self.on_any = handlers.on_any
-        self.off_any = handlers.off_any
-        self.on_any_outgoing = handlers.on_any_outgoing
-        self.off_any_outgoing = handlers.off_any_outgoing
+        self._registry = handlers
         self.middlewares: list[Handler] = []
+        self._middlewares = self.middlewares
         self.children: dict[str, Namespace] = {}
         self._directory = directory
         self._hub = hub
@@ -82,28 +72,9 @@ class ParentNamespace:
             self._decider = check_handler("namespaces", accepts, 2)
         else:
             raise ConfigurationError("namespace", accepts, "a name, a compiled pattern of text, or a function")
-        flags = Flags(timeout_s=hub.options.ack_timeout_s)
-        self._offer(Operator(ParentFeed(self.children, hub.codec), Target(), flags))
-
-    def _offer(self, everyone: Operator) -> None:
-        self.to = everyone.to
-        self.in_ = everyone.in_
-        self.except_ = everyone.except_
-        self.volatile = everyone.volatile
-        self.local = everyone.local
-        self.compress = everyone.compress
-        self.timeout = everyone.timeout
-        self.emit = everyone.emit
-        self.call = everyone.call
-        self.fetch_sockets = everyone.fetch_sockets
-        self.sockets_join = everyone.sockets_join
-        self.sockets_leave = everyone.sockets_leave
-        self.disconnect_sockets = everyone.disconnect_sockets
-
-    def use(self, gate: F) -> F:
-        """Add a middleware for all children, called before their own; see `Namespace.use`."""
-        self.middlewares.append(check_handler("middleware", gate, 1))
-        return gate
+        self._audience: Audience = ParentFeed(self.children, hub.codec)
+        self._target = Target()
+        self._flags = Flags(timeout_s=hub.options.ack_timeout_s)
 
     def of(self, name: str) -> Namespace:
         """Return a child, made if need be; it stays for as long as the server does.

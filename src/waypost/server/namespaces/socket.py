@@ -110,15 +110,13 @@ class Socket:
         Args:
             event: An event's name; or ``"disconnect"``, for a handler that runs before the namespace's.
             handler: Called with the event's arguments (the reason, of a disconnect), without the socket.
-            concurrent: As for `Registry.on`.
+            concurrent: As for `Server.on`.
 
         Raises:
             ConfigurationError: It can't be called that way, the event has a handler here, or would never come.
         """
-        registry = self._channel.own_registry
-        if handler is None:
-            return registry.on(event, concurrent=concurrent)
-        return registry.on(event, handler, concurrent=concurrent)
+        add = self._channel.own_registry.adder(event, concurrent=concurrent)
+        return add if handler is None else add(handler)
 
     @overload
     def once(self, event: str) -> Callable[[F], F]: ...
@@ -128,34 +126,36 @@ class Socket:
 
     def once(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
         """Register a handler for the next such event of this socket only; see `on`."""
-        registry = self._channel.own_registry
-        return registry.once(event) if handler is None else registry.once(event, handler)
+        add = self._channel.own_registry.adder(event, once=True)
+        return add if handler is None else add(handler)
 
     def off(self, event: str) -> None:
         """Take a handler of this socket away; the namespace's handles the event again."""
-        self._channel.own_registry.off(event)
+        self._channel.own_registry.remove(event)
 
     def on_any(self, handler: F) -> F:
         """Register a handler for all events of this socket, called with their name and arguments.
 
-        See `Registry.on_any`.
+        See `Server.on_any`.
         """
-        return self._channel.own_registry.on_any(handler)
+        self._channel.own_registry.catch_alls.add_incoming(handler)
+        return handler
 
     def off_any(self, handler: Callable[..., Any] | None = None) -> None:
         """Take a handler of all events of this socket away, or all of them."""
-        self._channel.own_registry.off_any(handler)
+        self._channel.own_registry.catch_alls.remove_incoming(handler)
 
     def on_any_outgoing(self, listener: F) -> F:
         """Register a listener for all events to this socket, called with their name and arguments.
 
-        See `Registry.on_any_outgoing`.
+        See `Server.on_any_outgoing`.
         """
-        return self._channel.own_registry.on_any_outgoing(listener)
+        self._channel.own_registry.catch_alls.add_outgoing(listener)
+        return listener
 
     def off_any_outgoing(self, listener: Callable[..., Any] | None = None) -> None:
         """Take a listener of all events to this socket away, or all of them."""
-        self._channel.own_registry.off_any_outgoing(listener)
+        self._channel.own_registry.catch_alls.remove_outgoing(listener)
 
     def use(self, gate: F) -> F:
         """Add a middleware of this socket, called with the name and the arguments of every event that it sends.

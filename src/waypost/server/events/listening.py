@@ -1,0 +1,208 @@
+"""What an application registers on a server, a namespace and a parent: handlers, catch-alls and middleware."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+from waypost.typed.handlers import check_handler
+
+if TYPE_CHECKING:
+    from waypost.server.events.registry import Registry
+    from waypost.typed.handlers import Handler
+
+__all__ = ["Listening"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+
+class Listening(Protocol):
+    """Calls functions of the application: what a server, a namespace and a parent share."""
+
+    __slots__ = ()
+
+    _registry: Registry
+    _middlewares: list[Handler]
+
+    @overload
+    def on(self, event: str, *, concurrent: bool = ...) -> Callable[[F], F]: ...
+
+    @overload
+    def on(self, event: str, handler: F, *, concurrent: bool = ...) -> F: ...
+
+    def on(self, event: str, handler: F | None = None, *, concurrent: bool = False) -> F | Callable[[F], F]:
+        """Register a handler, as ``@io.on("name")`` or ``io.on("name", function)``. An event has one handler.
+
+        The server itself calls handlers under these names:
+
+        - ``"connect"``, with ``(socket, auth)``, when a client has come; it may raise `ConnectionRefused`.
+        - ``"disconnecting"``, with ``(socket, reason)``, while ``socket.rooms`` still tells its rooms.
+        - ``"disconnect"``, with ``(socket, reason)``, after that.
+        - ``"session_expired"``, with an `EndedSession`, when a client that left did not come back in time. Nothing is
+          kept for it any more.
+        - ``"new_namespace"``, on a `ParentNamespace` only, with the `Namespace` that a client made, before anybody is
+          let in.
+
+        Args:
+            event: The event's name, or one of the names above.
+            handler: Called with the socket and the event's arguments. ``async def``, or ``def`` to run in a thread.
+                What it returns is the ack: a tuple is several arguments, ``None`` none, anything else one. Arguments
+                are converted for parameters that are annotated with a dataclass, `msgspec.Struct`, pydantic model,
+                ``TypedDict`` or builtin type. An event with an argument that does not fit is answered with an error,
+                and the handler is not called. Auth that does not fit refuses the client.
+            concurrent: Let the handler run at the same time as other handlers of the same socket, instead of in the
+                order in which the events came. A socket has at most the server's ``concurrent_handlers`` of them.
+
+        Returns:
+            The handler; without one, a decorator.
+
+        Raises:
+            ConfigurationError: The handler can't be called that way, an annotation is none of those above, the event
+                has a handler already, or no such event would ever come.
+        """
+        add = self._registry.adder(event, concurrent=concurrent)
+        return add if handler is None else add(handler)
+
+    @overload
+    def once(self, event: str) -> Callable[[F], F]: ...
+
+    @overload
+    def once(self, event: str, handler: F) -> F: ...
+
+    def once(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
+        """Register a handler for the next such event only, of whichever socket; see `on`.
+
+        The handler is taken away when it is called. An event whose arguments do not fit leaves it in place.
+
+        Args:
+            event: The event's name; none of the names under which the server itself calls handlers.
+            handler: As for `on`.
+
+        Returns:
+            The handler; without one, a decorator.
+
+        Raises:
+            ConfigurationError: As for `on`.
+        """
+        add = self._registry.adder(event, once=True)
+        return add if handler is None else add(handler)
+
+    @overload
+    def event(self, handler: F) -> F: ...
+
+    @overload
+    def event(self, *, concurrent: bool = ...) -> Callable[[F], F]: ...
+
+    def event(self, handler: F | None = None, *, concurrent: bool = False) -> F | Callable[[F], F]:
+        """Register a handler for the event that has the function's name, as ``@io.event``; see `on`.
+
+        Args:
+            handler: As for `on`.
+            concurrent: As for `on`.
+
+        Returns:
+            The handler; without one, a decorator.
+
+        Raises:
+            ConfigurationError: As for `on`.
+        """
+
+        def add(function: F) -> F:
+            return self._registry.adder(function.__name__, concurrent=concurrent)(function)
+
+        return add if handler is None else add(handler)
+
+    def off(self, event: str) -> None:
+        """Take the handler of an event away. One that is running goes on. Without a handler, nothing happens.
+
+        Args:
+            event: The event's name.
+        """
+        self._registry.remove(event)
+
+    def register(self, handlers: T, *, concurrent: bool = False) -> T:
+        """Register the methods of an object: ``on_chat`` for the event ``"chat"``, ``on_any`` for all events.
+
+        Args:
+            handlers: An object of any class. Its methods named ``on_…`` are registered as with `on`; its methods
+                ``on_any`` and ``on_any_outgoing`` as with the methods of that name here.
+            concurrent: As for `on`, for all its events.
+
+        Returns:
+            The same object.
+
+        Raises:
+            ConfigurationError: The object has no such method, or one of them can't be registered.
+        """
+        self._registry.add_methods(handlers, concurrent=concurrent)
+        return handlers
+
+    def on_any(self, handler: F) -> F:
+        """Register a handler for all events that come from clients; usable as a decorator. There may be several.
+
+        Args:
+            handler: Called with the socket, the event's name and its arguments, before the event's own handler, and
+                also when there is none. ``async def``, or ``def`` to run in a thread. What it returns is ignored.
+                With annotated parameters it is called for events that fit them only. Several are called in the order
+                in which they were registered, the socket's own after these. Acks are not seen.
+
+        Returns:
+            The handler.
+
+        Raises:
+            ConfigurationError: The handler can't be called that way.
+        """
+        self._registry.catch_alls.add_incoming(handler)
+        return handler
+
+    def off_any(self, handler: Callable[..., Any] | None = None) -> None:
+        """Take a handler of all events away.
+
+        Args:
+            handler: The handler; ``None`` for all of them.
+        """
+        self._registry.catch_alls.remove_incoming(handler)
+
+    def on_any_outgoing(self, listener: F) -> F:
+        """Register a listener for all events that go out to clients; usable as a decorator. There may be several.
+
+        Args:
+            listener: A short ``def``. It is called on the event loop with the socket, the event's name and its
+                arguments, once for each client that an event is handed to, also when the event is replayed to a
+                client that was away. What it raises is logged. Acks are not seen.
+
+        Returns:
+            The listener.
+
+        Raises:
+            ConfigurationError: The listener can't be called that way, or is ``async``.
+        """
+        self._registry.catch_alls.add_outgoing(listener)
+        return listener
+
+    def off_any_outgoing(self, listener: Callable[..., Any] | None = None) -> None:
+        """Take a listener of all outgoing events away.
+
+        Args:
+            listener: The listener; ``None`` for all of them.
+        """
+        self._registry.catch_alls.remove_outgoing(listener)
+
+    def use(self, gate: F) -> F:
+        """Add a middleware, called with each socket before it is connected; usable as a decorator.
+
+        Several are called in the order in which they were added, a parent's before its child's.
+
+        Args:
+            gate: ``async def gate(socket)``, or ``def`` to run in a thread. It raises `ConnectionRefused` to refuse
+                the client.
+
+        Returns:
+            The function.
+
+        Raises:
+            ConfigurationError: It can't be called that way.
+        """
+        self._middlewares.append(check_handler("middleware", gate, 1))
+        return gate
