@@ -26,7 +26,7 @@ HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.s
     if (a > c || (a === c && b >= d)) console.log("yes")' 2>/dev/null)
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
 
-.PHONY: demo test check bench bench-full bench-queue fuzz simulate docs web clients clean
+.PHONY: demo test test-long check bench bench-full bench-queue fuzz simulate docs web clients clean
 
 demo: $(INSTALLED) web
 ifeq ($(HAVE_NODE),yes)
@@ -37,7 +37,11 @@ else
 endif
 
 test: check clients web
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest $(PYTEST_ARGS) -m "not long"
+
+# What takes long by its nature: crowds, kills in rounds, chance without end, stories in a browser.
+test-long: $(INSTALLED) clients web
+	$(BIN)/pytest $(PYTEST_ARGS) -m long
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)

@@ -12,6 +12,8 @@ from bench.speed.items.common import Extent, asked
 from bench.speed.process import cpu_s, memory_bytes
 from bench.speed.scripts import ACKS, Script
 
+pytestmark = pytest.mark.long
+
 
 async def test_a_server_is_measured() -> None:
     async with serving(CONTENDERS["waypost-memory"]) as server:

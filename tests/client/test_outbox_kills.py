@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import waypost
 from tests.client.outbox_child import EVENTS, read
 from tests.support.link import Link
 from tests.support.server_process import REPOSITORY, ServerProcess
 from tests.support.waiting import until, until_async
+
+pytestmark = pytest.mark.long
 
 KILLS = 4
 EACH = 20

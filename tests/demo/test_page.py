@@ -19,7 +19,7 @@ from tests.support.server_process import ServerProcess
 from tests.support.waiting import until
 from waypost.demo.site import STATIC
 
-pytestmark = [pytest.mark.chromium, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.long, pytest.mark.chromium, pytest.mark.asyncio(loop_scope="module")]
 
 ARTEFACTS = Path(__file__).parent.parent / "artefacts"
 ADDRESS = re.compile(r"The demo is at (http://127\.0\.0\.1:\d+)")

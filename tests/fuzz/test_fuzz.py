@@ -6,8 +6,12 @@ import os
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import SEED_VARIABLE
 from tests.fuzz.run import run
+
+pytestmark = pytest.mark.long
 
 _SECONDS = 8.0
 

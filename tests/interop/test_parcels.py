@@ -17,6 +17,7 @@ from tests.interop.parcels.story import play
 from tests.interop.peer import Peer
 
 
+@pytest.mark.long
 @pytest.mark.node
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.timeout(150)

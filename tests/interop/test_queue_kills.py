@@ -21,7 +21,7 @@ from tests.interop.peer import Client, Peer, PeerError, Received
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import DEADLINE_S
 
-pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.long, pytest.mark.node, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(150)]
 
 ROUNDS = 4
 MOST_KILLS = 6

@@ -98,6 +98,7 @@ async def test_two_absences_in_a_row(connect: Connect, mode: str) -> None:
     assert numbers(client) == list(range(6))
 
 
+@pytest.mark.long
 async def test_cut_again_while_it_is_replayed_to(connect: Connect, mode: str, rng: random.Random) -> None:
     client = await connect(mode, auth=IN_ROOM)
     other = await connect()
@@ -113,6 +114,7 @@ async def test_cut_again_while_it_is_replayed_to(connect: Connect, mode: str, rn
     assert numbers(client) == list(range(1000))
 
 
+@pytest.mark.long
 async def test_cuts_while_others_publish(
     peer: Peer, server: ServerProcess, connect: Connect, mode: str, rng: random.Random
 ) -> None:
@@ -127,6 +129,7 @@ async def test_cuts_while_others_publish(
     assert bystander.disconnects == []
 
 
+@pytest.mark.long
 async def test_cuts_in_the_middle_of_everything(
     peer: Peer, server: ServerProcess, connect: Connect, mode: str, rng: random.Random
 ) -> None:

@@ -13,7 +13,7 @@ from tests.interop.peer import MODES, Client, Peer
 from tests.interop.publishing import ROOM, check, more, publishing
 from tests.support.server_process import ServerProcess
 
-pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.long, pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
 
 HOW = pytest.mark.parametrize("how", ["stop", "kill"])
 

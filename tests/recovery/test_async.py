@@ -91,6 +91,7 @@ async def test_a_clean_restart_loses_nothing(peer: Peer, launch: Launch, rng: ra
     await check(publishers, *listeners)
 
 
+@pytest.mark.long
 async def test_kills_under_load_give_no_offset_twice(peer: Peer, launch: Launch, rng: random.Random) -> None:
     server = await launch(durability="async", **SHORT_HEARTBEAT)
     clients = Clients(peer, server)

@@ -13,7 +13,7 @@ from tests.recovery.clients import Clients, came_back, come_back, numbers, publi
 from tests.recovery.conftest import Launch
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.long, pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
 
 CROWD = 120
 MISSED = 60

@@ -53,6 +53,7 @@ async def test_two_cuts_without_an_event_between(clients: Clients, mode: str, be
     assert numbers(client) == list(range(before + 2))
 
 
+@pytest.mark.long
 async def test_twenty_cuts_in_a_row(clients: Clients, mode: str, rng: random.Random) -> None:
     client, speaker = await clients.listen(mode), await clients.connect()
     published = 0
@@ -100,6 +101,7 @@ async def test_a_volatile_event_moves_nothing_past_what_was_missed(clients: Clie
     assert numbers(client)[-2:] == ["seen", 2]
 
 
+@pytest.mark.long
 async def test_back_five_times_before_the_server_noticed(clients: Clients, mode: str) -> None:
     speaker, control = await clients.connect(), await clients.control()
     async with Link.to(clients.server.port) as link:

@@ -12,7 +12,7 @@ from tests.interop.publishing import ROOM, Publisher, check, publishing
 from tests.recovery.conftest import SHORT_HEARTBEAT, Launch
 from tests.support.server_process import ServerProcess
 
-pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.long, pytest.mark.node, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
 KILLS = 30
 STOPS = 6

@@ -91,6 +91,7 @@ async def test_events_while_a_big_replay_is_sent(clients: Clients, mode: str) ->
         await check(publishers, client, bystander)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("round_number", range(4))
 async def test_events_while_it_upgrades(clients: Clients, rng: random.Random, round_number: int) -> None:
     longest_s = rng.choice([0.001, 0.005, 0.02])
@@ -110,6 +111,7 @@ async def test_events_while_it_upgrades(clients: Clients, rng: random.Random, ro
         assert [len(listener.connects) for listener in listeners] == [2, 2, 2, 2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("round_number", range(3))
 async def test_cut_while_it_upgrades(clients: Clients, rng: random.Random, round_number: int) -> None:
     speaker = await clients.connect()

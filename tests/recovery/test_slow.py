@@ -16,7 +16,7 @@ from tests.support.link import Link
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import until, until_async
 
-pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.long, pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
 
 MEBIBYTE = 1 << 20
 EVENT_BYTES = 64 << 10

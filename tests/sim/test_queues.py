@@ -39,6 +39,7 @@ def test_what_was_found_once(seed: int) -> None:
     assert not result.problems, result.report()
 
 
+@pytest.mark.long
 def test_histories() -> None:
     # The same ones every time: it is for `make simulate` to look for new ones.
     first = int(os.environ.get("WAYPOST_TEST_SEED", "0"))

@@ -33,6 +33,7 @@ def test_what_was_found_once(seed: int) -> None:
     assert not result.problems, result.report()
 
 
+@pytest.mark.long
 def test_histories() -> None:
     # The same ones every time: it is for `make simulate` to look for new ones.
     first = int(os.environ.get("WAYPOST_TEST_SEED", "0"))
@@ -47,12 +48,14 @@ def test_histories() -> None:
     print(f"{done} histories from seed {first}")  # noqa: T201
 
 
+@pytest.mark.long
 def test_a_seed_gives_the_same_history_to_the_letter() -> None:
     traces = {_traces((3, 58, 238), hash_seed) for hash_seed in ("0", "1", "4711")}
     assert len(traces) == 1
     assert len(traces.pop().splitlines()) > 3 * 50
 
 
+@pytest.mark.long
 def test_the_command_line_repeats_a_history() -> None:
     assert _run(("-m", "tests.sim", "--seed", "3")) == run_seed(3).report() + "\n"
 

@@ -97,6 +97,7 @@ async def check(
     await store.close()
 
 
+@pytest.mark.long
 async def test_no_position_is_given_twice_and_a_loss_is_told(path: Path, rng: random.Random) -> None:
     seen: dict[tuple[str, str], str] = {}
     messages: dict[str, str] = {}

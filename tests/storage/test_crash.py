@@ -8,9 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from tests.storage import crash_child, queue_crash_child
 from tests.storage.backends import UNLIMITED, Clock, ignore, read_all, runs
 from waypost.storage.sqlite.store import SqliteStore
+
+pytestmark = pytest.mark.long
 
 ROUNDS = 4
 DEADLINE_S = 20.0

@@ -12,6 +12,8 @@ from tests.storage.backends import BACKENDS, Clock, flush, ignore, on_backend
 from waypost.errors import PositionGone
 from waypost.storage.base import Entry, Journal, Retention, Store
 
+pytestmark = pytest.mark.long
+
 JOURNAL_STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("append"), st.lists(st.integers(0, 30), min_size=1, max_size=12)),

@@ -22,6 +22,8 @@ from waypost.storage.queue_records import (
     QueueLimits,
 )
 
+pytestmark = pytest.mark.long
+
 CONSUMERS = st.sampled_from(("a", "b", "c"))
 KEYS = st.sampled_from((None, "k", "l"))
 POSITION = st.integers(0, 14)

@@ -13,6 +13,8 @@ import waypost
 from tests.server.model_client import ModelClient, running
 from tests.server.queues.client import Site
 
+pytestmark = pytest.mark.long
+
 _FEW, _MANY = 1_000, 8_000
 _MESSAGE_BYTES = 200
 
