@@ -6,8 +6,10 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar, Unpack, overload
+from os import PathLike
+from typing import Any, Never, TypeVar, Unpack, overload
 
+from waypost.checking.options import refuse_positional
 from waypost.server.basics.checks import require_choice, require_count, require_name
 from waypost.server.basics.environment import Environment
 from waypost.server.basics.targets import Target
@@ -56,15 +58,18 @@ class Server(Broadcasting, Listening, AmongServers):
     the server's methods: an operator (``io.to("room").emit``), a `Socket` and ``io.of("/")`` emit by themselves.
 
     Args:
+        positional: Nothing; options have names.
         environment: Chance and wall time; for simulations. ``None`` for the real ones.
         options: `waypost.Options` lists them all, with their meaning and defaults.
 
     Raises:
-        TypeError: There is no option of that name.
-        ConfigurationError: An option has a value that it can't have.
+        ConfigurationError: There is no option of that name, or one has a value that it can't have.
     """
 
-    def __init__(self, *, environment: Environment | None = None, **options: Unpack[ServerOptions]) -> None:
+    def __init__(
+        self, *positional: Never, environment: Environment | None = None, **options: Unpack[ServerOptions]
+    ) -> None:
+        refuse_positional("waypost.Server", positional, "store")
         self._hub = Hub(Options(**options), environment or Environment())
         self._asgi = AsgiTransport(self._hub, None)
         root = self._hub.of("/")
@@ -176,7 +181,7 @@ class Server(Broadcasting, Listening, AmongServers):
 
         return register
 
-    def use_store(self, spec: str) -> None:
+    def use_store(self, spec: str | PathLike[str]) -> None:
         """Use another store than the options name; only before the server has started.
 
         Args:

@@ -94,22 +94,25 @@ def _rebuild(kind: type[WaypostError], args: tuple[Any, ...], data: dict[str, An
 
 
 class ConfigurationError(WaypostError):
-    """An option or an argument has a value that it does not accept.
+    """An option or an argument has a value that it does not accept, or there is no option of that name.
 
     Attributes:
         option: The option's name.
-        value: The value that it was given.
+        value: The value that it was given; only the name of its type, where it may be a secret.
         expected: The values that it accepts, in words.
+        suggestion: What was probably meant, as it is written; ``None`` where nothing is near.
     """
 
-    def __init__(self, option: str, value: object, expected: str) -> None:
+    def __init__(self, option: str, value: object, expected: str, *, suggestion: str | None = None) -> None:
         super().__init__(option, value, expected)
         self.option = option
         self.value = value
         self.expected = expected
+        self.suggestion = suggestion
 
     def __str__(self) -> str:
-        return f"{self.option}={shorten(self.value)}: expected {self.expected}"
+        meant = f"; did you mean {self.suggestion}?" if self.suggestion else ""
+        return f"{self.option}={shorten(self.value)}: expected {self.expected}{meant}"
 
 
 class ConnectionRefused(WaypostError):

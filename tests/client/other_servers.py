@@ -10,18 +10,18 @@ from typing import Any
 import socketio  # type: ignore[import-untyped]
 
 import waypost
+from waypost.checking.constraints import Transport
 
 PATHS = ("/socket.io/", "/msgpack/", "/polling/", "/websocket/")
 """Where a server is with its defaults, with msgpack, with polling only, and with WebSocket only."""
 
 
 def _ours(path: str) -> waypost.Server:
-    parser = "msgpack" if path == "/msgpack/" else "json"
-    transports = {"/polling/": ["polling"], "/websocket/": ["websocket"]}.get(path, ["polling", "websocket"])
+    only: dict[str, list[Transport]] = {"/polling/": ["polling"], "/websocket/": ["websocket"]}
     io = waypost.Server(
         path=path,
-        parser=parser,
-        transports=transports,
+        parser="msgpack" if path == "/msgpack/" else "json",
+        transports=only.get(path, ["polling", "websocket"]),
         cookie="sticky",
         ping_interval_s=0.2,
         ping_timeout_s=5,

@@ -11,6 +11,7 @@ import waypost
 from tests.client.serving import Recorder
 from tests.support.link import Link
 from tests.support.waiting import until
+from waypost.checking.constraints import Transport
 
 EVENTS = 300
 CUT_CHANCE = 0.03
@@ -18,7 +19,7 @@ CUT_CHANCE = 0.03
 
 @pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]])
 async def test_nothing_is_missed_in_either_direction(
-    io: waypost.Server, link: Link, rng: random.Random, transports: list[str]
+    io: waypost.Server, link: Link, rng: random.Random, transports: list[Transport]
 ) -> None:
     notes: list[int] = []
 

@@ -14,6 +14,7 @@ import pytest
 import waypost
 from tests.support.require import skip_or_fail
 from tests.support.waiting import until
+from waypost.checking.constraints import Transport
 
 _CHUNK_BYTES = 1 << 16
 
@@ -116,7 +117,7 @@ TRANSPORTS = [["websocket"], ["polling"], ["polling", "websocket"]]
 
 
 @pytest.mark.parametrize("transports", TRANSPORTS)
-async def test_all_goes_through_the_proxy(io: waypost.Server, url: str, transports: list[str]) -> None:
+async def test_all_goes_through_the_proxy(io: waypost.Server, url: str, transports: list[Transport]) -> None:
     async with proxying() as proxy:
         named = proxy.url.replace("://", "://user:secret@")
         async with waypost.Client(url, transports=transports, proxy=named) as client:
@@ -127,7 +128,7 @@ async def test_all_goes_through_the_proxy(io: waypost.Server, url: str, transpor
 
 
 @pytest.mark.parametrize("transports", TRANSPORTS)
-async def test_tls_goes_through_a_tunnel(port: int, transports: list[str], certificate: Path) -> None:
+async def test_tls_goes_through_a_tunnel(port: int, transports: list[Transport], certificate: Path) -> None:
     trusting = ssl.create_default_context(cafile=certificate.with_suffix(".crt"))
     async with proxying() as proxy, over_tls(port, certificate) as secure:
         url = f"https://127.0.0.1:{secure}"
@@ -153,7 +154,7 @@ async def test_the_environment_names_the_proxy(url: str, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("transports", TRANSPORTS)
 async def test_a_server_that_nobody_vouches_for_is_refused(
-    port: int, transports: list[str], certificate: Path
+    port: int, transports: list[Transport], certificate: Path
 ) -> None:
     async with over_tls(port, certificate) as secure:
         with pytest.raises(waypost.ConnectFailed, match="certificate"):
@@ -168,7 +169,7 @@ async def test_a_certificate_for_another_name_is_refused(port: int, certificate:
 
 
 @pytest.mark.parametrize("transports", TRANSPORTS)
-async def test_a_client_shows_its_certificate(port: int, transports: list[str], certificate: Path) -> None:
+async def test_a_client_shows_its_certificate(port: int, transports: list[Transport], certificate: Path) -> None:
     trusting = ssl.create_default_context(cafile=certificate.with_suffix(".crt"))
     async with over_tls(port, certificate, asks=True) as secure:
         client = waypost.Client(f"https://127.0.0.1:{secure}", transports=transports, ssl=trusting)

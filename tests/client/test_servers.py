@@ -18,10 +18,11 @@ from tests.support.link import Link
 from tests.support.require import require_node
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import until
+from waypost.checking.constraints import Transport
 
 SERVERS = ("waypost", pytest.param("node", marks=pytest.mark.node), "python-socketio")
 RECOVERING = ("waypost", "node")
-TRANSPORTS = {
+TRANSPORTS: dict[str, tuple[Transport, ...]] = {
     "websocket": ("websocket",),
     "polling": ("polling",),
     "upgrade": ("polling", "websocket"),
@@ -58,7 +59,7 @@ async def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(params=list(TRANSPORTS))
-def transports(request: pytest.FixtureRequest) -> tuple[str, ...]:
+def transports(request: pytest.FixtureRequest) -> tuple[Transport, ...]:
     return TRANSPORTS[request.param]
 
 
@@ -73,13 +74,17 @@ def skip_unless(server: Server, names: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "args", [(), (1,), ("ä", None), ([1, {"a": True}],), (b"\x00\xff",), ({"deep": [b"1", b"2"]}, b"3")]
 )
-async def test_values_come_back_whole(server: Server, transports: tuple[str, ...], args: tuple[Any, ...]) -> None:
+async def test_values_come_back_whole(
+    server: Server, transports: tuple[Transport, ...], args: tuple[Any, ...]
+) -> None:
     async with waypost.Client(server.url, transports=transports) as client:
         answer = await client.call("echo", *args)
     assert answer == (args[0] if len(args) == 1 else args or None)
 
 
-async def test_many_events_keep_their_order_over_an_upgrade(server: Server, transports: tuple[str, ...]) -> None:
+async def test_many_events_keep_their_order_over_an_upgrade(
+    server: Server, transports: tuple[Transport, ...]
+) -> None:
     client = waypost.Client(server.url, transports=transports)
     recorder = Recorder(client, "repeated")
     async with client:
@@ -111,7 +116,7 @@ async def test_nothing_is_lost_or_doubled_while_it_upgrades(server: Server) -> N
             assert await asyncio.gather(*answers) == [(i, b"x" * (i % 7)) for i in range(n)]
 
 
-async def test_heartbeats_keep_it_alive(server: Server, transports: tuple[str, ...]) -> None:
+async def test_heartbeats_keep_it_alive(server: Server, transports: tuple[Transport, ...]) -> None:
     client = waypost.Client(server.url, transports=transports)
     recorder = Recorder(client)
     pings: list[None] = []
@@ -122,7 +127,7 @@ async def test_heartbeats_keep_it_alive(server: Server, transports: tuple[str, .
     assert recorder.of("disconnect") == [("io client disconnect",)]
 
 
-async def test_the_server_asks_and_the_handler_answers(server: Server, transports: tuple[str, ...]) -> None:
+async def test_the_server_asks_and_the_handler_answers(server: Server, transports: tuple[Transport, ...]) -> None:
     client = waypost.Client(server.url, transports=transports)
     client.on("question", lambda *args: args)
 
@@ -149,7 +154,7 @@ async def test_a_handler_that_raises_rejects(server: Server, caplog: pytest.LogC
         assert await client.call("ask", "broken") == [{"nack": "LookupError"}]
 
 
-async def test_msgpack(server: Server, transports: tuple[str, ...]) -> None:
+async def test_msgpack(server: Server, transports: tuple[Transport, ...]) -> None:
     skip_unless(server, ("waypost", "node"))
     client = waypost.Client(server.url, transports=transports, path="/msgpack/", parser="msgpack")
     recorder = Recorder(client, "repeated")
@@ -163,7 +168,7 @@ async def test_msgpack(server: Server, transports: tuple[str, ...]) -> None:
 # ------------------------------------------------------------------------------------- namespaces, auth, requests
 
 
-async def test_namespaces_share_a_connection(server: Server, transports: tuple[str, ...]) -> None:
+async def test_namespaces_share_a_connection(server: Server, transports: tuple[Transport, ...]) -> None:
     async def credentials() -> dict[str, str]:
         await asyncio.sleep(0)  # as whoever asks for a token
         return {"who": "root"}
@@ -216,7 +221,7 @@ async def test_the_server_disconnects_one_namespace(server: Server) -> None:
         assert await client.call("echo", 1) == 1
 
 
-async def test_what_requests_carry(server: Server, transports: tuple[str, ...]) -> None:
+async def test_what_requests_carry(server: Server, transports: tuple[Transport, ...]) -> None:
     client = waypost.Client(
         f"{server.url}/other",
         transports=transports,
@@ -257,7 +262,7 @@ async def test_without_another_transport_it_says_why(server: Server) -> None:
 # ---------------------------------------------------------------------------------------------- lost connections
 
 
-async def test_it_comes_back_and_sends_what_waited(server: Server, transports: tuple[str, ...]) -> None:
+async def test_it_comes_back_and_sends_what_waited(server: Server, transports: tuple[Transport, ...]) -> None:
     async with Link.to(server.process.port) as link:
         client = waypost.Client(link.url, transports=transports, reconnection_delay_s=0.02)
         recorder = Recorder(client, "repeated")
@@ -275,7 +280,7 @@ async def test_it_comes_back_and_sends_what_waited(server: Server, transports: t
         assert recorder.details[0].description
 
 
-async def test_recovery_brings_what_was_missed_once(server: Server, transports: tuple[str, ...]) -> None:
+async def test_recovery_brings_what_was_missed_once(server: Server, transports: tuple[Transport, ...]) -> None:
     skip_unless(server, RECOVERING)
     async with Link.to(server.process.port) as link, waypost.Client(server.url) as witness:
         client = waypost.Client(link.url, transports=transports, reconnection_delay_s=0.05)
@@ -357,7 +362,7 @@ async def test_no_recovery_is_said(server: Server) -> None:
 
 
 async def test_an_outbox_arrives_in_order_and_at_least_once(
-    server: Server, transports: tuple[str, ...], tmp_path: Path
+    server: Server, transports: tuple[Transport, ...], tmp_path: Path
 ) -> None:
     news: list[int] = []
     async with Link.to(server.process.port) as link, waypost.Client(server.url) as witness:

@@ -293,7 +293,7 @@ async def test_flood_of_events_pauses_reading_and_loses_none() -> None:
 
 
 async def test_unknown_option_is_an_error_at_once() -> None:
-    with pytest.raises(TypeError, match="ping_intervall_s"):
+    with pytest.raises(waypost.ConfigurationError, match="did you mean ping_interval_s"):
         waypost.Server(ping_intervall_s=1)  # type: ignore[call-arg]
 
 

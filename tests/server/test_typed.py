@@ -292,7 +292,7 @@ class Credentials:
 
 
 @pytest.mark.parametrize("parser", ["json", "msgpack"])
-async def test_models_are_encoded_in_acks_and_emits(parser: str) -> None:
+async def test_models_are_encoded_in_acks_and_emits(parser: Literal["json", "msgpack"]) -> None:
     codec = hub_of(waypost.Server(parser=parser)).codec
     parcel = Parcel(1, Address("A"), [1.5])
     args = [parcel, Driver("Ada", datetime(2026, 11, 24, tzinfo=UTC)), Van(plate="ABC"), [Van(plate="XYZ")]]

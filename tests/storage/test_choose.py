@@ -43,7 +43,7 @@ def test_what_is_not_there_is_refused_without_its_password(scheme: str) -> None:
 
 def test_an_unknown_durability_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="durability"):
-        make_store(str(tmp_path / "x.db"), durability="eventual")
+        make_store(str(tmp_path / "x.db"), durability="eventual")  # type: ignore[arg-type]
 
 
 def test_a_file_may_be_asynchronous(tmp_path: Path) -> None:

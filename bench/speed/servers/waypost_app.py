@@ -15,7 +15,7 @@ import waypost
 _recovery = waypost.Recovery() if os.environ.get("BENCH_RECOVERY", "on") == "on" else None
 io = waypost.Server(
     recovery=_recovery,
-    durability=os.environ.get("BENCH_DURABILITY", "commit"),
+    durability="async" if os.environ.get("BENCH_DURABILITY") == "async" else "commit",
     ping_interval_s=float(os.environ.get("BENCH_PING_S", "25")),
 )
 

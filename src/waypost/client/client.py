@@ -64,9 +64,6 @@ class Client:
     """
 
     def __init__(self, url: str, **options: Unpack[ClientOptions]) -> None:
-        for name, value in options.items():
-            if name not in Options.__slots__:
-                raise ConfigurationError(name, value, f"one of the options {', '.join(Options.__slots__)}")
         checked = Options(**options)
         endpoint, namespace = parse_url(url, path=checked.path, query=checked.query)
         if checked.namespace is not None and namespace not in ("/", checked.namespace):

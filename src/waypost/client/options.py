@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from os import PathLike
 from ssl import SSLContext
-from typing import Any, TypeAlias, TypedDict
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
+from waypost.checking.constraints import (
+    SOME_TRANSPORTS,
+    Count,
+    CountOrZero,
+    FilePath,
+    Matching,
+    Positive,
+    Secret,
+    ServedPath,
+    Share,
+    Transport,
+)
+from waypost.checking.options import check, checked
+from waypost.checking.rules import rule_of
 from waypost.client.transport import Connector
 from waypost.errors import ConfigurationError, WaypostError
-from waypost.protocol.codec import codec_for
 from waypost.protocol.custom_parser import Parser
 
 __all__ = ["Auth", "ClientOptions", "Headers", "Options", "Undelivered", "check_auth"]
@@ -26,10 +38,16 @@ Headers: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]] | None
 Undelivered: TypeAlias = Callable[[str, tuple[Any, ...], WaypostError], Awaitable[None] | None]
 """Called with an event, its arguments and the error, when the event will never be delivered."""
 
-TRANSPORTS = ("websocket", "polling")
 _MEBIBYTE = 1 << 20
+_AUTH = rule_of(Annotated[Auth, Secret()])
+_PROXY = 'the URL of an HTTP proxy, "environment"'
 
 
+def _is_proxy(proxy: str) -> bool:
+    return proxy == "environment" or proxy.startswith(("http://", "https://"))
+
+
+@checked("waypost.Client")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Everything a `waypost.Client` can be told.
@@ -86,119 +104,48 @@ class Options:
         max_buffered_bytes: How many bytes of them may wait.
     """
 
-    auth: Auth = None
-    namespace: str | None = None
-    path: str = "/socket.io/"
-    headers: Headers = None
-    query: Mapping[str, str] | None = None
-    cookies: Mapping[str, str] | None = None
+    auth: Annotated[Auth, Secret()] = None
+    namespace: ServedPath | None = None
+    path: ServedPath = "/socket.io/"
+    headers: Annotated[Headers, Secret()] = None
+    query: Annotated[Mapping[str, str] | None, Secret()] = None
+    cookies: Annotated[Mapping[str, str] | None, Secret()] = None
     ssl: SSLContext | None = None
-    proxy: str | None = "environment"
-    transports: Sequence[str] = TRANSPORTS
+    proxy: Annotated[str, Matching(_PROXY, _is_proxy), Secret()] | None = "environment"
+    transports: Annotated[Sequence[Transport], SOME_TRANSPORTS] = ("websocket", "polling")
     connector: Connector | None = None
     upgrade: bool = True
     try_all_transports: bool = True
     remember_upgrade: bool = False
     reconnection: bool = True
-    reconnection_attempts: int | None = None
-    reconnection_delay_s: float = 1
-    reconnection_delay_max_s: float = 5
-    reconnection_jitter: float = 0.5
-    connect_timeout_s: float = 20
-    ack_timeout_s: float = 60
-    retries: int = 0
-    outbox: str | PathLike[str] | None = None
-    outbox_max_events: int = 100_000
-    outbox_max_bytes: int = 256 * _MEBIBYTE
-    outbox_retries: int | None = None
-    state: str | PathLike[str] | None = None
+    reconnection_attempts: Count | None = None
+    reconnection_delay_s: Positive = 1
+    reconnection_delay_max_s: Positive = 5
+    reconnection_jitter: Share = 0.5
+    connect_timeout_s: Positive = 20
+    ack_timeout_s: Positive = 60
+    retries: CountOrZero = 0
+    outbox: FilePath | None = None
+    outbox_max_events: Count = 100_000
+    outbox_max_bytes: Count = 256 * _MEBIBYTE
+    outbox_retries: CountOrZero | None = None
+    state: FilePath | None = None
     on_undelivered: Undelivered | None = None
-    parser: str | Parser = "json"
-    max_payload_bytes: int = 16 * _MEBIBYTE
-    max_attachments: int = 100
-    max_pending_events: int = 1_000
-    max_buffered_events: int = 10_000
-    max_buffered_bytes: int = 16 * _MEBIBYTE
+    parser: Literal["json", "msgpack"] | Parser = "json"
+    max_payload_bytes: Count = 16 * _MEBIBYTE
+    max_attachments: CountOrZero = 100
+    max_pending_events: Count = 1_000
+    max_buffered_events: Count = 10_000
+    max_buffered_bytes: Count = 16 * _MEBIBYTE
 
     def __post_init__(self) -> None:
-        codec_for(self.parser)
-        self._check_names()
-        self._check_numbers()
-        self._check_outbox()
-        check_auth(self.auth)
-        for name in ("query", "cookies"):
-            _check_texts(name, getattr(self, name))
-        if not callable(self.headers):
-            _check_texts("headers", self.headers)
-        if self.on_undelivered is not None and not callable(self.on_undelivered):
-            raise ConfigurationError("on_undelivered", self.on_undelivered, "a function")
-
-    def _check_names(self) -> None:
-        for name in ("namespace", "path"):
-            value = getattr(self, name)
-            if name == "namespace" and value is None:
-                continue
-            if not isinstance(value, str) or not value.startswith("/") or "," in value:
-                raise ConfigurationError(name, value, "a name that starts with / and has no comma")
-        names = self.transports
-        if isinstance(names, str) or not names or set(names) - set(TRANSPORTS) or len(set(names)) < len(names):
-            raise ConfigurationError("transports", names, 'some of "websocket", "polling", each once')
-        proxy = self.proxy
-        if proxy not in (None, "environment") and not str(proxy).startswith(("http://", "https://")):
-            raise ConfigurationError("proxy", proxy, 'the URL of an HTTP proxy, "environment", or None')
-
-    def _check_outbox(self) -> None:
-        for name in ("outbox", "state"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, str | PathLike) or not str(value)):
-                raise ConfigurationError(name, value, "the path of a file, or None")
         if self.outbox is not None and self.retries:
             raise ConfigurationError("retries", self.retries, "0 with an outbox, which has outbox_retries")
-        retries = self.outbox_retries
-        if retries is not None and (type(retries) is not int or retries < 0):
-            raise ConfigurationError("outbox_retries", retries, "a whole number from 0, or None")
-
-    def _check_numbers(self) -> None:
-        if not _is_number(self.reconnection_jitter) or not 0 <= self.reconnection_jitter <= 1:
-            raise ConfigurationError("reconnection_jitter", self.reconnection_jitter, "a number from 0 to 1")
-        for name in (
-            "reconnection_delay_s",
-            "reconnection_delay_max_s",
-            "connect_timeout_s",
-            "ack_timeout_s",
-            "outbox_max_events",
-            "outbox_max_bytes",
-            "max_payload_bytes",
-            "max_attachments",
-            "max_pending_events",
-            "max_buffered_events",
-            "max_buffered_bytes",
-        ):
-            value = getattr(self, name)
-            if not _is_number(value) or value <= 0:
-                raise ConfigurationError(name, value, "a number above 0")
-        if type(self.retries) is not int or self.retries < 0:
-            raise ConfigurationError("retries", self.retries, "a whole number from 0")
-        attempts = self.reconnection_attempts
-        if attempts is not None and (not _is_number(attempts) or attempts < 1):
-            raise ConfigurationError("reconnection_attempts", attempts, "a number from 1, or None")
 
 
 def check_auth(auth: object) -> None:
     """Raise `ConfigurationError` for an ``auth`` that can't be one, without showing it."""
-    if not (auth is None or callable(auth) or isinstance(auth, Mapping)):
-        raise ConfigurationError("auth", type(auth).__name__, "a mapping or a function that gives one")
-
-
-def _check_texts(name: str, value: object) -> None:
-    if value is None:
-        return
-    if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
-        raise ConfigurationError(name, type(value).__name__, "a mapping of texts to texts")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    check("auth", auth, _AUTH)
 
 
 class ClientOptions(TypedDict, total=False):
@@ -212,7 +159,7 @@ class ClientOptions(TypedDict, total=False):
     cookies: Mapping[str, str] | None
     ssl: SSLContext | None
     proxy: str | None
-    transports: Sequence[str]
+    transports: Sequence[Transport]
     connector: Connector | None
     upgrade: bool
     try_all_transports: bool
@@ -231,7 +178,7 @@ class ClientOptions(TypedDict, total=False):
     outbox_retries: int | None
     state: str | PathLike[str] | None
     on_undelivered: Undelivered | None
-    parser: str | Parser
+    parser: Literal["json", "msgpack"] | Parser
     max_payload_bytes: int
     max_attachments: int
     max_pending_events: int

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
 from waypost.errors import ConfigurationError, StorageError
@@ -119,7 +120,7 @@ class Hub:
         """
         return self.directory.of(name) if isinstance(name, str) else self.directory.add_parent(name)
 
-    def use_store(self, spec: str) -> None:
+    def use_store(self, spec: str | PathLike[str]) -> None:
         """Use another store than the options name; only before the start."""
         if self._start is not None:
             raise ConfigurationError("store", spec, "to be chosen before the server starts")
@@ -302,7 +303,7 @@ class Hub:
             initial_message=PacketType.MESSAGE + packet if isinstance(packet, str) else packet,
         )
 
-    def _make_store(self, spec: str) -> Store:
+    def _make_store(self, spec: str | PathLike[str]) -> Store:
         recovery = self.options.recovery
         retention = Retention()
         if recovery is not None:

@@ -4,32 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypedDict
+from os import PathLike
+from typing import Annotated, Literal, TypedDict
 
+from waypost.checking.constraints import (
+    SOME_TRANSPORTS,
+    Count,
+    CountOrZero,
+    FilePath,
+    Positive,
+    PositiveOrZero,
+    ServedPath,
+    Transport,
+)
+from waypost.checking.options import checked
 from waypost.errors import ConfigurationError
-from waypost.protocol.codec import codec_for
 from waypost.protocol.custom_parser import Parser
-from waypost.server.basics.checks import require_number
 from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.addresses import TrustedProxies
 from waypost.server.connections.cookie import Cookie
 from waypost.server.queues.options import QueueOptions
 from waypost.server.recovery.options import Recovery
-from waypost.storage.base import ANSWER_TTL_S
+from waypost.storage.base import ANSWER_TTL_S, Durability
+from waypost.storage.choose import check_store
 from waypost.typed.handlers import check_handler
 
 __all__ = ["Options", "ServerOptions"]
 
-_TRANSPORTS = ("polling", "websocket")
 _MEBIBYTE = 1 << 20
 
 
+@checked("waypost.Server")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Everything a `waypost.Server` can be told.
 
     Attributes:
-        store: Where events, sessions and queues are kept: ``"memory:"``, or the path of an SQLite file.
+        store: Where events, sessions and queues are kept: ``"memory:"``, or the path of an SQLite file, as text or
+            `pathlib.Path`.
         durability: ``"commit"``: an event is sent, and ``await emit`` returns, when it is on disk. ``"async"``: it is
             sent at once and is on disk within 50 ms; a crash may lose the last ones, and every client is told.
             Queues wait for the disk in both.
@@ -83,114 +95,54 @@ class Options:
         cleanup_empty_child_namespaces: Whether a namespace that a client made is forgotten when nobody is in it and
             nobody can come back to it any more; looked at every 10 s.
         queues: What queues keep and how they deliver, unless `Queue.configure` says otherwise.
-        answer_ttl_s: Seconds for which the answer to an event of a client's durable outbox is kept, unless the client
-            has it before. A client that is away for longer may have an event handled twice.
         consumer_ttl_s: Seconds without a socket or worker after which a queue's consumer ends.
     """
 
-    store: str = "memory:"
-    durability: str = "commit"
-    path: str = "/socket.io/"
-    transports: Sequence[str] = _TRANSPORTS
+    store: FilePath = "memory:"
+    durability: Durability = "commit"
+    path: ServedPath = "/socket.io/"
+    transports: Annotated[Sequence[Transport], SOME_TRANSPORTS] = ("polling", "websocket")
     allow_upgrades: bool = True
-    ping_interval_s: float = 25
-    ping_timeout_s: float = 20
-    upgrade_timeout_s: float = 10
-    connect_timeout_s: float = 45
-    max_payload_bytes: int = 1_000_000
+    ping_interval_s: Positive = 25
+    ping_timeout_s: Positive = 20
+    upgrade_timeout_s: Positive = 10
+    connect_timeout_s: Positive = 45
+    max_payload_bytes: Count = 1_000_000
     initial_packet: str | bytes | None = None
     allow_eio3: bool = False
     allow_jsonp: bool = False
-    max_attachments: int = 10
-    max_buffered_bytes: int = _MEBIBYTE
-    max_stalled_s: float = 10
-    max_messages_per_s: float | None = None
-    max_pending_events: int = 1_000
-    cors_allowed_origins: str | Sequence[str] | None = None
+    max_attachments: CountOrZero = 10
+    max_buffered_bytes: Count = _MEBIBYTE
+    max_stalled_s: Positive = 10
+    max_messages_per_s: Positive | None = None
+    max_pending_events: Count = 1_000
+    cors_allowed_origins: Literal["*"] | Sequence[str] | None = None
     cors_credentials: bool = True
-    cors_max_age_s: int = 600
+    cors_max_age_s: CountOrZero = 600
     allow_request: Callable[[Handshake], Awaitable[bool]] | None = None
     cookie: Cookie | str | None = None
     http_compression: bool = True
-    http_compression_threshold_bytes: int = 1024
+    http_compression_threshold_bytes: CountOrZero = 1024
     serve_client: bool = True
     trusted_proxies: Sequence[str] = ()
-    max_connections_per_address: int = 10_000
-    max_handshakes_per_address: int = 2_000
-    post_timeout_s: float = 15
-    ack_timeout_s: float = 60
-    drain_s: float = 1
-    handler_threads: int = 16
-    concurrent_handlers: int = 16
+    max_connections_per_address: Count = 10_000
+    max_handshakes_per_address: Count = 2_000
+    post_timeout_s: Positive = 15
+    ack_timeout_s: Positive = 60
+    drain_s: PositiveOrZero = 1
+    handler_threads: Count = 16
+    concurrent_handlers: Count = 16
     recovery: Recovery | None = field(default_factory=Recovery)
-    parser: str | Parser = "json"
-    max_namespaces: int = 100
-    max_child_namespaces: int = 10_000
+    parser: Literal["json", "msgpack"] | Parser = "json"
+    max_namespaces: Count = 100
+    max_child_namespaces: CountOrZero = 10_000
     cleanup_empty_child_namespaces: bool = True
     queues: QueueOptions = field(default_factory=QueueOptions)
-    answer_ttl_s: float = ANSWER_TTL_S
-    consumer_ttl_s: float = 30 * 24 * 3600
+    answer_ttl_s: Positive = ANSWER_TTL_S
+    consumer_ttl_s: Positive = 30 * 24 * 3600
 
     def __post_init__(self) -> None:
-        self._check_numbers()
-        self._check_requests()
-        codec_for(self.parser)
-        if not isinstance(self.initial_packet, str | bytes | None):
-            raise ConfigurationError("initial_packet", self.initial_packet, "text, bytes or None")
-        for name in (
-            "allow_eio3",
-            "allow_jsonp",
-            "allow_upgrades",
-            "cleanup_empty_child_namespaces",
-            "cors_credentials",
-            "http_compression",
-            "serve_client",
-        ):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigurationError(name, getattr(self, name), "True or False")
-
-    def _check_numbers(self) -> None:
-        for name in (
-            "ping_interval_s",
-            "ping_timeout_s",
-            "upgrade_timeout_s",
-            "connect_timeout_s",
-            "max_payload_bytes",
-            "max_buffered_bytes",
-            "max_stalled_s",
-            "max_pending_events",
-            "max_connections_per_address",
-            "max_handshakes_per_address",
-            "post_timeout_s",
-            "ack_timeout_s",
-            "consumer_ttl_s",
-            "answer_ttl_s",
-            "handler_threads",
-            "concurrent_handlers",
-            "max_namespaces",
-        ):
-            require_number(name, getattr(self, name), above=0)
-        for name in (
-            "max_attachments",
-            "drain_s",
-            "cors_max_age_s",
-            "http_compression_threshold_bytes",
-            "max_child_namespaces",
-        ):
-            require_number(name, getattr(self, name), above=-1)
-        if self.max_messages_per_s is not None:
-            require_number("max_messages_per_s", self.max_messages_per_s, above=0)
-
-    def _check_requests(self) -> None:
-        if not self.path.startswith("/"):
-            raise ConfigurationError("path", self.path, "a path that starts with /")
-        if not self.transports or isinstance(self.transports, str) or set(self.transports) - set(_TRANSPORTS):
-            raise ConfigurationError("transports", self.transports, 'some of "polling", "websocket"')
-        origins = self.cors_allowed_origins
-        if isinstance(origins, str) and origins != "*":
-            raise ConfigurationError("cors_allowed_origins", origins, '"*", a list of origins, or None')
-        if isinstance(self.trusted_proxies, str):
-            raise ConfigurationError("trusted_proxies", self.trusted_proxies, "a list")
+        check_store(self.store)
         TrustedProxies(self.trusted_proxies)
         self.handshake_cookie()
         ask = self.allow_request
@@ -203,20 +155,16 @@ class Options:
         Raises:
             ConfigurationError: It can't be what it is.
         """
-        if self.cookie is None or isinstance(self.cookie, Cookie):
-            return self.cookie
-        if not isinstance(self.cookie, str):
-            raise ConfigurationError("cookie", self.cookie, "a waypost.Cookie, a name, or None")
-        return Cookie(name=self.cookie)
+        return Cookie(name=self.cookie) if isinstance(self.cookie, str) else self.cookie
 
 
 class ServerOptions(TypedDict, total=False):
     """The keyword arguments of `waypost.Server`; `Options` says what each means."""
 
-    store: str
-    durability: str
+    store: str | PathLike[str]
+    durability: Durability
     path: str
-    transports: Sequence[str]
+    transports: Sequence[Transport]
     allow_upgrades: bool
     ping_interval_s: float
     ping_timeout_s: float
@@ -231,7 +179,7 @@ class ServerOptions(TypedDict, total=False):
     max_stalled_s: float
     max_messages_per_s: float | None
     max_pending_events: int
-    cors_allowed_origins: str | Sequence[str] | None
+    cors_allowed_origins: Literal["*"] | Sequence[str] | None
     cors_credentials: bool
     cors_max_age_s: int
     allow_request: Callable[[Handshake], Awaitable[bool]] | None
@@ -248,7 +196,7 @@ class ServerOptions(TypedDict, total=False):
     handler_threads: int
     concurrent_handlers: int
     recovery: Recovery | None
-    parser: str | Parser
+    parser: Literal["json", "msgpack"] | Parser
     max_namespaces: int
     max_child_namespaces: int
     cleanup_empty_child_namespaces: bool

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from waypost.storage.answer_base import Answers
 from waypost.storage.queue_base import Queue
@@ -47,6 +47,7 @@ __all__ = [
     "MAX_TOMBSTONES",
     "TOMBSTONE_S",
     "Capabilities",
+    "Durability",
     "Entry",
     "ExpiredSession",
     "Journal",
@@ -56,6 +57,9 @@ __all__ = [
     "Store",
     "StoredSession",
 ]
+
+Durability: TypeAlias = Literal["commit", "async"]
+"""When a write to a journal is reported: when it is on disk, or at once."""
 
 ANSWER_TTL_S = 7 * 24 * 3600.0
 """For how long answers are kept unless it is said otherwise, in seconds."""

@@ -5,26 +5,32 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from os import PathLike, fspath
 
+from waypost.checking.constraints import FilePath
+from waypost.checking.options import check
+from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError
-from waypost.storage.base import ANSWER_TTL_S, Retention, Store
+from waypost.storage.base import ANSWER_TTL_S, Durability, Retention, Store
 from waypost.storage.memory.store import MemoryStore
 from waypost.storage.queue_records import QueueLimits
 from waypost.storage.sqlite.store import SqliteStore
 from waypost.storage.sqlite.visitor import SqliteVisitor
 
-__all__ = ["make_store", "make_visitor"]
+__all__ = ["check_store", "make_store", "make_visitor"]
 
 _EXPECTED = 'a file\'s path, "sqlite:" and a file\'s path, or "memory:"'
+
+_FILE = rule_of(FilePath)
 
 # One letter is a drive of Windows and not a scheme.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)
 
 
 def make_store(
-    spec: str,
+    spec: str | PathLike[str],
     *,
-    durability: str = "commit",
+    durability: Durability = "commit",
     retention: Retention | None = None,
     queue_limits: QueueLimits | None = None,
     answer_ttl_s: float = ANSWER_TTL_S,
@@ -35,7 +41,8 @@ def make_store(
     """Make the store that a text names; it is still to be opened.
 
     Args:
-        spec: ``"memory:"``, or the path of a SQLite file, with or without ``sqlite:`` before it.
+        spec: ``"memory:"``, or the path of a SQLite file, with or without ``sqlite:`` before it. A `pathlib.Path` is
+            always that of a file.
         durability: When a write is reported; see `SqliteStore`. In memory it has no meaning.
         retention: How much each journal keeps.
         queue_limits: How much each queue keeps that has no limits of its own.
@@ -68,7 +75,12 @@ def make_store(
     )
 
 
-def make_visitor(spec: str) -> SqliteVisitor:
+def check_store(spec: str | PathLike[str]) -> None:
+    """Raise `ConfigurationError` for what names no store that there is; see `make_store`."""
+    _path_of(spec)
+
+
+def make_visitor(spec: str | PathLike[str]) -> SqliteVisitor:
     """Make a visitor to the store that a text names, which somebody else may own; it is still to be opened.
 
     Args:
@@ -83,8 +95,11 @@ def make_visitor(spec: str) -> SqliteVisitor:
     return SqliteVisitor(path)
 
 
-def _path_of(spec: str) -> str | None:
+def _path_of(spec: str | PathLike[str]) -> str | None:
     """Return the path of the file that a text names, ``None`` for a store in memory."""
+    if not isinstance(spec, str):
+        check("store", spec, _FILE)
+        return fspath(spec)
     scheme, path = "sqlite", spec
     if found := _SCHEME.fullmatch(spec):
         scheme, path = found[1].lower(), found[2]

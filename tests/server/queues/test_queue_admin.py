@@ -146,7 +146,7 @@ async def test_options_of_one_queue_are_its_own() -> None:
         assert here.queue.options.order == "none"
         await here.put(2)
         assert here.io.queue("other").options.max_messages is None
-        with pytest.raises(TypeError):
+        with pytest.raises(waypost.ConfigurationError, match="did you mean max_messages"):
             await here.queue.configure(max_mesages=1)  # type: ignore[call-arg]
         with pytest.raises(waypost.ConfigurationError):
             await here.queue.configure(order="fifo")  # type: ignore[arg-type]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
+from waypost.checking.constraints import CountOrZero, Matching
+from waypost.checking.options import checked
 from waypost.errors import ConfigurationError
 
 __all__ = ["Cookie"]
@@ -13,9 +16,9 @@ __all__ = ["Cookie"]
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PATH = re.compile(r"/[\x21-\x3a\x3c-\x7e]*")
 _DOMAIN = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
-_SAME_SITE = ("lax", "strict", "none")
 
 
+@checked("waypost.Cookie", prefix="cookie.")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cookie:
     """The cookie that the answer to a handshake sets; its value is the connection's Engine.IO session id.
@@ -30,25 +33,15 @@ class Cookie:
         same_site: ``"lax"``, ``"strict"``, or ``"none"`` for pages of other sites, which needs ``secure``.
     """
 
-    name: str = "io"
-    path: str = "/"
-    domain: str | None = None
-    max_age_s: int | None = None
+    name: Annotated[str, Matching("a name of letters, digits and !#$%&'*+-.^_`|~", _NAME.fullmatch)] = "io"
+    path: Annotated[str, Matching("a path that starts with /, with no blank and no ;", _PATH.fullmatch)] = "/"
+    domain: Annotated[str, Matching("a domain, such as example.com", _DOMAIN.fullmatch)] | None = None
+    max_age_s: CountOrZero | None = None
     http_only: bool = True
     secure: bool = False
-    same_site: str = "lax"
+    same_site: Literal["lax", "strict", "none"] = "lax"
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ConfigurationError("cookie.name", self.name, "a name of letters, digits and !#$%&'*+-.^_`|~")
-        if not _PATH.fullmatch(self.path):
-            raise ConfigurationError("cookie.path", self.path, "a path that starts with /, with no blank and no ;")
-        if self.domain is not None and not _DOMAIN.fullmatch(self.domain):
-            raise ConfigurationError("cookie.domain", self.domain, "a domain, such as example.com")
-        if self.max_age_s is not None and (type(self.max_age_s) is not int or self.max_age_s < 0):
-            raise ConfigurationError("cookie.max_age_s", self.max_age_s, "a whole number of seconds, or None")
-        if self.same_site not in _SAME_SITE:
-            raise ConfigurationError("cookie.same_site", self.same_site, '"lax", "strict" or "none"')
         if self.same_site == "none" and not self.secure:
             raise ConfigurationError(
                 "cookie.same_site", self.same_site, "secure=True beside it: browsers drop it else"

@@ -123,7 +123,7 @@ class Namespace(Broadcasting, Listening, AmongServers):
             opening = self._hub.openings
             keeper = await self._hub.open_keeper(self.name)
             if opening != self._hub.openings:
-                raise StoreClosed(self._hub.options.store)
+                raise StoreClosed(str(self._hub.options.store))
             if keeper is not None and self.keeper is None:
                 self.keeper = keeper
                 self.feed.journal = keeper.journal

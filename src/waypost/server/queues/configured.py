@@ -40,8 +40,7 @@ class Configured:
         """Return what a queue's settings and options would be with some changes.
 
         Raises:
-            TypeError: There is no option of that name.
-            ConfigurationError: An option can't be what it is.
+            ConfigurationError: There is no option of that name, or one can't be what it is.
         """
         settings: QueueSettings = {**self.settings(queue), **changes}
         return settings, with_settings(self._defaults, **settings)

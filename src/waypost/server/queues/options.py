@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypedDict, Unpack, cast
 
+from waypost.checking.constraints import Count, Positive, PositiveOrZero, Share
+from waypost.checking.options import checked
 from waypost.errors import ConfigurationError
-from waypost.server.basics.checks import require_choice, require_count, require_number
 from waypost.storage.queue_records import QueueLimits
 
 __all__ = ["ORDERS", "Order", "QueueOptions", "QueueSettings", "decode_settings", "encode_settings", "with_settings"]
@@ -20,6 +21,7 @@ _MEBIBYTE = 1 << 20
 _DAY_S = 24 * 3600.0
 
 
+@checked("waypost.QueueOptions", prefix="queues.")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueOptions:
     """What a queue keeps, and how its messages are delivered.
@@ -49,35 +51,21 @@ class QueueOptions:
         max_deliveries: After so many failures and lost connections together a message is a dead letter.
     """
 
-    max_age_s: float = 7 * _DAY_S
-    max_messages: int | None = None
-    max_bytes: int = 1 << 30
+    max_age_s: Positive = 7 * _DAY_S
+    max_messages: Count | None = None
+    max_bytes: Count = 1 << 30
     overflow: Literal["refuse", "drop_oldest"] = "refuse"
-    deduplication_s: float = 600
+    deduplication_s: PositiveOrZero = 600
     order: Order = "strict"
-    prefetch: int = 32
-    prefetch_bytes: int = _MEBIBYTE
-    lease_s: float = 30
-    max_lease_s: float = 900
-    first_backoff_s: float = 1
-    max_backoff_s: float = 300
-    backoff_jitter: float = 0.2
-    max_failures: int = 5
-    max_deliveries: int = 20
-
-    def __post_init__(self) -> None:
-        for name in ("max_age_s", "lease_s", "max_lease_s", "max_backoff_s"):
-            require_number(f"queues.{name}", getattr(self, name), above=0)
-        for name in ("deduplication_s", "first_backoff_s", "backoff_jitter"):
-            require_number(f"queues.{name}", getattr(self, name), above=-1)
-        for name in ("max_bytes", "prefetch", "prefetch_bytes", "max_failures", "max_deliveries"):
-            require_count(f"queues.{name}", getattr(self, name))
-        if self.max_messages is not None:
-            require_count("queues.max_messages", self.max_messages)
-        if self.backoff_jitter > 1:
-            raise ConfigurationError("queues.backoff_jitter", self.backoff_jitter, "a number from 0 to 1")
-        require_choice("queues.overflow", self.overflow, ("refuse", "drop_oldest"))
-        require_choice("queues.order", self.order, ORDERS)
+    prefetch: Count = 32
+    prefetch_bytes: Count = _MEBIBYTE
+    lease_s: Positive = 30
+    max_lease_s: Positive = 900
+    first_backoff_s: PositiveOrZero = 1
+    max_backoff_s: Positive = 300
+    backoff_jitter: Share = 0.2
+    max_failures: Count = 5
+    max_deliveries: Count = 20
 
     @property
     def limits(self) -> QueueLimits:
@@ -110,8 +98,7 @@ def with_settings(options: QueueOptions, **settings: Unpack[QueueSettings]) -> Q
     """Return options with some of them changed.
 
     Raises:
-        TypeError: There is no option of that name.
-        ConfigurationError: An option can't be what it is.
+        ConfigurationError: There is no option of that name, or one can't be what it is.
     """
     return replace(options, **settings)
 

@@ -279,8 +279,7 @@ class Queue:
             Its options from now on. A consumer that is being served keeps its order until nothing is attached to it.
 
         Raises:
-            TypeError: There is no option of that name.
-            ConfigurationError: An option can't be what it is.
+            ConfigurationError: There is no option of that name, or one can't be what it is.
             StorageError: The store did not take it.
         """
         configured = self._hub.deliveries.configured

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from waypost.checking.constraints import Count, Positive
+from waypost.checking.options import checked
+from waypost.errors import ConfigurationError
 from waypost.protocol.handshake import is_python_client
-from waypost.server.basics.checks import require_number
 from waypost.server.basics.handshake import Handshake
+from waypost.typed.handlers import check_handler
 
 __all__ = ["Recovery", "sends_offset_safely"]
 
@@ -23,6 +26,7 @@ def sends_offset_safely(handshake: Handshake) -> bool:
     return not is_python_client(handshake.query)
 
 
+@checked("waypost.Recovery", prefix="recovery.")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
     """What is kept so that a client which was away misses nothing.
@@ -44,19 +48,19 @@ class Recovery:
             middleware, resumes.
     """
 
-    session_ttl_s: float = 3600
-    max_age_s: float = 24 * 3600
-    max_events: int = 1_000_000
-    max_bytes: int = 1 << 30
-    replay_max_events: int = 10_000
-    replay_max_bytes: int = 8 * _MEBIBYTE
-    tail_bytes: int = 64 * _MEBIBYTE
-    concurrent_replays: int = 32
+    session_ttl_s: Positive = 3600
+    max_age_s: Positive = 24 * 3600
+    max_events: Count = 1_000_000
+    max_bytes: Count = 1 << 30
+    replay_max_events: Count = 10_000
+    replay_max_bytes: Count = 8 * _MEBIBYTE
+    tail_bytes: Count = 64 * _MEBIBYTE
+    concurrent_replays: Count = 32
     sends_offset: Callable[[Handshake], bool] = sends_offset_safely
     may_resume: Callable[[Handshake, Handshake], Awaitable[bool]] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("session_ttl_s", "max_age_s", "max_events", "max_bytes", "tail_bytes"):
-            require_number(f"recovery.{name}", getattr(self, name), above=0)
-        for name in ("replay_max_events", "replay_max_bytes", "concurrent_replays"):
-            require_number(f"recovery.{name}", getattr(self, name), above=0)
+        if check_handler("recovery.sends_offset", self.sends_offset, 1).is_async:
+            raise ConfigurationError("recovery.sends_offset", self.sends_offset, "a plain function (def)")
+        if self.may_resume is not None and not check_handler("recovery.may_resume", self.may_resume, 2).is_async:
+            raise ConfigurationError("recovery.may_resume", self.may_resume, "an async function")

@@ -19,9 +19,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from waypost.checking.options import check
+from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError, StorageError, StoreClosed
 from waypost.storage.answer_base import Answers
-from waypost.storage.base import ANSWER_TTL_S, Capabilities, ExpiredSession, Journal, Retention
+from waypost.storage.base import ANSWER_TTL_S, Capabilities, Durability, ExpiredSession, Journal, Retention
 from waypost.storage.queue_base import Queue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo, QueueLimits
 from waypost.storage.sqlite.file import connect, open_database, take_ownership, translate
@@ -44,6 +46,8 @@ from waypost.storage.sqlite.writer import Writer
 __all__ = ["SqliteStore"]
 
 _logger = logging.getLogger(__name__)
+
+_DURABILITY = rule_of(Durability)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class SqliteStore:
         self,
         path: str | os.PathLike[str],
         *,
-        durability: str = "commit",
+        durability: Durability = "commit",
         retention: Retention | None = None,
         queue_limits: QueueLimits | None = None,
         answer_ttl_s: float = ANSWER_TTL_S,
@@ -103,8 +107,7 @@ class SqliteStore:
         orphan_ttl_s: float = 3600,
         wall_time: Callable[[], float] = time.time,
     ) -> None:
-        if durability not in ("commit", "async"):
-            raise ConfigurationError("durability", durability, '"commit" or "async"')
+        check("durability", durability, _DURABILITY)
         self._deferred = durability == "async"
         # Two names of one file must not get it two owners.
         self._path = Path(os.path.realpath(path))

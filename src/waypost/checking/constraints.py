@@ -1,0 +1,144 @@
+"""What an option may be beyond its type, written beside it: ``lease_s: Annotated[float, Above(0)]``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+from typing import Annotated, Any, Literal, TypeAlias
+
+__all__ = [
+    "SOME_TRANSPORTS",
+    "Above",
+    "AtLeast",
+    "AtMost",
+    "Count",
+    "CountOrZero",
+    "FilePath",
+    "Matching",
+    "Positive",
+    "PositiveOrZero",
+    "Secret",
+    "ServedPath",
+    "Share",
+    "Transport",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Above:
+    """A number above a bound.
+
+    Attributes:
+        bound: The bound, which itself is not allowed.
+    """
+
+    bound: float
+
+    @property
+    def words(self) -> str:
+        """What an error adds to the type."""
+        return f"above {self.bound}"
+
+    def accepts(self, value: Any) -> bool:
+        """Tell whether a number keeps to it."""
+        return bool(value > self.bound)
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """A number from a bound on.
+
+    Attributes:
+        bound: The smallest value that is allowed.
+    """
+
+    bound: float
+
+    @property
+    def words(self) -> str:
+        """What an error adds to the type."""
+        return f"from {self.bound}"
+
+    def accepts(self, value: Any) -> bool:
+        """Tell whether a number keeps to it."""
+        return bool(value >= self.bound)
+
+
+@dataclass(frozen=True, slots=True)
+class AtMost:
+    """A number up to a bound.
+
+    Attributes:
+        bound: The largest value that is allowed.
+    """
+
+    bound: float
+
+    @property
+    def words(self) -> str:
+        """What an error adds to the type."""
+        return f"to {self.bound}"
+
+    def accepts(self, value: Any) -> bool:
+        """Tell whether a number keeps to it."""
+        return bool(value <= self.bound)
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """A value of the type that a function accepts, by a true answer.
+
+    Attributes:
+        expected: What the option takes, in words; an error says this instead of the type.
+        accepts: The function. It is called with values of the right type only.
+    """
+
+    expected: str
+    accepts: Callable[[Any], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A value that may hold a password or a token: an error names its type and does not show it."""
+
+
+def _names_a_file(value: str | PathLike[str]) -> bool:
+    path: object = fspath(value)
+    return isinstance(path, str) and path != "" and "\0" not in path
+
+
+def _has_each_once(values: Sequence[str]) -> bool:
+    return 0 < len(values) == len(set(values))
+
+
+def _starts_with_slash(path: str) -> bool:
+    return path.startswith("/") and "," not in path
+
+
+Positive: TypeAlias = Annotated[float, Above(0)]
+"""A number above 0, such as a time in seconds."""
+
+PositiveOrZero: TypeAlias = Annotated[float, AtLeast(0)]
+"""A number from 0."""
+
+Share: TypeAlias = Annotated[float, AtLeast(0), AtMost(1)]
+"""A part of a whole, from 0 to 1."""
+
+Count: TypeAlias = Annotated[int, AtLeast(1)]
+"""A whole number from 1, such as a number of events or bytes."""
+
+CountOrZero: TypeAlias = Annotated[int, AtLeast(0)]
+"""A whole number from 0."""
+
+FilePath: TypeAlias = Annotated[str | PathLike[str], Matching("the path of a file", _names_a_file)]
+"""The path of a file, as text or as a `pathlib.Path`."""
+
+ServedPath: TypeAlias = Annotated[str, Matching("text that starts with / and has no comma", _starts_with_slash)]
+"""A path of a URL, or the name of a namespace."""
+
+Transport: TypeAlias = Literal["polling", "websocket"]
+"""What carries a connection."""
+
+SOME_TRANSPORTS = Matching('some of "polling", "websocket", each once', _has_each_once)
+"""At least one transport, and none twice."""
