@@ -1,4 +1,4 @@
-"""Text that somebody else chose, made safe to show in a terminal or a log line."""
+"""Makes untrusted text safe to show in a terminal or a log line."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ __all__ = ["printable"]
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """Escape the control characters of an untrusted text, which a terminal would obey.
+    r"""Replace each unprintable character of a text with its escape sequence.
+
+    Unprintable are all characters for which `str.isprintable` is false: line ends, ESC and the other control
+    characters of C0 and C1, marks for the direction of writing, other invisible characters, and lone surrogates.
+    ``"a\n"`` becomes ``"a\\n"``.
 
     Args:
-        text: The text.
+        text: Any text.
         limit: The longest result, in characters, from 1; ``None`` for no limit.
 
     Returns:
-        The text. A text over the limit is cut, and ends with ``…``.
+        The text. A text over the limit is cut between two of its characters, and ends with ``…``.
     """
     if text.isprintable() and (limit is None or len(text) <= limit):
         return text

@@ -1,4 +1,4 @@
-"""The seam between Socket.IO's packets and what they are written in; everything above it is the same for all."""
+"""The interface between Socket.IO's packets and their encodings; the layers above work with every codec."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["Codec", "EncodedEvent", "PacketDecoder", "codec_for"]
 
 
 class EncodedEvent(Protocol):
-    """An event in its encoded form: made once, sent to many. Immutable.
+    """An encoded event: encoded once, sent to many. Immutable.
 
-    Asked for the same frames again, it gives the same ones, without encoding anything anew.
+    A repeated request for the same frames returns the same tuple without encoding again.
     """
 
     @property
     def namespace(self) -> str:
-        """The namespace it belongs to."""
+        """The event's namespace."""
         ...
 
     @property
     def size(self) -> int:
-        """How large it is in bytes, roughly."""
+        """The approximate size in bytes."""
         ...
 
     @property
@@ -36,70 +36,75 @@ class EncodedEvent(Protocol):
         ...
 
     def frames(self) -> tuple[Frame, ...]:
-        """Give the event as it is."""
+        """Return the event's frames."""
         ...
 
     def frames_with_offset(self, offset: str) -> tuple[Frame, ...]:
-        """Give the event with its position in the journal as the last argument."""
+        """Return the event with its position in the journal as the last argument."""
         ...
 
     def frames_with_ack(self, ack_id: int) -> tuple[Frame, ...]:
-        """Give the event with a request to acknowledge it, from 0 to 999 999 999 999 999."""
+        """Return the event with a request for an acknowledgement; ``ack_id`` is from 0 to 999 999 999 999 999."""
         ...
 
     def to_record(self) -> bytes:
-        """Give the event for storage, for every codec's `Codec.restore_event`; the namespace is not in it.
+        """Return the event as bytes for the store, without its namespace.
+
+        `Codec.restore_event` of every codec reads the record.
 
         Raises:
-            EncodingFailed: It can't be stored.
+            EncodingFailed: The store's form can't carry a value of the event.
         """
         ...
 
 
 class PacketDecoder(Protocol):
-    """Reads the packets of one connection, on either side of it."""
+    """Decodes the packets of one connection, on the server or the client."""
 
     def feed(self, message: Frame) -> Packet | None:
-        """Take one Engine.IO message, with its leading "4" if it is text; once this has raised, feed no more.
+        """Take one Engine.IO message. After an error, feed no more.
+
+        Args:
+            message: Text with its leading "4", or bytes.
 
         Returns:
-            The packet that is complete with it, or ``None`` when more of it is to come.
+            The packet that this message completes, or ``None`` while more of it is missing.
 
         Raises:
-            ProtocolViolation: It can't be read, may not come here, or is too large.
+            ProtocolViolation: The message is unreadable, too large, or not allowed at this point.
         """
         ...
 
 
 class Codec(Protocol):
-    """What packets are written in. The modules `socketio` (JSON) and `socketio_msgpack` are codecs."""
+    """An encoding of packets. The modules `socketio` (JSON) and `socketio_msgpack` are codecs."""
 
     def make_decoder(
         self, *, max_attachments: int, max_attachment_bytes: int, max_namespace_length: int = 255
     ) -> PacketDecoder:
-        """Make a connection's decoder.
+        """Make the decoder of a connection.
 
         Args:
             max_attachments: The most binary attachments of one packet.
-            max_attachment_bytes: The most bytes that they may have together.
-            max_namespace_length: The longest namespace that is accepted, in characters.
+            max_attachment_bytes: The most bytes that the attachments of one packet have together.
+            max_namespace_length: The longest namespace, in characters.
         """
         ...
 
     def encode_event(self, namespace: str, event: str, args: Sequence[Any]) -> EncodedEvent:
-        """Encode an event, once for all who will get it.
+        """Encode an event once for all its recipients.
 
         Raises:
-            EncodingFailed: The name is reserved or no string, or an argument can't be encoded.
+            EncodingFailed: The name is not a string or is reserved, or an argument can't be encoded.
         """
         ...
 
     def restore_event(self, record: bytes, namespace: str) -> EncodedEvent:
-        """Bring an event back from storage, whichever codec wrote it.
+        """Decode an event from its record, which any codec may have written.
 
         Raises:
-            MalformedPacket: These bytes are no record.
-            EncodingFailed: Another codec wrote it, and this one can't carry what is in it.
+            MalformedPacket: The bytes are not a record.
+            EncodingFailed: Another codec wrote the record, and this codec can't carry a value in it.
         """
         ...
 
@@ -112,7 +117,7 @@ class Codec(Protocol):
         ...
 
     def encode_connect(self, namespace: str, payload: dict[str, Any] | None) -> tuple[Frame, ...]:
-        """Encode the request to join a namespace, or the answer to it.
+        """Encode a CONNECT packet: the client's request to join a namespace, or the server's answer.
 
         Raises:
             EncodingFailed: The payload can't be encoded.
@@ -120,11 +125,11 @@ class Codec(Protocol):
         ...
 
     def encode_disconnect(self, namespace: str) -> tuple[Frame, ...]:
-        """Encode that one side leaves a namespace."""
+        """Encode a DISCONNECT packet, with which one side leaves a namespace."""
         ...
 
     def encode_connect_error(self, namespace: str, payload: Any) -> tuple[Frame, ...]:
-        """Encode the refusal of a request to join a namespace.
+        """Encode a CONNECT_ERROR packet, with which a server refuses a client.
 
         Raises:
             EncodingFailed: The payload can't be encoded.
@@ -133,13 +138,13 @@ class Codec(Protocol):
 
 
 def codec_for(parser: str | Parser) -> Codec:
-    """Return the codec that the option ``parser`` asks for.
+    """Return the codec for a value of the option ``parser``.
 
     Args:
-        parser: ``"json"``, ``"msgpack"``, or a parser of the application's own.
+        parser: ``"json"``, ``"msgpack"``, or the application's own parser.
 
     Raises:
-        ConfigurationError: It is none of these.
+        ConfigurationError: The value is none of these.
     """
     if parser == "json":
         return socketio

@@ -1,4 +1,4 @@
-"""Parsers of the application's own: what one has to be able to do, and the codec made of it."""
+"""The application's own parsers: the interface that a parser implements, and the codec around it."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ __all__ = ["CustomCodec", "Parser", "ParserDecoder"]
 
 
 class ParserDecoder(Protocol):
-    """Reads the messages of one connection. Made by `Parser.make_decoder`."""
+    """Decodes the messages of one connection; made by `Parser.make_decoder`."""
 
     def decode(self, message: str | bytes) -> Packet | None:
-        """Take one message, as the other side's ``encode`` made it.
+        """Take one message that the other side's ``encode`` made.
 
         Args:
-            message: Text or bytes; from the network, so it may be anything.
+            message: Text or bytes. It comes from the network and may be anything.
 
         Returns:
-            The packet that is complete with it, or ``None`` when more messages belong to it. It is checked by the
-            rules of Socket.IO afterwards, so this need not do it.
+            The packet that this message completes, or ``None`` while more messages of it are missing. Waypost checks
+            the packet against Socket.IO's rules afterwards.
 
         Raises:
-            Exception: Anything raised means that the message can't be read; it closes this one connection.
+            Exception: Any exception means that the message is unreadable; Waypost closes this connection only.
         """
         ...
 
 
 class Parser(Protocol):
-    """What writes and reads packets; the same one has to be in use on both sides of a connection.
+    """Encodes and decodes packets; both sides of a connection need the same parser.
 
-    It is called from one thread only. What is stored for recovery and in queues is stored in a form of Waypost's own,
-    so another parser can be used after a restart; so arguments must be what JSON can carry, and ``bytes``.
+    Waypost calls a parser from one thread only. The store keeps events in Waypost's own form, so the server may use
+    another parser after a restart. Arguments must therefore be values that JSON can carry, or ``bytes``.
     """
 
     def encode(self, packet: Packet) -> Sequence[str | bytes]:
-        """Write a packet.
+        """Encode a packet.
 
         Args:
-            packet: The packet. Its data must not be changed.
+            packet: The packet. Do not change its data.
 
         Returns:
-            At least one message, text or bytes; they arrive in this order with nothing in between. CONNECT has to
-            be a single one.
+            At least one message, text or bytes. The other side gets them in this order, with no other message between
+            them. CONNECT must be a single message.
 
         Raises:
-            Exception: Anything raised means that the packet can't be written; whoever emitted it gets
+            Exception: Any exception means that the packet can't be encoded; the caller of ``emit`` gets
                 `EncodingFailed`.
         """
         ...
@@ -63,11 +63,11 @@ class Parser(Protocol):
 
 
 class CustomEvent:
-    """An event for a parser of the application's own.
+    """An event that the application's own parser encodes.
 
     Attributes:
-        namespace: The namespace it belongs to.
-        size: How large it is in bytes, roughly.
+        namespace: The event's namespace.
+        size: The approximate size in bytes.
     """
 
     __slots__ = ("_codec", "_frames", "_offset", "_offset_frames", "_values", "namespace", "size")
@@ -76,7 +76,7 @@ class CustomEvent:
         self.namespace = namespace
         self._codec = codec
         self._values = values
-        # At once, so that what can't be encoded is refused where it is emitted.
+        # Encoded now, so that the call that emits the event raises the error.
         self._frames = self._encode(values)
         self.size = sum(map(len, self._frames))
         self._offset: str | None = None
@@ -91,22 +91,26 @@ class CustomEvent:
         return str(self._values[0])
 
     def frames(self) -> tuple[Frame, ...]:
-        """Give the event as it is."""
+        """Return the event's frames."""
         return self._frames
 
     def frames_with_offset(self, offset: str) -> tuple[Frame, ...]:
-        """Give the event with its position in the journal as the last argument."""
+        """Return the event with its position in the journal as the last argument."""
         if offset != self._offset:
             self._offset_frames = self._encode([*self._values, offset])
             self._offset = offset
         return self._offset_frames
 
     def frames_with_ack(self, ack_id: int) -> tuple[Frame, ...]:
-        """Give the event with a request to acknowledge it."""
+        """Return the event with a request for an acknowledgement."""
         return self._encode(self._values, ack_id)
 
     def to_record(self) -> bytes:
-        """Give the event for storage; raises `EncodingFailed` if JSON can't carry it."""
+        """Return the event as bytes for the store.
+
+        Raises:
+            EncodingFailed: JSON can't carry a value of the event.
+        """
         name, *args = self._values
         return socketio.encode_event(self.namespace, name, args).to_record()
 
@@ -115,7 +119,7 @@ class CustomEvent:
 
 
 class CustomDecoder:
-    """Reads the packets of one connection with a parser of the application's own, and holds them to the rules."""
+    """Decodes the packets of one connection with the application's parser, and checks Socket.IO's rules."""
 
     __slots__ = ("_decoder", "_max_namespace_length")
 
@@ -124,7 +128,7 @@ class CustomDecoder:
         self._max_namespace_length = max_namespace_length
 
     def feed(self, message: Frame) -> Packet | None:
-        """Take one Engine.IO message."""
+        """Take one Engine.IO message; see `PacketDecoder.feed`."""
         try:
             packet = self._decoder.decode(message[1:] if isinstance(message, str) else message)
         except ProtocolViolation:
@@ -137,7 +141,7 @@ class CustomDecoder:
 
 
 class CustomCodec:
-    """The codec of a parser of the application's own.
+    """The codec around the application's own parser.
 
     Args:
         parser: The parser.
@@ -147,7 +151,15 @@ class CustomCodec:
         self._parser = parser
 
     def encode(self, packet: Packet, what: str) -> tuple[Frame, ...]:
-        """Have a packet written; raises `EncodingFailed` if it can't be."""
+        """Encode a packet with the parser.
+
+        Args:
+            packet: The packet.
+            what: The packet in words, for the error.
+
+        Raises:
+            EncodingFailed: The parser raised an exception, or returned no message.
+        """
         try:
             messages = self._parser.encode(packet)
         except Exception as error:
@@ -160,7 +172,10 @@ class CustomCodec:
     def make_decoder(
         self, *, max_attachments: int, max_attachment_bytes: int, max_namespace_length: int = 255
     ) -> CustomDecoder:
-        """Make a connection's decoder; how many messages make a packet is the parser's own business."""
+        """Make the decoder of a connection.
+
+        The limits on attachments do not apply: the parser decides how many messages a packet has.
+        """
         return CustomDecoder(self._parser.make_decoder(), max_namespace_length)
 
     def encode_event(self, namespace: str, event: str, args: Sequence[Any]) -> CustomEvent:
@@ -169,11 +184,11 @@ class CustomCodec:
             raise EncodingFailed(f"event {event!r}", "an event's name is a string")
         if event in RESERVED_EVENTS:
             raise EncodingFailed(f"event {event!r}", "the name is reserved")
-        # A copy, for it is encoded again later, with its offset.
+        # Encoded again later, with its offset: the application may have changed its own object by then.
         return CustomEvent(self, namespace, deepcopy([event, *args]))
 
     def restore_event(self, record: bytes, namespace: str) -> CustomEvent:
-        """Bring an event back from storage."""
+        """Decode an event from its record, which any codec may have written."""
         return CustomEvent(self, namespace, read_values(record))
 
     def encode_ack(self, namespace: str, ack_id: int, args: Sequence[Any]) -> tuple[Frame, ...]:
@@ -181,13 +196,13 @@ class CustomCodec:
         return self.encode(Packet(PacketType.ACK, namespace, list(args), ack_id), f"ack {ack_id}")
 
     def encode_connect(self, namespace: str, payload: dict[str, Any] | None) -> tuple[Frame, ...]:
-        """Encode the request to join a namespace, or the answer to it."""
+        """Encode a CONNECT packet: the client's request to join a namespace, or the server's answer."""
         return self.encode(Packet(PacketType.CONNECT, namespace, payload), "CONNECT")
 
     def encode_disconnect(self, namespace: str) -> tuple[Frame, ...]:
-        """Encode that one side leaves a namespace."""
+        """Encode a DISCONNECT packet, with which one side leaves a namespace."""
         return self.encode(Packet(PacketType.DISCONNECT, namespace), "DISCONNECT")
 
     def encode_connect_error(self, namespace: str, payload: Any) -> tuple[Frame, ...]:
-        """Encode the refusal of a request to join a namespace."""
+        """Encode a CONNECT_ERROR packet, with which a server refuses a client."""
         return self.encode(Packet(PacketType.CONNECT_ERROR, namespace, payload), "CONNECT_ERROR")

@@ -1,7 +1,9 @@
 """Engine.IO 4: packets as WebSocket frames carry them, and the payloads of HTTP long-polling.
 
-A packet here is a `Frame`, exactly what one WebSocket frame carries: text is a type digit and data,
-bytes are a binary message. The codec never looks into messages; meaning belongs one layer up.
+A packet here is a `Frame`, the content of one WebSocket frame: text is a type digit and data, bytes are a binary
+message. The codec never reads a message's content; that is the job of the layer above.
+
+Source: Engine.IO protocol, revision 4 ("Packet encoding").
 """
 
 from __future__ import annotations
@@ -30,14 +32,14 @@ __all__ = [
 ]
 
 Frame: TypeAlias = str | bytes
-"""One packet as one WebSocket frame: text (type digit and data) or a binary message (no type byte)."""
+"""A packet as the content of a WebSocket frame: text (type digit and data) or a binary message (no type byte)."""
 
 SEPARATOR = "\x1e"
-"""Stands between the packets of a payload; JSON escapes control characters, so no message holds it."""
+"""Separates the packets of a payload. No message contains it, because JSON escapes control characters."""
 
 
 class PacketType(StrEnum):
-    """The types of Engine.IO packets, each the digit that a text frame begins with."""
+    """The types of Engine.IO packets; each is the digit at the start of a text frame."""
 
     OPEN = "0"
     CLOSE = "1"
@@ -53,15 +55,15 @@ _TYPES = {packet.value: packet for packet in PacketType}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenParameters:
-    """What a server's open packet tells its client.
+    """The parameters that a server's open packet carries.
 
     Attributes:
         sid: The session's secret id.
-        upgrades: Names of the transports that the session may move to.
+        upgrades: The names of the transports to which the session may upgrade.
         ping_interval_s: Seconds between the server's pings.
         ping_timeout_s: Seconds that the server waits for a pong.
-        max_payload_bytes: The largest message or POST body that the server takes; ``None`` if it does
-            not say (servers before 2022 don't).
+        max_payload_bytes: The largest message or POST body that the server accepts; ``None`` if the packet lacks it
+            (servers before 2022).
     """
 
     sid: str
@@ -72,16 +74,13 @@ class OpenParameters:
 
 
 def packet_type(frame: Frame) -> PacketType:
-    """Tell a packet's type.
+    """Return a packet's type.
 
     Args:
         frame: A packet; bytes are always a message.
 
-    Returns:
-        Its type.
-
     Raises:
-        MalformedPacket: The frame is empty text, or begins with no type's digit.
+        MalformedPacket: The frame is empty text, or starts with an unknown character.
     """
     if isinstance(frame, bytes):
         return PacketType.MESSAGE
@@ -95,15 +94,15 @@ def decode_payload(body: bytes, *, max_packets: int) -> list[Frame]:
     """Split the body of a polling request or response into its packets.
 
     Args:
-        body: The whole body: UTF-8, packets joined by a record separator, binary ones in base64.
-        max_packets: The most packets that one body may hold.
+        body: The whole body: UTF-8, packets separated by the record separator, binary packets in base64.
+        max_packets: The most packets of one body.
 
     Returns:
         The packets in order, at least one.
 
     Raises:
-        MalformedPacket: The body is not UTF-8, or a packet is empty, of an unknown type, or bad base64.
-        LimitExceeded: It holds more packets than ``max_packets``.
+        MalformedPacket: The body is not UTF-8, or a packet is empty, of an unknown type, or invalid base64.
+        LimitExceeded: The body has more packets than ``max_packets``.
     """
     count = body.count(b"\x1e") + 1
     if count > max_packets:
@@ -143,14 +142,7 @@ def encode_payload(frames: Sequence[Frame]) -> bytes:
 
 
 def polled_size(frame: Frame) -> int:
-    """Tell how much a packet adds to a payload.
-
-    Args:
-        frame: The packet.
-
-    Returns:
-        Bytes, with a separator and, for a binary packet, as base64.
-    """
+    """Return the number of bytes that a packet adds to a payload, separator and base64 included."""
     if isinstance(frame, bytes):
         return 2 + (len(frame) + 2) // 3 * 4
     return 1 + (len(frame) if frame.isascii() else len(frame.encode("utf-8", "surrogatepass")))
@@ -163,17 +155,14 @@ def open_frame(
     ping_timeout_s: float,
     max_payload_bytes: int,
 ) -> str:
-    """Write the packet that opens a session.
+    """Return the packet that opens a session.
 
     Args:
         sid: The session's secret id.
-        upgrades: Names of the transports that the session may move to.
-        ping_interval_s: Seconds between pings; sent in whole milliseconds.
-        ping_timeout_s: Seconds that are waited for a pong; sent in whole milliseconds.
-        max_payload_bytes: The largest message or POST body that is taken.
-
-    Returns:
-        The open packet.
+        upgrades: The names of the transports to which the session may upgrade.
+        ping_interval_s: Seconds between pings; sent as whole milliseconds.
+        ping_timeout_s: Seconds that the server waits for a pong; sent as whole milliseconds.
+        max_payload_bytes: The largest message or POST body that the server accepts.
     """
     parameters = {
         "sid": sid,
@@ -186,16 +175,16 @@ def open_frame(
 
 
 def parse_open(frame: str) -> OpenParameters:
-    """Read the packet that opens a session, on the client's side.
+    """Decode the packet that opens a session, on the client.
 
     Args:
-        frame: The first packet that a server sent.
+        frame: The first packet from the server.
 
     Returns:
-        What it tells.
+        The parameters.
 
     Raises:
-        MalformedPacket: It is no open packet, or a value is missing or can't be what it is.
+        MalformedPacket: The packet is no open packet, or one of its values is missing or invalid.
     """
     expected = "an open packet with sid, upgrades, pingInterval and pingTimeout"
     if not frame.startswith(PacketType.OPEN):
@@ -214,7 +203,7 @@ def parse_open(frame: str) -> OpenParameters:
     if (
         not (isinstance(sid, str) and sid)
         or not (isinstance(upgrades, list) and all(isinstance(name, str) for name in upgrades))
-        or not (_is_positive(interval_ms) or interval_ms == 0)  # python-engineio rounds down
+        or not (_is_positive(interval_ms) or interval_ms == 0)  # python-engineio rounds a short interval to 0
         or not _is_positive(timeout_ms)
         or not (largest is None or (isinstance(largest, int) and _is_positive(largest)))
     ):

@@ -1,9 +1,11 @@
-"""Engine.IO 3, for Socket.IO 2 clients: its frames and payloads, and their translation to those of revision 4.
+"""Engine.IO 3, for clients of Socket.IO 2: translates its frames and payloads to those of revision 4 and back.
 
-A packet inside Waypost is always a `Frame` of revision 4. What revision 3 writes differently is only here: a binary
-WebSocket frame begins with a type byte; packets in a payload carry their length in front, counted in UTF-16 units as
-JavaScript counts, or, where one of them is binary, in bytes (the format of XMLHttpRequest 2); whoever can't take
-binary gets base64. Source: Engine.IO protocol, revision 3 ("Encoding").
+Inside Waypost a packet is always a `Frame` of revision 4. Revision 3 differs in this: a binary WebSocket frame starts
+with a type byte; packets of a payload have their length in front, counted in UTF-16 units as JavaScript counts; a
+payload with a binary packet counts in bytes (the format of XMLHttpRequest 2); clients without binary support get
+base64.
+
+Source: Engine.IO protocol, revision 3 ("Encoding").
 """
 
 from __future__ import annotations
@@ -33,14 +35,14 @@ _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 
 
 def encode_frame(frame: Frame, *, text_only: bool) -> Frame:
-    """Write a packet as one WebSocket frame.
+    """Encode a packet as one WebSocket frame.
 
     Args:
         frame: The packet.
-        text_only: Whether the client takes no binary frames (``b64=1``).
+        text_only: Whether the client accepts no binary frames (``b64=1``).
 
     Returns:
-        The frame of revision 3.
+        The frame in revision 3.
     """
     if isinstance(frame, str):
         return frame
@@ -50,16 +52,16 @@ def encode_frame(frame: Frame, *, text_only: bool) -> Frame:
 
 
 def decode_frame(frame: Frame) -> Frame:
-    """Read a WebSocket frame.
+    """Decode a WebSocket frame.
 
     Args:
-        frame: The frame of revision 3.
+        frame: The frame in revision 3.
 
     Returns:
         The packet.
 
     Raises:
-        MalformedPacket: It is empty, of an unknown type, a binary one that is no message, or bad base64.
+        MalformedPacket: The frame is empty, of an unknown type, a binary packet but no message, or invalid base64.
     """
     if isinstance(frame, bytes):
         if not frame.startswith(_MESSAGE_BYTE):
@@ -77,7 +79,7 @@ def decode_frame(frame: Frame) -> Frame:
 
 
 def encode_text_payload(frames: Sequence[Frame]) -> bytes:
-    """Join packets into a payload of text, binary ones in base64.
+    """Join packets into a text payload; binary packets are base64.
 
     Args:
         frames: The packets, at least one.
@@ -90,13 +92,13 @@ def encode_text_payload(frames: Sequence[Frame]) -> bytes:
 
 
 def encode_binary_payload(frames: Sequence[Frame]) -> bytes:
-    """Join packets into a payload of bytes.
+    """Join packets into a binary payload.
 
     Args:
         frames: The packets, at least one.
 
     Returns:
-        The body, for ``application/octet-stream``.
+        The body, of type ``application/octet-stream``.
     """
     parts: list[bytes] = []
     for frame in frames:
@@ -107,22 +109,22 @@ def encode_binary_payload(frames: Sequence[Frame]) -> bytes:
 
 
 def decode_payload(body: bytes, *, max_packets: int) -> list[Frame]:
-    """Split the body of a polling request into its packets, whichever of the two formats it has.
+    """Split the body of a polling request, in either of the two formats, into its packets.
 
     Args:
         body: The whole body.
-        max_packets: The most packets that one body may hold.
+        max_packets: The most packets of one body.
 
     Returns:
         The packets in order, at least one.
 
     Raises:
-        MalformedPacket: A length is missing or wrong, or a packet can't be read.
-        LimitExceeded: It holds more packets than ``max_packets``.
+        MalformedPacket: A length is missing or wrong, or a packet is unreadable.
+        LimitExceeded: The body has more packets than ``max_packets``.
     """
     if not body:
         raise MalformedPacket("a payload with at least one packet", body)
-    # A payload of text begins with a digit, one of bytes with the number that says what its first packet is.
+    # A text payload starts with an ASCII digit, a binary payload with the type byte of its first packet: 0 or 1.
     packets = _split_bytes(body) if body[0] in (_IS_TEXT, _IS_BINARY) else _split_text(body)
     if len(packets) > max_packets:
         raise LimitExceeded("packets in a payload", max_packets, len(packets))
@@ -175,7 +177,7 @@ def _text(data: bytes) -> str:
         raise MalformedPacket("a packet in UTF-8", data) from error
 
 
-# JavaScript counts a character beyond the first 65,536 as the two surrogates that UTF-16 makes of it.
+# JavaScript counts UTF-16 units: a character beyond U+FFFF counts as two.
 
 
 def _units(text: str) -> int:

@@ -1,9 +1,9 @@
-"""What Waypost's own client and server tell each other beyond Socket.IO; official ones never see any of it.
+"""Waypost's extension of Socket.IO, which only Waypost's own client and server use; official ones never see it.
 
-The client says who it is in a header of its HTTP requests, and the server in its answer to CONNECT. From then on
-an event that a queue delivers has one more last argument, an object with the one key `KEY`: a `DeliveryMark`. An
-event that the client repeats until it is answered has an `OutboxMark` there; if the server does not handle it, such
-an object is all of the acknowledgement: a `Rejection`.
+The client names its revision in a header of its HTTP requests, and the server in its answer to CONNECT. From then on,
+an event that a queue delivers has one more last argument: an object with the single key `KEY` and a `DeliveryMark`.
+An event of the client's outbox has an `OutboxMark` there, and the client repeats it until the server answers. If the
+server does not handle it, the whole acknowledgement is such an object with a `Rejection`.
 """
 
 from __future__ import annotations
@@ -27,32 +27,34 @@ __all__ = [
 ]
 
 REVISION = 1
-"""Which version of this page both sides speak."""
+"""The revision of this extension that this version of Waypost speaks."""
 
 HEADER = "waypost-client"
-"""The header in which the client names its revision, in lower case."""
+"""The header with the client's revision, in lower case."""
 
 ANSWER_FIELD = "waypost"
-"""The field of the answer to CONNECT in which the server names its revision, to such a client only."""
+"""The field with the server's revision in the answer to CONNECT; sent only to a client that sent `HEADER`."""
 
 KEY = "_waypost"
-"""The only key of the object that is an event's last argument, as Socket.IO's own ``_placeholder``."""
+"""The single key of the object that is an event's last argument; compare Socket.IO's ``_placeholder``."""
 
 _MAX_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryMark:
-    """Which message of a queue an event is. Queue, consumer, epoch and position together name one message for ever.
+    """Identifies the queued message that an event delivers.
+
+    Queue, consumer, epoch and position together name a message for ever.
 
     Attributes:
-        queue: The queue.
-        consumer: The consumer that it is delivered to.
+        queue: The queue's name.
+        consumer: The name of the consumer that gets the message.
         id: The message's id.
-        epoch: Another one whenever positions begin to mean something else: after a seek, in another store.
-        position: Its place in the queue.
-        cursor: The position up to which all messages of this epoch are settled, and so will not come again.
-        attempt: Which delivery of it to this consumer this is, from 1.
+        epoch: Changes whenever positions change their meaning: after a seek, or with another store.
+        position: The message's position in the queue.
+        cursor: The consumer has settled all messages of this epoch up to this position; they will not come again.
+        attempt: The number of this delivery to the consumer, from 1.
     """
 
     queue: str
@@ -64,19 +66,20 @@ class DeliveryMark:
     attempt: int
 
     def argument(self) -> dict[str, Any]:
-        """Give the argument that carries it."""
+        """Return the event argument that carries the mark."""
         return {KEY: asdict(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxMark:
-    """Which event of a client's outbox this is. Client and message together name one event for ever.
+    """Identifies an event of a client's outbox. Client and message name an event for ever.
 
     Attributes:
-        client: The client's id, which only the client and the server know: whoever has it gets its answers.
+        client: The client's id. Only the client and the server know it, because it gives access to the stored
+            answers.
         message: The event's id.
         sequence: The event's place in the outbox, from 1.
-        settled: The client has what it was answered to all events up to this place, and will not send them again.
+        settled: The client has the answers to all events up to this place, and will not send those events again.
     """
 
     client: str
@@ -85,19 +88,19 @@ class OutboxMark:
     settled: int
 
     def argument(self) -> dict[str, Any]:
-        """Give the argument that carries it."""
+        """Return the event argument that carries the mark."""
         return {KEY: asdict(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """Why the server has not handled an event of an outbox.
+    """The reason why the server did not handle an event of an outbox.
 
     Attributes:
-        reason: Why, in words; ``""`` if it only waits for an event before it.
-        is_final: Whether it never will.
-        data: What the application says about it, or ``None``.
-        retry_in_s: Seconds after which to send it again; ``None`` leaves them to the client.
+        reason: The reason in words; ``""`` if the event only waits for an earlier one.
+        is_final: Whether the server will never handle the event.
+        data: Data from the application, or ``None``.
+        retry_in_s: Seconds until the client should send the event again; ``None`` leaves the delay to the client.
     """
 
     reason: str
@@ -106,7 +109,7 @@ class Rejection:
     retry_in_s: float | None = None
 
     def argument(self) -> dict[str, Any]:
-        """Give the acknowledgement's argument."""
+        """Return the acknowledgement's argument."""
         return {KEY: asdict(self)}
 
 
@@ -121,13 +124,13 @@ _MAX_RETRY_IN_S = 1e6
 
 
 def client_revision(headers: Mapping[str, str]) -> int:
-    """Tell which revision a client speaks.
+    """Return the revision that a client and this server both speak.
 
     Args:
-        headers: The headers of its first request, names in lower case.
+        headers: The headers of the client's first request, with lower-case names.
 
     Returns:
-        The revision that both sides speak; 0 for every client that is not Waypost's own.
+        The revision, from 1; 0 for all clients other than Waypost's.
     """
     text = headers.get(HEADER, "")
     if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
@@ -136,26 +139,26 @@ def client_revision(headers: Mapping[str, str]) -> int:
 
 
 def split_mark(arguments: list[Any]) -> tuple[list[Any], DeliveryMark | None]:
-    """Split an event's arguments from the mark behind them.
+    """Split the mark of a queued message from an event's arguments.
 
     Args:
-        arguments: What came.
+        arguments: The arguments as they arrived.
 
     Returns:
-        The arguments for the application, and the mark; ``None`` if there is none, or none that names a message.
+        The application's arguments, and the mark, or ``None`` if it is missing or incomplete.
     """
     arguments, fields = _split(arguments, _DELIVERY)
     return arguments, None if fields is None else DeliveryMark(**{name: fields[name] for name in _DELIVERY})
 
 
 def split_outbox_mark(arguments: list[Any]) -> tuple[list[Any], OutboxMark | None]:
-    """Split an event's arguments from the mark of the outbox that it comes from.
+    """Split the mark of an outbox from an event's arguments.
 
     Args:
-        arguments: What came.
+        arguments: The arguments as they arrived.
 
     Returns:
-        The arguments for the application, and the mark; ``None`` if there is none, or none that can be right.
+        The application's arguments, and the mark, or ``None`` if it is missing or has impossible values.
     """
     arguments, fields = _split(arguments, _OUTBOX)
     if fields is None:
@@ -167,13 +170,13 @@ def split_outbox_mark(arguments: list[Any]) -> tuple[list[Any], OutboxMark | Non
 
 
 def read_rejection(values: list[Any]) -> Rejection | None:
-    """Read an acknowledgement of an event of an outbox.
+    """Read the acknowledgement of an event of an outbox.
 
     Args:
-        values: What came.
+        values: The acknowledgement's arguments.
 
     Returns:
-        Why it was not handled; ``None`` if it was.
+        The rejection, or ``None`` if the server handled the event.
     """
     rest, fields = _split(values, _REJECTION)
     if fields is None or rest:

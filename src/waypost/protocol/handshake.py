@@ -1,9 +1,10 @@
-"""The handshake: an HTTP request in, an answer out.
+"""The Engine.IO handshake: an HTTP request goes in, a decision comes out.
 
-`decide` says of each request to Waypost's path what it is: a new session, a poll, a post, an upgrade, a
-preflight, or something to refuse, with the codes and texts that Node's Engine.IO answers. Unlike
-Node's, it checks the ``Origin`` of every request, WebSocket's too: a page of a foreign site is
-refused unless it is allowed.
+`decide` classifies each request to Waypost's path: a new session, a poll, a POST, an upgrade, a preflight, or a
+request to refuse. Refusals have the codes and texts of Node's Engine.IO. Unlike Node's server, Waypost checks the
+``Origin`` of every request, of WebSockets too: a page of a foreign site is refused unless it is allowed.
+
+Source: Engine.IO protocol, revision 4 ("Transports", "Handshake").
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ __all__ = [
 _REVISION_4 = "4"
 _REVISION_3 = "3"
 _PYTHON_MAX_PACKETS = 16
-"""python-engineio drops the connection when an answer has more."""
+"""python-engineio drops the connection if a response has more packets."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
@@ -48,15 +49,15 @@ _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the handshake looks at in an HTTP request.
+    """The parts of an HTTP request that the handshake reads.
 
     Attributes:
-        method: The method, in capitals.
-        query: The query string as it came, without the question mark.
-        headers: Values by lower-case name; several of one name joined by ``", "``.
-        secure: Whether it came over TLS, as far as this server knows.
-        websocket: Whether it asks to become a WebSocket.
-        parameters: The query's parameters, decoded; where a name is repeated, its first value.
+        method: The method, in upper case.
+        query: The raw query string, without the question mark.
+        headers: Values by lower-case name; several values of one name are joined by ``", "``.
+        secure: Whether the request came over TLS, as far as this server knows.
+        websocket: Whether the request asks for a WebSocket.
+        parameters: The decoded parameters of the query; of a repeated name, the first value.
     """
 
     method: str
@@ -85,18 +86,18 @@ def _read_query(query: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandshakeRules:
-    """What a server accepts.
+    """The rules by which a server accepts requests.
 
     Attributes:
-        transports: The enabled ones of ``"polling"`` and ``"websocket"``.
-        cors_allowed_origins: Which pages may connect besides those of the server's own origin: ``None``
-            for no others, ``"*"`` for all (without cookies), or a tuple of origins such as
-            ``"https://app.example.com"`` (with cookies).
-        allow_upgrades: Whether a polling session may move to WebSocket.
+        transports: The enabled transports: ``"polling"``, ``"websocket"`` or both.
+        cors_allowed_origins: The foreign origins whose pages may connect: ``None`` for none, ``"*"`` for all (without
+            cookies), or a tuple of origins such as ``"https://app.example.com"`` (with cookies). Pages of the
+            server's own origin may always connect.
+        allow_upgrades: Whether a polling session may move to a WebSocket.
         allow_eio3: Whether clients of Engine.IO 3 may connect.
-        allow_jsonp: Whether polling may be asked for as JSONP.
-        cors_credentials: Whether listed pages may send cookies along.
-        cors_max_age_s: Seconds for which a browser may remember the answer to a preflight.
+        allow_jsonp: Whether a client may poll with JSONP.
+        cors_credentials: Whether pages of listed origins may send cookies.
+        cors_max_age_s: Seconds for which a browser may cache the response to a preflight.
     """
 
     transports: tuple[str, ...]
@@ -110,11 +111,11 @@ class HandshakeRules:
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """What the handshake must know of a session that exists.
+    """The facts about an existing session that the handshake needs.
 
     Attributes:
-        transport: Its transport at the moment; ``"polling"`` until an upgrade is complete.
-        revision: The number of the revision of Engine.IO that it was opened with.
+        transport: The session's transport; ``"polling"`` until an upgrade is complete.
+        revision: The number of the session's Engine.IO revision: 3 or 4.
     """
 
     transport: str
@@ -126,9 +127,9 @@ class Open:
     """Open a new session.
 
     Attributes:
-        transport: The transport it begins with; for ``"websocket"`` the request becomes one.
-        revision: The revision of Engine.IO that its client speaks.
-        jsonp: The number of the callback that the first answer is for, or ``None`` if it is no JSONP.
+        transport: The transport that the session opens on; with ``"websocket"`` the request becomes a WebSocket.
+        revision: The revision of Engine.IO that the client speaks.
+        jsonp: The number of the JSONP callback for the first response, or ``None`` without JSONP.
     """
 
     transport: str
@@ -138,11 +139,11 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """Answer with what the session has to send, as soon as it has.
+    """Respond with the session's frames as soon as it has some.
 
     Attributes:
-        sid: The session, which exists.
-        jsonp: The number of the callback that the answer is for, or ``None`` if it is no JSONP.
+        sid: The id of an existing session.
+        jsonp: The number of the JSONP callback for the response, or ``None`` without JSONP.
     """
 
     sid: str
@@ -154,8 +155,8 @@ class Post:
     """Hand the request's body to the session.
 
     Attributes:
-        sid: The session, which exists.
-        jsonp: Not ``None`` if the body is JSONP's form.
+        sid: The id of an existing session.
+        jsonp: The number of the JSONP callback if the body is a JSONP form, else ``None``.
     """
 
     sid: str
@@ -166,11 +167,12 @@ class Post:
 class Upgrade:
     """Accept the WebSocket and offer it to the session as its new transport.
 
-    The session may decline, having been upgraded already: the WebSocket is closed then, and not
-    refused, which is what official clients and the conformance suite are used to.
+    A session that is already upgraded declines. The WebSocket is then accepted and closed, not refused: official
+    clients
+    and the conformance suite expect that.
 
     Attributes:
-        sid: The session, which exists.
+        sid: The id of an existing session.
     """
 
     sid: str
@@ -178,19 +180,19 @@ class Upgrade:
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """Answer a browser's CORS preflight: status 204, no body, the headers from `cors_headers`."""
+    """Respond to a browser's CORS preflight: status 204, no body, the headers from `cors_headers`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Refuse the request; `refusal_body` is its JSON body.
+    """Refuse the request; `refusal_body` returns the JSON body.
 
     Attributes:
         status: The HTTP status.
-        code: Engine.IO's code, 0 to 5.
+        code: Engine.IO's error code, 0 to 5.
         message: Engine.IO's text for that code.
-        context: Why, for logs and hooks; clients don't get it.
-        ends_session: A session that this request ends, or ``None``.
+        context: The reason, for logs and hooks; the client does not get it.
+        ends_session: The id of a session that this request closes, or ``None``.
     """
 
     status: int
@@ -216,15 +218,15 @@ def decide(
     rules: HandshakeRules,
     find: Callable[[str], SessionView | None],
 ) -> Decision:
-    """Say what a request to Waypost's path is.
+    """Classify a request to Waypost's path.
 
     Args:
         request: The request, before its body was read.
-        rules: What this server accepts.
-        find: Looks a session up by its id; any text may be asked for.
+        rules: The rules of this server.
+        find: Returns an existing session by its id, or ``None``. The id is untrusted and may be any text.
 
     Returns:
-        What to do with it.
+        The decision; the caller carries it out.
     """
     if request.method == "OPTIONS":
         return Preflight() if _origin_is_allowed(request, rules) else _bad_request("INVALID_ORIGIN")
@@ -265,13 +267,12 @@ def _open(request: Request, rules: HandshakeRules, transport: str, jsonp: str | 
 
 
 def is_python_client(parameters: Mapping[str, str]) -> bool:
-    """Tell whether a request is one of python-socketio's client.
+    """Return whether a request comes from the client of python-socketio.
+
+    Its parameter ``t`` is a time as a decimal number; the JavaScript client sends letters there.
 
     Args:
         parameters: The query's parameters.
-
-    Returns:
-        Whether it is, by the time in ``t``: a decimal number, where the JavaScript client sends letters.
     """
     seconds, point, fraction = parameters.get("t", "").partition(".")
     return bool(point) and seconds.isdigit() and fraction.isdigit()
@@ -292,7 +293,7 @@ def _resume(request: Request, transport: str, sid: str, session: SessionView | N
         return Poll(sid, jsonp)
     if request.method != "POST":
         return _bad_request("METHOD")
-    # What is packed may be a bomb, and no Engine.IO client packs.
+    # A compressed body may be a decompression bomb, and no Engine.IO client compresses.
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         return _bad_request("ENCODED_BODY", ends_session=sid)
     if _content_type(request) == "application/octet-stream" and str(session.revision) == _REVISION_4:
@@ -327,14 +328,14 @@ def _is_same_origin(origin: str, request: Request) -> bool:
     if parsed is None:
         return False
     scheme, host, port = parsed
-    # Without TLS here there may be some at a proxy in front, so an https page is not foreign then.
+    # A proxy in front may end TLS. Without TLS here, an https page may therefore be of this origin.
     if scheme not in _DEFAULT_PORTS or (request.secure and scheme != "https"):
         return False
     return _parse_origin(f"{scheme}://{request.headers.get('host', '')}") == (scheme, host, port)
 
 
 def _parse_origin(origin: str) -> _Origin | None:
-    """Take an origin apart, in lower case and with its port; ``None`` for what is none, such as ``null``."""
+    """Split an origin into lower-case scheme, host and port; ``None`` for other texts, such as ``null``."""
     try:
         parts = urlsplit(origin)
         port = parts.port
@@ -346,15 +347,15 @@ def _parse_origin(origin: str) -> _Origin | None:
 
 
 def cors_headers(request: Request, rules: HandshakeRules) -> list[tuple[str, str]]:
-    """Give the headers that let a foreign page read the answer to its request.
+    """Return the headers that let a foreign page read the response to its request.
 
     Args:
-        request: The request, whatever was decided about it.
-        rules: What this server accepts.
+        request: The request; any decision about it.
+        rules: The rules of this server.
 
     Returns:
-        Header names and values to add to the answer; none where the page is of the server's own origin, or
-        not allowed, or no page at all.
+        Names and values of headers to add to the response. The list allows nothing if the page has the server's own
+        origin, if its origin is not allowed, or if no page sent the request.
     """
     origin = request.headers.get("origin")
     if rules.cors_allowed_origins is None:
@@ -378,14 +379,7 @@ def cors_headers(request: Request, rules: HandshakeRules) -> list[tuple[str, str
 
 
 def refusal_body(refuse: Refuse) -> bytes:
-    """Write the body of a refusal.
-
-    Args:
-        refuse: The refusal.
-
-    Returns:
-        JSON with ``code`` and ``message``; its content type is ``application/json``.
-    """
+    """Return the body of a refusal: JSON with ``code`` and ``message``, of type ``application/json``."""
     return orjson.dumps({"code": refuse.code, "message": refuse.message})
 
 
@@ -393,18 +387,18 @@ def refusal_body(refuse: Refuse) -> bytes:
 
 
 def matches_path(path: str, root_path: str, wanted: str) -> bool:
-    """Tell whether a request is for Waypost, behind whatever it is mounted.
+    """Return whether a request is for Waypost, wherever the application is mounted.
 
-    Works for a plain ASGI application, for one mounted at any prefix, and for one mounted at the wanted
-    path itself (``Mount("/socket.io", io)``), whether ``path`` still holds the prefix or not.
+    This works for a plain ASGI application, for an application mounted at a prefix, and for one mounted at the wanted
+    path itself (``Mount("/socket.io", io)``), whether ``path`` includes the prefix or not.
 
     Args:
         path: The request's path, from the ASGI scope.
-        root_path: The prefix the application is mounted at, from the ASGI scope.
-        wanted: The path that Waypost answers, with or without a slash at its end.
+        root_path: The prefix at which the application is mounted, from the ASGI scope.
+        wanted: Waypost's path, with or without a slash at its end.
 
     Returns:
-        Whether it is that path, with or without a slash at its end.
+        Whether the request has that path, with or without a slash at its end.
     """
     root = root_path.rstrip("/")
     wanted = wanted.rstrip("/")

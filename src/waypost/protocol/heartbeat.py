@@ -1,7 +1,8 @@
-"""The heartbeat of an Engine.IO session, on the server's side: who pings, and when silence has lasted too long.
+"""The heartbeat of an Engine.IO session, on the server: the side that pings, and the limit on silence.
 
-In revision 4 the server pings and the client answers, in revision 3 it is the other way round. Source: Engine.IO
-protocol, revisions 4 and 3 ("Heartbeat").
+In revision 4 the server pings and the client answers. In revision 3 the client pings and the server answers.
+
+Source: Engine.IO protocol, revisions 4 and 3 ("Heartbeat").
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ _PONG = "3"
 
 
 class Pulse(NamedTuple):
-    """What a heartbeat packet of the client calls for.
+    """The consequence of a client's heartbeat packet.
 
     Attributes:
         reply: The packet to answer with, or ``None``.
-        proves_arrival: Whether all that was sent before the server's last ping has arrived.
+        proves_arrival: Whether all frames sent before the server's last ping have arrived.
     """
 
     reply: str | None = None
@@ -29,43 +30,43 @@ class Pulse(NamedTuple):
 
 
 class Heartbeat(Protocol):
-    """One session's heartbeat.
+    """The heartbeat of one session.
 
     Attributes:
-        deadline: When there is something to do: a ping to send, or a silence that has lasted too long.
+        deadline: The time of the next action: send a ping, or close a silent session.
     """
 
     deadline: float
 
     def is_overdue(self, now: float) -> bool:
-        """Tell whether the client has been silent for too long."""
+        """Return whether the client has been silent for too long."""
         ...
 
     def take_ping(self, now: float) -> str | None:
-        """Take the ping that is due, to be sent now; ``None`` if none is."""
+        """Return the ping to send now, or ``None`` if no ping is due."""
         ...
 
     def hear(self, now: float) -> None:
-        """Note a packet of the client that is no heartbeat."""
+        """Note that the client sent a packet other than a heartbeat."""
         ...
 
     def receive(self, frame: str, now: float) -> Pulse:
         """Take a ping or pong packet of the client.
 
         Raises:
-            MalformedPacket: It is not the client who sends this one.
+            MalformedPacket: In this revision the server sends this packet, not the client.
         """
         ...
 
 
 class ServerPings:
-    """The heartbeat of revision 4: the server pings, the client answers in time.
+    """The heartbeat of revision 4: the server pings, and the client answers in time.
 
     Args:
-        interval_s: Seconds from a ping to the next, if it is answered by then; else the next follows the answer.
-        timeout_s: Seconds that the client has to answer, or to send anything else: an answer may be stuck behind a
-            large message. That gives it more time, but never more than twice the timeout in all.
-        now: The time.
+        interval_s: Seconds from a ping to the next. A late answer delays the next ping until it arrives.
+        timeout_s: Seconds that the client has to answer a ping. Any other packet extends the time, because an answer
+            may be stuck behind a large message; in total it has at most twice the timeout.
+        now: The time, in seconds.
     """
 
     __slots__ = ("_interval_s", "_is_awaiting", "_pinged_at", "_timeout_s", "deadline")
@@ -78,11 +79,11 @@ class ServerPings:
         self._pinged_at = now
 
     def is_overdue(self, now: float) -> bool:
-        """Tell whether a ping was not answered in time."""
+        """Return whether the client did not answer a ping in time."""
         return self._is_awaiting and now >= self.deadline
 
     def take_ping(self, now: float) -> str | None:
-        """Take the ping that is due, to be sent now; ``None`` if none is."""
+        """Return the ping to send now, or ``None`` if no ping is due."""
         if self._is_awaiting or now < self.deadline:
             return None
         self._is_awaiting = True
@@ -91,33 +92,33 @@ class ServerPings:
         return _PING
 
     def hear(self, now: float) -> None:
-        """Note that the client is there, though its answer to a ping is still to come."""
+        """Extend the time for the answer to a ping, because the client is alive."""
         if self._is_awaiting:
             self.deadline = min(now, self._pinged_at + self._timeout_s) + self._timeout_s
 
     def receive(self, frame: str, now: float) -> Pulse:
-        """Take a pong; one that nobody asked for proves nothing, and is ignored.
+        """Take a pong. A pong without a ping proves nothing and is ignored.
 
         Raises:
-            MalformedPacket: It is a ping.
+            MalformedPacket: The packet is a ping.
         """
         if frame != _PONG:
             raise MalformedPacket("pings from the server only", frame)
         if not self._is_awaiting:
             return Pulse()
         self._is_awaiting = False
-        # Clients count from ping to ping: after a late answer, a whole interval more would be too long for them.
+        # Clients measure from ping to ping. A full interval after a late answer would exceed their limit.
         self.deadline = max(now, self._pinged_at + self._interval_s)
         return Pulse(proves_arrival=True)
 
 
 class ClientPings:
-    """The heartbeat of revision 3: the client pings, and is gone once it has not for an interval and a timeout.
+    """The heartbeat of revision 3: the client pings. Without a ping for an interval and a timeout, it is dead.
 
     Args:
         interval_s: Seconds from one ping to the next.
-        timeout_s: Seconds that a ping may be late.
-        now: The time.
+        timeout_s: Seconds by which a ping may be late.
+        now: The time, in seconds.
     """
 
     __slots__ = ("_patience_s", "deadline")
@@ -127,21 +128,21 @@ class ClientPings:
         self._patience_s = interval_s + timeout_s
 
     def is_overdue(self, now: float) -> bool:
-        """Tell whether the client's ping is too late."""
+        """Return whether the client's next ping is too late."""
         return now >= self.deadline
 
     def take_ping(self, _now: float) -> str | None:
-        """Take nothing: here the server does not ping."""
+        """Return ``None``: in this revision the server does not ping."""
         return None
 
     def hear(self, now: float) -> None:
-        """Take no note: a client that does not ping is not there."""
+        """Do nothing: in this revision only pings prove that the client is alive."""
 
     def receive(self, frame: str, now: float) -> Pulse:
-        """Take a ping; what it carries goes back with the pong.
+        """Take a ping; the pong returns its content.
 
         Raises:
-            MalformedPacket: It is a pong.
+            MalformedPacket: The packet is a pong.
         """
         if not frame.startswith(_PING):
             raise MalformedPacket("pongs from the server only", frame)

@@ -1,6 +1,6 @@
-"""JSONP polling: answers as scripts, and posts as forms, for browsers that can't ask a foreign server otherwise.
+"""JSONP polling for old browsers without CORS: responses are scripts, and POSTs are forms.
 
-Each request names its callback by a number, the query parameter ``j``.
+The query parameter ``j`` of each request is the number of the callback.
 """
 
 from __future__ import annotations
@@ -23,45 +23,45 @@ _MOST_FIELDS = 8
 
 
 def callback_number(parameter: str) -> str | None:
-    """Read the number of the callback.
+    """Return the number of the callback.
 
     Args:
         parameter: The value of ``j``.
 
     Returns:
-        Its digits, the only thing that may get into the script; ``None`` if it has none, or too many.
+        The digits of the value; no other character may get into the script. ``None`` for no digit, or more than 15.
     """
     digits = _NO_DIGIT.sub("", parameter)
     return digits if 0 < len(digits) <= _LONGEST_NUMBER else None
 
 
 def wrap_answer(number: str, body: bytes) -> Payload:
-    """Write the answer to a poll as a script.
+    """Encode the response to a poll as a script.
 
     Args:
-        number: The callback's number, as `callback_number` gives it.
+        number: The callback's number, from `callback_number`.
         body: The payload, in UTF-8.
 
     Returns:
-        A call of the callback with the payload, as older JavaScript reads it too: there, U+2028 and U+2029 would
-        end the line in the middle of the string.
+        A call of the callback with the payload. U+2028 and U+2029 are escaped: in older JavaScript they end the line
+        inside the string.
     """
     text = orjson.dumps(body.decode()).decode().replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return Payload(f"___eio[{number}]({text});".encode(), _SCRIPT)
 
 
 def unwrap_form(body: bytes) -> bytes:
-    """Read the body of a POST that a form has sent.
+    """Decode the body of a POST that a form sent.
 
     Args:
-        body: The form: one field, ``d``, in which newlines are written as a backslash and an ``n``, because forms
-            don't keep them; and a backslash and an ``n`` that were there before have one more backslash.
+        body: The form with the field ``d``. The client writes a newline in it as a backslash and an ``n``, because
+            forms change newlines, and an original backslash and ``n`` with one more backslash.
 
     Returns:
         The payload, in UTF-8.
 
     Raises:
-        MalformedPacket: There is no such field.
+        MalformedPacket: The form has no such field.
     """
     try:
         fields = parse_qsl(

@@ -1,9 +1,10 @@
-"""Offsets as servers write them behind an event: what is one, and which ones were seen.
+"""Offsets that servers append to events: recognises, compares and remembers them.
 
-Waypost's are ``<generation>.<n>``, and have an order. Those of Node's adapters are opaque: the in-memory adapter's is
-a time in milliseconds in base 64 (``yeast``), Redis Streams' is ``<milliseconds>-<n>``, MongoDB's an ObjectId, and
-adapters without recovery write an empty text. Node leaves them out of volatile events, so that such an event's own
-last text must not be taken for one: only what has one of these forms and the time of this very day is.
+Waypost's offsets are ``<generation>.<n>`` and have an order. The offsets of Node's adapters are opaque: a time in
+milliseconds in base 64 (``yeast``) from the in-memory adapter, ``<milliseconds>-<n>`` from Redis Streams, an ObjectId
+from MongoDB, and an empty text from adapters without recovery. Node's volatile events carry no offset, so their own
+last text must not be mistaken for one: a text counts as an offset only if it has one of these forms and a time within
+a day of now.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ _MAX_SEEN = 2_000
 
 
 def is_foreign_offset(text: str, now_s: float) -> bool:
-    """Tell whether a text is an offset of a server that is not Waypost.
+    """Return whether a text is an offset of a server other than Waypost.
 
     Args:
         text: The last argument of an event.
-        now_s: The time of day, in seconds since 1970.
+        now_s: The wall time, in seconds since 1970.
 
     Returns:
-        Whether it has the form of one of Node's adapters, and a time within a day of now.
+        Whether the text has the form of one of Node's adapters, and a time within a day of now.
     """
     time_s = _time_of(text)
     return time_s is not None and abs(time_s - now_s) < _DAY_S
@@ -55,11 +56,11 @@ def is_before(offset: str, other: str) -> bool:
     """Compare two offsets of Waypost's form.
 
     Args:
-        offset: One offset.
-        other: Another one.
+        offset: The first offset.
+        other: The second offset.
 
     Returns:
-        Whether the first comes before the other; false for other forms and other generations, which have no order.
+        Whether the first is before the second. False for other forms and different generations, which have no order.
     """
     generation, _, n = offset.rpartition(".")
     other_generation, _, other_n = other.rpartition(".")
@@ -71,7 +72,7 @@ def _is_number(text: str) -> bool:
 
 
 class SeenOffsets:
-    """The latest offsets of a session, for those that have no order."""
+    """The latest 2,000 offsets of a session, for offsets that have no order."""
 
     __slots__ = ("_seen",)
 
@@ -79,13 +80,13 @@ class SeenOffsets:
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     def add(self, offset: str) -> bool:
-        """Take note of an offset.
+        """Remember an offset.
 
         Args:
             offset: The offset.
 
         Returns:
-            Whether it is new.
+            Whether the offset is new.
         """
         if offset in self._seen:
             return False
@@ -95,5 +96,5 @@ class SeenOffsets:
         return True
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all offsets."""
         self._seen.clear()

@@ -1,4 +1,7 @@
-"""Socket.IO 5's packets, whatever they are written in: their types, and what each may carry."""
+"""The packets of Socket.IO 5, independent of their encoding: the types, and the rules for each type.
+
+Source: Socket.IO protocol, revision 5 ("Packet encoding").
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,16 @@ from waypost.errors import LimitExceeded, MalformedPacket
 __all__ = ["EXPECTED", "MAX_ACK_ID", "RESERVED_EVENTS", "Packet", "PacketType", "check_packet"]
 
 MAX_ACK_ID = 999_999_999_999_999
-"""The largest ack id; every number of 15 digits is exact in JavaScript."""
+"""The largest ack id. JavaScript keeps every number of 15 digits exactly."""
 
 RESERVED_EVENTS = frozenset(
     ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
 )
-"""Event names that no packet may carry: they mean something to Socket.IO itself."""
+"""Event names that no packet may carry, because Socket.IO uses them itself."""
 
 
 class PacketType(IntEnum):
-    """The types of Socket.IO packets; the two binary ones of the wire are read as EVENT and ACK."""
+    """The types of Socket.IO packets. The two binary types of the wire are decoded as EVENT and ACK."""
 
     CONNECT = 0
     DISCONNECT = 1
@@ -32,11 +35,11 @@ class Packet(NamedTuple):
     """One decoded Socket.IO packet.
 
     Attributes:
-        type: What it is.
-        namespace: The namespace it belongs to, with its leading slash.
-        data: EVENT: ``[name, *args]``; ACK: ``[*args]``; CONNECT: an object or ``None``; CONNECT_ERROR: an
-            object or a string; DISCONNECT: ``None``.
-        ack_id: EVENT: the id to acknowledge with, if asked for; ACK: which event it acknowledges.
+        type: The packet's type.
+        namespace: The packet's namespace, with its leading slash.
+        data: EVENT: ``[name, *args]``; ACK: ``[*args]``; CONNECT: an object or ``None``; CONNECT_ERROR: an object or
+            a string; DISCONNECT: ``None``.
+        ack_id: EVENT: the id for the acknowledgement, or ``None`` if none is requested; ACK: the id of the event.
     """
 
     type: PacketType
@@ -52,19 +55,19 @@ EXPECTED = (
     "ACK with an id and an array",
     "CONNECT_ERROR with an object or a string",
 )
-"""For each type, what its packets have to be, in words."""
+"""The rule for the packets of each type, in words."""
 
 
 def check_packet(packet: Packet, *, max_namespace_length: int) -> None:
-    """Hold a packet that some parser read against the rules of Socket.IO; JSON's own parser knows them by heart.
+    """Check a packet against the rules of Socket.IO. The JSON codec has these checks built in.
 
     Args:
-        packet: What was read; its attributes may be anything.
-        max_namespace_length: The longest namespace that is accepted, in characters.
+        packet: The packet that a parser decoded; its attributes may be anything.
+        max_namespace_length: The longest namespace, in characters.
 
     Raises:
         MalformedPacket: The packet breaks a rule.
-        LimitExceeded: Its namespace is too long.
+        LimitExceeded: The packet's namespace is too long.
     """
     values: tuple[Any, ...] = packet
     kind, namespace, data, ack_id = values

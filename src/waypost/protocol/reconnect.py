@@ -1,4 +1,4 @@
-"""The client's brain across connections: when to try again, what it has seen, what it still has to send."""
+"""The client's state across connections: the delay before reconnecting, the recovery position, the events to send."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ T = TypeVar("T")
 
 
 class Backoff:
-    """How long to wait before each attempt to reconnect: doubling, with jitter, up to a limit.
+    """Computes the delay before each attempt to reconnect: doubling, with jitter, up to a limit.
 
-    The defaults are the JavaScript client's. Unlike its, the jitter does not vanish at the limit, where a
-    whole fleet of clients would come back in step: the longest wait is spread too, below the limit.
+    The defaults are those of the JavaScript client. There the jitter vanishes at the limit, and a fleet of clients
+    reconnects in step; here the longest delay has jitter too, below the limit.
 
     Args:
         delay_s: Seconds before the first attempt, before jitter.
         delay_max_s: The most seconds before any attempt.
-        jitter: How far a wait may be off, as a share of it, from 0 to 1.
+        jitter: The share by which a delay may vary, from 0 to 1.
     """
 
     __slots__ = ("_delay_s", "_jitter", "_longest_s", "attempts")
@@ -34,29 +34,30 @@ class Backoff:
         self.attempts = 0
 
     def next_s(self, chance: float) -> float:
-        """Give the wait before the next attempt.
+        """Return the delay before the next attempt, and count that attempt.
 
         Args:
             chance: A random number from 0 to 1.
 
         Returns:
-            Seconds to wait.
+            The delay, in seconds.
         """
-        doublings = min(self.attempts, 64)  # far beyond any limit, and 2.0**1024 overflows
+        doublings = min(self.attempts, 64)  # already beyond any limit; 2.0**1024 would overflow
         self.attempts += 1
         wait_s = min(self._delay_s * 2.0**doublings, self._longest_s)
         return wait_s * (1 + self._jitter * (2 * chance - 1))
 
 
 class Continuity:
-    """What a client remembers of a namespace so that the server can send what it missed.
+    """The client's recovery position in a namespace, from which the server can send the missed events.
 
-    A server with recovery gives a private id in its answer to CONNECT, and an offset as the last argument of
-    events that ask for no acknowledgement. Sent back at the next CONNECT, they say where to go on.
+    A server with recovery puts a private id into its answer to CONNECT, and an offset behind the arguments of events
+    that
+    request no acknowledgement. The client sends both back at the next CONNECT.
 
     Attributes:
-        pid: The private id of the current session; ``None`` while the server has no recovery.
-        offset: The offset of the last event; ``None`` before the first one.
+        pid: The private id of the current session; ``None`` without recovery.
+        offset: The offset of the last event; ``None`` before the first event.
     """
 
     __slots__ = ("_always_offset", "_is_certain", "_seen", "offset", "pid")
@@ -69,13 +70,14 @@ class Continuity:
         self._seen = SeenOffsets()
 
     def request(self, auth: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """Give the payload of the next CONNECT.
+        """Return the payload of the next CONNECT.
 
         Args:
-            auth: The application's own credentials; its keys win, as with the JavaScript client.
+            auth: The application's credentials; its keys win, as in the JavaScript client.
 
         Returns:
-            The credentials with ``pid`` and ``offset``, where there are any; ``None`` if there is nothing to send.
+            The credentials with ``pid`` and ``offset`` added, as far as they are known; ``None`` if there is no
+            payload.
         """
         payload: dict[str, Any] = {}
         if self.pid is not None:
@@ -90,12 +92,12 @@ class Continuity:
         """Take the private id from the answer to CONNECT.
 
         Args:
-            pid: The id, or ``None`` if the server gave none.
-            always_offset: Whether every event without an ack id will carry an offset: so it is with Waypost. With
-                other servers a text is taken for one by its form.
+            pid: The id; ``None`` if the server sent none.
+            always_offset: Whether every event without an ack id carries an offset, as Waypost's do. With other
+                servers, the form of a text decides.
 
         Returns:
-            Whether the session goes on where it was; if not, the old offset is forgotten.
+            Whether the server recovered the session. If not, the old offset is forgotten.
         """
         self._always_offset = always_offset
         recovered = pid is not None and pid == self.pid
@@ -105,17 +107,18 @@ class Continuity:
         return recovered
 
     def take(self, data: list[Any], now_s: float) -> list[Any] | None:
-        """Take the offset off an event without an ack id, and remember it.
+        """Remove the offset from an event without an ack id, and remember it.
 
-        Call it once for every such event, in the order of arrival, and after `accept`. With Waypost, an event at the
-        offset of the one before is a volatile one, which has no position of its own.
+        Call it for every such event, in the order of arrival, after `accept`. A volatile event of Waypost has no
+        position
+        and carries the offset of the event before it.
 
         Args:
             data: The event's name and arguments.
-            now_s: The time of day, in seconds since 1970.
+            now_s: The wall time, in seconds since 1970.
 
         Returns:
-            The name and the arguments that are meant for the application; ``None`` if the event was seen already.
+            The name and the application's arguments; ``None`` if the event arrived before.
         """
         if self.pid is None or len(data) == 1 or not isinstance(data[-1], str):
             return data
@@ -128,7 +131,7 @@ class Continuity:
             if not self._seen.add(offset):
                 return None
         else:
-            # Perhaps an unknown adapter's. The JavaScript client would keep it; its application sees it, too.
+            # The text may be an unknown adapter's offset. Like the JavaScript client, keep it and pass it on too.
             if not self._is_certain:
                 self.offset = offset
             return data
@@ -136,7 +139,7 @@ class Continuity:
         return data[:-1]
 
     def forget(self) -> None:
-        """Begin anew at the next CONNECT."""
+        """Start a new session at the next CONNECT."""
         self.pid = None
         self.offset = None
         self._is_certain = False
@@ -144,11 +147,11 @@ class Continuity:
 
 
 class SendBuffer(Generic[T]):
-    """What waits to be sent, in order and within limits.
+    """A first-in, first-out buffer of items to send, with limits.
 
     Args:
         max_items: The most items that may wait.
-        max_bytes: The most bytes that may wait; a single item may be larger.
+        max_bytes: The most bytes that may wait; an item that is alone may be larger.
     """
 
     __slots__ = ("_bytes", "_items", "_max_bytes", "_max_items")
@@ -163,14 +166,14 @@ class SendBuffer(Generic[T]):
         return len(self._items)
 
     def push(self, item: T, size: int) -> bool:
-        """Put an item at the end.
+        """Append an item if the limits allow it.
 
         Args:
-            item: What to send.
-            size: How many bytes it is.
+            item: The item.
+            size: The item's size, in bytes.
 
         Returns:
-            Whether there was room; if not, nothing changed.
+            Whether the item was appended.
         """
         if self._items and (len(self._items) >= self._max_items or self._bytes + size > self._max_bytes):
             return False
@@ -178,31 +181,31 @@ class SendBuffer(Generic[T]):
         return True
 
     def push_over_limit(self, item: T, size: int) -> None:
-        """Put an item at the end whether there is room or not.
+        """Append an item regardless of the limits.
 
         Args:
-            item: What to send.
-            size: How many bytes it is.
+            item: The item.
+            size: The item's size, in bytes.
         """
         self._items.append((item, size))
         self._bytes += size
 
     def put_back(self, item: T, size: int) -> None:
-        """Put an item that could not be sent back to the front.
+        """Return an item that could not be sent to the front.
 
         Args:
-            item: What `pop` gave.
-            size: How many bytes it is.
+            item: The item from `pop`.
+            size: The item's size, in bytes.
         """
         self._items.appendleft((item, size))
         self._bytes += size
 
     def peek(self) -> T | None:
-        """Return the item at the front; ``None`` if nothing waits."""
+        """Return the item at the front, or ``None`` if the buffer is empty."""
         return self._items[0][0] if self._items else None
 
     def pop(self) -> T | None:
-        """Take the item at the front; ``None`` if nothing waits."""
+        """Remove and return the item at the front, or ``None`` if the buffer is empty."""
         if not self._items:
             return None
         item, size = self._items.popleft()
@@ -210,14 +213,14 @@ class SendBuffer(Generic[T]):
         return item
 
     def remove(self, item: T, size: int) -> bool:
-        """Take an item out, wherever it is.
+        """Remove an item from any place.
 
         Args:
-            item: What was pushed.
-            size: How many bytes it is, as it was pushed.
+            item: The item.
+            size: The size with which it was pushed, in bytes.
 
         Returns:
-            Whether it was still there.
+            Whether the item was in the buffer.
         """
         if (item, size) not in self._items:
             return False
@@ -226,10 +229,10 @@ class SendBuffer(Generic[T]):
         return True
 
     def drop(self, is_unwanted: Callable[[T], bool]) -> None:
-        """Take out whatever is not wanted any more.
+        """Remove all items that match.
 
         Args:
-            is_unwanted: Tells of each item whether it is to go.
+            is_unwanted: Returns whether to remove an item.
         """
         self._items = deque((item, size) for item, size in self._items if not is_unwanted(item))
         self._bytes = sum(size for _, size in self._items)

@@ -1,4 +1,4 @@
-"""Events as the store keeps them: whatever parser wrote one, every other can read it."""
+"""Events as the store keeps them. Every parser can read the records of every other parser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from waypost.protocol.rich_msgpack import unpack
 
 __all__ = ["is_json", "is_msgpack", "read_json", "read_msgpack", "read_values", "write_json", "write_msgpack"]
 
-# A record's first byte. Never change what one means: stores outlive versions.
+# A record's first byte. Never change the meaning of a value: stores outlive versions.
 _JSON = b"\x01"
 _JSON_WITH_BINARY = b"\x02"
 _MSGPACK = b"\x03"
@@ -23,21 +23,21 @@ _EXPECTED = "the record of an event"
 
 
 def is_json(record: bytes) -> bool:
-    """Tell whether the JSON parser wrote a record."""
+    """Return whether the JSON codec wrote a record."""
     return record[:1] in (_JSON, _JSON_WITH_BINARY)
 
 
 def is_msgpack(record: bytes) -> bool:
-    """Tell whether the msgpack parser wrote a record."""
+    """Return whether the msgpack codec wrote a record."""
     return record.startswith(_MSGPACK)
 
 
 def write_json(json: bytes, attachments: tuple[bytes, ...]) -> bytes:
-    """Make the record of an event.
+    """Return the record of an event that JSON carries.
 
     Args:
-        json: Its name and arguments, an array with placeholders for binary values.
-        attachments: The binary values.
+        json: The event's name and arguments: an array with placeholders for binary values.
+        attachments: The binary values, in the order of their placeholders.
     """
     if not attachments:
         return _JSON + json
@@ -47,10 +47,10 @@ def write_json(json: bytes, attachments: tuple[bytes, ...]) -> bytes:
 
 
 def read_json(record: bytes) -> tuple[bytes, tuple[bytes, ...]]:
-    """Read what `write_json` made.
+    """Split a record of `write_json` into JSON and binary values.
 
     Raises:
-        MalformedPacket: These bytes are no such record.
+        MalformedPacket: The bytes are not such a record.
     """
     if record.startswith(_JSON):
         return record[1:], ()
@@ -67,23 +67,23 @@ def read_json(record: bytes) -> tuple[bytes, tuple[bytes, ...]]:
 
 
 def write_msgpack(array: bytes) -> bytes:
-    """Make the record of an event from its name and arguments as a msgpack array."""
+    """Return the record of an event, given its name and arguments as a msgpack array."""
     return _MSGPACK + array
 
 
 def read_msgpack(record: bytes) -> bytes:
-    """Read what `write_msgpack` made."""
+    """Return the msgpack array of a record of `write_msgpack`."""
     return record[1:]
 
 
 def read_values(record: bytes) -> list[Any]:
-    """Read a record, whoever made it.
+    """Decode a record that any codec wrote.
 
     Returns:
-        The event's name and its arguments.
+        The event's name, then its arguments.
 
     Raises:
-        MalformedPacket: These bytes are no record.
+        MalformedPacket: The bytes are not a record.
     """
     values: Any
     if is_msgpack(record):

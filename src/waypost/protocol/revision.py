@@ -1,6 +1,6 @@
-"""The revisions of Engine.IO behind one face: how packets are written, and who pings.
+"""The differences between the revisions of Engine.IO: the encoding of packets, and the side that pings.
 
-Everything else of a session is the same in both; see `protocol.session`.
+All other parts of a session are the same in both; see `protocol.session`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _NO_LIMIT = sys.maxsize
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """The body of the answer to a poll.
+    """The body of the response to a poll.
 
     Attributes:
-        body: The packets.
-        content_type: Its content type.
-        compress: Whether compressing it is worth while; ``False`` if all its messages said that it is not.
+        body: The encoded packets.
+        content_type: The value of ``Content-Type``.
+        compress: Whether compression is worthwhile; ``False`` if all messages were sent without it.
     """
 
     body: bytes
@@ -37,77 +37,92 @@ class Payload:
 
 
 class Revision(Protocol):
-    """What the two revisions do differently."""
+    """The interface to one revision of Engine.IO."""
 
     @property
     def number(self) -> int:
-        """The number that the client names in the query, as ``EIO``."""
+        """The revision's number, which the client sends as ``EIO`` in the query."""
         ...
 
     def heartbeat(self, interval_s: float, timeout_s: float, now: float) -> Heartbeat:
-        """Begin the heartbeat of a session."""
+        """Make the heartbeat of a new session."""
         ...
 
     def encode_frame(self, frame: Frame) -> Frame:
-        """Write a packet as a WebSocket frame."""
+        """Encode a packet as a WebSocket frame."""
         ...
 
     def decode_frame(self, frame: Frame) -> Frame:
-        """Read a packet from a WebSocket frame; raises `MalformedPacket`."""
+        """Decode a WebSocket frame to a packet.
+
+        Raises:
+            MalformedPacket: The frame is unreadable.
+        """
         ...
 
     def encode_payload(self, frames: Sequence[Frame], *, text_only: bool = False) -> Payload:
-        """Join packets into the answer to a poll; ``text_only`` where it can't carry bytes."""
+        """Join packets into the response to a poll; with ``text_only``, binary packets are base64."""
         ...
 
     def decode_payload(self, body: bytes, *, max_packets: int) -> list[Frame]:
-        """Split a POST's body into packets; raises `ProtocolViolation`."""
+        """Split the body of a POST into packets.
+
+        Raises:
+            ProtocolViolation: The body is unreadable, or has more than ``max_packets`` packets.
+        """
         ...
 
     @property
     def max_packets(self) -> int:
-        """How many packets the client takes in one answer to a poll."""
+        """The most packets that the client accepts in one response to a poll."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Revision4:
-    """Engine.IO 4: the packets inside Waypost as they are.
+    """Engine.IO 4, whose packets are the ones that Waypost uses inside.
 
     Attributes:
-        max_packets: How many packets the client takes in one answer to a poll.
+        max_packets: The most packets that the client accepts in one response to a poll.
+        number: The revision's number.
     """
 
     max_packets: int = _NO_LIMIT
     number: int = 4
 
     def heartbeat(self, interval_s: float, timeout_s: float, now: float) -> Heartbeat:
-        """Begin the heartbeat of a session: the server pings."""
+        """Make the heartbeat of a new session; the server pings."""
         return ServerPings(interval_s, timeout_s, now)
 
     def encode_frame(self, frame: Frame) -> Frame:
-        """Write a packet as a WebSocket frame, which it is already."""
+        """Return the packet unchanged: it already has the form of a WebSocket frame."""
         return frame
 
     def decode_frame(self, frame: Frame) -> Frame:
-        """Read a packet from a WebSocket frame, which it is already."""
+        """Return the frame unchanged: it already is a packet."""
         return frame
 
     def encode_payload(self, frames: Sequence[Frame], *, text_only: bool = False) -> Payload:
-        """Join packets into the answer to a poll, which is always text."""
+        """Join packets into the response to a poll, which is always text."""
         return Payload(engineio.encode_payload(frames), _TEXT)
 
     def decode_payload(self, body: bytes, *, max_packets: int) -> list[Frame]:
-        """Split a POST's body into packets; raises `ProtocolViolation`."""
+        """Split the body of a POST into packets.
+
+        Raises:
+            ProtocolViolation: The body is unreadable, or has more than ``max_packets`` packets.
+        """
         return engineio.decode_payload(body, max_packets=max_packets)
 
 
 @dataclass(frozen=True, slots=True)
 class Revision3:
-    """Engine.IO 3, for Socket.IO 2 clients.
+    """Engine.IO 3, for clients of Socket.IO 2.
 
     Attributes:
-        text_only: Whether the client takes no binary (``b64=1``, or JSONP).
+        text_only: Whether the client accepts no binary packets (``b64=1``, or JSONP).
+        max_packets: The most packets that the client accepts in one response to a poll.
+        number: The revision's number.
     """
 
     text_only: bool = False
@@ -115,23 +130,31 @@ class Revision3:
     number: int = 3
 
     def heartbeat(self, interval_s: float, timeout_s: float, now: float) -> Heartbeat:
-        """Begin the heartbeat of a session: the client pings."""
+        """Make the heartbeat of a new session; the client pings."""
         return ClientPings(interval_s, timeout_s, now)
 
     def encode_frame(self, frame: Frame) -> Frame:
-        """Write a packet as a WebSocket frame."""
+        """Encode a packet as a WebSocket frame."""
         return engineio3.encode_frame(frame, text_only=self.text_only)
 
     def decode_frame(self, frame: Frame) -> Frame:
-        """Read a packet from a WebSocket frame; raises `MalformedPacket`."""
+        """Decode a WebSocket frame to a packet.
+
+        Raises:
+            MalformedPacket: The frame is unreadable.
+        """
         return engineio3.decode_frame(frame)
 
     def encode_payload(self, frames: Sequence[Frame], *, text_only: bool = False) -> Payload:
-        """Join packets into the answer to a poll: text, unless one is binary and the client takes that."""
+        """Join packets into the response to a poll: binary if a packet is and the client accepts it, else text."""
         if not (text_only or self.text_only) and any(isinstance(frame, bytes) for frame in frames):
             return Payload(engineio3.encode_binary_payload(frames), _BYTES)
         return Payload(engineio3.encode_text_payload(frames), _TEXT)
 
     def decode_payload(self, body: bytes, *, max_packets: int) -> list[Frame]:
-        """Split a POST's body into packets; raises `ProtocolViolation`."""
+        """Split the body of a POST into packets.
+
+        Raises:
+            ProtocolViolation: The body is unreadable, or has more than ``max_packets`` packets.
+        """
         return engineio3.decode_payload(body, max_packets=max_packets)

@@ -1,4 +1,4 @@
-"""JSON for packets: binary values taken out and replaced by placeholders, numbers as JavaScript would keep them."""
+"""JSON for packets: binary values become placeholders, and numbers keep what JavaScript can keep of them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["as_builtins", "encode_rich", "find_placeholders", "without_huge_inte
 
 
 def encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
-    """Encode what may hold binary values, keys that are no strings, and huge integers.
+    """Encode a value with binary values, keys of other types than string, or huge integers.
 
     Args:
-        what: The packet it is for, for the error.
-        data: What to encode.
+        what: The packet in words, for the error.
+        data: The value.
 
     Returns:
         JSON with a placeholder for each binary value, and the binary values in order.
 
     Raises:
-        EncodingFailed: It holds what JSON can't carry, or what would be taken for a placeholder.
+        EncodingFailed: JSON can't carry a value in it, or the receiver would mistake a value for a placeholder.
     """
-    # Data that looks like a placeholder would be taken for one. A server passes on what its clients
-    # sent: with a number out of range in it, every official client that gets it closes its connection.
+    # The receiver would mistake data that looks like a placeholder for one. With a number out of range in it, every
+    # official client closes its connection; a client could attack others with it, as servers pass data on.
     attachments: list[bytes] = []
 
     def replace(value: object) -> object:
@@ -51,14 +51,14 @@ def encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
 
 
 def as_builtins(value: object) -> object:
-    """Give what a dataclass, a `msgspec.Struct` or a pydantic model holds.
+    """Convert a dataclass, a `msgspec.Struct` or a pydantic model to dicts, lists and other built-in types.
 
     Raises:
-        TypeError: It is neither.
+        TypeError: The value is none of these.
     """
     if isinstance(value, msgspec.Struct) or (is_dataclass(value) and not isinstance(value, type)):
         return msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview), enc_hook=as_builtins)
-    dump = getattr(value, "model_dump", None)  # pydantic's; it need not be installed
+    dump = getattr(value, "model_dump", None)  # a pydantic model's method; pydantic may not be installed
     if callable(dump) and not isinstance(value, type):
         plain: object = dump()
         return plain
@@ -66,7 +66,10 @@ def as_builtins(value: object) -> object:
 
 
 def without_huge_integers(value: object) -> object:
-    """Copy a value with each integer beyond 64 bits as the float that JavaScript would make of it, or ``None``."""
+    """Copy a value without integers beyond 64 bits.
+
+    Each becomes the float that JavaScript makes of it, or ``None`` beyond a float's range.
+    """
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         try:
             return float(value)
@@ -80,20 +83,20 @@ def without_huge_integers(value: object) -> object:
 
 
 def find_placeholders(data: Any, count: int, message: object) -> list[tuple[Any, Any, int]]:
-    """Find where attachments belong.
+    """Find the places of attachments in decoded JSON.
 
     Args:
-        data: What the JSON said.
-        count: How many attachments there are.
-        message: What it was read from, for the error.
+        data: The decoded JSON: a dict or a list.
+        count: The number of attachments.
+        message: The packet's text, for the error.
 
     Returns:
-        For each place: what holds it, under which key or index, and the attachment's number.
+        For each place: the container, the key or index in it, and the attachment's number.
 
     Raises:
-        MalformedPacket: A placeholder has a number that no attachment has.
+        MalformedPacket: A placeholder has a number without an attachment.
     """
-    # On a list and not by recursion, for the other side chooses the depth.
+    # A loop instead of recursion, because the other side chooses the depth.
     places = []
     containers = [data]
     while containers:

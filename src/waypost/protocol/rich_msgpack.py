@@ -1,4 +1,4 @@
-"""msgpack as npm's ``notepack.io`` writes it, which ``socket.io-msgpack-parser`` is made of."""
+"""msgpack as npm's ``notepack.io`` encodes it, the library inside ``socket.io-msgpack-parser``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["pack", "unpack"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_NOTEPACK = 0  # the type of undefined, of dates and of ArrayBuffers
+_NOTEPACK = 0  # the extension type of undefined, dates and ArrayBuffers
 _MARK = 5
 _ARRAY_BUFFER = re.compile(rb"\xc7[\x01\x08]\x00")
-_MAX_DEPTH = 512  # what Python can go through by recursion, whatever calls this
+_MAX_DEPTH = 512  # well below Python's recursion limit, whatever the depth of the caller's stack
 _NATIVE = (bytes, bytearray, memoryview, datetime)
 _STANDARD_DATE = re.compile(rb"\xd6\xff|\xd7\xff|\xc7\x0c\xff")
 
@@ -27,17 +27,17 @@ _STANDARD_DATE = re.compile(rb"\xd6\xff|\xd7\xff|\xc7\x0c\xff")
 def pack(what: str, value: object) -> bytes:
     """Encode a value as msgpack.
 
-    Integers beyond 64 bits become floats, as in the JSON parser; dates with a time zone become JavaScript's.
+    Integers beyond 64 bits become floats, as in the JSON codec. Dates with a time zone become JavaScript dates.
 
     Args:
-        what: The packet it is for, for the error.
-        value: Whatever msgpack can carry.
+        what: The packet in words, for the error.
+        value: Any value that msgpack can carry.
 
     Returns:
-        The bytes.
+        The encoded value.
 
     Raises:
-        EncodingFailed: It holds what msgpack can't carry.
+        EncodingFailed: msgpack can't carry a value in it.
     """
     try:
         plain = msgspec.to_builtins(value, str_keys=True, builtin_types=_NATIVE, enc_hook=as_builtins)
@@ -46,7 +46,7 @@ def pack(what: str, value: object) -> bytes:
         except OverflowError:
             packed = msgspec.msgpack.encode(without_huge_integers(plain))
         if _STANDARD_DATE.search(packed):
-            # JavaScript's side does not know msgpack's own dates.
+            # notepack.io does not know msgpack's standard dates.
             packed = msgspec.msgpack.encode(_with_javascript_dates(without_huge_integers(plain)))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise EncodingFailed(what, str(error)) from error
@@ -65,18 +65,19 @@ def _with_javascript_dates(value: object) -> object:
 
 
 def unpack(packed: bytes) -> Any:
-    """Decode msgpack from the other side of a connection.
+    """Decode one msgpack value from the other side of a connection.
 
-    ``undefined`` becomes ``None``; a date becomes a `datetime.datetime` in UTC, or ``None`` if it has no such date.
+    ``undefined`` becomes ``None``. A date becomes a `datetime.datetime` in UTC, or ``None`` if Python has no such
+    date.
 
     Args:
-        packed: The bytes of one value.
+        packed: The encoded value.
 
     Returns:
-        The value; all keys in it are text.
+        The value; all its keys are strings.
 
     Raises:
-        MalformedPacket: It can't be read, is nested too deep, or holds what JavaScript does not know.
+        MalformedPacket: The bytes are unreadable, nested too deep, or contain a type that JavaScript lacks.
     """
     try:
         value = _unpack_array_buffers(packed) if _ARRAY_BUFFER.search(packed) else _decoder.decode(packed)
@@ -102,10 +103,13 @@ _decoder = msgspec.msgpack.Decoder(ext_hook=_read_extension)
 
 
 def _unpack_array_buffers(packed: bytes) -> Any:
-    """Decode what may hold ``ArrayBuffer``s of one or eight bytes, which look like ``undefined`` and dates to a hook.
+    """Decode a value that may contain ``ArrayBuffer`` objects of one or eight bytes.
 
-    They differ in their header only. So it is read twice: the first time with another type in such headers, to learn
-    which of the extensions, in their order, they are. In the content of something else the change does no harm.
+    An extension hook can't tell them from ``undefined`` and dates: only their headers differ. So the bytes are
+    decoded
+    twice. The first pass changes the type in such headers, to learn which extensions, in order, are buffers. The
+    change is
+    harmless where the same bytes occur inside other content.
     """
     types: list[int] = []
     marked = _ARRAY_BUFFER.sub(lambda header: header[0][:2] + bytes((_MARK,)), packed)
@@ -120,7 +124,7 @@ def _unpack_array_buffers(packed: bytes) -> Any:
 
 
 def _check(value: Any, packed: bytes) -> None:
-    """Look through a value level by level, for the other side chooses the depth."""
+    """Check depth and keys of a value level by level, without recursion, because the other side chooses the depth."""
     level = [value]
     for _ in range(_MAX_DEPTH + 1):
         deeper: list[Any] = []

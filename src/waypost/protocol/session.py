@@ -1,7 +1,7 @@
-"""The server's end of an Engine.IO session, as a state table: frames and the time go in, frames come out.
+"""The server's side of an Engine.IO session as a state machine: frames and the time go in, frames come out.
 
-It does no I/O and has no clock: whoever drives it passes ``now`` (seconds on any monotonic clock), hands over
-what arrived, takes what is to be sent, and calls `Session.tick` once `Session.deadline` has come.
+The session does no I/O and has no clock. Its driver passes ``now`` (seconds on any monotonic clock), hands over what
+arrived, takes the frames to send, and calls `Session.tick` at `Session.deadline`.
 
 ::
 
@@ -11,9 +11,13 @@ what arrived, takes what is to be sent, and calls `Session.tick` once `Session.d
        └───────────────────── close ──▶ CLOSING ◀─────────────────┘
                                            └── flushed, lost or timed out ──▶ CLOSED
 
-A session that starts on a WebSocket starts in WEBSOCKET. CLOSING means: told above, still flushing below. One that is
-closed in PROBED may still finish its upgrade (CLOSING_PROBED), for its client polls no more.
-What the revisions of Engine.IO do differently is behind `Revision`; frames come in and go out as it writes them.
+A session that opens on a WebSocket starts in WEBSOCKET. In CLOSING the application knows the end already, and the
+last frames are still being sent. A session that closes in PROBED enters CLOSING_PROBED: its client no longer polls,
+so
+it may still finish the upgrade.
+
+`Revision` holds the differences between the revisions of Engine.IO. Frames on a WebSocket have that revision's form.
+
 Source: Engine.IO protocol, revision 4 ("Upgrade", "Heartbeat", "Transports").
 """
 
@@ -44,13 +48,13 @@ _UPGRADE = "5"
 _LATEST = Revision4()
 
 _CLOSE_TIMEOUT_S = 30.0
-"""How long a polling client may take to fetch what was left for it; Node's server waits as long."""
+"""Seconds that a polling client has to fetch its last frames. Node's server waits as long."""
 
 _WIDEST_CHARACTER_BYTES = 4
 
 
 class State(Enum):
-    """Where a session stands."""
+    """The state of a session; the module's docstring shows the transitions."""
 
     POLLING = "polling"
     PROBING = "probing"
@@ -60,12 +64,12 @@ class State(Enum):
     CLOSING_PROBED = "closing, probed"
     CLOSED = "closed"
 
-    # An Enum hashes its name in Python, which each look into a set of states would pay for.
+    # An Enum computes its hash in Python code; every lookup in a set of states would pay for that.
     __hash__ = object.__hash__
 
 
 class Event(Enum):
-    """What happened that whoever is above must know; taken from `Session.events`."""
+    """An event in a session that its driver must know; the driver takes it from `Session.events`."""
 
     PING_SENT = "ping sent"
     PONG_RECEIVED = "pong received"
@@ -101,9 +105,9 @@ _TRANSITIONS: dict[tuple[State, _Step], State] = {
     (State.CLOSING_PROBED, _Step.PROBE_ENDS): State.CLOSING,
     (State.CLOSING_PROBED, _Step.ENDS): State.CLOSED,
 }
-"""Every move there is. A step that is not here for a state does not apply, and changes nothing."""
+"""All transitions. A step that is missing here for a state has no effect in that state."""
 
-# Python 3.11 finds a member of an Enum by a property in Python; these are asked about for each frame.
+# Python 3.11 resolves a member of an Enum through a property in Python code; each frame needs these members.
 _WEBSOCKET = State.WEBSOCKET
 _CLOSING = State.CLOSING
 
@@ -113,20 +117,21 @@ _PROBE_STATES = frozenset({State.PROBING, State.PROBED, State.CLOSING_PROBED})
 
 
 class Session:
-    """One client's session.
+    """One client's Engine.IO session.
 
-    Every method that takes input may leave entries in ``events`` and frames to be taken; look at both after each
-    call. Input that breaks the protocol raises a `ProtocolViolation` and closes the session.
+    A method that takes input may append to ``events`` and queue frames; look at both after each call. Input that
+    breaks
+    the protocol closes the session and raises a `ProtocolViolation`.
 
     Args:
-        sid: Its id, a secret.
-        transport: ``"polling"`` or ``"websocket"``: the one it starts on.
-        settings: What it has in common with others.
-        now: The time.
-        revision: The revision of Engine.IO that its client speaks.
+        sid: The session's id, a secret.
+        transport: The transport that the session opens on: ``"polling"`` or ``"websocket"``.
+        settings: The settings that all sessions of a server share.
+        now: The time, in seconds on the driver's clock.
+        revision: The revision of Engine.IO that the client speaks.
 
     Attributes:
-        is_plain: Whether frames stand on a WebSocket as they are here; else `encode` and `decode_frame` translate.
+        is_plain: Whether frames have the same form here and on a WebSocket; if not, use `encode` and `decode_frame`.
     """
 
     __slots__ = (
@@ -162,7 +167,7 @@ class Session:
         self.close_reason: str | None = None
         self.buffered_bytes = 0
         self._settings = settings
-        # Most sessions are on a WebSocket that takes all at once, and never need one.
+        # Made at the first frame that has to wait: most WebSockets accept every frame at once.
         self._buffer: deque[Frame] | None = None
         self._declines_compression = False
         self._poll_open = False
@@ -186,40 +191,45 @@ class Session:
 
     @property
     def is_open(self) -> bool:
-        """Whether messages still go both ways."""
+        """Whether messages still pass in both directions."""
         return self.state in _OPEN_STATES
 
     @property
     def is_probing(self) -> bool:
-        """Whether a probing WebSocket is still wanted."""
+        """Whether the session still accepts frames of a probing WebSocket."""
         return self.state in _PROBE_STATES
 
     @property
     def writable(self) -> bool:
-        """Whether a message sent now leaves at once: nothing waits before it and the client is listening."""
+        """Whether a message sent now leaves at once: no frame waits, and a WebSocket or a poll is open."""
         return not self._buffer and (self.state is _WEBSOCKET or self._poll_open)
 
     @property
     def is_direct(self) -> bool:
-        """Whether frames may go to the WebSocket without being queued: it is the transport, and nothing waits."""
+        """Whether frames may bypass the buffer: the transport is a WebSocket, and no frame waits."""
         return self.state is _WEBSOCKET and not self._buffer
 
     @property
     def wants_transport(self) -> bool:
-        """Whether `take_frame` has something to give, or an end to come to."""
+        """Whether the driver should call `take_frame`: a frame waits, or the session is ready to close."""
         return bool(self._buffer) or self.state is _CLOSING
 
     # -- what is to be sent ---------------------------------------------------------------------------------
 
     def encode(self, frames: Iterable[Frame]) -> tuple[Frame, ...]:
-        """Give frames as the session's revision writes them on a WebSocket."""
+        """Return frames in the form that the session's revision uses on a WebSocket."""
         return tuple(self.revision.encode_frame(frame) for frame in frames)
 
     def send(self, frames: Iterable[Frame], now: float, *, compress: bool = True) -> None:
-        """Queue the frames of one message; a client with too much waiting is cut off instead.
+        """Queue the frames of one message; if too much waits already, abort the session instead.
 
-        Nothing is queued once the session is closing. The close reason of a cut-off is ``"slow client"``. A payload
-        whose messages are all sent with ``compress=False`` says that compressing it is not worth while.
+        The reason of that abort is ``"slow client"``. A session that is closing queues nothing.
+
+        Args:
+            frames: The message's text frame and its attachments.
+            now: The time, in seconds.
+            compress: Whether compression is worthwhile. A polling payload is left uncompressed only if all its
+                messages were sent with ``False``.
         """
         if self.state not in _OPEN_STATES:
             return
@@ -229,14 +239,16 @@ class Session:
             self._queue(frame)
         if self._stalled_since == inf and self.buffered_bytes > waiting:
             self._stalled_since = now
-        # A single message larger than the limit is let through: cutting off would only repeat for ever.
+        # A message above the limit passes if it is alone: an abort would repeat at each reconnect, for ever.
         if waiting and self.buffered_bytes > self._settings.max_buffered_bytes:
             self.abort("slow client")
 
     def take_frame(self, now: float) -> Frame | None:
-        """Take the next frame for the WebSocket; ``None`` if there is none.
+        """Take the next frame for the WebSocket.
 
-        In CLOSING, ``None`` means that all is flushed: the session is then CLOSED, close the WebSocket.
+        Returns:
+            The frame, or ``None`` if none waits. In CLOSING, ``None`` means that all frames are sent: the session is
+            now CLOSED, and the driver closes the WebSocket.
         """
         if self._buffer:
             frame = self._buffer.popleft()
@@ -248,9 +260,14 @@ class Session:
         return None
 
     def take_payload(self, now: float, *, text_only: bool = False) -> Payload | None:
-        """Take the answer to the open poll, which it thereby closes; ``None`` to let it wait.
+        """Take the response to the open poll, and close that poll.
 
-        With ``text_only`` it holds no bytes, for an answer that can't carry any.
+        Args:
+            now: The time, in seconds.
+            text_only: Whether the response can't carry bytes; binary frames are then base64.
+
+        Returns:
+            The response's body, or ``None`` if the poll has to wait.
         """
         if not self._poll_open:
             return None
@@ -260,8 +277,8 @@ class Session:
             frames = self._take_buffered(now)
             compress = not self._declines_compression
         elif self.state not in _OPEN_STATES:
-            # Alone in its payload: the JavaScript client closes before it has handled the events that come in
-            # the same payload, keeps them for later, and would see them again in a replay.
+            # CLOSE gets a payload of its own. The JavaScript client closes before it handles the other events of
+            # the payload, keeps them for later, and would get them a second time in a replay.
             frames = [_NOOP if self._client_closed else _CLOSE]
             self._move(_Step.ENDS)
         elif self.state is State.PROBED or self.state is _WEBSOCKET:
@@ -289,13 +306,17 @@ class Session:
     # -- what arrived ---------------------------------------------------------------------------------------
 
     def receive(self, frame: Frame, now: float) -> Frame | None:
-        """Take a frame that came over the session's own transport.
+        """Take a frame that arrived on the session's own transport.
+
+        Args:
+            frame: The frame, after `decode_frame` or `decode_post`.
+            now: The time, in seconds.
 
         Returns:
-            The frame, if it is a message for those above.
+            The frame if it is a message for the layer above, else ``None``.
 
         Raises:
-            ProtocolViolation: It may not come here; the session is closed.
+            ProtocolViolation: The frame is too large or not allowed here. The session is closed.
         """
         if self.state not in _OPEN_STATES:
             return None
@@ -335,7 +356,11 @@ class Session:
             self.events.append(Event.PONG_RECEIVED)
 
     def begin_post(self) -> bool:
-        """Note that a POST begins; a second one at the same time is refused and ends the session."""
+        """Note that a POST begins. A second POST at the same time closes the session.
+
+        Returns:
+            Whether the driver should read the POST's body.
+        """
         if self._post_open:
             self.abort("transport error")
             return False
@@ -343,29 +368,36 @@ class Session:
         return self.is_open
 
     def end_post(self) -> None:
-        """Note that the POST ended, whatever became of it."""
+        """Note that the POST ended, with or without success."""
         self._post_open = False
 
     def decode_post(self, body: bytes, *, is_form: bool = False) -> list[Frame]:
-        """Split a POST's body, also one that JSONP's form has sent, into frames, each of which goes to `receive`.
+        """Split the body of a POST into frames; pass each of them to `receive`.
+
+        Args:
+            body: The whole body.
+            is_form: Whether the body is a JSONP form.
+
+        Returns:
+            The frames in order, at least one.
 
         Raises:
-            ProtocolViolation: It can't be read; the session is closed with ``"parse error"``.
+            ProtocolViolation: The body is unreadable. The session is closed with ``"parse error"``.
         """
         try:
             if is_form:
                 body = unwrap_form(body)
-            # Each packet takes at least two bytes: its type and a separator.
+            # A packet has at least two bytes: its type and a separator.
             return self.revision.decode_payload(body, max_packets=self._settings.max_payload_bytes // 2 + 1)
         except (MalformedPacket, LimitExceeded):
             self.abort("parse error")
             raise
 
     def decode_frame(self, frame: Frame) -> Frame:
-        """Read a frame of the session's WebSocket; it then goes to `receive`.
+        """Decode a frame of the session's WebSocket; pass the result to `receive`.
 
         Raises:
-            MalformedPacket: It can't be read; the session is closed with ``"parse error"``.
+            MalformedPacket: The frame is unreadable. The session is closed with ``"parse error"``.
         """
         try:
             return self.revision.decode_frame(frame)
@@ -374,7 +406,11 @@ class Session:
             raise
 
     def open_poll(self) -> bool:
-        """Note that a poll begins; a second one at the same time is refused and ends the session."""
+        """Note that a poll begins. A second poll at the same time closes the session.
+
+        Returns:
+            Whether the poll may wait for `take_payload`.
+        """
         if self._poll_open:
             self.abort("transport error")
             return False
@@ -384,7 +420,11 @@ class Session:
         return True
 
     def lose_transport(self, reason: str) -> None:
-        """Note that the session's own transport is gone: the WebSocket, or a poll that was waiting."""
+        """Note that the session's own transport is lost: its WebSocket, or the connection of a waiting poll.
+
+        Args:
+            reason: The close reason, if the session was open.
+        """
         self._poll_open = False
         self._buffer = None
         self.buffered_bytes = 0
@@ -393,7 +433,11 @@ class Session:
     # -- the upgrade ----------------------------------------------------------------------------------------
 
     def open_probe(self, now: float) -> bool:
-        """Note that a WebSocket wants to become the transport; refused unless the session is simply polling."""
+        """Note that a WebSocket asks to become the transport.
+
+        Returns:
+            Whether the session accepts the probe; it does only in POLLING.
+        """
         if not self._move(_Step.PROBE_OPENS):
             return False
         self._upgrade_deadline = now + self._settings.upgrade_timeout_s
@@ -401,17 +445,17 @@ class Session:
 
     @property
     def probe_deadline(self) -> float:
-        """When the probe is given up; infinity without one."""
+        """The time at which the probe ends without success; infinity without a probe."""
         return self._upgrade_deadline
 
     def receive_probe(self, frame: Frame) -> Frame | None:
-        """Take a frame that came over the probing WebSocket.
+        """Take a frame that arrived on the probing WebSocket.
 
         Returns:
-            The frame to answer with, over that WebSocket; ``None`` once it has become the transport.
+            The frame to answer with on that WebSocket; ``None`` once the WebSocket is the transport.
 
         Raises:
-            MalformedPacket: It may not come here; close that WebSocket and call `end_probe`.
+            MalformedPacket: The frame is not allowed here. Close that WebSocket and call `end_probe`.
         """
         if frame == _PROBE_PING and self._move(_Step.PROBE_PINGS):
             return _PROBE_PONG
@@ -422,7 +466,7 @@ class Session:
         raise MalformedPacket("2probe, then 5", frame)
 
     def end_probe(self) -> None:
-        """Note that the probing WebSocket is gone; the session goes on polling."""
+        """Note that the probing WebSocket is lost; the session continues to poll."""
         if self._move(_Step.PROBE_ENDS):
             self._upgrade_deadline = inf
 
@@ -430,7 +474,7 @@ class Session:
 
     @property
     def deadline(self) -> float:
-        """When `tick` is to be called; infinity once it is CLOSED."""
+        """The time of the next call of `tick`; infinity once the session is CLOSED."""
         if self.state is State.CLOSED:
             return inf
         if self.state in _CLOSING_STATES:
@@ -439,7 +483,7 @@ class Session:
         return min(self._heartbeat.deadline, self._upgrade_deadline, stalled)
 
     def tick(self, now: float) -> None:
-        """Do what is due: send a ping, give up a probe, end a session that is dead or stalled."""
+        """Do the work that is due: send a ping, end a probe, close a session that is silent or stalled."""
         if self.state in _CLOSING_STATES:
             if now >= self._close_deadline:
                 self.abort("transport close")
@@ -459,13 +503,22 @@ class Session:
                 self.events.append(Event.PING_SENT)
 
     def close(self, reason: str, now: float) -> None:
-        """Close in an orderly way: what was sent is still flushed, then the client is told."""
+        """Close gracefully: send the waiting frames, then a CLOSE packet.
+
+        Args:
+            reason: The close reason.
+            now: The time, in seconds.
+        """
         if self._move(_Step.CLOSES):
             self._close_deadline = now + _CLOSE_TIMEOUT_S
             self._tell_closed(reason)
 
     def abort(self, reason: str) -> None:
-        """End at once; what was not yet sent is dropped."""
+        """Close at once; frames that wait are dropped.
+
+        Args:
+            reason: The close reason.
+        """
         if self._move(_Step.ENDS):
             self._buffer = None
             self.buffered_bytes = 0

@@ -1,4 +1,4 @@
-"""What all Engine.IO sessions of a server have in common."""
+"""The settings that all Engine.IO sessions of a server share."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["SessionSettings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSettings:
-    """What all sessions of a server have in common.
+    """The settings that all Engine.IO sessions of a server share.
 
     Attributes:
         ping_interval_s: Seconds between heartbeats.
-        ping_timeout_s: Seconds a client has to answer one.
-        upgrade_timeout_s: Seconds a WebSocket probe may take before it is given up.
-        max_payload_bytes: The largest body or message taken from a client.
-        max_buffered_bytes: How much may wait for a client that does not read; more ends the session.
-        max_stalled_s: How long messages may wait without any being taken; longer ends the session.
-        upgrades: The transports offered to a polling client.
-        initial_message: A message that every client gets right after the open packet, or ``None``.
+        ping_timeout_s: Seconds that a client has to answer a heartbeat.
+        upgrade_timeout_s: Seconds that a WebSocket probe may take.
+        max_payload_bytes: The largest body or message that the server accepts.
+        max_buffered_bytes: The most bytes that may wait for a slow client; more closes the session.
+        max_stalled_s: The most seconds that frames may wait while the client takes none; longer closes the session.
+        upgrades: The transports that the server offers to a polling client.
+        initial_message: A message that each client gets right after the open packet, or ``None``.
     """
 
     ping_interval_s: float = 25

@@ -1,17 +1,19 @@
 """Socket.IO protocol 5 in JSON: packets to Engine.IO frames and back. This module is a `Codec`.
 
-Text is ``type[attachments-][/namespace,][ack id]json``, here always with the Engine.IO "4" before it;
-binary values are replaced by placeholders and follow, each in a frame of its own. What is encoded once
-can be sent to many: `JsonEvent`.
+The text frame is ``type[attachments-][/namespace,][ack id]json``, here always after the Engine.IO type "4". Each
+binary value becomes a placeholder and follows in a frame of its own. A `JsonEvent` is encoded once and sent to many.
 
-Where a value has no exact JSON form, the encoder does what ``JSON.stringify`` does: NaN and infinities
-become ``null``, tuples become arrays, and keys that are no strings become strings. An integer beyond
-64 bits becomes a number in floating point, which is all that JavaScript would keep of it. JavaScript keeps
-integers exactly up to 2**53; beyond that, send text.
+Values without an exact JSON form are encoded as ``JSON.stringify`` encodes them: NaN and infinities become ``null``,
+tuples become arrays, and keys of other types become strings. An integer beyond 64 bits becomes a floating-point
+number, because JavaScript would keep no more of it. JavaScript keeps integers exactly up to 2**53; send larger ones
+as
+text.
 
-What comes in is read as JavaScript reads it: of duplicate keys the last one counts, half a surrogate pair is
-U+FFFD, an integer beyond 64 bits is a float. Refused is what no ``JSON.stringify`` writes: NaN, infinities, numbers
-beyond a float's range however written, and more than 1024 levels. Values are sent up to 254 levels deep.
+Input is decoded as JavaScript decodes it: of duplicate keys the last one wins, half a surrogate pair becomes U+FFFD,
+and an integer beyond 64 bits becomes a float. Input that ``JSON.stringify`` never produces is refused: NaN,
+infinities, numbers beyond the range of a float, and more than 1024 levels. The encoder allows 254 levels.
+
+Source: Socket.IO protocol, revision 5 ("Packet encoding").
 """
 
 from __future__ import annotations
@@ -51,14 +53,15 @@ _EVENT_NAME = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 class JsonEvent:
-    """An event in its encoded form: made once, sent to many, stored as it is.
+    """An encoded event: encoded once, sent to many, stored unchanged.
 
-    Make one with `encode_event` or `restore_event`. It is immutable; what it keeps besides are the frames
-    it made last, because a broadcast asks for the same ones for every socket.
+    `encode_event` and `restore_event` make it. It is immutable, except for a cache of the last frames: a broadcast
+    asks
+    for the same frames for every socket.
 
     Attributes:
-        namespace: The namespace it belongs to.
-        size: How large it is in bytes, roughly: its text and its attachments.
+        namespace: The event's namespace.
+        size: The approximate size in bytes: text and attachments.
     """
 
     __slots__ = ("_binary", "_frames", "_head", "_json", "_offset", "_offset_frames", "namespace", "size")
@@ -85,19 +88,19 @@ class JsonEvent:
         return str(orjson.loads(quoted[0])) if quoted else ""
 
     def frames(self) -> tuple[Frame, ...]:
-        """Give the event as it is: its text frame, then its attachments."""
+        """Return the event's text frame, then its attachments."""
         if self._frames is None:
             self._frames = (self._head + self._json.decode(), *self._binary)
         return self._frames
 
     def frames_with_offset(self, offset: str) -> tuple[Frame, ...]:
-        """Give the event with its position in the journal as the last argument.
+        """Return the event with its position in the journal as the last argument.
 
         Args:
-            offset: The position, as the client will send it back.
+            offset: The position; the client sends it back to recover.
 
         Returns:
-            Its text frame, then its attachments.
+            The text frame, then the attachments.
         """
         if offset != self._offset:
             text = self.frames()[0]
@@ -107,38 +110,38 @@ class JsonEvent:
         return self._offset_frames
 
     def frames_with_ack(self, ack_id: int) -> tuple[Frame, ...]:
-        """Give the event with a request to acknowledge it.
+        """Return the event with a request for an acknowledgement.
 
         Args:
-            ack_id: The id that the acknowledgement will carry, from 0 to 999 999 999 999 999.
+            ack_id: The id for the acknowledgement, from 0 to 999 999 999 999 999.
 
         Returns:
-            Its text frame, then its attachments.
+            The text frame, then the attachments.
         """
         return (f"{self._head}{ack_id}{self._json.decode()}", *self._binary)
 
     def to_record(self) -> bytes:
-        """Give the event as bytes for storage; the namespace is not in it.
+        """Return the event as bytes for the store, without its namespace.
 
         Returns:
-            Bytes that `restore_event` takes, in this version of Waypost and in later ones.
+            A record that `restore_event` reads, in this version of Waypost and in later ones.
         """
         return write_json(self._json, self._binary)
 
 
 def restore_event(record: bytes, namespace: str) -> JsonEvent:
-    """Bring an event back from storage, whichever parser wrote it.
+    """Decode an event from its record, which any parser may have written.
 
     Args:
-        record: What an event's ``to_record`` gave.
-        namespace: The namespace it belongs to.
+        record: The result of an event's ``to_record``.
+        namespace: The event's namespace.
 
     Returns:
         The same event.
 
     Raises:
-        MalformedPacket: These bytes are no such record.
-        EncodingFailed: Another parser wrote it, and JSON can't carry what is in it.
+        MalformedPacket: The bytes are not a record.
+        EncodingFailed: Another parser wrote the record, and JSON can't carry a value in it.
     """
     if is_json(record):
         return JsonEvent(namespace, *read_json(record))
@@ -147,19 +150,19 @@ def restore_event(record: bytes, namespace: str) -> JsonEvent:
 
 
 def encode_event(namespace: str, event: str, args: Sequence[Any]) -> JsonEvent:
-    """Encode an event, once for all who will get it.
+    """Encode an event once for all its recipients.
 
     Args:
-        namespace: The namespace it belongs to, with its leading slash.
+        namespace: The event's namespace, with its leading slash.
         event: The event's name.
-        args: Its arguments: whatever JSON can carry, and ``bytes``, ``bytearray`` and ``memoryview``
+        args: The event's arguments: any values that JSON can carry, with ``bytes``, ``bytearray`` and ``memoryview``
             anywhere in them.
 
     Returns:
         The encoded event.
 
     Raises:
-        EncodingFailed: The name is reserved or no string, or an argument can't be encoded.
+        EncodingFailed: The name is not a string or is reserved, or an argument can't be encoded.
     """
     if not isinstance(event, str):
         raise EncodingFailed(f"event {event!r}", "an event's name is a string")
@@ -176,12 +179,12 @@ def encode_ack(namespace: str, ack_id: int, args: Sequence[Any]) -> tuple[Frame,
     """Encode the acknowledgement of an event.
 
     Args:
-        namespace: The namespace the event came in.
+        namespace: The event's namespace.
         ack_id: The id that the event carried.
-        args: What to answer, in the same kinds of values as an event's arguments.
+        args: The answer: the same kinds of values as an event's arguments.
 
     Returns:
-        Its text frame, then its attachments.
+        The text frame, then the attachments.
 
     Raises:
         EncodingFailed: An argument can't be encoded.
@@ -197,17 +200,17 @@ def encode_ack(namespace: str, ack_id: int, args: Sequence[Any]) -> tuple[Frame,
 
 
 def encode_connect(namespace: str, payload: dict[str, Any] | None) -> tuple[Frame, ...]:
-    """Encode the request to join a namespace, or the answer to it.
+    """Encode a CONNECT packet: the client's request to join a namespace, or the server's answer.
 
     Args:
         namespace: The namespace.
-        payload: The client's auth, or the server's answer; ``None`` sends none.
+        payload: The client's auth, or the server's answer; ``None`` sends no payload.
 
     Returns:
         One text frame.
 
     Raises:
-        EncodingFailed: The payload can't be encoded; binary values can't be here.
+        EncodingFailed: The payload can't be encoded, or contains binary values.
     """
     if payload is None:
         return (_head(0, namespace, 0),)
@@ -215,7 +218,7 @@ def encode_connect(namespace: str, payload: dict[str, Any] | None) -> tuple[Fram
 
 
 def encode_disconnect(namespace: str) -> tuple[Frame, ...]:
-    """Encode that one side leaves a namespace.
+    """Encode a DISCONNECT packet, with which one side leaves a namespace.
 
     Args:
         namespace: The namespace.
@@ -227,17 +230,17 @@ def encode_disconnect(namespace: str) -> tuple[Frame, ...]:
 
 
 def encode_connect_error(namespace: str, payload: Any) -> tuple[Frame, ...]:
-    """Encode the refusal of a request to join a namespace.
+    """Encode a CONNECT_ERROR packet, with which a server refuses a client.
 
     Args:
         namespace: The namespace.
-        payload: An object with ``message`` and, if there is any, ``data``; Socket.IO 2 takes any value.
+        payload: An object with ``message`` and optionally ``data``. For clients of Socket.IO 2, any value.
 
     Returns:
         One text frame.
 
     Raises:
-        EncodingFailed: The payload can't be encoded; binary values can't be here.
+        EncodingFailed: The payload can't be encoded, or contains binary values.
     """
     return (_head(4, namespace, 0) + _encode_text("CONNECT_ERROR", payload),)
 
@@ -257,7 +260,7 @@ def _encode_text(what: str, payload: object) -> str:
 # ---------------------------------------------------------------------------------------------- decoding
 
 _MAX_ACK_DIGITS = len(str(MAX_ACK_ID))
-_FIRST_ATTACHMENTS = 5  # the wire types from here on have attachments
+_FIRST_ATTACHMENTS = 5  # wire types 5 and 6 have attachments
 _HEAD = re.compile(r"4([0-6])(?:([0-9]{1,15})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)")
 _KINDS = (*PacketType, PacketType.EVENT, PacketType.ACK)
 _EVENT = PacketType.EVENT
@@ -270,7 +273,7 @@ _ESCAPES = re.compile(
 
 @dataclass(slots=True)
 class _Assembly:
-    """A binary packet whose attachments are still coming."""
+    """A binary packet that waits for its attachments."""
 
     packet: Packet
     count: int
@@ -280,17 +283,20 @@ class _Assembly:
 
 
 class Decoder:
-    """Reads the Socket.IO packets of one connection, on either side of it.
+    """Decodes the Socket.IO packets of one connection, on the server or the client.
 
-    Feed it every Engine.IO message in order; once it has raised, close the connection and feed no more.
-    It is as strict as Node's, and stricter in these: an event's name is a string (Node takes numbers
-    too), EVENT and ACK have a payload, ids come on EVENT and ACK only and have at most 15 digits. As with
-    Node's, an attachment may stand in several places or in none.
+    Feed it every Engine.IO message in order. After an error, close the connection and feed no more.
+
+    The decoder is as strict as Node's, and stricter in three points: an event's name is a string (Node accepts
+    numbers),
+    EVENT and ACK have a payload, and only EVENT and ACK have an id, of at most 15 digits. As in Node's, an attachment
+    may
+    appear in several places or in none.
 
     Args:
-        max_attachments: The most attachments that one packet may have.
-        max_attachment_bytes: The most bytes that the attachments of one packet may have together.
-        max_namespace_length: The longest namespace that is accepted, in characters.
+        max_attachments: The most attachments of one packet, from 0.
+        max_attachment_bytes: The most bytes that the attachments of one packet have together.
+        max_namespace_length: The longest namespace, in characters.
     """
 
     __slots__ = ("_assembly", "_max_attachment_bytes", "_max_attachments", "_max_namespace_length")
@@ -315,11 +321,11 @@ class Decoder:
             message: Text with its leading "4", or the bytes of an attachment.
 
         Returns:
-            The packet that is complete with it, or ``None`` when attachments are still to come.
+            The packet that this message completes, or ``None`` while attachments are missing.
 
         Raises:
-            MalformedPacket: It can't be read, or may not come here.
-            LimitExceeded: It has too many attachments, or too large ones, or too long a namespace.
+            MalformedPacket: The message is unreadable, or not allowed at this point.
+            LimitExceeded: The packet has too many or too large attachments, or its namespace is too long.
         """
         if self._assembly is not None:
             return self._attach(self._assembly, message)
@@ -328,7 +334,7 @@ class Decoder:
         return self._decode_plain(message) or self._decode(message)
 
     def _decode_plain(self, message: str) -> Packet | None:
-        """Read an event or ack of the main namespace without attachments, as almost all are: 1.3 us, not 1.8."""
+        """Decode an event or ack of ``/`` without attachments, the most common packet: 1.3 us instead of 1.8 us."""
         start = message.find("[", 2, 2 + _MAX_ACK_DIGITS + 1)
         if start < 0 or not message.startswith(("42", "43")):
             return None
@@ -388,7 +394,7 @@ class Decoder:
 
 
 def make_decoder(*, max_attachments: int, max_attachment_bytes: int, max_namespace_length: int = 255) -> Decoder:
-    """Make a connection's `Decoder`."""
+    """Make the decoder of a connection; see `Decoder` for the arguments."""
     return Decoder(
         max_attachments=max_attachments,
         max_attachment_bytes=max_attachment_bytes,
@@ -397,7 +403,7 @@ def make_decoder(*, max_attachments: int, max_attachment_bytes: int, max_namespa
 
 
 def _payload(kind: PacketType, message: str, start: int, ack_id: int | None) -> Any:
-    """Read a packet's payload and hold it against the rules of the packet's type."""
+    """Decode a packet's payload, and check it against the rules of the packet's type."""
     if kind is _EVENT:
         return _parse_event(message, start)
     if (kind is _ACK) is (ack_id is None):
@@ -421,7 +427,7 @@ def _parse(message: str, start: int) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        # JavaScript cuts strings between surrogates and sends the halves: U+FFFD, as TextEncoder does.
+        # JavaScript may cut a string inside a surrogate pair. Each half becomes U+FFFD, as TextEncoder does it.
         text = _ESCAPES.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text)
     try:
         return orjson.loads(text)

@@ -1,7 +1,8 @@
 """Socket.IO protocol 5 in msgpack, as ``socket.io-msgpack-parser`` speaks it. This module is a `Codec`.
 
-A packet is one binary frame: a map of ``type``, ``nsp``, ``data`` and, if there is one, ``id``. Binary values are
-part of it. What is accepted is what is accepted in JSON; so the keys of maps are text.
+A packet is one binary frame: a map of ``type``, ``nsp``, ``data`` and optionally ``id``. Binary values are part of
+the
+map. The rules are those of the JSON codec, so keys of maps are strings.
 """
 
 from __future__ import annotations
@@ -36,14 +37,15 @@ _DATA = b"\xa4data"
 
 
 class MsgpackEvent:
-    """An event in its encoded form: made once, sent to many, stored as it is.
+    """An encoded event: encoded once, sent to many, stored unchanged.
 
-    Make one with `encode_event` or `restore_event`. It is immutable; what it keeps besides are the frames
-    it made last, because a broadcast asks for the same ones for every socket.
+    `encode_event` and `restore_event` make it. It is immutable, except for a cache of the last frames: a broadcast
+    asks
+    for the same frames for every socket.
 
     Attributes:
-        namespace: The namespace it belongs to.
-        size: How large it is in bytes, roughly.
+        namespace: The event's namespace.
+        size: The approximate size in bytes.
     """
 
     __slots__ = ("_array", "_count", "_frames", "_items", "_name", "_offset", "_offset_frames", "namespace", "size")
@@ -68,16 +70,16 @@ class MsgpackEvent:
         return str(unpack(self._array)[0])
 
     def frames(self) -> tuple[Frame, ...]:
-        """Give the event as it is, one frame."""
+        """Return the event as one frame."""
         if self._frames is None:
             self._frames = (b"".join((_EVENT_HEAD, self._name, _DATA, self._array)),)
         return self._frames
 
     def frames_with_offset(self, offset: str) -> tuple[Frame, ...]:
-        """Give the event with its position in the journal as the last argument.
+        """Return the event with its position in the journal as the last argument.
 
         Args:
-            offset: The position, as the client will send it back.
+            offset: The position; the client sends it back to recover.
 
         Returns:
             One frame.
@@ -90,10 +92,10 @@ class MsgpackEvent:
         return self._offset_frames
 
     def frames_with_ack(self, ack_id: int) -> tuple[Frame, ...]:
-        """Give the event with a request to acknowledge it.
+        """Return the event with a request for an acknowledgement.
 
         Args:
-            ack_id: The id that the acknowledgement will carry, from 0 to 999 999 999 999 999.
+            ack_id: The id for the acknowledgement, from 0 to 999 999 999 999 999.
 
         Returns:
             One frame.
@@ -102,10 +104,10 @@ class MsgpackEvent:
         return (b"".join((_EVENT_HEAD_WITH_ID, number, _NAMESPACE, self._name, _DATA, self._array)),)
 
     def to_record(self) -> bytes:
-        """Give the event as bytes for storage; the namespace is not in it.
+        """Return the event as bytes for the store, without its namespace.
 
         Returns:
-            Bytes that `restore_event` takes, in this version of Waypost and in later ones.
+            A record that `restore_event` reads, in this version of Waypost and in later ones.
         """
         return write_msgpack(self._array)
 
@@ -117,7 +119,7 @@ def _array_header(count: int) -> bytes:
 
 
 def _read_array_header(array: bytes) -> tuple[int, int]:
-    """Give the number of an array's items, and where they begin."""
+    """Return an array's number of items, and the place where the first item starts."""
     if array[0] & 0xF0 == 0x90:
         return array[0] & 0x0F, 1
     end = 3 if array[0] == 0xDC else 5
@@ -125,18 +127,18 @@ def _read_array_header(array: bytes) -> tuple[int, int]:
 
 
 def restore_event(record: bytes, namespace: str) -> MsgpackEvent:
-    """Bring an event back from storage, whichever parser wrote it.
+    """Decode an event from its record, which any parser may have written.
 
     Args:
-        record: What an event's ``to_record`` gave.
-        namespace: The namespace it belongs to.
+        record: The result of an event's ``to_record``.
+        namespace: The event's namespace.
 
     Returns:
         The same event.
 
     Raises:
-        MalformedPacket: These bytes are no such record.
-        EncodingFailed: Another parser wrote it, and msgpack can't carry what is in it.
+        MalformedPacket: The bytes are not a record.
+        EncodingFailed: Another parser wrote the record, and msgpack can't carry a value in it.
     """
     values = read_values(record)
     if is_msgpack(record):
@@ -146,18 +148,18 @@ def restore_event(record: bytes, namespace: str) -> MsgpackEvent:
 
 
 def encode_event(namespace: str, event: str, args: Sequence[Any]) -> MsgpackEvent:
-    """Encode an event, once for all who will get it.
+    """Encode an event once for all its recipients.
 
     Args:
-        namespace: The namespace it belongs to, with its leading slash.
+        namespace: The event's namespace, with its leading slash.
         event: The event's name.
-        args: Its arguments: whatever msgpack can carry.
+        args: The event's arguments: any values that msgpack can carry.
 
     Returns:
         The encoded event.
 
     Raises:
-        EncodingFailed: The name is reserved or no string, or an argument can't be encoded.
+        EncodingFailed: The name is not a string or is reserved, or an argument can't be encoded.
     """
     if not isinstance(event, str):
         raise EncodingFailed(f"event {event!r}", "an event's name is a string")
@@ -170,9 +172,9 @@ def encode_ack(namespace: str, ack_id: int, args: Sequence[Any]) -> tuple[Frame,
     """Encode the acknowledgement of an event.
 
     Args:
-        namespace: The namespace the event came in.
+        namespace: The event's namespace.
         ack_id: The id that the event carried.
-        args: What to answer, in the same kinds of values as an event's arguments.
+        args: The answer: the same kinds of values as an event's arguments.
 
     Returns:
         One frame.
@@ -185,11 +187,11 @@ def encode_ack(namespace: str, ack_id: int, args: Sequence[Any]) -> tuple[Frame,
 
 
 def encode_connect(namespace: str, payload: dict[str, Any] | None) -> tuple[Frame, ...]:
-    """Encode the request to join a namespace, or the answer to it.
+    """Encode a CONNECT packet: the client's request to join a namespace, or the server's answer.
 
     Args:
         namespace: The namespace.
-        payload: The client's auth, or the server's answer; ``None`` sends none.
+        payload: The client's auth, or the server's answer; ``None`` sends no payload.
 
     Returns:
         One frame.
@@ -204,7 +206,7 @@ def encode_connect(namespace: str, payload: dict[str, Any] | None) -> tuple[Fram
 
 
 def encode_disconnect(namespace: str) -> tuple[Frame, ...]:
-    """Encode that one side leaves a namespace.
+    """Encode a DISCONNECT packet, with which one side leaves a namespace.
 
     Args:
         namespace: The namespace.
@@ -216,11 +218,11 @@ def encode_disconnect(namespace: str) -> tuple[Frame, ...]:
 
 
 def encode_connect_error(namespace: str, payload: Any) -> tuple[Frame, ...]:
-    """Encode the refusal of a request to join a namespace.
+    """Encode a CONNECT_ERROR packet, with which a server refuses a client.
 
     Args:
         namespace: The namespace.
-        payload: An object with ``message`` and, if there is any, ``data``; Socket.IO 2 takes any value.
+        payload: An object with ``message`` and optionally ``data``. For clients of Socket.IO 2, any value.
 
     Returns:
         One frame.
@@ -237,10 +239,10 @@ _KINDS = dict(enumerate(PacketType))
 
 
 class Decoder:
-    """Reads the Socket.IO packets of one connection, on either side of it. Every message is a packet.
+    """Decodes the Socket.IO packets of one connection, on the server or the client. Each message is one packet.
 
     Args:
-        max_namespace_length: The longest namespace that is accepted, in characters.
+        max_namespace_length: The longest namespace, in characters.
     """
 
     __slots__ = ("_max_namespace_length",)
@@ -258,8 +260,8 @@ class Decoder:
             The packet.
 
         Raises:
-            MalformedPacket: It can't be read, or may not come here.
-            LimitExceeded: It has too long a namespace.
+            MalformedPacket: The message is unreadable, or not allowed here.
+            LimitExceeded: The packet's namespace is too long.
         """
         if not isinstance(message, bytes):
             raise MalformedPacket("a binary message, as socket.io-msgpack-parser sends them", message)
@@ -277,5 +279,5 @@ class Decoder:
 
 
 def make_decoder(*, max_attachments: int, max_attachment_bytes: int, max_namespace_length: int = 255) -> Decoder:
-    """Make a connection's `Decoder`; there are no attachments to limit, for a packet is one message."""
+    """Make the decoder of a connection. A packet is one message, so the limits on attachments do not apply."""
     return Decoder(max_namespace_length=max_namespace_length)

@@ -1,1 +1,1 @@
-"""The application's functions for server and client alike: their signatures, and arguments made to fit them."""
+"""Typed parameters of handlers, for the server and the client."""

@@ -1,7 +1,7 @@
-"""The annotations of a handler's parameters, read once, and the arguments of its events converted by them.
+"""Reads the annotations of a handler's parameters, and converts an event's arguments to them.
 
 An annotation may be a dataclass, a `msgspec.Struct`, a pydantic model, a ``TypedDict``, an enum, a builtin type, or a
-generic or union of these. Without one, or with ``Any`` or ``object``, an argument passes as it came.
+generic or union of these. An argument without an annotation, or with ``Any`` or ``object``, is passed unchanged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _EXPECTED = (
     "annotations that are dataclasses, msgspec.Structs, pydantic models, TypedDicts, or builtin types of these"
 )
 _NATIVE = (bytes, bytearray, memoryview)
-"""What arrives as such; text is not taken for bytes in base64."""
+"""Types that pass unchanged. msgspec would otherwise decode text as bytes in base64."""
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -46,24 +46,24 @@ class Parameters:
     """The typed parameters of a handler.
 
     Attributes:
-        positional: Each of an event's parameters in order; ``None`` for one that takes anything.
-        rest: The one that takes all further arguments, if it is typed.
+        positional: The parameters in order; ``None`` for a parameter without a type.
+        rest: The ``*args`` parameter, if it has a type.
     """
 
     positional: tuple[_Parameter | None, ...]
     rest: _Parameter | None
 
     def convert(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Convert an event's arguments to what the handler's annotations say.
+        """Convert an event's arguments to the types of the handler's parameters.
 
         Args:
-            arguments: As they came; as many as the handler takes, or more, which are left alone.
+            arguments: The arguments as they arrived; arguments beyond the parameters are not converted.
 
         Returns:
-            The arguments to call the handler with.
+            The arguments for the handler.
 
         Raises:
-            ArgumentMismatch: One does not fit.
+            ArgumentMismatch: An argument does not fit its parameter's type.
         """
         converted = list(arguments)
         for number, value in enumerate(arguments):
@@ -77,16 +77,16 @@ def read_parameters(what: str, function: Callable[..., Any], leading: int) -> Pa
     """Read the annotations of a handler.
 
     Args:
-        what: What it handles, for the error.
+        what: The event in words, for the error.
         function: The handler.
-        leading: How many arguments come before those of the event.
+        leading: The number of parameters before those of the event.
 
     Returns:
-        Its typed parameters; ``None`` if it has none, so that nothing needs to be converted.
+        The typed parameters; ``None`` if no parameter has a type.
 
     Raises:
-        ConfigurationError: An annotation names what the function's module does not know, or arguments can't be
-            converted to it.
+        ConfigurationError: The function's module does not know a name in an annotation, or no argument can be
+            converted to the annotation.
     """
     scope = _scope(function)
     positional: list[_Parameter | None] = []
@@ -102,7 +102,7 @@ def read_parameters(what: str, function: Callable[..., Any], leading: int) -> Pa
 
 
 def _scope(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the names that the annotations of a function can use: those of its module."""
+    """Return the names that a function's annotations can use: the globals of its module."""
     inner: Any = inspect.unwrap(function)
     while isinstance(inner, partial):
         inner = inner.func
@@ -131,8 +131,8 @@ def _read(what: str, parameter: inspect.Parameter, scope: dict[str, Any]) -> _Pa
 
 
 def _unknown_type(described: msgspec.inspect.Type) -> type | None:
-    """Find a type to which nothing can be converted."""
-    # On a list and not by recursion, for types may hold themselves.
+    """Return a type to which no argument can be converted, or ``None``."""
+    # A loop instead of recursion, because a type may contain itself.
     waiting: list[Any] = [described]
     seen: set[int] = set()
     while waiting:
@@ -149,9 +149,9 @@ def _unknown_type(described: msgspec.inspect.Type) -> type | None:
 
 
 def _validate(model: type, value: Any) -> Any:
-    """Make a pydantic model; pydantic itself need not be installed."""
+    """Build a pydantic model without importing pydantic, which may not be installed."""
     try:
-        return model.model_validate(value)  # type: ignore[attr-defined]  # pydantic's; seen to be there
+        return model.model_validate(value)  # type: ignore[attr-defined]  # `_unknown_type` found this method
     except ValueError as error:
         problems = getattr(error, "errors", None)
         if problems is None:
