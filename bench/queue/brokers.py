@@ -54,7 +54,7 @@ class Waypost:
         """Open the store, and make sure that it flushes with each commit."""
         await self.io.start()
         await self._queue.emit(EVENT, document(0))
-        store: Any = self.io._hub.store  # noqa: SLF001 - the pragma belongs to the writer's own connection
+        store: Any = self.io._hub.services.store  # noqa: SLF001 - the pragma belongs to the writer's own connection
         [(level,)] = await store._opened.writer.submit(  # noqa: SLF001
             lambda tx: tx.connection.execute("PRAGMA synchronous").fetchall()
         )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from waypost.server.emitting.remote_socket import FetchedSockets, RemoteSocket
     from waypost.server.emitting.socket_operator import SocketOperator
     from waypost.server.namespaces.namespace import Namespace
-    from waypost.server.namespaces.parents import ParentNamespace
+    from waypost.server.namespaces.parent_namespace import ParentNamespace
     from waypost.server.namespaces.socket import Socket
     from waypost.server.options import Options
     from waypost.server.queues.consumer import Consumer, ConsumerInfo
@@ -127,7 +127,7 @@ _HOMES = {
     "PacketType": "waypost.protocol.packet",
     "Parser": "waypost.protocol.custom_parser",
     "ParserDecoder": "waypost.protocol.custom_parser",
-    "ParentNamespace": "waypost.server.namespaces.parents",
+    "ParentNamespace": "waypost.server.namespaces.parent_namespace",
     "Queue": "waypost.server.queues.queue",
     "QueueInfo": "waypost.server.queues.queue",
     "QueueOptions": "waypost.server.queues.options",

@@ -12,13 +12,14 @@ from typing import Any, Never, TypeVar, Unpack, overload
 from waypost.checking.options import refuse_positional
 from waypost.server.basics.checks import require_choice, require_count, require_name
 from waypost.server.basics.environment import Environment
-from waypost.server.basics.targets import Target
+from waypost.server.basics.targets import EVERYONE
 from waypost.server.cluster.server_side import AmongServers
+from waypost.server.emitting.members import Members
 from waypost.server.emitting.operator import Broadcasting
 from waypost.server.events.listening import Listening
 from waypost.server.hub import Hub
 from waypost.server.namespaces.namespace import Namespace
-from waypost.server.namespaces.parents import ParentNamespace
+from waypost.server.namespaces.parent_namespace import ParentNamespace
 from waypost.server.options import Options, ServerOptions
 from waypost.server.queues.message import Start, to_place
 from waypost.server.queues.options import ORDERS, Order
@@ -72,12 +73,12 @@ class Server(Broadcasting, Listening, AmongServers):
         refuse_positional("waypost.Server", positional, "store")
         self._hub = Hub(Options(**options), environment or Environment())
         self._asgi = AsgiTransport(self._hub, None)
-        root = self._hub.of("/")
+        root = self._hub.directory.core("/")
         self._registry = root.handlers
         self._middlewares = root.middlewares
         self._server_side = root.server_side
-        self._audience = root.feed
-        self._target = Target()
+        self._members: Members = root.feed
+        self._target = EVERYONE
         self._flags = root.flags
 
     @property
@@ -117,7 +118,7 @@ class Server(Broadcasting, Listening, AmongServers):
 
     def queue(self, name: str) -> Queue:
         """Return a handle on a durable queue, whether it exists or not."""
-        return Queue(name, self._hub)
+        return Queue(name, self._hub.services, self._hub.deliveries)
 
     async def queue_infos(self, *, after: str = "", limit: int = 1000, idle: bool = True) -> list[QueueInfo]:
         """Return the numbers of many queues with one question to the store; for whoever watches over all of them.
@@ -134,7 +135,7 @@ class Server(Broadcasting, Listening, AmongServers):
         Raises:
             StorageError: The store did not answer, or is not open.
         """
-        stored = await self._hub.store.queues(after=after, max_queues=limit, idle=idle)
+        stored = await self._hub.services.store.queues(after=after, max_queues=limit, idle=idle)
         return [queue_info(one, self._hub.deliveries.serving(one.name)) for one in stored]
 
     def consumer(

@@ -62,7 +62,7 @@ async def _arm() -> None:
     global _is_armed  # noqa: PLW0603
     if not _is_armed:
         _is_armed = True
-        store = io._hub.store
+        store = io._hub.services.store
         assert isinstance(store, SqliteStore)
         await store._open().writer.submit(lambda tx: tx.connection.set_trace_callback(_step))
 

@@ -19,6 +19,7 @@ from waypost.protocol.socketio import Decoder, Packet, PacketType
 from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.connection import Connection
 from waypost.server.hub import Hub
+from waypost.server.namespaces.channel import Channel
 
 DEADLINE_S = 30.0
 
@@ -29,6 +30,13 @@ HANDSHAKE = Handshake(
 
 def hub_of(server: Server) -> Hub:
     return server._hub
+
+
+def only_channel(server: Server, namespace: str = "/") -> Channel:
+    """Return the channel of the only client in a namespace."""
+    (channel,) = hub_of(server).directory.core(namespace).index
+    assert isinstance(channel, Channel)
+    return channel
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -23,7 +23,7 @@ class Linked:
 
     async def ask(self, namespace: str, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
         self.asked.append(timeout_s)
-        yield await answer(hub_of(self.other).of(namespace), "other", question)
+        yield await answer(hub_of(self.other).directory.core(namespace), "other", question)
         if self.gone:
             await asyncio.sleep(0.01)
             yield Reply("gone", answered=False)
@@ -43,8 +43,8 @@ def make_server() -> waypost.Server:
 @pytest.fixture
 async def pair() -> AsyncIterator[tuple[waypost.Server, waypost.Server]]:
     io, other = make_server(), make_server()
-    hub_of(io).others = Linked(other, gone=True)
-    hub_of(other).others = Linked(io, gone=False)
+    hub_of(io).services.others = Linked(other, gone=True)
+    hub_of(other).services.others = Linked(io, gone=False)
     async with running(io), running(other):
         yield io, other
 

@@ -31,7 +31,7 @@ async def test_whoever_is_not_let_in_hears_nothing(refused: bool) -> None:
     async with running(io):
         client = ModelClient(io)
         client.open()
-        await until(lambda: len(hub_of(io).of("/").index) > 0)
+        await until(lambda: len(hub_of(io).directory.core("/").index) > 0)
         await io.emit("to all", "a secret")
         await io.to("secrets").emit("to the room", "a secret")
         await asyncio.sleep(0)

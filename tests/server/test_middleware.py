@@ -109,7 +109,7 @@ async def test_a_client_that_leaves_in_middleware_is_not_let_in(
         else:
             client.send("1")
         go.set()
-        await until(lambda: hub_of(io).of("/").is_idle)
+        await until(lambda: hub_of(io).directory.core("/").is_idle)
         assert seen == ["gate"]
         assert not client.connected
         assert client.refusal is None
@@ -130,7 +130,7 @@ async def test_a_disconnect_packet_that_follows_connect_at_once_counts(io: waypo
         client = ModelClient(io)
         client.open()
         client.send("1")
-        await until(lambda: hub_of(io).of("/").is_idle)
+        await until(lambda: hub_of(io).directory.core("/").is_idle)
         assert came == []
         assert not client.connected
 

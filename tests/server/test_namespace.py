@@ -105,7 +105,7 @@ async def test_refusal_carries_text_and_data(io: waypost.Server) -> None:
         await client.connect()
         assert client.refusal == {"message": "go away", "data": {"retry": False}}
         assert client.events == []
-        assert len(hub_of(io).of("/").index) == 0
+        assert len(hub_of(io).directory.core("/").index) == 0
 
 
 async def test_exception_on_the_way_in_refuses_without_details(
@@ -223,7 +223,7 @@ async def test_every_connect_handler_that_ran_gets_its_disconnect(io: waypost.Se
         go.set()
         await until(lambda: len(calls) == 2)
         assert calls == ["connected", "transport close"]
-        assert len(hub_of(io).of("/").index) == 0
+        assert len(hub_of(io).directory.core("/").index) == 0
 
 
 async def test_call_of_a_client_that_leaves_for_good_ends(io: waypost.Server) -> None:
@@ -249,7 +249,7 @@ async def test_call_times_out_and_leaves_nothing(io: waypost.Server) -> None:
         await client.connect()
         with pytest.raises(waypost.AckTimeout):
             await sockets[0].call("question", timeout_s=0.01)
-        assert len(sockets[0]._channel.acks) == 0
+        assert len(sockets[0]._channel.out.acks) == 0
 
 
 async def test_emits_of_the_connect_handler_come_after_connect_and_in_order(io: waypost.Server) -> None:

@@ -44,7 +44,7 @@ def answer(client: ModelClient, text: str) -> None:
 
 
 def pending(io: waypost.Server) -> int:
-    return sum(len(channel.acks) for channel in hub_of(io).of("/").index)
+    return sum(len(channel.out.acks) for channel in hub_of(io).directory.core("/").index)
 
 
 # -- broadcasts with acks -----------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ async def test_a_broadcast_with_acks_says_who_answered_and_who_did_not(io: waypo
         assert not answers.is_complete
         assert pending(io) == 0
         answer(late, '["too late"]')
-        assert hub_of(io).counters.unexpected_acks == 1
+        assert hub_of(io).services.counters.unexpected_acks == 1
 
 
 async def _answers(call: waypost.BroadcastCall) -> waypost.BroadcastAnswers:
@@ -215,7 +215,7 @@ async def test_acks_nobody_waits_for_are_ignored_and_counted(io: waypost.Server,
     async with running(io):
         [client] = await connect(io, 1)
         client.acknowledge(ack_id)
-        assert hub_of(io).counters.unexpected_acks == 1
+        assert hub_of(io).services.counters.unexpected_acks == 1
         assert client.connection is not None
         assert client.connection.is_open
 

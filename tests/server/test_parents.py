@@ -224,7 +224,7 @@ async def test_an_emit_of_the_parent_reaches_those_who_return_after_a_restart(tm
     async with running(first):
         client = await connected(first, "/tenant-1")
         (await connected(first, "/tenant-2")).send("1")
-        await until(lambda: len(first.of("/tenant-2").index if by == "function" else ()) == 0)
+        await until(lambda: len(first.of("/tenant-2")._core.index if by == "function" else ()) == 0)
     second, tenants = server()
     async with running(second):
         assert "/tenant-1" in names(second)
@@ -265,7 +265,7 @@ async def test_a_child_that_is_forgotten_leaves_nothing_in_the_store(make_server
             await tenants.emit("news")
             assert await client.wait_for(1) == [["news"]]
             client.send("1")
-            await until(lambda: held[0].is_idle)
+            await until(lambda: held[0]._core.is_idle)
             await asyncio.gather(hub_of(io).keep_up(), held[0].emit("to nobody"), connected(io, "/tenant-2"))
             assert "/tenant-1" not in names(io)
         assert len(held) == 2
@@ -300,7 +300,7 @@ async def test_a_child_that_the_application_holds_is_the_same_when_clients_retur
     async with running(io):
         client = await connected(io, "/tenant-1")
         client.send("1")
-        await until(lambda: held[0].is_idle)
+        await until(lambda: held[0]._core.is_idle)
         await hub_of(io).keep_up()
         assert names(io) == {"/"}
         client = await connected(io, "/tenant-1")

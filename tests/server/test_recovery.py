@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import waypost
-from tests.server.model_client import HANDSHAKE, ModelClient, hub_of, running, until
+from tests.server.model_client import HANDSHAKE, ModelClient, hub_of, only_channel, running, until
 from waypost.server.basics.environment import Environment
 
 MakeServer = Callable[..., waypost.Server]
@@ -246,14 +246,14 @@ async def test_data_stored_while_the_client_is_coming_back_is_not_lost(make_serv
         away.pid = client.pid
         go.clear()
         away.open()
-        await until(lambda: hub_of(io).of("/").keeper is not None)
+        await until(lambda: hub_of(io).directory.core("/").ownership.keeper is not None)
         for _ in range(20):
             await asyncio.sleep(0)
         await client.call("note", "stored meanwhile")
         go.set()
         await until(lambda: away.connected)
         assert away.recovered
-        sockets = list(hub_of(io).of("/").index)
+        sockets = list(hub_of(io).directory.core("/").index)
         assert [channel.data for channel in sockets] == [{"passed": 2, "note": "stored meanwhile"}]
         # What is in the store now is the later state too, also when a handler sets it back.
         await away.call("note", "looked up")
@@ -380,7 +380,7 @@ async def test_what_the_journal_dropped_is_told(make_server: MakeServer) -> None
         await client.cut()
         for number in range(30):
             await io.emit("tick", number)
-        await hub_of(io).store.trim()
+        await hub_of(io).services.store.trim()
         await client.connect()
         assert client.answer["reason"] == "retention"
 
@@ -392,13 +392,13 @@ async def test_quiet_client_is_not_lost_by_trimming(make_server: MakeServer) -> 
         await client.connect()
         for number in range(30):
             await io.to("elsewhere").emit("tick", number)
-        await hub_of(io).store.trim()
+        await hub_of(io).services.store.trim()
         # The next heartbeat's pong proves that nothing is missing.
         connection = client.connection
         assert connection is not None
-        channel = hub_of(io).of("/").index.select(None, ())[0]
+        channel = only_channel(io)
         assert channel.session is not None
-        stored = hub_of(io).of("/").keeper
+        stored = hub_of(io).directory.core("/").ownership.keeper
         assert stored is not None
         key = channel.session.key
         async with asyncio.timeout(5):
@@ -482,7 +482,7 @@ async def test_session_ends_with_a_deliberate_disconnect(make_server: MakeServer
         client = ModelClient(io)
         await client.connect()
         client.send("1")
-        await until(lambda: len(hub_of(io).of("/").index) == 0)
+        await until(lambda: len(hub_of(io).directory.core("/").index) == 0)
         await client.cut()
         await client.connect()
         assert client.answer["reason"] == "unknown session"
@@ -602,8 +602,8 @@ async def test_pong_of_a_deaf_socket_proves_nothing(make_server: MakeServer) -> 
         # Its engine answers pings, but nobody looks at the events.
         client.is_deaf = True
         await io.emit("tick", 1)
-        keeper = hub_of(io).of("/").keeper
-        channel = hub_of(io).of("/").index.select(None, ())[0]
+        keeper = hub_of(io).directory.core("/").ownership.keeper
+        channel = only_channel(io)
         assert keeper is not None
         assert channel.session is not None
         async with asyncio.timeout(5):
@@ -679,6 +679,6 @@ async def test_endless_offset_is_not_stored(make_server: MakeServer) -> None:
         client.offset = "x" * 100_000
         await client.connect()
         assert "reason" not in client.answer
-        channel = hub_of(io).of("/").index.select(None, ())[0]
+        channel = only_channel(io)
         assert channel.session is not None
         assert len(channel.session._encoded) < 300

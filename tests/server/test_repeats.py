@@ -333,7 +333,7 @@ async def test_without_the_store_nothing_is_handled() -> None:
     async with running(io):
         client = Sender(io)
         await client.connect()
-        await hub_of(io).store.close()
+        await hub_of(io).services.store.close()
         assert await client.rejection(1, "order") == Rejection(reason="the server's store does not answer")
         assert handled == []
 

@@ -11,14 +11,16 @@ import pytest
 from waypost.protocol.codec import EncodedEvent
 from waypost.server.basics.targets import Target, write_record
 from waypost.server.emitting.feed import Feed
+from waypost.server.emitting.outflow import Outflow
 from waypost.server.namespaces.admission import Admission
 from waypost.server.namespaces.channel import Channel
-from waypost.server.namespaces.namespace import Namespace
+from waypost.server.namespaces.core import NamespaceCore
 from waypost.server.queues.delivery import Delivery
 from waypost.server.queues.line import StrictLine
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.recovery.live_session import LiveSession
+from waypost.server.recovery.ownership import Owner, Ownership
 from waypost.server.recovery.recovery import Keeper, Returning
 from waypost.storage.base import Membership, OnCommit, StoredSession
 from waypost.storage.memory.store import _MemoryJournal
@@ -67,23 +69,23 @@ def _change_missed(patch: pytest.MonkeyPatch, change: Callable[[list[Any]], list
 
 
 def forget_what_was_held(patch: pytest.MonkeyPatch) -> None:
-    """Open the gate and throw away what was held behind it."""
-    original = Channel.open_gate
+    """Let a client go live and throw away what was held for it."""
+    original = Outflow.go_live
 
-    def open_gate(self: Channel) -> None:
+    def go_live(self: Outflow) -> None:
         if self._held:
             self._held.clear()
         original(self)
 
-    patch.setattr(Channel, "open_gate", open_gate)
+    patch.setattr(Outflow, "go_live", go_live)
 
 
-def open_the_gate_at_once(patch: pytest.MonkeyPatch) -> None:
+def go_live_at_once(patch: pytest.MonkeyPatch) -> None:
     """Send live events before what was missed."""
     original = Admission._write_missed
 
     async def write_missed(self: Admission, channel: Channel, returning: Returning) -> None:
-        channel.open_gate()
+        channel.go_live()
         await original(self, channel, returning)
 
     patch.setattr(Admission, "_write_missed", write_missed)
@@ -91,14 +93,14 @@ def open_the_gate_at_once(patch: pytest.MonkeyPatch) -> None:
 
 def send_before_connect(patch: pytest.MonkeyPatch) -> None:
     """Hold nothing back while middleware and handlers run."""
-    original = Channel.send
+    original = Outflow.send
 
-    def send(self: Channel, frames: tuple[Any, ...]) -> None:
-        if self.left_because is None:
+    def send(self: Outflow, frames: tuple[Any, ...], *, compress: bool = True) -> None:
+        if self._recipient.left_because is None:
             self._held = None
-        original(self, frames)
+        original(self, frames, compress=compress)
 
-    patch.setattr(Channel, "send", send)
+    patch.setattr(Outflow, "send", send)
 
 
 def ignore_when_it_left(patch: pytest.MonkeyPatch) -> None:
@@ -159,10 +161,10 @@ def detach_the_superseded(patch: pytest.MonkeyPatch) -> None:
     original = Channel.supersede
 
     def supersede(self: Channel) -> None:
-        session, keeper = self.session, self.namespace.keeper
+        session, keeper = self.session, self.core.ownership.keeper
         original(self)
         if session is not None and keeper is not None:
-            self.namespace.keep_task(asyncio.get_running_loop().create_task(keeper.detach(session.key)))
+            self.core.parts.services.keep_task(asyncio.get_running_loop().create_task(keeper.detach(session.key)))
 
     patch.setattr(Channel, "supersede", supersede)
 
@@ -170,19 +172,19 @@ def detach_the_superseded(patch: pytest.MonkeyPatch) -> None:
 def count_rooms_for_the_old(patch: pytest.MonkeyPatch) -> None:
     """Let a join count for the connection that asked, not for the one that the client is on by now."""
 
-    def add_to_rooms(self: Namespace, key: bytes, rooms: Any) -> None:
+    def add_to_rooms(self: Ownership, key: bytes, rooms: Any) -> None:
         owner = self.owner(key)
-        if owner is not None and not owner.recovered:
-            self.index.add(owner, rooms)
+        if isinstance(owner, Channel) and not owner.recovered:
+            self._index.add(owner, rooms)
 
-    patch.setattr(Namespace, "add_to_rooms", add_to_rooms)
+    patch.setattr(Ownership, "add_to_rooms", add_to_rooms)
 
 
 def volatile_without_offset(patch: pytest.MonkeyPatch) -> None:
     """Let the last string of a volatile event pass for an offset."""
-    original = Channel.deliver_volatile
+    original = Outflow.deliver_volatile
     patch.setattr(
-        Channel,
+        Outflow,
         "deliver_volatile",
         lambda self, event, _offset, *, compress: original(self, event, None, compress=compress),
     )
@@ -221,13 +223,13 @@ def keep_no_rooms(patch: pytest.MonkeyPatch) -> None:
 def leave_sessions_attached(patch: pytest.MonkeyPatch) -> None:
     """Let go of a channel, but not of its session."""
 
-    def drop(self: Namespace, channel: Channel, *, recoverable: bool) -> None:
-        self.index.remove(channel)
-        self._hub.deliveries.detach(channel)
-        if channel.session is not None:
-            self._attached.pop(channel.session.key, None)
+    def drop(self: NamespaceCore, member: Owner, *, recoverable: bool) -> None:
+        self.index.remove(member)
+        self.parts.deliveries.detach(member)
+        if member.session is not None:
+            self.ownership._owners.pop(member.session.key, None)
 
-    patch.setattr(Namespace, "drop", drop)
+    patch.setattr(NamespaceCore, "drop", drop)
 
 
 def forget_consumers(patch: pytest.MonkeyPatch) -> None:
@@ -268,7 +270,7 @@ MUTATIONS: tuple[Mutate, ...] = (
     replay_twice,
     replay_backwards,
     forget_what_was_held,
-    open_the_gate_at_once,
+    go_live_at_once,
     send_before_connect,
     ignore_when_it_left,
     ignore_when_it_joined,

@@ -169,8 +169,8 @@ def check_live(world: World) -> None:
         world.wrong("there is no server at the end")
         return
     for namespace in ("/", "/n"):
-        live = world.process.hub.of(namespace)
-        owners = set(live._attached)
+        live = world.process.hub.directory.core(namespace)
+        owners = set(live.ownership._owners)
         attached = world.disk.attached(namespace)
         expected = sum(socket.connected and socket.namespace == namespace for socket in world.client_sockets)
         if owners != attached:
@@ -190,12 +190,12 @@ def check_ghosts(world: World) -> None:
     left = {
         "connections": len(hub.engine),
         "runners": len(hub.deliveries._runners),
-        "tasks": len(hub._tasks),
+        "tasks": len(hub.tasks),
     }
     for namespace in ("/", "/n"):
-        one = hub.of(namespace)
+        one = hub.directory.core(namespace)
         left[f"index of {namespace}"] = len(one.index) + len(one.index._rooms)
-        left[f"owners of {namespace}"] = len(one._attached)
+        left[f"owners of {namespace}"] = len(one.ownership._owners)
         left[f"attached in {namespace}"] = len(world.disk.attached(namespace))
     ghosts = {name: count for name, count in left.items() if count}
     if ghosts:

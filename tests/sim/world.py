@@ -170,7 +170,7 @@ class World:
         pace = Pace(one.commit_s, one.report_s, full, one.session_ttl_s, blames=one.queue is not None)
         store = SimStore(self.disk, pace, self.chance(f"disk {life.number}"), self._gate)
         process = Process(life, server, store, context)
-        process.hub.store = store
+        process.hub.services.store = store
         install(server, one, self, self.chance(f"app {life.number}"))
         if one.queue is not None:
             self.disk.queues.watch(server, life.number)

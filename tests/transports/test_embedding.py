@@ -75,7 +75,7 @@ async def answer(port: int, path: str = "/socket.io/") -> Any:
 
 
 def is_open(io: waypost.Server) -> bool:
-    return hub_of(io).of("/").keeper is not None and not hub_of(io).gate.is_shut
+    return hub_of(io).directory.core("/").ownership.keeper is not None and not hub_of(io).gate.is_shut
 
 
 @pytest.mark.parametrize(

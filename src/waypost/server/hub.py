@@ -1,11 +1,11 @@
-"""The composition root: options, store, engine, namespaces and deliveries, and their common life."""
+"""The centre of the server: it makes all parts, hands each what it needs, and starts and stops them together."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from os import PathLike
@@ -18,17 +18,22 @@ from waypost.protocol.session_settings import SessionSettings
 from waypost.server.basics.environment import Environment
 from waypost.server.basics.turn import Turn
 from waypost.server.calling.runners import Runners
-from waypost.server.cluster.seam import Alone, Others, Question, Reply
+from waypost.server.calling.tasks import Tasks
+from waypost.server.cluster.seam import Alone
+from waypost.server.connections.addresses import AddressLimits
 from waypost.server.connections.connection import Connection
 from waypost.server.connections.drain import Drain
 from waypost.server.connections.engine import Engine
 from waypost.server.connections.gate import Gate
 from waypost.server.events.repeats import Repeats
+from waypost.server.namespaces.core import Parts
 from waypost.server.namespaces.directory import Directory
 from waypost.server.namespaces.peer import Peer
+from waypost.server.namespaces.settings import NamespaceSettings
 from waypost.server.options import Options
 from waypost.server.queues.deliveries import Deliveries
-from waypost.server.recovery.recovery import Keeper
+from waypost.server.recovery.keepers import Keepers
+from waypost.server.services import Services
 from waypost.server.watching.counters import Counters, JournalState, ServerState
 from waypost.server.watching.debug_log import attach_debug_log
 from waypost.server.watching.hooks import Hooks
@@ -38,71 +43,69 @@ from waypost.storage.choose import make_store
 
 if TYPE_CHECKING:
     from waypost.server.namespaces.namespace import Namespace
-    from waypost.server.namespaces.parents import ParentNamespace
+    from waypost.server.namespaces.parent_namespace import ParentNamespace
 
 __all__ = ["Hub"]
 
 logger = logging.getLogger("waypost.server")
 
 _UPKEEP_INTERVAL_S = 10.0
-_HANDLERS_TIMEOUT_S = 5.0
 
 
 class Hub:
-    """Everything a server consists of, without the outside that carries it.
+    """Everything a server consists of, without the transports: makes all parts, starts and stops them.
 
     Args:
-        options: What it was told.
+        options: The options this server was created with.
         environment: Chance and wall time.
 
     Attributes:
-        codec: What packets are written in.
-        hooks: Who is told of what happens.
+        options: The options this server was created with.
+        services: What the parts share.
+        engine: The connections.
+        gate: Decides who may open a connection.
         directory: The namespaces.
-        threads: Where ``def`` handlers run.
-        turn: When what was written goes out.
-        runners: What runs handlers.
-        gate: Who may open a connection.
-        counters: What has happened so far.
-        repeats: What clients send again until it is answered.
-        openings: How often the store was opened in vain.
-        others: The other servers of a cluster.
+        deliveries: Takes the messages of queues to sockets and workers.
+        tasks: The tasks that the server waits for when it stops.
+        codec: Writes and reads packets.
+        environment: Chance and wall time.
+        hooks: The observers of what happens.
+        turn: Gathers what is written until the end of the event loop's turn.
     """
 
     def __init__(self, options: Options, environment: Environment) -> None:
         self.options = options
-        self.codec = codec_for(options.parser)
         self.environment = environment
+        self.codec = codec_for(options.parser)
         self.hooks = Hooks()
-        self.store: Store = self._make_store(options.store)
-        self.engine = Engine(self._session_settings(), environment.new_id, self._accept, self.hooks)
-        self.threads = ThreadPoolExecutor(options.handler_threads, "waypost-handler")
-        self.gate = Gate(options, self.hooks)
-        self.openings = 0
-        self.others: Others = Alone()
-        self.counters = Counters()
-        self.repeats = Repeats(lambda: self.store)
-        self.deliveries = Deliveries(
-            # Not bound to one store: `use_store` may still replace it.
-            lambda: self.store,
-            options.queues,
-            environment,
-            self.keep_task,
-            self.hooks,
-            self.counters,
-            self.threads,
-        )
-        # A dict for its order, so that a simulation cancels them in the same one every time.
-        self._tasks: dict[asyncio.Task[Any], None] = {}
         self.turn = Turn()
-        self.runners = Runners(self.keep_task, self.turn)
+        self.tasks = Tasks()
+        self.services = Services(
+            codec=self.codec,
+            environment=environment,
+            hooks=self.hooks,
+            counters=Counters(),
+            threads=ThreadPoolExecutor(options.handler_threads, "waypost-handler"),
+            turn=self.turn,
+            keep_task=self.tasks.keep,
+            runners=Runners(self.tasks.keep, self.turn),
+            store=self._make_store(options.store),
+            others=Alone(),
+        )
+        self.engine = Engine(self._session_settings(), environment.new_id, self._accept, self.hooks)
+        limits = AddressLimits(options.max_connections_per_address, options.max_handshakes_per_address, self.hooks)
+        self.gate = Gate(limits, options.allow_request, options.connect_timeout_s, self.hooks)
+        self.deliveries = Deliveries(self.services, options.queues)
+        self._keepers = Keepers(self.services, options.recovery)
+        self._parts = Parts(
+            self.services, self._namespace_settings(), self._keepers, Repeats(self.services), self.deliveries
+        )
+        self.directory = Directory(self._parts)
+        self.directory.of("/")
         self._upkeep: asyncio.Task[None] | None = None
         self._start: asyncio.Task[None] | None = None
         self._stop: asyncio.Task[None] | None = None
         self._drain = Drain(self.engine)
-        self._replay_turns = asyncio.Semaphore(options.recovery.concurrent_replays if options.recovery else 1)
-        self.directory = Directory(self)
-        self.directory.of("/")
 
     # -- what is in it --------------------------------------------------------------------------------------
 
@@ -124,11 +127,11 @@ class Hub:
         """Use another store than the options name; only before the start."""
         if self._start is not None:
             raise ConfigurationError("store", spec, "to be chosen before the server starts")
-        self.store = self._make_store(spec)
+        self.services.store = self._make_store(spec)
 
     def describe(self) -> str:
         """Say in words where things are kept and how durably."""
-        return f"store: {self.store.capabilities.description}"
+        return f"store: {self.services.store.capabilities.description}"
 
     def state(self) -> ServerState:
         """Take the server's numbers."""
@@ -145,25 +148,9 @@ class Hub:
         return ServerState(
             connections=len(self.engine),
             sockets={namespace.name: len(namespace.index) for namespace in self.directory},
-            counters=replace(self.counters, recoveries=dict(self.counters.recoveries)),
+            counters=replace(self.services.counters, recoveries=dict(self.services.counters.recoveries)),
             journals=journals,
         )
-
-    def keep_task(self, task: asyncio.Task[Any]) -> None:
-        """Hold on to a task until it is done, and wait for it at the end."""
-        self._tasks[task] = None
-        task.add_done_callback(self._tasks.pop)
-
-    def ask_others(self, namespace: str, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
-        """Ask the other servers of a cluster; see `Others.ask`."""
-        return self.others.ask(namespace, question, timeout_s)
-
-    async def open_keeper(self, namespace: str) -> Keeper | None:
-        """Open the sessions of a namespace; ``None`` with recovery off."""
-        if self.options.recovery is None:
-            return None
-        journal = await self.store.journal(namespace)
-        return Keeper(journal, self.options.recovery, self.environment, self._replay_turns, self.counters, self.codec)
 
     # -- its life -------------------------------------------------------------------------------------------
 
@@ -182,17 +169,17 @@ class Hub:
             raise
 
     async def _open(self) -> None:
-        await self.store.open()
+        await self.services.store.open()
         try:
             for namespace in list(self.directory):
                 await namespace.ready()
             if self.options.recovery is not None:
-                await self.directory.revive(await self.store.followed_journals())
+                await self.directory.revive(await self.services.store.followed_journals())
             await self.deliveries.start()
         except StorageError:
-            await self.store.close()
+            await self.services.store.close()
             # Last, so that nobody has found the closed one meanwhile.
-            self.openings += 1
+            self._keepers.forget_all()
             for namespace in self.directory:
                 namespace.forget_store()
             raise
@@ -216,18 +203,20 @@ class Hub:
         Raises:
             StorageError: The store did not take it; it is tried again.
         """
-        for expired in await self.store.expire_sessions():
-            self.counters.expired_sessions += 1
+        for expired in await self.services.store.expire_sessions():
+            self.services.counters.expired_sessions += 1
             namespace = self.directory.get(expired.journal)
             if namespace is not None:
                 await namespace.tell_expired(expired)
-        self.counters.trimmed_events += await self.store.trim()
+        self.services.counters.trimmed_events += await self.services.store.trim()
         await self.directory.clean_up()
         await self._expire_consumers()
 
     async def _expire_consumers(self) -> None:
-        for ended in await self.store.expire_consumers(self.options.consumer_ttl_s, self.deliveries.attached):
-            self.counters.expired_consumers += 1
+        for ended in await self.services.store.expire_consumers(
+            self.options.consumer_ttl_s, self.deliveries.attached
+        ):
+            self.services.counters.expired_consumers += 1
             logger.warning(
                 "queue %r: consumer %r has expired, %d messages waited",
                 ended.queue,
@@ -260,34 +249,37 @@ class Hub:
 
     async def _close(self) -> None:
         await self._drain.run()
-        await self._finish_tasks()
+        await self.tasks.finish()
         if self._upkeep is not None:
             self._upkeep.cancel()
         if self._start is not None:
             await asyncio.wait({self._start})
-        await self.store.close()
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        await self.services.store.close()
+        self.services.threads.shutdown(wait=False, cancel_futures=True)
         if self._start is not None:
             logger.info("stopped")
-
-    async def _finish_tasks(self) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _HANDLERS_TIMEOUT_S
-        # A task may leave work for another one.
-        while self._tasks and (left_s := deadline - loop.time()) > 0:
-            await asyncio.wait(self._tasks, timeout=left_s)
-        if self._tasks:
-            logger.warning("%d handlers were still running and are cancelled", len(self._tasks))
-        deadline = loop.time() + _HANDLERS_TIMEOUT_S
-        while self._tasks and (left_s := deadline - loop.time()) > 0:
-            for task in list(self._tasks):
-                task.cancel()
-            await asyncio.wait(self._tasks, timeout=left_s)
 
     # -- its parts ------------------------------------------------------------------------------------------
 
     def _accept(self, connection: Connection) -> Peer:
-        return Peer(connection, self)
+        return Peer(connection, self._parts, self.directory)
+
+    def _namespace_settings(self) -> NamespaceSettings:
+        options = self.options
+        return NamespaceSettings(
+            recovery=options.recovery,
+            ack_timeout_s=options.ack_timeout_s,
+            connect_timeout_s=options.connect_timeout_s,
+            concurrent_handlers=options.concurrent_handlers,
+            max_attachments=options.max_attachments,
+            max_buffered_bytes=options.max_buffered_bytes,
+            max_child_namespaces=options.max_child_namespaces,
+            max_messages_per_s=options.max_messages_per_s,
+            max_namespaces=options.max_namespaces,
+            max_payload_bytes=options.max_payload_bytes,
+            max_pending_events=options.max_pending_events,
+            cleanup_empty_child_namespaces=options.cleanup_empty_child_namespaces,
+        )
 
     def _session_settings(self) -> SessionSettings:
         options = self.options

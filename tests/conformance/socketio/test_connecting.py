@@ -138,7 +138,7 @@ async def test_connects_that_race_make_one_socket(site: Site, transport: str) ->
         assert await raw.closed()
         gate.go.set()
         assert await site.reason(sid) == "forced server close"
-        await until(lambda: site.io.of(gate.name).is_idle, "everything has ended")
+        await until(lambda: site.io.of(gate.name)._core.is_idle, "everything has ended")
         assert gate.waiting <= 1
         assert gate.sockets == []
 
@@ -164,7 +164,7 @@ async def test_an_event_before_the_answer_closes_the_connection(site: Site, tran
         await raw.send(f'42{gate.name},["echo"]')
         assert await raw.closed()
         gate.go.set()
-        await until(lambda: site.io.of(gate.name).is_idle, "everything has ended")
+        await until(lambda: site.io.of(gate.name)._core.is_idle, "everything has ended")
         assert gate.sockets == []
 
 
@@ -176,7 +176,7 @@ async def test_a_connect_may_be_withdrawn(site: Site, transport: str) -> None:
         await raw.send(f"41{gate.name},")
         await still_works(raw)
         gate.go.set()
-        await until(lambda: site.io.of(gate.name).is_idle, "everything has ended")
+        await until(lambda: site.io.of(gate.name)._core.is_idle, "everything has ended")
         assert gate.sockets == []
         await connected(raw, f"{gate.name},")
         assert len(gate.sockets) == 1
@@ -221,7 +221,7 @@ async def test_middleware_that_takes_too_long_does_not_stop_the_clock(hasty: Sit
         await raw.send(f"40{gate.name},")
         assert await raw.closed()
         gate.go.set()
-        await until(lambda: hasty.io.of(gate.name).is_idle, "everything has ended")
+        await until(lambda: hasty.io.of(gate.name)._core.is_idle, "everything has ended")
         assert gate.sockets == []
 
 

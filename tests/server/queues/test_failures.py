@@ -174,7 +174,7 @@ async def test_what_crashes_have_brought_to_the_last_delivery_is_not_sent_once_m
     async with site(max_deliveries=3) as here:
         await here.queue.consumer().create()
         await here.put("deadly", 2)
-        stored = here.io._hub.store.queue(QUEUE)
+        stored = here.io._hub.services.store.queue(QUEUE)
         epoch = (await stored.consumer("default")).epoch
         await stored.retry("default", epoch, [Attempt(1, 0, 3, "lost", "the server ended", 1.0)])
         client = await here.client(auto_ack=True)

@@ -253,7 +253,7 @@ async def test_what_can_t_be_read_is_a_dead_letter_that_hides_no_others() -> Non
 
     await io.start()
     damaged = StoredMessage("damaged", b"\x09no record")
-    await io._hub.store.queue("jobs").enqueue([damaged], deduplicate_s=0, on_commit=lambda _accepted: None)
+    await io._hub.services.store.queue("jobs").enqueue([damaged], deduplicate_s=0, on_commit=lambda _accepted: None)
     await io.queue("jobs").emit("job", 1)
     [letter] = await until_async(io.queue("jobs").dead_letters, bool, "it is a dead letter")
     assert (letter.id, letter.event, list(letter.args)) == ("damaged", "", [])

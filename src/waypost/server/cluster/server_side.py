@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from waypost.errors import ConfigurationError, EncodingFailed
 from waypost.protocol.packet import RESERVED_EVENTS
-from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, ServerSideEvent
+from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, Question, Reply, ServerSideEvent
 from waypost.typed.handlers import Handler, check_handler
 
-if TYPE_CHECKING:
-    from waypost.server.namespaces.namespace import Namespace
-
-__all__ = ["AmongServers", "ServerAnswers", "ServerSide"]
+__all__ = ["AmongServers", "Host", "ServerAnswers", "ServerSide"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,15 +36,27 @@ class ServerAnswers:
         return not self.missing
 
 
+class Host(Protocol):
+    """The namespace that server-side events belong to."""
+
+    def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
+        """Ask the other servers of a cluster about this namespace; see `Others.ask`."""
+        ...
+
+    async def run_server_side(self, handler: Handler, name: str, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
+        """Run a handler; what it raises is reported. Returns whether it returned, and what."""
+        ...
+
+
 class ServerSide:
     """Server-side events of one namespace.
 
     Args:
-        namespace: The namespace.
+        host: The namespace.
     """
 
-    def __init__(self, namespace: Namespace) -> None:
-        self._namespace = namespace
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._handlers: dict[str, Handler] = {}
 
     def add(self, event: str, function: Callable[..., Any]) -> None:
@@ -65,7 +74,7 @@ class ServerSide:
             raise EncodingFailed(f"server-side event {event!r}", "the name is reserved")
         answers: dict[str, Any] = {}
         missing: list[str] = []
-        async for reply in self._namespace.feed.ask_others(ServerSideEvent(event, args), ANSWER_TIMEOUT_S):
+        async for reply in self._host.ask_others(ServerSideEvent(event, args), ANSWER_TIMEOUT_S):
             if reply.answered:
                 answers[reply.server] = reply.value
             else:
@@ -81,7 +90,7 @@ class ServerSide:
         handler = self._handlers.get(event.event)
         if handler is None or not handler.takes(len(event.args)):
             return False, None
-        return await self._namespace.run_server_side(handler, event.event, event.args)
+        return await self._host.run_server_side(handler, event.event, event.args)
 
 
 class AmongServers(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from waypost.errors import ConnectionRefused
@@ -11,7 +12,6 @@ from waypost.server.connections.addresses import AddressLimits
 
 if TYPE_CHECKING:
     from waypost.server.basics.handshake import Handshake
-    from waypost.server.options import Options
     from waypost.server.watching.hooks import Hooks
 
 __all__ = ["Gate"]
@@ -21,18 +21,27 @@ class Gate:
     """Decides on handshakes.
 
     Args:
-        options: What the server was told.
-        hooks: Who is told of connections, and of what the application's function raises.
+        limits: How many connections one address may have, and open in a while.
+        allow_request: The application's function, asked about each handshake; ``None`` lets all in.
+        timeout_s: Seconds in which that function has to answer.
+        hooks: The observers of what the application's function raises.
 
     Attributes:
         is_shut: Whether nobody is let in any more, as the server stops.
     """
 
-    def __init__(self, options: Options, hooks: Hooks) -> None:
+    def __init__(
+        self,
+        limits: AddressLimits,
+        allow_request: Callable[[Handshake], Awaitable[bool]] | None,
+        timeout_s: float,
+        hooks: Hooks,
+    ) -> None:
         self.is_shut = False
-        self._options = options
+        self._limits = limits
+        self._allow_request = allow_request
+        self._timeout_s = timeout_s
         self._hooks = hooks
-        self._limits = AddressLimits(options.max_connections_per_address, options.max_handshakes_per_address, hooks)
 
     async def refusal(self, handshake: Handshake) -> Refuse | None:
         """Decide on a handshake; whoever asks opens the connection without waiting for anything else.
@@ -42,8 +51,8 @@ class Gate:
         """
         # The application is asked only for those that could come in; meanwhile others may have.
         refuse = self._own_refusal(handshake)
-        if refuse is None and self._options.allow_request is not None:
-            refuse = await self._ask_application(handshake) or self._own_refusal(handshake)
+        if refuse is None and self._allow_request is not None:
+            refuse = await self._ask_application(self._allow_request, handshake) or self._own_refusal(handshake)
         return refuse
 
     def _own_refusal(self, handshake: Handshake) -> Refuse | None:
@@ -53,11 +62,12 @@ class Gate:
             return Refuse(429, 4, "Too many connections", "ADDRESS_LIMIT")
         return None
 
-    async def _ask_application(self, handshake: Handshake) -> Refuse | None:
-        assert self._options.allow_request is not None
+    async def _ask_application(
+        self, allow_request: Callable[[Handshake], Awaitable[bool]], handshake: Handshake
+    ) -> Refuse | None:
         try:
-            async with asyncio.timeout(self._options.connect_timeout_s):
-                allowed = await self._options.allow_request(handshake)
+            async with asyncio.timeout(self._timeout_s):
+                allowed = await allow_request(handshake)
         except ConnectionRefused as refusal:
             return Refuse(403, 4, refusal.message, "FORBIDDEN")
         except Exception as error:  # noqa: BLE001  # reported; who can't be asked has not allowed it

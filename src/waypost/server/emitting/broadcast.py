@@ -15,9 +15,8 @@ from waypost.server.cluster.seam import CallSockets
 
 if TYPE_CHECKING:
     from waypost.server.basics.targets import Target
-    from waypost.server.emitting.audience import Audience
-    from waypost.server.emitting.operator import Flags
-    from waypost.server.namespaces.channel import Channel
+    from waypost.server.emitting.flags import Flags
+    from waypost.server.emitting.members import Member, Members
 
 __all__ = ["BroadcastAnswers", "BroadcastCall"]
 
@@ -63,11 +62,11 @@ class BroadcastCall:
     __slots__ = (
         "_answers",
         "_arrived",
-        "_audience",
         "_event",
         "_flags",
         "_is_used",
         "_left",
+        "_members",
         "_missing",
         "_missing_servers",
         "_target",
@@ -76,14 +75,14 @@ class BroadcastCall:
         "timeout_s",
     )
 
-    def __init__(self, audience: Audience, target: Target, event: EncodedEvent, flags: Flags) -> None:
+    def __init__(self, members: Members, target: Target, event: EncodedEvent, flags: Flags) -> None:
         self.timeout_s = flags.timeout_s
-        self._audience = audience
+        self._members = members
         self._target = target
         self._event = event
         self._flags = flags
         self._is_used = False
-        self._waiting: dict[Channel, int] = {}
+        self._waiting: dict[Member, int] = {}
         self._arrived: deque[tuple[str, Any]] = deque()
         self._answers: dict[str, Any] = {}
         self._missing: list[str] = []
@@ -106,7 +105,7 @@ class BroadcastCall:
         """Tell what has become of it by now; who may still answer is among the missing."""
         return BroadcastAnswers(
             dict(self._answers),
-            (*self._missing, *(channel.sid for channel in self._waiting)),
+            (*self._missing, *(member.sid for member in self._waiting)),
             tuple(self._left),
             tuple(self._missing_servers),
         )
@@ -121,7 +120,7 @@ class BroadcastCall:
         others = asyncio.ensure_future(self._ask_others())
         others.add_done_callback(lambda _: self._wake.set())
         try:
-            await self._audience.each(self._target, self._ask)
+            await self._members.each(self._target, self._ask)
             timer = asyncio.get_running_loop().call_later(self.timeout_s, self._give_up)
             while self._waiting or self._arrived or not others.done():
                 while self._arrived:
@@ -136,33 +135,33 @@ class BroadcastCall:
                 timer.cancel()
             self._give_up()
 
-    def _ask(self, channel: Channel) -> None:
+    def _ask(self, member: Member) -> None:
         # Whoever has not been told yet that it is connected can't answer.
-        if not channel.connected:
+        if not member.connected:
             return
-        if self._flags.volatile and not channel.is_writable:
-            self._missing.append(channel.sid)
+        if self._flags.volatile and not member.out.is_writable:
+            self._missing.append(member.sid)
             return
-        event = self._event_in(channel.namespace.name)
+        event = self._event_in(member.namespace)
         # It does not survive the connection: who closed the page would else be waited for until the timeout.
-        ack_id, answer = channel.send_expecting_ack(event, survives=False, compress=self._flags.compress)
-        self._waiting[channel] = ack_id
-        answer.add_done_callback(partial(self._take, channel))
+        ack_id, answer = member.out.send_expecting_ack(event, survives=False, compress=self._flags.compress)
+        self._waiting[member] = ack_id
+        answer.add_done_callback(partial(self._take, member))
 
     def _event_in(self, namespace: str) -> EncodedEvent:
         """Return the event for a namespace: an operator of a parent addresses many."""
         if self._event.namespace != namespace:
-            self._event = self._audience.codec.restore_event(self._event.to_record(), namespace)
+            self._event = self._members.codec.restore_event(self._event.to_record(), namespace)
         return self._event
 
-    def _take(self, channel: Channel, answer: asyncio.Future[list[Any] | None]) -> None:
-        if self._waiting.pop(channel, None) is None:
+    def _take(self, member: Member, answer: asyncio.Future[list[Any] | None]) -> None:
+        if self._waiting.pop(member, None) is None:
             return
         arguments = answer.result()
         if arguments is None:
-            self._left.append(channel.sid)
+            self._left.append(member.sid)
         else:
-            self._add(channel.sid, answer_value(arguments))
+            self._add(member.sid, answer_value(arguments))
         self._wake.set()
 
     def _add(self, sid: str, answer: Any) -> None:
@@ -171,9 +170,9 @@ class BroadcastCall:
 
     def _give_up(self) -> None:
         """Wait for nobody any longer."""
-        for channel, ack_id in self._waiting.items():
-            channel.acks.forget(ack_id)
-            self._missing.append(channel.sid)
+        for member, ack_id in self._waiting.items():
+            member.out.acks.forget(ack_id)
+            self._missing.append(member.sid)
         self._waiting.clear()
         self._wake.set()
 
@@ -181,7 +180,7 @@ class BroadcastCall:
         if self._flags.local:
             return
         question = CallSockets(self._target, self._event, self.timeout_s)
-        async for reply in self._audience.ask_others(question, self.timeout_s):
+        async for reply in self._members.ask_others(question, self.timeout_s):
             if not reply.answered:
                 self._missing_servers.append(reply.server)
                 continue

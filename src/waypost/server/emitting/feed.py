@@ -19,9 +19,8 @@ from waypost.storage.base import Journal, OnCommit
 
 if TYPE_CHECKING:
     from waypost.server.cluster.seam import Question, Reply
-    from waypost.server.namespaces.channel import Channel
-
-    AskOthers = Callable[[str, Question, float], AsyncIterator[Reply]]
+    from waypost.server.emitting.members import Member
+    from waypost.server.services import Services
 
 __all__ = ["Feed"]
 
@@ -33,31 +32,32 @@ class Feed:
 
     Args:
         namespace: Its name.
-        codec: What its packets are written in.
-        index: The sockets to deliver to, and their rooms.
+        services: What the server's parts share.
+        index: The members to deliver to, and their rooms.
         open_journal: Sets ``journal``, unless recovery is off.
-        ask_others: Asks the other servers of a cluster; see `Others.ask`.
+        is_listened_to: Tells whether listeners are told of every event that goes out.
 
     Attributes:
         journal: Where events are kept; ``None`` until it is opened, and with recovery off.
     """
 
-    __slots__ = ("_ask_others", "_index", "_line", "_open_journal", "codec", "journal", "namespace")
+    __slots__ = ("_index", "_is_listened_to", "_line", "_open_journal", "_services", "codec", "journal", "namespace")
 
     def __init__(
         self,
         namespace: str,
-        codec: Codec,
-        index: RoomIndex[Channel],
+        services: Services,
+        index: RoomIndex[Member],
         open_journal: Callable[[], Awaitable[None]],
-        ask_others: AskOthers,
+        is_listened_to: Callable[[], bool],
     ) -> None:
         self.namespace = namespace
-        self.codec = codec
+        self.codec: Codec = services.codec
         self.journal: Journal | None = None
         self._index = index
         self._open_journal = open_journal
-        self._ask_others = ask_others
+        self._is_listened_to = is_listened_to
+        self._services = services
         self._line = Line()
 
     async def publish(self, target: Target, event: EncodedEvent, *, compress: bool = True) -> None:
@@ -118,23 +118,23 @@ class Feed:
         """Do something that needs no store, after all that was asked for before; see `Line.in_turn`."""
         return await self._line.in_turn(action)
 
-    async def each(self, target: Target, action: Callable[[Channel], None]) -> None:
-        """Do something with everyone whom a target means, when all that was asked for before has taken effect.
+    async def each(self, target: Target, action: Callable[[Member], None]) -> None:
+        """Do something with each member that a target means, when all that was asked for before has taken effect.
 
         Args:
             target: Who is meant.
-            action: Called with each channel.
+            action: Called with each member.
         """
 
         def act() -> None:
-            for channel in self._index.select(target.rooms, target.except_):
-                action(channel)
+            for member in self._index.select(target.rooms, target.except_):
+                action(member)
 
         await self.in_turn(act)
 
     def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
         """Ask the other servers of a cluster about this namespace; see `Others.ask`."""
-        return self._ask_others(self.namespace, question, timeout_s)
+        return self._services.others.ask(self.namespace, question, timeout_s)
 
     async def join(self, target: Target, rooms: Collection[str]) -> None:
         """Let all whom a target means join rooms, from this point of the feed on; those who are away too.
@@ -144,8 +144,8 @@ class Feed:
         """
 
         def on_commit(_position: int) -> None:
-            for channel in self._index.select(target.rooms, target.except_):
-                self._index.add(channel, rooms)
+            for member in self._index.select(target.rooms, target.except_):
+                self._index.add(member, rooms)
 
         await self._move(target, rooms, on_commit, lambda journal: journal.join_matching)
 
@@ -157,8 +157,8 @@ class Feed:
         """
 
         def on_commit(_position: int) -> None:
-            for channel in self._index.select(target.rooms, target.except_):
-                self._index.leave(channel, [room for room in rooms if room != channel.sid])
+            for member in self._index.select(target.rooms, target.except_):
+                self._index.leave(member, [room for room in rooms if room != member.sid])
 
         await self._move(target, rooms, on_commit, lambda journal: journal.leave_matching)
 
@@ -186,8 +186,8 @@ class Feed:
 
         def send() -> None:
             offset = None if self.journal is None else f"{self.journal.generation}.{self.journal.top}"
-            for channel in self._index.select(target.rooms, target.except_):
-                channel.deliver_volatile(event, offset, compress=compress)
+            for member in self._index.select(target.rooms, target.except_):
+                member.out.deliver_volatile(event, offset, compress=compress)
 
         await self.in_turn(send)
 
@@ -200,8 +200,9 @@ class Feed:
         # The same for everybody: looked up once, and known again by whoever writes it.
         plain = event.frames()
         frames = event.frames_with_offset(offset) if offset else plain
-        is_listened_to = members[0].namespace.is_listened_to
-        for channel in members:
-            if is_listened_to or channel.registry is not None:
-                channel.tell_outgoing(event)
-            channel.deliver(frames if channel.takes_offset else plain, position, compress)
+        is_listened_to = self._is_listened_to()
+        for member in members:
+            if is_listened_to or member.has_own_handlers:
+                member.tell_outgoing(event)
+            out = member.out
+            out.deliver(frames if out.takes_offset else plain, position, compress)

@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from waypost.errors import ConfigurationError
 from waypost.server.basics.targets import Target
 from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, DisconnectSockets
 from waypost.server.emitting.broadcast import BroadcastCall
+from waypost.server.emitting.flags import Flags
 from waypost.server.emitting.remote_socket import FetchedSockets, fetch_sockets
 
 if TYPE_CHECKING:
-    from waypost.server.emitting.audience import Audience
-    from waypost.server.namespaces.channel import Channel
+    from waypost.server.emitting.members import Member, Members
 
-__all__ = ["Broadcasting", "Flags", "Operator"]
-
-
-class Flags(NamedTuple):
-    """How an event goes.
-
-    Attributes:
-        timeout_s: Seconds in which those who are asked for an ack have to answer.
-        volatile: Whether it is dropped for every client that can't take it right now.
-        compress: Whether its packet may be compressed.
-        local: Whether it stays on this server.
-    """
-
-    timeout_s: float
-    volatile: bool = False
-    compress: bool = True
-    local: bool = False
-
-    def with_timeout(self, seconds: float) -> Flags:
-        """The same with another timeout.
-
-        Raises:
-            ConfigurationError: It is no number above 0.
-        """
-        if not seconds > 0:
-            raise ConfigurationError("timeout", seconds, "seconds, a number above 0")
-        return self._replace(timeout_s=seconds)
+__all__ = ["Broadcasting", "Operator"]
 
 
 class Broadcasting(Protocol):
@@ -52,7 +25,7 @@ class Broadcasting(Protocol):
 
     __slots__ = ()
 
-    _audience: Audience
+    _members: Members
     _target: Target
     _flags: Flags
 
@@ -68,7 +41,7 @@ class Broadcasting(Protocol):
             An operator for them.
         """
         target = Target((self._target.rooms or frozenset()).union(rooms), self._target.except_)
-        return Operator(self._audience, target, self._flags)
+        return Operator(self._members, target, self._flags)
 
     def in_(self, *rooms: str) -> Operator:
         """The same as `to`, under the name that Socket.IO has for it, too.
@@ -91,7 +64,7 @@ class Broadcasting(Protocol):
             An operator for the others.
         """
         target = Target(self._target.rooms, self._target.except_.union(rooms))
-        return Operator(self._audience, target, self._flags)
+        return Operator(self._members, target, self._flags)
 
     # -- how ------------------------------------------------------------------------------------------------
 
@@ -151,12 +124,12 @@ class Broadcasting(Protocol):
         cancelled, the event may be delivered all the same. The order is the order of the calls, also for volatile
         events: they wait for the events before them.
         """
-        encoded = self._audience.codec.encode_event(self._audience.namespace, event, args)
+        encoded = self._members.codec.encode_event(self._members.namespace, event, args)
         compress = self._flags.compress
         if self._flags.volatile:
-            await self._audience.publish_volatile(self._target, encoded, compress=compress)
+            await self._members.publish_volatile(self._target, encoded, compress=compress)
         else:
-            await self._audience.publish(self._target, encoded, compress=compress)
+            await self._members.publish(self._target, encoded, compress=compress)
 
     def call(self, event: str, *args: Any) -> BroadcastCall:
         """Emit an event to the addressed clients that are connected, and collect their acks.
@@ -176,8 +149,8 @@ class Broadcasting(Protocol):
         journal. A volatile event is not sent to a client that can't take it right now; that client is among the
         missing.
         """
-        encoded = self._audience.codec.encode_event(self._audience.namespace, event, args)
-        return BroadcastCall(self._audience, self._target, encoded, self._flags)
+        encoded = self._members.codec.encode_event(self._members.namespace, event, args)
+        return BroadcastCall(self._members, self._target, encoded, self._flags)
 
     # -- the sockets ----------------------------------------------------------------------------------------
 
@@ -189,9 +162,9 @@ class Broadcasting(Protocol):
         """
 
         def address(sid: str) -> Operator:
-            return Operator(self._audience, Target(frozenset((sid,))), self._flags)
+            return Operator(self._members, Target(frozenset((sid,))), self._flags)
 
-        return await fetch_sockets(self._audience, self._target, address, local=self._flags.local)
+        return await fetch_sockets(self._members, self._target, address, local=self._flags.local)
 
     async def sockets_join(self, *rooms: str) -> None:
         """Let the addressed clients join rooms, also those that are away and may come back.
@@ -205,7 +178,7 @@ class Broadcasting(Protocol):
         Raises:
             StorageError: The store did not take it. Nobody joined.
         """
-        await self._audience.join(self._target, rooms)
+        await self._members.join(self._target, rooms)
 
     async def sockets_leave(self, *rooms: str) -> None:
         """Let the addressed clients leave rooms, also those that are away and may come back.
@@ -218,7 +191,7 @@ class Broadcasting(Protocol):
         Raises:
             StorageError: The store did not take it. Nobody left.
         """
-        await self._audience.leave(self._target, rooms)
+        await self._members.leave(self._target, rooms)
 
     async def disconnect_sockets(self, *, close: bool = False) -> None:
         """Disconnect the addressed clients from the namespace, after what was emitted before.
@@ -229,18 +202,18 @@ class Broadcasting(Protocol):
             close: Close their whole connections too, with all their namespaces.
         """
 
-        def disconnect(channel: Channel) -> None:
-            channel.disconnect()
+        def disconnect(member: Member) -> None:
+            member.disconnect()
             if close:
-                channel.close_connection()
+                member.close_connection()
 
-        await self._audience.each(self._target, disconnect)
+        await self._members.each(self._target, disconnect)
         if not self._flags.local:
-            async for _ in self._audience.ask_others(DisconnectSockets(self._target, close), ANSWER_TIMEOUT_S):
+            async for _ in self._members.ask_others(DisconnectSockets(self._target, close), ANSWER_TIMEOUT_S):
                 pass
 
     def _with(self, flags: Flags) -> Operator:
-        return Operator(self._audience, self._target, flags)
+        return Operator(self._members, self._target, flags)
 
 
 class Operator(Broadcasting):
@@ -250,9 +223,9 @@ class Operator(Broadcasting):
     namespace, and by those of a socket that address others.
     """
 
-    __slots__ = ("_audience", "_flags", "_target")
+    __slots__ = ("_flags", "_members", "_target")
 
-    def __init__(self, audience: Audience, target: Target, flags: Flags) -> None:
-        self._audience = audience
+    def __init__(self, members: Members, target: Target, flags: Flags) -> None:
+        self._members = members
         self._target = target
         self._flags = flags

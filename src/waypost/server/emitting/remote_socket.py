@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from waypost.errors import AckTimeout, NotConnected
 from waypost.server.basics.handshake import Handshake
@@ -12,9 +12,8 @@ from waypost.server.basics.targets import Target
 from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, FetchSockets
 
 if TYPE_CHECKING:
-    from waypost.server.emitting.audience import Audience
-    from waypost.server.emitting.operator import Operator
-    from waypost.server.namespaces.channel import Channel
+    from waypost.server.emitting.broadcast import BroadcastCall
+    from waypost.server.emitting.members import Member, Members
 
 __all__ = ["FetchedSockets", "RemoteSocket", "SocketDetails", "details_of", "fetch_sockets"]
 
@@ -36,6 +35,34 @@ class SocketDetails:
     data: dict[str, Any]
 
 
+class Addressing(Protocol):
+    """The `Operator` that addresses one socket, wherever it is."""
+
+    def timeout(self, seconds: float) -> Addressing:
+        """The same with another timeout for `call`."""
+        ...
+
+    async def emit(self, event: str, *args: Any) -> None:
+        """Emit an event; see `Operator.emit`."""
+        ...
+
+    def call(self, event: str, *args: Any) -> BroadcastCall:
+        """Emit an event that asks for acks; see `Operator.call`."""
+        ...
+
+    async def sockets_join(self, *rooms: str) -> None:
+        """Let it join rooms; see `Operator.sockets_join`."""
+        ...
+
+    async def sockets_leave(self, *rooms: str) -> None:
+        """Let it leave rooms; see `Operator.sockets_leave`."""
+        ...
+
+    async def disconnect_sockets(self, *, close: bool = False) -> None:
+        """Disconnect it; see `Operator.disconnect_sockets`."""
+        ...
+
+
 class RemoteSocket:
     """One client in one namespace, as it was when it was fetched; what is asked of it reaches it where it is now.
 
@@ -49,7 +76,7 @@ class RemoteSocket:
 
     __slots__ = ("_namespace", "_operator", "data", "handshake", "id", "rooms", "server")
 
-    def __init__(self, details: SocketDetails, server: str, namespace: str, operator: Operator) -> None:
+    def __init__(self, details: SocketDetails, server: str, namespace: str, operator: Addressing) -> None:
         self.id = details.id
         self.handshake = details.handshake
         self.rooms = details.rooms
@@ -127,18 +154,18 @@ class FetchedSockets:
         return len(self.sockets)
 
 
-def details_of(channel: Channel) -> SocketDetails:
+def details_of(member: Member) -> SocketDetails:
     """Tell what another server may know of a socket."""
-    return SocketDetails(channel.sid, channel.handshake, channel.rooms, dict(channel.data))
+    return SocketDetails(member.sid, member.handshake, member.rooms, dict(member.data))
 
 
 async def fetch_sockets(
-    audience: Audience, target: Target, address: Callable[[str], Operator], *, local: bool
+    members: Members, target: Target, address: Callable[[str], Addressing], *, local: bool
 ) -> FetchedSockets:
     """List the connected sockets that a target means.
 
     Args:
-        audience: Among whom.
+        members: Those among whom the target is looked for.
         target: Who is meant.
         address: Makes the operator that addresses one of them, by its id.
         local: Whether to ask no other servers.
@@ -147,15 +174,15 @@ async def fetch_sockets(
     missing: list[str] = []
 
     def add(details: SocketDetails, server: str) -> None:
-        sockets.append(RemoteSocket(details, server, audience.namespace, address(details.id)))
+        sockets.append(RemoteSocket(details, server, members.namespace, address(details.id)))
 
-    def add_own(channel: Channel) -> None:
-        if channel.connected:
-            add(details_of(channel), "")
+    def add_own(member: Member) -> None:
+        if member.connected:
+            add(details_of(member), "")
 
-    await audience.each(target, add_own)
+    await members.each(target, add_own)
     if not local:
-        async for reply in audience.ask_others(FetchSockets(target), ANSWER_TIMEOUT_S):
+        async for reply in members.ask_others(FetchSockets(target), ANSWER_TIMEOUT_S):
             if reply.answered:
                 for details in reply.value:
                     add(details, reply.server)

@@ -12,8 +12,9 @@ from waypost.server.emitting.operator import Operator
 
 if TYPE_CHECKING:
     from waypost.protocol.codec import EncodedEvent
-    from waypost.server.emitting.operator import Flags
-    from waypost.server.namespaces.channel import Channel
+    from waypost.server.emitting.feed import Feed
+    from waypost.server.emitting.flags import Flags
+    from waypost.server.emitting.members import Member
 
 __all__ = ["SocketOperator"]
 
@@ -25,40 +26,40 @@ class SocketOperator:
     ``broadcast`` it becomes an `Operator` for others than that client, with the same flags.
     """
 
-    __slots__ = ("_channel", "_flags")
+    __slots__ = ("_feed", "_flags", "_member")
 
-    def __init__(self, channel: Channel, flags: Flags) -> None:
-        self._channel = channel
+    def __init__(self, member: Member, feed: Feed, flags: Flags) -> None:
+        self._member = member
+        self._feed = feed
         self._flags = flags
 
     async def emit(self, event: str, *args: Any) -> None:
         """Emit an event to this client; see `Socket.emit`."""
-        namespace = self._channel.namespace
-        mine = Target(frozenset((self._channel.sid,)))
-        await Operator(namespace.feed, mine, self._flags).emit(event, *args)
+        mine = Target(frozenset((self._member.sid,)))
+        await Operator(self._feed, mine, self._flags).emit(event, *args)
 
     async def call(self, event: str, *args: Any) -> Any:
         """Emit an event to this client and wait for its ack; see `Socket.call`."""
-        channel = self._channel
-        encoded = channel.codec.encode_event(channel.namespace.name, event, args)
-        if not channel.connected:
-            raise NotConnected(channel.sid, channel.namespace.name, f"call {event!r}")
-        ack_id, answer = channel.acks.expect(encoded, survives=True)
+        member = self._member
+        encoded = member.codec.encode_event(member.namespace, event, args)
+        if not member.connected:
+            raise NotConnected(member.sid, member.namespace, f"call {event!r}")
+        ack_id, answer = member.out.acks.expect(encoded, survives=True)
         try:
             async with asyncio.timeout(self._flags.timeout_s):
-                await channel.namespace.feed.in_turn(lambda: self._send(encoded, ack_id))
+                await self._feed.in_turn(lambda: self._send(encoded, ack_id))
                 arguments = await answer
         except TimeoutError:
             raise AckTimeout(event, self._flags.timeout_s) from None
         finally:
-            channel.acks.forget(ack_id)
+            member.out.acks.forget(ack_id)
         if arguments is None:
-            raise NotConnected(channel.sid, channel.namespace.name, f"call {event!r}")
+            raise NotConnected(member.sid, member.namespace, f"call {event!r}")
         return answer_value(arguments)
 
     def _send(self, event: EncodedEvent, ack_id: int) -> None:
-        if self._channel.is_writable or not self._flags.volatile:
-            self._channel.send_with_ack(event, ack_id, compress=self._flags.compress)
+        if self._member.out.is_writable or not self._flags.volatile:
+            self._member.out.send_with_ack(event, ack_id, compress=self._flags.compress)
 
     # -- others ---------------------------------------------------------------------------------------------
 
@@ -75,25 +76,25 @@ class SocketOperator:
     @property
     def broadcast(self) -> Operator:
         """Address everyone in the namespace but this client."""
-        others = Target(except_=frozenset((self._channel.sid,)))
-        return Operator(self._channel.namespace.feed, others, self._flags)
+        others = Target(except_=frozenset((self._member.sid,)))
+        return Operator(self._feed, others, self._flags)
 
     # -- how ------------------------------------------------------------------------------------------------
 
     @property
     def volatile(self) -> SocketOperator:
         """The same, but for events that are dropped if they can't be taken right now."""
-        return SocketOperator(self._channel, self._flags._replace(volatile=True))
+        return SocketOperator(self._member, self._feed, self._flags._replace(volatile=True))
 
     @property
     def local(self) -> SocketOperator:
         """The same, but only for clients of this server."""
-        return SocketOperator(self._channel, self._flags._replace(local=True))
+        return SocketOperator(self._member, self._feed, self._flags._replace(local=True))
 
     def compress(self, compress: bool) -> SocketOperator:
         """The same, but for events whose packets may, or may not, be compressed; see `Operator.compress`."""
-        return SocketOperator(self._channel, self._flags._replace(compress=compress))
+        return SocketOperator(self._member, self._feed, self._flags._replace(compress=compress))
 
     def timeout(self, seconds: float) -> SocketOperator:
         """The same with another timeout for `call`; see `Operator.timeout`."""
-        return SocketOperator(self._channel, self._flags.with_timeout(seconds))
+        return SocketOperator(self._member, self._feed, self._flags.with_timeout(seconds))

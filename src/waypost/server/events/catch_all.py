@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from waypost.errors import ConfigurationError
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.typed.handlers import Handler, check_handler
-
-if TYPE_CHECKING:
-    from waypost.server.namespaces.channel import Channel
 
 __all__ = ["CatchAlls"]
 
@@ -54,14 +51,23 @@ class CatchAlls:
         """Remove a listener, or all."""
         self.outgoing = tuple(one for one in self.outgoing if listener is not None and one.function != listener)
 
-    def tell_outgoing(self, channel: Channel, event: EncodedEvent) -> None:
-        """Tell the listeners of an event that goes out to a socket."""
-        arguments = ((channel.socket,) if self._leading else ()) + _read(event, channel.codec)
+    def tell_outgoing(
+        self, socket: Any, event: EncodedEvent, codec: Codec, failed: Callable[[Exception], None]
+    ) -> None:
+        """Tell the listeners of an event that goes out to a socket.
+
+        Args:
+            socket: The socket.
+            event: The event.
+            codec: Reads the event.
+            failed: Told of what a listener raises.
+        """
+        arguments = ((socket,) if self._leading else ()) + _read(event, codec)
         for listener in self.outgoing:
             try:
                 listener.function(*listener.fitting(arguments))
             except Exception as error:  # noqa: BLE001  # reported; its fault must not keep an event from a client
-                channel.namespace.report_failure("any outgoing event", channel.sid, error)
+                failed(error)
 
 
 def _read(event: EncodedEvent, codec: Codec) -> tuple[Any, ...]:

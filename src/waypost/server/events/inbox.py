@@ -13,8 +13,9 @@ from waypost.server.events.incoming import MESSAGE_ID, Incoming
 from waypost.typed.handlers import Handler
 
 if TYPE_CHECKING:
+    from waypost.server.events.handling import Handling
     from waypost.server.events.registry import Registry
-    from waypost.server.namespaces.channel import Channel
+    from waypost.server.events.source import Source
 
 __all__ = ["Inbox"]
 
@@ -28,22 +29,24 @@ class Inbox:
     next event does not wait for its end, unless too many of them are running.
 
     Args:
-        channel: Whose events they are.
+        source: The client that sends them.
+        handling: How the application's code of its namespace is called.
     """
 
-    __slots__ = ("_channel", "_is_working", "_items", "_running")
+    __slots__ = ("_handling", "_is_working", "_items", "_running", "_source")
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    def __init__(self, source: Source, handling: Handling) -> None:
+        self._source = source
+        self._handling = handling
         self._items: deque[Incoming | str] | None = None
         self._is_working = False
         self._running: set[asyncio.Task[None]] | None = None
 
     def receive(self, packet: Packet) -> None:
         """Take an event of the client; with too many waiting, its connection is read no further for a while."""
-        items = self._put(Incoming(self._channel, packet))
-        if len(items) >= self._channel.namespace.max_pending_events:
-            self._channel.pause_reading()
+        items = self._put(Incoming(self._source, self._handling.repeats, packet))
+        if len(items) >= self._handling.max_pending_events:
+            self._source.pause_reading()
 
     def tell_disconnected(self, reason: str) -> None:
         """Let the disconnect handlers run, after the handlers of all events that came before."""
@@ -57,18 +60,18 @@ class Inbox:
         items.append(item)
         if not self._is_working:
             self._is_working = True
-            self._channel.namespace.runners.submit(self._work)
+            self._handling.runners.submit(self._work)
         return items
 
     async def _work(self) -> None:
         items = self._items
         assert items is not None
-        half = self._channel.namespace.max_pending_events // 2
+        half = self._handling.max_pending_events // 2
         try:
             while items:
                 item = items.popleft()
                 if len(items) == half:
-                    self._channel.resume_reading()
+                    self._source.resume_reading()
                 if isinstance(item, str):
                     await self._handle_disconnect(item)
                 elif item.is_marked:
@@ -87,13 +90,13 @@ class Inbox:
             for registry in self._registries:
                 handler = registry.get(moment)
                 if handler is not None:
-                    await self._channel.namespace.run(handler, moment, self._channel, reason)
-            self._channel.forget_rooms()
+                    await self._handling.run(handler, moment, self._source, reason)
+            self._source.forget_rooms()
 
     @property
     def _registries(self) -> tuple[Registry, ...]:
         """Where to look for a handler: what is registered for the socket alone comes first."""
-        own, shared = self._channel.registry, self._channel.namespace.registries
+        own, shared = self._source.registry, self._handling.registries
         return shared if own is None else (own, *shared)
 
     async def _handle_marked(self, event: Incoming) -> None:
@@ -111,12 +114,12 @@ class Inbox:
             MESSAGE_ID.set(None)
 
     async def _process(self, event: Incoming) -> None:
-        channel = self._channel
-        for gate in channel.gates:
-            if not await self._passes(gate, event):
-                await channel.save_data()
+        source = self._source
+        for middleware in source.middlewares:
+            if not await self._passes(middleware, event):
+                await source.save_data()
                 return
-        registries = channel.namespace.registries if channel.registry is None else self._registries
+        registries = self._handling.registries if source.registry is None else self._registries
         for registry in registries:
             if registry.catch_alls.incoming:
                 await self._show_to_all(registries, event)
@@ -129,8 +132,8 @@ class Inbox:
                     registry.spend(event.name)
                     await (self._start if handler.is_concurrent else self._answer)(handler, event, arguments)
                 return
-        await channel.save_data()
-        logger.debug("socket %s sent event %r, which has no handler", channel.sid, event.name)
+        await source.save_data()
+        logger.debug("socket %s sent event %r, which has no handler", source.sid, event.name)
         event.ignore()
 
     async def _show_to_all(self, registries: tuple[Registry, ...], event: Incoming) -> None:
@@ -143,22 +146,22 @@ class Inbox:
         try:
             converted = catch_all.convert(arguments)
         except ArgumentMismatch as mismatch:
-            logger.debug("socket %s: a handler of all events does not take this one: %s", self._channel.sid, mismatch)
+            logger.debug("socket %s: a handler of all events does not take this one: %s", self._source.sid, mismatch)
             return
-        await self._channel.namespace.run(catch_all, "any event", self._channel, *converted)
+        await self._handling.run(catch_all, "any event", self._source, *converted)
 
-    async def _passes(self, gate: Handler, event: Incoming) -> bool:
+    async def _passes(self, middleware: Handler, event: Incoming) -> bool:
         """Ask a middleware of the socket about an event; a client that waits for an ack is told of a refusal."""
         try:
-            await self._channel.namespace.call_handler(gate, self._channel, event.name, *event.arguments)
+            await self._handling.call(middleware, self._source, event.name, *event.arguments)
         except EventRefused as refusal:
-            logger.info("socket %s: event %r is refused: %s", self._channel.sid, event.name, refusal)
+            logger.info("socket %s: event %r is refused: %s", self._source.sid, event.name, refusal)
             plain = {"error": refusal.message}
             if refusal.data is not None:
                 plain["data"] = refusal.data
             event.refuse(refusal.message, plain, refusal.data)
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
-            self._channel.namespace.report_failure("middleware", self._channel.sid, error)
+            self._handling.report_failure("middleware", self._source.sid, error)
             event.fail(error, {"error": "Internal server error"})
         else:
             return True
@@ -169,7 +172,7 @@ class Inbox:
         count = len(event.arguments)
         if not handler.takes(count):
             problem = f"{event.name} takes {handler.expectation} argument(s), {count} came"
-            logger.warning("socket %s: %s", self._channel.sid, problem)
+            logger.warning("socket %s: %s", self._source.sid, problem)
             event.refuse(problem, {"error": problem})
             return None
         arguments = event.arguments
@@ -177,34 +180,34 @@ class Inbox:
             if handler.parameters is not None:
                 arguments = handler.convert(arguments)
         except ArgumentMismatch as mismatch:
-            logger.warning("socket %s: %s: %s", self._channel.sid, event.name, mismatch)
+            logger.warning("socket %s: %s: %s", self._source.sid, event.name, mismatch)
             event.refuse(str(mismatch), mismatch.to_payload(), mismatch.to_payload())
             return None
-        return (self._channel.socket, *arguments) if handler.leading else arguments
+        return (self._source.socket, *arguments) if handler.leading else arguments
 
     async def _start(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:
-        namespace = self._channel.namespace
+        handling = self._handling
         if self._running is None:
             self._running = set()
-        while len(self._running) >= namespace.concurrent_handlers:
+        while len(self._running) >= handling.concurrent_handlers:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         task = asyncio.get_running_loop().create_task(self._answer(handler, event, arguments))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        namespace.keep_task(task)
+        handling.keep_task(task)
 
     async def _answer(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:
         """Run an event's handler, and acknowledge the event with what it returns."""
-        channel = self._channel
+        source = self._source
         answer, error = None, None
         try:
             try:
-                answer = await handler.run(arguments, channel.namespace.threads)
+                answer = await handler.run(arguments, self._handling.threads)
             except Exception as failure:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
                 error = failure
-                channel.namespace.report_failure(event.name, channel.sid, failure)
-            if channel.data_touched:
-                await channel.save_data()
+                self._handling.report_failure(event.name, source.sid, failure)
+            if source.data_touched:
+                await source.save_data()
             if error is not None:
                 event.fail(error)
                 if event.is_marked:

@@ -12,10 +12,10 @@ from waypost.protocol.answers import answer_values
 from waypost.protocol.extension import OutboxMark, Rejection, split_outbox_mark
 from waypost.protocol.packet import Packet
 from waypost.protocol.records import read_values
-from waypost.server.events.repeats import Turn
+from waypost.server.events.repeats import Repeats, Turn
 
 if TYPE_CHECKING:
-    from waypost.server.namespaces.channel import Channel
+    from waypost.server.events.source import Source
 
 __all__ = ["MESSAGE_ID", "Incoming"]
 
@@ -29,7 +29,8 @@ class Incoming:
     """An event that a client sent. It is answered once; one of an outbox in any case, so that it is not repeated.
 
     Args:
-        channel: Whose event it is.
+        source: The client that sent it.
+        repeats: The events that clients send again until they are answered.
         packet: The event as it came.
 
     Attributes:
@@ -38,21 +39,22 @@ class Incoming:
         is_marked: Whether an outbox sent it, and repeats it until it is answered.
     """
 
-    __slots__ = ("_ack_id", "_channel", "_mark", "_turn", "arguments", "is_marked", "name")
+    __slots__ = ("_ack_id", "_mark", "_repeats", "_source", "_turn", "arguments", "is_marked", "name")
 
-    def __init__(self, channel: Channel, packet: Packet) -> None:
-        self._channel = channel
+    def __init__(self, source: Source, repeats: Repeats, packet: Packet) -> None:
+        self._source = source
+        self._repeats = repeats
         self._ack_id = packet.ack_id
         self._turn: Turn | None = None
         self._mark: OutboxMark | None = None
         data = packet.data
-        if channel.client_revision and packet.ack_id is not None:
+        if source.client_revision and packet.ack_id is not None:
             data, self._mark = split_outbox_mark(data)
         self.name: str = data[0]
         self.arguments = tuple(data[1:])
         self.is_marked = self._mark is not None
         if self._mark is not None:
-            channel.namespace.repeats.arrived(channel, self._mark)
+            repeats.arrived(source, self._mark)
 
     @property
     def message_id(self) -> str | None:
@@ -63,7 +65,7 @@ class Incoming:
         """Return whether it is to be handled now; if it is to be and was before, it is answered as it was then."""
         if self._mark is None:
             return True
-        admitted = await self._channel.namespace.repeats.admit(self._channel, self._mark)
+        admitted = await self._repeats.admit(self._source, self._mark)
         self._turn = admitted.turn
         if admitted.record is not None:
             self._send(tuple(read_values(admitted.record)[1:]))
@@ -154,23 +156,23 @@ class Incoming:
 
     def _record(self, values: tuple[Any, ...]) -> bytes | None:
         try:
-            return self._channel.codec.encode_event(self._channel.namespace.name, "ack", values).to_record()
+            return self._source.codec.encode_event(self._source.namespace, "ack", values).to_record()
         except EncodingFailed as problem:
             logger.error("the answer to %r can't be stored: %s", self.name, problem)
             return None
 
     def _send(self, values: tuple[Any, ...]) -> bool:
         """Acknowledge it, if that is still asked for; return whether the values can be."""
-        channel = self._channel
+        source = self._source
         if self._ack_id is None:
             return True
         try:
-            frames = channel.codec.encode_ack(channel.namespace.name, self._ack_id, values)
+            frames = source.codec.encode_ack(source.namespace, self._ack_id, values)
         except EncodingFailed as problem:
-            logger.error("the ack of %r on socket %s is not sent: %s", self.name, channel.sid, problem)
+            logger.error("the ack of %r on socket %s is not sent: %s", self.name, source.sid, problem)
             return False
-        if channel.left_because is None:
-            channel.send(frames)
+        if source.left_because is None:
+            source.out.send(frames)
         return True
 
 

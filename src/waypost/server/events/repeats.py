@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 from waypost.errors import StorageError
 from waypost.protocol.extension import OutboxMark, Rejection
+from waypost.server.events.source import Source
+from waypost.server.services import Services
 from waypost.storage.answer_base import Answer, Answers
-from waypost.storage.base import Store
-
-if TYPE_CHECKING:
-    from waypost.server.namespaces.channel import Channel
 
 __all__ = ["Admitted", "Repeats", "Turn"]
 
@@ -116,31 +112,31 @@ class Repeats:
     an older connection has brought, and was not begun with, is left to its repeat: it must not come in between.
 
     Args:
-        store: Gives the store, which keeps the answers.
+        services: What the server's parts share; here the store, which keeps the answers.
     """
 
-    __slots__ = ("_clients", "_store", "_turns")
+    __slots__ = ("_clients", "_services", "_turns")
 
-    def __init__(self, store: Callable[[], Store]) -> None:
-        self._store = store
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._clients: OrderedDict[bytes, _Client] = OrderedDict()
         self._turns: dict[tuple[bytes, str], Turn] = {}
 
     def answers(self) -> Answers:
         """Return the store's answers."""
-        return self._store().answers()
+        return self._services.store.answers()
 
-    def arrived(self, channel: Channel, mark: OutboxMark) -> None:
+    def arrived(self, source: Source, mark: OutboxMark) -> None:
         """Take note that an event has come."""
-        client = self._client(_digest(channel, mark))
-        client.connection = max(client.connection, channel.connection_number)
+        client = self._client(_digest(source, mark))
+        client.connection = max(client.connection, source.connection_number)
 
-    async def admit(self, channel: Channel, mark: OutboxMark) -> Admitted:
+    async def admit(self, source: Source, mark: OutboxMark) -> Admitted:
         """Say what is to be done with an event whose turn has come; waits while an earlier copy is being handled."""
-        digest = _digest(channel, mark)
+        digest = _digest(source, mark)
         client = self._client(digest)
         while True:
-            if channel.left_because is not None or channel.connection_number < client.connection:
+            if source.left_because is not None or source.connection_number < client.connection:
                 return Admitted()
             running = self._turns.get((digest, mark.message))
             if running is None:
@@ -187,6 +183,6 @@ class Repeats:
         return client
 
 
-def _digest(channel: Channel, mark: OutboxMark) -> bytes:
+def _digest(source: Source, mark: OutboxMark) -> bytes:
     """Name a client in a namespace for the store, which is not to know its secret."""
-    return sha256(f"{channel.namespace.name}\n{mark.client}".encode()).digest()
+    return sha256(f"{source.namespace}\n{mark.client}".encode()).digest()

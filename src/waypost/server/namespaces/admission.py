@@ -1,8 +1,8 @@
-"""How a client gets into a namespace: its CONNECT packet, from the first look to the open gate.
+"""How a client gets into a namespace: from its CONNECT packet until it is live.
 
 In this order, which is what makes it safe: look up what it missed (so that handlers know whether it recovered),
-let the middleware decide, take the session over from an older connection, enter the index with the gate shut, run
-the connect handler, answer CONNECT, replay what was missed, open the gate.
+let the middleware decide, take the session over from an older connection and enter the index (what is delivered from
+here on is held), run the connect handler, answer CONNECT, replay what was missed, go live.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 from waypost.errors import ArgumentMismatch, ConnectionRefused, StorageError
 from waypost.protocol.extension import ANSWER_FIELD
 from waypost.server.namespaces.channel import Channel
+from waypost.server.namespaces.socket import Socket
+from waypost.server.recovery.ownership import NotNow
 from waypost.server.recovery.recovery import Keeper, Reason, RecoveryOutcome, Returning
-from waypost.server.recovery.snapshot import Snapshot, rebase
+from waypost.server.recovery.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from waypost.server.connections.connection import Connection
-    from waypost.server.hub import Hub
+    from waypost.server.namespaces.core import NamespaceCore, Parts
     from waypost.server.namespaces.dialect import Dialect
-    from waypost.server.namespaces.namespace import Namespace
-    from waypost.server.recovery.live_session import LiveSession
-    from waypost.storage.base import StoredSession
+    from waypost.server.namespaces.directory import Directory
     from waypost.typed.handlers import Handler
 
 __all__ = ["Admission"]
@@ -35,15 +35,12 @@ _LONGEST_CLAIM = 200
 """No pid or offset of ours is nearly as long; a longer one is the application's, or a try to fill the store."""
 
 
-class _NotNowError(Exception):
-    """What was found at first does not hold any more; the client's next attempt will find what does."""
-
-
 class Admission:
     """One client's way into one namespace.
 
     Args:
-        hub: The server.
+        parts: What the namespace's clients are made from.
+        directory: Where the namespace is found.
         name: The namespace it wants to enter.
         connection: What carries it.
         dialect: How its client is talked to.
@@ -54,15 +51,21 @@ class Admission:
     """
 
     def __init__(
-        self, hub: Hub, name: str, connection: Connection, dialect: Dialect, payload: dict[str, Any] | None
+        self,
+        parts: Parts,
+        directory: Directory,
+        name: str,
+        connection: Connection,
+        dialect: Dialect,
+        payload: dict[str, Any] | None,
     ) -> None:
-        recovery = hub.options.recovery if dialect.can_recover else None
-        self._hub = hub
+        recovery = parts.settings.recovery if dialect.can_recover else None
+        self._services = parts.services
+        self._directory = directory
         self._name = name
-        self._namespace: Namespace
+        self._namespace: NamespaceCore
         self._connection = connection
         self._dialect = dialect
-        self._new_id = hub.environment.new_id
         self._pid, self._offset, auth = _split(payload or {}, recovers=recovery is not None)
         self._handshake = replace(connection.handshake, auth=auth)
         self._recovers = recovery is not None and recovery.sends_offset(self._handshake)
@@ -81,25 +84,25 @@ class Admission:
             was refused or is gone.
         """
         try:
-            self._namespace = await self._hub.directory.find(self._name, self._handshake.auth)
+            self._namespace = await self._directory.find(self._name, self._handshake.auth)
             with self._namespace.visit():
                 await self._namespace.ready()
                 return await self._let_in()
         except ConnectionRefused as refusal:
             self._refuse(refusal.message, refusal.data)
-        except (StorageError, _NotNowError) as problem:
+        except (StorageError, NotNow) as problem:
             # A refusal would be final for official clients; after a lost connection they try again.
             logger.error("%s can't be entered now: %s", self._name, problem)
             self._connection.close("forced server close")
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
             sid = "" if self.channel is None else self.channel.sid
-            self._hub.hooks.report_failure(self._step, sid, self._name, error)
+            self._services.hooks.report_failure(self._step, sid, self._name, error)
             self._refuse("Internal server error", None)
         return None
 
     async def _let_in(self) -> Channel | None:
         if self._recovers:
-            self._keeper = self._namespace.keeper
+            self._keeper = self._namespace.ownership.keeper
         returning = await self._look_up()
         if self._has_left:
             return None
@@ -107,8 +110,8 @@ class Admission:
         if returning is not None and self._keeper is not None:
             channel.resuming = self._keeper.resume(returning, self._handshake)
         self._step = "middleware"
-        for gate in self._namespace.gates:
-            await self._namespace.call_handler(gate, channel)
+        for middleware in self._namespace.all_middlewares:
+            await self._namespace.handling.call(middleware, channel)
             if channel.left_because is not None:
                 self._turn_away(channel)
                 return None
@@ -117,8 +120,8 @@ class Admission:
             return None
         await channel.join_early_rooms()
         self._step = "connect"
-        for handler in self._namespace.handlers_of("connect"):
-            await self._namespace.call_handler(handler, channel, *self._auth_for(handler))
+        for handler in self._namespace.handling.handlers_of("connect"):
+            await self._namespace.handling.call(handler, channel, *self._auth_for(handler))
         await channel.save_data()
         return self._answer(channel)
 
@@ -146,7 +149,7 @@ class Admission:
         return found
 
     def _make_channel(self, returning: Returning | None) -> Channel:
-        return Channel(
+        channel = Channel(
             self._namespace,
             self._connection,
             self._handshake,
@@ -156,64 +159,25 @@ class Admission:
             recovery=RecoveryOutcome(self._reason, 0 if returning is None else len(returning.missed)),
             takes_offset=self._keeper is not None,
         )
+        channel.socket = Socket(channel)
+        return channel
 
     def _new_sid(self) -> str:
-        return self._dialect.socket_id(self._namespace.name, self._connection.sid, self._new_id)
+        return self._dialect.socket_id(self._namespace.name, self._connection.sid, self._services.environment.new_id)
 
     async def _enter(self, channel: Channel, returning: Returning | None) -> Returning | None:
         if self._keeper is None:
             channel.register((channel.sid,))
             return None
         if returning is not None and channel.resuming is not None:
-            return await self._enter_again(channel, channel.resuming, self._keeper, returning)
-
-        session = self._keeper.new_session(channel.data, self._handshake, self._offset)
-
-        def start(position: int) -> None:
-            session.last = position
-            if channel.left_because is None:
-                self._namespace.own(channel, session, (channel.sid,))
-
-        await session.begin(channel.sid, start)
-        if channel.session is None:
-            self._namespace.end_session(session.key)
+            ownership = self._namespace.ownership
+            missed = await ownership.take_over(channel, channel.resuming, self._keeper, returning)
+            channel.recovery = RecoveryOutcome(None, len(missed))
+            return replace(returning, missed=missed)
+        await self._namespace.ownership.begin(
+            channel, self._keeper.new_session(channel.data, self._handshake, self._offset)
+        )
         return None
-
-    async def _enter_again(
-        self, channel: Channel, session: LiveSession, keeper: Keeper, returning: Returning
-    ) -> Returning:
-        """Take the session over, and collect what came while middleware was running."""
-        top = 0
-
-        def take_over(stored: StoredSession) -> None:
-            # At this point of the order of writes: what came up to this very top is replayed, by the rooms of this
-            # moment, and what comes after it, events and changes of rooms, finds the new owner.
-            nonlocal top
-            previous = self._namespace.owner(session.key)
-            if previous is not None:
-                previous.supersede()
-            if channel.left_because is None:
-                top = keeper.journal.top
-                session.progress = session.last = returning.seen
-                # Handlers of the older connection may have stored something since the look-up.
-                session.refresh(stored.data)
-                looked_up, latest = Snapshot.decode(returning.stored.data), Snapshot.decode(stored.data)
-                rebase(channel.data, looked_up.data, latest.data)
-                rooms = [membership.room for membership in stored.memberships if membership.until is None]
-                self._namespace.own(channel, session, (channel.sid, *rooms))
-
-        with self._namespace.entering(session.key):
-            stored = await keeper.journal.attach_session(session.key, take_over)
-        if stored is None:
-            raise _NotNowError("the session has ended meanwhile")
-        if channel.left_because is not None:
-            return returning
-        more = await keeper.collect(stored, returning.top, top)
-        if isinstance(more, Reason):
-            raise _NotNowError(f"what came meanwhile can't be replayed: {more}")
-        missed = returning.missed + more
-        channel.recovery = RecoveryOutcome(None, len(missed))
-        return replace(returning, missed=missed)
 
     def _answer(self, channel: Channel) -> Channel | None:
         connected: dict[str, Any] = {"sid": channel.sid}
@@ -248,7 +212,7 @@ class Admission:
         if self.channel is not None:
             self.channel.refuse()
         payload = self._dialect.refusal(message, data)
-        self._connection.send(self._hub.codec.encode_connect_error(self._name, payload))
+        self._connection.send(self._services.codec.encode_connect_error(self._name, payload))
 
     async def replay(self) -> None:
         """Write what the client missed, at the pace it reads, then let it go live."""
@@ -262,12 +226,12 @@ class Admission:
             self._keeper.counters.replayed_events += len(returning.missed)
             logger.debug("socket %s recovered, %d events replayed", channel.sid, len(returning.missed))
         if channel.left_because is None:
-            channel.open_gate()
+            channel.go_live()
 
     async def _write_missed(self, channel: Channel, returning: Returning) -> None:
         generation = self._namespace.generation
         for missed in returning.missed:
-            if not await channel.replay(missed.event, f"{generation}.{missed.position}", missed.position):
+            if not await channel.out.replay(missed.event, f"{generation}.{missed.position}", missed.position):
                 return
 
 

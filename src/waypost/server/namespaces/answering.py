@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING
 
 from waypost.server.cluster.seam import CallSockets, DisconnectSockets, FetchSockets, Question, Reply
 from waypost.server.emitting.broadcast import BroadcastCall
-from waypost.server.emitting.operator import Flags, Operator
+from waypost.server.emitting.flags import Flags
+from waypost.server.emitting.operator import Operator
 from waypost.server.emitting.remote_socket import SocketDetails, details_of
 
 if TYPE_CHECKING:
     from waypost.server.basics.targets import Target
-    from waypost.server.namespaces.channel import Channel
-    from waypost.server.namespaces.namespace import Namespace
+    from waypost.server.emitting.members import Member
+    from waypost.server.namespaces.core import NamespaceCore
 
 __all__ = ["answer"]
 
 
-async def answer(namespace: Namespace, server: str, question: Question) -> Reply:
+async def answer(namespace: NamespaceCore, server: str, question: Question) -> Reply:
     """Answer a question of another server.
 
     Args:
@@ -42,12 +43,12 @@ async def answer(namespace: Namespace, server: str, question: Question) -> Reply
     return Reply(server, answered=answered, value=value)
 
 
-async def _details(namespace: Namespace, target: Target) -> list[SocketDetails]:
+async def _details(namespace: NamespaceCore, target: Target) -> list[SocketDetails]:
     found: list[SocketDetails] = []
 
-    def add(channel: Channel) -> None:
-        if channel.connected:
-            found.append(details_of(channel))
+    def add(member: Member) -> None:
+        if member.connected:
+            found.append(details_of(member))
 
     await namespace.feed.each(target, add)
     return found

@@ -1,12 +1,10 @@
-"""One client in one namespace: what goes out to it in which order, and its rooms.
+"""One client in one namespace: its rooms, its session, its data, and how it ends.
 
-A gate is shut until the CONNECT packet, and whatever was missed, is written; what is delivered meanwhile is held, and
-follows when the gate opens. What comes in goes to its inbox.
+What goes out to the client goes through its `Outflow`; what comes in goes to its `Inbox`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
@@ -16,18 +14,18 @@ from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.protocol.engineio import Frame
 from waypost.protocol.extension import client_revision
 from waypost.protocol.packet import Packet
-from waypost.server.emitting.acks import PendingAcks
+from waypost.server.emitting.outflow import Outflow
 from waypost.server.events.inbox import Inbox
 from waypost.server.events.registry import SOCKET_MOMENTS, Registry
-from waypost.server.namespaces.socket import Socket
 from waypost.server.watching.hooks import SocketConnected, SocketDisconnected
 
 if TYPE_CHECKING:
     from waypost.server.basics.handshake import Handshake
     from waypost.server.connections.connection import Connection
-    from waypost.server.namespaces.namespace import Namespace
+    from waypost.server.namespaces.core import NamespaceCore
     from waypost.server.recovery.live_session import LiveSession
     from waypost.server.recovery.recovery import RecoveryOutcome
+    from waypost.server.watching.hooks import Hooks
     from waypost.typed.handlers import Handler
 
 __all__ = ["Channel"]
@@ -38,27 +36,31 @@ _FINAL_REASONS = frozenset({"client namespace disconnect", "server namespace dis
 """After these a client does not come back to its session, as with Node's server."""
 
 _NO_ROOMS: frozenset[str] = frozenset()
-_REPLAY_SHARE = 4
-"""A replay goes on once less than this share of what makes a client slow is waiting to be sent."""
 
 
 class Channel:
     """One client in one namespace, below its public `Socket`.
 
+    A `Member` for what goes out, a `Source` for what comes in, an `Owner` of its session.
+
     Attributes:
         sid: The socket's id.
-        namespace: The namespace it is in.
+        core: The namespace it is in.
+        namespace: That namespace's name.
+        out: What goes out to the client.
         data: The application's data.
+        data_touched: Whether a handler may have changed the data since it was stored.
         handshake: What the client said of itself.
-        client_revision: Which revision of `protocol.extension` it speaks; 0 for official clients.
+        client_revision: The revision of `protocol.extension` that it speaks; 0 for official clients.
         recovered: Whether it goes on where it was.
         recovery: Why not, and how much it had missed.
         session: What the store keeps of it; ``None`` if it can't recover, or is not let in yet.
         resuming: The session that it will take over if it is let in.
-        acks: What it still has to acknowledge.
-        socket: What handlers are given.
-        registry: What the application has registered for it alone; ``None`` while it has nothing.
-        gates: The middleware that each of its events has to pass.
+        socket: The `Socket` that handlers are given.
+        registry: The handlers that the application has registered for it alone; ``None`` while there are none.
+        has_own_handlers: Whether there are any.
+        middlewares: The middleware that each of its events has to pass.
+        connected: Whether the client was told that it is connected, and has not left since.
         left_because: Why it is gone; ``None`` while it is not.
         when_left: Called when it has ended.
     """
@@ -66,21 +68,21 @@ class Channel:
     __slots__ = (
         "_connection",
         "_early_rooms",
-        "_held",
-        "_held_bytes",
         "_inbox",
         "_is_registered",
         "_last_rooms",
         "_was_connected",
-        "acks",
         "client_revision",
         "connected",
+        "core",
         "data",
         "data_touched",
-        "gates",
         "handshake",
+        "has_own_handlers",
         "left_because",
+        "middlewares",
         "namespace",
+        "out",
         "recovered",
         "recovery",
         "registry",
@@ -88,13 +90,12 @@ class Channel:
         "session",
         "sid",
         "socket",
-        "takes_offset",
         "when_left",
     )
 
     def __init__(
         self,
-        namespace: Namespace,
+        core: NamespaceCore,
         connection: Connection,
         handshake: Handshake,
         *,
@@ -105,27 +106,32 @@ class Channel:
         takes_offset: bool,
     ) -> None:
         self.sid = sid
+        self.core = core
+        self.namespace = core.name
         self.data = data
         self.data_touched = False
         self.handshake = handshake
         self.client_revision = client_revision(handshake.headers)
         self.recovered = recovered
         self.recovery = recovery
-        self.takes_offset = takes_offset
         self.session: LiveSession | None = None
         self.resuming: LiveSession | None = None
-        self.acks: PendingAcks = namespace.new_acks()
         self.connected = False
         self.when_left: Callable[[], None] | None = None
         self.left_because: str | None = None
-        self.socket = Socket(self)
+        self.socket: Any = None
         self.registry: Registry | None = None
-        self.gates: tuple[Handler, ...] = ()
-        self.namespace = namespace
+        self.has_own_handlers = False
+        self.middlewares: tuple[Handler, ...] = ()
+        self.out = Outflow(
+            self,
+            connection,
+            core.new_acks(),
+            takes_offset=takes_offset,
+            max_buffered_bytes=core.parts.settings.max_buffered_bytes,
+        )
         self._connection = connection
-        self._held: list[tuple[tuple[Frame, ...], bool]] | None = []
-        self._held_bytes = 0
-        self._inbox = Inbox(self)
+        self._inbox = Inbox(self, core.handling)
         self._early_rooms: list[str] = []
         self._last_rooms = _NO_ROOMS
         self._is_registered = False
@@ -133,8 +139,8 @@ class Channel:
 
     @property
     def codec(self) -> Codec:
-        """What its packets are written in."""
-        return self.namespace.codec
+        """Writes its packets."""
+        return self.core.codec
 
     @property
     def transport(self) -> str:
@@ -147,160 +153,70 @@ class Channel:
         return self._connection.number
 
     @property
+    def _hooks(self) -> Hooks:
+        return self.core.parts.services.hooks
+
+    @property
     def own_registry(self) -> Registry:
         """What the application has registered for it alone, to be added to."""
         if self.registry is None:
             self.registry = Registry(0, SOCKET_MOMENTS)
+            self.has_own_handlers = True
         return self.registry
 
     # -- out ------------------------------------------------------------------------------------------------
 
-    def deliver(self, frames: tuple[Frame, ...], position: int, compress: bool) -> None:
-        """Take an event of the feed, in order, with its frames for this client; see `tell_outgoing` for listeners."""
-        if self._held is None:
-            self._connection.send(frames, compress=compress)
-        else:
-            self.send(frames, compress=compress)
-        # What is held counts already: until the gate opens, what is proven ends before it.
-        if self.session is not None:
-            self.session.last = position
-
-    def _frames(self, event: EncodedEvent, offset: str | None) -> tuple[Frame, ...]:
-        self.tell_outgoing(event)
-        return event.frames_with_offset(offset) if offset and self.takes_offset else event.frames()
-
     def tell_outgoing(self, event: EncodedEvent) -> None:
-        """Tell listeners of all outgoing events of one that goes out to this client."""
-        for registry in self.namespace.registries:
-            if registry.catch_alls.outgoing:
-                registry.catch_alls.tell_outgoing(self, event)
-        if self.registry is not None and self.registry.catch_alls.outgoing:
-            self.registry.catch_alls.tell_outgoing(self, event)
-
-    def deliver_volatile(self, event: EncodedEvent, offset: str | None, *, compress: bool) -> None:
-        """Take an event of the feed if it can leave now."""
-        if self.is_writable:
-            self.send(self._frames(event, offset), compress=compress)
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether what is sent now leaves at once."""
-        return self._held is None and self._connection.writable
-
-    def send(self, frames: tuple[Frame, ...], *, compress: bool = True) -> None:
-        """Send a packet, behind what is held."""
-        if self._held is None:
-            self._connection.send(frames, compress=compress)
-            return
-        self._held.append((frames, compress))
-        self._held_bytes += sum(map(len, frames))
-        if self._held_bytes > self.namespace.max_buffered_bytes:
-            self._connection.abort("slow client")
-
-    def send_expecting_ack(
-        self, event: EncodedEvent, *, survives: bool, compress: bool = True
-    ) -> tuple[int, asyncio.Future[list[Any] | None]]:
-        """Send an event that asks for an ack.
-
-        Args:
-            event: The event.
-            survives: Whether it is sent again if the client comes back on another connection.
-            compress: Whether its packet may be compressed.
-
-        Returns:
-            The ack id, to be forgotten by whoever stops waiting, and a future: the ack's arguments, or ``None`` if
-            none will come.
-        """
-        if self.left_because is not None:
-            raise NotConnected(self.sid, self.namespace.name, f"emit {event.event}")
-        ack_id, answer = self.acks.expect(event, survives=survives)
-        self.send_with_ack(event, ack_id, compress=compress)
-        return ack_id, answer
-
-    def send_with_ack(self, event: EncodedEvent, ack_id: int, *, compress: bool) -> None:
-        """Send an event whose ack is expected already."""
-        self.tell_outgoing(event)
-        self.send(event.frames_with_ack(ack_id), compress=compress)
+        """Tell the application's listeners of an event that goes out to this client."""
+        self.core.handling.tell_outgoing(self, event)
 
     def start(self, connect: tuple[Frame, ...]) -> None:
-        """Write the CONNECT packet: the client is connected; the gate stays shut for a replay."""
+        """Write the CONNECT packet: the client is connected; what is delivered is held for a replay."""
         self.connected = True
-        hook = self.namespace.hooks.socket_connected
+        hook = self._hooks.socket_connected
         if hook.observers:
-            hook.tell(SocketConnected(self._connection.number, self.sid, self.namespace.name, self.recovered))
-        self._connection.send(connect)
+            hook.tell(SocketConnected(self._connection.number, self.sid, self.namespace, self.recovered))
+        self.out.start(connect)
 
-    async def replay(self, event: EncodedEvent, offset: str, position: int) -> bool:
-        """Write a missed event past the shut gate.
-
-        Args:
-            event: The event.
-            offset: Its position, as the client gets it.
-            position: Its position, up to which all is then sent.
-
-        Returns:
-            Whether the connection is still open.
-        """
-        if not await self._connection.wait_for_room(self.namespace.max_buffered_bytes // _REPLAY_SHARE):
-            return False
-        self._connection.send(self._frames(event, offset))
-        if self.session is not None:
-            self.session.progress = position
-            self.session.last = max(self.session.last, position)
-        return True
-
-    def open_gate(self) -> None:
-        """Let out what was held; from here on everything goes straight out."""
-        held, self._held = self._held, None
-        for frames, compress in held or ():
-            self._connection.send(frames, compress=compress)
-        if self.session is not None:
-            self.session.progress = None
-        self.namespace.gate_opened(self)
-
-    @property
-    def is_live(self) -> bool:
-        """Whether what is sent now goes straight out."""
-        return self._held is None and self.left_because is None
-
-    def has_room(self, size: int) -> bool:
-        """Tell whether a message of so many bytes may go out without making this client a slow one."""
-        buffered = self._connection.buffered_bytes
-        return not buffered or buffered + size <= self.namespace.max_buffered_bytes // 2
-
-    async def wait_for_room(self, size: int) -> bool:
-        """Wait until `has_room`; returns whether the connection is still open. May be cancelled."""
-        return await self._connection.wait_for_room(max(self.namespace.max_buffered_bytes // 2 - size, 1))
+    def go_live(self) -> None:
+        """Let out what was held; from here on everything goes straight out, messages of queues too."""
+        self.out.go_live()
+        self.core.parts.deliveries.went_live(self)
 
     # -- rooms ----------------------------------------------------------------------------------------------
 
     @property
     def rooms(self) -> frozenset[str]:
         """The rooms it is in, its own id among them; once it is gone, those it was in until `forget_rooms`."""
-        return self._last_rooms if self.left_because is not None else self.namespace.index.rooms_of(self)
+        return self._last_rooms if self.left_because is not None else self.core.index.rooms_of(self)
 
     def forget_rooms(self) -> None:
         """Note that the application has been told that it is going."""
         self._last_rooms = _NO_ROOMS
 
+    def enter(self, session: LiveSession, rooms: Iterable[str]) -> None:
+        """Own a session, and enter the index."""
+        self.session = self.out.session = session
+        self.register(rooms)
+
     def register(self, rooms: Iterable[str]) -> None:
         """Enter the index: from here on what is delivered is meant for it too."""
         self._is_registered = True
-        self.namespace.index.add(self, rooms)
+        self.core.index.add(self, rooms)
 
     async def join(self, rooms: Collection[str]) -> None:
         """Join rooms, from this point of the feed on."""
         if self.left_because is not None:
-            raise NotConnected(self.sid, self.namespace.name, "join a room")
+            raise NotConnected(self.sid, self.namespace, "join a room")
         if not self._is_registered:
             self._early_rooms.extend(rooms)
         elif self.session is None:
-            self.namespace.index.add(self, rooms)
+            self.core.index.add(self, rooms)
         else:
-            # When it is committed, the client may have come back: it counts for whoever owns the session then.
+            # When it is committed, the client may have come back: it counts for the owner of the session then.
             key, join = self.session.key, self.session.join
-            await self.namespace.feed.write(
-                lambda committed: join(rooms, committed), lambda _: self.namespace.add_to_rooms(key, rooms)
+            await self.core.feed.write(
+                lambda committed: join(rooms, committed), lambda _: self.core.ownership.add_to_rooms(key, rooms)
             )
 
     async def join_early_rooms(self) -> None:
@@ -317,11 +233,11 @@ class Channel:
         if session is not None:
             # A leave counts at once, also in middleware: what is emitted from now on is not meant for it.
             key, leave = session.key, session.leave
-            await self.namespace.feed.write(
-                lambda committed: leave(rooms, committed), lambda _: self.namespace.take_from_rooms(key, rooms)
+            await self.core.feed.write(
+                lambda committed: leave(rooms, committed), lambda _: self.core.ownership.take_from_rooms(key, rooms)
             )
         elif self._is_registered:
-            self.namespace.index.leave(self, rooms)
+            self.core.index.leave(self, rooms)
 
     # -- in -------------------------------------------------------------------------------------------------
 
@@ -331,8 +247,8 @@ class Channel:
 
     def receive_ack(self, packet: Packet) -> None:
         """Take an ack of the client."""
-        if packet.ack_id is None or not self.acks.receive(packet.ack_id, packet.data):
-            self.namespace.count_unexpected_ack()
+        if packet.ack_id is None or not self.out.acks.receive(packet.ack_id, packet.data):
+            self.core.parts.services.counters.unexpected_acks += 1
             logger.debug("socket %s sent an ack nobody waits for: %s", self.sid, packet.ack_id)
 
     def pause_reading(self) -> None:
@@ -347,7 +263,7 @@ class Channel:
         """Store the application's data if a handler may have changed it."""
         if not self.data_touched or self.session is None:
             return
-        if self.namespace.owner(self.session.key) not in (self, None):
+        if self.core.ownership.owner(self.session.key) not in (self, None):
             return  # the client has come back meanwhile, and what is stored now is the new connection's
         self.data_touched = False
         try:
@@ -360,11 +276,11 @@ class Channel:
     def disconnect(self) -> None:
         """Tell the client that it is disconnected from this namespace, and end.
 
-        One that has not been told yet that it is connected is told both by its admission.
+        If CONNECT is still unanswered, `Admission` sends CONNECT and then DISCONNECT.
         """
         if self.left_because is None:
             if self.connected:
-                self._connection.send(self.codec.encode_disconnect(self.namespace.name))
+                self._connection.send(self.codec.encode_disconnect(self.namespace))
             self.close("server namespace disconnect")
 
     def close_connection(self) -> None:
@@ -395,17 +311,17 @@ class Channel:
 
     def _end(self, reason: str, *, recoverable: bool) -> None:
         self._was_connected = self.connected
-        hook = self.namespace.hooks.socket_disconnected
+        hook = self._hooks.socket_disconnected
         if self.connected and hook.observers:
-            hook.tell(SocketDisconnected(self._connection.number, self.sid, self.namespace.name, reason))
-        self._last_rooms = self.namespace.index.rooms_of(self)
+            hook.tell(SocketDisconnected(self._connection.number, self.sid, self.namespace, reason))
+        self._last_rooms = self.core.index.rooms_of(self)
         self.left_because = reason
         self.connected = False
-        self._held = None
+        self.out.drop_held()
         if recoverable:
-            self.acks.lose_connection()
+            self.out.acks.lose_connection()
         else:
-            self.acks.close()
-        self.namespace.drop(self, recoverable=recoverable)
+            self.out.acks.close()
+        self.core.drop(self, recoverable=recoverable)
         if self.when_left is not None:
             self.when_left()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakValueDictionary
 
 from waypost.errors import ConfigurationError, ConnectionRefused
+from waypost.server.emitting.flags import Flags
+from waypost.server.namespaces.core import NamespaceCore, Parts
 from waypost.server.namespaces.namespace import Namespace
-from waypost.server.namespaces.parents import ParentNamespace
-
-if TYPE_CHECKING:
-    from waypost.server.hub import Hub
+from waypost.server.namespaces.parent_namespace import ParentNamespace
+from waypost.server.namespaces.parents import ParentCore
 
 __all__ = ["Directory"]
 
@@ -24,21 +24,26 @@ class Directory:
     """All namespaces of a server, by name.
 
     Args:
-        hub: The server.
+        parts: What namespaces are made from.
     """
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._named: dict[str, Namespace] = {}
-        self._parents: list[ParentNamespace] = []
-        self._children: dict[str, Namespace] = {}
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._named: dict[str, NamespaceCore] = {}
+        self._parents: list[ParentCore] = []
+        self._children: dict[str, NamespaceCore] = {}
         # A child that was cleaned up and that the application still holds is the same one when it is needed again.
-        self._forgotten: WeakValueDictionary[str, Namespace] = WeakValueDictionary()
+        self._forgotten: WeakValueDictionary[str, NamespaceCore] = WeakValueDictionary()
 
-    def __iter__(self) -> Iterator[Namespace]:
+    def __iter__(self) -> Iterator[NamespaceCore]:
         return iter([*self._named.values(), *self._children.values()])
 
     def of(self, name: str) -> Namespace:
+        """Return a namespace for the application; see `core`."""
+        public: Namespace = self.core(name).public
+        return public
+
+    def core(self, name: str) -> NamespaceCore:
         """Return a namespace, made if need be; it stays for as long as the server does.
 
         A name that fits the pattern of a parent is a child of it.
@@ -54,7 +59,7 @@ class Directory:
         self._keep(namespace)
         return namespace
 
-    def child(self, name: str, parent: ParentNamespace) -> Namespace:
+    def _child(self, name: str, parent: ParentCore) -> Namespace:
         """Return a child of a parent, made if need be; it stays for as long as the server does.
 
         Raises:
@@ -65,9 +70,10 @@ class Directory:
         if namespace.parent is not parent:
             raise ConfigurationError("namespace", name, "a name that no other namespace has")
         self._keep(namespace)
-        return namespace
+        public: Namespace = namespace.public
+        return public
 
-    def _keep(self, namespace: Namespace) -> None:
+    def _keep(self, namespace: NamespaceCore) -> None:
         self._children.pop(namespace.name, None)
         self._named[namespace.name] = namespace
 
@@ -77,15 +83,17 @@ class Directory:
         Raises:
             ConfigurationError: It is neither a compiled pattern of text nor a function that takes a name and auth.
         """
-        parent = ParentNamespace(accepts, self, self._hub)
+        flags = Flags(timeout_s=self._parts.settings.ack_timeout_s)
+        parent = ParentCore(accepts, self._parts.services, flags)
+        parent.public = public = ParentNamespace(parent, self._child)
         self._parents.append(parent)
-        return parent
+        return public
 
-    def get(self, name: str) -> Namespace | None:
+    def get(self, name: str) -> NamespaceCore | None:
         """Return a namespace that is there."""
         return self._named.get(name) or self._children.get(name)
 
-    async def find(self, name: str, auth: dict[str, Any] | None) -> Namespace:
+    async def find(self, name: str, auth: dict[str, Any] | None) -> NamespaceCore:
         """Return the namespace that a client named, made if it fits one of the parents.
 
         A function that decides is asked for every client, also when the namespace is there.
@@ -99,11 +107,11 @@ class Directory:
                 return await self._enter(name, parent)
         raise ConnectionRefused("Invalid namespace")
 
-    async def _enter(self, name: str, parent: ParentNamespace | None) -> Namespace:
+    async def _enter(self, name: str, parent: ParentCore | None) -> NamespaceCore:
         # Others may have made it, or have cleaned it up, while the parent was asked.
         namespace = self.get(name)
         if namespace is None:
-            if len(self._children) >= self._hub.options.max_child_namespaces:
+            if len(self._children) >= self._parts.settings.max_child_namespaces:
                 logger.warning("refused to make %s: there are %d child namespaces", name, len(self._children))
                 raise ConnectionRefused("Too many namespaces")
             namespace = self._children[name] = self._make(name, parent)
@@ -123,8 +131,11 @@ class Directory:
             except ConnectionRefused:
                 logger.debug("the store has sessions of %s, which is not there any more", name)
 
-    def _make(self, name: str, parent: ParentNamespace | None) -> Namespace:
-        namespace = self._forgotten.get(name) or Namespace(name, self._hub, parent)
+    def _make(self, name: str, parent: ParentCore | None) -> NamespaceCore:
+        namespace = self._forgotten.get(name)
+        if namespace is None:
+            namespace = NamespaceCore(name, self._parts, parent)
+            namespace.public = Namespace(namespace)
         if namespace.parent is not None:
             namespace.parent.children[name] = namespace
         return namespace
@@ -135,24 +146,24 @@ class Directory:
         Raises:
             StorageError: The store did not take it.
         """
-        if not self._hub.options.cleanup_empty_child_namespaces:
+        if not self._parts.settings.cleanup_empty_child_namespaces:
             return
         idle = [child for child in self._children.values() if child.is_idle]
-        has_journals = bool(idle) and self._hub.options.recovery is not None
-        followed = set(await self._hub.store.followed_journals()) if has_journals else set()
+        has_journals = bool(idle) and self._parts.settings.recovery is not None
+        followed = set(await self._parts.services.store.followed_journals()) if has_journals else set()
         for child in idle:
             if child.is_idle and child.name not in followed and self._children.get(child.name) is child:
                 self._forget(child)
                 if has_journals:
                     await self._drop_journal(child)
 
-    async def _drop_journal(self, child: Namespace) -> None:
+    async def _drop_journal(self, child: NamespaceCore) -> None:
         # Before: whoever comes meanwhile waits, and begins another one. After: somebody may just have got this one.
         child.forget_store()
-        await self._hub.store.drop_journal(child.name)
+        await self._parts.services.store.drop_journal(child.name)
         child.forget_store()
 
-    def _forget(self, child: Namespace) -> None:
+    def _forget(self, child: NamespaceCore) -> None:
         logger.debug("nobody is in %s any more, it is forgotten", child.name)
         del self._children[child.name]
         if child.parent is not None:

@@ -1,69 +1,73 @@
-"""Parent namespaces: handlers, middleware and operators of all namespaces whose names fit, made as clients come."""
+"""Parents: which namespaces they take, their children, and the feeds of all children as one."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from waypost.errors import ConfigurationError, ConnectionRefused
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.basics.targets import Target
 from waypost.server.emitting.feed import Feed
-from waypost.server.emitting.operator import Broadcasting, Flags
-from waypost.server.events.listening import Listening
+from waypost.server.emitting.flags import Flags
 from waypost.server.events.registry import PARENT_MOMENTS, Registry
 from waypost.typed.handlers import Handler, check_handler
 
 if TYPE_CHECKING:
     from waypost.server.cluster.seam import Question, Reply
-    from waypost.server.emitting.audience import Audience
-    from waypost.server.hub import Hub
-    from waypost.server.namespaces.channel import Channel
-    from waypost.server.namespaces.directory import Directory
-    from waypost.server.namespaces.namespace import Namespace
+    from waypost.server.emitting.members import Member
+    from waypost.server.services import Services
 
-__all__ = ["ParentNamespace"]
+__all__ = ["Child", "ParentCore"]
 
 
-class ParentNamespace(Broadcasting, Listening):
-    """All the namespaces whose names fit. Made by `waypost.Server.of` with a pattern or a function.
+class Child(Protocol):
+    """A namespace of a parent. A `NamespaceCore` is one.
 
-    A namespace comes into being when the first client names it. What is registered here counts for each of them, also
-    for those that are there already; what is emitted here goes to each of them.
+    Attributes:
+        public: The `waypost.Namespace` that the application holds.
+        name: Its name.
+        feed: Its outgoing events.
+    """
 
-    A child's own handler of an event is asked first, and then alone.
+    public: Any
+    name: str
+    feed: Feed
 
-    What is emitted here reaches every child that anybody is in, or may come back to. Emits go to the children side by
-    side: if one fails, others may have got it, and the error is raised when all are done. Each child has an order of
-    its own; where an emit of the parent is not awaited before one of the child, either may come first.
+
+class ParentCore:
+    """A parent, below its public `ParentNamespace`.
 
     Args:
         accepts: A compiled pattern, which the whole name has to match; or a function that is called with the name and
             the client's auth, ``async def``, or ``def`` to run in a thread, and returns whether it may enter.
-        directory: Where the children are.
-        hub: The server.
+        services: What the server's parts share.
+        flags: How events go unless the application says otherwise.
 
     Attributes:
-        handlers: The application's handlers.
-        middlewares: The application's gates, in order.
+        public: The `ParentNamespace` that the application holds.
+        handlers: The handlers that the application has registered for all children.
+        middlewares: The application's middleware for all children, in order.
         children: The namespaces there are, by name.
+        feed: The feeds of all children as one.
+        flags: How events go unless the application says otherwise.
 
     Raises:
-        ConfigurationError: It is neither.
+        ConfigurationError: It is neither a pattern of text nor a function.
     """
 
-    def __init__(self, accepts: re.Pattern[str] | Callable[..., Any], directory: Directory, hub: Hub) -> None:
-        self.handlers = handlers = Registry(1, PARENT_MOMENTS)
-        self._registry = handlers
+    def __init__(self, accepts: re.Pattern[str] | Callable[..., Any], services: Services, flags: Flags) -> None:
+        self.public: Any = None
+        self.handlers = Registry(1, PARENT_MOMENTS)
         self.middlewares: list[Handler] = []
-        self._middlewares = self.middlewares
-        self.children: dict[str, Namespace] = {}
-        self._directory = directory
-        self._hub = hub
-        self._told: WeakKeyDictionary[Namespace, asyncio.Task[None]] = WeakKeyDictionary()
+        self.children: dict[str, Child] = {}
+        self.feed = ParentFeed(self.children, services.codec)
+        self.flags = flags
+        self._services = services
+        self._told: WeakKeyDictionary[Child, asyncio.Task[None]] = WeakKeyDictionary()
         self._pattern: re.Pattern[str] | None = None
         self._decider: Handler | None = None
         if isinstance(accepts, re.Pattern) and isinstance(accepts.pattern, str):
@@ -72,28 +76,15 @@ class ParentNamespace(Broadcasting, Listening):
             self._decider = check_handler("namespaces", accepts, 2)
         else:
             raise ConfigurationError("namespace", accepts, "a name, a compiled pattern of text, or a function")
-        self._audience: Audience = ParentFeed(self.children, hub.codec)
-        self._target = Target()
-        self._flags = Flags(timeout_s=hub.options.ack_timeout_s)
-
-    def of(self, name: str) -> Namespace:
-        """Return a child, made if need be; it stays for as long as the server does.
-
-        Args:
-            name: Its name; it has to match the pattern, while a function is not asked.
-
-        Raises:
-            ConfigurationError: It is no name for a child of this one.
-        """
-        if self._pattern is not None and not self.matches(name):
-            raise ConfigurationError("namespace", name, f"a name that matches {self._pattern.pattern}")
-        return self._directory.child(name, self)
-
-    # -- for the rest of the server -------------------------------------------------------------------------
 
     def matches(self, name: str) -> bool:
         """Tell whether the pattern, if it has one, takes a name."""
         return self._pattern is not None and self._pattern.fullmatch(name) is not None
+
+    def check_child(self, name: str) -> None:
+        """Raise `ConfigurationError` if the application can't name a child like that; a function is not asked."""
+        if self._pattern is not None and not self.matches(name):
+            raise ConfigurationError("namespace", name, f"a name that matches {self._pattern.pattern}")
 
     async def accepts(self, name: str, auth: dict[str, Any] | None) -> bool:
         """Tell whether a client may enter the namespace that it named.
@@ -104,29 +95,29 @@ class ParentNamespace(Broadcasting, Listening):
         if self._decider is None:
             return self.matches(name)
         try:
-            return bool(await self._decider.run((name, auth), self._hub.threads))
+            return bool(await self._decider.run((name, auth), self._services.threads))
         except ConnectionRefused:
             raise
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
-            self._hub.hooks.report_failure("namespaces", "", name, error)
+            self._services.hooks.report_failure("namespaces", "", name, error)
             return False
 
-    async def tell_made(self, child: Namespace) -> None:
-        """Let the application see a child before anybody is let in; whoever comes meanwhile waits."""
+    async def tell_made(self, child: Child) -> None:
+        """Let the application see a child before anybody is let in; clients that come meanwhile wait."""
         handler = self.handlers.get("new_namespace")
         if handler is None:
             return
         telling = self._told.get(child)
         if telling is None:
             telling = self._told[child] = asyncio.get_running_loop().create_task(self._tell_made(child, handler))
-            self._hub.keep_task(telling)
+            self._services.keep_task(telling)
         await asyncio.shield(telling)
 
-    async def _tell_made(self, child: Namespace, handler: Handler) -> None:
+    async def _tell_made(self, child: Child, handler: Handler) -> None:
         try:
-            await handler.run_with((child,), self._hub.threads)
+            await handler.run_with((child.public,), self._services.threads)
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not keep clients out
-            self._hub.hooks.report_failure("new_namespace", "", child.name, error)
+            self._services.hooks.report_failure("new_namespace", "", child.name, error)
 
 
 class ParentFeed:
@@ -137,7 +128,7 @@ class ParentFeed:
         codec: What packets are written in.
     """
 
-    def __init__(self, children: dict[str, Namespace], codec: Codec) -> None:
+    def __init__(self, children: Mapping[str, Child], codec: Codec) -> None:
         self.namespace = "/"
         self.codec = codec
         self._children = children
@@ -150,22 +141,22 @@ class ParentFeed:
         )
 
     async def join(self, target: Target, rooms: Collection[str]) -> None:
-        """Let all in each whom a target means join rooms; see `Feed.join`."""
+        """Let all members that a target means in each join rooms; see `Feed.join`."""
         await self._all(feed.join(target, rooms) for feed in self._feeds())
 
     async def leave(self, target: Target, rooms: Collection[str]) -> None:
-        """Let all in each whom a target means leave rooms; see `Feed.leave`."""
+        """Let all members that a target means in each leave rooms; see `Feed.leave`."""
         await self._all(feed.leave(target, rooms) for feed in self._feeds())
 
     async def publish_volatile(self, target: Target, event: EncodedEvent, *, compress: bool) -> None:
-        """Emit an event to whoever in each can take it right now; see `Feed.publish_volatile`."""
+        """Emit an event to the members of each that can take it right now; see `Feed.publish_volatile`."""
         record = event.to_record()
         await self._all(
             feed.publish_volatile(target, self._restore(record, feed), compress=compress) for feed in self._feeds()
         )
 
-    async def each(self, target: Target, action: Callable[[Channel], None]) -> None:
-        """Do something with everyone in each whom a target means; see `Feed.each`."""
+    async def each(self, target: Target, action: Callable[[Member], None]) -> None:
+        """Do something with each member that a target means in each; see `Feed.each`."""
         await self._all(feed.each(target, action) for feed in self._feeds())
 
     async def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:

@@ -17,7 +17,8 @@ from waypost.server.watching.hooks import PacketReceived
 
 if TYPE_CHECKING:
     from waypost.server.connections.connection import Connection
-    from waypost.server.hub import Hub
+    from waypost.server.namespaces.core import Parts
+    from waypost.server.namespaces.directory import Directory
 
 __all__ = ["Peer"]
 
@@ -34,7 +35,8 @@ class Peer:
 
     Args:
         connection: The connection.
-        hub: The server it is on.
+        parts: What its sockets are made from.
+        directory: The namespaces of the server.
     """
 
     __slots__ = (
@@ -42,27 +44,34 @@ class Peer:
         "_channels",
         "_connection",
         "_decoder",
+        "_deliveries",
         "_dialect",
-        "_hub",
+        "_directory",
         "_left",
         "_pace",
+        "_parts",
+        "_services",
         "_timer",
     )
 
-    def __init__(self, connection: Connection, hub: Hub) -> None:
+    def __init__(self, connection: Connection, parts: Parts, directory: Directory) -> None:
+        settings = parts.settings
         self._connection = connection
-        self._hub = hub
+        self._parts = parts
+        self._services = parts.services
+        self._deliveries = parts.deliveries
+        self._directory = directory
         self._dialect = dialect_of(connection.revision)
-        self._decoder = hub.codec.make_decoder(
-            max_attachments=hub.options.max_attachments,
-            max_attachment_bytes=hub.options.max_payload_bytes,
+        self._decoder = parts.services.codec.make_decoder(
+            max_attachments=settings.max_attachments,
+            max_attachment_bytes=settings.max_payload_bytes,
             max_namespace_length=self._dialect.longest_namespace,
         )
         self._channels: dict[str, Channel] = {}
         self._admissions: dict[str, Admission] = {}
         self._left: dict[str, None] = {}
         self._timer: asyncio.TimerHandle | None = None
-        allowed = hub.options.max_messages_per_s
+        allowed = settings.max_messages_per_s
         self._pace = None if allowed is None else Pace(connection, allowed)
         self._expect_connect()
         if self._dialect.connects_unasked:
@@ -78,8 +87,8 @@ class Peer:
             raise self._violation("a CONNECT packet first", message)
         if packet is None:
             return
-        if self._hub.hooks.packet_received.observers:
-            self._hub.hooks.packet_received.tell(PacketReceived(self._connection.number, packet))
+        if self._services.hooks.packet_received.observers:
+            self._services.hooks.packet_received.tell(PacketReceived(self._connection.number, packet))
         channel = self._channels.get(packet.namespace)
         if packet.type is _EVENT and channel is not None:
             channel.receive_event(packet)
@@ -108,21 +117,21 @@ class Peer:
     def heartbeat_sent(self) -> None:
         """Remember for each socket how far it had been sent everything."""
         for channel in self._channels.values():
-            self._hub.deliveries.heartbeat_sent(channel)
+            self._deliveries.heartbeat_sent(channel)
             if channel.session is not None:
                 channel.session.heartbeat_sent()
 
     def heartbeat_answered(self) -> None:
         """Note for each socket that this has arrived."""
         for channel in self._channels.values():
-            self._hub.deliveries.heartbeat_answered(channel)
+            self._deliveries.heartbeat_answered(channel)
             if channel.session is not None and channel.left_because is None:
                 channel.session.heartbeat_answered()
 
     def heartbeat_came(self) -> None:
         """Renew for each socket the leases of what it has in hand."""
         for channel in self._channels.values():
-            self._hub.deliveries.heartbeat_answered(channel)
+            self._deliveries.heartbeat_answered(channel)
 
     def disconnect_all(self) -> None:
         """Say goodbye to the client in every namespace."""
@@ -132,7 +141,7 @@ class Peer:
     def connection_closed(self, reason: str) -> None:
         """End all sockets; handlers that are still running go on to their end."""
         if reason == "slow client":
-            self._hub.counters.slow_clients += 1
+            self._services.counters.slow_clients += 1
         if self._timer is not None:
             self._timer.cancel()
         if self._pace is not None:
@@ -147,14 +156,14 @@ class Peer:
         name = packet.namespace
         if name in self._channels or name in self._admissions:
             raise self._violation("one CONNECT for a namespace", f"another one for {name}")
-        if len(self._channels) + len(self._admissions) >= self._hub.options.max_namespaces:
+        if len(self._channels) + len(self._admissions) >= self._parts.settings.max_namespaces:
             refusal = self._dialect.refusal("Too many namespaces", None)
-            self._connection.send(self._hub.codec.encode_connect_error(name, refusal))
+            self._connection.send(self._services.codec.encode_connect_error(name, refusal))
             return
-        admission = Admission(self._hub, name, self._connection, self._dialect, packet.data)
+        admission = Admission(self._parts, self._directory, name, self._connection, self._dialect, packet.data)
         self._admissions[name] = admission
         self._left.pop(name, None)
-        self._hub.keep_task(asyncio.get_running_loop().create_task(self._admit(name, admission)))
+        self._services.keep_task(asyncio.get_running_loop().create_task(self._admit(name, admission)))
 
     async def _admit(self, name: str, admission: Admission) -> None:
         try:
@@ -196,7 +205,7 @@ class Peer:
         """Close the connection if it carries nothing for too long."""
         if not self._channels and self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._hub.options.connect_timeout_s, self._give_up)
+            self._timer = loop.call_later(self._parts.settings.connect_timeout_s, self._give_up)
 
     def _give_up(self) -> None:
         self._timer = None

@@ -44,7 +44,7 @@ class Socket:
     @property
     def namespace(self) -> str:
         """The name of its namespace."""
-        return self._channel.namespace.name
+        return self._channel.namespace
 
     @property
     def handshake(self) -> Handshake:
@@ -157,15 +157,16 @@ class Socket:
         """Take a listener of all events to this socket away, or all of them."""
         self._channel.own_registry.catch_alls.remove_outgoing(listener)
 
-    def use(self, gate: F) -> F:
+    def use(self, middleware: F) -> F:
         """Add a middleware of this socket, called with the name and the arguments of every event that it sends.
 
         Several are called in the order in which they were added, before all handlers. An event that one of them
         refuses reaches no handler.
 
         Args:
-            gate: ``async def gate(event, *args)``, or ``def`` to run in a thread. Raises `EventRefused` to refuse;
-                whatever else it raises refuses too, goes to the ``error`` hook, and the client gets a general answer.
+            middleware: ``async def middleware(event, *args)``, or ``def`` to run in a thread. It raises
+                `EventRefused` to refuse. Any other exception refuses too, goes to the ``error`` hook, and the client
+                gets a general answer.
 
         Returns:
             The same function, so that it serves as a decorator.
@@ -173,8 +174,8 @@ class Socket:
         Raises:
             ConfigurationError: It is no function.
         """
-        self._channel.gates = (*self._channel.gates, check_handler("middleware", gate, 0))
-        return gate
+        self._channel.middlewares = (*self._channel.middlewares, check_handler("middleware", middleware, 0))
+        return middleware
 
     # -- to this client -------------------------------------------------------------------------------------
 
@@ -311,7 +312,7 @@ class Socket:
         if channel.left_because is not None:
             raise NotConnected(self.id, self.namespace, f"consume {queue!r}")
         wanted = Consumption(queue, consumer, to_place(start), prefetch, order)
-        await channel.namespace.deliveries.attach(channel, wanted)
+        await channel.core.parts.deliveries.attach(channel, wanted)
 
     def stop_consuming(self, queue: str, *, consumer: str = "default") -> None:
         """Deliver nothing more of a queue to this client. What it has in hand it may still acknowledge.
@@ -320,7 +321,7 @@ class Socket:
             queue: The queue's name; one that is not consumed is ignored.
             consumer: The consumer's name.
         """
-        self._channel.namespace.deliveries.retire(self._channel, queue, consumer)
+        self._channel.core.parts.deliveries.retire(self._channel, queue, consumer)
 
     def extend_lease(self, queue: str, *, consumer: str = "default", seconds: float) -> int:
         """Let this client keep what it has in hand for longer, because it said that it is still at work.
@@ -334,7 +335,7 @@ class Socket:
             How many messages it has in hand; 0 tells that the client is too late.
         """
         require_number("seconds", seconds, above=0)
-        return self._channel.namespace.deliveries.extend(self._channel, queue, consumer, seconds)
+        return self._channel.core.parts.deliveries.extend(self._channel, queue, consumer, seconds)
 
     async def disconnect(self, *, close: bool = False) -> None:
         """Disconnect the client from this namespace; it does not come back by itself.
@@ -349,4 +350,4 @@ class Socket:
 
     @property
     def _mine(self) -> SocketOperator:
-        return SocketOperator(self._channel, self._channel.namespace.flags)
+        return SocketOperator(self._channel, self._channel.core.feed, self._channel.core.flags)

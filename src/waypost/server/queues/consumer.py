@@ -12,8 +12,9 @@ from waypost.server.queues.message import Start, to_place
 from waypost.storage.queue_records import ConsumerInfo as StoredInfo
 
 if TYPE_CHECKING:
-    from waypost.server.hub import Hub
+    from waypost.server.queues.deliveries import Deliveries
     from waypost.server.queues.runner import Runner
+    from waypost.server.services import Services
 
 __all__ = ["Consumer", "ConsumerInfo", "consumer_info", "pause_end"]
 
@@ -95,13 +96,14 @@ class Consumer:
     attached to it; what is asked of one that does not exist raises `StorageError`.
     """
 
-    __slots__ = ("_hub", "_name", "_queue")
+    __slots__ = ("_deliveries", "_name", "_queue", "_services")
 
-    def __init__(self, queue: str, name: str, hub: Hub) -> None:
+    def __init__(self, queue: str, name: str, services: Services, deliveries: Deliveries) -> None:
         require_name("consumer", name)
         self._queue = queue
         self._name = name
-        self._hub = hub
+        self._services = services
+        self._deliveries = deliveries
 
     def __repr__(self) -> str:
         return f"<Consumer {self._name} of {self._queue}>"
@@ -122,8 +124,8 @@ class Consumer:
         Raises:
             StorageError: There is no such consumer, or the store did not answer.
         """
-        stored = await self._hub.store.queue(self._queue).consumer(self._name)
-        return consumer_info(self._queue, stored, self._hub.deliveries.runner(self._queue, self._name))
+        stored = await self._services.store.queue(self._queue).consumer(self._name)
+        return consumer_info(self._queue, stored, self._deliveries.runner(self._queue, self._name))
 
     async def create(self, *, start: Start = "oldest") -> None:
         """Let it exist before anything is attached to it, so that the queue keeps messages for it.
@@ -134,7 +136,7 @@ class Consumer:
         Raises:
             StorageError: The store did not take it.
         """
-        await self._hub.store.queue(self._queue).add_consumer(self._name, start=to_place(start))
+        await self._services.store.queue(self._queue).add_consumer(self._name, start=to_place(start))
 
     async def seek(self, to: Start) -> None:
         """Move it, back or forth. What is in flight counts no more, and acks from before it are void.
@@ -146,8 +148,8 @@ class Consumer:
         Raises:
             StorageError: There is no such consumer, or the store did not take it.
         """
-        await self._hub.store.queue(self._queue).seek(self._name, to_place(to))
-        self._hub.deliveries.changed(self._queue, self._name)
+        await self._services.store.queue(self._queue).seek(self._name, to_place(to))
+        self._deliveries.changed(self._queue, self._name)
 
     async def pause(self, *, until: datetime | None = None) -> None:
         """Hand out nothing until it is resumed; kept over restarts. What is in flight may still be acknowledged.
@@ -158,8 +160,10 @@ class Consumer:
         Raises:
             StorageError: There is no such consumer, or the store did not take it.
         """
-        await self._hub.store.queue(self._queue).pause(self._name, until=inf if until is None else until.timestamp())
-        self._hub.deliveries.changed(self._queue, self._name)
+        await self._services.store.queue(self._queue).pause(
+            self._name, until=inf if until is None else until.timestamp()
+        )
+        self._deliveries.changed(self._queue, self._name)
 
     async def resume(self) -> None:
         """Go on after a pause.
@@ -167,8 +171,8 @@ class Consumer:
         Raises:
             StorageError: There is no such consumer, or the store did not take it.
         """
-        await self._hub.store.queue(self._queue).pause(self._name, until=self._hub.environment.wall_time())
-        self._hub.deliveries.changed(self._queue, self._name)
+        await self._services.store.queue(self._queue).pause(self._name, until=self._services.environment.wall_time())
+        self._deliveries.changed(self._queue, self._name)
 
     async def delete(self) -> None:
         """End it, with its dead letters; what is attached to it gets nothing more.
@@ -176,7 +180,7 @@ class Consumer:
         Raises:
             StorageError: The store did not take it.
         """
-        self._hub.deliveries.removed(self._queue, self._name)
-        await self._hub.store.queue(self._queue).remove_consumer(self._name)
+        self._deliveries.removed(self._queue, self._name)
+        await self._services.store.queue(self._queue).remove_consumer(self._name)
         # Once more: somebody may have come meanwhile.
-        self._hub.deliveries.removed(self._queue, self._name)
+        self._deliveries.removed(self._queue, self._name)

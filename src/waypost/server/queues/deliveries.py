@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from waypost.errors import ConfigurationError, NotConnected
 from waypost.server.queues.configured import Configured
@@ -20,15 +19,12 @@ from waypost.server.queues.runner import Runner
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.surroundings import Surroundings
 from waypost.server.queues.worker import WorkerCarrier, WorkerPlan
-from waypost.server.watching.hooks import Hooks
 from waypost.server.watching.queue_events import MessageDied
 from waypost.storage.queue_records import Attempt, Due, Enqueued, Message, NewMessage, Place
 
 if TYPE_CHECKING:
-    from waypost.server.basics.environment import Environment
-    from waypost.server.namespaces.channel import Channel
-    from waypost.server.watching.counters import Counters
-    from waypost.storage.base import Store
+    from waypost.server.emitting.members import Member
+    from waypost.server.services import Services
 
 __all__ = ["Consumption", "Deliveries"]
 
@@ -58,13 +54,8 @@ class Deliveries:
     """All consumers that have sockets or workers attached.
 
     Args:
-        store: Gives the store.
+        services: What the server's parts share.
         options: Those of queues that have none of their own.
-        environment: Chance and wall time.
-        keep_task: Holds on to a task until it is done.
-        hooks: Who is told of what happens.
-        counters: What is counted.
-        threads: Where ``def`` functions run.
 
     Attributes:
         configured: The queues' options.
@@ -72,28 +63,15 @@ class Deliveries:
         message_ids: Makes the ids of messages that came without one.
     """
 
-    def __init__(
-        self,
-        store: Callable[[], Store],
-        options: QueueOptions,
-        environment: Environment,
-        keep_task: Callable[[asyncio.Task[Any]], None],
-        hooks: Hooks,
-        counters: Counters,
-        threads: Executor,
-    ) -> None:
+    def __init__(self, services: Services, options: QueueOptions) -> None:
+        environment, keep_task = services.environment, services.keep_task
         self.configured = Configured(options)
-        self.due = DueTimer(store, environment.wall_time, keep_task, self._released)
+        self.due = DueTimer(lambda: services.store, environment.wall_time, keep_task, self._released)
         self.message_ids = MessageIds(environment.new_id)
-        self._store = store
-        self._environment = environment
-        self._keep_task = keep_task
-        self._hooks = hooks
-        self._counters = counters
-        self._threads = threads
-        self._losses = Losses(keep_task, hooks)
+        self._services = services
+        self._losses = Losses(keep_task, services.hooks)
         self._runners: dict[str, dict[str, Runner]] = {}
-        self._serving: dict[Channel, dict[Runner, Attachment]] = {}
+        self._serving: dict[Member, dict[Runner, Attachment]] = {}
         self._plans: list[WorkerPlan] = []
         self._surroundings = Surroundings(environment, keep_task, self._buried, self._losses.tell, self._idle)
         self._is_started = False
@@ -107,7 +85,7 @@ class Deliveries:
         Raises:
             StorageError: The store did not answer.
         """
-        store = self._store()
+        store = self._services.store
         self.configured.load(await store.configurations())
         store.watch(self.due.look)
         self.due.look()
@@ -124,7 +102,7 @@ class Deliveries:
 
     # -- who takes messages ---------------------------------------------------------------------------------
 
-    async def attach(self, channel: Channel, wanted: Consumption) -> None:
+    async def attach(self, member: Member, wanted: Consumption) -> None:
         """Deliver a consumer's messages to a socket.
 
         Raises:
@@ -133,14 +111,14 @@ class Deliveries:
             StorageError: The store did not answer.
         """
         runner = await self._runner(wanted.queue, wanted.consumer, wanted.start, wanted.order)
-        if channel.left_because is not None:
+        if member.left_because is not None:
             runner.wake()
-            raise NotConnected(channel.sid, channel.namespace.name, f"consume {wanted.queue!r}")
-        serving = self._serving.setdefault(channel, {})
+            raise NotConnected(member.sid, member.namespace, f"consume {wanted.queue!r}")
+        serving = self._serving.setdefault(member, {})
         old = serving.pop(runner, None)
         if old is not None:
             runner.detach(old, to_blame=False)
-        carrier = SocketCarrier(channel, runner, self._counters)
+        carrier = SocketCarrier(member, runner, self._services)
         attachment = carrier.attachment = Attachment(
             carrier,
             prefetch=runner.options.prefetch if wanted.prefetch is None else wanted.prefetch,
@@ -150,17 +128,17 @@ class Deliveries:
         runner.attach(attachment)
         self._losses.tell(runner)
 
-    def retire(self, channel: Channel, queue: str, consumer: str) -> None:
+    def retire(self, member: Member, queue: str, consumer: str) -> None:
         """Give a socket nothing more of a consumer; what it has in hand it may still acknowledge."""
         runner = self._runners.get(queue, {}).get(consumer)
-        attachment = self._serving.get(channel, {}).get(runner) if runner is not None else None
+        attachment = self._serving.get(member, {}).get(runner) if runner is not None else None
         if runner is not None and attachment is not None:
             runner.retire(attachment)
 
-    def extend(self, channel: Channel, queue: str, consumer: str, seconds: float) -> int:
+    def extend(self, member: Member, queue: str, consumer: str, seconds: float) -> int:
         """Let a socket keep what it has in hand for longer; returns how many messages that are."""
         runner = self._runners.get(queue, {}).get(consumer)
-        attachment = self._serving.get(channel, {}).get(runner) if runner is not None else None
+        attachment = self._serving.get(member, {}).get(runner) if runner is not None else None
         if attachment is None:
             return 0
         until = asyncio.get_running_loop().time() + seconds
@@ -168,26 +146,26 @@ class Deliveries:
             delivery.extended_until = max(delivery.extended_until, until)
         return len(attachment.in_hand)
 
-    def detach(self, channel: Channel) -> None:
+    def detach(self, member: Member) -> None:
         """Take a socket that has ended away from all its consumers; what it had in hand is delivered again."""
-        for runner, attachment in self._serving.pop(channel, {}).items():
+        for runner, attachment in self._serving.pop(member, {}).items():
             runner.detach(attachment, to_blame=not self._is_stopping)
 
-    def gate_opened(self, channel: Channel) -> None:
+    def went_live(self, member: Member) -> None:
         """Note that messages can go out to a socket from now on."""
-        for runner, attachment in self._serving.get(channel, {}).items():
+        for runner, attachment in self._serving.get(member, {}).items():
             runner.enliven(attachment)
             self._losses.tell(runner)
 
-    def heartbeat_sent(self, channel: Channel) -> None:
+    def heartbeat_sent(self, member: Member) -> None:
         """Note that a socket was asked for a sign of life."""
-        for attachment in self._serving.get(channel, {}).values():
+        for attachment in self._serving.get(member, {}).values():
             if isinstance(attachment.carrier, SocketCarrier):
                 attachment.carrier.owes_heartbeat = True
 
-    def heartbeat_answered(self, channel: Channel) -> None:
+    def heartbeat_answered(self, member: Member) -> None:
         """Renew the leases of what a socket has in hand."""
-        for runner, attachment in self._serving.get(channel, {}).items():
+        for runner, attachment in self._serving.get(member, {}).items():
             if isinstance(attachment.carrier, SocketCarrier):
                 attachment.carrier.give_sign()
             if attachment.is_silent:
@@ -197,13 +175,13 @@ class Deliveries:
         """Let a function of this process take messages, as soon as the store is open."""
         self._plans.append(plan)
         if self._is_started:
-            self._keep_task(asyncio.get_running_loop().create_task(self._start_worker(plan)))
+            self._services.keep_task(asyncio.get_running_loop().create_task(self._start_worker(plan)))
 
     async def _start_worker(self, plan: WorkerPlan) -> None:
         order: Order | None = plan.order or ("none" if plan.concurrency > 1 else None)
         runner = await self._runner(plan.queue, plan.consumer, plan.start, order)
         label = f"worker {self._plans.index(plan) + 1}"
-        carrier = WorkerCarrier(plan, runner, self._threads, self._hooks, label)
+        carrier = WorkerCarrier(plan, runner, self._services.threads, self._services.hooks, label)
         runner.attach(
             Attachment(carrier, prefetch=plan.concurrency, prefetch_bytes=runner.options.max_bytes),
         )
@@ -218,7 +196,7 @@ class Deliveries:
         runners = self._runners.get(queue)
         if not runners:
             return
-        now = self._environment.wall_time()
+        now = self._services.environment.wall_time()
         for message, accepted in zip(messages, enqueued.accepted, strict=True):
             if accepted.duplicate or not accepted.position:
                 continue
@@ -272,7 +250,7 @@ class Deliveries:
 
     async def _runner(self, queue: str, consumer: str, start: Place, order: Order | None) -> Runner:
         """Return what serves a consumer, made if need be; in the end it is served if somebody is attached to it."""
-        store = self._store().queue(queue)
+        store = self._services.store.queue(queue)
         info = await store.add_consumer(consumer, start=start)
         options = self.configured.of(queue)
         runners = self._runners.setdefault(queue, {})
@@ -294,18 +272,18 @@ class Deliveries:
 
     async def _released(self, due: Due) -> None:
         for queue in sorted(due.changed):
-            self.configured.take(await self._store().queue(queue).configuration())
+            self.configured.take(await self._services.store.queue(queue).configuration())
             self.reconfigured(queue)
         for queue in sorted(due.queues):
             self.changed(queue)
 
     def _buried(self, runner: Runner, message: Message, attempt: Attempt) -> None:
-        self._counters.dead_letters += 1
+        self._services.counters.dead_letters += 1
         logger.warning(
             "queue %r, consumer %r: message %s is a dead letter after %d failures and %d lost connections: %s",
             runner.queue_name, runner.info.name, message.id, attempt.failures, attempt.losses, attempt.reason,
         )  # fmt: skip
-        hook = self._hooks.message_died
+        hook = self._services.hooks.message_died
         if hook.observers:
             hook.tell(MessageDied(runner.queue_name, runner.info.name, message.id, message.position, attempt.reason))
 

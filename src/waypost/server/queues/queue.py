@@ -18,8 +18,9 @@ from waypost.storage.queue_records import DeadLetterFilter
 if TYPE_CHECKING:
     import sqlite3
 
-    from waypost.server.hub import Hub
+    from waypost.server.queues.deliveries import Deliveries
     from waypost.server.queues.runner import Runner
+    from waypost.server.services import Services
     from waypost.storage.queue_base import Queue as StoredQueue
     from waypost.storage.queue_records import Enqueued
     from waypost.storage.queue_records import NewMessage as StoredMessage
@@ -97,12 +98,13 @@ class Queue:
     A handle without state of its own: make one whenever you need it. A queue begins with its first message.
     """
 
-    __slots__ = ("_hub", "_name")
+    __slots__ = ("_deliveries", "_name", "_services")
 
-    def __init__(self, name: str, hub: Hub) -> None:
+    def __init__(self, name: str, services: Services, deliveries: Deliveries) -> None:
         require_name("queue", name)
         self._name = name
-        self._hub = hub
+        self._services = services
+        self._deliveries = deliveries
 
     def __repr__(self) -> str:
         return f"<Queue {self._name}>"
@@ -228,11 +230,11 @@ class Queue:
         Raises:
             StorageError: The store did not answer.
         """
-        return queue_info(await self._stored.info(), self._hub.deliveries.serving(self._name))
+        return queue_info(await self._stored.info(), self._deliveries.serving(self._name))
 
     def consumer(self, name: str = "default") -> Consumer:
         """Return a handle on a consumer, whether it exists or not."""
-        return Consumer(self._name, name, self._hub)
+        return Consumer(self._name, name, self._services, self._deliveries)
 
     async def consumers(self, *, after: str = "", limit: int = _PAGE) -> list[ConsumerInfo]:
         """Return the numbers of consumers, by name.
@@ -245,7 +247,7 @@ class Queue:
             StorageError: The store did not answer.
         """
         return [
-            consumer_info(self._name, one, self._hub.deliveries.runner(self._name, one.name))
+            consumer_info(self._name, one, self._deliveries.runner(self._name, one.name))
             for one in await self._stored.consumers(after=after, max_consumers=limit)
         ]
 
@@ -267,7 +269,7 @@ class Queue:
     @property
     def options(self) -> QueueOptions:
         """Its options: the server's, and what was configured for it alone."""
-        return self._hub.deliveries.configured.of(self._name)
+        return self._deliveries.configured.of(self._name)
 
     async def configure(self, **changes: Unpack[QueueSettings]) -> QueueOptions:
         """Change options for this queue alone, over the server's ``queues``; kept over restarts.
@@ -282,12 +284,12 @@ class Queue:
             ConfigurationError: There is no option of that name, or one can't be what it is.
             StorageError: The store did not take it.
         """
-        configured = self._hub.deliveries.configured
+        configured = self._deliveries.configured
         settings, options = configured.with_changes(self._name, changes)
         limits = options.limits if _LIMITS & settings.keys() else None
         await self._stored.configure(limits, encode_settings(settings))
         configured.keep(self._name, settings)
-        self._hub.deliveries.reconfigured(self._name)
+        self._deliveries.reconfigured(self._name)
         return options
 
     async def pause(self, *, until: datetime | None = None) -> None:
@@ -300,7 +302,7 @@ class Queue:
             StorageError: The store did not take it.
         """
         await self._stored.pause(None, until=inf if until is None else until.timestamp())
-        self._hub.deliveries.changed(self._name)
+        self._deliveries.changed(self._name)
 
     async def resume(self) -> None:
         """Go on after a pause.
@@ -308,8 +310,8 @@ class Queue:
         Raises:
             StorageError: The store did not take it.
         """
-        await self._stored.pause(None, until=self._hub.environment.wall_time())
-        self._hub.deliveries.changed(self._name)
+        await self._stored.pause(None, until=self._services.environment.wall_time())
+        self._deliveries.changed(self._name)
 
     async def purge(self, *, upto: int | None = None) -> int:
         """Remove messages, acknowledged or not. Consumers and dead letters stay; what is in flight counts no more.
@@ -324,7 +326,7 @@ class Queue:
             StorageError: The store did not take it.
         """
         removed = await self._stored.purge(upto=upto)
-        self._hub.deliveries.begin_anew(self._name)
+        self._deliveries.begin_anew(self._name)
         return removed
 
     async def delete(self) -> None:
@@ -336,11 +338,11 @@ class Queue:
         Raises:
             StorageError: The store did not take it.
         """
-        self._hub.deliveries.removed(self._name)
+        self._deliveries.removed(self._name)
         await self._stored.delete()
         # Once more: somebody may have come while it was being deleted.
-        self._hub.deliveries.removed(self._name)
-        self._hub.deliveries.configured.keep(self._name, {})
+        self._deliveries.removed(self._name)
+        self._deliveries.configured.keep(self._name, {})
 
     # -- dead letters ---------------------------------------------------------------------------------------
 
@@ -388,7 +390,7 @@ class Queue:
         if rate_per_s is not None:
             require_number("rate_per_s", rate_per_s, above=0)
         spacing_s = 0.0 if rate_per_s is None else 1.0 / rate_per_s
-        first_at = self._hub.environment.wall_time()
+        first_at = self._services.environment.wall_time()
         last = 0
         newest: int | None = None
         while True:
@@ -401,8 +403,8 @@ class Queue:
             newest = redriven.newest if newest is None else newest
             first_at += redriven.letters * spacing_s
             if redriven.next_due_at is not None:
-                self._hub.deliveries.due.arm(redriven.next_due_at)
-            self._hub.deliveries.changed(self._name)
+                self._deliveries.due.arm(redriven.next_due_at)
+            self._deliveries.changed(self._name)
             yield redriven.letters
             await asyncio.sleep(0)
 
@@ -425,7 +427,7 @@ class Queue:
 
     def _enqueue(self, messages: Sequence[StoredMessage], *, can_repeat: bool) -> Awaitable[Enqueued]:
         # Not a coroutine: there are many of these, and one more layer would be felt.
-        deliveries = self._hub.deliveries
+        deliveries = self._deliveries
         return self._stored.enqueue(
             messages,
             # Ids that were made just now can't have been accepted before.
@@ -434,8 +436,8 @@ class Queue:
         )
 
     def _to_store(self, message: NewMessage) -> StoredMessage:
-        return message.to_stored(self._hub.codec, self._hub.deliveries.message_ids)
+        return message.to_stored(self._services.codec, self._deliveries.message_ids)
 
     @property
     def _stored(self) -> StoredQueue:
-        return self._hub.store.queue(self._name)
+        return self._services.store.queue(self._name)

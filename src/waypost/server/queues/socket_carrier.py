@@ -16,9 +16,9 @@ from waypost.server.queues.verdict import Rejection, read_rejection
 from waypost.server.watching.queue_events import MessagesLost
 
 if TYPE_CHECKING:
-    from waypost.server.namespaces.channel import Channel
+    from waypost.server.emitting.members import Member
     from waypost.server.queues.runner import Runner
-    from waypost.server.watching.counters import Counters
+    from waypost.server.services import Services
 
 __all__ = ["SocketCarrier"]
 
@@ -27,12 +27,12 @@ class SocketCarrier:
     """One socket at one consumer. See `Carrier`.
 
     Args:
-        channel: The socket.
+        member: The socket.
         runner: The consumer.
-        counters: Where acks that do not count are counted.
+        services: What the server's parts share.
 
     Attributes:
-        channel: The socket.
+        member: The socket.
         heard_at: When its client last answered a heartbeat or acknowledged something, on the loop's clock.
         owes_heartbeat: Whether a heartbeat is on its way that it has not answered.
         attachment: Its attachment to the consumer.
@@ -40,22 +40,22 @@ class SocketCarrier:
 
     __slots__ = (
         "_ack_ids",
-        "_counters",
         "_loop",
         "_runner",
+        "_services",
         "_waiting",
         "attachment",
-        "channel",
         "heard_at",
+        "member",
         "owes_heartbeat",
     )
 
-    def __init__(self, channel: Channel, runner: Runner, counters: Counters) -> None:
-        self.channel = channel
+    def __init__(self, member: Member, runner: Runner, services: Services) -> None:
+        self.member = member
         self.attachment: Attachment
         self.owes_heartbeat = False
         self._runner = runner
-        self._counters = counters
+        self._services = services
         self._loop = asyncio.get_running_loop()
         self.heard_at = self._loop.time()
         self._ack_ids: dict[Delivery, int] = {}
@@ -64,20 +64,20 @@ class SocketCarrier:
     @property
     def label(self) -> str:
         """The socket's id."""
-        return self.channel.sid
+        return self.member.sid
 
     @property
     def is_live(self) -> bool:
         """Whether the client is connected, and everything it had missed before is sent."""
-        return self.channel.is_live
+        return self.member.out.is_live
 
     def can_take(self, size: int) -> bool:
         """Tell whether a message may go out without making the client a slow one."""
-        if self.channel.has_room(size):
+        if self.member.out.has_room(size):
             return True
         if self._waiting is None:
             self._waiting = self._loop.create_task(self._wait_for_room(size))
-            self.channel.namespace.keep_task(self._waiting)
+            self._services.keep_task(self._waiting)
         return False
 
     def send(self, delivery: Delivery) -> None:
@@ -87,15 +87,15 @@ class SocketCarrier:
         except (EncodingFailed, MalformedPacket) as problem:
             self._loop.call_soon(self._runner.reject, delivery, Rejection(str(problem)))
             return
-        ack_id = self.channel.acks.expect_for(partial(self._answered, delivery), event)
+        ack_id = self.member.out.acks.expect_for(partial(self._answered, delivery), event)
         self._ack_ids[delivery] = ack_id
-        self.channel.send_with_ack(event, ack_id, compress=True)
+        self.member.out.send_with_ack(event, ack_id, compress=True)
 
     def forget(self, delivery: Delivery) -> None:
         """Take an ack of this delivery for one of something that was never sent."""
         ack_id = self._ack_ids.pop(delivery, None)
         if ack_id is not None:
-            self.channel.acks.forget(ack_id)
+            self.member.out.acks.forget(ack_id)
 
     def give_sign(self) -> None:
         """Note that the client is there."""
@@ -104,15 +104,15 @@ class SocketCarrier:
 
     async def tell_loss(self, notice: MessagesLost) -> bool:
         """Tell the client, by an event that it has to acknowledge."""
-        channel = self.channel
-        event = channel.codec.encode_event(channel.namespace.name, "messages_lost", [asdict(notice)])
-        _, answer = channel.send_expecting_ack(event, survives=False)
+        member = self.member
+        event = member.codec.encode_event(member.namespace, "messages_lost", [asdict(notice)])
+        _, answer = member.out.send_expecting_ack(event, survives=False)
         return await answer is not None
 
     def _encode(self, delivery: Delivery) -> EncodedEvent:
-        codec, message = self.channel.codec, delivery.message
-        namespace = self.channel.namespace.name
-        if not self.channel.client_revision:
+        codec, message = self.member.codec, delivery.message
+        namespace = self.member.namespace
+        if not self.member.client_revision:
             return codec.restore_event(message.record, namespace)
         info = self._runner.info
         mark = DeliveryMark(
@@ -135,11 +135,11 @@ class SocketCarrier:
         rejection = read_rejection(arguments)
         counts = self._runner.acknowledge(delivery) if rejection is None else self._runner.reject(delivery, rejection)
         if not counts:
-            self._counters.unexpected_acks += 1
+            self._services.counters.unexpected_acks += 1
 
     async def _wait_for_room(self, size: int) -> None:
         try:
-            is_open = await self.channel.wait_for_room(size)
+            is_open = await self.member.out.wait_for_room(size)
         finally:
             self._waiting = None
         if is_open:

@@ -13,15 +13,14 @@ from enum import StrEnum
 from typing import Any
 
 from waypost.errors import MalformedPacket, PositionGone, StorageError, shorten
-from waypost.protocol.codec import Codec, EncodedEvent
-from waypost.server.basics.environment import Environment
+from waypost.protocol.codec import EncodedEvent
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.targets import Offset, Target
 from waypost.server.recovery.live_session import LiveSession, session_key
 from waypost.server.recovery.options import Recovery
 from waypost.server.recovery.replay_cache import ReplayCache
 from waypost.server.recovery.snapshot import Snapshot
-from waypost.server.watching.counters import Counters
+from waypost.server.services import Services
 from waypost.storage.base import Journal, Membership, StoredSession
 
 __all__ = ["Keeper", "Reason", "RecoveryOutcome", "Returning"]
@@ -95,28 +94,23 @@ class Keeper:
     Args:
         journal: The namespace's journal.
         options: How long and how much.
-        environment: Ids and wall time.
+        services: What the server's parts share.
+        turns: Limits how many replays run at the same time in the whole server.
+
+    Attributes:
+        journal: The namespace's journal.
         turns: Limits how many replays run at the same time in the whole server.
         counters: Where outcomes are counted.
-        codec: What packets are written in.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        options: Recovery,
-        environment: Environment,
-        turns: asyncio.Semaphore,
-        counters: Counters,
-        codec: Codec,
-    ) -> None:
+    def __init__(self, journal: Journal, options: Recovery, services: Services, turns: asyncio.Semaphore) -> None:
         self.journal = journal
         self.turns = turns
-        self.counters = counters
+        self.counters = services.counters
         self._options = options
-        self._environment = environment
+        self._environment = services.environment
         self._ending: set[bytes] = set()
-        self._cache = ReplayCache(journal.name, codec, _CACHE_BYTES)
+        self._cache = ReplayCache(journal.name, services.codec, _CACHE_BYTES)
 
     def new_session(self, data: dict[str, Any], handshake: Handshake, stale_offset: str | None) -> LiveSession:
         """Make the session of a client that starts anew; it is still to be stored.
@@ -216,7 +210,7 @@ class Keeper:
 
     async def collect(self, stored: StoredSession, after: int, top: int) -> list[Missed] | Reason:
         """Collect what was meant for a session after one position and up to another."""
-        audience = _Audience(stored)
+        past_rooms = _PastRooms(stored)
         missed: list[Missed] = []
         missed_bytes = 0
         position = after
@@ -227,7 +221,7 @@ class Keeper:
                 return Reason.RETENTION
             for entry in page:
                 target, event = self._cache.read(entry)
-                if audience.was_meant(target, entry.position):
+                if past_rooms.were_meant(target, entry.position):
                     missed.append(Missed(entry.position, event))
                     missed_bytes += event.size
             if len(missed) > self._options.replay_max_events or missed_bytes > self._options.replay_max_bytes:
@@ -244,7 +238,7 @@ class Keeper:
         return snapshot.handshake is not None and await ask(snapshot.handshake, handshake)
 
 
-class _Audience:
+class _PastRooms:
     """Answers whether an event was meant for a session, by the rooms it was in at that event's position."""
 
     __slots__ = ("_rooms", "_sid")
@@ -255,7 +249,7 @@ class _Audience:
         for membership in stored.memberships:
             self._rooms.setdefault(membership.room, []).append(membership)
 
-    def was_meant(self, target: Target, position: int) -> bool:
+    def were_meant(self, target: Target, position: int) -> bool:
         if target.rooms is not None and not any(self._was_in(room, position) for room in target.rooms):
             return False
         return not target.except_ or not any(self._was_in(room, position) for room in target.except_)

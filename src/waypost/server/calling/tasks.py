@@ -1,0 +1,46 @@
+"""The tasks that a server has running, and their end when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+__all__ = ["Tasks"]
+
+logger = logging.getLogger("waypost.server")
+
+_TIMEOUT_S = 5.0
+
+
+class Tasks:
+    """Tasks that a server waits for before it stops."""
+
+    __slots__ = ("_tasks",)
+
+    def __init__(self) -> None:
+        # A dict for its order, so that a simulation cancels them in the same one every time.
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Hold on to a task until it is done."""
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
+
+    async def finish(self) -> None:
+        """Give all tasks 5 s to end; cancel those that are still running then, and wait 5 s for those."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _TIMEOUT_S
+        # A task may leave work for another one.
+        while self._tasks and (left_s := deadline - loop.time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left_s)
+        if self._tasks:
+            logger.warning("%d handlers were still running and are cancelled", len(self._tasks))
+        deadline = loop.time() + _TIMEOUT_S
+        while self._tasks and (left_s := deadline - loop.time()) > 0:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=left_s)

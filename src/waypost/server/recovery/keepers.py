@@ -1,0 +1,48 @@
+"""Opens what keeps the sessions of each namespace, as long as the store is open."""
+
+from __future__ import annotations
+
+import asyncio
+
+from waypost.errors import StoreClosed
+from waypost.server.recovery.options import Recovery
+from waypost.server.recovery.recovery import Keeper
+from waypost.server.services import Services
+
+__all__ = ["Keepers"]
+
+
+class Keepers:
+    """Opens the `Keeper` of each namespace.
+
+    Args:
+        services: What the server's parts share.
+        options: How long and how much is kept; ``None`` with recovery off.
+    """
+
+    __slots__ = ("_failures", "_options", "_services", "_turns")
+
+    def __init__(self, services: Services, options: Recovery | None) -> None:
+        self._services = services
+        self._options = options
+        self._failures = 0
+        self._turns = asyncio.Semaphore(1 if options is None else options.concurrent_replays)
+
+    async def open(self, namespace: str) -> Keeper | None:
+        """Open the sessions of a namespace; ``None`` with recovery off.
+
+        Raises:
+            StorageError: The store is not open, or was closed meanwhile.
+        """
+        options = self._options
+        if options is None:
+            return None
+        failures = self._failures
+        journal = await self._services.store.journal(namespace)
+        if failures != self._failures:
+            raise StoreClosed(self._services.store.capabilities.description)
+        return Keeper(journal, options, self._services, self._turns)
+
+    def forget_all(self) -> None:
+        """Note that the store could not be opened whole: who waits for `open` now gets `StoreClosed`."""
+        self._failures += 1

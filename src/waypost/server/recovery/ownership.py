@@ -1,0 +1,257 @@
+"""Who owns a session: the connected member that stands for it now, and what happens when that changes.
+
+A client that comes back takes its session over from the connection it had before. From one point of the order of
+writes on, events and changes of rooms are for the new owner; what was written before is replayed to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from waypost.server.emitting.acks import PendingAcks
+from waypost.server.emitting.members import Member
+from waypost.server.emitting.rooms import RoomIndex
+from waypost.server.recovery.recovery import Keeper, Missed, Reason, Returning
+from waypost.server.recovery.snapshot import Snapshot, rebase
+from waypost.server.services import Services
+from waypost.storage.base import StoredSession
+
+if TYPE_CHECKING:
+    from waypost.server.recovery.live_session import LiveSession
+
+__all__ = ["NotNow", "Owner", "Ownership"]
+
+_RETRY_PAUSES_S = (1.0, 5.0, 25.0, 125.0, 625.0)
+"""How long we wait for a store that takes nothing (a full disk). After the last attempt we give up; the next
+`Store.open` repairs it."""
+
+
+class NotNow(Exception):
+    """What was found at first does not hold any more; the client's next attempt will find what does."""
+
+
+class Owner(Member, Protocol):
+    """A member that owns a session, or will.
+
+    Attributes:
+        session: The session it owns.
+    """
+
+    session: LiveSession | None
+
+    def enter(self, session: LiveSession, rooms: Iterable[str]) -> None:
+        """Own a session, and enter the index: from here on, what is delivered to the rooms is meant for it."""
+        ...
+
+    def supersede(self) -> None:
+        """End, because the client has come back on another connection."""
+        ...
+
+
+class Ownership:
+    """Which member of a namespace owns which session.
+
+    Args:
+        index: The members and their rooms.
+        services: What the server's parts share.
+
+    Attributes:
+        keeper: The sessions; ``None`` until the journal is open, and with recovery off.
+    """
+
+    __slots__ = ("_entering", "_index", "_owners", "_parked_acks", "_services", "_unfinished", "keeper")
+
+    def __init__(self, index: RoomIndex[Member], services: Services) -> None:
+        self.keeper: Keeper | None = None
+        self._index = index
+        self._services = services
+        self._owners: dict[bytes, Owner] = {}
+        self._parked_acks: dict[bytes, tuple[str, PendingAcks]] = {}
+        self._entering: dict[bytes, int] = {}
+        self._unfinished = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is taking a session over, and nothing is left to be written."""
+        return not (self._unfinished or self._entering)
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def owner(self, key: bytes) -> Owner | None:
+        """Return the member that owns a session."""
+        return self._owners.get(key)
+
+    # -- a session gets an owner ----------------------------------------------------------------------------
+
+    async def begin(self, member: Owner, session: LiveSession) -> None:
+        """Store a new session, and make a member its owner, in no room but its own.
+
+        If the member ends meanwhile, the session is ended too.
+
+        Raises:
+            StorageError: The store did not take it.
+        """
+
+        def start(position: int) -> None:
+            session.last = position
+            if member.left_because is None:
+                self._own(member, session, (member.sid,))
+
+        await session.begin(member.sid, start)
+        if member.session is None:
+            self.end_session(session.key)
+
+    async def take_over(
+        self, member: Owner, session: LiveSession, keeper: Keeper, returning: Returning
+    ) -> list[Missed]:
+        """Make a member the owner of a stored session, in the rooms it is in at that moment.
+
+        The owner before ends. Data that its handlers have stored since the look-up is merged into the member's.
+
+        Args:
+            member: The member.
+            session: The session.
+            keeper: The sessions that it was found in.
+            returning: What the look-up has found.
+
+        Returns:
+            All that the client has missed, up to the point from which on the member gets what is emitted. If the
+            member has ended meanwhile, what the look-up has found.
+
+        Raises:
+            NotNow: The session has ended meanwhile, or what came meanwhile can't be replayed.
+            StorageError: The store did not answer.
+        """
+        top = 0
+
+        def take(stored: StoredSession) -> None:
+            # At this point of the order of writes: what came up to this very top is replayed, by the rooms of this
+            # moment, and what comes after it, events and changes of rooms, finds the new owner.
+            nonlocal top
+            previous = self._owners.get(session.key)
+            if previous is not None:
+                previous.supersede()
+            if member.left_because is None:
+                top = keeper.journal.top
+                session.progress = session.last = returning.seen
+                # Handlers of the older connection may have stored something since the look-up.
+                session.refresh(stored.data)
+                looked_up, latest = Snapshot.decode(returning.stored.data), Snapshot.decode(stored.data)
+                rebase(member.data, looked_up.data, latest.data)
+                rooms = [membership.room for membership in stored.memberships if membership.until is None]
+                self._own(member, session, (member.sid, *rooms))
+
+        with self._entering_with(session.key):
+            stored = await keeper.journal.attach_session(session.key, take)
+        if stored is None:
+            raise NotNow("the session has ended meanwhile")
+        if member.left_because is not None:
+            return returning.missed
+        more = await keeper.collect(stored, returning.top, top)
+        if isinstance(more, Reason):
+            raise NotNow(f"what came meanwhile can't be replayed: {more}")
+        return returning.missed + more
+
+    def _own(self, member: Owner, session: LiveSession, rooms: Iterable[str]) -> None:
+        self._owners[session.key] = member
+        parked = self._parked_acks.pop(session.key, None)
+        if parked is not None:
+            _, member.out.acks = parked
+            for frames in member.out.acks.to_resend():
+                member.out.send(frames)
+        member.enter(session, rooms)
+
+    @contextmanager
+    def _entering_with(self, key: bytes) -> Iterator[None]:
+        """While a session is being taken over, its former owner does not let go of it.
+
+        If nobody owns it in the end, it is let go of then.
+        """
+        self._entering[key] = self._entering.get(key, 0) + 1
+        try:
+            yield
+        finally:
+            self._entering[key] -= 1
+            if not self._entering[key]:
+                del self._entering[key]
+                self._detach(key)
+
+    # -- an owner's rooms -----------------------------------------------------------------------------------
+
+    def add_to_rooms(self, key: bytes, rooms: Collection[str]) -> None:
+        """Put the member that owns a session now into rooms."""
+        owner = self._owners.get(key)
+        if owner is not None:
+            self._index.add(owner, rooms)
+
+    def take_from_rooms(self, key: bytes, rooms: Collection[str]) -> None:
+        """Take the member that owns a session now out of rooms."""
+        owner = self._owners.get(key)
+        if owner is not None:
+            self._index.leave(owner, rooms)
+
+    # -- a session loses its owner --------------------------------------------------------------------------
+
+    def let_go(self, member: Owner, *, recoverable: bool) -> None:
+        """Note that a member has ended; a member that owns nothing is ignored.
+
+        Args:
+            member: The member.
+            recoverable: Whether its client may come back to the session; else the session ends.
+        """
+        session = member.session
+        if session is None or self._owners.get(session.key) is not member:
+            return
+        del self._owners[session.key]
+        if recoverable:
+            self._park_acks(session.key, member)
+            self._detach(session.key)
+        else:
+            self.end_session(session.key)
+
+    def forget_expired(self, sid: str) -> None:
+        """End the calls of a client that did not come back in time."""
+        for key, (parked_sid, parked) in list(self._parked_acks.items()):
+            if parked_sid == sid:
+                del self._parked_acks[key]
+                parked.close()
+
+    def _detach(self, key: bytes) -> None:
+        async def detach() -> bool:
+            # Looked at just before it is asked for: a client that is coming back may have asked for it by now.
+            is_taken = self.keeper is None or key in self._owners or key in self._entering
+            return is_taken or (self.keeper is not None and await self.keeper.detach(key))
+
+        self._insist(detach)
+
+    def end_session(self, key: bytes) -> None:
+        """Have a session forgotten; a store that can't do it now is asked again."""
+
+        async def end() -> bool:
+            return self.keeper is None or await self.keeper.end(key)
+
+        self._insist(end)
+
+    def _insist(self, attempt: Callable[[], Awaitable[bool]]) -> None:
+        self._services.keep_task(asyncio.get_running_loop().create_task(self._try(attempt)))
+
+    async def _try(self, attempt: Callable[[], Awaitable[bool]]) -> None:
+        self._unfinished += 1
+        try:
+            for pause_s in _RETRY_PAUSES_S:
+                if await attempt():
+                    return
+                await asyncio.sleep(pause_s)
+        finally:
+            self._unfinished -= 1
+
+    def _park_acks(self, key: bytes, member: Owner) -> None:
+        # Calls end by their own timeouts; what they leave behind is swept out here.
+        for old in [old for old, (_, parked) in self._parked_acks.items() if not len(parked)]:
+            del self._parked_acks[old]
+        if len(member.out.acks):
+            self._parked_acks[key] = (member.sid, member.out.acks)
