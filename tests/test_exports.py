@@ -13,6 +13,7 @@ import waypost
 def test_public_names() -> None:
     assert set(waypost.__all__) == {
         "AckTimeout",
+        "AnswerMismatch",
         "BroadcastAnswers",
         "BroadcastCall",
         "Client",
@@ -28,7 +29,6 @@ def test_public_names() -> None:
         "EncodingFailed",
         "EndedSession",
         "EventRefused",
-        "EventRejected",
         "HandlerFailure",
         "FetchedSockets",
         "Handshake",
@@ -64,6 +64,11 @@ def test_public_names() -> None:
     }
     for name in waypost.__all__:
         assert getattr(waypost, name).__doc__
+
+
+def test_a_name_of_0_1_warns_and_works() -> None:
+    with pytest.warns(DeprecationWarning, match="EventRefused"):
+        assert waypost.EventRejected is waypost.EventRefused
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 if TYPE_CHECKING:
     from waypost import sync as sync
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
     from waypost.client import Client
     from waypost.errors import (
         AckTimeout,
+        AnswerMismatch,
         ConfigurationError,
         ConnectFailed,
         ConnectionRefused,
         EncodingFailed,
         EventRefused,
-        EventRejected,
         NotConnected,
         OutboxFull,
         QueueFull,
@@ -53,6 +54,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AckTimeout",
+    "AnswerMismatch",
     "BroadcastAnswers",
     "BroadcastCall",
     "Client",
@@ -68,7 +70,6 @@ __all__ = [
     "EncodingFailed",
     "EndedSession",
     "EventRefused",
-    "EventRejected",
     "FetchedSockets",
     "HandlerFailure",
     "Handshake",
@@ -150,6 +151,9 @@ def __getattr__(name: str) -> Any:
     """Import a public name at its first use; a client then does not load the server, nor a server the client."""
     if name in _DOORS:
         return import_module(f"waypost.{name}")
+    if name == "EventRejected":
+        warn("EventRejected is EventRefused now, with `message` for `reason`", DeprecationWarning, stacklevel=2)
+        name = "EventRefused"
     if name not in __all__:
         raise AttributeError(f"module 'waypost' has no attribute {name!r}")
     value = getattr(import_module(_HOMES.get(name, "waypost.errors")), name)

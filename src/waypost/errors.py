@@ -5,12 +5,12 @@
     WaypostError
     ├── ConfigurationError          an option has a value that it does not accept
     ├── ConnectionRefused           raised by the application to refuse a client
-    ├── EventRefused                raised by the application to refuse an event of a client
+    ├── EventRefused                the server does not handle an event of a client
     ├── ArgumentMismatch            an argument of an event does not fit its handler's annotation
     ├── Reject                      raised by the application to refuse a message of a queue
     ├── NotConnected                a call needed a socket that is not connected
     ├── AckTimeout                  the other side did not acknowledge in time
-    ├── EventRejected               the server refused an event of the durable outbox
+    ├── AnswerMismatch              an answer is not of the type that the caller named
     ├── EncodingFailed              no packet can carry the value
     ├── ConnectFailed               the client got no connection
     ├── ProtocolViolation           the other side broke the protocol
@@ -33,13 +33,13 @@ from typing import Any
 
 __all__ = [
     "AckTimeout",
+    "AnswerMismatch",
     "ArgumentMismatch",
     "ConfigurationError",
     "ConnectFailed",
     "ConnectionRefused",
     "EncodingFailed",
     "EventRefused",
-    "EventRejected",
     "LimitExceeded",
     "MalformedPacket",
     "NotConnected",
@@ -160,14 +160,12 @@ class ArgumentMismatch(WaypostError):
         return f"argument {self.number} ({self.parameter}): expected {self.expected}, received {came}: {problem}"
 
     def to_payload(self) -> dict[str, Any]:
-        """Return the error as an acknowledgement carries it.
+        """Return the data of the refusal that the client gets.
 
         Returns:
-            An object with ``error`` (the sentence), ``argument`` (its number), ``parameter``, ``expected`` and
-            ``received``.
+            An object with ``argument`` (its number), ``parameter``, ``expected`` and ``received``.
         """
         return {
-            "error": str(self),
             "argument": self.number,
             "parameter": self.parameter,
             "expected": self.expected,
@@ -195,21 +193,24 @@ class Reject(WaypostError):
 
 
 class EventRefused(WaypostError):
-    """Raise this in a socket's middleware to refuse an event.
+    """The server does not handle an event; raised on the server to say so, and at the client that sent the event.
 
-    No handler is called. If the client asked for an ack, the ack is ``{"error": message}``, with ``"data"`` unless it
-    is
-    ``None``.
+    A handler, or a middleware of a socket, raises it to refuse the event. The server itself refuses events whose
+    arguments do not fit their handler. An official client's callback then gets ``{"error": message, "data": data}``,
+    without ``data`` if there is none; with `waypost.Client`, `Client.call` raises it, and ``on_undelivered`` gets it.
 
     Attributes:
-        message: The text for the client.
-        data: Any encodable value for the client; ``None`` sends no data.
+        message: Why, for the client to read.
+        data: Any encodable value for the client; ``None`` sends none.
+        is_final: Whether the event would be refused again. If not, a client that keeps events sends it again later.
+            The client also gets False when the handler failed with another exception, whose type ``message`` then is.
     """
 
-    def __init__(self, message: str = "Event refused", data: Any = None) -> None:
+    def __init__(self, message: str = "Event refused", data: Any = None, *, is_final: bool = True) -> None:
         super().__init__(message, data)
         self.message = message
         self.data = data
+        self.is_final = is_final
 
     def __str__(self) -> str:
         return self.message
@@ -252,23 +253,26 @@ class AckTimeout(WaypostError):
         return f"event {self.event!r} was not acknowledged within {self.timeout_s:g} s; it may have been handled"
 
 
-class EventRejected(WaypostError):
-    """The server refused an event of the durable outbox for good, and the client has removed the event.
+class AnswerMismatch(WaypostError):
+    """The acknowledgement of a call is not what the caller said that it returns.
 
     Attributes:
         event: The event's name.
-        reason: The server's reason.
-        data: Data that the server's application added, or ``None``.
+        expected: The type, in words.
+        received: What came.
+        problem: What about it does not fit, and where.
     """
 
-    def __init__(self, event: str, reason: str, data: Any = None) -> None:
-        super().__init__(event, reason, data)
+    def __init__(self, event: str, expected: str, received: object, problem: str) -> None:
+        super().__init__(event, expected, received, problem)
         self.event = event
-        self.reason = reason
-        self.data = data
+        self.expected = expected
+        self.received = received
+        self.problem = problem
 
     def __str__(self) -> str:
-        return f"the server does not handle event {self.event!r}: {self.reason}"
+        came = _OUTLINE.repr(self.received)
+        return f"the answer to {self.event!r}: expected {self.expected}, received {came}: {self.problem}"
 
 
 class EncodingFailed(WaypostError):

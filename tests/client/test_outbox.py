@@ -163,8 +163,8 @@ async def test_what_the_server_refuses_goes_to_the_hook(io: waypost.Server, url:
     assert handled == [1, 3, "instead"]
     assert [(event, args) for event, args, _ in given_up] == [("nobody's", (2,)), ("refused", ())]
     error = given_up[1][2]
-    assert isinstance(error, waypost.EventRejected)
-    assert (error.event, error.reason, error.data) == ("refused", "never", {"why": 5})
+    assert isinstance(error, waypost.EventRefused)
+    assert (error.message, error.data, error.is_final) == ("never", {"why": 5}, True)
 
 
 async def test_what_failed_is_sent_again_before_all_others(io: waypost.Server, url: str, path: Path) -> None:

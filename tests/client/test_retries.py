@@ -46,18 +46,52 @@ async def test_what_is_not_acknowledged_is_sent_again_and_given_up_in_the_end(
     async def look(socket: waypost.Socket, event: str, *args: Any) -> None:
         arrived.append((event, *args))
 
+    @io.on("slow", concurrent=True)
+    async def slow(socket: waypost.Socket, *args: Any) -> None:
+        await asyncio.Event().wait()
+
     def undelivered(event: str, args: tuple[Any, ...], error: waypost.WaypostError) -> None:
         given_up.append((event, args, type(error)))
 
     client = waypost.Client(url, retries=2, ack_timeout_s=0.1, on_undelivered=undelivered)
     async with client:
-        await client.emit("nobody's", 1, b"2")
+        await client.emit("slow", 1, b"2")
         with pytest.raises(waypost.AckTimeout):
-            await client.call("nobody's too")
+            await client.call("slow", "too")
         assert await client.call("echo", "next") == "next"
-    assert arrived[:6] == [("nobody's", 1, b"2")] * 3 + [("nobody's too",)] * 3
+    assert arrived[:6] == [("slow", 1, b"2")] * 3 + [("slow", "too")] * 3
     assert set(arrived[6:]) == {("echo", "next")}  # a busy machine may not answer in time, either
-    assert given_up == [("nobody's", (1, b"2"), waypost.AckTimeout)]
+    assert given_up == [("slow", (1, b"2"), waypost.AckTimeout)]
+
+
+async def test_what_the_server_refuses_is_tried_again_unless_that_is_final(
+    io: waypost.Server, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    arrived: list[str] = []
+    given_up: list[Any] = []
+
+    @io.event
+    async def work(socket: waypost.Socket, what: str) -> str:
+        arrived.append(what)
+        if what == "never":
+            raise waypost.EventRefused("no", {"why": 1})
+        if arrived.count(what) == 1:
+            raise ZeroDivisionError
+        if what == "later" and arrived.count(what) == 2:
+            raise waypost.EventRefused("not yet", is_final=False)
+        return what
+
+    def undelivered(event: str, args: tuple[Any, ...], error: waypost.WaypostError) -> None:
+        given_up.append((event, args, error.args, isinstance(error, waypost.EventRefused) and error.is_final))
+
+    async with waypost.Client(url, retries=2, on_undelivered=undelivered) as client:
+        await client.emit("work", "never")
+        assert await client.call("work", "later") == "later"
+        with pytest.raises(waypost.EventRefused, match="no handler for 'nobody'"):
+            await client.call("nobody")
+    assert arrived == ["never", "later", "later", "later"]
+    assert given_up == [("work", ("never",), ("no", {"why": 1}), True)]
 
 
 async def test_an_acknowledgement_is_no_error(io: waypost.Server, url: str) -> None:

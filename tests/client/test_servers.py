@@ -403,4 +403,4 @@ async def test_what_is_never_acknowledged_leaves_the_outbox_by_the_hook(server: 
         await until(lambda: bool(recorder.of("repeated")), "the next event")
     event, args, error = given_up[0]
     assert (event, args) == ("nobody's", (1,))
-    assert isinstance(error, waypost.EventRejected if server.name == "waypost" else waypost.AckTimeout)
+    assert isinstance(error, waypost.EventRefused if server.name == "waypost" else waypost.AckTimeout)

@@ -114,5 +114,5 @@ def _types_are_kept(client: waypost.sync.Client) -> None:
     assert_type(client.volatile.emit("x"), bool)
     assert_type(client.events("x").next().reject("no", retry_in_s=1), None)
     client.emit()  # type: ignore[call-arg]
-    client.call("x", timeout_s="soon")  # type: ignore[arg-type]
+    client.call("x", timeout_s="soon")  # type: ignore[call-overload]
     client.outbox.discard(7)  # type: ignore[arg-type]

@@ -40,10 +40,12 @@ async def test_a_parcel_is_offered_and_delivered(url: str) -> None:
 
 async def test_what_does_not_fit_is_answered_with_an_error(url: str) -> None:
     async with waypost.Client(url, auth=asdict(ADA)) as client:
-        answer = await client.call("offer", {"id": 1, "to": "Main Street 5"})
-        assert answer["parameter"] == "parcel"
-        assert "missing required field `grams`" in answer["error"]
-        assert (await client.call("search", ["lost"]))["argument"] == 1
+        with pytest.raises(waypost.EventRefused, match="missing required field `grams`") as refused:
+            await client.call("offer", {"id": 1, "to": "Main Street 5"})
+        assert refused.value.data["parameter"] == "parcel"
+        with pytest.raises(waypost.EventRefused) as refused:
+            await client.call("search", ["lost"])
+        assert refused.value.data["argument"] == 1
 
 
 async def test_auth_that_does_not_fit_is_refused(url: str) -> None:

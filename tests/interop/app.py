@@ -270,6 +270,14 @@ async def guard(socket: waypost.Socket) -> None:
         raise waypost.EventRefused("closed", {"event": event})
 
 
+@control.event
+async def buy(socket: waypost.Socket, n: int) -> int:
+    """Refuse what is too much, and fail at zero."""
+    if n > 9:
+        raise waypost.EventRefused("sold out", {"left": b"nine"})
+    return 9 // n
+
+
 @control.on("left")
 async def left(socket: waypost.Socket) -> list[tuple[str, str]]:
     """Who has left the main namespace, and why."""

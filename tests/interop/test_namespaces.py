@@ -88,6 +88,17 @@ async def test_a_refused_event_is_answered(connect: Connect, mode: str) -> None:
     assert await control.call("left") == [{"error": "closed", "data": {"event": "left"}}]
 
 
+async def test_a_handler_refuses_an_event_and_a_failure_is_not_acknowledged(connect: Connect, mode: str) -> None:
+    control = await connect(mode, namespace="/control")
+    assert await control.call("buy", 10) == [{"error": "sold out", "data": {"left": b"nine"}}]
+    (misfit,) = await control.call("buy", "ten")
+    assert misfit["data"]["parameter"] == "n"
+    assert "expected int" in misfit["error"]
+    with pytest.raises(PeerError, match="timed out"):
+        await control.call("buy", 0, timeout_s=0.2)
+    assert await control.call("buy", 3) == [3]
+
+
 async def test_an_unknown_namespace_is_refused(connect: Connect, mode: str) -> None:
     main = await connect(mode)
     nowhere = await main.peer.client("", namespace="/nowhere", share=main)

@@ -21,7 +21,7 @@ MARK = DeliveryMark(queue="q", consumer="c", id="m", epoch="g.1", position=7, cu
 
 @pytest.mark.parametrize(
     ("header", "revision"),
-    [(None, 0), ("", 0), ("1", 1), ("7", 1), ("0", 0), ("-1", 0), ("x", 0), ("\u0661", 0), ("9" * 5000, 0)],
+    [(None, 0), ("", 0), ("1", 1), ("2", 2), ("7", 2), ("0", 0), ("-1", 0), ("x", 0), ("\u0661", 0), ("9" * 5000, 0)],
 )
 def test_only_our_own_client_has_a_revision(header: str | None, revision: int) -> None:
     assert client_revision({} if header is None else {"waypost-client": header}) == revision

@@ -281,7 +281,9 @@ async def test_a_middleware_that_raises_fails_it(io: waypost.Server) -> None:
         client = Sender(io)
         await client.connect()
         assert await client.rejection(1, "order") == Rejection(reason="ZeroDivisionError")
-        assert await client.call("order") == [{"error": "Internal server error"}]
+        client.send('27["order"]')
+        assert await client.rejection(1, "order") == Rejection(reason="ZeroDivisionError")
+        assert 7 not in client.acks
 
 
 async def test_answers_are_told_to_their_client_only(io: waypost.Server) -> None:

@@ -216,10 +216,12 @@ async def test_an_event_reaches_its_handler_only_if_it_fits() -> None:
             {
                 "error": "argument 2 (by): expected Driver, received {'name': 3}: "
                 "Expected `str`, got `int` - at `$.name`",
-                "argument": 2,
-                "parameter": "by",
-                "expected": "Driver",
-                "received": "{'name': 3}",
+                "data": {
+                    "argument": 2,
+                    "parameter": "by",
+                    "expected": "Driver",
+                    "received": "{'name': 3}",
+                },
             }
         ]
         client.send('2["pickup",1,2]')  # without an ack: only logged

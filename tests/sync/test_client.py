@@ -8,7 +8,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, assert_type
 
 import pytest
 
@@ -48,6 +48,15 @@ def test_handlers_are_plain_functions_that_may_use_the_client(client: Client) ->
     assert client.call("ask", "sum_of", 2, 3) == {"answer": 5}
     assert client.call("ask", "refuse") == {"answer": {"nack": "not now", "retry_in": 2}}
     client.off("refuse", refuse)
+
+
+def test_a_call_returns_the_type_that_was_asked_for_or_raises_the_refusal(client: Client) -> None:
+    assert_type(client.call("echo", "7", returns=str), str)
+    assert client.call("echo", [1, 2], returns=set[int]) == {1, 2}
+    with pytest.raises(waypost.AnswerMismatch):
+        client.call("echo", "x", returns=int)
+    with pytest.raises(waypost.EventRefused, match="no handler"):
+        client.call("nobody")
 
 
 def test_a_handler_may_leave(site: ThreadSite) -> None:

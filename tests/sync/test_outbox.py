@@ -68,7 +68,7 @@ def test_the_hook_may_use_the_client(
     given_up: list[Any] = []
 
     def undelivered(event: str, args: tuple[Any, ...], error: waypost.WaypostError) -> None:
-        assert isinstance(error, waypost.EventRejected)
+        assert isinstance(error, waypost.EventRefused)
         # It is in the file still: a crash here would not lose it.
         given_up.append((event, args, error.data, client.outbox.count(), threading.current_thread().name))
         client.emit("order", 100 + args[0])

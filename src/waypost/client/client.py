@@ -16,10 +16,12 @@ from waypost.client.options import Auth, ClientOptions, Options, check_auth
 from waypost.client.session import Session
 from waypost.client.streams import EventStream
 from waypost.errors import ConfigurationError
+from waypost.typed.answers import AnswerType
 
 __all__ = ["Client", "VolatileEmitter"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Client:
@@ -398,7 +400,13 @@ class Client:
         """
         await self._session.emit(event, args)
 
-    async def call(self, event: str, *args: Any, timeout_s: float | None = None) -> Any:
+    @overload
+    async def call(self, event: str, *args: Any, timeout_s: float | None = ...) -> Any: ...
+    @overload
+    async def call(self, event: str, *args: Any, timeout_s: float | None = ..., returns: type[T]) -> T: ...
+    @overload
+    async def call(self, event: str, *args: Any, timeout_s: float | None = ..., returns: Any) -> Any: ...
+    async def call(self, event: str, *args: Any, timeout_s: float | None = None, returns: Any = None) -> Any:
         """Send an event and await its acknowledgement. When this is cancelled, nothing is left of it.
 
         Delivery: at most once; when this returns, the server has handled it. With the option ``retries``, at least
@@ -408,17 +416,25 @@ class Client:
             event: The event's name.
             *args: Its arguments: whatever JSON can carry, and ``bytes``.
             timeout_s: Seconds to wait, also for a connection; ``None`` for the option ``ack_timeout_s``.
+            returns: The type of the answer: a dataclass, `msgspec.Struct`, pydantic model, ``TypedDict`` or builtin
+                type, or one made of these, such as ``list[Parcel]`` or ``tuple[int, str]``. The answer is validated
+                and converted to it. ``None`` takes the answer as it comes.
 
         Returns:
-            The acknowledgement's only argument, a tuple of several, or ``None``.
+            The acknowledgement's only argument, a tuple of several, or ``None``; as ``returns`` says.
 
         Raises:
+            AnswerMismatch: The answer does not fit ``returns``; the server has handled the event.
+            ConfigurationError: Nothing can be converted to ``returns``; the event is not sent.
+            EventRefused: The server did not handle the event: its handler refused it or failed, or there is none.
+                Only a Waypost server says so; what another server answers is returned.
             AckTimeout: There was none in time; an event that was not sent by then won't be.
             EncodingFailed: The event can't be encoded, or the server takes none so large.
             NotConnected: The connection was lost before the acknowledgement came; or there was none, and as many
                 events wait as the options allow.
         """
-        return await self._session.call(event, args, timeout_s)
+        answer_type = AnswerType.read(event, returns)
+        return answer_type.convert(await self._session.call(event, args, timeout_s))
 
     @property
     def volatile(self) -> VolatileEmitter:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from waypost.client.answers import Answers, HandledMessages
 from waypost.client.handlers import Handlers
 from waypost.client.streams import ReceivedEvent, Streams
-from waypost.errors import ArgumentMismatch, EncodingFailed, Reject
+from waypost.errors import ArgumentMismatch, EncodingFailed, EventRefused, Reject
 from waypost.protocol.answers import answer_values, nack_values
 from waypost.protocol.extension import DeliveryMark
 from waypost.typed.handlers import Handler
@@ -187,6 +187,9 @@ class Inbox:
         except ArgumentMismatch as mismatch:
             logger.warning("event %r does not fit its handler: %s", delivery.event, mismatch)
             return False, _rejection(mismatch)
+        except EventRefused as refusal:
+            logger.info("event %r is refused: %s", delivery.event, refusal.message)
+            return False, _refusal(refusal) if delivery.mark is None else nack_values(refusal.message)
         except Reject as rejection:
             logger.info("event %r was rejected: %s", delivery.event, rejection.reason)
             return False, _rejection(rejection)
@@ -203,6 +206,12 @@ class Inbox:
     def _failed(delivery: Delivery, error: BaseException) -> Sequence[Any]:
         logger.error("the handler of event %r failed", delivery.event, exc_info=error)
         return _rejection(error)
+
+
+def _refusal(refusal: EventRefused) -> tuple[dict[str, Any]]:
+    """Give the acknowledgement that refuses an event of no queue, as a server's to other clients."""
+    error = {"error": refusal.message}
+    return (error if refusal.data is None else {**error, "data": refusal.data},)
 
 
 def _rejection(error: BaseException) -> tuple[dict[str, Any]]:

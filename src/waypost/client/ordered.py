@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from waypost.errors import AckTimeout, NotConnected, WaypostError
+from waypost.errors import AckTimeout, EventRefused, NotConnected, WaypostError
 from waypost.protocol.codec import EncodedEvent
+from waypost.protocol.reconnect import Backoff
 
 __all__ = ["MemoryOutbox", "OrderedSender", "Outbox", "Pending"]
 
 logger = logging.getLogger("waypost.client")
+
+_PAUSE_S = 0.5
+_PAUSE_MAX_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +101,13 @@ class MemoryOutbox:
 class OrderedSender:
     """Sends what is in an outbox: the head until it is acknowledged or given up, then the next.
 
-    A try that got no acknowledgement in time counts; one whose connection was lost does not, and is made again on the
-    next one.
+    A try counts if it got no acknowledgement in time, or if the server's handler failed. A try whose connection was
+    lost does not count, and is made again on the next one. The server's final refusal ends the tries.
 
     Args:
         outbox: The events.
-        ask: Sends an event on the current connection and awaits its acknowledgement; raises `AckTimeout`, or
-            `NotConnected` if there is no connection or not any more.
+        ask: Sends an event on the current connection and awaits its acknowledgement. Raises `AckTimeout`,
+            `EventRefused` if the server does not handle it, or `NotConnected` if the connection is or gets lost.
         retries: How often a head is sent again; ``None`` for ever.
         on_given_up: Awaited with a head that was given up.
     """
@@ -157,25 +162,32 @@ class OrderedSender:
             self._worker = None
 
     async def _drain(self) -> None:
-        tries, last = 0, None
+        last: int | None = None
         while (head := await self._outbox.head()) is not None:
-            tries, last = (tries, last) if head.number == last else (0, head.number)
+            if head.number != last:
+                tries, last, backoff = 0, head.number, Backoff(delay_s=_PAUSE_S, delay_max_s=_PAUSE_MAX_S)
             try:
                 values = await self._ask(head.event)
             except NotConnected:
                 return
-            except AckTimeout as timeout:
+            except (AckTimeout, EventRefused) as failure:
                 tries += 1
-                if self._retries is None or tries <= self._retries:
-                    logger.debug("event %r is sent again: %s", head.event.event, timeout)
+                if self._is_given_up(tries, failure):
+                    await self._outbox.remove(head.number)
+                    await self._give_up(head, failure)
                     continue
-                await self._outbox.remove(head.number)
-                await self._give_up(head, timeout)
+                logger.debug("event %r is sent again: %s", head.event.event, failure)
+                if isinstance(failure, EventRefused):  # which may come at once
+                    await asyncio.sleep(backoff.next_s(random.random()))
             else:
                 await self._outbox.remove(head.number)
                 answer = self._calls.get(head.number)
                 if answer is not None and not answer.done():
                     answer.set_result(values)
+
+    def _is_given_up(self, tries: int, failure: AckTimeout | EventRefused) -> bool:
+        is_final = isinstance(failure, EventRefused) and failure.is_final
+        return is_final or (self._retries is not None and tries > self._retries)
 
     async def _give_up(self, head: Pending, error: WaypostError) -> None:
         answer = self._calls.get(head.number)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from waypost.client.outbox import Outbox, StoredEvent
-from waypost.errors import AckTimeout, EncodingFailed, EventRejected, MalformedPacket, NotConnected, WaypostError
+from waypost.errors import AckTimeout, EncodingFailed, EventRefused, MalformedPacket, NotConnected, WaypostError
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.extension import Rejection
 from waypost.protocol.reconnect import Backoff
@@ -147,7 +147,7 @@ class OutboxSender:
             return _Outcome(is_settled=True)
         if not rejection.is_final and not rejection.reason:
             return _Outcome()  # it only waits for one before it
-        error = EventRejected(str(event.values[0]), rejection.reason, rejection.data)
+        error = EventRefused(rejection.reason, rejection.data, is_final=rejection.is_final)
         return _Outcome(rejection.is_final, error, retry_in_s=rejection.retry_in_s)
 
     async def _settle(self, batch: list[StoredEvent], outcomes: list[_Outcome]) -> float | None:

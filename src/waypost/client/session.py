@@ -23,7 +23,15 @@ from waypost.client.outbox_sender import OutboxSender
 from waypost.client.outgoing import PacketSource
 from waypost.client.packets import Outgoing
 from waypost.client.streams import Streams
-from waypost.errors import AckTimeout, ConnectFailed, EncodingFailed, MalformedPacket, NotConnected, WaypostError
+from waypost.errors import (
+    AckTimeout,
+    ConnectFailed,
+    EncodingFailed,
+    EventRefused,
+    MalformedPacket,
+    NotConnected,
+    WaypostError,
+)
 from waypost.protocol.answers import answer_value
 from waypost.protocol.codec import EncodedEvent, codec_for
 from waypost.protocol.engineio import Frame, polled_size
@@ -239,6 +247,7 @@ class Session:
 
         Raises:
             AckTimeout: There was none in time; if the event was not sent yet, it won't be.
+            EventRefused: The server did not handle the event.
             EncodingFailed: The event can't be encoded, or the server does not take one so large.
             NotConnected: The connection was lost after the event was sent; or there was neither a connection nor
                 room.
@@ -247,7 +256,14 @@ class Session:
         if self._ordered is not None:
             return answer_value(await self._call_in_order(encoded, timeout_s))
         wait_s = self._options.ack_timeout_s if timeout_s is None else timeout_s
-        return answer_value(await self._exchange(encoded, wait_s, is_bound=False))
+        return answer_value(self._accepted(await self._exchange(encoded, wait_s, is_bound=False)))
+
+    def _accepted(self, values: list[Any]) -> list[Any]:
+        """Return the arguments of an acknowledgement; raises `EventRefused` if they say that."""
+        rejection = read_rejection(values) if self._server_revision else None
+        if rejection is not None:
+            raise EventRefused(rejection.reason, rejection.data, is_final=rejection.is_final)
+        return values
 
     async def _call_in_order(self, encoded: EncodedEvent, timeout_s: float | None) -> list[Any]:
         assert self._ordered is not None
@@ -260,7 +276,7 @@ class Session:
     async def _ask(self, event: EncodedEvent) -> list[Any]:
         if self.sid is None:
             raise NotConnected(None, self.namespace, f"send {event.event!r}")
-        return await self._exchange(event, self._options.ack_timeout_s, is_bound=True)
+        return self._accepted(await self._exchange(event, self._options.ack_timeout_s, is_bound=True))
 
     async def _exchange(self, encoded: EncodedEvent, timeout_s: float, *, is_bound: bool) -> list[Any]:
         ack_id = self.calls.next_id()

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 from weakref import WeakValueDictionary
 
 from waypost.client import client as asynchronous
@@ -203,7 +203,17 @@ class Client:
     # -- sending and receiving ------------------------------------------------------------------------------
 
     emit = blocking(asynchronous.Client.emit)
-    call = blocking(asynchronous.Client.call)
+
+    @overload
+    def call(self, event: str, *args: Any, timeout_s: float | None = ...) -> Any: ...
+    @overload
+    def call(self, event: str, *args: Any, timeout_s: float | None = ..., returns: type[T]) -> T: ...
+    @overload
+    def call(self, event: str, *args: Any, timeout_s: float | None = ..., returns: Any) -> Any: ...
+    @wraps(asynchronous.Client.call)
+    def call(self, event: str, *args: Any, timeout_s: float | None = None, returns: Any = None) -> Any:
+        """As `waypost.Client.call`."""
+        return self._thread.run(self._inner.call(event, *args, timeout_s=timeout_s, returns=returns))
 
     @property
     def volatile(self) -> VolatileEmitter:

@@ -3,7 +3,8 @@
 The client names its revision in a header of its HTTP requests, and the server in its answer to CONNECT. From then on,
 an event that a queue delivers has one more last argument: an object with the single key `KEY` and a `DeliveryMark`.
 An event of the client's outbox has an `OutboxMark` there, and the client repeats it until the server answers. If the
-server does not handle it, the whole acknowledgement is such an object with a `Rejection`.
+server does not handle an event, the whole acknowledgement is such an object with a `Rejection`. Clients of revision 1
+get a `Rejection` only for events of an outbox.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ __all__ = [
     "ANSWER_FIELD",
     "HEADER",
     "KEY",
+    "READS_REJECTIONS",
     "REVISION",
     "DeliveryMark",
     "OutboxMark",
@@ -26,8 +28,11 @@ __all__ = [
     "split_outbox_mark",
 ]
 
-REVISION = 1
+REVISION = 2
 """The revision of this extension that this version of Waypost speaks."""
+
+READS_REJECTIONS = 2
+"""The first revision in which the acknowledgement of any event may be a `Rejection`."""
 
 HEADER = "waypost-client"
 """The header with the client's revision, in lower case."""
@@ -94,7 +99,7 @@ class OutboxMark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """The reason why the server did not handle an event of an outbox.
+    """The reason why the server did not handle an event.
 
     Attributes:
         reason: The reason in words; ``""`` if the event only waits for an earlier one.
@@ -170,7 +175,7 @@ def split_outbox_mark(arguments: list[Any]) -> tuple[list[Any], OutboxMark | Non
 
 
 def read_rejection(values: list[Any]) -> Rejection | None:
-    """Read the acknowledgement of an event of an outbox.
+    """Read an acknowledgement from a Waypost server.
 
     Args:
         values: The acknowledgement's arguments.

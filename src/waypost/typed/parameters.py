@@ -14,17 +14,10 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
-
 from waypost.errors import ArgumentMismatch, ConfigurationError
+from waypost.typed.conversion import CONVERTIBLE, MISFITS, check_convertible, convert, show
 
 __all__ = ["Parameters", "read_parameters"]
-
-_EXPECTED = (
-    "annotations that are dataclasses, msgspec.Structs, pydantic models, TypedDicts, or builtin types of these"
-)
-_NATIVE = (bytes, bytearray, memoryview)
-"""Types that pass unchanged. msgspec would otherwise decode text as bytes in base64."""
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -36,9 +29,9 @@ class _Parameter:
 
     def convert(self, number: int, value: Any) -> Any:
         try:
-            return msgspec.convert(value, self.annotation, builtin_types=_NATIVE, dec_hook=_validate)
-        except (msgspec.ValidationError, RecursionError) as error:
-            raise ArgumentMismatch(number, self.name, _show(self.annotation), value, str(error)) from error
+            return convert(value, self.annotation)
+        except MISFITS as error:
+            raise ArgumentMismatch(number, self.name, show(self.annotation), value, str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,48 +112,9 @@ def _read(what: str, parameter: inspect.Parameter, scope: dict[str, Any]) -> _Pa
     try:
         holder = SimpleNamespace(__annotations__={parameter.name: annotation})
         annotation = typing.get_type_hints(holder, scope, include_extras=True)[parameter.name]
-        if annotation in (Any, object):
-            return None
-        described = msgspec.inspect.type_info(annotation)
     except (NameError, TypeError) as error:
-        raise ConfigurationError(named, annotation, f"{_EXPECTED}, known in its module ({error})") from error
-    unknown = _unknown_type(described)
-    if unknown is not None:
-        raise ConfigurationError(named, unknown, _EXPECTED)
+        raise ConfigurationError(named, annotation, f"{CONVERTIBLE}, known in its module ({error})") from error
+    if annotation in (Any, object):
+        return None
+    check_convertible(named, annotation)
     return _Parameter(parameter.name, annotation)
-
-
-def _unknown_type(described: msgspec.inspect.Type) -> type | None:
-    """Return a type to which no argument can be converted, or ``None``."""
-    # A loop instead of recursion, because a type may contain itself.
-    waiting: list[Any] = [described]
-    seen: set[int] = set()
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, tuple):
-            waiting.extend(node)
-        elif isinstance(node, msgspec.inspect.CustomType):
-            if not hasattr(node.cls, "model_validate"):
-                return node.cls
-        elif isinstance(node, msgspec.inspect.Type | msgspec.inspect.Field) and id(node) not in seen:
-            seen.add(id(node))
-            waiting.extend(getattr(node, name) for name in node.__struct_fields__ if name != "default")
-    return None
-
-
-def _validate(model: type, value: Any) -> Any:
-    """Build a pydantic model without importing pydantic, which may not be installed."""
-    try:
-        return model.model_validate(value)  # type: ignore[attr-defined]  # `_unknown_type` found this method
-    except ValueError as error:
-        problems = getattr(error, "errors", None)
-        if problems is None:
-            raise
-        said = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems()]
-        raise ValueError("; ".join(said)) from error
-
-
-def _show(annotation: Any) -> str:
-    return (
-        annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
-    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from waypost.errors import ArgumentMismatch, EventRefused
 from waypost.protocol.packet import Packet
 from waypost.server.events.incoming import MESSAGE_ID, Incoming
+from waypost.text import printable
 from waypost.typed.handlers import Handler
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Inbox"]
 
 logger = logging.getLogger("waypost.socket")
+
+_NAME_CHARACTERS = 100
 
 
 class Inbox:
@@ -103,7 +106,7 @@ class Inbox:
         """Handle an event of an outbox, unless that was done before."""
         if not await event.begin():
             return
-        MESSAGE_ID.set(event.message_id)
+        MESSAGE_ID.set(None if event.message_id is None else (self._source.sid, event.message_id))
         try:
             await self._process(event)
             await event.settle()
@@ -133,8 +136,23 @@ class Inbox:
                     await (self._start if handler.is_concurrent else self._answer)(handler, event, arguments)
                 return
         await source.save_data()
-        logger.debug("socket %s sent event %r, which has no handler", source.sid, event.name)
+        self._report_unknown(event, registries)
         event.ignore()
+
+    def _report(self, where: str, event: Incoming, error: Exception) -> None:
+        """Log what the application raised for an event; a refusal is no failure."""
+        if isinstance(error, EventRefused):
+            logger.info("socket %s: event %r is refused: %s", self._source.sid, event.name, error)
+        else:
+            self._handling.report_failure(where, self._source.sid, error)
+
+    def _report_unknown(self, event: Incoming, registries: tuple[Registry, ...]) -> None:
+        """Log an event without a handler: a warning the first time, unless a handler of all events has seen it."""
+        seen = any(registry.catch_alls.incoming for registry in registries)
+        is_news = not seen and registries[-1].note_unknown(event.name)
+        level = logging.WARNING if is_news else logging.DEBUG
+        name = printable(event.name, _NAME_CHARACTERS)
+        logger.log(level, "socket %s sent event %r, which has no handler", self._source.sid, name)
 
     async def _show_to_all(self, registries: tuple[Registry, ...], event: Incoming) -> None:
         for registry in reversed(registries):
@@ -154,15 +172,9 @@ class Inbox:
         """Ask a middleware of the socket about an event; a client that waits for an ack is told of a refusal."""
         try:
             await self._handling.call(middleware, self._source, event.name, *event.arguments)
-        except EventRefused as refusal:
-            logger.info("socket %s: event %r is refused: %s", self._source.sid, event.name, refusal)
-            plain = {"error": refusal.message}
-            if refusal.data is not None:
-                plain["data"] = refusal.data
-            event.refuse(refusal.message, plain, refusal.data)
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
-            self._handling.report_failure("middleware", self._source.sid, error)
-            event.fail(error, {"error": "Internal server error"})
+            self._report("middleware", event, error)
+            event.fail(error)
         else:
             return True
         return False
@@ -173,7 +185,7 @@ class Inbox:
         if not handler.takes(count):
             problem = f"{event.name} takes {handler.expectation} argument(s), {count} came"
             logger.warning("socket %s: %s", self._source.sid, problem)
-            event.refuse(problem, {"error": problem})
+            event.refuse(EventRefused(problem))
             return None
         arguments = event.arguments
         try:
@@ -181,7 +193,7 @@ class Inbox:
                 arguments = handler.convert(arguments)
         except ArgumentMismatch as mismatch:
             logger.warning("socket %s: %s: %s", self._source.sid, event.name, mismatch)
-            event.refuse(str(mismatch), mismatch.to_payload(), mismatch.to_payload())
+            event.refuse(EventRefused(str(mismatch), mismatch.to_payload()))
             return None
         return (self._source.socket, *arguments) if handler.leading else arguments
 
@@ -205,7 +217,7 @@ class Inbox:
                 answer = await handler.run(arguments, self._handling.threads)
             except Exception as failure:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
                 error = failure
-                self._handling.report_failure(event.name, source.sid, failure)
+                self._report(event.name, event, failure)
             if source.data_touched:
                 await source.save_data()
             if error is not None:

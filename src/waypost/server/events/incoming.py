@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.errors import EncodingFailed, EventRefused, Reject
 from waypost.protocol.answers import answer_values
-from waypost.protocol.extension import OutboxMark, Rejection, split_outbox_mark
+from waypost.protocol.extension import READS_REJECTIONS, OutboxMark, Rejection, split_outbox_mark
 from waypost.protocol.packet import Packet
 from waypost.protocol.records import read_values
 from waypost.server.events.repeats import Repeats, Turn
@@ -21,8 +21,8 @@ __all__ = ["MESSAGE_ID", "Incoming"]
 
 logger = logging.getLogger("waypost.socket")
 
-MESSAGE_ID: ContextVar[str | None] = ContextVar("MESSAGE_ID", default=None)
-"""The id of the event that is being handled, if it has one."""
+MESSAGE_ID: ContextVar[tuple[str, str] | None] = ContextVar("MESSAGE_ID", default=None)
+"""The id of the socket whose event is being handled, and the event's own id; ``None`` if that has none."""
 
 
 class Incoming:
@@ -77,8 +77,8 @@ class Incoming:
 
     def answer(self, answer: Any) -> None:
         """Acknowledge one that no outbox sent with what its handler returned."""
-        if self._ack_id is not None:
-            self._send(answer_values(answer))
+        if self._ack_id is not None and not self._send(answer_values(answer)):
+            self._tell(Rejection(reason="its answer can't be sent", is_final=True), plain=False)
 
     async def accept(self, answer: Any) -> None:
         """Acknowledge one of an outbox with what its handler returned, which is stored first for its repeats."""
@@ -93,41 +93,60 @@ class Incoming:
         self._send(values)
         self.end()
 
-    def refuse(self, reason: str, plain: dict[str, Any], data: Any = None) -> None:
-        """Answer that it is not handled, and never will be; one of an outbox is answered by `settle`.
+    def refuse(self, refusal: EventRefused) -> None:
+        """Answer that it is not handled; one of an outbox, if that is final, is answered by `settle`.
 
         Args:
-            reason: Why.
-            plain: The acknowledgement for clients without an outbox.
-            data: What else one with an outbox is told.
+            refusal: What the client is told. Data that can't be encoded is left out.
         """
+        rejection = Rejection(reason=refusal.message, is_final=refusal.is_final, data=refusal.data)
         if self._turn is None:
-            self._send((plain,))
+            self._tell(rejection, plain=True)
+        elif refusal.is_final:
+            self._turn.refusal = rejection
         else:
-            self._turn.refusal = Rejection(reason=reason, is_final=True, data=data)
+            self._hold_back(rejection)
 
-    def fail(self, error: BaseException, plain: dict[str, Any] | None = None) -> None:
-        """Answer that what handles it raised; a client with an outbox will send it again.
+    def fail(self, error: BaseException) -> None:
+        """Answer that what handles it raised; official clients are told nothing, and an outbox sends it again.
 
         Args:
-            error: What was raised. `EventRefused` refuses it for ever, `Reject` says when to send it again.
-            plain: The acknowledgement for clients without an outbox; ``None`` for none.
+            error: What was raised. `EventRefused` refuses it, `Reject` tells an outbox when to send it again.
         """
-        if self._turn is None:
-            if plain is not None:
-                self._send((plain,))
-            return
         if isinstance(error, EventRefused):
-            self.refuse(error.message, {}, error.data)
+            self.refuse(error)
+        elif self._turn is None:
+            self._tell(_rejection(error), plain=False)
         else:
-            self._turn.fail()
-            self._reject(_rejection(error))
-            self.end()
+            self._hold_back(_rejection(error))
 
     def ignore(self) -> None:
-        """Take note that nobody handles it; a client without an outbox is not told."""
+        """Answer that it has no handler; official clients are told nothing, as they are by Node."""
+        rejection = Rejection(reason=f"no handler for {self.name!r}", is_final=True)
+        if self._turn is None:
+            self._tell(rejection, plain=False)
+        else:
+            self._turn.refusal = rejection
+
+    def _hold_back(self, rejection: Rejection) -> None:
+        """Answer one of an outbox that is to be sent again, before the events behind it."""
         if self._turn is not None:
-            self._turn.refusal = Rejection(reason=f"no handler for {self.name!r}", is_final=True)
+            self._turn.fail()
+        self._reject(rejection)
+        self.end()
+
+    def _tell(self, rejection: Rejection, *, plain: bool) -> None:
+        """Acknowledge one that no outbox sent with a rejection, as its client reads it.
+
+        Args:
+            rejection: Why it is not handled.
+            plain: Whether clients that know no `Rejection` get it as an object of its own.
+        """
+        if self._source.client_revision >= READS_REJECTIONS:
+            self._reject(rejection)
+        elif plain:
+            error = {"error": rejection.reason}
+            self._send_or((error if rejection.data is None else {**error, "data": rejection.data},), (error,))
 
     async def settle(self) -> None:
         """Send the refusal of one of an outbox, if it was refused; it is stored first, for its repeats.
@@ -152,7 +171,12 @@ class Incoming:
             self._turn.end()
 
     def _reject(self, rejection: Rejection) -> None:
-        self._send((rejection.argument(),))
+        self._send_or((rejection.argument(),), (replace(rejection, data=None).argument(),))
+
+    def _send_or(self, values: tuple[Any, ...], otherwise: tuple[Any, ...]) -> None:
+        """Acknowledge it with other values if the first can't be encoded."""
+        if not self._send(values):
+            self._send(otherwise)
 
     def _record(self, values: tuple[Any, ...]) -> bytes | None:
         try:

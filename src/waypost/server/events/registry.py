@@ -39,6 +39,9 @@ _MISSPELT = 0.92
 
 _PREFIX = "on_"
 
+_MOST_UNKNOWN = 100
+"""How many names of events without a handler are told; one name takes as much memory as a client sends for it."""
+
 
 class Registry:
     """Handlers of a namespace, or of one socket.
@@ -54,7 +57,7 @@ class Registry:
         catch_alls: The handlers of all events, in and out.
     """
 
-    __slots__ = ("_events", "_leading", "_moments", "_once", "_server_calls", "catch_alls")
+    __slots__ = ("_events", "_leading", "_moments", "_once", "_server_calls", "_unknown", "catch_alls")
 
     def __init__(self, leading: int, moments: frozenset[str]) -> None:
         self.catch_alls = CatchAlls(leading)
@@ -63,6 +66,7 @@ class Registry:
         self._events: dict[str, Handler] = {}
         self._moments: dict[str, Handler] = {}
         self._once: set[str] = set()
+        self._unknown: set[str] = set()
 
     # -- for the application --------------------------------------------------------------------------------
 
@@ -128,6 +132,17 @@ class Registry:
         """Note that an event's handler is called; one that was registered for once is thereby gone."""
         if event in self._once:
             self.remove(event)
+
+    def note_unknown(self, event: str) -> bool:
+        """Note that an event came which has no handler.
+
+        Returns:
+            True for the first event of a name. Clients choose names, so after `_MOST_UNKNOWN` of them it is False.
+        """
+        if event in self._unknown or len(self._unknown) >= _MOST_UNKNOWN:
+            return False
+        self._unknown.add(event)
+        return True
 
     def _add(self, event: str, function: Callable[..., Any], *, concurrent: bool) -> None:
         what = f"handler of {event}"

@@ -132,7 +132,8 @@ class Admission:
             logger.info(
                 "a client of %s is refused, its auth does not fit: %s", self._namespace.name, mismatch.problem
             )
-            raise ConnectionRefused("Invalid auth", mismatch.to_payload()) from mismatch
+            data = {"error": str(mismatch), **mismatch.to_payload()}
+            raise ConnectionRefused("Invalid auth", data) from mismatch
 
     # -- the steps ------------------------------------------------------------------------------------------
 

@@ -73,12 +73,14 @@ class Socket:
 
     @property
     def message_id(self) -> str | None:
-        """The id of the event that the calling handler handles, if a client's durable outbox sent it; else ``None``.
+        """The id of this socket's event that the calling handler handles, if a client's durable outbox sent it.
 
-        It is the same if the event has to be handled again, because the server ended in the midst of it: whoever
-        writes it down with what the handler does, in one transaction, does that once.
+        It is ``None`` for other events, and in the handler of another socket's event. It is the same if the event has
+        to be handled again, because the server ended while it was being handled: an application that stores the id in
+        the transaction of its own work does that work once.
         """
-        return MESSAGE_ID.get()
+        handled = MESSAGE_ID.get()
+        return handled[1] if handled is not None and handled[0] == self._channel.sid else None
 
     @property
     def rooms(self) -> frozenset[str]:
@@ -165,8 +167,8 @@ class Socket:
 
         Args:
             middleware: ``async def middleware(event, *args)``, or ``def`` to run in a thread. It raises
-                `EventRefused` to refuse. Any other exception refuses too, goes to the ``error`` hook, and the client
-                gets a general answer.
+                `EventRefused` to refuse. After any other exception no handler gets the event either; the exception
+                counts as a handler's.
 
         Returns:
             The same function, so that it serves as a decorator.
