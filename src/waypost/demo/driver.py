@@ -1,4 +1,4 @@
-"""The driver: a real Waypost client, which writes down what reaches it and how long it waited."""
+"""The driver: a real Waypost client that records its parcels and how long each of them waited."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["Driver", "Waited"]
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """A parcel that the queue brought.
+    """A parcel that the queue delivered.
 
     Attributes:
-        parcel_id: Which.
+        parcel_id: The parcel's id.
         waited_s: Seconds from its sending to its arrival.
-        survived_kill: Whether the process that took it in had been killed by then.
+        survived_kill: Whether the service was killed after it accepted the parcel.
     """
 
     parcel_id: str
@@ -29,17 +29,17 @@ class Waited:
 
 
 class Driver:
-    """A driver with one connection, on which parcels come from the queue and from the board.
+    """A driver with one connection; it gets parcels from its queue and from the board.
 
     Args:
-        url: Where the service is.
-        name: The driver's name, which names the queue, too.
-        ledger: Where arrivals are written down.
-        on_change: Called after whatever happens.
+        url: The service's address.
+        name: The driver's name; the queue is named after it.
+        ledger: The ledger that records the arrivals.
+        on_change: Called after each change of the driver's state.
 
     Attributes:
-        waited: What the queue brought, in the order of arrival.
-        connections: How often it was connected.
+        waited: The parcels from the queue, in the order of arrival.
+        connections: The number of connections so far.
     """
 
     def __init__(self, url: str, name: str, ledger: Ledger, on_change: Callable[[], None]) -> None:
@@ -67,15 +67,19 @@ class Driver:
 
     @property
     def recovered(self) -> bool:
-        """Whether the client's connection goes on where the one before it broke."""
+        """Whether the server recovered the session of the connection before."""
         return self._client.recovered
 
     async def connect(self) -> None:
-        """Connect; from then on the client reconnects by itself."""
+        """Connect; afterwards the client reconnects by itself.
+
+        Raises:
+            ConnectFailed: The service refused the client.
+        """
         await self._client.connect()
 
     async def disconnect(self) -> None:
-        """Say goodbye to the service."""
+        """Disconnect gracefully."""
         await self._client.disconnect()
 
     async def _welcome(self, service: dict[str, int]) -> None:

@@ -1,8 +1,8 @@
-"""Plays the demo's story in the terminal, with real processes and real connections, and gives a verdict.
+"""Plays the demo's story in the terminal with real processes and connections, and prints a verdict.
 
-The service and the shop are processes of their own. The driver's connection goes through a tunnel that is cut without
-a goodbye. The service is killed with SIGKILL twice, each time while the shop awaits an answer: once with the driver
-away, and once with the driver connected. The shop goes on sending all the time.
+Service and shop are processes of their own. The driver's connection leads through a tunnel, which cuts it without a
+CLOSE packet. SIGKILL ends the service twice, each time while the shop awaits an answer: first with the driver
+offline, then with the driver online. The shop sends parcels all the time.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _PARCELS_PER_LINE = 5
 
 
 def play_headless(settings: Settings) -> int:
-    """Play the story; it takes some five seconds, and a minute at the very most.
+    """Play the story. It takes about five seconds, and a minute at most.
 
     Args:
-        settings: What the demo was told.
+        settings: The demo's settings.
 
     Returns:
-        The exit code: 0 only if every parcel arrived exactly once and in order, by the queue and on the board.
+        The exit code: 0 only if every parcel arrived once and in order, through the queue and on the board.
 
     Raises:
         ServiceUnavailable: The service did not start.
@@ -93,12 +93,12 @@ async def _with_cast(settings: Settings, directory: Path, terminal: Terminal, le
 
 
 class _StoryFailed(Exception):
-    """Something went another way than the story goes; the text says what."""
+    """The story took another course; the text tells which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Story:
-    """The cast, and what they do one after another. ``changed`` is set whenever there may be something new."""
+    """The cast, and the acts of the story in order. ``changed`` is set whenever a state may have changed."""
 
     terminal: Terminal
     ledger: Ledger
@@ -109,10 +109,10 @@ class _Story:
     shop: ShopProcess
 
     async def play(self) -> None:
-        """Play it and tell it.
+        """Play the whole story and report it.
 
         Raises:
-            _StoryFailed: It went another way.
+            _StoryFailed: The story took another course.
         """
         await self.driver.connect()
         self._tell("driver", "is online; its connection leads through a tunnel that can be cut")
@@ -177,9 +177,9 @@ class _Story:
             raise _StoryFailed(f"the service ended with {code} when it was asked to stop")
 
     async def _kill(self, *, restarts: int) -> None:
-        """Kill the service while the shop awaits an answer, and wait until it is back."""
+        """Kill the service while the shop awaits an answer, and wait until the service is back."""
         await self._until(lambda: len(self.ledger.accepted) < len(self._parcels_asked_for()))
-        # Anywhere in the call: before the queue has the parcel, or the board has it, or the shop has its answer.
+        # A random point of the call: before the queue has the parcel, the board has it, or the shop has its answer.
         await asyncio.sleep(random.uniform(0, _CALL_S))
         self.supervisor.kill()
         await self.supervisor.listening(restarts)
@@ -221,7 +221,7 @@ def _conclude(terminal: Terminal, ledger: Ledger, failures: Sequence[str]) -> in
     for fault in faults:
         terminal.note(f"  {fault}", "bad")
     if not faults:
-        terminal.note("Every parcel arrived exactly once and in order, by both ways.", "good")
+        terminal.note("Every parcel arrived once and in order, through the queue and on the board.", "good")
     return 1 if faults else 0
 
 

@@ -1,4 +1,4 @@
-"""Calls something when the terminal, or whoever started the demo, wants it to end."""
+"""Calls a function when a signal asks the demo to stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextlib.contextmanager
 def on_stop_signal(stop: Callable[[], object]) -> Iterator[None]:
-    """Call ``stop`` in the running loop when SIGINT, SIGTERM or SIGHUP comes, which then does nothing else."""
+    """Call ``stop`` in the running loop on SIGINT, SIGTERM or SIGHUP, until the block ends.
+
+    The signals have no other effect within the block.
+    """
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, stop)

@@ -1,11 +1,12 @@
-"""What the shop's parcels promise, what the driver got, and the verdict. Pure: no clock, no connection.
+"""The ledger: the shop's parcels, the driver's deliveries, and the verdict. It has no clock and no connection.
 
-Two promises are checked, each in its own words (see `waypost.demo.service` for why they differ):
+It checks two promises; `waypost.demo.service` explains why they differ.
 
-- Queue: every parcel that the shop sent is handled once, in the order of sending. One that is delivered again, since
-  its acknowledgement was cut off, is recognised by its id; that is counted and shown, and is no fault.
-- Board: every announcement that the service promised, by accepting that attempt, arrives exactly once and in order.
-  An announcement of an attempt that was never answered may arrive or not, but not twice.
+- Queue: the driver handles every parcel of the shop once, in the order of sending. If an acknowledgement is lost, the
+  queue delivers the parcel again, and the driver recognises its id. Such a repetition is counted and shown; it is no
+  fault.
+- Board: every announcement of an accepted attempt arrives once and in order. An announcement of an attempt without an
+  answer may arrive or not, but not twice.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ __all__ = ["Announcement", "Ledger", "Verdict"]
 
 
 class Announcement(NamedTuple):
-    """One announcement on the board, or the promise of one.
+    """An announcement on the board, or an attempt of the shop that leads to one.
 
     Attributes:
-        parcel_id: Of which parcel.
-        attempt: Which of the shop's attempts the service announced, from 1.
+        parcel_id: The parcel's id.
+        attempt: The number of the shop's attempt, from 1.
     """
 
     parcel_id: str
@@ -36,16 +37,16 @@ class Announcement(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What became of the promises of one way, queue or board; each fault is named in words.
+    """The result of one check, for the queue or the board; each fault is named in words.
 
     Attributes:
-        way: Which.
-        promised: How many things had to arrive.
-        arrived: How many different things did.
-        missing: What was promised and did not arrive.
-        doubled: What arrived more than once.
-        misplaced: What arrived before something that was sent earlier.
-        unknown: What arrived and was never sent.
+        way: ``"queue"`` or ``"board"``.
+        promised: The number of parcels or announcements that had to arrive.
+        arrived: The number of different ones that arrived.
+        missing: Promised, and did not arrive.
+        doubled: Arrived more than once.
+        misplaced: Arrived before something that was sent earlier.
+        unknown: Arrived, and was never sent.
     """
 
     way: str
@@ -58,7 +59,7 @@ class Verdict:
 
     @property
     def faults(self) -> list[str]:
-        """Every broken promise as a sentence; empty if all were kept."""
+        """A sentence for every broken promise; empty if all promises were kept."""
         return [
             *(f"{self.way}: {one} is missing" for one in self.missing),
             *(f"{self.way}: {one} arrived more than once" for one in self.doubled),
@@ -69,14 +70,14 @@ class Verdict:
 
 @dataclass(slots=True)
 class Ledger:
-    """Everything that was sent and that arrived, in the order of its happening.
+    """Everything that was sent and everything that arrived, in order.
 
     Attributes:
         asked: Every attempt of the shop.
-        accepted: The attempt with which each parcel was accepted.
-        handled: The parcels that the driver handled.
-        redelivered: How many deliveries the driver recognised by their ids as repetitions.
-        announced: What the board announced.
+        accepted: For each accepted parcel, the attempt that the service accepted.
+        handled: The ids of the parcels that the driver handled.
+        redelivered: The number of repeated deliveries, which the driver recognised by their ids.
+        announced: The announcements on the board.
     """
 
     asked: list[Announcement] = field(default_factory=list)
@@ -89,7 +90,7 @@ class Ledger:
         """Record a delivery from the queue.
 
         Returns:
-            Whether it is the first of this parcel; a repetition is only counted.
+            Whether it is the first delivery of this parcel; a repetition is only counted.
         """
         if parcel_id in self.handled:
             self.redelivered += 1
@@ -99,16 +100,16 @@ class Ledger:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that was accepted so far has arrived, by both ways."""
+        """Whether everything accepted so far has arrived, from the queue and on the board."""
         return not self.queue().missing and not self.board().missing
 
     def queue(self) -> Verdict:
-        """Judge the queue."""
+        """Return the verdict on the queue."""
         sent = list(dict.fromkeys(one.parcel_id for one in self.asked))
         return _judge("queue", sent, [one.parcel_id for one in self.accepted], self.handled)
 
     def board(self) -> Verdict:
-        """Judge the board."""
+        """Return the verdict on the board."""
         return _judge("board", self.asked, self.accepted, self.announced)
 
 

@@ -1,4 +1,4 @@
-"""The demo in a browser: the supervised service, and its page opened."""
+"""The demo in a browser: runs the supervised service, and opens its page."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _PORT = 8000
 
 
 def serve_page(settings: Settings, *, open_browser: bool) -> int:
-    """Run the service and its page until SIGINT or SIGTERM; without a built page, play the story in the terminal.
+    """Run the service and its page until SIGINT or SIGTERM. Without a built page, play the story in the terminal.
 
     Args:
-        settings: What the demo was told.
-        open_browser: Whether to open the page.
+        settings: The demo's settings.
+        open_browser: Whether to open the page in a browser.
 
     Returns:
         The exit code: 0 after a graceful stop.

@@ -1,14 +1,14 @@
-"""The parcel service: a shop sends pickups, a driver gets each of them by two ways.
+"""The parcel service: a shop sends pickups, and the driver gets each of them in two ways.
 
-- The **queue** of that driver, durable until the driver's phone acknowledges. The parcel's id is the message's id:
-  a shop that got no answer, as the server died before giving one, asks again with the same id, and the queue
-  takes the parcel in once.
-- The **board**, a plain emit to a room, which the clients' connection recovery replays.
+- The driver's **queue**, durable until the driver's phone acknowledges. The parcel's id is the message's id. If the
+  server dies before it answers, the shop sends the parcel again with the same id, and the queue keeps it only once.
+- The **board**, a plain emit to a room, which connection recovery replays.
 
-What is emitted once arrives once; but a shop that asks twice makes the service announce twice, and the service keeps
-no memory of its own to know better (that memory is what the queue is for). So an announcement carries the shop's
-attempt, and whoever watches the board knows two announcements of one parcel from one announcement that came twice.
-The queue is the opposite: a driver whose acknowledgement was cut off gets the parcel again, and knows it by its id.
+An event emitted once arrives once. But a shop that sends a parcel twice makes the service announce it twice, because
+the service remembers no parcels; remembering is the queue's job. An announcement therefore carries the shop's
+attempt:
+two announcements of one parcel differ, and one announcement that arrived twice does not. The queue is the opposite: a
+driver whose acknowledgement was lost gets the parcel again, and recognises its id.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from waypost.demo.supervision import Supervision
 __all__ = ["app", "build"]
 
 BOARD = "board"
-"""The room in which every pickup is announced."""
+"""The room that gets every announcement."""
 
 
 def build(supervision: Supervision | None) -> Any:
-    """Make the service.
+    """Build the service.
 
     Args:
-        supervision: What the demo's supervisor says of this process; ``None`` if there is no supervisor.
+        supervision: The message of the demo's supervisor to this process; ``None`` without a supervisor.
 
     Returns:
         The ASGI application: Socket.IO, and the page at ``/``.

@@ -1,4 +1,4 @@
-"""What the demo can be told, and the directory its database lives in."""
+"""The demo's settings, and the directory of its database."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the demo can be told.
+    """The demo's settings.
 
     Attributes:
-        port: The service's port; 0 takes a free one, ``None`` whatever is best: 8000 for the page.
-        directory: Where the database is kept; ``None`` takes a temporary directory that is removed at the end.
-        log_level: What the service logs to stderr.
+        port: The service's port; 0 takes a free port, ``None`` the default: 8000 for the page, a free port without
+            it.
+        directory: The directory of the database; ``None`` takes a temporary directory, which is removed at the end.
+        log_level: The service's log level for stderr.
     """
 
     port: int | None = None
@@ -27,7 +28,7 @@ class Settings:
 
     @contextlib.contextmanager
     def place(self) -> Iterator[Path]:
-        """Make the directory of the database, and remove it at the end if it is a temporary one."""
+        """Create the database's directory; a temporary directory is removed at the end."""
         if self.directory is None:
             with tempfile.TemporaryDirectory(prefix="waypost-demo-") as temporary:
                 yield Path(temporary)

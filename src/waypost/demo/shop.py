@@ -1,8 +1,7 @@
-"""The shop, a process of its own: sends a parcel every so often until its standard input is closed.
+"""The shop, a process of its own: sends parcels at a fixed interval until its standard input is closed.
 
-It writes a line of JSON for whatever it does: ``{"asked": [id, attempt]}`` and ``{"accepted": [id, attempt]}``. A
-call that ends without an answer, since the server was killed, is made again with the same parcel id until there is
-one.
+It writes a line of JSON for each step: ``{"asked": [id, attempt]}`` and ``{"accepted": [id, attempt]}``. If a call
+gets no answer because the server was killed, the shop repeats it with the same parcel id until it gets one.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ async def _deliver(client: waypost.Client, parcel: dict[str, Any]) -> None:
         try:
             reply = await client.call("pickup", {**parcel, "attempt": attempt}, timeout_s=_ANSWER_TIMEOUT_S)
         except (waypost.AckTimeout, waypost.NotConnected):
-            # Whether the server took it in before it went is unknown; the id makes asking again harmless.
+            # The server may have accepted the parcel before it died. The id makes the repetition harmless.
             continue
         if "refused" in reply:
             raise RuntimeError(f"the service refused {parcel}: {reply['refused']}")

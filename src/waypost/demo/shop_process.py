@@ -1,4 +1,4 @@
-"""Runs the shop as a process, and writes what it says into the ledger."""
+"""Runs the shop in a process, and records its output in the ledger."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _STOP_TIMEOUT_S = 10.0
 
 
 class ShopProcess:
-    """The shop's process; use it as an asynchronous context manager, which ends it.
+    """The shop's process; an asynchronous context manager that ends it.
 
     Args:
-        url: Where the service is.
-        driver: For whom the parcels are.
+        url: The service's address.
+        driver: The driver who gets the parcels.
         every_s: Seconds between two parcels.
-        ledger: Where it is written down what the shop asked and what was accepted.
-        on_change: Called after each of that, and when the process has ended.
+        ledger: The ledger that records the shop's attempts and the accepted parcels.
+        on_change: Called after each record, and at the end of the process.
     """
 
     def __init__(self, url: str, driver: str, every_s: float, ledger: Ledger, on_change: Callable[[], None]) -> None:
@@ -38,12 +38,12 @@ class ShopProcess:
 
     @property
     def pid(self) -> int:
-        """The id of the process."""
+        """The process's id."""
         return self._running().pid
 
     @property
     def failed(self) -> bool:
-        """Whether the process has ended with another exit code than 0."""
+        """Whether the process has ended with an exit code other than 0."""
         return bool(self._process is not None and self._process.returncode)
 
     async def __aenter__(self) -> Self:
@@ -63,16 +63,16 @@ class ShopProcess:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Kill the process if it has not closed."""
+        """Kill the process if it still runs."""
         if self._running().returncode is None:
             self._running().kill()
         await self._running().wait()
 
     async def close(self) -> int:
-        """Have the shop finish the parcel it is at and close.
+        """Let the shop finish its current parcel and close.
 
         Returns:
-            The exit code of its process.
+            The process's exit code.
         """
         process = self._running()
         assert process.stdin is not None, "it was asked for"

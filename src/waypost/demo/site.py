@@ -1,4 +1,4 @@
-"""Serves the built page, says which process this is, and kills it on request."""
+"""Serves the built page, reports the process's state, and kills the process on request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from waypost.demo.supervision import Supervision
 __all__ = ["STATIC", "Site"]
 
 STATIC = Path(__file__).parent / "static"
-"""Where `make web` builds the page into."""
+"""The directory into which `make web` builds the page."""
 
 _NOT_BUILT = b"The page is not built: run `make web` (needs Node), or `waypost demo --headless` (needs none).\n"
 _KILL_HEADER = (b"x-waypost-demo", b"kill")
@@ -35,11 +35,11 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class Site:
-    """The ASGI application beside Socket.IO.
+    """The ASGI application for all requests other than Socket.IO's.
 
     Args:
-        supervision: Who starts the service again; without it, it can't be killed through the page.
-        describe_store: Says in words where everything is kept.
+        supervision: Tells that a supervisor restarts this process; ``None`` disables the kill request.
+        describe_store: Returns a description of the store in words.
         static: The directory of the built page.
     """
 
@@ -69,7 +69,7 @@ class Site:
         return orjson.dumps({"pid": os.getpid(), "run": run, "store": self._describe_store()})
 
     async def _kill(self, scope: Message, send: Send) -> None:
-        # A page of another origin can't send this header without asking first, and is not allowed to.
+        # A page of a foreign origin needs a preflight to send this header, and the preflight is refused.
         if self._supervision is None or _KILL_HEADER not in scope["headers"]:
             await _answer(send, 403, _TEXT, b"only the demo's page, under the demo's supervisor, may do this\n")
             return

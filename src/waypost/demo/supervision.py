@@ -1,4 +1,4 @@
-"""What the supervisor tells the process it starts: through the environment, and by a pipe that ends with it."""
+"""The supervisor's message to its child process: an environment variable, and a pipe."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ _VARIABLE = "WAYPOST_DEMO_RUN"
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """Says that this process has a supervisor, which starts it again when it is killed.
+    """Tells this process that a supervisor restarts it when it is killed.
 
     Attributes:
-        run: How often the service was started before, 0 for the first time.
+        run: The number of earlier starts; 0 for the first one.
     """
 
     run: int
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Supervision | None:
-        """Read what the supervisor has said; ``None`` if there is no supervisor."""
+        """Read the supervisor's message from the environment; ``None`` without a supervisor."""
         run = environment.get(_VARIABLE)
         return None if run is None else cls(int(run))
 
     def end_with_supervisor(self) -> None:
-        """Stop this process gracefully when the supervisor is gone, however it went.
+        """Stop this process gracefully when the supervisor ends for any reason.
 
         The supervisor holds the other end of this process's standard input and never writes to it.
         """
         threading.Thread(target=_terminate_at_end_of_input, name="waypost-demo-supervision", daemon=True).start()
 
     def environment(self) -> dict[str, str]:
-        """Return this process's environment with this added, for a process to be started."""
+        """Return this process's environment plus the message, for a child process."""
         return {**os.environ, _VARIABLE: str(self.run)}
 
 
 def _terminate_at_end_of_input() -> None:
-    # Not through sys.stdin's buffer: its lock, held by a daemon thread, would stop the interpreter from ending.
+    # Bypasses sys.stdin's buffer: a daemon thread that held its lock would block the interpreter's exit.
     while os.read(sys.stdin.fileno(), 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

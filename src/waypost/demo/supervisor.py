@@ -1,4 +1,4 @@
-"""Runs the service as a process of its own, and starts it again as soon as it dies."""
+"""Runs the service in a process of its own, and restarts it when it dies."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _HOST = "127.0.0.1"
 _APPLICATION = "waypost.demo.service:app"
 _STARTED = b" listening on "
 _STOP_TIMEOUT_S = 10.0
-# Below the range that the kernel takes client ports from: a restart must find its port free.
+# Below the kernel's range of client ports: a restart must find its port free.
 _PORTS = range(15_000, 32_000)
 
 
 class ServiceUnavailable(WaypostError):
-    """The service ended before it ever took a connection, so starting it again would not help.
+    """The service ended before it accepted a connection; a restart would not help.
 
     Attributes:
-        exit_code: What the process ended with.
+        exit_code: The process's exit code.
     """
 
     def __init__(self, exit_code: int) -> None:
@@ -42,15 +42,15 @@ class ServiceUnavailable(WaypostError):
 
 
 class Supervisor:
-    """Keeps the service running; use it as an asynchronous context manager, which stops the service at its end.
+    """Keeps the service running; an asynchronous context manager that stops the service at its end.
 
     Args:
-        directory: Where the service keeps its database.
-        port: The service's port; 0 takes a free one and keeps it over restarts.
-        log_level: What the service logs to stderr.
-        on_start: Called with the run's number, the process's id and the seconds since the process before it ended
-            (0 for the first), whenever the service takes connections.
-        on_death: Called with the process's exit code when it died without being asked to stop; negative is a signal.
+        directory: The directory of the service's database.
+        port: The service's port; 0 takes a free port and keeps it over restarts.
+        log_level: The service's log level for stderr.
+        on_start: Called when the service accepts connections, with the run's number, the process's id and the seconds
+            since the process before it ended (0 for the first).
+        on_death: Called with the process's exit code when it died without a stop; a negative code is a signal.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Supervisor:
         return f"http://{_HOST}:{self.port}"
 
     async def __aenter__(self) -> Self:
-        """Start the service, and return when it takes connections."""
+        """Start the service, and return when it accepts connections."""
         self._keeper = asyncio.create_task(self._keep_running())
         try:
             await self.listening(0)
@@ -96,13 +96,13 @@ class Supervisor:
         await self.stop()
 
     async def listening(self, run: int) -> None:
-        """Wait until the service takes connections in this run or a later one.
+        """Wait until the service accepts connections in this run or a later one.
 
         Args:
             run: 0 for the first start, 1 for the first restart, and so on.
 
         Raises:
-            ServiceUnavailable: It did not start.
+            ServiceUnavailable: The service did not start.
         """
         if self._keeper is None:
             raise RuntimeError("the supervisor was not started")
@@ -115,7 +115,7 @@ class Supervisor:
         """Kill the service's process with SIGKILL, as ``kill -9`` does.
 
         Returns:
-            The id of the process.
+            The process's id.
         """
         if self._process is None:
             raise RuntimeError("the service is not running")
@@ -123,10 +123,10 @@ class Supervisor:
         return self._process.pid
 
     async def stop(self) -> int:
-        """Stop the service gracefully, or with force if that takes longer than 10 s.
+        """Stop the service gracefully; kill it if that takes longer than 10 s.
 
         Returns:
-            The exit code of its process, 0 after a graceful stop.
+            The process's exit code; 0 after a graceful stop.
         """
         self._stopping = True
         if self._keeper is None:
@@ -148,7 +148,7 @@ class Supervisor:
                     outage_s = 0.0 if died_at is None else time.monotonic() - died_at
                     await self._started(run, process.pid, outage_s)
                 code = await _drained(process)
-                # One that ended by itself before it took connections would do so again.
+                # A process that exited by itself before it accepted connections would exit again.
                 if self._stopping or (not started and code >= 0):
                     return code
                 died_at = time.monotonic()
@@ -168,7 +168,7 @@ class Supervisor:
             stdin=PIPE,
             stdout=PIPE,
             env=Supervision(run).environment(),
-            # Ctrl+C in the terminal is for the supervisor, which then stops the service.
+            # Ctrl+C in the terminal must reach only the supervisor, which then stops the service.
             start_new_session=True,
         )
         if self._stopping:

@@ -1,4 +1,4 @@
-"""Tells the story in a terminal: a line for each thing that happens, with its time and who did it."""
+"""Reports the story in a terminal: a line for each event, with its time and its actor."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SPEAKERS = {"server": "\033[31m", "shop": "\033[36m", "driver": "\033[33m"}
 
 
 class Terminal:
-    """Writes to a stream, in colours if a person is reading it.
+    """Writes lines to a stream, with colours if the stream is a terminal.
 
     Args:
-        stream: Where to write.
+        stream: The stream.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -26,13 +26,23 @@ class Terminal:
         self._started_at = time.monotonic()
 
     def tell(self, who: str, text: str) -> None:
-        """Write what someone did, with the seconds since the story began."""
+        """Write an actor's deed, after the seconds since the story began.
+
+        Args:
+            who: ``"server"``, ``"shop"`` or ``"driver"``.
+            text: The deed, without its subject.
+        """
         elapsed_s = time.monotonic() - self._started_at
         speaker = self._paint(f"{who:<7}", _SPEAKERS.get(who, ""))
         self._write(f"{self._paint(f'{elapsed_s:6.2f} s', _STYLES['dim'])}  {speaker} {text}")
 
     def note(self, text: str = "", style: str = "") -> None:
-        """Write a line of its own: ``good``, ``bad``, ``dim``, ``bold`` or plain."""
+        """Write a line without an actor.
+
+        Args:
+            text: The line.
+            style: ``"good"``, ``"bad"``, ``"dim"``, ``"bold"`` or ``""``.
+        """
         self._write(self._paint(text, _STYLES.get(style, "")))
 
     def _paint(self, text: str, code: str) -> str:
@@ -44,5 +54,5 @@ class Terminal:
 
 
 def duration(seconds: float) -> str:
-    """Put a time into words: milliseconds below a second."""
+    """Format a duration: in milliseconds below a second, else in seconds."""
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"

@@ -1,4 +1,4 @@
-"""A stretch of the way between a client and the server that can really be cut."""
+"""A part of the connection between client and server that can be cut."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["Tunnel"]
 
 _HOST = "127.0.0.1"
 _CHUNK_BYTES = 65536
-# Linger on, for 0 s: closing the socket resets its connection.
+# SO_LINGER with 0 s: closing the socket resets its connection.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Tunnel:
-    """A TCP relay. Cut, it resets every connection through it, in both directions: neither side gets a goodbye.
+    """A TCP relay. A cut resets every connection through it in both directions, without a FIN.
 
-    Use it as an asynchronous context manager: it starts open, and ends cut.
+    It is an asynchronous context manager: it starts open, and ends cut.
 
     Args:
-        port: The port on this machine that it leads to.
+        port: The target port on this machine.
     """
 
     def __init__(self, port: int) -> None:
@@ -33,13 +33,13 @@ class Tunnel:
 
     @property
     def url(self) -> str:
-        """The address of its entrance."""
+        """The address of the tunnel's entrance."""
         if self._server is None:
             raise RuntimeError("the tunnel was not built")
         return f"http://{_HOST}:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
-        """Build it, open."""
+        """Start the relay, open."""
         self._server = await asyncio.start_server(self._relay, _HOST, 0)
         self.open()
         return self
@@ -47,17 +47,17 @@ class Tunnel:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Cut it, and take its entrance away."""
+        """Cut the tunnel, and close its entrance."""
         self.cut()
         if self._server is not None:
             self._server.close()
 
     def open(self) -> None:
-        """Let connections through."""
+        """Accept connections."""
         self._is_open = True
 
     def cut(self) -> None:
-        """Reset every connection, and every new one too until it is opened again."""
+        """Reset every connection, and each new one until `open` is called."""
         self._is_open = False
         for writer in list(self._writers):
             _reset(writer)
@@ -70,7 +70,7 @@ class Tunnel:
         try:
             server, to_server = await asyncio.open_connection(_HOST, self._target_port)
         except OSError:
-            # The server is down: the client's connection ends as it would have without a tunnel.
+            # The server is down: close the client's connection, as would happen without a tunnel.
             self._forget(to_client)
             return
         self._writers.add(to_server)
@@ -91,7 +91,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(chunk)
             await writer.drain()
     except ConnectionError:
-        # One side was reset, by the tunnel or by a killed server; the other side is told.
+        # The tunnel or a killed server reset one side: reset the other side too.
         _reset(writer)
         return
     writer.close()
