@@ -1,1 +1,1 @@
-"""What carries connections: ASGI's HTTP and WebSocket."""
+"""The transports of the server: HTTP long-polling and WebSockets, over ASGI or directly on uvicorn."""

@@ -1,6 +1,6 @@
-"""Waypost as an ASGI application: which request is for it, lifespan, and long-polling over HTTP.
+"""Waypost as an ASGI application: routing of requests, lifespan, and long-polling over HTTP.
 
-WebSockets are in `asgi_websocket`. Source: ASGI 3, Engine.IO protocol revision 4 ("HTTP long-polling").
+`asgi_websocket` carries WebSockets. Source: ASGI 3, Engine.IO protocol, revision 4 ("HTTP long-polling").
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class AsgiTransport:
-    """Carries a hub's connections over ASGI.
+    """Carries a server's connections over ASGI.
 
     Args:
-        hub: The server.
-        other: Gets all requests that are not for the hub's path; ``None`` answers them with 404.
+        hub: The server's parts.
+        other: The ASGI application for all requests outside the server's path; ``None`` answers them with 404.
 
     Attributes:
-        direct_polling: What answers polls for a server that has nothing in between.
+        direct_polling: Answers polls and POSTs if uvicorn calls the server directly.
     """
 
     def __init__(self, hub: Hub, other: AsgiApplication | None) -> None:
@@ -155,7 +155,7 @@ class AsgiTransport:
                 await self._post(connection_or_none, decision, request, receive, send, headers)
 
     def _direct(self, scope: Scope) -> Direct | None:
-        """Find out whether frames can be had without ASGI; see `direct_websocket`."""
+        """Return the function that takes the WebSocket's frames past ASGI, or ``None``; see `direct_websocket`."""
         hand_over = scope.get("extensions", {}).get(FRAMES)
         return None if hand_over is None else lambda connection: hand_over(connection, self._encoder, self._hub.turn)
 
@@ -173,11 +173,11 @@ class AsgiTransport:
 
     @property
     def max_body_bytes(self) -> int:
-        """The largest body that is taken."""
+        """The largest POST body that the server accepts, in bytes."""
         return self._hub.options.max_payload_bytes
 
     def decide(self, scope: Scope) -> tuple[Request, Poll | Post, Connection] | None:
-        """Tell what a request is, if it is a poll or post of a session that exists; see `direct_polling`."""
+        """Return the decision on a request, if it polls or posts to an existing session; see `direct_polling`."""
         if b"sid=" not in scope["query_string"] or not matches_path(scope["path"], "", self._hub.options.path):
             return None
         request = self._read_request(scope)
@@ -188,11 +188,11 @@ class AsgiTransport:
         return None if connection is None else (request, decision, connection)
 
     def cors(self, request: Request) -> Headers:
-        """Give the headers that let a foreign page read the answer to a request."""
+        """Return the headers that let a foreign page read the response to a request."""
         return cors_headers(request, self._rules)
 
     def encoding(self, payload: bytes, request: Request) -> str | None:
-        """Tell how a payload is compressed for a client; ``None`` for not at all."""
+        """Return the compression for a payload, ``"gzip"`` or ``"deflate"``; ``None`` for no compression."""
         options = self._hub.options
         if not options.http_compression or len(payload) < options.http_compression_threshold_bytes:
             return None
@@ -228,7 +228,11 @@ class AsgiTransport:
             connection.lose_transport("transport error")
 
     async def _wait_for_payload(self, connection: Connection, receive: Receive, *, text_only: bool) -> Payload | None:
-        """Wait for what answers a poll; ``None`` if its client let go of it, which ends the session, as in Node."""
+        """Wait for the response to a poll.
+
+        Returns:
+            The response, or ``None`` if the client dropped the request. That closes the session, as in Node.
+        """
         left = asyncio.ensure_future(_until_disconnected(receive))
 
         def end(task: asyncio.Task[None]) -> None:
@@ -247,7 +251,7 @@ class AsgiTransport:
         return payload
 
     async def compressed(self, payload: bytes, request: Request, headers: Headers) -> bytes:
-        """Compress a payload if it is to be, and add the header that says so."""
+        """Compress a payload if the options and the client allow it, and add the matching header."""
         encoding = self.encoding(payload, request)
         if encoding is None:
             return payload
@@ -273,7 +277,7 @@ class AsgiTransport:
                 await respond(send, body, b"", [("content-type", TEXT), ("connection", "close"), *headers])
                 return
             if not connection.is_open:
-                # It ended while the body was read: what was not taken is not answered with "ok".
+                # The session ended while the body was read. Its packets were not handled, so "ok" would be wrong.
                 await respond(send, 400, b"", [("content-type", TEXT), *headers])
                 return
             try:
@@ -281,7 +285,7 @@ class AsgiTransport:
             except ProtocolViolation:
                 await respond(send, 400, b"", [("content-type", TEXT), *headers])
                 return
-            # While a flood of events is being handled, its sender waits for the answer.
+            # Backpressure: the response waits until the handlers have caught up.
             await connection.wait_until_readable()
             await respond(send, 200, b"ok", [("content-type", "text/html"), *headers])
         finally:
@@ -317,7 +321,7 @@ class AsgiTransport:
     def _read_request(self, scope: Scope) -> Request:
         headers: dict[str, str] = {}
         for name, value in scope["headers"]:
-            # Handshakes are kept; the same names come with each.
+            # Sessions keep their handshake, and all have the same header names: one string for all of them.
             key, text = sys.intern(name.decode("latin-1").lower()), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
         return Request(
@@ -329,7 +333,7 @@ class AsgiTransport:
         )
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Start and close the hub with the application it is part of."""
+        """Start and close the server together with the application around it."""
         lifespan = _Lifespan(self._hub, receive, send)
         if self._other is None:
             await lifespan.run_alone()
@@ -339,13 +343,13 @@ class AsgiTransport:
         except Exception:
             if lifespan.answered_startup:
                 raise
-            # ASGI: an application that raises at once does not do lifespan, and is served all the same.
+            # ASGI: an application that raises here has no lifespan, and is served all the same.
             logger.debug("the other application takes no lifespan")
             await lifespan.run_alone()
 
 
 class _Lifespan:
-    """The lifespan of an application with a hub in it: the hub is open from before its start until after its end."""
+    """The lifespan of an application with a server in it: the server starts first and closes last."""
 
     def __init__(self, hub: Hub, receive: Receive, send: Send) -> None:
         self.answered_startup = False

@@ -1,6 +1,6 @@
-"""One WebSocket over ASGI: a connection's own from the start, or one that a polling connection upgrades to.
+"""One WebSocket over ASGI: the first transport of a session, or the transport of an upgrade.
 
-Source: Engine.IO protocol revision 4 ("WebSocket", "Upgrade").
+Source: Engine.IO protocol, revision 4 ("WebSocket", "Upgrade").
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from waypost.transports.http_answer import Receive, Send
 __all__ = ["FRAMES", "Direct", "WebSocketCarrier"]
 
 FRAMES = "waypost.frames"
-"""The extension of a scope by which an application takes a WebSocket's frames; see `direct_websocket`."""
+"""The ASGI extension that hands a WebSocket's frames to the application; see `direct_websocket`."""
 
 Direct = Callable[[Connection], Outlet]
-"""Brings all further frames of a WebSocket to a connection, and gives what it writes to."""
+"""Routes all further frames of a WebSocket to a connection, and returns the outlet for the connection's frames."""
 
 logger = logging.getLogger("waypost.asgi")
 
@@ -36,11 +36,11 @@ class WebSocketCarrier:
     """Carries a connection over one WebSocket.
 
     Args:
-        engine: The connections.
+        engine: The table of connections.
         receive: ASGI's receive.
         send: ASGI's send.
-        cookie: The cookie that a handshake sets.
-        direct: Takes the frames from ASGI, where the server can do that.
+        cookie: The cookie of a new session, or ``None``.
+        direct: Takes the frames past ASGI, or ``None`` if the server can't do that.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class WebSocketCarrier:
         self._close_code = _NORMAL
 
     async def carry(self, decision: Decision, handshake: Handshake) -> None:
-        """Do what was decided about the request; returns when the WebSocket is done with."""
+        """Carry out the decision on the request. Returns when the WebSocket is closed or its frames bypass ASGI."""
         await self._receive()  # ASGI: websocket.connect comes first
         if isinstance(decision, Open):
             await self._open(decision, handshake)
@@ -83,7 +83,7 @@ class WebSocketCarrier:
         await self._run(connection)
 
     async def _refuse(self, decision: Decision) -> None:
-        # Without the extension a close before the accept is answered with 403 by the server.
+        # If the server lacks the extension, a close before the accept makes it respond with 403.
         if isinstance(decision, Refuse):
             headers = [(b"content-type", b"application/json")]
             try:
@@ -91,13 +91,13 @@ class WebSocketCarrier:
                     {"type": "websocket.http.response.start", "status": decision.status, "headers": headers}
                 )
                 await self._send({"type": "websocket.http.response.body", "body": refusal_body(decision)})
-                # uvicorn counts the handshake as done, and logs no error, only once the connection is lost.
+                # uvicorn logs an error if the application returns before the connection is lost.
                 await self._receive()
                 await asyncio.sleep(0)
             except (RuntimeError, ValueError, KeyError):
                 await self._close()
             except AssertionError:
-                # uvicorn, when it is shutting down, may have answered the handshake itself.
+                # uvicorn, when it stops, may have answered the handshake itself.
                 logger.debug("a WebSocket was refused already")
         else:
             await self._close()
@@ -105,13 +105,13 @@ class WebSocketCarrier:
     # -- the upgrade ----------------------------------------------------------------------------------------
 
     async def _probe(self, connection: Connection) -> bool:
-        """Take the probe's steps; returns whether this WebSocket has become the transport."""
+        """Run the probe; returns whether this WebSocket has become the transport."""
         upgraded = False
         try:
             async with asyncio.timeout_at(connection.probe_deadline) as patience:
 
                 def give_up() -> None:
-                    # It may have run out in this very turn.
+                    # The timeout may have expired in this iteration of the loop.
                     if not patience.expired():
                         patience.reschedule(0)
 
@@ -141,11 +141,11 @@ class WebSocketCarrier:
             return
         reading = asyncio.ensure_future(self._read(connection))
         writing = asyncio.ensure_future(self._write(connection))
-        # A write to a client that takes nothing never ends by itself.
+        # A write to a client that does not read never ends by itself.
         connection.when_aborted = writing.cancel
         try:
             await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
-            # What ended first has ended the connection, or was ended by it; the writer may still have to flush.
+            # If the reader ended, the transport is lost. If the writer ended, all frames are sent.
             connection.lose_transport("transport close") if reading.done() else reading.cancel()
             await asyncio.wait({reading, writing})
         finally:
@@ -188,5 +188,5 @@ class WebSocketCarrier:
         try:
             await self._send({"type": "websocket.close", "code": self._close_code})
         except (OSError, RuntimeError):
-            # Servers differ in how they say that it is closed already.
+            # ASGI servers raise different errors if the WebSocket is closed already.
             logger.debug("a WebSocket was closed already")

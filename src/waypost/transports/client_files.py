@@ -1,6 +1,6 @@
-"""The official JavaScript client, served beside Socket.IO's path as Node's server does.
+"""Serves the official JavaScript client at Socket.IO's path, as Node's server does.
 
-The files are those of the npm package ``socket.io-client``; ``make web`` copies them here, and the wheel has them.
+The files come from the npm package ``socket.io-client``. ``make web`` copies them here, and the wheel includes them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _NOT_BUILT = b"The JavaScript client is not built. Run `make web`, or install th
 
 
 def client_file(path: str, root_path: str, wanted: str) -> str | None:
-    """Tell which of the client's files a request asks for.
+    """Return which file of the client a request asks for.
 
     Args:
         path: The request's path, from the ASGI scope.
-        root_path: The prefix the application is mounted at, from the ASGI scope.
-        wanted: The path that Waypost answers.
+        root_path: The prefix at which the application is mounted, from the ASGI scope.
+        wanted: Waypost's path.
 
     Returns:
-        The file's name, one of eight; ``None`` if it is not for any of them.
+        The file's name, one of eight; ``None`` for all other requests.
     """
     folder, _, name = path.rpartition("/")
     if name not in _NAMES:
@@ -53,10 +53,10 @@ class _File:
 
 
 class ClientFiles:
-    """Answers requests for the client's files; each is read and compressed once.
+    """Answers requests for the client's files. Each file is read and compressed once.
 
     Args:
-        folder: Where they are.
+        folder: The directory of the files.
     """
 
     def __init__(self, folder: Path = FOLDER) -> None:
@@ -67,11 +67,11 @@ class ClientFiles:
         """Answer a request for a file.
 
         Args:
-            name: The file, as `client_file` returned it.
+            name: The file's name, from `client_file`.
             method: The request's method.
-            headers: The request's headers, names in lower case.
+            headers: The request's headers, with lower-case names.
             send: ASGI's send.
-            cors: Headers that let a foreign page use it.
+            cors: The headers that let a foreign page read the file.
         """
         if method not in ("GET", "HEAD"):
             await respond(send, 405, b"", [("allow", "GET, HEAD"), *cors])

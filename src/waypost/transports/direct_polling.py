@@ -1,10 +1,11 @@
-"""Polls and posts of sessions that exist, answered without a task and ASGI messages for each.
+"""Answers polls and POSTs of existing sessions without a task and ASGI messages for each.
 
-It serves `waypost serve`, where nothing stands between uvicorn and the server; what is mounted in another application
-is always asked through it. Only what is simple is done here: whoever opens a session, sends a body that does not come
-at once, or asks for JSONP, takes the way through ASGI, and every decision is the same function's.
+It works in ``waypost serve``, where uvicorn calls the server directly. A server that is mounted in another
+application
+gets all requests through ASGI. This module handles only the simple case: a request that opens a session, a body in
+several parts, and JSONP go through ASGI. Both ways use the same function for every decision.
 
-A round trip of a poll and a post takes 210 us of the server where it takes 272 through ASGI, on one busy core.
+One round trip of a poll and a POST takes 210 us of server time here and 272 us through ASGI, on one busy core.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ["DirectPolling", "Exchange", "Polled", "Surroundings"]
 
 
 class Exchange(Protocol):
-    """A request and its answer, as uvicorn has them."""
+    """A request and its response, as uvicorn keeps them."""
 
     scope: Scope
     body: bytearray
@@ -41,32 +42,32 @@ class Exchange(Protocol):
 
 
 class Surroundings(Protocol):
-    """What is needed of the ASGI transport."""
+    """The part of the ASGI transport that direct polling needs."""
 
     @property
     def max_body_bytes(self) -> int:
-        """The largest body that is taken."""
+        """The largest POST body that the server accepts, in bytes."""
         ...
 
     def decide(self, scope: Scope) -> tuple[Request, Poll | Post, Connection] | None:
-        """Tell what a request is, if it is a poll or post of a session that exists."""
+        """Return the decision on a request, if it polls or posts to an existing session."""
         ...
 
     def cors(self, request: Request) -> Headers:
-        """Give the headers that let a foreign page read the answer."""
+        """Return the headers that let a foreign page read the response to a request."""
         ...
 
     def encoding(self, payload: bytes, request: Request) -> str | None:
-        """Tell how a payload is compressed for a client; ``None`` for not at all."""
+        """Return the compression for a payload, ``"gzip"`` or ``"deflate"``; ``None`` for no compression."""
         ...
 
     async def compressed(self, payload: bytes, request: Request, headers: Headers) -> bytes:
-        """Compress a payload if it is to be, and add the header that says so."""
+        """Compress a payload if the options and the client allow it, and add the matching header."""
         ...
 
 
 class DirectPolling:
-    """Answers what is simple.
+    """Takes requests from uvicorn, and answers the simple ones.
 
     Args:
         surroundings: The ASGI transport.
@@ -76,7 +77,7 @@ class DirectPolling:
         self._surroundings = surroundings
 
     def take(self, exchange: Exchange) -> Polled | None:
-        """Take a request whose headers are complete; ``None`` leaves it to ASGI, untouched."""
+        """Take a request whose headers are complete; ``None`` leaves the unchanged request to ASGI."""
         if exchange.waiting_for_100_continue:
             return None
         decided = self._surroundings.decide(exchange.scope)
@@ -87,14 +88,14 @@ class DirectPolling:
 
 
 class Polled:
-    """One request. It stands where uvicorn has the event by which a request's task is told of news.
+    """One request. It takes the place of the event with which uvicorn notifies a request's task.
 
     Args:
-        exchange: The request.
-        request: The same, as it was read.
-        connection: Whose it is.
+        exchange: The request as uvicorn keeps it.
+        request: The request as the handshake reads it.
+        connection: The request's connection.
         surroundings: The ASGI transport.
-        is_post: Whether it is a post; else it is a poll.
+        is_post: Whether the request is a POST; otherwise it is a poll.
     """
 
     __slots__ = ("_connection", "_exchange", "_request", "_surroundings", "_tasks", "is_post")
@@ -116,19 +117,19 @@ class Polled:
         self._tasks: MutableSet[asyncio.Task[None]]
 
     def set(self) -> None:
-        """Take note that something is new with the request: uvicorn calls it."""
+        """Note that the request's state has changed; called by uvicorn."""
         if self._exchange.disconnected and not self._exchange.response_complete:
             self._exchange.response_complete = True
             self._connection.lose_transport("transport error")
 
     def begin(self, tasks: MutableSet[asyncio.Task[None]]) -> bool:
-        """Answer it, now or later; a post's body is there, whole.
+        """Answer the request, now or later. The whole body of a POST has arrived.
 
         Args:
-            tasks: Where tasks are kept that it may need.
+            tasks: The set that keeps references to new tasks.
 
         Returns:
-            Whether it is answered here; else, for a body that is too large, ASGI is to.
+            False if the body is too large; ASGI then answers the request.
         """
         self._tasks = tasks
         if self.is_post:
@@ -185,7 +186,7 @@ class Polled:
         if connection.is_readable or not connection.is_open:
             self._accept()
         else:
-            # While a flood of events is being handled, its sender waits for the answer.
+            # Backpressure: the response waits until the handlers have caught up.
             self._later(self._accept_when_readable())
 
     async def _accept_when_readable(self) -> None:

@@ -1,8 +1,8 @@
-"""The fast path: a WebSocket protocol for uvicorn whose frames go to the Engine.IO session without ASGI between them.
+"""The fast path: a WebSocket protocol for uvicorn that passes frames to the Engine.IO session without ASGI.
 
-The handshake is ASGI, so that mounts and middleware work as ever. Then an application that knows the extension
-`FRAMES` of the scope takes the frames themselves; one that does not is served by ASGI's messages. What is no
-handshake of Engine.IO, and what asks for compression where that is on, is left to uvicorn's own protocol.
+The handshake uses ASGI, so mounts and middleware work as usual. After it, an application that knows the extension
+`FRAMES` of the scope takes the frames directly; other applications get ASGI messages. uvicorn's own protocol handles
+all requests that are no handshake of Engine.IO, and clients that ask for compression where it is enabled.
 
 Source: ASGI 3 ("WebSocket", with the extension "websocket.http.response"), RFC 6455, section 4.2.
 """
@@ -40,7 +40,7 @@ _STATUSES = frozenset(HTTPStatus)
 _KEY_BYTES = 16
 _MAX_HEADERS = 128
 _MAX_WAITING = 32
-"""How many messages wait for an application that reads them by ASGI before no more are read."""
+"""The number of messages waiting for an ASGI application at which reading from the network pauses."""
 
 _Headers = list[tuple[bytes, bytes]]
 
@@ -50,8 +50,8 @@ class DirectWebSocket(asyncio.Protocol):
 
     Args:
         config: uvicorn's configuration.
-        server_state: What uvicorn's connections share.
-        app_state: What the application's lifespan left for its scopes.
+        server_state: The state that uvicorn's connections share.
+        app_state: The state that the application's lifespan put into its scopes.
     """
 
     def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
@@ -70,12 +70,12 @@ class DirectWebSocket(asyncio.Protocol):
     # -- uvicorn's side -------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take over from uvicorn's HTTP."""
+        """Take the connection over from uvicorn's HTTP protocol."""
         self._transport = cast("asyncio.Transport", transport)
         self._server_state.connections.add(cast("Any", self))
 
     def data_received(self, data: bytes) -> None:
-        """Take the request, which uvicorn hands over whole; a client says nothing more until it is answered."""
+        """Take the request, which uvicorn passes whole. More bytes before the answer close the connection."""
         if self._fallback is not None:
             self._fallback.data_received(data)
         elif self._key or self._is_answered:
@@ -85,7 +85,7 @@ class DirectWebSocket(asyncio.Protocol):
             self._begin(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note that the client went during the handshake."""
+        """Note that the client disconnected during the handshake."""
         self._server_state.connections.discard(cast("Any", self))
         if self._fallback is not None:
             self._fallback.connection_lost(exc)
@@ -93,13 +93,13 @@ class DirectWebSocket(asyncio.Protocol):
         self._mailbox.lose_transport("transport close")
 
     def pause_writing(self) -> None:
-        """Go on writing: an answer to a handshake is short."""
+        """Do nothing: the response to a handshake is short."""
 
     def resume_writing(self) -> None:
-        """Go on writing."""
+        """Do nothing; see `pause_writing`."""
 
     def shutdown(self) -> None:
-        """Refuse the handshake, because the server stops; uvicorn calls it."""
+        """Refuse the handshake with status 503, because the server stops; called by uvicorn."""
         if not self._is_answered:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, [], b"")
         self._transport.close()
@@ -138,7 +138,7 @@ class DirectWebSocket(asyncio.Protocol):
         fallback = self._fallback = GuardedWebSocket(self._config, self._server_state, self._app_state)
         fallback.connection_made(self._transport)
         fallback.data_received(request)
-        # uvicorn makes this one the transport's protocol when it returns from here.
+        # After this call returns, uvicorn sets `self` as the transport's protocol; the fallback must come later.
         asyncio.get_running_loop().call_soon(self._transport.set_protocol, fallback)
 
     def _scope(self, target: bytes, headers: _Headers) -> Scope:
@@ -179,14 +179,14 @@ class DirectWebSocket(asyncio.Protocol):
             self._carrier.close()
 
     def hand_over(self, taker: FrameTaker, encoder: FrameEncoder, turn: Turn) -> FrameCarrier:
-        """Bring all frames to somebody else from now on, first those that came already.
+        """Pass all frames to a taker from now on, starting with those that arrived already.
 
-        The application may end then; the WebSocket stays open until the carrier is told to close.
+        The application may return afterwards. The WebSocket stays open until the carrier closes it.
 
         Args:
-            taker: Who takes them.
-            encoder: Encodes frames; the same for all that an application takes, so that broadcasts are encoded once.
-            turn: Says when to write them, likewise.
+            taker: The new receiver of the frames.
+            encoder: The encoder that all WebSockets of an application share, so that a broadcast is encoded once.
+            turn: Collects the writes of one iteration of the event loop; shared in the same way.
 
         Returns:
             The carrier to write to.
@@ -257,7 +257,7 @@ class DirectWebSocket(asyncio.Protocol):
     def _answer(self, status: int, headers: _Headers, body: bytes) -> None:
         if self._transport.is_closing():
             return
-        # The application may have said how long its answer is; clients refuse one that says so twice.
+        # The application may have set the length itself; clients refuse a response with two lengths.
         kept = [header for header in headers if header[0].lower() not in (b"content-length", b"connection")]
         length = (b"content-length", str(len(body)).encode())
         self._write_head(status, [*kept, length, (b"connection", b"close")])
@@ -273,11 +273,11 @@ class DirectWebSocket(asyncio.Protocol):
 
 
 class _Mailbox:
-    """What an application takes by ASGI: the messages that came, and at last that the WebSocket is gone.
+    """The messages for an ASGI application, and at the end the message that the WebSocket is lost.
 
     Attributes:
-        carrier: What brings them, once the handshake is answered.
-        is_lost: Whether the WebSocket is gone.
+        carrier: The carrier that fills the mailbox, after the handshake.
+        is_lost: Whether the WebSocket is lost.
     """
 
     def __init__(self) -> None:
@@ -287,7 +287,7 @@ class _Mailbox:
         self._changed = asyncio.Event()
 
     async def get(self) -> Message:
-        """Wait for the next message: ASGI's receive."""
+        """Await the next message: ASGI's receive."""
         while not self._messages:
             self._changed.clear()
             await self._changed.wait()
@@ -296,13 +296,13 @@ class _Mailbox:
         return self._messages.popleft()
 
     async def wait_until_ready(self, carrier: FrameCarrier) -> None:
-        """Wait until the client has taken enough of what was written."""
+        """Wait until the client has read enough of the written frames."""
         while not carrier.is_ready and not self.is_lost:
             self._changed.clear()
             await self._changed.wait()
 
     def empty(self) -> list[Frame]:
-        """Give the messages that nobody has taken, for somebody else who takes all that follows."""
+        """Return the frames that the application has not taken, for a taker of all later frames."""
         frames = [
             each.get("text", each.get("bytes")) for each in self._messages if each["type"] == "websocket.receive"
         ]
@@ -318,11 +318,11 @@ class _Mailbox:
         self._changed.set()
 
     def flush(self) -> None:
-        """Note that the carrier is ready again."""
+        """Note that the carrier accepts frames again."""
         self._changed.set()
 
     def lose_transport(self, _reason: str) -> None:
-        """Note that the WebSocket is gone."""
+        """Note that the WebSocket is lost."""
         if not self.is_lost:
             self.is_lost = True
             code = 1006 if self.carrier is None else self.carrier.close_code

@@ -1,7 +1,7 @@
-"""One WebSocket whose frames go straight to whoever takes them, and from there straight to the network.
+"""One WebSocket whose frames pass directly between the network and their taker.
 
-Between a frame and the Engine.IO session stand no task, no queue and no ASGI message; an idle connection costs this
-one object. Source: RFC 6455, sections 5 to 7.
+No task, no queue and no ASGI message stands between a frame and the Engine.IO session. An idle connection costs only
+this one object. Source: RFC 6455, sections 5 to 7.
 """
 
 from __future__ import annotations
@@ -23,37 +23,41 @@ logger = logging.getLogger("waypost.websocket")
 _NORMAL, _LOST, _TOO_BIG, _RESTART = 1000, 1006, 1009, 1012
 _LARGE_BYTES = 16_384
 _MOST_WAITING = 64
-"""What is larger, or more, goes out at once: the network says by it when it takes no more."""
+"""Larger frames, and more of them, are written at once, so that asyncio can call `pause_writing` in time."""
 _CLOSE_TIMEOUT_S = 10.0
-"""How long a client may take to read what is left for it, and to answer that the WebSocket closes."""
+"""Seconds that a client has to read its last frames and to answer the close frame."""
 
 
 class FrameTaker(Protocol):
-    """What a carrier brings frames to: a connection, or an ASGI application that has not handed its frames over."""
+    """The receiver of a carrier's frames: a connection, or the mailbox of an ASGI application."""
 
     def receive(self, frame: Frame, /) -> None:
-        """Take a frame; raises `ProtocolViolation` when it has told the carrier to close."""
+        """Take a frame.
+
+        Raises:
+            ProtocolViolation: The frame breaks the protocol. The taker has told the carrier to close.
+        """
         ...
 
     def flush(self) -> None:
-        """Note that the carrier is ready again."""
+        """Note that the carrier accepts frames again."""
         ...
 
     def lose_transport(self, reason: str, /) -> None:
-        """Note that the WebSocket is gone."""
+        """Note that the WebSocket is lost."""
         ...
 
 
 class FrameCarrier(asyncio.Protocol):
-    """Carries the frames of a WebSocket whose handshake is done. An `Outlet`.
+    """Carries the frames of a WebSocket after its handshake. An `Outlet`.
 
     Args:
-        transport: The network.
-        max_message_bytes: The largest message that is taken.
-        carriers: Where it stands while it is open, for the server that stops.
+        transport: The network transport.
+        max_message_bytes: The largest message that is accepted, in bytes.
+        carriers: The set of open carriers, which a stopping server closes.
 
     Attributes:
-        is_ready: Whether it takes frames now.
+        is_ready: Whether the carrier accepts frames now.
     """
 
     __slots__ = (
@@ -82,17 +86,29 @@ class FrameCarrier(asyncio.Protocol):
 
     @property
     def close_code(self) -> int:
-        """The code that ended it: the client's, that of what it broke, or the server's stop; 1006 for none."""
+        """The code that ended the WebSocket: the client's, the server's, or 1006 for a lost connection."""
         closing = self._reader.closing
         return _LOST if closing is None else closing.code
 
     def share(self, encoder: FrameEncoder, turn: Turn) -> None:
-        """Write as all carriers of a server do: what goes to many is encoded once, and goes out in the same turn."""
+        """Share encoder and turn with the server's other carriers.
+
+        A broadcast is then encoded once, and written to all of them in one iteration of the event loop.
+
+        Args:
+            encoder: The shared encoder.
+            turn: Collects the carriers that have frames to write.
+        """
         self._encoder = encoder
         self._turn = turn
 
     def serve(self, taker: FrameTaker, came: Iterable[Frame] = ()) -> None:
-        """Bring all that comes from now on to somebody, after what came already."""
+        """Pass all frames to a taker from now on, after those that arrived already.
+
+        Args:
+            taker: The receiver of the frames.
+            came: The frames that arrived already, in order.
+        """
         self._taker = taker
         try:
             for message in came:
@@ -103,7 +119,7 @@ class FrameCarrier(asyncio.Protocol):
     # -- asyncio's side -------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, all messages of it at once."""
+        """Take bytes from the network, with all messages in them."""
         reader, taker = self._reader, self._taker
         try:
             for message in reader.feed(data):
@@ -115,11 +131,11 @@ class FrameCarrier(asyncio.Protocol):
             self._answer_control()
 
     def pause_writing(self) -> None:
-        """Note that the client takes less than is written."""
+        """Note that the client reads more slowly than the server writes."""
         self.is_ready = False
 
     def resume_writing(self) -> None:
-        """Note that it has caught up."""
+        """Note that the client has caught up."""
         self.is_ready = True
         if self._reader.pings:
             self._answer_control()
@@ -127,7 +143,7 @@ class FrameCarrier(asyncio.Protocol):
             self._taker.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note that the network connection is gone."""
+        """Note that the network connection is lost."""
         self._carriers.discard(self)
         self.is_ready = False
         if self._close_timer is not None:
@@ -136,7 +152,7 @@ class FrameCarrier(asyncio.Protocol):
         self._lose_taker()
 
     def shutdown(self) -> None:
-        """Close at once, because the server stops; uvicorn calls it."""
+        """Close at once, because the server stops; called by uvicorn."""
         if self._reader.closing is None:
             self._reader.closing = Closing(_RESTART)
         self._end(_RESTART)
@@ -155,29 +171,35 @@ class FrameCarrier(asyncio.Protocol):
             self.write_out()
 
     def write_out(self) -> None:
-        """Write to the network what was written in this turn; see `Turn`."""
+        """Write the frames of this turn to the network; see `Turn`."""
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
-            # It may have been lost since; uvloop raises then, and would take their turn from all who come next.
+            # The transport may be lost by now. uvloop's write would raise, and the carriers after this one in the
+            # turn would not be written.
             if not self._transport.is_closing():
                 self._transport.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
 
     def pause_reading(self) -> None:
-        """Take no more input for a while; what has been read already still comes."""
+        """Stop reading from the network for a while. Frames that were read already still reach the taker."""
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Take input again."""
+        """Read from the network again."""
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
     def close(self, problem: ProtocolViolation | None = None) -> None:
-        """Close behind what is written; see `Outlet.close`."""
+        """Close after the written frames; see `Outlet.close`."""
         self.close_with(_TOO_BIG if isinstance(problem, LimitExceeded) else _NORMAL)
 
     def close_with(self, code: int, reason: str = "") -> None:
-        """Close behind what is written, with a code of RFC 6455 and a reason for the client."""
+        """Close after the written frames.
+
+        Args:
+            code: The close code of RFC 6455.
+            reason: The reason for the client; a reason that is too long is cut.
+        """
         self._taker = None
         if self._close_timer is None and not self._transport.is_closing():
             self._write_close(code, reason)
@@ -191,7 +213,7 @@ class FrameCarrier(asyncio.Protocol):
     def _answer_control(self) -> None:
         reader = self._reader
         if reader.pings and self.is_ready:
-            # The last one answers for all before it (section 5.5.3); a client that only pings fills no buffer.
+            # One pong answers all earlier pings (section 5.5.3), so a client that only pings fills no buffer.
             self.write_out()
             self._transport.write(frame_pong(reader.pings[-1]))
             reader.pings.clear()
@@ -210,7 +232,7 @@ class FrameCarrier(asyncio.Protocol):
         if self._close_timer is None and not self._transport.is_closing():
             self.write_out()
             self._transport.write(frame_close(code, reason))
-            # A client that takes nothing would hold a graceful close for ever.
+            # A client that does not read would delay a graceful close for ever.
             loop = asyncio.get_running_loop()
             self._close_timer = loop.call_later(_CLOSE_TIMEOUT_S, self._transport.abort)
 

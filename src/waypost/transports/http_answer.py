@@ -1,4 +1,4 @@
-"""HTTP answers over ASGI, and their compression.
+"""HTTP responses over ASGI, and their compression.
 
 Source: RFC 9110, sections 12.5.3 ("Accept-Encoding") and 8.4 ("Content-Encoding").
 """
@@ -24,23 +24,23 @@ Headers = list[tuple[str, str]]
 TEXT = "text/plain; charset=UTF-8"
 
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
-"""What `zlib` must be told to write each format; the first is preferred."""
+"""The value of zlib's ``wbits`` for each format; the first format is preferred."""
 
 _LEVEL = 4
-"""Twice as fast as zlib's own choice, for a few percent more bytes."""
+"""Twice as fast as zlib's default level, for a few percent more bytes."""
 
 _IN_A_THREAD_BYTES = 32_768
-"""From this size on compressing takes so long that others would notice if the event loop did it."""
+"""From this size on, a thread compresses: in the event loop it would delay other connections."""
 
 
 def choose_encoding(accept_encoding: str) -> str | None:
-    """Choose how to compress an answer.
+    """Choose the compression of a response.
 
     Args:
-        accept_encoding: The request's ``Accept-Encoding`` header, ``""`` if there is none.
+        accept_encoding: The request's ``Accept-Encoding`` header; ``""`` without one.
 
     Returns:
-        ``"gzip"`` or ``"deflate"``, whichever the client likes better; ``None`` if it takes neither.
+        ``"gzip"`` or ``"deflate"``, by the client's weights, then gzip first; ``None`` if the client accepts neither.
     """
     weights: dict[str, float] = {}
     for entry in accept_encoding.lower().split(","):
@@ -68,6 +68,9 @@ async def compress(body: bytes, encoding: str) -> bytes:
     Args:
         body: The body.
         encoding: ``"gzip"`` or ``"deflate"``.
+
+    Returns:
+        The compressed body.
     """
     if len(body) < _IN_A_THREAD_BYTES:
         return _compress(body, encoding)
@@ -80,17 +83,17 @@ def _compress(body: bytes, encoding: str) -> bytes:
 
 
 async def respond(send: Send, status: int, body: bytes, headers: Headers, *, is_head: bool = False) -> bool:
-    """Send an HTTP answer, whole.
+    """Send a whole HTTP response.
 
     Args:
         send: ASGI's send.
-        status: The status.
+        status: The HTTP status.
         body: The body; ``b""`` for none.
-        headers: Names and values; the length is added.
-        is_head: Whether the request was a HEAD, which gets the headers alone.
+        headers: Names and values; ``Content-Length`` is added.
+        is_head: Whether the request was a HEAD; the response then has no body.
 
     Returns:
-        Whether there was still somebody to send it to, as far as the server says so.
+        False if the server reported that the client has disconnected.
     """
     encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     if status not in (204, 304):
@@ -99,7 +102,7 @@ async def respond(send: Send, status: int, body: bytes, headers: Headers, *, is_
         await send({"type": "http.response.start", "status": status, "headers": encoded})
         await send({"type": "http.response.body", "body": b"" if is_head else body})
     except (OSError, RuntimeError) as problem:
-        # Servers differ in how they say that the client has just gone; uvloop's transports raise RuntimeError.
+        # ASGI servers raise different errors if the client has disconnected; uvloop's transports a RuntimeError.
         logger.debug("an answer found nobody: %r", problem)
         return False
     return True

@@ -1,4 +1,4 @@
-"""Reading the body of a POST, counted and timed while it comes."""
+"""Reads the body of a POST with limits on its size and its time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from waypost.transports.http_answer import Receive
 __all__ = ["discard_body", "read_body"]
 
 _SLOWEST_BYTES_PER_S = 1_000
-"""Whoever sends slower than this, after the first patience, only holds a connection."""
+"""The slowest acceptable sender, after the first seconds. A slower one only occupies a connection."""
 
 _DISCARD_BYTES = 10_000_000
 _DISCARD_S = 1.0
@@ -20,17 +20,17 @@ _DISCARD_S = 1.0
 async def read_body(
     receive: Receive, headers: Mapping[str, str], *, limit_bytes: int, timeout_s: float, longest_s: float
 ) -> bytes | int:
-    """Read a body, whole. May be cancelled.
+    """Read a whole body. May be cancelled.
 
     Args:
         receive: ASGI's receive.
-        headers: The request's headers, names in lower case.
-        limit_bytes: The largest body taken.
-        timeout_s: Seconds it may take, and one more for each kilobyte that has come.
-        longest_s: Seconds it may take in all.
+        headers: The request's headers, with lower-case names.
+        limit_bytes: The largest body that is accepted.
+        timeout_s: Seconds that an empty body may take; each kilobyte received adds one second.
+        longest_s: The most seconds that any body may take.
 
     Returns:
-        The body; or the HTTP status to refuse it with if it is too large, too slow, or broke off.
+        The body. If it is refused, the HTTP status: 413 for too large, 408 for too slow, 400 for a lost connection.
     """
     length = headers.get("content-length", "")
     if length.isascii() and length.isdigit() and (len(length) > 15 or int(length) > limit_bytes):
@@ -57,7 +57,10 @@ async def read_body(
 
 
 async def discard_body(receive: Receive) -> None:
-    """Read what is left of a body, within limits: a server that closes on unread data takes its answer back."""
+    """Read and drop the rest of a body, within limits.
+
+    A server that closes a socket with unread data resets it, and the client may lose the response.
+    """
     left = _DISCARD_BYTES
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_DISCARD_S):

@@ -1,7 +1,7 @@
-"""uvicorn's protocols with the limits that they lack: on headers, and on a message's fragments.
+"""uvicorn's protocols with the limits that they lack: on request headers, and on the fragments of a message.
 
-A request's headers must be complete within a time and a size; else whoever opens connections and sends a byte
-now and then, or headers without end, would hold them for ever.
+A request's headers must be complete within a time and a size. Otherwise a client that opens connections and sends a
+byte now and then, or endless headers, would hold them for ever.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["GuardedHttp", "GuardedWebSocket"]
 _HEADERS_TIMEOUT_S = 10.0
 _MAX_HEADER_BYTES = 65_536
 _MAX_FRAGMENTS = 16_384
-"""A message of the largest size in frames of 64 bytes; empty ones count, as they cost memory too."""
+"""Enough for a message of the largest size in frames of 64 bytes. Empty fragments count: they cost memory too."""
 
 
 class _HeadersTooLarge(Exception):
@@ -32,7 +32,7 @@ class _HeadersTooLarge(Exception):
 
 
 class GuardedHttp(HttpToolsProtocol):
-    """uvicorn's HTTP, with limits on how long and how large a request's headers may be."""
+    """uvicorn's HTTP protocol, with limits on the time and the size of a request's headers."""
 
     _header_bytes = 0
     _headers_timer: asyncio.TimerHandle | None = None
@@ -41,26 +41,26 @@ class GuardedHttp(HttpToolsProtocol):
     _awaits_body: tuple[Polled, RequestResponseCycle] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request's headers."""
+        """Start the time limit for the first request's headers."""
         super().connection_made(transport)
         self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Stop the time limit."""
         self._have_headers()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes before headers are complete, one header without an end too."""
+        """Take bytes, and count them until the headers are complete; a header without an end counts too."""
         self._is_receiving = True
         super().data_received(data)
         self._is_receiving = False
         if self._awaits_body is not None:
-            # It comes in pieces, which ASGI takes with patience.
+            # The body arrives in parts: leave the request to ASGI.
             (_, cycle), self._awaits_body = self._awaits_body, None
             super()._start_asgi_task(cycle, self.app)
         if self._has_begun and self._headers_timer is None:
-            # Almost all headers come at once, and need no timer.
+            # Started late, because almost all headers arrive in one piece and need no timer.
             self._expect_headers()
         if self._headers_timer is not None:
             self._header_bytes += len(data)
@@ -68,19 +68,19 @@ class GuardedHttp(HttpToolsProtocol):
                 self.send_400_response("")
 
     def on_message_begin(self) -> None:
-        """Note that a request has begun, whose headers are to come."""
+        """Note that a request has begun and its headers are still incomplete."""
         super().on_message_begin()
         self._has_begun = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Take a header, and count its size."""
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > _MAX_HEADER_BYTES:
             raise _HeadersTooLarge
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin with the request."""
+        """Start the request, and stop the time limit."""
         self._have_headers()
         super().on_headers_complete()
 
@@ -94,7 +94,7 @@ class GuardedHttp(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
-        """Answer a post whose body has come at once."""
+        """Answer a POST whose body arrived in one piece."""
         super().on_message_complete()
         if self._awaits_body is not None:
             (polled, cycle), self._awaits_body = self._awaits_body, None
@@ -102,17 +102,17 @@ class GuardedHttp(HttpToolsProtocol):
                 super()._start_asgi_task(cycle, self.app)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request, or one with too large headers."""
+        """Refuse malformed input with status 400, and too large headers with status 431."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is not None and not cycle.response_complete:
-            # The connection is closed by this: a request on it that is still open must not write its answer.
+            # The connection closes now. A request on it that is still open must not write its response.
             cycle.disconnected = True
             cycle.message_event.set()
         if self._header_bytes <= _MAX_HEADER_BYTES:
             super().send_400_response(msg)
             return
         if not msg:
-            # Else uvicorn has said so, in its words.
+            # With a message, uvicorn has logged the reason already.
             self.logger.warning("Refused a request whose headers are larger than %d bytes.", _MAX_HEADER_BYTES)
         _refuse_headers(self.transport)
 
@@ -134,17 +134,17 @@ class GuardedHttp(HttpToolsProtocol):
 
 
 class GuardedWebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, with a limit on a message's fragments, and an answer to each handshake."""
+    """uvicorn's WebSocket protocol, with a limit on a message's fragments, and a response to every handshake."""
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; a handshake that can't be read (too many headers, or too long ones) would get no answer."""
+        """Take bytes, and refuse an unreadable handshake with status 431: uvicorn would send no response."""
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.transport.is_closing():
             self.logger.warning("Refused a WebSocket whose handshake can't be read.")
             _refuse_headers(self.transport)
 
     def handle_cont(self, event: Frame) -> None:
-        """Take a fragment."""
+        """Take a fragment of a message."""
         if len(self.frames) < _MAX_FRAGMENTS:
             super().handle_cont(event)
         elif not self.close_sent:

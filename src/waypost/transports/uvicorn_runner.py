@@ -1,7 +1,7 @@
-"""Runs an ASGI application with a Waypost server in it under uvicorn, stopping gracefully.
+"""Runs an ASGI application with a Waypost server in it under uvicorn, and stops it gracefully.
 
-uvicorn stays in charge of the connections; ours are the order of stopping (first Waypost, which says goodbye to its
-clients and stores their sessions, then uvicorn) and the signals.
+uvicorn manages the connections. This module handles the signals and the order of the stop: first Waypost says goodbye
+to its clients and stores their sessions, then uvicorn stops.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _log = logging.getLogger("waypost.serve")
 
 
 class Served(Protocol):
-    """The Waypost server, as far as it must be known here."""
+    """The part of a Waypost server that this module needs."""
 
     @property
     def options(self) -> Options:
-        """What it was told."""
+        """The options this server was created with."""
         ...
 
     async def start(self) -> None:
@@ -44,22 +44,22 @@ class Served(Protocol):
         ...
 
     async def close(self, *, drain_s: float | None = None) -> None:
-        """Stop gracefully; told again, within the seconds that are left."""
+        """Stop gracefully. A second call waits for the same stop, and may shorten it."""
         ...
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Bind the addresses to listen on.
+    """Bind sockets to an address.
 
     Args:
-        host: A name or an address; a name with several addresses gets them all.
-        port: The port; 0 takes a free one.
+        host: A name or an address. If a name has several addresses, each gets a socket.
+        port: The port, from 0 to 65535; 0 takes a free port.
 
     Returns:
-        A bound socket for each address, all with the same port. They are the caller's to close.
+        A bound socket for each address, all with the same port. The caller closes them.
 
     Raises:
-        ConfigurationError: An address can't be had.
+        ConfigurationError: An address can't be bound.
     """
     bound: list[socket.socket] = []
     try:
@@ -84,16 +84,16 @@ def _addresses(host: str, port: int) -> list[tuple[Any, Any, int, str, Any]]:
 
 
 def serve(app: Any, io: Served, listeners: list[socket.socket], *, announce: Callable[[str], None]) -> int:
-    """Serve until SIGTERM or SIGINT; a second signal stops without waiting.
+    """Serve until SIGTERM or SIGINT. Blocks. A second signal stops without waiting.
 
     Args:
         app: The ASGI application.
         io: The Waypost server in it.
-        listeners: Where to listen, as `bind` returns them; closed at the end.
-        announce: Called with the address, as ``http://host:port``, when connections are taken.
+        listeners: The sockets from `bind`; they are closed at the end.
+        announce: Called with the address, as ``http://host:port``, once the server accepts connections.
 
     Returns:
-        The exit code of the process: 0 after a graceful stop, 128 + the signal's number after a forced one.
+        The process's exit code: 0 after a graceful stop, 128 + the signal's number after a forced one.
 
     Raises:
         WaypostError: The server could not start.
@@ -106,10 +106,11 @@ def serve(app: Any, io: Served, listeners: list[socket.socket], *, announce: Cal
 
 
 def _calm_garbage_collection() -> None:
-    """Look for cycles less often; the process is the server's own.
+    """Collect cycles less often. This changes the whole process, which runs only the server.
 
-    Each connection is some eighty objects that stay. At Python's thresholds every ninth one started a collection, and
-    a quarter of what connecting cost was that.
+    A connection keeps about eighty objects. With Python's thresholds, every ninth connection starts a collection,
+    which
+    was a quarter of the cost of connecting.
     """
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
@@ -117,12 +118,14 @@ def _calm_garbage_collection() -> None:
 
 @asynccontextmanager
 async def running(app: Any, io: Served, listeners: list[socket.socket]) -> AsyncIterator[str]:
-    """Serve on the running loop within a block; signals stay the program's, and clients are told at once at the end.
+    """Serve on the running loop until the block ends, without changing the program's signals.
+
+    At the end all clients are disconnected at once.
 
     Args:
         app: The ASGI application.
         io: The Waypost server in it.
-        listeners: Where to listen, as `bind` returns them; closed at the end.
+        listeners: The sockets from `bind`; they are closed at the end.
 
     Yields:
         The address, as ``http://host:port``.
@@ -147,24 +150,24 @@ async def running(app: Any, io: Served, listeners: list[socket.socket]) -> Async
 
 
 def configure(app: Any, options: Options) -> uvicorn.Config:
-    """Say how uvicorn serves an application with a Waypost server in it.
+    """Return uvicorn's configuration for an application with a Waypost server in it.
 
     Args:
         app: The ASGI application.
-        options: What the Waypost server was told.
+        options: The Waypost server's options.
     """
     return uvicorn.Config(
         app,
         http=GuardedHttp,
         ws=DirectWebSocket,
-        # `trusted_proxies` says whose word is taken.
+        # Waypost reads these headers itself, from proxies in the option `trusted_proxies`.
         proxy_headers=False,
         ws_max_size=options.max_payload_bytes,
-        # Engine.IO has a heartbeat of its own.
+        # Engine.IO has its own heartbeat.
         ws_ping_interval=None,
-        # As Node's server: compression costs more memory and time than small events are worth.
+        # As in Node's server: for small events, compression costs more memory and time than it saves.
         ws_per_message_deflate=False,
-        # After a restart everyone comes at once; the kernel caps it at its own limit.
+        # After a restart all clients connect at the same time. The kernel caps this value.
         backlog=_BACKLOG,
         access_log=False,
         log_config=None,
@@ -173,7 +176,7 @@ def configure(app: Any, options: Options) -> uvicorn.Config:
 
 
 class _WithoutTraceback(logging.Filter):
-    """Keeps what uvicorn logs of a client's malformed text frame to one line."""
+    """Shortens uvicorn's log of a client's malformed text frame to one line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
@@ -206,7 +209,7 @@ def _address(listener: socket.socket) -> str:
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn, with Waypost's start, stop and signals."""
+    """uvicorn's server, with Waypost's start, stop and signals."""
 
     def __init__(
         self, config: uvicorn.Config, io: Served, announce: Callable[[], None], *, takes_signals: bool = True
@@ -233,12 +236,12 @@ class _Uvicorn(uvicorn.Server):
             yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Waypost takes nobody new now, but a polling client has to get in to fetch the news.
+        # Waypost accepts no new sessions now, but polling clients still need requests to get the goodbye.
         closing = asyncio.ensure_future(self._io.close())
         forced = asyncio.ensure_future(self._forced.wait())
         await asyncio.wait({closing, forced}, return_when=asyncio.FIRST_COMPLETED)
         if forced.done():
-            # Clients and the store may still get a moment; handlers that do not end do not get theirs.
+            # Clients and the store still get a moment; handlers do not.
             await asyncio.wait({asyncio.ensure_future(self._io.close(drain_s=0))}, timeout=_FORCED_S)
         forced.cancel()
         if closing.done():
@@ -248,7 +251,7 @@ class _Uvicorn(uvicorn.Server):
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # uvicorn's own would raise the signal again when all is done, and so end a graceful stop with a failure.
+        # uvicorn's own handler raises the signal again at the end, which turns a graceful stop into a failure.
         if not self.should_exit:
             self.should_exit = True
             return
