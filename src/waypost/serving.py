@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from waypost import Server
+from waypost.application import Server
 from waypost.errors import ConfigurationError
 
 __all__ = ["find_server", "load"]

@@ -19,7 +19,7 @@ import uvicorn
 import waypost
 from tests.support.raw import Raw
 from tests.support.waiting import until
-from waypost.protocol.session import Session
+from waypost.protocol.session import EngineSession
 from waypost.server.namespaces.namespace import Namespace
 from waypost.transports.uvicorn_protocols import GuardedWebSocket
 from waypost.transports.uvicorn_runner import configure
@@ -108,7 +108,7 @@ class Site:
         """Wait until the server reads no POST any more."""
         await until(lambda: not self._session(engine_sid)._post_open, f"the end of a POST of {engine_sid}")
 
-    def _session(self, engine_sid: str) -> Session:
+    def _session(self, engine_sid: str) -> EngineSession:
         connection = self.io._hub.engine.get(engine_sid)
         assert connection is not None
         return connection._session

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
 from waypost.protocol.engineio import Frame, decode_payload
 from waypost.protocol.revision import Payload, Revision, Revision3, Revision4
-from waypost.protocol.session import Event, Session, State
+from waypost.protocol.session import EngineSession, Event, State
 from waypost.protocol.session_settings import SessionSettings
 
 SETTINGS = SessionSettings(
@@ -26,11 +26,11 @@ SETTINGS = SessionSettings(
 )
 
 
-def session(transport: str = "polling", now: float = 0) -> Session:
-    return Session("sid", transport, SETTINGS, now)
+def session(transport: str = "polling", now: float = 0) -> EngineSession:
+    return EngineSession("sid", transport, SETTINGS, now)
 
 
-def polled(one: Session, now: float = 0) -> list[Frame] | None:
+def polled(one: EngineSession, now: float = 0) -> list[Frame] | None:
     """Poll once; the frames that came, or None if the poll waits (it is then still open)."""
     assert one.open_poll()
     payload = one.take_payload(now)
@@ -42,14 +42,14 @@ def text(body: bytes) -> Payload:
     return Payload(body, "text/plain; charset=UTF-8")
 
 
-def opened(now: float = 0) -> Session:
+def opened(now: float = 0) -> EngineSession:
     """A polling session whose open packet was fetched."""
     one = session(now=now)
     polled(one, now)
     return one
 
 
-def upgraded() -> Session:
+def upgraded() -> EngineSession:
     one = opened()
     one.open_probe(0)
     one.receive_probe("2probe")
@@ -183,7 +183,7 @@ def test_unanswered_ping_ends_the_session() -> None:
     assert one.deadline == inf
 
 
-def pinged() -> Session:
+def pinged() -> EngineSession:
     """A session whose client got a ping at 25 and has until 45 to answer."""
     one = session("websocket")
     one.take_frame(0)
@@ -372,7 +372,7 @@ def test_nothing_is_taken_or_queued_after_the_end() -> None:
     assert one.deadline == inf
 
 
-STEPS: dict[str, Callable[[Session], object]] = {
+STEPS: dict[str, Callable[[EngineSession], object]] = {
     "open_poll": lambda one: one.open_poll(),
     "take_payload": lambda one: one.take_payload(1),
     "take_frame": lambda one: one.take_frame(1),
@@ -408,7 +408,7 @@ MAY_RAISE = ("pong", "ping", "garbage", "bad frame", "bad body", "bad form", "pr
 def test_any_sequence_of_steps_only_raises_what_is_documented(
     transport: str, revision: Revision, steps: list[str]
 ) -> None:
-    one = Session("sid", transport, SETTINGS, 0, revision)
+    one = EngineSession("sid", transport, SETTINGS, 0, revision)
     closed = 0
     for step in steps:
         try:
@@ -493,7 +493,7 @@ def test_upgrade_loses_and_reorders_nothing(choices: list[int]) -> None:
     assert client.got == emitted
 
 
-def closed_after_the_probe() -> Session:
+def closed_after_the_probe() -> EngineSession:
     one = opened()
     one.open_probe(0)
     one.receive_probe("2probe")

@@ -8,12 +8,12 @@ from tests.protocol.test_session import SETTINGS, polled
 from waypost.errors import MalformedPacket
 from waypost.protocol.engineio import Frame
 from waypost.protocol.revision import Revision3, Revision4
-from waypost.protocol.session import Event, Session
+from waypost.protocol.session import EngineSession, Event
 from waypost.protocol.session_settings import SessionSettings
 
 
-def session_3(transport: str = "polling", *, text_only: bool = False) -> Session:
-    return Session("sid", transport, SETTINGS, 0, Revision3(text_only))
+def session_3(transport: str = "polling", *, text_only: bool = False) -> EngineSession:
+    return EngineSession("sid", transport, SETTINGS, 0, Revision3(text_only))
 
 
 def test_in_revision_3_the_client_pings() -> None:
@@ -75,14 +75,14 @@ def test_bad_frames_of_revision_3_close(frame: Frame) -> None:
 
 def test_the_initial_message_comes_right_after_the_open_packet() -> None:
     settings = SessionSettings(initial_message="4hello")
-    one = Session("sid", "websocket", settings, 0)
+    one = EngineSession("sid", "websocket", settings, 0)
     opened, hello = one.take_frame(0), one.take_frame(0)
     assert str(opened).startswith("0{")
     assert (hello, one.take_frame(0)) == ("4hello", None)
 
 
 def test_a_client_that_takes_few_packets_gets_the_rest_with_its_next_polls() -> None:
-    one = Session("sid", "polling", SETTINGS, 0, Revision4(max_packets=2))
+    one = EngineSession("sid", "polling", SETTINGS, 0, Revision4(max_packets=2))
     polled(one)
     one.send([f"4{number}" for number in range(5)], 0)
     assert [polled(one), polled(one), one.deadline] == [["40", "41"], ["42", "43"], 10]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import waypost
 from tests.server.model_client import ModelClient, running, until
-from waypost.server.emitting.line import Line
+from waypost.server.emitting.emit_line import EmitLine
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ async def test_what_fails_to_be_stored_holds_nobody_up(io: waypost.Server) -> No
 
 
 async def test_what_an_action_raises_is_its_caller_s_alone() -> None:
-    line = Line()
+    line = EmitLine()
     place = line.enter()
 
     def fail() -> None:
@@ -104,7 +104,7 @@ async def test_what_an_action_raises_is_its_caller_s_alone() -> None:
 
 @given(st.lists(st.sampled_from(["enter", "leave first", "leave last", "follow", "cancel"]), max_size=30))
 async def test_the_line_keeps_the_order(steps: list[str]) -> None:
-    line = Line()
+    line = EmitLine()
     places: list[tuple[int, Any]] = []
     done: list[int] = []
     cancelled: set[int] = set()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.waiting import until
-from waypost.server.basics.turn import Turn
+from waypost.server.basics.write_turn import WriteTurn
 from waypost.server.calling.runners import Runners
 
 pytestmark = pytest.mark.asyncio
@@ -23,7 +23,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.tasks: list[asyncio.Task[Any]] = []
-        self.turn = Turn()
+        self.turn = WriteTurn()
         self.runners = Runners(self.tasks.append, self.turn)
         self.log: list[Any] = []
 

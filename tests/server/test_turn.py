@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from waypost.server.basics.turn import Turn
+from waypost.server.basics.write_turn import WriteTurn
 
 pytestmark = pytest.mark.asyncio
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio
 class Writing:
     """Notes its name when it is asked to write."""
 
-    def __init__(self, name: str, written: list[str], again: Turn | None = None) -> None:
+    def __init__(self, name: str, written: list[str], again: WriteTurn | None = None) -> None:
         self._name = name
         self._written = written
         self._again = again
@@ -27,7 +27,7 @@ class Writing:
 
 
 async def test_all_write_in_order_at_the_end_of_the_turn() -> None:
-    turn, written = Turn(), list[str]()
+    turn, written = WriteTurn(), list[str]()
     turn.add(Writing("a", written))
     turn.add(Writing("b", written))
     assert written == []
@@ -38,7 +38,7 @@ async def test_all_write_in_order_at_the_end_of_the_turn() -> None:
 
 
 async def test_what_is_added_while_others_write_has_a_turn_of_its_own() -> None:
-    turn, written = Turn(), list[str]()
+    turn, written = WriteTurn(), list[str]()
     turn.add(Writing("again", written, turn))
     await asyncio.sleep(0)
     assert written == ["again"]
@@ -47,7 +47,7 @@ async def test_what_is_added_while_others_write_has_a_turn_of_its_own() -> None:
 
 
 async def test_a_promised_end_is_waited_for() -> None:
-    turn, written = Turn(), list[str]()
+    turn, written = WriteTurn(), list[str]()
     turn.promise_end()
     turn.add(Writing("a", written))
     await asyncio.sleep(0)
@@ -64,7 +64,7 @@ async def test_one_that_fails_is_reported_and_takes_nothing_from_others() -> Non
         def write_out(self) -> None:
             raise ValueError("of the writer's own")
 
-    turn, written, reported = Turn(), list[str](), list[object]()
+    turn, written, reported = WriteTurn(), list[str](), list[object]()
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context["exception"]))
     turn.add(Failing())
     turn.add(Writing("a", written))

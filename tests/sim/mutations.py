@@ -96,7 +96,7 @@ def send_before_connect(patch: pytest.MonkeyPatch) -> None:
     original = Outflow.send
 
     def send(self: Outflow, frames: tuple[Any, ...], *, compress: bool = True) -> None:
-        if self._recipient.left_because is None:
+        if self._addressee.left_because is None:
             self._held = None
         original(self, frames, compress=compress)
 

@@ -10,7 +10,7 @@ import uvloop
 from tests.support.raw import WAIT_S
 from tests.support.waiting import until
 from waypost.protocol.websocket import FrameEncoder
-from waypost.server.basics.turn import Turn
+from waypost.server.basics.write_turn import WriteTurn
 from waypost.transports.frame_carrier import FrameCarrier
 
 
@@ -33,7 +33,7 @@ async def lose_one_and_write_to_both() -> bytes:
     for _ in range(2):
         streams.append(await asyncio.open_connection("127.0.0.1", port))
         await until(lambda: len(accepted) == len(streams), "it is accepted")
-    encoder, turn, carriers = FrameEncoder(), Turn(), set[Any]()
+    encoder, turn, carriers = FrameEncoder(), WriteTurn(), set[Any]()
     both = [FrameCarrier(transport, 1000, carriers) for transport in accepted]
     for carrier, transport in zip(both, accepted, strict=True):
         carrier.share(encoder, turn)

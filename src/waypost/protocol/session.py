@@ -1,7 +1,7 @@
 """The server's side of an Engine.IO session as a state machine: frames and the time go in, frames come out.
 
 The session does no I/O and has no clock. Its driver passes ``now`` (seconds on any monotonic clock), hands over what
-arrived, takes the frames to send, and calls `Session.tick` at `Session.deadline`.
+arrived, takes the frames to send, and calls `EngineSession.tick` at `EngineSession.deadline`.
 
 ::
 
@@ -35,7 +35,7 @@ from waypost.protocol.jsonp import unwrap_form
 from waypost.protocol.revision import Payload, Revision, Revision4
 from waypost.protocol.session_settings import SessionSettings
 
-__all__ = ["Event", "Session", "State"]
+__all__ = ["EngineSession", "Event", "State"]
 
 _CLOSE = "1"
 _PING = "2"
@@ -69,7 +69,7 @@ class State(Enum):
 
 
 class Event(Enum):
-    """An event in a session that its driver must know; the driver takes it from `Session.events`."""
+    """An event in a session that its driver must know; the driver takes it from `EngineSession.events`."""
 
     PING_SENT = "ping sent"
     PONG_RECEIVED = "pong received"
@@ -116,7 +116,7 @@ _CLOSING_STATES = frozenset({State.CLOSING, State.CLOSING_PROBED})
 _PROBE_STATES = frozenset({State.PROBING, State.PROBED, State.CLOSING_PROBED})
 
 
-class Session:
+class EngineSession:
     """One client's Engine.IO session.
 
     A method that takes input may append to ``events`` and queue frames; look at both after each call. Input that

@@ -16,7 +16,7 @@ from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import PacketType
 from waypost.protocol.session_settings import SessionSettings
 from waypost.server.basics.environment import Environment
-from waypost.server.basics.turn import Turn
+from waypost.server.basics.write_turn import WriteTurn
 from waypost.server.calling.runners import Runners
 from waypost.server.calling.tasks import Tasks
 from waypost.server.cluster.seam import Alone
@@ -78,7 +78,7 @@ class Hub:
         self.environment = environment
         self.codec = codec_for(options.parser)
         self.hooks = Hooks()
-        self.turn = Turn()
+        self.turn = WriteTurn()
         self.tasks = Tasks()
         self.services = Services(
             codec=self.codec,

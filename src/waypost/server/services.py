@@ -10,7 +10,7 @@ from typing import Any
 
 from waypost.protocol.codec import Codec
 from waypost.server.basics.environment import Environment
-from waypost.server.basics.turn import Turn
+from waypost.server.basics.write_turn import WriteTurn
 from waypost.server.calling.runners import Runners
 from waypost.server.cluster.seam import Others
 from waypost.server.watching.counters import Counters
@@ -44,7 +44,7 @@ class Services:
     hooks: Hooks
     counters: Counters
     threads: Executor
-    turn: Turn
+    turn: WriteTurn
     keep_task: Callable[[asyncio.Task[Any]], None]
     runners: Runners
     store: Store

@@ -13,7 +13,7 @@ from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.handshake import Decision, Open, Refuse, Upgrade, refusal_body
 from waypost.server.basics.handshake import Handshake
-from waypost.server.connections.connection import Connection, Outlet
+from waypost.server.connections.connection import Connection, WireOutlet
 from waypost.server.connections.cookie import Cookie
 from waypost.server.connections.engine import Engine
 from waypost.transports.http_answer import Receive, Send
@@ -23,7 +23,7 @@ __all__ = ["FRAMES", "Direct", "WebSocketCarrier"]
 FRAMES = "waypost.frames"
 """The ASGI extension that hands a WebSocket's frames to the application; see `direct_websocket`."""
 
-Direct = Callable[[Connection], Outlet]
+Direct = Callable[[Connection], WireOutlet]
 """Routes all further frames of a WebSocket to a connection, and returns the outlet for the connection's frames."""
 
 logger = logging.getLogger("waypost.asgi")

@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 
 from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import FrameEncoder, accept_key
-from waypost.server.basics.turn import Turn
+from waypost.server.basics.write_turn import WriteTurn
 from waypost.transports.asgi_websocket import FRAMES
 from waypost.transports.frame_carrier import FrameCarrier, FrameTaker
 from waypost.transports.http_answer import Message, Scope
@@ -178,7 +178,7 @@ class DirectWebSocket(asyncio.Protocol):
         elif self._carrier is not None and not self._is_handed_over:
             self._carrier.close()
 
-    def hand_over(self, taker: FrameTaker, encoder: FrameEncoder, turn: Turn) -> FrameCarrier:
+    def hand_over(self, taker: FrameTaker, encoder: FrameEncoder, turn: WriteTurn) -> FrameCarrier:
         """Pass all frames to a taker from now on, starting with those that arrived already.
 
         The application may return afterwards. The WebSocket stays open until the carrier closes it.

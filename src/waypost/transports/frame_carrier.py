@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from waypost.errors import LimitExceeded, ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import Closing, FrameEncoder, MessageReader, frame_close, frame_pong
-from waypost.server.basics.turn import Turn
+from waypost.server.basics.write_turn import WriteTurn
 
 __all__ = ["FrameCarrier", "FrameTaker"]
 
@@ -49,7 +49,7 @@ class FrameTaker(Protocol):
 
 
 class FrameCarrier(asyncio.Protocol):
-    """Carries the frames of a WebSocket after its handshake. An `Outlet`.
+    """Carries the frames of a WebSocket after its handshake. An `WireOutlet`.
 
     Args:
         transport: The network transport.
@@ -76,7 +76,7 @@ class FrameCarrier(asyncio.Protocol):
         self.is_ready = True
         self._transport = transport
         self._encoder = FrameEncoder()
-        self._turn = Turn()
+        self._turn = WriteTurn()
         self._waiting: list[bytes] | None = None
         self._reader = MessageReader(max_message_bytes, is_masked=True)
         self._taker: FrameTaker | None = None
@@ -90,7 +90,7 @@ class FrameCarrier(asyncio.Protocol):
         closing = self._reader.closing
         return _LOST if closing is None else closing.code
 
-    def share(self, encoder: FrameEncoder, turn: Turn) -> None:
+    def share(self, encoder: FrameEncoder, turn: WriteTurn) -> None:
         """Share encoder and turn with the server's other carriers.
 
         A broadcast is then encoded once, and written to all of them in one iteration of the event loop.
@@ -160,7 +160,7 @@ class FrameCarrier(asyncio.Protocol):
     # -- the taker's side -----------------------------------------------------------------------------------
 
     def write(self, frames: tuple[Frame, ...]) -> None:
-        """Write frames; see `Outlet.write`."""
+        """Write frames; see `WireOutlet.write`."""
         data = self._encoder.encode(frames)
         if self._waiting is None:
             self._waiting = [data]
@@ -171,7 +171,7 @@ class FrameCarrier(asyncio.Protocol):
             self.write_out()
 
     def write_out(self) -> None:
-        """Write the frames of this turn to the network; see `Turn`."""
+        """Write the frames of this turn to the network; see `WriteTurn`."""
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             # The transport may be lost by now. uvloop's write would raise, and the carriers after this one in the
@@ -190,7 +190,7 @@ class FrameCarrier(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self, problem: ProtocolViolation | None = None) -> None:
-        """Close after the written frames; see `Outlet.close`."""
+        """Close after the written frames; see `WireOutlet.close`."""
         self.close_with(_TOO_BIG if isinstance(problem, LimitExceeded) else _NORMAL)
 
     def close_with(self, code: int, reason: str = "") -> None:

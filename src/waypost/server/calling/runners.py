@@ -9,7 +9,7 @@ from contextvars import Context, copy_context
 from types import coroutine
 from typing import Any
 
-from waypost.server.basics.turn import Turn
+from waypost.server.basics.write_turn import WriteTurn
 
 __all__ = ["Runners"]
 
@@ -30,7 +30,7 @@ class Runners:
 
     __slots__ = ("_is_starting", "_keep_task", "_queue", "_turn")
 
-    def __init__(self, keep_task: Callable[[asyncio.Task[Any]], None], turn: Turn) -> None:
+    def __init__(self, keep_task: Callable[[asyncio.Task[Any]], None], turn: WriteTurn) -> None:
         self._keep_task = keep_task
         self._turn = turn
         self._queue: deque[tuple[Context, Work]] = deque()

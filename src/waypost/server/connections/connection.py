@@ -15,13 +15,13 @@ from typing import Protocol
 from waypost.errors import ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.revision import Payload
-from waypost.protocol.session import Event, Session
+from waypost.protocol.session import EngineSession, Event
 from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.deadlines import Deadlines
 from waypost.server.watching.hooks import ConnectionClosed, Hooks, PacketSent
 from waypost.server.watching.masking import mask_text
 
-__all__ = ["Connection", "Outlet", "Receiver"]
+__all__ = ["Connection", "Receiver", "WireOutlet"]
 
 logger = logging.getLogger("waypost.engine")
 
@@ -54,7 +54,7 @@ class Receiver(Protocol):
         ...
 
 
-class Outlet(Protocol):
+class WireOutlet(Protocol):
     """A WebSocket that takes frames as they come, without being asked for them.
 
     Attributes:
@@ -116,7 +116,7 @@ class Connection:
 
     def __init__(
         self,
-        session: Session,
+        session: EngineSession,
         handshake: Handshake,
         number: int,
         hooks: Hooks,
@@ -131,7 +131,7 @@ class Connection:
         self._session = session
         self._forget = forget
         self._hooks = hooks
-        self._outlet: Outlet | None = None
+        self._outlet: WireOutlet | None = None
         self._problem: ProtocolViolation | None = None
         self._loop = asyncio.get_running_loop()
         self._opened_at = self._loop.time()
@@ -236,7 +236,7 @@ class Connection:
 
     # -- for transports -------------------------------------------------------------------------------------
 
-    def attach(self, outlet: Outlet) -> None:
+    def attach(self, outlet: WireOutlet) -> None:
         """Write to a WebSocket from now on, beginning with what waits; it is told to close when that is due."""
         self._outlet = outlet
         if self._paused_by:
@@ -418,7 +418,7 @@ class Connection:
             # A deadline that moves on is left as it is: the tick will set the next one.
             self._rings_at = self._deadlines.move(self, self._rings_at, deadline)
 
-    def _write_out(self, outlet: Outlet) -> None:
+    def _write_out(self, outlet: WireOutlet) -> None:
         now = self._loop.time()
         while outlet.is_ready and (frame := self._session.take_frame(now)) is not None:
             outlet.write((frame,))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from waypost.protocol.handshake import SessionView
 from waypost.protocol.revision import Revision
-from waypost.protocol.session import Session
+from waypost.protocol.session import EngineSession
 from waypost.protocol.session_settings import SessionSettings
 from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.connection import Connection, Receiver
@@ -52,7 +52,7 @@ class Engine:
         if self._deadlines is None:
             self._deadlines = Deadlines(loop)
         now = loop.time()
-        session = Session(self._new_id(), transport, self._settings, now, revision)
+        session = EngineSession(self._new_id(), transport, self._settings, now, revision)
         self._opened += 1
         connection = Connection(session, handshake, self._opened, self.hooks, self._deadlines, self._forget)
         self._connections[session.sid] = connection

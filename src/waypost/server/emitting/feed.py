@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.basics.targets import Target, write_record
-from waypost.server.emitting.line import Line
+from waypost.server.emitting.emit_line import EmitLine
 from waypost.server.emitting.rooms import RoomIndex
 from waypost.storage.base import Journal, OnCommit
 
@@ -58,7 +58,7 @@ class Feed:
         self._open_journal = open_journal
         self._is_listened_to = is_listened_to
         self._services = services
-        self._line = Line()
+        self._line = EmitLine()
 
     async def publish(self, target: Target, event: EncodedEvent, *, compress: bool = True) -> None:
         """Emit an event.
@@ -115,7 +115,7 @@ class Feed:
             self._line.leave(place)
 
     async def in_turn(self, action: Callable[[], T]) -> T:
-        """Do something that needs no store, after all that was asked for before; see `Line.in_turn`."""
+        """Do something that needs no store, after all that was asked for before; see `EmitLine.in_turn`."""
         return await self._line.in_turn(action)
 
     async def each(self, target: Target, action: Callable[[Member], None]) -> None:

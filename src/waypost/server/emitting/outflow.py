@@ -15,13 +15,13 @@ from waypost.protocol.engineio import Frame
 from waypost.server.connections.connection import Connection
 from waypost.server.emitting.acks import PendingAcks
 
-__all__ = ["Outflow", "Progress", "Recipient"]
+__all__ = ["Addressee", "Outflow", "SendProgress"]
 
 _REPLAY_SHARE = 4
 """A replay goes on once less than this share of what makes a client slow is waiting to be sent."""
 
 
-class Recipient(Protocol):
+class Addressee(Protocol):
     """The member that it goes out to."""
 
     @property
@@ -44,7 +44,7 @@ class Recipient(Protocol):
         ...
 
 
-class Progress(Protocol):
+class SendProgress(Protocol):
     """How far a stored session has been sent everything.
 
     Attributes:
@@ -60,7 +60,7 @@ class Outflow:
     """What goes out to one client in one namespace.
 
     Args:
-        recipient: The member.
+        addressee: The member.
         connection: The connection that carries it.
         acks: The acks that are awaited.
         takes_offset: Whether each event carries its offset.
@@ -73,11 +73,11 @@ class Outflow:
     """
 
     __slots__ = (
+        "_addressee",
         "_connection",
         "_held",
         "_held_bytes",
         "_max_buffered_bytes",
-        "_recipient",
         "acks",
         "session",
         "takes_offset",
@@ -85,7 +85,7 @@ class Outflow:
 
     def __init__(
         self,
-        recipient: Recipient,
+        addressee: Addressee,
         connection: Connection,
         acks: PendingAcks,
         *,
@@ -94,8 +94,8 @@ class Outflow:
     ) -> None:
         self.acks = acks
         self.takes_offset = takes_offset
-        self.session: Progress | None = None
-        self._recipient = recipient
+        self.session: SendProgress | None = None
+        self._addressee = addressee
         self._connection = connection
         self._max_buffered_bytes = max_buffered_bytes
         self._held: list[tuple[tuple[Frame, ...], bool]] | None = []
@@ -145,20 +145,20 @@ class Outflow:
         Raises:
             NotConnected: The member has ended.
         """
-        recipient = self._recipient
-        if recipient.left_because is not None:
-            raise NotConnected(recipient.sid, recipient.namespace, f"emit {event.event}")
+        addressee = self._addressee
+        if addressee.left_because is not None:
+            raise NotConnected(addressee.sid, addressee.namespace, f"emit {event.event}")
         ack_id, answer = self.acks.expect(event, survives=survives)
         self.send_with_ack(event, ack_id, compress=compress)
         return ack_id, answer
 
     def send_with_ack(self, event: EncodedEvent, ack_id: int, *, compress: bool) -> None:
         """Send an event whose ack is expected already."""
-        self._recipient.tell_outgoing(event)
+        self._addressee.tell_outgoing(event)
         self.send(event.frames_with_ack(ack_id), compress=compress)
 
     def _frames(self, event: EncodedEvent, offset: str | None) -> tuple[Frame, ...]:
-        self._recipient.tell_outgoing(event)
+        self._addressee.tell_outgoing(event)
         return event.frames_with_offset(offset) if offset and self.takes_offset else event.frames()
 
     # -- until it is live -----------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ class Outflow:
     @property
     def is_live(self) -> bool:
         """Whether what is sent now goes straight out."""
-        return self._held is None and self._recipient.left_because is None
+        return self._held is None and self._addressee.left_because is None
 
     @property
     def is_writable(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from waypost.protocol.codec import EncodedEvent
 from waypost.server.events.registry import Registry
 from waypost.server.events.repeats import Repeats
-from waypost.server.events.source import Source
+from waypost.server.events.source import EventSource
 from waypost.server.services import Services
 from waypost.typed.handlers import Handler
 
@@ -71,7 +71,7 @@ class Handling:
         handlers = (registry.get(moment) for registry in reversed(self.registries))
         return [handler for handler in handlers if handler is not None]
 
-    async def run(self, handler: Handler, name: str, source: Source, *arguments: Any) -> None:
+    async def run(self, handler: Handler, name: str, source: EventSource, *arguments: Any) -> None:
         """Run a handler; what it raises is reported and goes no further.
 
         Args:
@@ -85,7 +85,7 @@ class Handling:
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
             self.report_failure(name, source.sid, error)
 
-    async def call(self, handler: Handler, source: Source, *arguments: Any) -> Any:
+    async def call(self, handler: Handler, source: EventSource, *arguments: Any) -> Any:
         """Run a handler that may refuse; raises what it raises."""
         leading = (source.socket,) if handler.leading else ()
         return await handler.run_with((*leading, *arguments), self.threads)
@@ -112,7 +112,7 @@ class Handling:
         """Tell whether listeners of the namespace are told of every event that goes out."""
         return any(registry.catch_alls.outgoing for registry in self.registries)
 
-    def tell_outgoing(self, source: Source, event: EncodedEvent) -> None:
+    def tell_outgoing(self, source: EventSource, event: EncodedEvent) -> None:
         """Tell the listeners of the namespace, then those of one client, of an event that goes out to it."""
         for registry in self.registries if source.registry is None else (*self.registries, source.registry):
             if registry.catch_alls.outgoing:

@@ -16,7 +16,7 @@ from waypost.typed.handlers import Handler
 if TYPE_CHECKING:
     from waypost.server.events.handling import Handling
     from waypost.server.events.registry import Registry
-    from waypost.server.events.source import Source
+    from waypost.server.events.source import EventSource
 
 __all__ = ["Inbox"]
 
@@ -38,7 +38,7 @@ class Inbox:
 
     __slots__ = ("_handling", "_is_working", "_items", "_running", "_source")
 
-    def __init__(self, source: Source, handling: Handling) -> None:
+    def __init__(self, source: EventSource, handling: Handling) -> None:
         self._source = source
         self._handling = handling
         self._items: deque[Incoming | str] | None = None

@@ -12,10 +12,10 @@ from waypost.protocol.answers import answer_values
 from waypost.protocol.extension import READS_REJECTIONS, OutboxMark, Rejection, split_outbox_mark
 from waypost.protocol.packet import Packet
 from waypost.protocol.records import read_values
-from waypost.server.events.repeats import Repeats, Turn
+from waypost.server.events.repeats import AnswerTurn, Repeats
 
 if TYPE_CHECKING:
-    from waypost.server.events.source import Source
+    from waypost.server.events.source import EventSource
 
 __all__ = ["MESSAGE_ID", "Incoming"]
 
@@ -41,11 +41,11 @@ class Incoming:
 
     __slots__ = ("_ack_id", "_mark", "_repeats", "_source", "_turn", "arguments", "is_marked", "name")
 
-    def __init__(self, source: Source, repeats: Repeats, packet: Packet) -> None:
+    def __init__(self, source: EventSource, repeats: Repeats, packet: Packet) -> None:
         self._source = source
         self._repeats = repeats
         self._ack_id = packet.ack_id
-        self._turn: Turn | None = None
+        self._turn: AnswerTurn | None = None
         self._mark: OutboxMark | None = None
         data = packet.data
         if source.client_revision and packet.ack_id is not None:

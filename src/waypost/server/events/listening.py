@@ -189,14 +189,14 @@ class Listening(Protocol):
         """
         self._registry.catch_alls.remove_outgoing(listener)
 
-    def use(self, gate: F) -> F:
+    def use(self, middleware: F) -> F:
         """Add a middleware, called with each socket before it is connected; usable as a decorator.
 
         Several are called in the order in which they were added, a parent's before its child's.
 
         Args:
-            gate: ``async def gate(socket)``, or ``def`` to run in a thread. It raises `ConnectionRefused` to refuse
-                the client.
+            middleware: ``async def middleware(socket)``, or ``def`` to run in a thread. It raises
+                `ConnectionRefused` to refuse the client.
 
         Returns:
             The function.
@@ -204,5 +204,5 @@ class Listening(Protocol):
         Raises:
             ConfigurationError: It can't be called that way.
         """
-        self._middlewares.append(check_handler("middleware", gate, 1))
-        return gate
+        self._middlewares.append(check_handler("middleware", middleware, 1))
+        return middleware

@@ -10,11 +10,11 @@ from hashlib import sha256
 
 from waypost.errors import StorageError
 from waypost.protocol.extension import OutboxMark, Rejection
-from waypost.server.events.source import Source
+from waypost.server.events.source import EventSource
 from waypost.server.services import Services
 from waypost.storage.answer_base import Answer, Answers
 
-__all__ = ["Admitted", "Repeats", "Turn"]
+__all__ = ["Admitted", "AnswerTurn", "Repeats"]
 
 logger = logging.getLogger("waypost.socket")
 
@@ -46,13 +46,13 @@ class Admitted:
         is_unknown: The store can't tell whether it was handled.
     """
 
-    turn: Turn | None = None
+    turn: AnswerTurn | None = None
     record: bytes | None = None
     is_held: bool = False
     is_unknown: bool = False
 
 
-class Turn:
+class AnswerTurn:
     """The handling of one event of an outbox. While it lasts, repeats wait for its end.
 
     Args:
@@ -120,18 +120,18 @@ class Repeats:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._clients: OrderedDict[bytes, _Client] = OrderedDict()
-        self._turns: dict[tuple[bytes, str], Turn] = {}
+        self._turns: dict[tuple[bytes, str], AnswerTurn] = {}
 
     def answers(self) -> Answers:
         """Return the store's answers."""
         return self._services.store.answers()
 
-    def arrived(self, source: Source, mark: OutboxMark) -> None:
+    def arrived(self, source: EventSource, mark: OutboxMark) -> None:
         """Take note that an event has come."""
         client = self._client(_digest(source, mark))
         client.connection = max(client.connection, source.connection_number)
 
-    async def admit(self, source: Source, mark: OutboxMark) -> Admitted:
+    async def admit(self, source: EventSource, mark: OutboxMark) -> Admitted:
         """Say what is to be done with an event whose turn has come; waits while an earlier copy is being handled."""
         digest = _digest(source, mark)
         client = self._client(digest)
@@ -148,7 +148,7 @@ class Repeats:
         return await self._begin(digest, mark)
 
     async def _begin(self, digest: bytes, mark: OutboxMark) -> Admitted:
-        turn = self._turns[digest, mark.message] = Turn(self, digest, mark)
+        turn = self._turns[digest, mark.message] = AnswerTurn(self, digest, mark)
         record: bytes | None = None
         try:
             record = await turn.find()
@@ -183,6 +183,6 @@ class Repeats:
         return client
 
 
-def _digest(source: Source, mark: OutboxMark) -> bytes:
+def _digest(source: EventSource, mark: OutboxMark) -> bytes:
     """Name a client in a namespace for the store, which is not to know its secret."""
     return sha256(f"{source.namespace}\n{mark.client}".encode()).digest()

@@ -9,10 +9,10 @@ from waypost.server.emitting.outflow import Outflow
 from waypost.server.events.registry import Registry
 from waypost.typed.handlers import Handler
 
-__all__ = ["Source"]
+__all__ = ["EventSource"]
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """One client in one namespace, as those who handle its events need it. A `Channel` is one.
 
     Attributes:

@@ -41,7 +41,7 @@ _NO_ROOMS: frozenset[str] = frozenset()
 class Channel:
     """One client in one namespace, below its public `Socket`.
 
-    A `Member` for what goes out, a `Source` for what comes in, an `Owner` of its session.
+    A `Member` for what goes out, a `EventSource` for what comes in, an `Owner` of its session.
 
     Attributes:
         sid: The socket's id.

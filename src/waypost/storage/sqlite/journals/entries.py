@@ -17,7 +17,7 @@ _CHUNK_ENTRIES = 512
 
 
 @dataclass(slots=True)
-class _Counters:
+class _Extent:
     """Where a journal stands, with what is not flushed yet.
 
     ``total`` counts the bytes of every record ever appended.
@@ -36,11 +36,11 @@ class Appender:
         connection: The writer's connection.
     """
 
-    __slots__ = ("_connection", "_counters", "_now")
+    __slots__ = ("_connection", "_extents", "_now")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._counters: dict[int, _Counters] = {}
+        self._extents: dict[int, _Extent] = {}
         self._now = 0.0
 
     def begin(self, now: float) -> None:
@@ -49,55 +49,55 @@ class Appender:
 
     def append(self, journal: int, record: bytes) -> None:
         """Give the next position to a record; it is inserted at the next `flush` at the latest."""
-        counters = self._counters.get(journal) or self._load(journal)
-        counters.top += 1
-        counters.records.append(record)
-        counters.pending_bytes += len(record)
-        if counters.pending_bytes >= _CHUNK_BYTES or len(counters.records) >= _CHUNK_ENTRIES:
-            self._insert(journal, counters)
+        extent = self._extents.get(journal) or self._load(journal)
+        extent.top += 1
+        extent.records.append(record)
+        extent.pending_bytes += len(record)
+        if extent.pending_bytes >= _CHUNK_BYTES or len(extent.records) >= _CHUNK_ENTRIES:
+            self._insert(journal, extent)
 
     def top(self, journal: int) -> int:
         """Return the position given last."""
-        return (self._counters.get(journal) or self._load(journal)).top
+        return (self._extents.get(journal) or self._load(journal)).top
 
     def total_bytes(self, journal: int) -> int:
         """Return the size of all records ever appended; nothing may wait for a `flush`."""
-        return (self._counters.get(journal) or self._load(journal)).total
+        return (self._extents.get(journal) or self._load(journal)).total
 
     def flush(self) -> None:
         """Insert what was gathered."""
-        for journal, counters in self._counters.items():
-            if counters.records:
-                self._insert(journal, counters)
+        for journal, extent in self._extents.items():
+            if extent.records:
+                self._insert(journal, extent)
 
     def forget(self) -> None:
-        """After a rollback: read the counters again when they are needed."""
-        self._counters.clear()
+        """After a rollback: read the extents again when they are needed."""
+        self._extents.clear()
 
     def forget_journal(self, journal: int) -> None:
         """A journal is gone; nothing may wait for a `flush`."""
-        self._counters.pop(journal, None)
+        self._extents.pop(journal, None)
 
-    def _insert(self, journal: int, counters: _Counters) -> None:
-        records = counters.records
+    def _insert(self, journal: int, extent: _Extent) -> None:
+        records = extent.records
         self._connection.execute(
             "INSERT INTO chunk (journal, first, at, before, sizes, records) VALUES (?, ?, ?, ?, ?, ?)",
             (
                 journal,
-                counters.top - len(records) + 1,
+                extent.top - len(records) + 1,
                 self._now,
-                counters.total,
+                extent.total,
                 struct.pack(f"<{len(records)}I", *map(len, records)),
                 b"".join(records),
             ),
         )
-        counters.total += counters.pending_bytes
-        counters.pending_bytes = 0
-        counters.records = []
+        extent.total += extent.pending_bytes
+        extent.pending_bytes = 0
+        extent.records = []
 
-    def _load(self, journal: int) -> _Counters:
+    def _load(self, journal: int) -> _Extent:
         (row,) = self._connection.execute("SELECT top, bytes FROM journal WHERE id = ?", (journal,)).fetchall()
-        counters = _Counters(*row)
+        extent = _Extent(*row)
         last = self._connection.execute(
             "SELECT first, before, sizes FROM chunk WHERE journal = ? ORDER BY first DESC LIMIT 1", (journal,)
         ).fetchall()
@@ -105,10 +105,10 @@ class Appender:
             first, before, packed = last[0]
             sizes = unpack_sizes(packed)
             # Behind a gap, which a crash may leave, the last chunk is still the one before it.
-            if first + len(sizes) > counters.top:
-                counters = _Counters(first + len(sizes) - 1, before + sum(sizes))
-        self._counters[journal] = counters
-        return counters
+            if first + len(sizes) > extent.top:
+                extent = _Extent(first + len(sizes) - 1, before + sum(sizes))
+        self._extents[journal] = extent
+        return extent
 
 
 def read_entries(

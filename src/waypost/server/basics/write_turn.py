@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-__all__ = ["Turn", "Writer"]
+__all__ = ["TurnWriter", "WriteTurn"]
 
 
-class Writer(Protocol):
+class TurnWriter(Protocol):
     """Somebody who has something to write at the end of the turn."""
 
     def write_out(self) -> None:
-        """Write it, whatever it is by now; called once for each `Turn.add`."""
+        """Write it, whatever it is by now; called once for each `WriteTurn.add`."""
         ...
 
 
-class Turn:
+class WriteTurn:
     """The end of each turn of the event loop in which something was written.
 
     A write to a socket costs some 5 us in the kernel, ten times of what a frame costs here; and neither asyncio nor
@@ -26,10 +26,10 @@ class Turn:
     __slots__ = ("_has_end", "_writers")
 
     def __init__(self) -> None:
-        self._writers: list[Writer] = []
+        self._writers: list[TurnWriter] = []
         self._has_end = False
 
-    def add(self, writer: Writer) -> None:
+    def add(self, writer: TurnWriter) -> None:
         """Let somebody write at the end of this turn."""
         self._writers.append(writer)
         if not self._has_end:

@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["Line", "Place"]
+__all__ = ["EmitLine", "EmitPlace"]
 
 T = TypeVar("T")
 
 
-class Place:
-    """The place in line of something that is being stored. Made by `Line.enter`."""
+class EmitPlace:
+    """The place in line of something that is being stored. Made by `EmitLine.enter`."""
 
     __slots__ = ("followers", "is_left")
 
@@ -22,7 +22,7 @@ class Place:
         self.is_left = False
 
 
-class Line:
+class EmitLine:
     """What is being stored, in the order in which it was asked for, and what has to be done behind it.
 
     A plain emit is delivered when it is stored. A volatile one is not stored, and would overtake it; so would an
@@ -33,15 +33,15 @@ class Line:
     __slots__ = ("_places",)
 
     def __init__(self) -> None:
-        self._places: deque[Place] = deque()
+        self._places: deque[EmitPlace] = deque()
 
-    def enter(self) -> Place:
+    def enter(self) -> EmitPlace:
         """Take the last place; `leave` it when what is stored has been delivered, or has failed."""
-        place = Place()
+        place = EmitPlace()
         self._places.append(place)
         return place
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: EmitPlace) -> None:
         """Give a place up, and do what waits for it once those before it are given up, too. Twice is fine."""
         if place.is_left:
             return
