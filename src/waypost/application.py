@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from os import PathLike
 from typing import Any, Never, TypeVar, Unpack, overload
 
+from waypost.checking.arguments import COUNT, TEXT, check
+from waypost.checking.names import Name, as_name
 from waypost.checking.options import refuse_positional
-from waypost.server.basics.checks import require_choice, require_count, require_name
 from waypost.server.basics.environment import Environment
 from waypost.server.basics.targets import EVERYONE
 from waypost.server.cluster.server_side import AmongServers
@@ -22,7 +23,7 @@ from waypost.server.namespaces.namespace import Namespace
 from waypost.server.namespaces.parent_namespace import ParentNamespace
 from waypost.server.options import Options, ServerOptions
 from waypost.server.queues.message import Start, to_place
-from waypost.server.queues.options import ORDERS, Order
+from waypost.server.queues.options import ORDER, Order
 from waypost.server.queues.queue import Queue, QueueInfo, queue_info
 from waypost.server.queues.worker import WorkerPlan
 from waypost.server.watching.counters import ServerState
@@ -116,7 +117,7 @@ class Server(Broadcasting, Listening, AmongServers):
         """
         return self._hub.of(name)
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: Name) -> Queue:
         """Return a handle on a durable queue, whether it exists or not."""
         return Queue(name, self._hub.services, self._hub.deliveries)
 
@@ -135,14 +136,16 @@ class Server(Broadcasting, Listening, AmongServers):
         Raises:
             StorageError: The store did not answer, or is not open.
         """
+        check("after", after, TEXT)
+        check("limit", limit, COUNT)
         stored = await self._hub.services.store.queues(after=after, max_queues=limit, idle=idle)
         return [queue_info(one, self._hub.deliveries.serving(one.name)) for one in stored]
 
     def consumer(
         self,
-        queue: str,
+        queue: Name,
         *,
-        consumer: str = "default",
+        consumer: Name = "default",
         concurrency: int = 1,
         start: Start = "oldest",
         order: Order | None = None,
@@ -168,11 +171,10 @@ class Server(Broadcasting, Listening, AmongServers):
         Delivery: at least once. A server that stops lets functions finish for 5 s; what is in hand then, or is
         handled when the process is killed, is delivered again at the next start.
         """
-        require_name("queue", queue)
-        require_name("consumer", consumer)
-        require_count("concurrency", concurrency)
+        queue, consumer = as_name("queue", queue), as_name("consumer", consumer)
+        check("concurrency", concurrency, COUNT)
         if order is not None:
-            require_choice("order", order, ORDERS)
+            check("order", order, ORDER)
         place = to_place(start)
 
         def register(function: F) -> F:

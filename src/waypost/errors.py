@@ -72,7 +72,10 @@ def shorten(value: object, limit: int = _SHOWN_CHARACTERS) -> str:
     Returns:
         The ``repr``. A longer one is cut at ``limit`` characters; text and bytes then get their full length appended.
     """
-    text = repr(value[: limit + 1]) if isinstance(value, str | bytes) else repr(value)
+    try:
+        text = repr(value[: limit + 1]) if isinstance(value, str | bytes) else repr(value)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        text = f"<{type(value).__name__}>"
     if len(text) <= limit:
         return text
     size = f" ({len(value)} in all)" if isinstance(value, str | bytes) else ""

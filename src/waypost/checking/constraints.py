@@ -14,8 +14,10 @@ __all__ = [
     "AtMost",
     "Count",
     "CountOrZero",
+    "EventName",
     "FilePath",
     "Matching",
+    "Named",
     "Positive",
     "PositiveOrZero",
     "Secret",
@@ -99,6 +101,11 @@ class Matching:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """A name: a whole number is taken as its decimal text. See `waypost.checking.names`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Secret:
     """A value that may hold a password or a token: an error names its type and does not show it."""
 
@@ -136,6 +143,9 @@ FilePath: TypeAlias = Annotated[str | PathLike[str], Matching("the path of a fil
 
 ServedPath: TypeAlias = Annotated[str, Matching("text that starts with / and has no comma", _starts_with_slash)]
 """A path of a URL, or the name of a namespace."""
+
+EventName: TypeAlias = Annotated[str, Matching("an event's name, as text", lambda name: True)]
+"""The name of an event."""
 
 Transport: TypeAlias = Literal["polling", "websocket"]
 """What carries a connection."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from functools import cache, wraps
 from typing import Any, TypeVar, get_type_hints
 
+from waypost.checking.arguments import check, nearest
 from waypost.checking.rules import Rule, rule_of
 from waypost.errors import ConfigurationError, shorten
 
-__all__ = ["check", "checked", "nearest", "refuse_positional", "rules_of"]
+__all__ = ["checked", "refuse_positional", "rules_of"]
 
 T = TypeVar("T")
 
@@ -44,6 +44,8 @@ def checked(public_name: str, *, prefix: str = "") -> Callable[[type[T]], type[T
             _refuse_unknown(public_name, given, rules)
             for name, value in given.items():
                 check(prefix + name, value, rules[name])
+                if take := rules[name].take:
+                    given[name] = take(value)
             make(self, **given)
 
         type.__setattr__(kind, "__init__", init)
@@ -65,13 +67,6 @@ def rules_of(kind: Any) -> Mapping[str, Rule]:
     return {field.name: rule_of(hints[field.name]) for field in fields(kind)}
 
 
-def check(option: str, value: object, rule: Rule) -> None:
-    """Raise `ConfigurationError` unless an option is what its rule asks for."""
-    if not rule.accepts(value):
-        shown = type(value).__name__ if rule.is_secret else value
-        raise ConfigurationError(option, shown, rule.expected, suggestion=_nearest_word(value, rule.known))
-
-
 def _refuse_unknown(public_name: str, given: Mapping[str, object], rules: Mapping[str, Rule]) -> None:
     for name, value in given.items():
         if name in rules:
@@ -88,25 +83,3 @@ def refuse_positional(public_name: str, positional: Sequence[object], first: str
     if positional:
         value = positional[0]
         raise ConfigurationError(first, value, f"its name beside it: {public_name}({first}={shorten(value)})")
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Find the name that was probably meant; ``pingTimeout`` is as near to ``ping_timeout_s`` as ``ping_timeout``.
-
-    Args:
-        name: The one that was given.
-        known: Those there are.
-
-    Returns:
-        The nearest of them, or ``None`` if none is near.
-    """
-    plain = {one.replace("_", "").lower(): one for one in known}
-    found = get_close_matches(name.replace("_", "").lower(), plain, n=1, cutoff=0.7)
-    return plain[found[0]] if found else None
-
-
-def _nearest_word(value: object, known: Sequence[str]) -> str | None:
-    for word in value if isinstance(value, list | tuple) else [value]:
-        if isinstance(word, str) and word not in known and (found := nearest(word, known)):
-            return f'"{found}"'
-    return None

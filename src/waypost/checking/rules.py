@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from waypost.checking.constraints import Matching, Secret
+from waypost.checking.constraints import Matching, Named, Secret
+from waypost.checking.names import as_name, is_name
 
 __all__ = ["Rule", "rule_of"]
 
 _LARGEST = sys.float_info.max
+_WHOLE = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +28,19 @@ class Rule:
         accepts: Tells whether a value is that.
         known: The values there are, if these are words; for a suggestion.
         is_secret: Whether an error must not show the value.
+        take: Makes of an accepted value the one to keep; ``None`` if that is the same.
     """
 
     expected: str
     accepts: Callable[[object], bool]
     known: tuple[str, ...] = ()
     is_secret: bool = False
+    take: Callable[[Any], Any] | None = None
 
 
 def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    # A store keeps numbers of 64 bits.
+    return isinstance(value, int) and not isinstance(value, bool) and -_WHOLE <= value < _WHOLE
 
 
 def _is_finite(value: object) -> bool:
@@ -78,7 +84,7 @@ def rule_of(hint: Any) -> Rule:
     if issubclass(kind, Mapping):
         return _mapping(*map(rule_of, inner))
     if issubclass(kind, Collection):
-        return _sequence(rule_of(inner[0]))
+        return _items(kind, rule_of(inner[0]))
     return _protocol(kind) if getattr(kind, "_is_protocol", False) else _instance(kind)
 
 
@@ -86,6 +92,9 @@ def _constrained(rule: Rule, constraints: Sequence[Any]) -> Rule:
     for constraint in constraints:
         if isinstance(constraint, Secret):
             rule = replace(rule, is_secret=True)
+            continue
+        if isinstance(constraint, Named):
+            rule = Rule("text that is not empty", is_name, take=partial(as_name, "name"))
             continue
         words = constraint.expected if isinstance(constraint, Matching) else f"{rule.expected} {constraint.words}"
         rule = replace(rule, expected=words, accepts=_both(rule.accepts, constraint.accepts))
@@ -102,12 +111,22 @@ def _any_of(rules: list[Rule]) -> Rule:
         lambda value: any(rule.accepts(value) for rule in rules),
         tuple(word for rule in rules for word in rule.known),
         any(rule.is_secret for rule in rules),
+        partial(_take_by, [rule for rule in rules if rule.take]) if any(rule.take for rule in rules) else None,
     )
 
 
-def _sequence(item: Rule) -> Rule:
+def _take_by(rules: list[Rule], value: object) -> object:
+    for rule in rules:
+        if rule.take and rule.accepts(value):
+            return rule.take(value)
+    return value
+
+
+def _items(kind: type[Collection[Any]], item: Rule) -> Rule:
     def accepts(value: object) -> bool:
-        return isinstance(value, Sequence) and not isinstance(value, str | bytes) and all(map(item.accepts, value))
+        return (
+            isinstance(value, kind) and not isinstance(value, str | bytes | Mapping) and all(map(item.accepts, value))
+        )
 
     return Rule(f"a list of {item.expected}", accepts, item.known)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
+from waypost.checking.arguments import NAMESPACE, POSITIVE, check
 from waypost.client.client_outbox import ClientOutbox
 from waypost.client.durable import Durable
 from waypost.client.endpoint import parse_url
@@ -163,8 +164,7 @@ class Client:
         Raises:
             ConfigurationError: The name, or ``auth``, can't be what it is.
         """
-        if not namespace.startswith("/") or "," in namespace:
-            raise ConfigurationError("namespace", namespace, "a name that starts with / and has no comma")
+        check("namespace", namespace, NAMESPACE)
         check_auth(auth)
         client = self._clients.get(namespace)
         if client is None:
@@ -433,6 +433,8 @@ class Client:
             NotConnected: The connection was lost before the acknowledgement came; or there was none, and as many
                 events wait as the options allow.
         """
+        if timeout_s is not None:
+            check("timeout_s", timeout_s, POSITIVE)
         answer_type = AnswerType.read(event, returns)
         return answer_type.convert(await self._session.call(event, args, timeout_s))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from waypost.checking.names import as_name
 from waypost.client.outbox_sender import OutboxSender
 
 __all__ = ["ClientOutbox", "PendingEvent"]
@@ -75,7 +76,7 @@ class ClientOutbox:
         Raises:
             StorageError: The file can't be written, or another process has it.
         """
-        is_gone = await self._outbox.discard(event_id)
+        is_gone = await self._outbox.discard(as_name("event_id", event_id))
         self._sender.note_change()
         return is_gone
 

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from waypost.checking.arguments import EVENT, check
 from waypost.errors import ConfigurationError
 from waypost.typed.handlers import Handler, check_handler
 
@@ -37,6 +38,7 @@ class Handlers:
 
     def add(self, event: str, function: Callable[..., Any], *, once: bool = False) -> None:
         """Register an event's function; raises `ConfigurationError` if there is one, or it can't be one."""
+        check("event", event, EVENT)
         if event in self._functions:
             raise ConfigurationError(
                 f"handler of {event}", function, "no second one; off() takes away the one that is there"

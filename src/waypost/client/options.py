@@ -8,6 +8,7 @@ from os import PathLike
 from ssl import SSLContext
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
+from waypost.checking.arguments import check
 from waypost.checking.constraints import (
     SOME_TRANSPORTS,
     Count,
@@ -20,7 +21,7 @@ from waypost.checking.constraints import (
     Share,
     Transport,
 )
-from waypost.checking.options import check, checked
+from waypost.checking.options import checked
 from waypost.checking.rules import rule_of
 from waypost.client.transport import Connector
 from waypost.errors import ConfigurationError, WaypostError

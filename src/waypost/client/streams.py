@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from waypost.checking.arguments import EVENT, check
 from waypost.protocol.answers import answer_value, nack_values
 
 __all__ = ["EventStream", "ReceivedEvent", "Streams"]
@@ -149,6 +150,8 @@ class Streams:
 
     def open(self, names: Sequence[str], most: int) -> EventStream:
         """Begin a loop over the events of some names, or over all."""
+        for name in names:
+            check("event", name, EVENT)
         stream = EventStream(self, frozenset(names), most)
         self._streams.append(stream)
         return stream

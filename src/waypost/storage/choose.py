@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from os import PathLike, fspath
 
+from waypost.checking.arguments import check
 from waypost.checking.constraints import FilePath
-from waypost.checking.options import check
 from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError
 from waypost.storage.base import ANSWER_TTL_S, Durability, Retention, Store

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
+
+from waypost.checking.constraints import Named
+from waypost.checking.options import checked
 
 __all__ = [
     "Accepted",
@@ -210,6 +213,7 @@ class DeadLetter:
     history: tuple[HistoryItem, ...]
 
 
+@checked("waypost.DeadLetterFilter", prefix="matching.")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterFilter:
     """Which dead letters are meant: those that all of these fit; ``None`` fits all.
@@ -224,10 +228,10 @@ class DeadLetterFilter:
         died_before: Those that died before this wall time, in seconds.
     """
 
-    consumer: str | None = None
+    consumer: Annotated[str, Named()] | None = None
     numbers: Collection[int] | None = None
-    id: str | None = None
-    key: str | None = None
+    id: Annotated[str, Named()] | None = None
+    key: Annotated[str, Named()] | None = None
     reason: str | None = None
     died_after: float | None = None
     died_before: float | None = None

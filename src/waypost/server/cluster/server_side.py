@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, overload
 
+from waypost.checking.arguments import EVENT, check
 from waypost.errors import ConfigurationError, EncodingFailed
 from waypost.protocol.packet import RESERVED_EVENTS
 from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, Question, Reply, ServerSideEvent
@@ -61,6 +62,7 @@ class ServerSide:
 
     def add(self, event: str, function: Callable[..., Any]) -> None:
         """Register the handler of an event; see `AmongServers.on_server_side`."""
+        check("event", event, EVENT)
         what = f"handler of server-side {event}"
         if event in _RESERVED:
             raise ConfigurationError(what, function, "a name that is not reserved")
@@ -70,6 +72,7 @@ class ServerSide:
 
     async def ask(self, event: str, args: tuple[Any, ...]) -> ServerAnswers:
         """Emit an event to all other servers and gather their answers; see `AmongServers.server_side_call`."""
+        check("event", event, EVENT)
         if event in _RESERVED:
             raise EncodingFailed(f"server-side event {event!r}", "the name is reserved")
         answers: dict[str, Any] = {}

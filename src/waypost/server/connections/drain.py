@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from math import inf
 
-from waypost.errors import ConfigurationError
+from waypost.checking.arguments import POSITIVE_OR_ZERO, check
 from waypost.server.connections.engine import Engine
 
 __all__ = ["Drain"]
@@ -33,8 +33,7 @@ class Drain:
         Raises:
             ConfigurationError: It is no number from 0.
         """
-        if not seconds >= 0:
-            raise ConfigurationError("drain_s", seconds, "a number from 0")
+        check("drain_s", seconds, POSITIVE_OR_ZERO)
         ends = asyncio.get_running_loop().time() + seconds
         if ends < self._ends:
             self._ends = ends

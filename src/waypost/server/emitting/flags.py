@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from waypost.errors import ConfigurationError
+from waypost.checking.arguments import POSITIVE, check
 
 __all__ = ["Flags"]
 
@@ -30,6 +30,5 @@ class Flags(NamedTuple):
         Raises:
             ConfigurationError: It is no number above 0.
         """
-        if not seconds > 0:
-            raise ConfigurationError("timeout", seconds, "seconds, a number above 0")
+        check("timeout", seconds, POSITIVE)
         return self._replace(timeout_s=seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from waypost.checking.names import Names, as_names
 from waypost.server.basics.targets import Target
 from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, DisconnectSockets
 from waypost.server.emitting.broadcast import BroadcastCall
@@ -31,19 +32,23 @@ class Broadcasting(Protocol):
 
     # -- whom -----------------------------------------------------------------------------------------------
 
-    def to(self, *rooms: str) -> Operator:
+    def to(self, *rooms: Names) -> Operator:
         """Address the members of rooms, beside the rooms that were named before. Whoever is in several gets it once.
 
         Args:
-            rooms: Names of rooms. A socket's id is a room too. No rooms at all mean nobody.
+            rooms: Names of rooms, or lists of names. A name is text; an int stands for its decimal text. A socket's
+                id is a room too. No rooms at all mean nobody.
 
         Returns:
             An operator for them.
+
+        Raises:
+            ConfigurationError: An argument is no name of a room.
         """
-        target = Target((self._target.rooms or frozenset()).union(rooms), self._target.except_)
+        target = Target((self._target.rooms or frozenset()).union(as_names("room", rooms)), self._target.except_)
         return Operator(self._members, target, self._flags)
 
-    def in_(self, *rooms: str) -> Operator:
+    def in_(self, *rooms: Names) -> Operator:
         """The same as `to`, under the name that Socket.IO has for it, too.
 
         Args:
@@ -51,19 +56,25 @@ class Broadcasting(Protocol):
 
         Returns:
             An operator for the members of the rooms.
+
+        Raises:
+            ConfigurationError: An argument is no name of a room.
         """
         return self.to(*rooms)
 
-    def except_(self, *rooms: str) -> Operator:
+    def except_(self, *rooms: Names) -> Operator:
         """Leave out the members of rooms. Without `to` before it, everybody else is addressed.
 
         Args:
-            rooms: Names of rooms. A socket's id is a room too.
+            rooms: As for `to`.
 
         Returns:
             An operator for the others.
+
+        Raises:
+            ConfigurationError: An argument is no name of a room.
         """
-        target = Target(self._target.rooms, self._target.except_.union(rooms))
+        target = Target(self._target.rooms, self._target.except_.union(as_names("room", rooms)))
         return Operator(self._members, target, self._flags)
 
     # -- how ------------------------------------------------------------------------------------------------
@@ -166,32 +177,34 @@ class Broadcasting(Protocol):
 
         return await fetch_sockets(self._members, self._target, address, local=self._flags.local)
 
-    async def sockets_join(self, *rooms: str) -> None:
+    async def sockets_join(self, *rooms: Names) -> None:
         """Let the addressed clients join rooms, also those that are away and may come back.
 
         Returns when it counts: what is emitted to the rooms from then on reaches them. If it is cancelled, they may
         join all the same.
 
         Args:
-            rooms: Names of rooms.
+            rooms: As for `to`.
 
         Raises:
+            ConfigurationError: An argument is no name of a room.
             StorageError: The store did not take it. Nobody joined.
         """
-        await self._members.join(self._target, rooms)
+        await self._members.join(self._target, as_names("room", rooms))
 
-    async def sockets_leave(self, *rooms: str) -> None:
+    async def sockets_leave(self, *rooms: Names) -> None:
         """Let the addressed clients leave rooms, also those that are away and may come back.
 
         Returns when it counts. If it is cancelled, they may leave all the same.
 
         Args:
-            rooms: Names of rooms. A client does not leave the room that is its own id.
+            rooms: As for `to`. A client does not leave the room that is its own id.
 
         Raises:
+            ConfigurationError: An argument is no name of a room.
             StorageError: The store did not take it. Nobody left.
         """
-        await self._members.leave(self._target, rooms)
+        await self._members.leave(self._target, as_names("room", rooms))
 
     async def disconnect_sockets(self, *, close: bool = False) -> None:
         """Disconnect the addressed clients from the namespace, after what was emitted before.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from waypost.checking.names import Names
 from waypost.errors import AckTimeout, NotConnected
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.targets import Target
@@ -50,11 +51,11 @@ class Addressing(Protocol):
         """Emit an event that asks for acks; see `Operator.call`."""
         ...
 
-    async def sockets_join(self, *rooms: str) -> None:
+    async def sockets_join(self, *rooms: Names) -> None:
         """Let it join rooms; see `Operator.sockets_join`."""
         ...
 
-    async def sockets_leave(self, *rooms: str) -> None:
+    async def sockets_leave(self, *rooms: Names) -> None:
         """Let it leave rooms; see `Operator.sockets_leave`."""
         ...
 
@@ -117,11 +118,11 @@ class RemoteSocket:
             raise AckTimeout(event, call.timeout_s)
         raise NotConnected(self.id, self._namespace, f"call {event!r}")
 
-    async def join(self, *rooms: str) -> None:
+    async def join(self, *rooms: Names) -> None:
         """Let it join rooms; see `Operator.sockets_join`."""
         await self._operator.sockets_join(*rooms)
 
-    async def leave(self, *rooms: str) -> None:
+    async def leave(self, *rooms: Names) -> None:
         """Let it leave rooms; see `Operator.sockets_leave`."""
         await self._operator.sockets_leave(*rooms)
 

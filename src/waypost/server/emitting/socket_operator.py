@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from waypost.checking.names import Names
 from waypost.errors import AckTimeout, NotConnected
 from waypost.protocol.answers import answer_value
 from waypost.server.basics.targets import Target
@@ -63,13 +64,13 @@ class SocketOperator:
 
     # -- others ---------------------------------------------------------------------------------------------
 
-    def to(self, *rooms: str) -> Operator:
+    def to(self, *rooms: Names) -> Operator:
         """Address the members of rooms, this client excluded."""
         return self.broadcast.to(*rooms)
 
     in_ = to
 
-    def except_(self, *rooms: str) -> Operator:
+    def except_(self, *rooms: Names) -> Operator:
         """Address everyone in the namespace but the members of rooms and this client."""
         return self.broadcast.except_(*rooms)
 

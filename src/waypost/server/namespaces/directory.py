@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakValueDictionary
 
+from waypost.checking.arguments import NAMESPACE, check
 from waypost.errors import ConfigurationError, ConnectionRefused
 from waypost.server.emitting.flags import Flags
 from waypost.server.namespaces.core import NamespaceCore, Parts
@@ -173,5 +174,4 @@ class Directory:
 
 def check_name(name: str) -> None:
     """Raise `ConfigurationError` if a namespace can't be called that."""
-    if not name.startswith("/") or "," in name:
-        raise ConfigurationError("namespace", name, 'a name that starts with "/" and has no comma')
+    check("namespace", name, NAMESPACE)

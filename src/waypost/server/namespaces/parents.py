@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
+from waypost.checking.arguments import NAMESPACE, check
 from waypost.errors import ConfigurationError, ConnectionRefused
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.basics.targets import Target
@@ -83,6 +84,7 @@ class ParentCore:
 
     def check_child(self, name: str) -> None:
         """Raise `ConfigurationError` if the application can't name a child like that; a function is not asked."""
+        check("namespace", name, NAMESPACE)
         if self._pattern is not None and not self.matches(name):
             raise ConfigurationError("namespace", name, f"a name that matches {self._pattern.pattern}")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from waypost.checking.arguments import COUNT, POSITIVE, check
+from waypost.checking.names import Name, Names, as_name, as_names
 from waypost.errors import NotConnected
-from waypost.server.basics.checks import require_choice, require_count, require_name, require_number
 from waypost.server.emitting.socket_operator import SocketOperator
 from waypost.server.events.incoming import MESSAGE_ID
 from waypost.server.queues.deliveries import Consumption
 from waypost.server.queues.message import Start, to_place
-from waypost.server.queues.options import ORDERS, Order
+from waypost.server.queues.options import ORDER, Order
 from waypost.typed.handlers import check_handler
 
 if TYPE_CHECKING:
@@ -220,30 +221,38 @@ class Socket:
         operator = self._mine if timeout_s is None else self._mine.timeout(timeout_s)
         return await operator.call(event, *args)
 
-    async def join(self, *rooms: str) -> None:
+    async def join(self, *rooms: Names) -> None:
         """Join rooms. Returns when it counts: what is emitted to them from now on reaches this client.
 
+        Args:
+            rooms: Names of rooms, or lists of names. A name is text; an int stands for its decimal text.
+
         Raises:
+            ConfigurationError: An argument is no name of a room.
             NotConnected: The client has left.
             StorageError: The store did not take it; nothing was joined.
         """
-        await self._channel.join(rooms)
+        await self._channel.join(as_names("room", rooms))
 
-    async def leave(self, *rooms: str) -> None:
+    async def leave(self, *rooms: Names) -> None:
         """Leave rooms; those it is not in are ignored. Returns when it counts.
 
+        Args:
+            rooms: As for `join`.
+
         Raises:
+            ConfigurationError: An argument is no name of a room.
             StorageError: The store did not take it; nothing was left.
         """
-        await self._channel.leave(rooms)
+        await self._channel.leave(as_names("room", rooms))
 
-    def to(self, *rooms: str) -> Operator:
+    def to(self, *rooms: Names) -> Operator:
         """Address the members of rooms, this client excluded."""
         return self._mine.to(*rooms)
 
     in_ = to
 
-    def except_(self, *rooms: str) -> Operator:
+    def except_(self, *rooms: Names) -> Operator:
         """Address everyone in the namespace but the members of rooms and this client."""
         return self._mine.except_(*rooms)
 
@@ -272,9 +281,9 @@ class Socket:
 
     async def consume(
         self,
-        queue: str,
+        queue: Name,
         *,
-        consumer: str = "default",
+        consumer: Name = "default",
         start: Start = "oldest",
         prefetch: int | None = None,
         order: Order | None = None,
@@ -304,28 +313,28 @@ class Socket:
         its lease ends, is delivered again. Consuming what is consumed already begins anew there. If this is
         cancelled, the client may consume all the same.
         """
-        require_name("queue", queue)
-        require_name("consumer", consumer)
+        queue, consumer = as_name("queue", queue), as_name("consumer", consumer)
         if prefetch is not None:
-            require_count("prefetch", prefetch)
+            check("prefetch", prefetch, COUNT)
         if order is not None:
-            require_choice("order", order, ORDERS)
+            check("order", order, ORDER)
         channel = self._channel
         if channel.left_because is not None:
             raise NotConnected(self.id, self.namespace, f"consume {queue!r}")
         wanted = Consumption(queue, consumer, to_place(start), prefetch, order)
         await channel.core.parts.deliveries.attach(channel, wanted)
 
-    def stop_consuming(self, queue: str, *, consumer: str = "default") -> None:
+    def stop_consuming(self, queue: Name, *, consumer: Name = "default") -> None:
         """Deliver nothing more of a queue to this client. What it has in hand it may still acknowledge.
 
         Args:
             queue: The queue's name; one that is not consumed is ignored.
             consumer: The consumer's name.
         """
+        queue, consumer = as_name("queue", queue), as_name("consumer", consumer)
         self._channel.core.parts.deliveries.retire(self._channel, queue, consumer)
 
-    def extend_lease(self, queue: str, *, consumer: str = "default", seconds: float) -> int:
+    def extend_lease(self, queue: Name, *, consumer: Name = "default", seconds: float) -> int:
         """Let this client keep what it has in hand for longer, because it said that it is still at work.
 
         Args:
@@ -336,7 +345,8 @@ class Socket:
         Returns:
             How many messages it has in hand; 0 tells that the client is too late.
         """
-        require_number("seconds", seconds, above=0)
+        check("seconds", seconds, POSITIVE)
+        queue, consumer = as_name("queue", queue), as_name("consumer", consumer)
         return self._channel.core.parts.deliveries.extend(self._channel, queue, consumer, seconds)
 
     async def disconnect(self, *, close: bool = False) -> None:

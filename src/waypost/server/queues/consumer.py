@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING
 
-from waypost.server.basics.checks import require_name
+from waypost.checking.names import Name, as_name
 from waypost.server.queues.message import Start, to_place
 from waypost.storage.queue_records import ConsumerInfo as StoredInfo
 
@@ -98,10 +98,9 @@ class Consumer:
 
     __slots__ = ("_deliveries", "_name", "_queue", "_services")
 
-    def __init__(self, queue: str, name: str, services: Services, deliveries: Deliveries) -> None:
-        require_name("consumer", name)
+    def __init__(self, queue: str, name: Name, services: Services, deliveries: Deliveries) -> None:
         self._queue = queue
-        self._name = name
+        self._name = as_name("consumer", name)
         self._services = services
         self._deliveries = deliveries
 

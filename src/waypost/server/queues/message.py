@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from waypost.checking.arguments import COUNT_OR_ZERO, POSITIVE, POSITIVE_OR_ZERO, check
+from waypost.checking.names import Name, as_name
 from waypost.errors import ConfigurationError, MalformedPacket
 from waypost.protocol.records import read_values
-from waypost.server.basics.checks import require_name, require_number
 from waypost.server.queues.verdict import Rejection
 from waypost.storage.queue_records import DeadLetter as StoredLetter
 from waypost.storage.queue_records import FromPosition, FromTime, HistoryItem, Place
@@ -40,7 +41,7 @@ def to_place(start: Start) -> Place:
         return "new"
     if isinstance(start, datetime) and start.tzinfo is not None:
         return FromTime(start.timestamp())
-    if isinstance(start, int) and not isinstance(start, bool):
+    if isinstance(start, int) and COUNT_OR_ZERO.accepts(start):
         return FromPosition(start)
     raise ConfigurationError("start", start, '"oldest", "new", an offset (int), or a datetime with a time zone')
 
@@ -78,23 +79,19 @@ class NewMessage:
         self,
         event: str,
         *args: Any,
-        id: str | None = None,
-        key: str | None = None,
+        id: Name | None = None,
+        key: Name | None = None,
         ttl_s: float | None = None,
         delay_s: float | None = None,
     ) -> None:
-        if id is not None:
-            require_name("id", id)
-        if key is not None:
-            require_name("key", key)
         if ttl_s is not None:
-            require_number("ttl_s", ttl_s, above=0)
+            check("ttl_s", ttl_s, POSITIVE)
         if delay_s is not None:
-            require_number("delay_s", delay_s, above=-1)
+            check("delay_s", delay_s, POSITIVE_OR_ZERO)
         self.event = event
         self.args = args
-        self.id = id
-        self.key = key
+        self.id = None if id is None else as_name("id", id)
+        self.key = None if key is None else as_name("key", key)
         self.ttl_s = ttl_s
         self.delay_s = delay_s or 0.0
 
@@ -266,6 +263,8 @@ class Message:
         Args:
             seconds: How many seconds from now; ``None`` for the queue's ``lease_s``.
         """
+        if seconds is not None:
+            check("seconds", seconds, POSITIVE)
         until = self._loop.time() + (self._lease_s if seconds is None else seconds)
         self._delivery.extended_until = max(self._delivery.extended_until, until)
 
@@ -278,6 +277,8 @@ class Message:
             reason: Why, for the log and the dead letter.
             retry_in_s: Seconds until the next delivery; ``None`` leaves it to the queue's backoff.
         """
+        if retry_in_s is not None:
+            check("retry_in_s", retry_in_s, POSITIVE_OR_ZERO)
         self.rejection = Rejection(reason, retry_in_s)
 
 

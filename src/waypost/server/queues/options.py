@@ -8,15 +8,16 @@ from typing import Any, Literal, TypedDict, Unpack, cast
 
 from waypost.checking.constraints import Count, Positive, PositiveOrZero, Share
 from waypost.checking.options import checked
+from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError
 from waypost.storage.queue_records import QueueLimits
 
-__all__ = ["ORDERS", "Order", "QueueOptions", "QueueSettings", "decode_settings", "encode_settings", "with_settings"]
+__all__ = ["ORDER", "Order", "QueueOptions", "QueueSettings", "decode_settings", "encode_settings", "with_settings"]
 
 Order = Literal["strict", "key", "none"]
 """How much a message that is not acknowledged blocks: all behind it, those with the same key, or nothing."""
 
-ORDERS = ("strict", "key", "none")
+ORDER = rule_of(Order)
 _MEBIBYTE = 1 << 20
 _DAY_S = 24 * 3600.0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
+from waypost.checking.names import Name, as_name
 from waypost.protocol.codec import codec_for
-from waypost.server.basics.checks import require_name
 from waypost.server.basics.environment import new_id
 from waypost.server.queues.message import NewMessage
 from waypost.server.queues.options import QueueOptions, decode_settings, with_settings
@@ -17,11 +17,11 @@ __all__ = ["publish"]
 
 def publish(
     connection: sqlite3.Connection,
-    queue: str,
+    queue: Name,
     event: str,
     *args: Any,
-    id: str | None = None,
-    key: str | None = None,
+    id: Name | None = None,
+    key: Name | None = None,
     ttl_s: float | None = None,
     delay_s: float | None = None,
     options: QueueOptions | None = None,
@@ -53,7 +53,7 @@ def publish(
 
     Delivery: at least once, as soon as a server runs on the file after the commit; in the order of the commits.
     """
-    require_name("queue", queue)
+    queue = as_name("queue", queue)
     message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s)
     stored = message.to_stored(codec_for("json"), new_id)
     options = options or QueueOptions()

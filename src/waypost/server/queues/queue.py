@@ -9,7 +9,8 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
-from waypost.server.basics.checks import require_name, require_number
+from waypost.checking.arguments import COUNT, COUNT_OR_ZERO, POSITIVE, TEXT, check
+from waypost.checking.names import Name, as_name
 from waypost.server.queues.consumer import Consumer, ConsumerInfo, consumer_info, pause_end
 from waypost.server.queues.message import DeadLetter, NewMessage, QueuedMessage, Receipt
 from waypost.server.queues.options import QueueOptions, QueueSettings, encode_settings
@@ -100,9 +101,8 @@ class Queue:
 
     __slots__ = ("_deliveries", "_name", "_services")
 
-    def __init__(self, name: str, services: Services, deliveries: Deliveries) -> None:
-        require_name("queue", name)
-        self._name = name
+    def __init__(self, name: Name, services: Services, deliveries: Deliveries) -> None:
+        self._name = as_name("queue", name)
         self._services = services
         self._deliveries = deliveries
 
@@ -120,8 +120,8 @@ class Queue:
         self,
         event: str,
         *args: Any,
-        id: str | None = None,
-        key: str | None = None,
+        id: Name | None = None,
+        key: Name | None = None,
         ttl_s: float | None = None,
         delay_s: float | None = None,
     ) -> Receipt:
@@ -180,8 +180,8 @@ class Queue:
         connection: sqlite3.Connection,
         event: str,
         *args: Any,
-        id: str | None = None,
-        key: str | None = None,
+        id: Name | None = None,
+        key: Name | None = None,
         ttl_s: float | None = None,
         delay_s: float | None = None,
     ) -> str:
@@ -232,7 +232,7 @@ class Queue:
         """
         return queue_info(await self._stored.info(), self._deliveries.serving(self._name))
 
-    def consumer(self, name: str = "default") -> Consumer:
+    def consumer(self, name: Name = "default") -> Consumer:
         """Return a handle on a consumer, whether it exists or not."""
         return Consumer(self._name, name, self._services, self._deliveries)
 
@@ -246,6 +246,8 @@ class Queue:
         Raises:
             StorageError: The store did not answer.
         """
+        check("after", after, TEXT)
+        check("limit", limit, COUNT)
         return [
             consumer_info(self._name, one, self._deliveries.runner(self._name, one.name))
             for one in await self._stored.consumers(after=after, max_consumers=limit)
@@ -261,6 +263,8 @@ class Queue:
         Raises:
             StorageError: The store did not answer.
         """
+        check("after", after, COUNT_OR_ZERO)
+        check("limit", limit, COUNT)
         found = await self._stored.peek(after=after, max_messages=limit, max_bytes=_PAGE_BYTES)
         return [QueuedMessage.from_stored(one) for one in found]
 
@@ -325,6 +329,8 @@ class Queue:
         Raises:
             StorageError: The store did not take it.
         """
+        if upto is not None:
+            check("upto", upto, COUNT_OR_ZERO)
         removed = await self._stored.purge(upto=upto)
         self._deliveries.begin_anew(self._name)
         return removed
@@ -359,6 +365,8 @@ class Queue:
         Raises:
             StorageError: The store did not answer.
         """
+        check("after", after, COUNT_OR_ZERO)
+        check("limit", limit, COUNT)
         found = await self._stored.dead_letters(
             matching or DeadLetterFilter(), after=after, max_letters=limit, max_bytes=_PAGE_BYTES
         )
@@ -388,7 +396,7 @@ class Queue:
 
     async def _redrive(self, matching: DeadLetterFilter, rate_per_s: float | None) -> AsyncIterator[int]:
         if rate_per_s is not None:
-            require_number("rate_per_s", rate_per_s, above=0)
+            check("rate_per_s", rate_per_s, POSITIVE)
         spacing_s = 0.0 if rate_per_s is None else 1.0 / rate_per_s
         first_at = self._services.environment.wall_time()
         last = 0

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from waypost.checking.options import check
+from waypost.checking.arguments import check
 from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError, StorageError, StoreClosed
 from waypost.storage.answer_base import Answers

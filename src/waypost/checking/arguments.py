@@ -1,0 +1,55 @@
+"""Arguments of calls, checked by the same rules as options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from waypost.checking.constraints import Count, CountOrZero, EventName, Positive, PositiveOrZero, ServedPath
+from waypost.checking.rules import Rule, rule_of
+from waypost.errors import ConfigurationError
+
+__all__ = ["COUNT", "COUNT_OR_ZERO", "EVENT", "NAMESPACE", "POSITIVE", "POSITIVE_OR_ZERO", "TEXT", "check", "nearest"]
+
+POSITIVE = rule_of(Positive)
+POSITIVE_OR_ZERO = rule_of(PositiveOrZero)
+COUNT = rule_of(Count)
+COUNT_OR_ZERO = rule_of(CountOrZero)
+NAMESPACE = rule_of(ServedPath)
+EVENT = rule_of(EventName)
+TEXT = rule_of(str)
+
+
+def check(option: str, value: object, rule: Rule) -> None:
+    """Raise `ConfigurationError` unless an option or an argument is what its rule asks for.
+
+    Args:
+        option: Its name, for the error.
+        value: Its value.
+        rule: The rule.
+    """
+    if not rule.accepts(value):
+        shown = type(value).__name__ if rule.is_secret else value
+        raise ConfigurationError(option, shown, rule.expected, suggestion=_nearest_word(value, rule.known))
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Find the name that was probably meant; ``pingTimeout`` is as near to ``ping_timeout_s`` as ``ping_timeout``.
+
+    Args:
+        name: The one that was given.
+        known: Those there are.
+
+    Returns:
+        The nearest of them, or ``None`` if none is near.
+    """
+    plain = {one.replace("_", "").lower(): one for one in known}
+    found = get_close_matches(name.replace("_", "").lower(), plain, n=1, cutoff=0.7)
+    return plain[found[0]] if found else None
+
+
+def _nearest_word(value: object, known: Sequence[str]) -> str | None:
+    for word in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(word, str) and word not in known and (found := nearest(word, known)):
+            return f'"{found}"'
+    return None
