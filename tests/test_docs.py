@@ -47,3 +47,39 @@ def missing_files(document: Path) -> list[str]:
 def test_what_a_document_names_exists(document: Path) -> None:
     assert broken_links(document) == []
     assert missing_files(document) == []
+
+
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+_BARE_FILE = re.compile(r"`([\w-]+\.py)`")
+_PATH = re.compile(r"`([\w/.-]+(?:\.py|/))`")
+
+
+def rows() -> dict[str, list[str]]:
+    """Return what the table "Where to change what" names for each change: files, and folders."""
+    table = ARCHITECTURE.read_text().partition("## Where to change what")[2]
+    cells = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| ")]
+    return {cell[0].strip(): _PATH.findall(cell[1]) for cell in cells[1:]}
+
+
+def test_the_architecture_names_no_file_that_is_gone() -> None:
+    names = set(_BARE_FILE.findall(ARCHITECTURE.read_text()))
+    known = {path.name for folder in ("src", "tests") for path in (ROOT / folder).rglob("*.py")}
+    assert "hub.py" in known
+    assert sorted(names - known) == []
+
+
+def test_each_change_has_a_place() -> None:
+    missing = {
+        change: paths
+        for change, paths in rows().items()
+        if not paths or not all(any((base / path).exists() for base in BASES) for path in paths)
+    }
+    assert missing == {}
+
+
+@pytest.mark.parametrize(
+    "change", ["heartbeat rule", "queue order", "another store", "reason for a refusal to recover"]
+)
+def test_a_usual_change_has_a_place_of_its_own(change: str) -> None:
+    [paths] = [paths for name, paths in rows().items() if change in name]
+    assert any(path.endswith(".py") for path in paths)

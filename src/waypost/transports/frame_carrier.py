@@ -49,7 +49,7 @@ class FrameTaker(Protocol):
 
 
 class FrameCarrier(asyncio.Protocol):
-    """Carries the frames of a WebSocket after its handshake. An `WireOutlet`.
+    """Carries the frames of a WebSocket after its handshake. A `WireOutlet`.
 
     Args:
         transport: The network transport.
