@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvloop
 
-from waypost.storage.queue_records import NewMessage
+from waypost.storage.queue_records import NewMessageRow
 from waypost.storage.sqlite.store import SqliteStore
 
 RECORD = b"x" * 200
@@ -31,7 +31,7 @@ async def enqueue(store: SqliteStore, in_flight: int, seconds: float, window_s: 
         number = 0
         while time.perf_counter() < end:
             number += 1
-            message = NewMessage(f"{worker}.{number}", RECORD)
+            message = NewMessageRow(f"{worker}.{number}", RECORD)
             await queue.enqueue([message], deduplicate_s=window_s, on_commit=lambda _: None)
             done += 1
 
@@ -45,7 +45,7 @@ async def backlog(store: SqliteStore, size: int) -> tuple[float, float]:
     queue = store.queue(f"backlog {size}")
     epoch = (await queue.add_consumer("c")).epoch
     for start in range(0, size, 5000):
-        messages = [NewMessage(str(number), RECORD) for number in range(start, min(start + 5000, size))]
+        messages = [NewMessageRow(str(number), RECORD) for number in range(start, min(start + 5000, size))]
         await queue.enqueue(messages, deduplicate_s=0, on_commit=lambda _: None)
     reading = settling = 0.0
     position = count = 0
@@ -71,7 +71,7 @@ async def idle(store: SqliteStore, queues: int) -> float:
         for number in range(worker, queues, 256):
             queue = store.queue(f"idle {number}")
             await queue.add_consumer("c")
-            await queue.enqueue([NewMessage("m", RECORD)], deduplicate_s=0, on_commit=lambda _: None)
+            await queue.enqueue([NewMessageRow("m", RECORD)], deduplicate_s=0, on_commit=lambda _: None)
 
     await asyncio.gather(*(make(worker) for worker in range(256)))
     return (resident() - before) / queues

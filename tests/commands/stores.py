@@ -15,8 +15,8 @@ from tests.storage.backends import ignore
 from waypost.cli import main
 from waypost.protocol.records import write_json, write_msgpack
 from waypost.protocol.rich_msgpack import pack
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Attempt, NewMessage, QueueLimits
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Attempt, NewMessageRow, QueueLimits
 from waypost.storage.sqlite.store import SqliteStore
 
 __all__ = ["Command", "enqueue", "fill", "kill"]
@@ -61,11 +61,11 @@ class Command:
         return [line.split() for line in self.out.splitlines()]
 
 
-async def enqueue(queue: Queue, *messages: NewMessage) -> None:
+async def enqueue(queue: StoredQueue, *messages: NewMessageRow) -> None:
     await queue.enqueue(messages, deduplicate_s=0, on_commit=ignore)
 
 
-async def kill(queue: Queue, consumer: str, positions: Sequence[int], reason: str) -> None:
+async def kill(queue: StoredQueue, consumer: str, positions: Sequence[int], reason: str) -> None:
     """Let messages become dead letters of a consumer."""
     epoch = (await queue.consumer(consumer)).epoch
     for position in positions:
@@ -87,9 +87,9 @@ def fill(path: Path) -> None:
         mails = store.queue("mails")
         await mails.add_consumer("smtp")
         await mails.add_consumer("archive")
-        messages = [NewMessage(f"id {n}", record("mail", {"to": n}), key=f"k{n % 2}") for n in range(1, 9)]
-        messages.append(NewMessage("id 9", write_msgpack(pack("event", ["picture", b"\x00\x01", "\x1b[2J"]))))
-        await enqueue(mails, *messages, NewMessage("later", record("mail"), delay_s=3600))
+        messages = [NewMessageRow(f"id {n}", record("mail", {"to": n}), key=f"k{n % 2}") for n in range(1, 9)]
+        messages.append(NewMessageRow("id 9", write_msgpack(pack("event", ["picture", b"\x00\x01", "\x1b[2J"]))))
+        await enqueue(mails, *messages, NewMessageRow("later", record("mail"), delay_s=3600))
         await kill(mails, "smtp", [1, 2, 3, 9], "no such address")
         await kill(mails, "archive", [4, 5], "disk full")
         epoch = (await mails.consumer("smtp")).epoch
@@ -97,7 +97,7 @@ def fill(path: Path) -> None:
         await mails.retry("smtp", epoch, [again])
         await mails.configure(QueueLimits(max_messages=1000), b'{"max_messages": 1000}')
         for name in ("inbox:ann", "inbox:bob"):
-            await enqueue(store.queue(name), NewMessage("one", record("note", "x" * 3000)))
+            await enqueue(store.queue(name), NewMessageRow("one", record("note", "x" * 3000)))
         await store.close()
 
     asyncio.run(make())

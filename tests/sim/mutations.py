@@ -22,9 +22,9 @@ from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.recovery.live_session import LiveSession
 from waypost.server.recovery.ownership import Owner, Ownership
 from waypost.server.recovery.recovery import Keeper, Returning
-from waypost.storage.base import Membership, OnCommit, StoredSession
+from waypost.storage.base import Membership, OnCommit, SessionRow
 from waypost.storage.memory.store import _MemoryJournal
-from waypost.storage.queue_records import Message
+from waypost.storage.queue_records import MessageRow
 
 __all__ = ["MUTATIONS", "Mutate"]
 
@@ -132,7 +132,7 @@ def claim_recovery(patch: pytest.MonkeyPatch) -> None:
     """Call a client recovered although the journal does not reach back to it."""
     original = Keeper.collect
 
-    async def collect(self: Keeper, stored: StoredSession, after: int, top: int) -> Any:
+    async def collect(self: Keeper, stored: SessionRow, after: int, top: int) -> Any:
         return await original(self, stored, max(after, self.journal.oldest - 1), top)
 
     patch.setattr(Keeper, "collect", collect)
@@ -252,7 +252,7 @@ def hand_out_too_early(patch: pytest.MonkeyPatch) -> None:
     """In strict order, hand out a message before the one ahead of it is acknowledged."""
     original = StrictLine.next
 
-    def following(self: StrictLine, now: float) -> Message | None:
+    def following(self: StrictLine, now: float) -> MessageRow | None:
         self._in_hand = False
         return original(self, now)
 

@@ -23,7 +23,7 @@ from waypost.server.watching.queue_events import MessagesLost
 from waypost.storage.memory.backlog import Backlog
 from waypost.storage.memory.records import Scheduled
 from waypost.storage.ordered import Ordered
-from waypost.storage.queue_records import ConsumerInfo, Message
+from waypost.storage.queue_records import ConsumerRow, MessageRow
 
 __all__ = ["QUEUE_MUTATIONS"]
 
@@ -75,7 +75,7 @@ def ignore_a_seek(patch: pytest.MonkeyPatch) -> None:
     """Do not see that a consumer was moved."""
     original = Runner._stored
 
-    def stored(self: Runner, info: ConsumerInfo) -> None:
+    def stored(self: Runner, info: ConsumerRow) -> None:
         original(self, replace(info, epoch=self._settler.epoch))
 
     patch.setattr(Runner, "_stored", stored)
@@ -137,7 +137,7 @@ def let_nothing_expire(patch: pytest.MonkeyPatch) -> None:
     """Deliver what has outlived its time to live."""
     original, arrive = Pages.read, Runner.arrive
 
-    async def read(self: Pages, wanted: Read) -> tuple[list[Message], float]:
+    async def read(self: Pages, wanted: Read) -> tuple[list[MessageRow], float]:
         messages, due_at = await original(self, wanted)
         return [message._replace(expires_at=None) for message in messages], due_at
 

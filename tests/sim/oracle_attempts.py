@@ -11,7 +11,7 @@ from tests.sim.history import QueuePlan
 from tests.sim.queue_log import Happening, Sent
 from tests.sim.store_holds import WRITE_AFTER_S
 from tests.sim.world import World
-from waypost.storage.queue_records import Attempt, Message
+from waypost.storage.queue_records import Attempt, MessageRow
 
 __all__ = ["Attempts", "Handed", "is_rejection"]
 
@@ -174,7 +174,7 @@ class Attempts:
         self._suspects = {}
 
     def check(
-        self, one: Happening, epoch: int, attempt: Attempt, before: Message | None, *, is_last: bool
+        self, one: Happening, epoch: int, attempt: Attempt, before: MessageRow | None, *, is_last: bool
     ) -> Iterator[str]:
         """Check an attempt that is being stored, as the last one or with another to follow."""
         what = f"{attempt.position} ({attempt.kind}, {attempt.failures} failures, {attempt.losses} losses)"

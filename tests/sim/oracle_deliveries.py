@@ -15,7 +15,7 @@ from tests.sim.queue_log import Happening, Sent, epoch_of
 from tests.sim.world import World
 from tests.storage.queue_model import QueueModel
 from waypost.protocol.extension import DeliveryMark
-from waypost.storage.queue_records import ConsumerInfo, DeadLetterFilter, Enqueued, Message, Redriven
+from waypost.storage.queue_records import ConsumerRow, DeadLetterFilter, Enqueued, MessageRow, Redriven
 
 __all__ = ["check_deliveries"]
 
@@ -145,7 +145,7 @@ class _Judge:
                 self._wrong(one, f"{position} was {consumer}'s oldest message in a crash, and is not blamed")
         self._attempts.forget_suspects()
 
-    def _counted(self, consumer: str, epoch: int, position: int) -> Message | None:
+    def _counted(self, consumer: str, epoch: int, position: int) -> MessageRow | None:
         unsettled = self._model.consumers[consumer].unsettled
         return unsettled[position][0] if epoch == self._epochs[consumer] and position in unsettled else None
 
@@ -270,7 +270,7 @@ class _Judge:
             # With a full disk a notice that was read may stay, and be told again to who comes next.
             if consumer.lost is not None and not world.circumstances.full:
                 world.wrong(f"consumer {name} was never told that it lost {consumer.lost}")
-            info: ConsumerInfo = backlog.consumer_info(backlog.consumers[name])
+            info: ConsumerRow = backlog.consumer_info(backlog.consumers[name])
             if info.waiting != len(consumer.unsettled):
                 world.wrong(
                     f"consumer {name} waits for {info.waiting} messages on the disk, not {consumer.unsettled}"

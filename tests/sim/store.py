@@ -18,9 +18,9 @@ from tests.sim.store_holds import SimHolds, blame_holders
 from tests.sim.store_queue import SimQueue
 from waypost.errors import StorageError, StoreClosed, StoreFull
 from waypost.storage.answer_base import Answer, Answers
-from waypost.storage.base import Capabilities, Entry, ExpiredSession, Journal, OnCommit, StoredSession
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo
+from waypost.storage.base import Capabilities, Entry, ExpiredSession, Journal, OnCommit, SessionRow
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueRow
 
 __all__ = ["Pace", "SimStore"]
 
@@ -140,7 +140,7 @@ class SimStore:
             self._journals.pop(name, None)
         return dropped
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: str) -> StoredQueue:
         self.check()
         return SimQueue(name, self.disk, self.write, self.read, self._holds)
 
@@ -148,8 +148,8 @@ class SimStore:
         self.check()
         return _SimAnswers(self)
 
-    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueInfo]:
-        infos: list[QueueInfo] = run_now(self.disk.store.queues(after=after, max_queues=max_queues, idle=idle))
+    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueRow]:
+        infos: list[QueueRow] = run_now(self.disk.store.queues(after=after, max_queues=max_queues, idle=idle))
         return infos
 
     async def configurations(self) -> list[Configuration]:
@@ -328,25 +328,25 @@ class SimJournal:
 
         return int(await self._write(work, on_commit))
 
-    async def find_session(self, key: bytes) -> StoredSession | None:
+    async def find_session(self, key: bytes) -> SessionRow | None:
         self.write_proven()
-        found: StoredSession | None = await self._write(lambda: run_now(self._inner.find_session(key)))
+        found: SessionRow | None = await self._write(lambda: run_now(self._inner.find_session(key)))
         return found
 
-    async def attach_session(self, key: bytes, on_attach: Callable[[StoredSession], None]) -> StoredSession | None:
+    async def attach_session(self, key: bytes, on_attach: Callable[[SessionRow], None]) -> SessionRow | None:
         self.write_proven()
 
-        def work() -> StoredSession | None:
-            found: StoredSession | None = run_now(self._inner.attach_session(key, _ignore))
+        def work() -> SessionRow | None:
+            found: SessionRow | None = run_now(self._inner.attach_session(key, _ignore))
             if found is not None:
                 self._disk.note("attach", self.name, found.sid, (), self._inner.top, None)
             return found
 
-        def report(found: StoredSession | None) -> None:
+        def report(found: SessionRow | None) -> None:
             if found is not None:
                 on_attach(found)
 
-        attached: StoredSession | None = await self._write(work, report)
+        attached: SessionRow | None = await self._write(work, report)
         return attached
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:

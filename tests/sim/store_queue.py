@@ -7,19 +7,19 @@ from typing import Any
 
 from tests.sim.disk import OPERATION, Disk, run_now
 from tests.sim.store_holds import SimHolds
-from waypost.storage.queue_base import Queue
+from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import (
     Attempt,
     Configuration,
-    ConsumerInfo,
-    DeadLetter,
+    ConsumerRow,
     DeadLetterFilter,
+    DeadLetterRow,
     Enqueued,
-    Message,
-    NewMessage,
+    MessageRow,
+    NewMessageRow,
     Place,
-    QueueInfo,
     QueueLimits,
+    QueueRow,
     Redriven,
     Retries,
 )
@@ -39,10 +39,10 @@ class SimQueue:
         self._writing = write
         self._reading = read
         self._holds = holds
-        self._inner: Queue = disk.store.queue(name)
+        self._inner: StoredQueue = disk.store.queue(name)
 
     async def enqueue(
-        self, messages: Sequence[NewMessage], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
+        self, messages: Sequence[NewMessageRow], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
     ) -> Enqueued:
         operation = OPERATION.get()
 
@@ -58,11 +58,11 @@ class SimQueue:
         result: Enqueued = await self._writing(work, on_commit)
         return result
 
-    def publish(self, connection: Any, message: NewMessage, *, deduplicate_s: float) -> None:
+    def publish(self, connection: Any, message: NewMessageRow, *, deduplicate_s: float) -> None:
         self._inner.publish(connection, message, deduplicate_s=deduplicate_s)
 
-    async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
-        found: list[Message] = await self._read(
+    async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[MessageRow]:
+        found: list[MessageRow] = await self._read(
             lambda: self._inner.peek(after=after, max_messages=max_messages, max_bytes=max_bytes)
         )
         return found
@@ -80,27 +80,27 @@ class SimQueue:
     async def delete(self) -> None:
         await self._write("delete", "", (), self._inner.delete)
 
-    async def info(self) -> QueueInfo:
-        info: QueueInfo = await self._read(self._inner.info)
+    async def info(self) -> QueueRow:
+        info: QueueRow = await self._read(self._inner.info)
         return info
 
-    async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerInfo:
+    async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerRow:
         return await self._change(
             "consumer", consumer, (), lambda: self._inner.add_consumer(consumer, start=start), start
         )
 
-    async def consumer(self, consumer: str) -> ConsumerInfo:
-        info: ConsumerInfo = await self._read(lambda: self._inner.consumer(consumer))
+    async def consumer(self, consumer: str) -> ConsumerRow:
+        info: ConsumerRow = await self._read(lambda: self._inner.consumer(consumer))
         return info
 
-    async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerInfo]:
-        infos: list[ConsumerInfo] = await self._read(
+    async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerRow]:
+        infos: list[ConsumerRow] = await self._read(
             lambda: self._inner.consumers(after=after, max_consumers=max_consumers)
         )
         return infos
 
-    async def seek(self, consumer: str, place: Place) -> ConsumerInfo:
-        def seek() -> Coroutine[Any, Any, ConsumerInfo]:
+    async def seek(self, consumer: str, place: Place) -> ConsumerRow:
+        def seek() -> Coroutine[Any, Any, ConsumerRow]:
             if self._holds is not None:
                 self._holds.forget(self.name, consumer)
             return self._inner.seek(consumer, place)
@@ -113,19 +113,19 @@ class SimQueue:
     async def remove_consumer(self, consumer: str) -> None:
         await self._write("remove", consumer, (), lambda: self._inner.remove_consumer(consumer))
 
-    async def forget_loss(self, consumer: str, upto: int) -> ConsumerInfo:
+    async def forget_loss(self, consumer: str, upto: int) -> ConsumerRow:
         return await self._change("told", consumer, (upto,), lambda: self._inner.forget_loss(consumer, upto), upto)
 
-    async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
-        messages: list[Message] = await self._read(
+    async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[MessageRow]:
+        messages: list[MessageRow] = await self._read(
             lambda: self._inner.fetch(consumer, after=after, max_messages=max_messages, max_bytes=max_bytes)
         )
         return messages
 
     async def fetch_key(
         self, consumer: str, key: str, *, after: int, upto: int, max_messages: int, max_bytes: int
-    ) -> list[Message]:
-        messages: list[Message] = await self._read(
+    ) -> list[MessageRow]:
+        messages: list[MessageRow] = await self._read(
             lambda: self._inner.fetch_key(
                 consumer, key, after=after, upto=upto, max_messages=max_messages, max_bytes=max_bytes
             )
@@ -143,19 +143,19 @@ class SimQueue:
         )
         return retries
 
-    async def settle(self, consumer: str, epoch: int, positions: Collection[int]) -> ConsumerInfo:
+    async def settle(self, consumer: str, epoch: int, positions: Collection[int]) -> ConsumerRow:
         done = tuple(positions)
         return await self._change(
             "settle", consumer, done, lambda: self._inner.settle(consumer, epoch, done), epoch, done
         )
 
-    async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+    async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
         ended = tuple(attempts)
         return await self._change(
             "retry", consumer, ended, lambda: self._inner.retry(consumer, epoch, ended), epoch, ended
         )
 
-    async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+    async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
         ended = tuple(attempts)
         return await self._change(
             "bury", consumer, ended, lambda: self._inner.bury(consumer, epoch, ended), epoch, ended
@@ -167,8 +167,8 @@ class SimQueue:
 
     async def dead_letters(
         self, matching: DeadLetterFilter, *, after: int, max_letters: int, max_bytes: int
-    ) -> list[DeadLetter]:
-        letters: list[DeadLetter] = await self._read(
+    ) -> list[DeadLetterRow]:
+        letters: list[DeadLetterRow] = await self._read(
             lambda: self._inner.dead_letters(matching, after=after, max_letters=max_letters, max_bytes=max_bytes)
         )
         return letters
@@ -221,8 +221,8 @@ class SimQueue:
 
     async def _change(
         self, kind: str, who: str, what: tuple[Any, ...], write: Callable[[], Coroutine[Any, Any, Any]], *details: Any
-    ) -> ConsumerInfo:
-        info: ConsumerInfo = await self._write(kind, who, what, write, *details)
+    ) -> ConsumerRow:
+        info: ConsumerRow = await self._write(kind, who, what, write, *details)
         return info
 
 

@@ -10,7 +10,7 @@ import os
 import sys
 
 from waypost.storage.base import Journal
-from waypost.storage.queue_records import NewMessage
+from waypost.storage.queue_records import NewMessageRow
 from waypost.storage.sqlite.store import SqliteStore
 
 WRITERS = 4
@@ -38,7 +38,7 @@ async def write(store: SqliteStore, journals: list[Journal], worker: int, ended:
         if number % 50 == 0:
             await journal.join_matching(["room"], (), ["other"], lambda at: None)
         if number % 100 == 0:
-            message = NewMessage(token, PAYLOAD)
+            message = NewMessageRow(token, PAYLOAD)
             enqueued = await queue.enqueue([message], deduplicate_s=60, on_commit=lambda at: None)
             tell(f"message q {enqueued.accepted[0].position} {token}")
         if number % 700 == 0:

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from waypost.storage.base import Entry, Journal, Retention, Store
 from waypost.storage.memory.store import MemoryStore
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Accepted, ConsumerInfo, NewMessage, QueueLimits
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Accepted, ConsumerRow, NewMessageRow, QueueLimits
 from waypost.storage.sqlite.store import SqliteStore
 
 UNLIMITED = 1 << 40
@@ -140,19 +140,21 @@ async def read_all(journal: Journal, after: int = 0) -> list[Entry]:
     return await journal.read(after, UNLIMITED, max_entries=UNLIMITED, max_bytes=UNLIMITED)
 
 
-async def put(queue: Queue, message_id: str, record: bytes = b"record", *, deduplicate_s: float = 600) -> Accepted:
+async def put(
+    queue: StoredQueue, message_id: str, record: bytes = b"record", *, deduplicate_s: float = 600
+) -> Accepted:
     """Enqueue a message."""
-    enqueued = await queue.enqueue([NewMessage(message_id, record)], deduplicate_s=deduplicate_s, on_commit=ignore)
+    enqueued = await queue.enqueue([NewMessageRow(message_id, record)], deduplicate_s=deduplicate_s, on_commit=ignore)
     return enqueued.accepted[0]
 
 
-async def settle(queue: Queue, consumer: str, positions: Iterable[int]) -> ConsumerInfo:
+async def settle(queue: StoredQueue, consumer: str, positions: Iterable[int]) -> ConsumerRow:
     """Settle messages in the consumer's current epoch."""
     epoch = (await queue.consumer(consumer)).epoch
     return await queue.settle(consumer, epoch, [*positions])
 
 
-async def positions(queue: Queue, consumer: str, after: int = 0) -> list[int]:
+async def positions(queue: StoredQueue, consumer: str, after: int = 0) -> list[int]:
     """Return the positions of what a consumer still has to do."""
     messages = await queue.fetch(consumer, after=after, max_messages=UNLIMITED, max_bytes=UNLIMITED)
     return [message.position for message in messages]

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 
-from waypost.storage.queue_records import NewMessage
+from waypost.storage.queue_records import NewMessageRow
 from waypost.storage.sqlite.store import SqliteStore
 
 WRITERS = 8
@@ -28,7 +28,7 @@ async def write(store: SqliteStore, worker: int) -> None:
         token = f"{os.getpid()}.{worker}.{number}"
         position = await journal.append(token.encode() + PAYLOAD, lambda at: None)
         tell(f"entry {journal.name} {position} {token}")
-        message = NewMessage(token, PAYLOAD)
+        message = NewMessageRow(token, PAYLOAD)
         enqueued = await queue.enqueue([message], deduplicate_s=60, on_commit=lambda at: None)
         tell(f"message q {enqueued.accepted[0].position} {token}")
         if number % 5 == 0:

@@ -18,20 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from tests.storage.backends import UNLIMITED, Clock, ignore
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Attempt, DeadLetterFilter, NewMessage, QueueLimits
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Attempt, DeadLetterFilter, NewMessageRow, QueueLimits
 from waypost.storage.sqlite.queues import queues
 from waypost.storage.sqlite.store import SqliteStore
 from waypost.storage.sqlite.writer import Writer
 
-Step = Callable[[SqliteStore, Queue, dict[str, int]], Awaitable[object]]
+Step = Callable[[SqliteStore, StoredQueue, dict[str, int]], Awaitable[object]]
 BEGAN = 1000.0
 # Each step is taken a second after the one before.
 CLOCK = Clock(now=BEGAN)
 
 
 def put(*ids: str, key: str | None = None, delay_s: float = 0.0, ttl_s: float | None = None) -> Step:
-    messages = [NewMessage(one, one.encode() * 10, key, ttl_s, delay_s) for one in ids]
+    messages = [NewMessageRow(one, one.encode() * 10, key, ttl_s, delay_s) for one in ids]
     return lambda store, queue, epochs: queue.enqueue(messages, deduplicate_s=60, on_commit=ignore)
 
 

@@ -9,18 +9,18 @@ from waypost.storage.queue_base import AT_ONCE, DEAD_LETTER_S, MAX_HISTORY
 from waypost.storage.queue_records import (
     Accepted,
     Attempt,
-    ConsumerInfo,
-    DeadLetter,
+    ConsumerRow,
     DeadLetterFilter,
+    DeadLetterRow,
     FromPosition,
     FromTime,
     HistoryItem,
     Loss,
-    Message,
-    NewMessage,
+    MessageRow,
+    NewMessageRow,
     Place,
-    QueueInfo,
     QueueLimits,
+    QueueRow,
 )
 
 __all__ = ["QueueModel", "page"]
@@ -28,7 +28,7 @@ __all__ = ["QueueModel", "page"]
 
 @dataclass
 class _Delayed:
-    message: NewMessage
+    message: NewMessageRow
     due_at: float
     number: int
     only: str | None = None
@@ -38,7 +38,7 @@ class _Delayed:
 @dataclass
 class _Consumer:
     # What it has not settled, as it sees it, with its attempts.
-    unsettled: dict[int, tuple[Message, tuple[HistoryItem, ...]]] = field(default_factory=dict)
+    unsettled: dict[int, tuple[MessageRow, tuple[HistoryItem, ...]]] = field(default_factory=dict)
     active_at: float = 0.0
     settled: int = 0
     failed: int = 0
@@ -57,10 +57,10 @@ class QueueModel:
     def __init__(self, limits: QueueLimits) -> None:
         self.limits = limits
         self.top = 0
-        self.kept: list[tuple[Message, str | None, tuple[HistoryItem, ...]]] = []
+        self.kept: list[tuple[MessageRow, str | None, tuple[HistoryItem, ...]]] = []
         self.delayed: list[_Delayed] = []
         self.consumers: dict[str, _Consumer] = {}
-        self.letters: list[DeadLetter] = []
+        self.letters: list[DeadLetterRow] = []
         self.accepted: dict[str, tuple[int, float, float]] = {}
         self.expired = 0
         self.dropped = 0
@@ -73,9 +73,9 @@ class QueueModel:
         kept = sum(len(message.record) for message, _, _ in self.kept)
         return kept + sum(len(one.message.record) for one in self.delayed)
 
-    def enqueue(self, messages: list[NewMessage], window_s: float, now: float) -> list[Accepted] | None:
+    def enqueue(self, messages: list[NewMessageRow], window_s: float, now: float) -> list[Accepted] | None:
         """Add messages; ``None`` if they do not fit."""
-        fresh: list[NewMessage] = []
+        fresh: list[NewMessageRow] = []
         for message in messages:
             repeated = window_s > 0 and message.id in {one.id for one in fresh}
             if not repeated and not self._is_duplicate(message.id, window_s, now):
@@ -102,7 +102,7 @@ class QueueModel:
         _, accepted_at, until = self.accepted.get(message_id, (0, 0.0, float("-inf")))
         return window_s > 0 and now < min(until, accepted_at + window_s)
 
-    def _make_room(self, fresh: list[NewMessage]) -> bool:
+    def _make_room(self, fresh: list[NewMessageRow]) -> bool:
         needed = sum(len(message.record) for message in fresh)
         positions = [message.position for message, _, _ in self.kept]
         count, size = len(self.kept) + len(self.delayed), self.bytes
@@ -120,7 +120,7 @@ class QueueModel:
         self.top += 1
         new = one.message
         expires_at = None if new.ttl_s is None else one.due_at + new.ttl_s
-        message = Message(self.top, new.id, new.record, now, new.key, expires_at)
+        message = MessageRow(self.top, new.id, new.record, now, new.key, expires_at)
         self.kept.append((message, one.only, one.history))
         for name, consumer in self.consumers.items():
             if one.only in (None, name):
@@ -243,12 +243,12 @@ class QueueModel:
         message, history = self._count(consumer, attempt)
         counts = (attempt.failures, attempt.losses, history)
         said = (message.enqueued_at, attempt.at, attempt.reason)
-        letter = DeadLetter(0, name, message.position, message.id, message.record, message.key, *said, *counts)
+        letter = DeadLetterRow(0, name, message.position, message.id, message.record, message.key, *said, *counts)
         self.letters.append(letter)
         del consumer.unsettled[attempt.position]
         self._remove_unwanted([attempt.position])
 
-    def _count(self, consumer: _Consumer, attempt: Attempt) -> tuple[Message, tuple[HistoryItem, ...]]:
+    def _count(self, consumer: _Consumer, attempt: Attempt) -> tuple[MessageRow, tuple[HistoryItem, ...]]:
         message, history = consumer.unsettled[attempt.position]
         failed = max(0, attempt.failures - message.failures)
         consumer.failed += failed
@@ -259,7 +259,7 @@ class QueueModel:
         retry_at = max(attempt.retry_at, AT_ONCE)
         return message._replace(failures=attempt.failures, losses=attempt.losses, retry_at=retry_at), history
 
-    def matching(self, wanted: DeadLetterFilter) -> list[DeadLetter]:
+    def matching(self, wanted: DeadLetterFilter) -> list[DeadLetterRow]:
         return [
             one
             for one in self.letters
@@ -275,7 +275,7 @@ class QueueModel:
             due_at = first_at + index * spacing_s
             self._numbers += 1
             again = _Delayed(
-                NewMessage(one.id, one.record, one.key), due_at, self._numbers, one.consumer, one.history
+                NewMessageRow(one.id, one.record, one.key), due_at, self._numbers, one.consumer, one.history
             )
             if due_at <= now:
                 self._append(again, now)
@@ -290,13 +290,13 @@ class QueueModel:
 
     # -- states ----------------------------------------------------------------------------------------------
 
-    def unsettled(self, name: str, now: float) -> list[Message]:
+    def unsettled(self, name: str, now: float) -> list[MessageRow]:
         found = [message for _, (message, _) in sorted(self.consumers[name].unsettled.items())]
         return [one for one in found if one.expires_at is None or one.expires_at > now]
 
-    def consumer_info(self, name: str, generation: str, epoch: int) -> ConsumerInfo:
+    def consumer_info(self, name: str, generation: str, epoch: int) -> ConsumerRow:
         one = self.consumers[name]
-        return ConsumerInfo(
+        return ConsumerRow(
             name,
             generation,
             epoch,
@@ -312,8 +312,8 @@ class QueueModel:
             one.active_at,
         )
 
-    def info(self, name: str, generation: str) -> QueueInfo:
-        return QueueInfo(
+    def info(self, name: str, generation: str) -> QueueRow:
+        return QueueRow(
             name,
             generation,
             self.top,
@@ -328,9 +328,9 @@ class QueueModel:
         )
 
 
-def page(messages: Iterable[Message], most: int, max_bytes: int) -> list[Message]:
+def page(messages: Iterable[MessageRow], most: int, max_bytes: int) -> list[MessageRow]:
     """Return the first ones within limits."""
-    found: list[Message] = []
+    found: list[MessageRow] = []
     for message in messages:
         if len(found) == most or (found and sum(len(one.record) for one in [*found, message]) > max_bytes):
             break

@@ -9,8 +9,8 @@ import pytest
 
 from tests.storage.backends import UNLIMITED, Clock, Factory, defers, fill, flush, ignore, keeps, read_all, record_of
 from waypost.errors import PositionGone, StorageError, StoreClosed
-from waypost.storage.base import Entry, Retention, Store, StoredSession
-from waypost.storage.queue_records import NewMessage
+from waypost.storage.base import Entry, Retention, SessionRow, Store
+from waypost.storage.queue_records import NewMessageRow
 
 
 async def test_says_what_it_promises(store: Store) -> None:
@@ -80,7 +80,7 @@ async def test_order_of_asking_is_order_of_effect_across_all_writes(store: Store
             case 1:
                 await other.append(b"%d" % number, note)
             case 2:
-                await queue.enqueue([NewMessage(str(number), b"")], deduplicate_s=60, on_commit=note)
+                await queue.enqueue([NewMessageRow(str(number), b"")], deduplicate_s=60, on_commit=note)
             case _:
                 await one.open_session(b"%d" % number, "sid", b"", note)
 
@@ -262,7 +262,7 @@ async def test_session_is_attached_at_one_point_of_the_order_of_writes(store: St
     await journal.open_session(b"key", "sid", b"data", ignore)
     await journal.detach_session(b"key", UNLIMITED)
 
-    def attached(found: StoredSession) -> None:
+    def attached(found: SessionRow) -> None:
         told.append(([one.room for one in found.memberships], found.expires_at))
 
     writes = [
@@ -275,7 +275,7 @@ async def test_session_is_attached_at_one_point_of_the_order_of_writes(store: St
     given = await asyncio.gather(*writes)
     assert told == [0, 1, (["before"], None), 2, 2]
     session = given[2]
-    assert isinstance(session, StoredSession)
+    assert isinstance(session, SessionRow)
     assert (session.sid, session.data, session.start, session.expires_at) == ("sid", b"data", 0, None)
 
 
@@ -334,7 +334,7 @@ async def test_use_before_opening_and_after_closing(factory: Factory, clock: Clo
         lambda: read_all(journal),
         lambda: journal.join(b"", ["room"], ignore),
         lambda: journal.find_session(b""),
-        lambda: queue.enqueue([NewMessage("", b"")], deduplicate_s=0, on_commit=ignore),
+        lambda: queue.enqueue([NewMessageRow("", b"")], deduplicate_s=0, on_commit=ignore),
         queue.info,
         queue.configuration,
         queue.purge,

@@ -9,43 +9,45 @@ import pytest
 
 from tests.storage.backends import QUEUE_BACKENDS, UNLIMITED, Clock, Factory, ignore, keeps, positions, settle
 from waypost.storage.base import Store
-from waypost.storage.queue_base import DEAD_LETTER_S, MAX_HISTORY, Queue
+from waypost.storage.queue_base import DEAD_LETTER_S, MAX_HISTORY, StoredQueue
 from waypost.storage.queue_records import (
     Attempt,
-    DeadLetter,
     DeadLetterFilter,
+    DeadLetterRow,
     ExpiredConsumer,
     FromPosition,
     FromTime,
     HistoryItem,
-    NewMessage,
+    NewMessageRow,
 )
 
 pytestmark = pytest.mark.parametrize("factory", QUEUE_BACKENDS, indirect=True)
 ANY = DeadLetterFilter()
 
 
-async def fill(queue: Queue, messages: int, *, keys: Sequence[str | None] = (None,)) -> None:
+async def fill(queue: StoredQueue, messages: int, *, keys: Sequence[str | None] = (None,)) -> None:
     for number in range(1, messages + 1):
-        message = NewMessage(f"m{number}", b"%d" % number, keys[number % len(keys)])
+        message = NewMessageRow(f"m{number}", b"%d" % number, keys[number % len(keys)])
         await queue.enqueue([message], deduplicate_s=0, on_commit=ignore)
 
 
-async def fail(queue: Queue, position: int, failures: int, at: float, retry_at: float = 0) -> None:
+async def fail(queue: StoredQueue, position: int, failures: int, at: float, retry_at: float = 0) -> None:
     epoch = (await queue.consumer("c")).epoch
     await queue.retry("c", epoch, [Attempt(position, failures, 0, "rejected", f"no {failures}", at, retry_at)])
 
 
-async def bury(queue: Queue, *numbers: int, at: float = 1.0, consumer: str = "c", reason: str = "never") -> None:
+async def bury(
+    queue: StoredQueue, *numbers: int, at: float = 1.0, consumer: str = "c", reason: str = "never"
+) -> None:
     epoch = (await queue.consumer(consumer)).epoch
     await queue.bury(consumer, epoch, [Attempt(number, 5, 1, "expired", reason, at) for number in numbers])
 
 
-async def letters(queue: Queue, matching: DeadLetterFilter = ANY, after: int = 0) -> list[DeadLetter]:
+async def letters(queue: StoredQueue, matching: DeadLetterFilter = ANY, after: int = 0) -> list[DeadLetterRow]:
     return await queue.dead_letters(matching, after=after, max_letters=UNLIMITED, max_bytes=UNLIMITED)
 
 
-async def redrive(queue: Queue, matching: DeadLetterFilter = ANY, **how: float) -> int:
+async def redrive(queue: StoredQueue, matching: DeadLetterFilter = ANY, **how: float) -> int:
     spacing_s, first_at = how.get("spacing_s", 0.0), how.get("first_at", 0.0)
     redriven = await queue.redrive(matching, after=0, max_letters=1000, spacing_s=spacing_s, first_at=first_at)
     return redriven.letters

@@ -9,23 +9,31 @@ import pytest
 from tests.storage.backends import QUEUE_BACKENDS, UNLIMITED, Clock, Factory, ignore, keeps, positions, put, settle
 from waypost.errors import QueueFull
 from waypost.storage.base import Store
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Accepted, Configuration, Enqueued, Loss, NewMessage, QueueInfo, QueueLimits
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import (
+    Accepted,
+    Configuration,
+    Enqueued,
+    Loss,
+    NewMessageRow,
+    QueueLimits,
+    QueueRow,
+)
 
 pytestmark = pytest.mark.parametrize("factory", QUEUE_BACKENDS, indirect=True)
 
 
-async def enqueue(queue: Queue, *messages: NewMessage, deduplicate_s: float = 60) -> Enqueued:
+async def enqueue(queue: StoredQueue, *messages: NewMessageRow, deduplicate_s: float = 60) -> Enqueued:
     return await queue.enqueue(messages, deduplicate_s=deduplicate_s, on_commit=ignore)
 
 
-async def ids(queue: Queue) -> list[str]:
+async def ids(queue: StoredQueue) -> list[str]:
     return [message.id for message in await queue.peek(after=0, max_messages=UNLIMITED, max_bytes=UNLIMITED)]
 
 
 async def test_messages_of_one_call_stand_together(store: Store) -> None:
     queue = store.queue("q")
-    enqueued = await enqueue(queue, *(NewMessage(one, b"") for one in ("a", "b", "a", "c")))
+    enqueued = await enqueue(queue, *(NewMessageRow(one, b"") for one in ("a", "b", "a", "c")))
     assert enqueued.accepted == (
         Accepted("a", 1, duplicate=False),
         Accepted("b", 2, duplicate=False),
@@ -33,7 +41,7 @@ async def test_messages_of_one_call_stand_together(store: Store) -> None:
         Accepted("c", 3, duplicate=False),
     )
     assert await ids(queue) == ["a", "b", "c"]
-    many = [NewMessage(f"{number}\x00é", b"x") for number in range(1500)]
+    many = [NewMessageRow(f"{number}\x00é", b"x") for number in range(1500)]
     await enqueue(queue, *many)
     again = await enqueue(queue, *many)
     assert all(one.duplicate for one in again.accepted)
@@ -43,7 +51,7 @@ async def test_messages_of_one_call_stand_together(store: Store) -> None:
 async def test_what_is_not_due_is_not_in_the_log(store: Store, clock: Clock) -> None:
     queue = store.queue("q")
     await queue.add_consumer("c")
-    enqueued = await enqueue(queue, NewMessage("later", b"12", delay_s=10), NewMessage("now", b"1"))
+    enqueued = await enqueue(queue, NewMessageRow("later", b"12", delay_s=10), NewMessageRow("now", b"1"))
     assert [one.position for one in enqueued.accepted] == [0, 1]
     assert enqueued.next_due_at == clock.now + 10
     assert await positions(queue, "c") == [1]
@@ -51,13 +59,13 @@ async def test_what_is_not_due_is_not_in_the_log(store: Store, clock: Clock) -> 
     assert (info.top, info.messages, info.delayed, info.bytes) == (1, 1, 1, 3)
     due = await store.release_due()
     assert (due.queues, due.next_at) == (frozenset(), clock.now + 10)
-    repeated = await enqueue(queue, NewMessage("later", b""))
+    repeated = await enqueue(queue, NewMessageRow("later", b""))
     assert repeated.accepted == (Accepted("later", 0, duplicate=True),)
     clock.now += 10
     due = await store.release_due()
     assert (due.queues, due.next_at) == (frozenset({"q"}), None)
     assert await positions(queue, "c") == [1, 2]
-    repeated = await enqueue(queue, NewMessage("later", b""))
+    repeated = await enqueue(queue, NewMessageRow("later", b""))
     assert repeated.accepted == (Accepted("later", 2, duplicate=True),)
     assert (await queue.info()).delayed == 0
 
@@ -65,8 +73,8 @@ async def test_what_is_not_due_is_not_in_the_log(store: Store, clock: Clock) -> 
 async def test_delays_end_in_order_of_time_and_then_of_asking(store: Store, clock: Clock) -> None:
     queue, other = store.queue("q"), store.queue("other")
     for number, delay_s in enumerate((3, 1, 2, 1)):
-        await enqueue(queue, NewMessage(str(number), b"", delay_s=delay_s))
-    await enqueue(other, NewMessage("long", b"", delay_s=1000))
+        await enqueue(queue, NewMessageRow(str(number), b"", delay_s=delay_s))
+    await enqueue(other, NewMessageRow("long", b"", delay_s=1000))
     clock.now += 2.5
     due = await store.release_due()
     assert (due.queues, due.next_at) == (frozenset({"q"}), clock.now + 0.5)
@@ -80,7 +88,7 @@ async def test_a_delay_a_lifetime_and_a_key_outlive_a_restart(factory: Factory, 
     await store.open()
     if keeps(store):
         queue = store.queue("q")
-        await enqueue(queue, NewMessage("m", b"record", "key", ttl_s=5, delay_s=10))
+        await enqueue(queue, NewMessageRow("m", b"record", "key", ttl_s=5, delay_s=10))
         await queue.configure(QueueLimits(max_messages=7), b"settings")
         await queue.pause(None, until=math.inf)
         await store.close()
@@ -98,7 +106,7 @@ async def test_a_delay_a_lifetime_and_a_key_outlive_a_restart(factory: Factory, 
 async def test_what_has_outlived_its_time_is_not_delivered(store: Store, clock: Clock) -> None:
     queue = store.queue("q")
     await queue.add_consumer("c")
-    await enqueue(queue, NewMessage("brief", b"", ttl_s=5), NewMessage("lasting", b""))
+    await enqueue(queue, NewMessageRow("brief", b"", ttl_s=5), NewMessageRow("lasting", b""))
     clock.now += 4.9
     assert await positions(queue, "c") == [1, 2]
     clock.now += 0.1
@@ -113,10 +121,12 @@ async def test_what_has_outlived_its_time_is_not_delivered(store: Store, clock: 
 async def test_a_full_queue_refuses_with_its_numbers(store: Store) -> None:
     queue = store.queue("q")
     await queue.configure(QueueLimits(max_messages=3, max_bytes=100), b"")
-    await enqueue(queue, NewMessage("1", b"x" * 10), NewMessage("2", b"x" * 10, delay_s=9))
+    await enqueue(queue, NewMessageRow("1", b"x" * 10), NewMessageRow("2", b"x" * 10, delay_s=9))
     told: list[Enqueued] = []
     with pytest.raises(QueueFull) as full:
-        await queue.enqueue([NewMessage("3", b""), NewMessage("4", b"")], deduplicate_s=60, on_commit=told.append)
+        await queue.enqueue(
+            [NewMessageRow("3", b""), NewMessageRow("4", b"")], deduplicate_s=60, on_commit=told.append
+        )
     refusal = full.value
     assert (refusal.queue, refusal.messages, refusal.bytes) == ("q", 2, 20)
     assert (refusal.max_messages, refusal.max_bytes) == (3, 100)
@@ -147,19 +157,19 @@ async def test_a_full_queue_may_drop_its_oldest_and_keeps_who_lost_what(store: S
     for number in range(1, 4):
         await put(queue, str(number), b"x")
     await settle(queue, "up to date", [1, 2])
-    enqueued = await enqueue(queue, NewMessage("4", b""), NewMessage("5", b""))
+    enqueued = await enqueue(queue, NewMessageRow("4", b""), NewMessageRow("5", b""))
     assert enqueued.losers == ("behind",)
     assert await ids(queue) == ["3", "4", "5"]
     behind = await queue.consumer("behind")
     assert (behind.lost, behind.waiting, behind.cursor) == (Loss(2, 1, 2), 3, 2)
     assert (await queue.consumer("up to date")).lost is None
-    assert (await enqueue(queue, NewMessage("6", b""))).losers == ("behind", "up to date")
+    assert (await enqueue(queue, NewMessageRow("6", b""))).losers == ("behind", "up to date")
     assert (await queue.consumer("behind")).lost == Loss(3, 1, 3)
     assert (await queue.forget_loss("behind", 2)).lost == Loss(3, 1, 3), "it has lost more since"
     assert (await queue.forget_loss("behind", 3)).lost is None
     assert (await queue.info()).dropped == 3
     with pytest.raises(QueueFull):
-        await enqueue(queue, *(NewMessage(f"much {number}", b"") for number in range(4)))
+        await enqueue(queue, *(NewMessageRow(f"much {number}", b"") for number in range(4)))
     assert await ids(queue) == ["4", "5", "6"]
 
 
@@ -200,7 +210,7 @@ async def test_queues_are_listed_page_by_page(store: Store) -> None:
     await store.queue("b").purge()
     await store.queue("new").add_consumer("c")
     await store.queue("later").enqueue(
-        [NewMessage("id", b"x", delay_s=60)], deduplicate_s=0, on_commit=lambda _: None
+        [NewMessageRow("id", b"x", delay_s=60)], deduplicate_s=0, on_commit=lambda _: None
     )
     assert [one.name for one in await store.queues()] == ["a", "b", "later", "new", "é", "😀"]
     assert [one.name for one in await store.queues(idle=False)] == ["a", "later", "é", "😀"]
@@ -213,7 +223,7 @@ async def test_purging_tells_nobody_of_a_loss(store: Store) -> None:
     await queue.add_consumer("c")
     for number in range(5):
         await put(queue, str(number))
-    await enqueue(queue, NewMessage("later", b"", delay_s=9))
+    await enqueue(queue, NewMessageRow("later", b"", delay_s=9))
     await settle(queue, "c", [4])
     assert await queue.purge(upto=2) == 2
     assert await positions(queue, "c") == [3, 5]
@@ -231,7 +241,7 @@ async def test_a_deleted_queue_begins_anew(store: Store) -> None:
     await put(queue, "id")
     former = await queue.info()
     await queue.delete()
-    assert await queue.info() == QueueInfo("q")
+    assert await queue.info() == QueueRow("q")
     assert await store.queues() == []
     assert await put(queue, "id") == Accepted("id", 1, duplicate=False)
     assert (await queue.info()).generation != former.generation

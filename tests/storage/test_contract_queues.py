@@ -10,12 +10,20 @@ import pytest
 from tests.storage.backends import QUEUE_BACKENDS, UNLIMITED, Clock, ignore, positions, put, settle
 from waypost.errors import StorageError
 from waypost.storage.base import Store
-from waypost.storage.queue_records import Accepted, Attempt, ConsumerInfo, Enqueued, Message, NewMessage, QueueInfo
+from waypost.storage.queue_records import (
+    Accepted,
+    Attempt,
+    ConsumerRow,
+    Enqueued,
+    MessageRow,
+    NewMessageRow,
+    QueueRow,
+)
 
 pytestmark = pytest.mark.parametrize("factory", QUEUE_BACKENDS, indirect=True)
 
 
-def where(info: ConsumerInfo) -> tuple[int, int]:
+def where(info: ConsumerRow) -> tuple[int, int]:
     """Return a consumer's cursor, and how many messages wait for it."""
     return info.cursor, info.waiting
 
@@ -27,10 +35,10 @@ async def names(store: Store) -> list[str]:
 async def test_a_queue_begins_with_its_first_message(store: Store) -> None:
     queue = store.queue("inbox")
     assert queue.name == "inbox"
-    assert await queue.info() == QueueInfo("inbox")
+    assert await queue.info() == QueueRow("inbox")
     assert await names(store) == []
     told: list[Enqueued] = []
-    enqueued = await queue.enqueue([NewMessage("id", b"record")], deduplicate_s=60, on_commit=told.append)
+    enqueued = await queue.enqueue([NewMessageRow("id", b"record")], deduplicate_s=60, on_commit=told.append)
     assert enqueued == Enqueued((Accepted("id", 1, duplicate=False),))
     assert told == [enqueued]
     assert await names(store) == ["inbox"]
@@ -53,12 +61,12 @@ async def test_info_tells_what_is_kept(store: Store, clock: Clock) -> None:
     await queue.add_consumer("a")
     await settle(queue, "a", [1])
     generation = (await queue.info()).generation
-    assert await queue.info() == QueueInfo("q", generation, 3, 3, 0, 6, began, consumers=2)
+    assert await queue.info() == QueueRow("q", generation, 3, 3, 0, 6, began, consumers=2)
     assert [(one.name, *where(one)) for one in await queue.consumers()] == [("a", 1, 2), ("b", 0, 3)]
     await settle(queue, "b", [1])
-    assert await queue.info() == QueueInfo("q", generation, 3, 2, 0, 5, began + 1, consumers=2)
+    assert await queue.info() == QueueRow("q", generation, 3, 2, 0, 5, began + 1, consumers=2)
     assert await queue.consumers(after="a") == [await queue.consumer("b")]
-    assert await store.queue("other").info() == QueueInfo("other")
+    assert await store.queue("other").info() == QueueRow("other")
     assert await store.queue("other").consumers() == []
 
 
@@ -109,8 +117,8 @@ async def test_messages_come_as_they_were_sent(store: Store, clock: Clock) -> No
     await put(queue, "two", b"")
     await queue.add_consumer("c")
     assert await queue.fetch("c", after=0, max_messages=10, max_bytes=100) == [
-        Message(1, "é", b"\x00one", clock.now - 1),
-        Message(2, "two", b"", clock.now),
+        MessageRow(1, "é", b"\x00one", clock.now - 1),
+        MessageRow(2, "two", b"", clock.now),
     ]
 
 
@@ -258,7 +266,7 @@ async def test_an_unknown_consumer_is_an_error(store: Store) -> None:
 async def test_a_cancelled_enqueue_is_still_told(store: Store) -> None:
     queue = store.queue("q")
     told: list[Enqueued] = []
-    message = NewMessage("id", b"")
+    message = NewMessageRow("id", b"")
     task = asyncio.ensure_future(queue.enqueue([message], deduplicate_s=60, on_commit=told.append))
     await asyncio.sleep(0)
     task.cancel()

@@ -8,12 +8,12 @@ import pytest
 
 from tests.storage.backends import Clock, Factory, fill, ignore
 from waypost.errors import StorageError
-from waypost.storage.base import TOMBSTONE_S, ExpiredSession, Journal, Membership, Retention, Store, StoredSession
+from waypost.storage.base import TOMBSTONE_S, ExpiredSession, Journal, Membership, Retention, SessionRow, Store
 
 KEY = b"\x00digest"
 
 
-async def found(journal: Journal, key: bytes = KEY) -> StoredSession:
+async def found(journal: Journal, key: bytes = KEY) -> SessionRow:
     session = await journal.find_session(key)
     assert session is not None
     return session
@@ -29,7 +29,7 @@ async def test_a_session_is_found_as_it_was_stored(store: Store) -> None:
     told: list[int] = []
     assert await journal.open_session(KEY, "sid", b"\x00data", told.append) == 3
     assert told == [3]
-    assert await found(journal) == StoredSession(KEY, "sid", 3, 3, 3, b"\x00data", None, ())
+    assert await found(journal) == SessionRow(KEY, "sid", 3, 3, 3, b"\x00data", None, ())
     assert await journal.find_session(b"other") is None
     assert await (await store.journal("/other")).find_session(KEY) is None
 
@@ -161,7 +161,7 @@ async def test_an_expired_session_is_known_as_one_for_a_day(store: Store, clock:
     await journal.detach_session(KEY, expires_at)
     clock.now += 60
     await store.expire_sessions()
-    stone = StoredSession(KEY, "sid", 0, 0, 0, b"", expires_at, (), expired=True)
+    stone = SessionRow(KEY, "sid", 0, 0, 0, b"", expires_at, (), expired=True)
     for used in (ignore_session, lambda key: journal.attach_session(key, ignore_stored), journal.end_session):
         await used(KEY)
         assert await journal.find_session(KEY) == stone, "a write for it does nothing"
@@ -183,7 +183,7 @@ async def ignore_session(_: bytes) -> None:
     pass
 
 
-def ignore_stored(_: StoredSession) -> None:
+def ignore_stored(_: SessionRow) -> None:
     pass
 
 

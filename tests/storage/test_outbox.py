@@ -15,7 +15,7 @@ import pytest
 from tests.storage.backends import UNLIMITED, Clock, put, settle
 from waypost.errors import ConfigurationError, QueueFull, StorageError
 from waypost.storage.memory.store import MemoryStore
-from waypost.storage.queue_records import NewMessage, QueueLimits
+from waypost.storage.queue_records import NewMessageRow, QueueLimits
 from waypost.storage.sqlite.outbox import publish
 from waypost.storage.sqlite.store import SqliteStore
 
@@ -24,11 +24,11 @@ LIMITS = QueueLimits()
 
 PUBLISHER = """
 import sqlite3, sys
-from waypost.storage.queue_records import NewMessage, QueueLimits
+from waypost.storage.queue_records import NewMessageRow, QueueLimits
 from waypost.storage.sqlite.outbox import publish
 connection = sqlite3.connect(sys.argv[1])
 connection.execute("INSERT INTO orders VALUES (1)")
-publish(connection, "q", NewMessage("from afar", b"record"), deduplicate_s=60, limits=QueueLimits())
+publish(connection, "q", NewMessageRow("from afar", b"record"), deduplicate_s=60, limits=QueueLimits())
 connection.commit()
 """
 
@@ -56,7 +56,7 @@ def application(store: SqliteStore, path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def put_out(connection: sqlite3.Connection, message_id: str, queue: str = "q", deduplicate_s: float = 60) -> None:
-    publish(connection, queue, NewMessage(message_id, b"record"), deduplicate_s=deduplicate_s, limits=LIMITS)
+    publish(connection, queue, NewMessageRow(message_id, b"record"), deduplicate_s=deduplicate_s, limits=LIMITS)
 
 
 async def ids(store: SqliteStore, queue: str = "q") -> list[str]:
@@ -131,7 +131,7 @@ async def test_a_repeated_id_is_accepted_once(store: SqliteStore, application: s
 async def test_a_delay_counts_from_when_it_was_published(
     store: SqliteStore, application: sqlite3.Connection, clock: Clock
 ) -> None:
-    message = NewMessage("later", b"", key="k", ttl_s=5, delay_s=10)
+    message = NewMessageRow("later", b"", key="k", ttl_s=5, delay_s=10)
     publish(application, "q", message, deduplicate_s=60, limits=LIMITS, wall_time=clock.now)
     application.commit()
     clock.now += 4
@@ -248,7 +248,7 @@ async def test_a_lock_that_is_held_for_too_long_is_told(store: SqliteStore, path
 async def test_a_queue_publishes_on_connections_to_its_own_file_only(
     store: SqliteStore, application: sqlite3.Connection, path: Path, tmp_path: Path, clock: Clock
 ) -> None:
-    message = NewMessage("one", b"record", delay_s=5)
+    message = NewMessageRow("one", b"record", delay_s=5)
     (tmp_path / "link.db").symlink_to(path)
     with closing(sqlite3.connect(tmp_path / "link.db")) as linked:
         store.queue("q").publish(linked, message, deduplicate_s=60)

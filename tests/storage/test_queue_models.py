@@ -12,13 +12,13 @@ from tests.storage.backends import UNLIMITED, Clock, ignore, on_backend
 from tests.storage.queue_model import QueueModel, page
 from waypost.errors import QueueFull
 from waypost.storage.base import Store
-from waypost.storage.queue_base import Queue
+from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import (
     Attempt,
     DeadLetterFilter,
     FromPosition,
     FromTime,
-    NewMessage,
+    NewMessageRow,
     QueueLimits,
 )
 
@@ -35,7 +35,7 @@ PLACES = st.one_of(
 )
 MESSAGES = st.lists(
     st.builds(
-        NewMessage,
+        NewMessageRow,
         st.integers(0, 6).map(str),
         st.integers(0, 9).map(bytes),
         KEYS,
@@ -90,7 +90,7 @@ class Machine:
     def __init__(self, store: Store, clock: Clock, limits: QueueLimits) -> None:
         self.store = store
         self.clock = clock
-        self.queue: Queue = store.queue("q")
+        self.queue: StoredQueue = store.queue("q")
         self.model = QueueModel(limits)
         self.epochs: dict[str, int] = {}
 
@@ -138,7 +138,7 @@ class Machine:
                 await self.store.trim()
                 model.trim(now)
 
-    async def enqueue(self, messages: list[NewMessage], window_s: float) -> None:
+    async def enqueue(self, messages: list[NewMessageRow], window_s: float) -> None:
         expected = self.model.enqueue(messages, window_s, self.clock.now)
         if expected is None:
             with pytest.raises(QueueFull) as full:

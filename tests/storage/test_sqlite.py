@@ -23,7 +23,7 @@ from waypost.errors import (
     StoreDamaged,
     StoreFull,
 )
-from waypost.storage.base import Entry, ExpiredSession, Membership, Retention, StoredSession
+from waypost.storage.base import Entry, ExpiredSession, Membership, Retention, SessionRow
 from waypost.storage.sqlite import file as sqlite_file
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.store import SqliteStore
@@ -211,7 +211,7 @@ async def test_a_restart_finds_everything(store: SqliteStore, path: Path, clock:
     assert again.ends == {journal.generation: 10}
     assert (again.top, again.oldest) == (10, 1)
     assert await read_all(again) == [Entry(at, record_of(at)) for at in range(1, 11)]
-    assert await again.find_session(b"k") == StoredSession(
+    assert await again.find_session(b"k") == SessionRow(
         b"k", "sid", 10, 12, 11, b"data", clock.now + 100, (Membership("room", 10),)
     )
     (message,) = await other.queue("q").fetch("c", after=0, max_messages=9, max_bytes=99)

@@ -14,8 +14,8 @@ import pytest
 
 from tests.storage.backends import UNLIMITED, Clock, ignore, positions, put, settle
 from waypost.errors import StoreFull
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Attempt, NewMessage
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Attempt, NewMessageRow
 from waypost.storage.sqlite.queues import queues
 from waypost.storage.sqlite.store import SqliteStore
 
@@ -25,7 +25,7 @@ MAX_STEPS = 3000
 
 HOLDER = """
 import asyncio, os, signal, sys
-from waypost.storage.queue_records import NewMessage
+from waypost.storage.queue_records import NewMessageRow
 from waypost.storage.sqlite.store import SqliteStore
 
 async def main():
@@ -33,7 +33,7 @@ async def main():
     await store.open()
     queue = store.queue("q")
     epoch = (await queue.add_consumer("c")).epoch
-    messages = [NewMessage(str(number), b"") for number in range(5)]
+    messages = [NewMessageRow(str(number), b"") for number in range(5)]
     await queue.enqueue(messages, deduplicate_s=0, on_commit=lambda _: None)
     queue.hold("c", "one", 2)
     queue.hold("c", "other", 4)
@@ -81,13 +81,13 @@ async def steps_of(store: SqliteStore, work: Callable[[], Awaitable[object]]) ->
     return steps
 
 
-async def make_backlog(store: SqliteStore, size: int) -> tuple[Queue, int]:
+async def make_backlog(store: SqliteStore, size: int) -> tuple[StoredQueue, int]:
     """Return a queue with a backlog, and two consumers that have hardly begun."""
     queue = store.queue(f"backlog of {size}")
     for name in ("slow", "c"):
         epoch = (await queue.add_consumer(name)).epoch
     for start in range(0, size, 5000):
-        part = [NewMessage(str(one), b"x", f"k{one % 7}") for one in range(start, min(size, start + 5000))]
+        part = [NewMessageRow(str(one), b"x", f"k{one % 7}") for one in range(start, min(size, start + 5000))]
         await queue.enqueue(part, deduplicate_s=0, on_commit=ignore)
     return queue, epoch
 
@@ -227,8 +227,8 @@ async def test_a_queue_is_deleted_at_once_and_its_rest_later_also_after_a_kill(
     async def fill(name: str) -> None:
         queue = store.queue(name)
         epoch = (await queue.add_consumer("c")).epoch
-        messages = [NewMessage(str(number), b"x") for number in range(2500)]
-        messages.append(NewMessage("later", b"x", delay_s=60))
+        messages = [NewMessageRow(str(number), b"x") for number in range(2500)]
+        messages.append(NewMessageRow("later", b"x", delay_s=60))
         await queue.enqueue(messages, deduplicate_s=60, on_commit=ignore)
         await queue.settle("c", epoch, [5])
         await queue.bury("c", epoch, [Attempt(6, 1, 0, "rejected", "no", clock.now)])
@@ -243,7 +243,7 @@ async def test_a_queue_is_deleted_at_once_and_its_rest_later_also_after_a_kill(
     reopened = SqliteStore(path, wall_time=clock)
     await reopened.open()
     queue = reopened.queue("q")
-    again = await queue.enqueue([NewMessage("0", b"new")], deduplicate_s=60, on_commit=ignore)
+    again = await queue.enqueue([NewMessageRow("0", b"new")], deduplicate_s=60, on_commit=ignore)
     assert [(one.position, one.duplicate) for one in again.accepted] == [(1, False)]
     await queue.add_consumer("c")
     assert await positions(queue, "c") == [1]
@@ -259,7 +259,7 @@ async def test_a_queue_is_deleted_at_once_and_its_rest_later_also_after_a_kill(
 
 async def test_two_queues_are_deleted_beside_each_other(path: Path, store: SqliteStore) -> None:
     for name in ("a", "b"):
-        messages = [NewMessage(str(number), b"x") for number in range(1500)]
+        messages = [NewMessageRow(str(number), b"x") for number in range(1500)]
         await store.queue(name).enqueue(messages, deduplicate_s=0, on_commit=ignore)
     await asyncio.gather(store.queue("a").delete(), store.queue("b").delete(), store.queue("none").delete())
     assert await store.queues() == []

@@ -12,8 +12,8 @@ from waypost.commands.human import age, instant
 from waypost.commands.output import Progress, print_json
 from waypost.commands.queue_letters import filter_of, has_filter, only, pages
 from waypost.commands.queue_visit import existing
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import QueueInfo
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import QueueRow
 from waypost.storage.sqlite.visitor import SqliteVisitor
 
 __all__ = ["pause", "purge", "redrive", "resume", "seek"]
@@ -119,7 +119,7 @@ async def _pause(visitor: SqliteVisitor, options: argparse.Namespace, until: flo
     return 0
 
 
-async def _purge(queue: Queue, found: QueueInfo, upto: int | None) -> int:
+async def _purge(queue: StoredQueue, found: QueueRow, upto: int | None) -> int:
     """Remove messages in steps; without ``upto``, the last step also removes the delayed messages."""
     oldest = await queue.peek(after=0, max_messages=1, max_bytes=1)
     last = found.top if upto is None else min(upto, found.top)
@@ -135,7 +135,7 @@ async def _purge(queue: Queue, found: QueueInfo, upto: int | None) -> int:
     return removed
 
 
-async def _purge_dead(queue: Queue, found: QueueInfo, options: argparse.Namespace) -> int:
+async def _purge_dead(queue: StoredQueue, found: QueueRow, options: argparse.Namespace) -> int:
     removed = 0
     with Progress("removing", None if has_filter(options) else found.dead) as progress:
         async for letters in pages(queue, filter_of(options), options.event):

@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncIterator
 
 from waypost.protocol.records import read_values
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import DeadLetter, DeadLetterFilter
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import DeadLetterFilter, DeadLetterRow
 
 __all__ = ["filter_of", "has_filter", "only", "pages"]
 
@@ -39,8 +39,8 @@ def filter_of(options: argparse.Namespace) -> DeadLetterFilter:
 
 
 async def pages(
-    queue: Queue, matching: DeadLetterFilter, event: str | None, *, after: int = 0
-) -> AsyncIterator[list[DeadLetter]]:
+    queue: StoredQueue, matching: DeadLetterFilter, event: str | None, *, after: int = 0
+) -> AsyncIterator[list[DeadLetterRow]]:
     """Read the matching dead letters, in pages that are never empty.
 
     Args:
@@ -60,6 +60,6 @@ async def pages(
             yield letters
 
 
-def only(letters: list[DeadLetter]) -> DeadLetterFilter:
+def only(letters: list[DeadLetterRow]) -> DeadLetterFilter:
     """Return a filter that matches these letters and no others."""
     return DeadLetterFilter(numbers=[one.number for one in letters])

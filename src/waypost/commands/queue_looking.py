@@ -20,8 +20,8 @@ from waypost.commands.queue_shown import (
     queue_json,
 )
 from waypost.commands.queue_visit import existing
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Configuration, ConsumerInfo, DeadLetter, Message, QueueInfo
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Configuration, ConsumerRow, DeadLetterRow, MessageRow, QueueRow
 from waypost.storage.sqlite.visitor import SqliteVisitor
 from waypost.text import printable
 
@@ -34,7 +34,7 @@ _PAGE_BYTES = 8 << 20
 
 async def ls(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     """List the queues."""
-    found: list[QueueInfo] = []
+    found: list[QueueRow] = []
     after = ""
     while page := await visitor.queues(after=after, max_queues=_PAGE):
         after = page[-1].name
@@ -51,7 +51,7 @@ async def info(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     found = await existing(visitor, options)
     queue = visitor.queue(options.queue)
     configuration = await queue.configuration()
-    consumers: list[ConsumerInfo] = []
+    consumers: list[ConsumerRow] = []
     after = ""
     while page := await queue.consumers(after=after, max_consumers=_PAGE):
         after = page[-1].name
@@ -90,7 +90,7 @@ async def peek(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
 async def dead(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     """Show dead letters."""
     await existing(visitor, options)
-    found: list[DeadLetter] = []
+    found: list[DeadLetterRow] = []
     letters = pages(visitor.queue(options.queue), filter_of(options), options.event, after=options.after)
     async for page in letters:
         found += page
@@ -111,8 +111,8 @@ async def dead(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     return 0
 
 
-async def _messages(queue: Queue, options: argparse.Namespace, most: int) -> list[Message]:
-    found: list[Message] = []
+async def _messages(queue: StoredQueue, options: argparse.Namespace, most: int) -> list[MessageRow]:
+    found: list[MessageRow] = []
     after = options.after
     while len(found) < most:
         left = most - len(found)

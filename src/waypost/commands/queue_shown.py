@@ -12,7 +12,7 @@ import orjson
 from waypost.commands.human import age, instant, size
 from waypost.commands.output import Column
 from waypost.protocol.records import read_values
-from waypost.storage.queue_records import ConsumerInfo, DeadLetter, Message, QueueInfo
+from waypost.storage.queue_records import ConsumerRow, DeadLetterRow, MessageRow, QueueRow
 from waypost.text import printable
 
 __all__ = [
@@ -34,7 +34,7 @@ _ARGUMENTS_CHARACTERS = 60
 _NOTHING = "-"
 
 
-def queue_columns() -> list[Column[QueueInfo]]:
+def queue_columns() -> list[Column[QueueRow]]:
     """Return the columns for a list of queues."""
     return [
         Column("QUEUE", lambda one: printable(one.name, _NAME_CHARACTERS)),
@@ -48,7 +48,7 @@ def queue_columns() -> list[Column[QueueInfo]]:
     ]
 
 
-def queue_json(one: QueueInfo) -> dict[str, Any]:
+def queue_json(one: QueueRow) -> dict[str, Any]:
     """Return a queue's state as a JSON object with the names of `waypost.QueueInfo`."""
     return {
         "name": one.name,
@@ -65,7 +65,7 @@ def queue_json(one: QueueInfo) -> dict[str, Any]:
     }
 
 
-def consumer_columns() -> list[Column[ConsumerInfo]]:
+def consumer_columns() -> list[Column[ConsumerRow]]:
     """Return the columns for a list of consumers."""
     return [
         Column("CONSUMER", lambda one: printable(one.name, _NAME_CHARACTERS)),
@@ -81,7 +81,7 @@ def consumer_columns() -> list[Column[ConsumerInfo]]:
     ]
 
 
-def consumer_json(one: ConsumerInfo) -> dict[str, Any]:
+def consumer_json(one: ConsumerRow) -> dict[str, Any]:
     """Return a consumer's state as a JSON object with the names of `waypost.ConsumerInfo`."""
     return {
         "name": one.name,
@@ -98,13 +98,13 @@ def consumer_json(one: ConsumerInfo) -> dict[str, Any]:
     }
 
 
-def message_columns(*, of_consumer: bool) -> list[Column[Message]]:
+def message_columns(*, of_consumer: bool) -> list[Column[MessageRow]]:
     """Return the columns for a list of messages.
 
     Args:
         of_consumer: Whether the messages belong to one consumer; adds the columns with its attempts.
     """
-    tried: list[Column[Message]] = [
+    tried: list[Column[MessageRow]] = [
         _number("FAILED", lambda one: one.failures),
         _number("LOST", lambda one: one.losses),
         Column("AGAIN", lambda one: _until(one.retry_at), is_number=True),
@@ -120,7 +120,7 @@ def message_columns(*, of_consumer: bool) -> list[Column[Message]]:
     ]
 
 
-def message_json(one: Message, *, of_consumer: bool) -> dict[str, Any]:
+def message_json(one: MessageRow, *, of_consumer: bool) -> dict[str, Any]:
     """Return a message as a JSON object with the names of `waypost.QueuedMessage`.
 
     Args:
@@ -141,7 +141,7 @@ def message_json(one: Message, *, of_consumer: bool) -> dict[str, Any]:
     }
 
 
-def letter_columns() -> list[Column[DeadLetter]]:
+def letter_columns() -> list[Column[DeadLetterRow]]:
     """Return the columns for a list of dead letters."""
     return [
         Column("NUMBER", lambda one: str(one.number), is_number=True),
@@ -156,7 +156,7 @@ def letter_columns() -> list[Column[DeadLetter]]:
     ]
 
 
-def letter_json(one: DeadLetter) -> dict[str, Any]:
+def letter_json(one: DeadLetterRow) -> dict[str, Any]:
     """Return a dead letter as a JSON object with the names of `waypost.DeadLetter`."""
     event, *args = read_values(one.record)
     return {

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from waypost.errors import StorageError
 from waypost.storage.choose import make_visitor
-from waypost.storage.queue_records import QueueInfo
+from waypost.storage.queue_records import QueueRow
 from waypost.storage.sqlite.visitor import SqliteVisitor
 
 __all__ = ["existing", "run"]
@@ -44,7 +44,7 @@ def run(command: Command, options: argparse.Namespace) -> int:
     return code
 
 
-async def existing(visitor: SqliteVisitor, options: argparse.Namespace) -> QueueInfo:
+async def existing(visitor: SqliteVisitor, options: argparse.Namespace) -> QueueRow:
     """Return the state of the queue that the options name.
 
     Raises:

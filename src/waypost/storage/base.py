@@ -39,8 +39,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from waypost.storage.answer_base import Answers
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueRow
 
 __all__ = [
     "ANSWER_TTL_S",
@@ -54,8 +54,8 @@ __all__ = [
     "Membership",
     "OnCommit",
     "Retention",
+    "SessionRow",
     "Store",
-    "StoredSession",
 ]
 
 Durability: TypeAlias = Literal["commit", "async"]
@@ -135,7 +135,7 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredSession:
+class SessionRow:
     """A session as the store keeps it while it lives and for a while after.
 
     Attributes:
@@ -266,7 +266,7 @@ class Journal(Protocol):
         """
         ...
 
-    async def find_session(self, key: bytes) -> StoredSession | None:
+    async def find_session(self, key: bytes) -> SessionRow | None:
         """Look up a session; one whose time is over is marked as ``expired``.
 
         It still is for `TOMBSTONE_S` after its time, among the last `MAX_TOMBSTONES`. Writes asked for earlier
@@ -274,7 +274,7 @@ class Journal(Protocol):
         """
         ...
 
-    async def attach_session(self, key: bytes, on_attach: Callable[[StoredSession], None]) -> StoredSession | None:
+    async def attach_session(self, key: bytes, on_attach: Callable[[SessionRow], None]) -> SessionRow | None:
         """Mark a session as in use, so that it does not expire, and give it as it is at that point.
 
         Args:
@@ -397,7 +397,7 @@ class Store(Protocol):
         """
         ...
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: str) -> StoredQueue:
         """Return a handle on a queue, whether it exists or not."""
         ...
 
@@ -405,7 +405,7 @@ class Store(Protocol):
         """Return a handle on what clients were answered."""
         ...
 
-    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueInfo]:
+    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueRow]:
         """Return the states of queues whose names come after one, by name (in the order of their UTF-8).
 
         Without ``idle`` those are left out that keep no message and no dead letter.
@@ -419,7 +419,7 @@ class Store(Protocol):
     async def release_due(self) -> Due:
         """Give their positions to messages that have become due, and to what was published from outside.
 
-        To be called at the time that it, `Queue.enqueue` or `Queue.redrive` named, and when `watch` tells to.
+        Call it at the time that it, `StoredQueue.enqueue` or `StoredQueue.redrive` returned, and when `watch` calls back.
         """
         ...
 

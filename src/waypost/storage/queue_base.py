@@ -30,20 +30,20 @@ from typing import Any, Protocol
 from waypost.storage.queue_records import (
     Attempt,
     Configuration,
-    ConsumerInfo,
-    DeadLetter,
+    ConsumerRow,
     DeadLetterFilter,
+    DeadLetterRow,
     Enqueued,
-    Message,
-    NewMessage,
+    MessageRow,
+    NewMessageRow,
     Place,
-    QueueInfo,
     QueueLimits,
+    QueueRow,
     Redriven,
     Retries,
 )
 
-__all__ = ["AT_ONCE", "DEAD_LETTER_S", "MAX_HISTORY", "Queue"]
+__all__ = ["AT_ONCE", "DEAD_LETTER_S", "MAX_HISTORY", "StoredQueue"]
 
 AT_ONCE = 1.0
 """What is kept as the time of a retry that has no pause: long past, also for a clock that is set back."""
@@ -55,7 +55,7 @@ DEAD_LETTER_S = 14 * 24 * 3600.0
 """For how long a dead letter is kept, in seconds."""
 
 
-class Queue(Protocol):
+class StoredQueue(Protocol):
     """A durable log of messages and its consumers. Made by `Store.queue`; holds no state.
 
     A queue begins with its first message, consumer or configuration. What is asked for an unknown consumer raises
@@ -70,7 +70,7 @@ class Queue(Protocol):
     # -- messages --------------------------------------------------------------------------------------------
 
     def enqueue(
-        self, messages: Sequence[NewMessage], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
+        self, messages: Sequence[NewMessageRow], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
     ) -> Awaitable[Enqueued]:
         """Add messages in one commit, all or none.
 
@@ -88,7 +88,7 @@ class Queue(Protocol):
         """
         ...
 
-    def publish(self, connection: Any, message: NewMessage, *, deduplicate_s: float) -> None:
+    def publish(self, connection: Any, message: NewMessageRow, *, deduplicate_s: float) -> None:
         """Put a message into the queue with a transaction of the application, in the same database.
 
         The owner moves it into the queue soon after the commit; `Store.watch` and `Store.release_due` tell. Runs in
@@ -107,7 +107,7 @@ class Queue(Protocol):
         """
         ...
 
-    async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+    async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[MessageRow]:
         """Read messages after a position as the queue keeps them, settled or not; within limits as in `fetch`."""
         ...
 
@@ -139,13 +139,13 @@ class Queue(Protocol):
         """Remove the queue with all it has: messages, consumers, dead letters, configuration; all at once."""
         ...
 
-    async def info(self) -> QueueInfo:
+    async def info(self) -> QueueRow:
         """Return the queue's state; its counters are kept, so asking costs nothing that grows."""
         ...
 
     # -- consumers -------------------------------------------------------------------------------------------
 
-    async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerInfo:
+    async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerRow:
         """Return a consumer, made if need be; either way it is in use now, so that it does not expire.
 
         Args:
@@ -154,15 +154,15 @@ class Queue(Protocol):
         """
         ...
 
-    async def consumer(self, consumer: str) -> ConsumerInfo:
+    async def consumer(self, consumer: str) -> ConsumerRow:
         """Return a consumer's state; cheap."""
         ...
 
-    async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerInfo]:
+    async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerRow]:
         """Return the states of consumers whose names come after one, by name (in the order of their UTF-8)."""
         ...
 
-    async def seek(self, consumer: str, place: Place) -> ConsumerInfo:
+    async def seek(self, consumer: str, place: Place) -> ConsumerRow:
         """Move a consumer to a place: what the queue keeps behind it is unsettled, what stands before it settled.
 
         It begins a new epoch, and forgets attempts and losses.
@@ -185,13 +185,13 @@ class Queue(Protocol):
         """
         ...
 
-    async def forget_loss(self, consumer: str, upto: int) -> ConsumerInfo:
+    async def forget_loss(self, consumer: str, upto: int) -> ConsumerRow:
         """Forget what a consumer lost, as it was told; unless it has lost more since, beyond a position."""
         ...
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+    async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[MessageRow]:
         """Read a consumer's unsettled messages after a position by position, those that wait for a retry too.
 
         Not those that have outlived their time to live.
@@ -209,7 +209,7 @@ class Queue(Protocol):
 
     async def fetch_key(
         self, consumer: str, key: str, *, after: int, upto: int, max_messages: int, max_bytes: int
-    ) -> list[Message]:
+    ) -> list[MessageRow]:
         """Read as `fetch` does, only messages with a key, and none behind the position ``upto``."""
         ...
 
@@ -229,7 +229,7 @@ class Queue(Protocol):
 
     # -- what became of them ---------------------------------------------------------------------------------
 
-    async def settle(self, consumer: str, epoch: int, positions: Collection[int]) -> ConsumerInfo:
+    async def settle(self, consumer: str, epoch: int, positions: Collection[int]) -> ConsumerRow:
         """Mark messages as done for a consumer; those that were settled already are ignored.
 
         Messages that every consumer has settled are removed.
@@ -244,14 +244,14 @@ class Queue(Protocol):
         """
         ...
 
-    async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+    async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
         """Keep how attempts ended, and when the messages are due again. Those that are settled are ignored.
 
         Epoch and result are as for `settle`.
         """
         ...
 
-    async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+    async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
         """Settle messages and keep them as dead letters, in one commit. Those that are settled are ignored.
 
         Epoch and result are as for `settle`.
@@ -271,7 +271,7 @@ class Queue(Protocol):
 
     async def dead_letters(
         self, matching: DeadLetterFilter, *, after: int, max_letters: int, max_bytes: int
-    ) -> list[DeadLetter]:
+    ) -> list[DeadLetterRow]:
         """Read dead letters whose number is after one, by number; within limits as in `fetch`."""
         ...
 

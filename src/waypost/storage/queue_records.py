@@ -16,9 +16,9 @@ __all__ = [
     "Accepted",
     "Attempt",
     "Configuration",
-    "ConsumerInfo",
-    "DeadLetter",
+    "ConsumerRow",
     "DeadLetterFilter",
+    "DeadLetterRow",
     "Due",
     "Enqueued",
     "ExpiredConsumer",
@@ -26,11 +26,11 @@ __all__ = [
     "FromTime",
     "HistoryItem",
     "Loss",
-    "Message",
-    "NewMessage",
+    "MessageRow",
+    "NewMessageRow",
     "Place",
-    "QueueInfo",
     "QueueLimits",
+    "QueueRow",
     "Redriven",
     "Retries",
 ]
@@ -56,7 +56,7 @@ class QueueLimits:
     overflow: Literal["refuse", "drop_oldest"] = "refuse"
 
 
-class NewMessage(NamedTuple):
+class NewMessageRow(NamedTuple):
     """What is put into a queue.
 
     Attributes:
@@ -89,7 +89,7 @@ class Accepted(NamedTuple):
 
 
 class Enqueued(NamedTuple):
-    """The answer to `Queue.enqueue`.
+    """The answer to `StoredQueue.enqueue`.
 
     Attributes:
         accepted: One for each message, in order.
@@ -102,7 +102,7 @@ class Enqueued(NamedTuple):
     next_due_at: float | None = None
 
 
-class Message(NamedTuple):
+class MessageRow(NamedTuple):
     """One message of a queue, as one consumer sees it.
 
     Attributes:
@@ -137,7 +137,7 @@ class Retries:
         next_at: When the next one is due that is not, as wall time in seconds; ``None`` if there is none.
     """
 
-    messages: tuple[Message, ...]
+    messages: tuple[MessageRow, ...]
     next_at: float | None
 
 
@@ -153,7 +153,7 @@ class Attempt:
         reason: Why, in words.
         at: When, as wall time in seconds.
         retry_at: From when on it is to be delivered again, as wall time in seconds, 0 for at once; of no meaning to
-            `Queue.bury`.
+            `StoredQueue.bury`.
     """
 
     position: int
@@ -181,7 +181,7 @@ class HistoryItem:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetterRow:
     """A message that was given up on at a consumer.
 
     Attributes:
@@ -239,7 +239,7 @@ class DeadLetterFilter:
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """What a step of `Queue.redrive` did.
+    """What a step of `StoredQueue.redrive` did.
 
     Attributes:
         letters: How many dead letters are messages again.
@@ -288,12 +288,12 @@ Place: TypeAlias = Literal["oldest", "new"] | FromPosition | FromTime
 
 
 @dataclass(frozen=True, slots=True)
-class ConsumerInfo:
+class ConsumerRow:
     """A consumer's state.
 
     Attributes:
         name: Its name, unique in its queue.
-        generation: The queue's `QueueInfo.generation`.
+        generation: The queue's `QueueRow.generation`.
         epoch: Grows with each seek, and is never that of another consumer of the queue. What is settled with an
             older one is ignored.
         cursor: The position up to which no message waits for it.
@@ -324,7 +324,7 @@ class ConsumerInfo:
     active_at: float = 0.0
 
 
-class QueueInfo(NamedTuple):
+class QueueRow(NamedTuple):
     """A queue's state; of one that does not exist, all zero. A tuple, as it is asked for of very many queues.
 
     Attributes:
@@ -341,7 +341,7 @@ class QueueInfo(NamedTuple):
         dead: How many dead letters are kept for them.
         expired: How many messages have outlived their time to live.
         dropped: How many messages its limits ended.
-        paused_until: Until when all its consumers are paused; as in `ConsumerInfo`.
+        paused_until: Until when all its consumers are paused; as in `ConsumerRow`.
     """
 
     name: str

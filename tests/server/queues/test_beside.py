@@ -15,8 +15,8 @@ from tests.server.queues.client import QUEUE, Site
 from tests.support.waiting import until
 from waypost.protocol.socketio import encode_event
 from waypost.server.queues.options import encode_settings
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import FromPosition, NewMessage
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import FromPosition, NewMessageRow
 from waypost.storage.sqlite.visitor import SqliteVisitor
 
 
@@ -28,14 +28,14 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 @pytest.fixture
-async def visited(site: Site, tmp_path: Path) -> AsyncIterator[Queue]:
+async def visited(site: Site, tmp_path: Path) -> AsyncIterator[StoredQueue]:
     visitor = SqliteVisitor(tmp_path / "store.db")
     await visitor.open()
     yield visitor.queue(QUEUE)
     await visitor.close()
 
 
-async def test_what_another_program_configures_holds_at_once(site: Site, visited: Queue) -> None:
+async def test_what_another_program_configures_holds_at_once(site: Site, visited: StoredQueue) -> None:
     client = await site.client()
     await site.put(1, 2)
     await client.gets(1)
@@ -50,7 +50,7 @@ async def test_what_another_program_configures_holds_at_once(site: Site, visited
     await until(lambda: site.queue.options == waypost.QueueOptions(), "the server's options hold again")
 
 
-async def test_nothing_that_another_program_purged_is_delivered(site: Site, visited: Queue) -> None:
+async def test_nothing_that_another_program_purged_is_delivered(site: Site, visited: StoredQueue) -> None:
     client = await site.client()
     await site.put(*range(10))
     await client.gets(1)
@@ -64,7 +64,7 @@ async def test_nothing_that_another_program_purged_is_delivered(site: Site, visi
     await site.settled()
 
 
-async def test_consumers_that_another_program_moves_or_pauses(site: Site, visited: Queue) -> None:
+async def test_consumers_that_another_program_moves_or_pauses(site: Site, visited: StoredQueue) -> None:
     client = await site.client(auto_ack=True)
     await site.queue.consumer("keeper").create()
     await site.put(*range(4))
@@ -82,7 +82,7 @@ async def test_consumers_that_another_program_moves_or_pauses(site: Site, visite
 
 @pytest.mark.parametrize("settings", [b'{"max_failures": -1}', b'{"lease_s": "long"}', b'["no settings"]', b"\xff{"])
 async def test_options_that_can_not_be_used_are_logged_and_the_queue_goes_on(
-    site: Site, visited: Queue, settings: bytes, caplog: pytest.LogCaptureFixture
+    site: Site, visited: StoredQueue, settings: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = await site.client(auto_ack=True)
     await site.queue.configure(max_failures=3)
@@ -91,11 +91,11 @@ async def test_options_that_can_not_be_used_are_logged_and_the_queue_goes_on(
     assert site.queue.options.max_failures == 3
     await site.put(1)
     await client.gets(1)
-    await visited.enqueue([NewMessage("m", _record(2))], deduplicate_s=0, on_commit=lambda _: None)
+    await visited.enqueue([NewMessageRow("m", _record(2))], deduplicate_s=0, on_commit=lambda _: None)
     await until(lambda: client.jobs == [1, 2], "what others do is heeded on")
 
 
-async def test_no_ack_counts_for_a_queue_made_anew(site: Site, visited: Queue) -> None:
+async def test_no_ack_counts_for_a_queue_made_anew(site: Site, visited: StoredQueue) -> None:
     client = await site.client()
     await site.put(1)
     await client.gets(1)
@@ -106,7 +106,7 @@ async def test_no_ack_counts_for_a_queue_made_anew(site: Site, visited: Queue) -
     site.io._hub.deliveries.due.stop()
     await visited.delete()
     await visited.add_consumer("default")
-    await visited.enqueue([NewMessage("m", _record(2))], deduplicate_s=0, on_commit=lambda _: None)
+    await visited.enqueue([NewMessageRow("m", _record(2))], deduplicate_s=0, on_commit=lambda _: None)
     client.reply(1)
     await until(lambda: runner.info.generation != before.generation, "the server sees that it is another one")
     assert await client.gets(2) == [1, 2]

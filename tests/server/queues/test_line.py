@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from waypost.server.queues.line import Read, ReadKey, ReadOn, ReadRetries, make_line
 from waypost.server.queues.options import Order
-from waypost.storage.queue_records import Message
+from waypost.storage.queue_records import MessageRow
 
 _PAGE = 3
 
@@ -23,12 +23,12 @@ class LineMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stored: dict[int, Message] = {}
-        self.in_hand: dict[int, Message] = {}
+        self.stored: dict[int, MessageRow] = {}
+        self.in_hand: dict[int, MessageRow] = {}
         self.given: set[int] = set()
         self.now = 100.0
         self.top = 0
-        self.reading: tuple[Read, list[Message], float, bool] | None = None
+        self.reading: tuple[Read, list[MessageRow], float, bool] | None = None
         self.paused: set[int] = set()
 
     @initialize(keys=st.lists(st.sampled_from(["a", "b", None]), max_size=12), failed=st.sets(st.integers(1, 12)))
@@ -37,9 +37,9 @@ class LineMachine(RuleBasedStateMachine):
             self.store(key, self.now + 5 if self.top + 1 in failed else 0.0)
         self.line = make_line(self.order, 0)
 
-    def store(self, key: str | None, retry_at: float = 0.0) -> Message:
+    def store(self, key: str | None, retry_at: float = 0.0) -> MessageRow:
         self.top += 1
-        self.stored[self.top] = Message(self.top, f"m{self.top}", b"x", 0.0, key=key, retry_at=retry_at)
+        self.stored[self.top] = MessageRow(self.top, f"m{self.top}", b"x", 0.0, key=key, retry_at=retry_at)
         if retry_at:
             self.paused.add(self.top)
         return self.stored[self.top]
@@ -74,7 +74,7 @@ class LineMachine(RuleBasedStateMachine):
         self.reading = None
         self.line.take(read, found, self.now, complete=complete, due_at=next_at)
 
-    def find(self, read: Read) -> tuple[list[Message], float, bool]:
+    def find(self, read: Read) -> tuple[list[MessageRow], float, bool]:
         rows = [self.stored[position] for position in sorted(self.stored)]
         if isinstance(read, ReadOn):
             found = [row for row in rows if row.position > read.after]
@@ -104,7 +104,7 @@ class LineMachine(RuleBasedStateMachine):
         self.in_hand[message.position] = message
         self.given.add(message.position)
 
-    def check_order(self, message: Message) -> None:
+    def check_order(self, message: MessageRow) -> None:
         if self.order == "strict":
             assert not self.in_hand
             assert message.position == min(self.stored)
@@ -112,7 +112,7 @@ class LineMachine(RuleBasedStateMachine):
             same = [row.position for row in self.stored.values() if row.key == message.key]
             assert message.position == min(same)
 
-    def pick(self, data: st.DataObject) -> Message:
+    def pick(self, data: st.DataObject) -> MessageRow:
         return self.in_hand.pop(data.draw(st.sampled_from(sorted(self.in_hand))))
 
     @precondition(lambda self: self.in_hand)

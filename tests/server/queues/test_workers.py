@@ -15,7 +15,7 @@ import waypost
 from tests.server.model_client import running, until
 from tests.server.queues.client import quiet
 from tests.support.waiting import until_async
-from waypost.storage.queue_records import NewMessage as StoredMessage
+from waypost.storage.queue_records import NewMessageRow
 
 
 def server(**options: Any) -> waypost.Server:
@@ -252,7 +252,7 @@ async def test_what_can_t_be_read_is_a_dead_letter_that_hides_no_others() -> Non
         handled.append(job)
 
     await io.start()
-    damaged = StoredMessage("damaged", b"\x09no record")
+    damaged = NewMessageRow("damaged", b"\x09no record")
     await io._hub.services.store.queue("jobs").enqueue([damaged], deduplicate_s=0, on_commit=lambda _accepted: None)
     await io.queue("jobs").emit("job", 1)
     [letter] = await until_async(io.queue("jobs").dead_letters, bool, "it is a dead letter")

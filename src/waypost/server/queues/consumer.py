@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from waypost.checking.names import Name, as_name
 from waypost.server.queues.message import Start, to_place
-from waypost.storage.queue_records import ConsumerInfo as StoredInfo
+from waypost.storage.queue_records import ConsumerRow
 
 if TYPE_CHECKING:
     from waypost.server.queues.deliveries import Deliveries
@@ -60,7 +60,7 @@ class ConsumerInfo:
     redelivered_per_s: float
 
 
-def consumer_info(queue: str, stored: StoredInfo, runner: Runner | None) -> ConsumerInfo:
+def consumer_info(queue: str, stored: ConsumerRow, runner: Runner | None) -> ConsumerInfo:
     """Put together what the store knows of a consumer and what is going on right now."""
     return ConsumerInfo(
         queue=queue,

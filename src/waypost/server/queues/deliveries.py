@@ -20,7 +20,7 @@ from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.surroundings import Surroundings
 from waypost.server.queues.worker import WorkerCarrier, WorkerPlan
 from waypost.server.watching.queue_events import MessageDied
-from waypost.storage.queue_records import Attempt, Due, Enqueued, Message, NewMessage, Place
+from waypost.storage.queue_records import Attempt, Due, Enqueued, MessageRow, NewMessageRow, Place
 
 if TYPE_CHECKING:
     from waypost.server.emitting.members import Member
@@ -189,7 +189,7 @@ class Deliveries:
 
     # -- what is told of queues -----------------------------------------------------------------------------
 
-    def arrived(self, queue: str, messages: Sequence[NewMessage], enqueued: Enqueued) -> None:
+    def arrived(self, queue: str, messages: Sequence[NewMessageRow], enqueued: Enqueued) -> None:
         """Take what was just stored to the consumers that are being served."""
         if enqueued.next_due_at is not None:
             self.due.arm(enqueued.next_due_at)
@@ -201,7 +201,7 @@ class Deliveries:
             if accepted.duplicate or not accepted.position:
                 continue
             expires_at = None if message.ttl_s is None else now + message.ttl_s
-            stored = Message(accepted.position, message.id, message.record, now, message.key, expires_at)
+            stored = MessageRow(accepted.position, message.id, message.record, now, message.key, expires_at)
             for runner in runners.values():
                 runner.arrive(stored)
         for loser in enqueued.losers:
@@ -277,7 +277,7 @@ class Deliveries:
         for queue in sorted(due.queues):
             self.changed(queue)
 
-    def _buried(self, runner: Runner, message: Message, attempt: Attempt) -> None:
+    def _buried(self, runner: Runner, message: MessageRow, attempt: Attempt) -> None:
         self._services.counters.dead_letters += 1
         logger.warning(
             "queue %r, consumer %r: message %s is a dead letter after %d failures and %d lost connections: %s",

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from waypost.server.queues.options import QueueOptions
 from waypost.server.watching.queue_events import MessagesLost
-from waypost.storage.queue_records import Message
+from waypost.storage.queue_records import MessageRow
 
 __all__ = ["Attachment", "Carrier", "Delivery"]
 
@@ -24,7 +24,7 @@ class Delivery:
 
     __slots__ = ("attachment", "extended_until", "handed_at", "message")
 
-    def __init__(self, message: Message, attachment: Attachment, handed_at: float) -> None:
+    def __init__(self, message: MessageRow, attachment: Attachment, handed_at: float) -> None:
         self.message = message
         self.attachment = attachment
         self.handed_at = handed_at
@@ -134,7 +134,7 @@ class Attachment:
         """What it has had for longest."""
         return next(iter(self.in_hand.values()), None)
 
-    def hand(self, message: Message, now: float) -> Delivery:
+    def hand(self, message: MessageRow, now: float) -> Delivery:
         """Note that it has a message in hand, which its carrier is to be given now."""
         delivery = self.in_hand[message.position] = Delivery(message, self, now)
         self._bytes += len(message.record)

@@ -15,7 +15,7 @@ from math import inf
 from typing import Protocol
 
 from waypost.server.queues.options import Order
-from waypost.storage.queue_records import Message
+from waypost.storage.queue_records import MessageRow
 
 __all__ = ["KeyedLine", "Line", "Read", "ReadKey", "ReadOn", "ReadRetries", "StrictLine", "make_line"]
 
@@ -70,7 +70,7 @@ class Line(Protocol):
         ...
 
     def take(
-        self, read: Read, messages: Sequence[Message], now: float, *, complete: bool, due_at: float = inf
+        self, read: Read, messages: Sequence[MessageRow], now: float, *, complete: bool, due_at: float = inf
     ) -> None:
         """Take what was read.
 
@@ -83,7 +83,7 @@ class Line(Protocol):
         """
         ...
 
-    def arrive(self, message: Message, now: float) -> None:
+    def arrive(self, message: MessageRow, now: float) -> None:
         """Take a message that has just been stored."""
         ...
 
@@ -91,23 +91,23 @@ class Line(Protocol):
         """Note that there may be more in the store than was found at the end."""
         ...
 
-    def next(self, now: float) -> Message | None:
+    def next(self, now: float) -> MessageRow | None:
         """Give out the next message that may go."""
         ...
 
-    def done(self, message: Message) -> None:
+    def done(self, message: MessageRow) -> None:
         """Note that a message that was given out is acknowledged or given up."""
         ...
 
-    def put_back(self, message: Message) -> None:
+    def put_back(self, message: MessageRow) -> None:
         """Take a message back that was given out; it may go again at once."""
         ...
 
-    def park(self, message: Message) -> None:
+    def park(self, message: MessageRow) -> None:
         """Take a message back that was given out; it may go again when its ``retry_at`` has come."""
         ...
 
-    def withdraw(self, message: Message) -> None:
+    def withdraw(self, message: MessageRow) -> None:
         """Note that a message that was put back or parked is done after all."""
         ...
 
@@ -128,7 +128,7 @@ class StrictLine:
 
     def __init__(self, after: int) -> None:
         self._frontier = after
-        self._ahead: deque[Message] = deque()
+        self._ahead: deque[MessageRow] = deque()
         self._ahead_bytes = 0
         self._in_hand = False
         self._at_end = False
@@ -149,7 +149,7 @@ class StrictLine:
     def take(
         self,
         read: Read,
-        messages: Sequence[Message],
+        messages: Sequence[MessageRow],
         now: float,
         *,
         complete: bool,
@@ -160,7 +160,7 @@ class StrictLine:
             self._append(message)
         self._at_end = complete and not self._news
 
-    def arrive(self, message: Message, now: float) -> None:
+    def arrive(self, message: MessageRow, now: float) -> None:
         """Keep a new message if it is the very next one, and there is room; else read it later."""
         if message.position <= self._frontier:
             return
@@ -175,7 +175,7 @@ class StrictLine:
         self._at_end = False
         self._news = True
 
-    def next(self, now: float) -> Message | None:
+    def next(self, now: float) -> MessageRow | None:
         """Give out the head, unless one is out or it has to wait."""
         if self._in_hand or not self._ahead or self._ahead[0].retry_at > now:
             return None
@@ -184,11 +184,11 @@ class StrictLine:
         self._ahead_bytes -= len(message.record)
         return message
 
-    def done(self, message: Message) -> None:
+    def done(self, message: MessageRow) -> None:
         """Let the one behind it go."""
         self._in_hand = False
 
-    def put_back(self, message: Message) -> None:
+    def put_back(self, message: MessageRow) -> None:
         """Make it the head again."""
         self._in_hand = False
         self._ahead.appendleft(message)
@@ -196,7 +196,7 @@ class StrictLine:
 
     park = put_back
 
-    def withdraw(self, message: Message) -> None:
+    def withdraw(self, message: MessageRow) -> None:
         """Drop the head."""
         if self._ahead and self._ahead[0].position == message.position:
             self._ahead_bytes -= len(self._ahead.popleft().record)
@@ -204,7 +204,7 @@ class StrictLine:
     def look_for_retries(self, now: float) -> None:
         """Do nothing: the head waits in memory."""
 
-    def _append(self, message: Message) -> None:
+    def _append(self, message: MessageRow) -> None:
         self._ahead.append(message)
         self._ahead_bytes += len(message.record)
         self._frontier = message.position
@@ -225,7 +225,7 @@ class KeyedLine:
         self._at_end = False
         self._news = False
         self._due_at = inf
-        self._ready: list[tuple[int, Message]] = []
+        self._ready: list[tuple[int, MessageRow]] = []
         self._ready_bytes = 0
         self._in_hand: set[int] = set()
         # Each key's first message that is not done; the keys that have more behind it; those whose first is done.
@@ -233,7 +233,7 @@ class KeyedLine:
         self._followed: set[str] = set()
         self._freed: deque[tuple[str, int]] = deque()
         # The first of those behind a key's first, without a gap, which were read already.
-        self._behind: dict[str, deque[Message]] = {}
+        self._behind: dict[str, deque[MessageRow]] = {}
         # The key whose messages are being read: what comes meanwhile stands behind them.
         self._read_key: str | None = None
         self._behind_count = self._behind_bytes = 0
@@ -270,7 +270,7 @@ class KeyedLine:
         return ReadOn(self._frontier)
 
     def take(
-        self, read: Read, messages: Sequence[Message], now: float, *, complete: bool, due_at: float = inf
+        self, read: Read, messages: Sequence[MessageRow], now: float, *, complete: bool, due_at: float = inf
     ) -> None:
         """Sort what was read into what may go and what has to wait."""
         if isinstance(read, ReadOn):
@@ -292,7 +292,7 @@ class KeyedLine:
             self._read_key = None
             self._take_followers(read, messages, now)
 
-    def arrive(self, message: Message, now: float) -> None:
+    def arrive(self, message: MessageRow, now: float) -> None:
         """Take a new message if it is the very next one, and there is room; else read it later."""
         if message.position <= self._frontier:
             return
@@ -306,7 +306,7 @@ class KeyedLine:
         self._at_end = False
         self._news = True
 
-    def next(self, now: float) -> Message | None:
+    def next(self, now: float) -> MessageRow | None:
         """Give out the oldest that may go."""
         if not self._ready:
             return None
@@ -315,7 +315,7 @@ class KeyedLine:
         self._in_hand.add(position)
         return message
 
-    def done(self, message: Message) -> None:
+    def done(self, message: MessageRow) -> None:
         """Let the next one of its key go."""
         self._in_hand.discard(message.position)
         self._paused_heads.pop(message.position, None)
@@ -323,17 +323,17 @@ class KeyedLine:
         if key is not None:
             self._free(key, message.position)
 
-    def put_back(self, message: Message) -> None:
+    def put_back(self, message: MessageRow) -> None:
         """Let it go again at once."""
         self._in_hand.discard(message.position)
         self._push(message)
 
-    def park(self, message: Message) -> None:
+    def park(self, message: MessageRow) -> None:
         """Let it go again after its pause; the store remembers it meanwhile."""
         self._in_hand.discard(message.position)
         self._pause(message)
 
-    def withdraw(self, message: Message) -> None:
+    def withdraw(self, message: MessageRow) -> None:
         """Drop it, also from what is being read right now."""
         self._gone.add(message.position)
         kept = [entry for entry in self._ready if entry[0] != message.position]
@@ -351,14 +351,14 @@ class KeyedLine:
     def _is_full(self) -> bool:
         return len(self._ready) >= _MOST_READY or self._ready_bytes >= _MOST_READY_BYTES
 
-    def _key(self, message: Message) -> str | None:
+    def _key(self, message: MessageRow) -> str | None:
         return message.key if self._by_key else None
 
-    def _push(self, message: Message) -> None:
+    def _push(self, message: MessageRow) -> None:
         heappush(self._ready, (message.position, message))
         self._ready_bytes += len(message.record)
 
-    def _reach(self, message: Message, now: float) -> None:
+    def _reach(self, message: MessageRow, now: float) -> None:
         self._frontier = message.position
         key = self._key(message)
         if key is not None and key in self._heads:
@@ -371,13 +371,13 @@ class KeyedLine:
             self._heads[key] = message.position
         self._ready_or_paused(message, now)
 
-    def _ready_or_paused(self, message: Message, now: float) -> None:
+    def _ready_or_paused(self, message: MessageRow, now: float) -> None:
         if message.retry_at > now:
             self._pause(message)
         else:
             self._push(message)
 
-    def _pause(self, message: Message) -> None:
+    def _pause(self, message: MessageRow) -> None:
         self._due_at = min(self._due_at, message.retry_at)
         key = self._key(message)
         if key is not None and self._heads.get(key) == message.position:
@@ -401,7 +401,7 @@ class KeyedLine:
                 del self._paused_heads[position]
                 self._free(key, position)
 
-    def _take_followers(self, read: ReadKey, messages: Sequence[Message], now: float) -> None:
+    def _take_followers(self, read: ReadKey, messages: Sequence[MessageRow], now: float) -> None:
         if messages:
             first, *others = messages
             self._heads[read.key] = first.position
@@ -417,7 +417,7 @@ class KeyedLine:
         else:
             del self._heads[read.key]
 
-    def _keep_behind(self, key: str, message: Message) -> bool:
+    def _keep_behind(self, key: str, message: MessageRow) -> bool:
         """Keep a message for when its turn comes, if there is room, so that it need not be read again."""
         # One that failed has a pause, of which the store knows better.
         if message.retry_at or self._behind_count >= _MOST_BEHIND or self._behind_bytes >= _LOW_BYTES:

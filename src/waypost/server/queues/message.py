@@ -12,10 +12,15 @@ from waypost.checking.names import Name, as_name
 from waypost.errors import ConfigurationError, MalformedPacket
 from waypost.protocol.records import read_values
 from waypost.server.queues.verdict import Rejection
-from waypost.storage.queue_records import DeadLetter as StoredLetter
-from waypost.storage.queue_records import FromPosition, FromTime, HistoryItem, Place
-from waypost.storage.queue_records import Message as StoredMessage
-from waypost.storage.queue_records import NewMessage as StoredNewMessage
+from waypost.storage.queue_records import (
+    DeadLetterRow,
+    FromPosition,
+    FromTime,
+    HistoryItem,
+    MessageRow,
+    NewMessageRow,
+    Place,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -95,7 +100,7 @@ class NewMessage:
         self.ttl_s = ttl_s
         self.delay_s = delay_s or 0.0
 
-    def to_stored(self, codec: Codec, new_id: Callable[[], str]) -> StoredNewMessage:
+    def to_stored(self, codec: Codec, new_id: Callable[[], str]) -> NewMessageRow:
         """Encode it for the store.
 
         Args:
@@ -107,7 +112,7 @@ class NewMessage:
         """
         message_id = new_id() if self.id is None else self.id
         record = codec.encode_event("/", self.event, self.args).to_record()
-        return StoredNewMessage(message_id, record, self.key, self.ttl_s, self.delay_s)
+        return NewMessageRow(message_id, record, self.key, self.ttl_s, self.delay_s)
 
     def __repr__(self) -> str:
         return f"<NewMessage {self.event!r} {self.id or ''}>"
@@ -136,7 +141,7 @@ class QueuedMessage:
     args: Sequence[Any]
 
     @classmethod
-    def from_stored(cls, stored: StoredMessage) -> QueuedMessage:
+    def from_stored(cls, stored: MessageRow) -> QueuedMessage:
         """Read what the store has of a message."""
         event, args = _read(stored.record)
         expires_at = None if stored.expires_at is None else _time(stored.expires_at)
@@ -178,7 +183,7 @@ class DeadLetter:
     args: Sequence[Any]
 
     @classmethod
-    def from_stored(cls, stored: StoredLetter) -> DeadLetter:
+    def from_stored(cls, stored: DeadLetterRow) -> DeadLetter:
         """Read what the store has of a dead letter."""
         event, args = _read(stored.record)
         return cls(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import inf
 
 from waypost.server.queues.line import Read, ReadKey, ReadOn
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Message
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import MessageRow
 
 __all__ = ["Pages"]
 
@@ -25,12 +25,12 @@ class Pages:
 
     __slots__ = ("_consumer", "_queue", "_size")
 
-    def __init__(self, queue: Queue, consumer: str) -> None:
+    def __init__(self, queue: StoredQueue, consumer: str) -> None:
         self._queue = queue
         self._consumer = consumer
         self._size = _FEWEST
 
-    async def read(self, read: Read) -> tuple[list[Message], float]:
+    async def read(self, read: Read) -> tuple[list[MessageRow], float]:
         """Read what is wanted.
 
         Args:

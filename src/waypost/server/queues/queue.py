@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from waypost.server.queues.deliveries import Deliveries
     from waypost.server.queues.runner import Runner
     from waypost.server.services import Services
-    from waypost.storage.queue_base import Queue as StoredQueue
-    from waypost.storage.queue_records import Enqueued
-    from waypost.storage.queue_records import NewMessage as StoredMessage
-    from waypost.storage.queue_records import QueueInfo as StoredInfo
+    from waypost.storage.queue_base import StoredQueue
+    from waypost.storage.queue_records import Enqueued, NewMessageRow, QueueRow
 
 __all__ = ["Queue", "QueueInfo", "queue_info"]
 
@@ -72,7 +70,7 @@ class QueueInfo(NamedTuple):
     redelivered_per_s: float
 
 
-def queue_info(stored: StoredInfo, serving: Sequence[Runner]) -> QueueInfo:
+def queue_info(stored: QueueRow, serving: Sequence[Runner]) -> QueueInfo:
     """Put together what the store knows of a queue and what is going on right now."""
     return QueueInfo(
         stored.name,
@@ -433,7 +431,7 @@ class Queue:
             total += count
         return total
 
-    def _enqueue(self, messages: Sequence[StoredMessage], *, can_repeat: bool) -> Awaitable[Enqueued]:
+    def _enqueue(self, messages: Sequence[NewMessageRow], *, can_repeat: bool) -> Awaitable[Enqueued]:
         # Not a coroutine: there are many of these, and one more layer would be felt.
         deliveries = self._deliveries
         return self._stored.enqueue(
@@ -443,7 +441,7 @@ class Queue:
             on_commit=partial(deliveries.arrived, self._name, messages),
         )
 
-    def _to_store(self, message: NewMessage) -> StoredMessage:
+    def _to_store(self, message: NewMessage) -> NewMessageRow:
         return message.to_stored(self._services.codec, self._deliveries.message_ids)
 
     @property

@@ -23,8 +23,8 @@ from waypost.server.queues.settler import Settler
 from waypost.server.queues.surroundings import Surroundings
 from waypost.server.queues.takers import Takers
 from waypost.server.queues.verdict import Blame, Rejection, judge
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Attempt, ConsumerInfo, Message
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Attempt, ConsumerRow, MessageRow
 
 __all__ = ["Runner"]
 
@@ -53,7 +53,7 @@ class Runner:
     """
 
     def __init__(
-        self, queue: Queue, info: ConsumerInfo, order: Order, options: QueueOptions, surroundings: Surroundings
+        self, queue: StoredQueue, info: ConsumerRow, order: Order, options: QueueOptions, surroundings: Surroundings
     ) -> None:
         self.info = info
         self.order = order
@@ -145,7 +145,7 @@ class Runner:
 
     # -- what is told of the queue --------------------------------------------------------------------------
 
-    def arrive(self, message: Message) -> None:
+    def arrive(self, message: MessageRow) -> None:
         """Take a message that has just been stored."""
         if self._line is not None:
             self._line.arrive(message, self._now())
@@ -244,7 +244,7 @@ class Runner:
         if attachment.is_leaving and not attachment.in_hand:
             self.detach(attachment, to_blame=False)
 
-    def _fail(self, message: Message, blame: Blame, reason: str, retry_in_s: float | None) -> None:
+    def _fail(self, message: MessageRow, blame: Blame, reason: str, retry_in_s: float | None) -> None:
         """Count a failure; try the message again later, or give it up."""
         line, now = self._require_line(), self._now()
         verdict = judge(
@@ -275,20 +275,20 @@ class Runner:
         else:
             line.put_back(changed)
 
-    def _give_up_unsent(self, message: Message, now: float) -> None:
+    def _give_up_unsent(self, message: MessageRow, now: float) -> None:
         """Make a message a dead letter that must not be delivered once more."""
         count = message.failures + message.losses
         reason = f"given up after {count} deliveries, the last of which were lost when the server ended"
         attempt = Attempt(message.position, message.failures, message.losses, Blame.LOST.value, reason, at=now)
         self._bury(message, attempt)
 
-    def _bury(self, message: Message, attempt: Attempt) -> None:
+    def _bury(self, message: MessageRow, attempt: Attempt) -> None:
         self._require_line().done(message)
         self._settler.bury(attempt)
         self._late.pop(message.position, None)
         self._surroundings.buried(self, message, attempt)
 
-    def _stored(self, info: ConsumerInfo) -> None:
+    def _stored(self, info: ConsumerRow) -> None:
         """Look at what the store says of the consumer."""
         # A queue that was deleted and made anew has another generation, and positions that mean other messages.
         moved = (info.generation, info.epoch) != (self._generation, self._settler.epoch)
@@ -423,7 +423,7 @@ class Runner:
             self._hand(message, taker)
         self._note_news()
 
-    def _hand(self, message: Message, taker: Attachment) -> None:
+    def _hand(self, message: MessageRow, taker: Attachment) -> None:
         late = self._late.pop(message.position, None)
         if late is not None:
             late.attachment.carrier.forget(late)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from waypost.errors import StorageError, StoreClosed
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Attempt, ConsumerInfo
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Attempt, ConsumerRow
 
 __all__ = ["Settler"]
 
@@ -54,10 +54,10 @@ class Settler:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: StoredQueue,
         consumer: str,
         epoch: int,
-        stored: Callable[[ConsumerInfo], None],
+        stored: Callable[[ConsumerRow], None],
         keep_task: Callable[[asyncio.Task[Any]], None],
     ) -> None:
         self.epoch = epoch

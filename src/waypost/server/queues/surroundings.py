@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from waypost.server.basics.environment import Environment
-from waypost.storage.queue_records import Attempt, Message
+from waypost.storage.queue_records import Attempt, MessageRow
 
 if TYPE_CHECKING:
     from waypost.server.queues.runner import Runner
@@ -30,6 +30,6 @@ class Surroundings:
 
     environment: Environment
     keep_task: Callable[[asyncio.Task[Any]], None]
-    buried: Callable[[Runner, Message, Attempt], None]
+    buried: Callable[[Runner, MessageRow, Attempt], None]
     lost: Callable[[Runner], None]
     idle: Callable[[Runner], None]

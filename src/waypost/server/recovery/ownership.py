@@ -17,7 +17,7 @@ from waypost.server.emitting.rooms import RoomIndex
 from waypost.server.recovery.recovery import Keeper, Missed, Reason, Returning
 from waypost.server.recovery.snapshot import Snapshot, rebase
 from waypost.server.services import Services
-from waypost.storage.base import StoredSession
+from waypost.storage.base import SessionRow
 
 if TYPE_CHECKING:
     from waypost.server.recovery.live_session import LiveSession
@@ -128,7 +128,7 @@ class Ownership:
         """
         top = 0
 
-        def take(stored: StoredSession) -> None:
+        def take(stored: SessionRow) -> None:
             # At this point of the order of writes: what came up to this very top is replayed, by the rooms of this
             # moment, and what comes after it, events and changes of rooms, finds the new owner.
             nonlocal top

@@ -21,7 +21,7 @@ from waypost.server.recovery.options import Recovery
 from waypost.server.recovery.replay_cache import ReplayCache
 from waypost.server.recovery.snapshot import Snapshot
 from waypost.server.services import Services
-from waypost.storage.base import Journal, Membership, StoredSession
+from waypost.storage.base import Journal, Membership, SessionRow
 
 __all__ = ["Keeper", "Reason", "RecoveryOutcome", "Returning"]
 
@@ -82,7 +82,7 @@ class Returning:
     """
 
     pid: str
-    stored: StoredSession
+    stored: SessionRow
     seen: int
     top: int
     missed: list[Missed]
@@ -208,7 +208,7 @@ class Keeper:
         end = journal.top if seen.generation == journal.generation else journal.ends.get(seen.generation, -1)
         return seen.position <= end
 
-    async def collect(self, stored: StoredSession, after: int, top: int) -> list[Missed] | Reason:
+    async def collect(self, stored: SessionRow, after: int, top: int) -> list[Missed] | Reason:
         """Collect what was meant for a session after one position and up to another."""
         past_rooms = _PastRooms(stored)
         missed: list[Missed] = []
@@ -243,7 +243,7 @@ class _PastRooms:
 
     __slots__ = ("_rooms", "_sid")
 
-    def __init__(self, stored: StoredSession) -> None:
+    def __init__(self, stored: SessionRow) -> None:
         self._sid = stored.sid
         self._rooms: dict[str, list[Membership]] = {}
         for membership in stored.memberships:

@@ -9,21 +9,21 @@ from sys import maxsize
 
 from waypost.errors import StorageError
 from waypost.storage.generation import new_generation
-from waypost.storage.memory.records import Consumer, Kept, Outstanding, Scheduled
+from waypost.storage.memory.records import ConsumerState, Kept, Outstanding, Scheduled
 from waypost.storage.ordered import Ordered
 from waypost.storage.queue_base import AT_ONCE, MAX_HISTORY
 from waypost.storage.queue_records import (
     Attempt,
-    ConsumerInfo,
-    DeadLetter,
+    ConsumerRow,
+    DeadLetterRow,
     FromPosition,
     FromTime,
     HistoryItem,
     Loss,
-    Message,
+    MessageRow,
     Place,
-    QueueInfo,
     QueueLimits,
+    QueueRow,
 )
 
 __all__ = ["Backlog"]
@@ -56,8 +56,8 @@ class Backlog:
         self.expired = 0
         self.dropped = 0
         self.paused_until: float | None = None
-        self.consumers: dict[str, Consumer] = {}
-        self.letters: dict[int, DeadLetter] = {}
+        self.consumers: dict[str, ConsumerState] = {}
+        self.letters: dict[int, DeadLetterRow] = {}
         self.scheduled: dict[int, Scheduled] = {}
         self._default = default
         self._epochs = 0
@@ -82,7 +82,7 @@ class Backlog:
         """Give a message the next position."""
         self.top += 1
         expires_at = None if one.ttl_s is None else one.due_at + one.ttl_s
-        message = Message(self.top, one.id, one.record, now, one.key, expires_at)
+        message = MessageRow(self.top, one.id, one.record, now, one.key, expires_at)
         wanted = len(self.consumers) if one.only is None else 1
         self._messages.append(self.top, Kept(message, one.only, wanted, one.history))
         self.bytes += len(one.record)
@@ -96,7 +96,7 @@ class Backlog:
             self.consumers[one.only].passed -= 1
         return self.top
 
-    def kept(self, after: int = 0) -> Iterator[Message]:
+    def kept(self, after: int = 0) -> Iterator[MessageRow]:
         """Return the messages after a position."""
         return (self._messages[position].message for position in self._messages.after(after))
 
@@ -104,9 +104,9 @@ class Backlog:
         """Return the positions of the oldest messages, those that got them before a time."""
         return [one.position for one in takewhile(lambda one: one.enqueued_at < time, self.kept())]
 
-    def drop(self, positions: Collection[int]) -> list[Consumer]:
+    def drop(self, positions: Collection[int]) -> list[ConsumerState]:
         """Remove messages, settled or not; returns the consumers that had not settled some of them."""
-        wanting: dict[str, Consumer] = {}
+        wanting: dict[str, ConsumerState] = {}
         for position in positions:
             kept = self._messages[position]
             for consumer in self._wanting(position, kept):
@@ -144,15 +144,15 @@ class Backlog:
         mortal = ((position, self._messages[position].message.expires_at) for position in self._mortal)
         return [position for position, expires_at in mortal if expires_at is not None and expires_at <= now]
 
-    def _wanting(self, position: int, kept: Kept) -> list[Consumer]:
+    def _wanting(self, position: int, kept: Kept) -> list[ConsumerState]:
         return [one for one in self.consumers.values() if self._wants(one, position, kept)]
 
-    def _wants(self, consumer: Consumer, position: int, kept: Kept) -> bool:
+    def _wants(self, consumer: ConsumerState, position: int, kept: Kept) -> bool:
         if kept.only is not None and kept.only != consumer.name:
             return False
         return position > consumer.frontier or position in consumer.outstanding
 
-    def _pass(self, consumer: Consumer, position: int, kept: Kept) -> None:
+    def _pass(self, consumer: ConsumerState, position: int, kept: Kept) -> None:
         """Let a consumer want a message no more."""
         kept.wanted -= 1
         if position > consumer.frontier:
@@ -172,16 +172,16 @@ class Backlog:
 
     # -- consumers -------------------------------------------------------------------------------------------
 
-    def add_consumer(self, name: str, start: Place, now: float) -> Consumer:
+    def add_consumer(self, name: str, start: Place, now: float) -> ConsumerState:
         """Return a consumer, made if need be."""
         consumer = self.consumers.get(name)
         if consumer is None:
-            consumer = self.consumers[name] = Consumer(name, self._next_epoch(), self.top, now, self._for_all)
+            consumer = self.consumers[name] = ConsumerState(name, self._next_epoch(), self.top, now, self._for_all)
             self._place(consumer, start)
         consumer.active_at = now
         return consumer
 
-    def seek(self, consumer: Consumer, place: Place) -> None:
+    def seek(self, consumer: ConsumerState, place: Place) -> None:
         """Move a consumer to a place, in a new epoch."""
         consumer.epoch = self._next_epoch()
         consumer.lost = None
@@ -210,7 +210,7 @@ class Backlog:
             if self.consumers or kept.only is not None:
                 self._remove_if_unwanted(position)
 
-    def _place(self, consumer: Consumer, place: Place) -> None:
+    def _place(self, consumer: ConsumerState, place: Place) -> None:
         """Put a consumer that wants nothing before a place."""
         consumer.frontier = min(self._position_before(place), self.top)
         for position in self._fresh(consumer, consumer.frontier):
@@ -228,7 +228,7 @@ class Backlog:
             case FromTime(time):
                 return self._messages.before_first(time, lambda kept: kept.message.enqueued_at)
 
-    def _fresh(self, consumer: Consumer, after: int) -> Iterator[int]:
+    def _fresh(self, consumer: ConsumerState, after: int) -> Iterator[int]:
         for position in self._messages.after(after):
             if self._messages[position].only in (None, consumer.name):
                 yield position
@@ -237,7 +237,7 @@ class Backlog:
         self._epochs += 1
         return self._epochs
 
-    def found(self, name: str) -> Consumer:
+    def found(self, name: str) -> ConsumerState:
         """Return a consumer; raises `StorageError` if there is none."""
         consumer = self.consumers.get(name)
         if consumer is None:
@@ -246,14 +246,14 @@ class Backlog:
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    def unsettled(self, consumer: Consumer, after: int) -> Iterator[Message]:
+    def unsettled(self, consumer: ConsumerState, after: int) -> Iterator[MessageRow]:
         """Return what a consumer has not settled after a position."""
         for position in consumer.outstanding.after(after):
             yield self._seen(consumer, position)
         for position in self._fresh(consumer, max(after, consumer.frontier)):
             yield self._messages[position].message
 
-    def unsettled_with_key(self, consumer: Consumer, key: str, after: int) -> Iterator[Message]:
+    def unsettled_with_key(self, consumer: ConsumerState, key: str, after: int) -> Iterator[MessageRow]:
         """Return what a consumer has not settled after a position, of those with a key."""
         for position in consumer.by_key.get(key, Ordered[None]()).after(after):
             yield self._seen(consumer, position)
@@ -261,25 +261,25 @@ class Backlog:
             if self._messages[position].only in (None, consumer.name):
                 yield self._messages[position].message
 
-    def retries(self, consumer: Consumer, now: float) -> Iterator[Message]:
+    def retries(self, consumer: ConsumerState, now: float) -> Iterator[MessageRow]:
         """Return what failed or was lost at a consumer before and is due again, by time."""
         for _, position in consumer.retrying[: bisect_right(consumer.retrying, (now, maxsize))]:
             yield self._seen(consumer, position)
 
-    def _seen(self, consumer: Consumer, position: int) -> Message:
+    def _seen(self, consumer: ConsumerState, position: int) -> MessageRow:
         one = consumer.outstanding[position]
         message = self._messages[position].message
         return message._replace(failures=one.failures, losses=one.losses, retry_at=one.retry_at)
 
     # -- what became of them ---------------------------------------------------------------------------------
 
-    def settle(self, consumer: Consumer, positions: Iterable[int]) -> None:
+    def settle(self, consumer: ConsumerState, positions: Iterable[int]) -> None:
         """Mark messages as done."""
         for kept in self._finish(consumer, positions):
             consumer.settled += 1
             self._remove_if_unwanted(kept.message.position)
 
-    def retry(self, consumer: Consumer, attempt: Attempt) -> None:
+    def retry(self, consumer: ConsumerState, attempt: Attempt) -> None:
         """Keep how an attempt ended."""
         self._advance(consumer, attempt.position)
         one = consumer.outstanding.get(attempt.position)
@@ -291,7 +291,7 @@ class Backlog:
         one.retry_at = max(attempt.retry_at, AT_ONCE)
         insort(consumer.retrying, (one.retry_at, attempt.position))
 
-    def bury(self, consumer: Consumer, attempt: Attempt, number: int) -> bool:
+    def bury(self, consumer: ConsumerState, attempt: Attempt, number: int) -> bool:
         """Make a message a dead letter; returns whether it was there to be made one."""
         self._advance(consumer, attempt.position)
         one = consumer.outstanding.get(attempt.position)
@@ -300,7 +300,7 @@ class Backlog:
         history = self._count(consumer, attempt, one)
         (kept,) = self._finish(consumer, [attempt.position])
         message = kept.message
-        self.letters[number] = DeadLetter(
+        self.letters[number] = DeadLetterRow(
             number,
             consumer.name,
             message.position,
@@ -323,7 +323,7 @@ class Backlog:
         for number in numbers:
             self.consumers[self.letters.pop(number).consumer].dead -= 1
 
-    def _count(self, consumer: Consumer, attempt: Attempt, one: Outstanding) -> tuple[HistoryItem, ...]:
+    def _count(self, consumer: ConsumerState, attempt: Attempt, one: Outstanding) -> tuple[HistoryItem, ...]:
         """Count what an attempt has more than the one before; returns the history with it."""
         failures = max(0, attempt.failures - one.failures)
         consumer.failed += failures
@@ -332,7 +332,7 @@ class Backlog:
         item = HistoryItem(attempt.at, attempt.kind, attempt.reason)
         return history if history[-1:] == (item,) else (*history, item)[-MAX_HISTORY:]
 
-    def _advance(self, consumer: Consumer, position: int) -> None:
+    def _advance(self, consumer: ConsumerState, position: int) -> None:
         """Move a consumer's frontier to a message, if it is beyond; what it passes is outstanding."""
         if position <= consumer.frontier or position not in self._messages:
             return
@@ -348,7 +348,7 @@ class Backlog:
                 consumer.by_key.setdefault(key, Ordered()).append(passed, None)
         consumer.frontier = position
 
-    def _finish(self, consumer: Consumer, positions: Iterable[int]) -> list[Kept]:
+    def _finish(self, consumer: ConsumerState, positions: Iterable[int]) -> list[Kept]:
         """Let a consumer be done with messages; returns those that it was not done with before."""
         finished: list[Kept] = []
         for position in sorted({*positions}):
@@ -366,11 +366,11 @@ class Backlog:
 
     # -- states ----------------------------------------------------------------------------------------------
 
-    def consumer_info(self, consumer: Consumer) -> ConsumerInfo:
+    def consumer_info(self, consumer: ConsumerState) -> ConsumerRow:
         """Return a consumer's state."""
         waiting = len(consumer.outstanding) + self._for_all - consumer.passed
         first = consumer.outstanding.first() or next(self._fresh(consumer, consumer.frontier), self.top + 1)
-        return ConsumerInfo(
+        return ConsumerRow(
             consumer.name,
             self.generation,
             consumer.epoch,
@@ -391,10 +391,10 @@ class Backlog:
         """Whether it has messages or dead letters."""
         return bool(self._messages or self.scheduled or self.letters)
 
-    def info(self) -> QueueInfo:
+    def info(self) -> QueueRow:
         """Return the queue's state."""
         first = self._messages.first()
-        return QueueInfo(
+        return QueueRow(
             self.name,
             self.generation,
             self.top,

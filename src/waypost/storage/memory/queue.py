@@ -11,30 +11,30 @@ from typing import Any, TypeVar
 
 from waypost.errors import QueueFull, StorageError, StoreClosed
 from waypost.storage.memory.backlog import Backlog
-from waypost.storage.memory.records import Consumer, Scheduled
+from waypost.storage.memory.records import ConsumerState, Scheduled
 from waypost.storage.queue_base import DEAD_LETTER_S
 from waypost.storage.queue_records import (
     Accepted,
     Attempt,
     Configuration,
-    ConsumerInfo,
-    DeadLetter,
+    ConsumerRow,
     DeadLetterFilter,
+    DeadLetterRow,
     Due,
     Enqueued,
     ExpiredConsumer,
-    Message,
-    NewMessage,
+    MessageRow,
+    NewMessageRow,
     Place,
-    QueueInfo,
     QueueLimits,
+    QueueRow,
     Redriven,
     Retries,
 )
 
 __all__ = ["MemoryQueue", "MemoryQueues", "Opening"]
 
-_T = TypeVar("_T", Message, DeadLetter)
+_T = TypeVar("_T", MessageRow, DeadLetterRow)
 
 
 @dataclass(slots=True)
@@ -104,7 +104,7 @@ class MemoryQueues:
             self._names = None
         self.accepted = {one: seen for one, seen in self.accepted.items() if one[0] != name}
 
-    def infos(self, after: str, most: int, *, idle: bool) -> list[QueueInfo]:
+    def infos(self, after: str, most: int, *, idle: bool) -> list[QueueRow]:
         """Return the states of queues whose names come after one, by name; see `Store.queues`."""
         self.opening.check()
         if self._names is None:
@@ -183,7 +183,7 @@ class MemoryQueue:
     # -- messages --------------------------------------------------------------------------------------------
 
     async def enqueue(
-        self, messages: Sequence[NewMessage], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
+        self, messages: Sequence[NewMessageRow], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
     ) -> Enqueued:
         """Add messages, all or none."""
         now = self._queues.wall_time()
@@ -210,8 +210,8 @@ class MemoryQueue:
         return enqueued
 
     def _look_up(
-        self, messages: Sequence[NewMessage], deduplicate_s: float, now: float
-    ) -> tuple[set[str], list[NewMessage]]:
+        self, messages: Sequence[NewMessageRow], deduplicate_s: float, now: float
+    ) -> tuple[set[str], list[NewMessageRow]]:
         """Return the ids that were accepted before, and the messages that are to be added."""
         if deduplicate_s <= 0:
             return set(), [*messages]
@@ -226,7 +226,7 @@ class MemoryQueue:
     def _position(self, message_id: str) -> int:
         return self._queues.accepted[self.name, message_id][0]
 
-    def _make_room(self, backlog: Backlog, messages: list[NewMessage]) -> list[str]:
+    def _make_room(self, backlog: Backlog, messages: list[NewMessageRow]) -> list[str]:
         limits = backlog.effective_limits
         beyond = backlog.count + len(messages) - limits.max_messages
         beyond_bytes = backlog.bytes + sum(len(one.record) for one in messages) - limits.max_bytes
@@ -243,7 +243,7 @@ class MemoryQueue:
             raise QueueFull(store, self.name, *sizes, limits.max_messages, limits.max_bytes)
         return backlog.lose(dropped)
 
-    def _add(self, backlog: Backlog, message: NewMessage, now: float) -> int:
+    def _add(self, backlog: Backlog, message: NewMessageRow, now: float) -> int:
         """Add a message; returns its position, or its number, negative, if it is not due."""
         due_at = now + message.delay_s
         one = Scheduled(message.id, message.record, message.key, message.ttl_s, due_at)
@@ -251,14 +251,14 @@ class MemoryQueue:
             return backlog.append(one, now)
         return -self._queues.schedule(self.name, one)
 
-    def publish(self, connection: Any, message: NewMessage, *, deduplicate_s: float) -> None:
+    def publish(self, connection: Any, message: NewMessageRow, *, deduplicate_s: float) -> None:
         """Refuse: there is no database to have a transaction in."""
         problem = (
             "nothing can be published in a transaction; keep the store in a file, where the application's data is"
         )
         raise StorageError(self._queues.opening.store, problem)
 
-    async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+    async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[MessageRow]:
         """Read messages as the queue keeps them."""
         return _page(self._queues.found(self.name).kept(after), max_messages, max_bytes)
 
@@ -287,32 +287,32 @@ class MemoryQueue:
         self._queues.opening.check()
         self._queues.remove(self.name)
 
-    async def info(self) -> QueueInfo:
+    async def info(self) -> QueueRow:
         """Return the queue's state."""
         if self.name not in self._queues.backlogs:
             self._queues.opening.check()
-            return QueueInfo(self.name)
+            return QueueRow(self.name)
         return self._queues.found(self.name).info()
 
     # -- consumers -------------------------------------------------------------------------------------------
 
-    async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerInfo:
+    async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerRow:
         """Return a consumer, made if need be."""
         backlog = self._queues.made(self.name)
         return backlog.consumer_info(backlog.add_consumer(consumer, start, self._queues.wall_time()))
 
-    async def consumer(self, consumer: str) -> ConsumerInfo:
+    async def consumer(self, consumer: str) -> ConsumerRow:
         """Return a consumer's state."""
         backlog, found = self._found(consumer)
         return backlog.consumer_info(found)
 
-    async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerInfo]:
+    async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerRow]:
         """Return the states of consumers by name."""
         backlog = self._queues.found(self.name)
         names = _page_of_names(backlog.consumers, after, max_consumers)
         return [backlog.consumer_info(backlog.consumers[name]) for name in names]
 
-    async def seek(self, consumer: str, place: Place) -> ConsumerInfo:
+    async def seek(self, consumer: str, place: Place) -> ConsumerRow:
         """Move a consumer to a place."""
         backlog, found = self._found(consumer)
         backlog.seek(found, place)
@@ -327,7 +327,7 @@ class MemoryQueue:
         """Forget a consumer."""
         self._queues.found(self.name).remove_consumer(consumer)
 
-    async def forget_loss(self, consumer: str, upto: int) -> ConsumerInfo:
+    async def forget_loss(self, consumer: str, upto: int) -> ConsumerRow:
         """Forget what a consumer lost, as it was told."""
         backlog, found = self._found(consumer)
         if found.lost is not None and found.lost.last <= upto:
@@ -336,14 +336,14 @@ class MemoryQueue:
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+    async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[MessageRow]:
         """Read a consumer's unsettled messages after a position."""
         backlog, found = self._found(consumer)
         return self._alive(backlog.unsettled(found, after), max_messages, max_bytes)
 
     async def fetch_key(
         self, consumer: str, key: str, *, after: int, upto: int, max_messages: int, max_bytes: int
-    ) -> list[Message]:
+    ) -> list[MessageRow]:
         """Read a consumer's unsettled messages with a key."""
         backlog, found = self._found(consumer)
         messages = _while(backlog.unsettled_with_key(found, key, after), lambda one: one.position <= upto)
@@ -358,14 +358,14 @@ class MemoryQueue:
         due = (one for one in backlog.retries(found, now) if one.position <= upto and one.position not in held)
         return Retries(tuple(self._alive(due, max_messages, max_bytes)), found.next_retry_at(now))
 
-    def _alive(self, messages: Iterable[Message], max_messages: int, max_bytes: int) -> list[Message]:
+    def _alive(self, messages: Iterable[MessageRow], max_messages: int, max_bytes: int) -> list[MessageRow]:
         now = self._queues.wall_time()
         alive = (one for one in messages if one.expires_at is None or now < one.expires_at)
         return _page(alive, max_messages, max_bytes)
 
     # -- what became of them ---------------------------------------------------------------------------------
 
-    async def settle(self, consumer: str, epoch: int, positions: Collection[int]) -> ConsumerInfo:
+    async def settle(self, consumer: str, epoch: int, positions: Collection[int]) -> ConsumerRow:
         """Mark messages as done for a consumer."""
         backlog, found = self._found(consumer)
         if epoch == found.epoch:
@@ -373,7 +373,7 @@ class MemoryQueue:
             found.active_at = self._queues.wall_time()
         return backlog.consumer_info(found)
 
-    async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+    async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
         """Keep how attempts ended."""
         backlog, found = self._found(consumer)
         for attempt in attempts:
@@ -381,7 +381,7 @@ class MemoryQueue:
                 backlog.retry(found, attempt)
         return backlog.consumer_info(found)
 
-    async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+    async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
         """Settle messages and keep them as dead letters."""
         backlog, found = self._found(consumer)
         for attempt in attempts:
@@ -404,7 +404,7 @@ class MemoryQueue:
 
     async def dead_letters(
         self, matching: DeadLetterFilter, *, after: int, max_letters: int, max_bytes: int
-    ) -> list[DeadLetter]:
+    ) -> list[DeadLetterRow]:
         """Read dead letters."""
         letters = self._queues.found(self.name).letters
         found = (letters[number] for number in sorted(letters) if number > after)
@@ -444,7 +444,7 @@ class MemoryQueue:
         self._queues.found(self.name).forget_letters([one.number for one in letters])
         return len(letters)
 
-    def _found(self, consumer: str) -> tuple[Backlog, Consumer]:
+    def _found(self, consumer: str) -> tuple[Backlog, ConsumerState]:
         backlog = self._queues.found(self.name)
         return backlog, backlog.found(consumer)
 
@@ -466,14 +466,14 @@ def _page(found: Iterable[_T], most: int, max_bytes: int) -> list[_T]:
     return page
 
 
-def _while(messages: Iterable[Message], holds: Callable[[Message], bool]) -> Iterator[Message]:
+def _while(messages: Iterable[MessageRow], holds: Callable[[MessageRow], bool]) -> Iterator[MessageRow]:
     for one in messages:
         if not holds(one):
             return
         yield one
 
 
-def _matches(matching: DeadLetterFilter, one: DeadLetter) -> bool:
+def _matches(matching: DeadLetterFilter, one: DeadLetterRow) -> bool:
     return (
         matching.consumer in (None, one.consumer)
         and (matching.numbers is None or one.number in matching.numbers)

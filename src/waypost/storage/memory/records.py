@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from sys import maxsize
 
 from waypost.storage.ordered import Ordered
-from waypost.storage.queue_records import HistoryItem, Loss, Message
+from waypost.storage.queue_records import HistoryItem, Loss, MessageRow
 
-__all__ = ["Consumer", "Kept", "Outstanding", "Scheduled"]
+__all__ = ["ConsumerState", "Kept", "Outstanding", "Scheduled"]
 
 
 @dataclass(slots=True)
@@ -23,7 +23,7 @@ class Kept:
         history: Its attempts before it was redriven.
     """
 
-    message: Message
+    message: MessageRow
     only: str | None = None
     wanted: int = 0
     history: tuple[HistoryItem, ...] = ()
@@ -63,7 +63,7 @@ class Outstanding:
 
 
 @dataclass(slots=True)
-class Consumer:
+class ConsumerState:
     """One consumer.
 
     Attributes:

@@ -23,13 +23,13 @@ from waypost.storage.base import (
     Membership,
     OnCommit,
     Retention,
-    StoredSession,
+    SessionRow,
 )
 from waypost.storage.generation import new_generation
 from waypost.storage.memory.answers import MemoryAnswers
 from waypost.storage.memory.queue import MemoryQueue, MemoryQueues, Opening
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo, QueueLimits
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
 from waypost.storage.tail import Tail
 
 __all__ = ["MemoryStore"]
@@ -146,13 +146,13 @@ class _MemoryJournal:
         on_commit(self.top)
         return self.top
 
-    async def find_session(self, key: bytes) -> StoredSession | None:
+    async def find_session(self, key: bytes) -> SessionRow | None:
         self._opening.check()
         now = self._wall_time()
         found = self._sessions.get(key)
         if found is None:
             return self._find_tombstone(key, now)
-        return StoredSession(
+        return SessionRow(
             key,
             found.sid,
             found.start,
@@ -164,7 +164,7 @@ class _MemoryJournal:
             found.expired(now),
         )
 
-    async def attach_session(self, key: bytes, on_attach: Callable[[StoredSession], None]) -> StoredSession | None:
+    async def attach_session(self, key: bytes, on_attach: Callable[[SessionRow], None]) -> SessionRow | None:
         stored = await self.find_session(key)
         if stored is None or stored.expired:
             return None
@@ -244,11 +244,11 @@ class _MemoryJournal:
         self._tombstones = {key: stone for key, stone in newest if stone[1] >= now - TOMBSTONE_S}
         return [ExpiredSession(self.name, one.sid, one.data) for one in expired.values()]
 
-    def _find_tombstone(self, key: bytes, now: float) -> StoredSession | None:
+    def _find_tombstone(self, key: bytes, now: float) -> SessionRow | None:
         sid, expired_at = self._tombstones.get(key, ("", float("-inf")))
         if expired_at < now - TOMBSTONE_S:
             return None
-        return StoredSession(key, sid, 0, 0, 0, b"", expired_at, (), expired=True)
+        return SessionRow(key, sid, 0, 0, 0, b"", expired_at, (), expired=True)
 
     def trim(self, now: float) -> int:
         current = bisect_left(self._marks, (now - self._max_age_s, 0))
@@ -341,7 +341,7 @@ class MemoryStore:
         self._journals.pop(name, None)
         return True
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: str) -> StoredQueue:
         """Return a handle on a queue, whether it exists or not."""
         self._opening.check()
         return MemoryQueue(name, self._queues)
@@ -351,7 +351,7 @@ class MemoryStore:
         self._opening.check()
         return self._answers
 
-    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueInfo]:
+    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueRow]:
         """Return the states of queues by name."""
         return self._queues.infos(after, max_queues, idle=idle)
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from waypost.errors import ConfigurationError, QueueFull, StorageError
-from waypost.storage.queue_records import Configuration, NewMessage, QueueLimits
+from waypost.storage.queue_records import Configuration, NewMessageRow, QueueLimits
 from waypost.storage.sqlite.file import is_store, translate
 from waypost.storage.sqlite.queues.queues import own_limits
 
@@ -27,7 +27,7 @@ _LOCK = "UPDATE main.outbox SET queue = queue WHERE 0"
 def publish(
     connection: sqlite3.Connection,
     queue: str,
-    message: NewMessage,
+    message: NewMessageRow,
     *,
     deduplicate_s: float,
     limits: QueueLimits,
@@ -127,7 +127,7 @@ def file_of(connection: sqlite3.Connection) -> str:
     return os.path.realpath(file) if file else ""
 
 
-def _check_room(connection: sqlite3.Connection, queue: str, message: NewMessage, limits: QueueLimits) -> None:
+def _check_room(connection: sqlite3.Connection, queue: str, message: NewMessageRow, limits: QueueLimits) -> None:
     """Refuse what does not fit, as it can't be refused any more once it is committed."""
     rows = _run(
         connection,

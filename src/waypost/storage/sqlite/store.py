@@ -24,8 +24,8 @@ from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError, StorageError, StoreClosed
 from waypost.storage.answer_base import Answers
 from waypost.storage.base import ANSWER_TTL_S, Capabilities, Durability, ExpiredSession, Journal, Retention
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueInfo, QueueLimits
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
 from waypost.storage.sqlite.file import connect, open_database, take_ownership, translate
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals import expiry, sessions
@@ -233,7 +233,7 @@ class SqliteStore:
             await repeat(opened.writer, partial(drop_part, name=name))
         return True
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: str) -> StoredQueue:
         """Return a handle on a queue, whether it exists or not."""
         return SqliteQueue(name, self._open().queues)
 
@@ -241,7 +241,7 @@ class SqliteStore:
         """Return a handle on what clients were answered."""
         return self._open().answers
 
-    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueInfo]:
+    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueRow]:
         """Return the states of queues by name."""
         return await self._open().reader.run(lambda connection: queues.infos(connection, after, max_queues, idle))
 

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from waypost.errors import StoreClosed
-from waypost.storage.queue_base import Queue
-from waypost.storage.queue_records import Configuration, QueueInfo, QueueLimits
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Configuration, QueueLimits, QueueRow
 from waypost.storage.sqlite.file import connect, open_beside
 from waypost.storage.sqlite.queues import queues
 from waypost.storage.sqlite.queues.holds import Holds
@@ -67,11 +67,11 @@ class SqliteVisitor:
             await file.reader.close()
             await file.writer.close()
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: str) -> StoredQueue:
         """Return a handle on a queue, whether it exists or not."""
         return SqliteQueue(name, self._opened())
 
-    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueInfo]:
+    async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueRow]:
         """Return the states of queues whose names come after one, by name."""
         return await self._opened().reader.run(lambda connection: queues.infos(connection, after, max_queues, idle))
 

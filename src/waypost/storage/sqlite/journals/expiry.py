@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from waypost.storage.base import MAX_TOMBSTONES, TOMBSTONE_S, ExpiredSession, StoredSession
+from waypost.storage.base import MAX_TOMBSTONES, TOMBSTONE_S, ExpiredSession, SessionRow
 from waypost.storage.sqlite.jobs import Transaction
 
 __all__ = ["Forgotten", "expire", "find_tombstone", "forget_tombstones"]
@@ -44,7 +44,7 @@ def expire(tx: Transaction) -> list[Forgotten]:
     return [Forgotten(journal, key, ExpiredSession(names[journal], sid, data)) for journal, key, sid, data, _ in rows]
 
 
-def find_tombstone(connection: sqlite3.Connection, journal: int, key: bytes, now: float) -> StoredSession | None:
+def find_tombstone(connection: sqlite3.Connection, journal: int, key: bytes, now: float) -> SessionRow | None:
     """Look up what is left of a session that was forgotten because its time had come."""
     found = connection.execute(
         "SELECT sid, expired_at FROM tombstone WHERE journal = ? AND key = ? AND expired_at >= ?",
@@ -53,7 +53,7 @@ def find_tombstone(connection: sqlite3.Connection, journal: int, key: bytes, now
     if not found:
         return None
     sid, expired_at = found[0]
-    return StoredSession(key, sid, 0, 0, 0, b"", expired_at, (), expired=True)
+    return SessionRow(key, sid, 0, 0, 0, b"", expired_at, (), expired=True)
 
 
 def forget_tombstones(tx: Transaction, journal: int) -> int:

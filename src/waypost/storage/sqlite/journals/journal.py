@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from waypost.errors import PositionGone
-from waypost.storage.base import Entry, OnCommit, StoredSession
+from waypost.storage.base import Entry, OnCommit, SessionRow
 from waypost.storage.generation import new_generation
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals import dropping, sessions
@@ -115,15 +115,15 @@ class SqliteJournal:
         work = partial(sessions.insert, store=self._store, journal=self.log.id, key=key, sid=sid, data=data)
         return await self._writes.begin(key, sid, len(data), work, on_commit)
 
-    async def find_session(self, key: bytes) -> StoredSession | None:
+    async def find_session(self, key: bytes) -> SessionRow | None:
         """Look up a session, by a job of the writer, so that it sees all that was asked for earlier."""
         self.write_proven()
         return await self._writes.ask(lambda tx: sessions.find(tx, self.log.id, key))
 
-    async def attach_session(self, key: bytes, on_attach: Callable[[StoredSession], None]) -> StoredSession | None:
+    async def attach_session(self, key: bytes, on_attach: Callable[[SessionRow], None]) -> SessionRow | None:
         """Mark a session as in use, so that it does not expire, and give it as it is at that point."""
 
-        def attached(found: StoredSession | None) -> None:
+        def attached(found: SessionRow | None) -> None:
             if found is not None:
                 on_attach(found)
 

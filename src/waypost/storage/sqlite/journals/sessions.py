@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from waypost.errors import StorageError
-from waypost.storage.base import Membership, StoredSession
+from waypost.storage.base import Membership, SessionRow
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals.expiry import find_tombstone
 
@@ -45,7 +45,7 @@ def insert(tx: Transaction, store: str, journal: int, key: bytes, sid: str, data
     return start
 
 
-def find(tx: Transaction, journal: int, key: bytes) -> StoredSession | None:
+def find(tx: Transaction, journal: int, key: bytes) -> SessionRow | None:
     """Look up a session, or the tombstone that it left."""
     found = tx.connection.execute(
         "SELECT id, sid, start, proven, last, data, expires_at FROM session WHERE journal = ? AND key = ?",
@@ -59,10 +59,10 @@ def find(tx: Transaction, journal: int, key: bytes) -> StoredSession | None:
     ).fetchall()
     rooms = tuple(Membership(*row) for row in memberships)
     expired = expires_at is not None and expires_at < tx.now
-    return StoredSession(key, sid, start, proven, last, data, expires_at, rooms, expired)
+    return SessionRow(key, sid, start, proven, last, data, expires_at, rooms, expired)
 
 
-def attach(tx: Transaction, journal: int, key: bytes) -> StoredSession | None:
+def attach(tx: Transaction, journal: int, key: bytes) -> SessionRow | None:
     """Mark a session as in use, unless its time is over; returns it as it is then."""
     found = find(tx, journal, key)
     if found is None or found.expired:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from waypost.storage.queue_records import ConsumerInfo, Loss
+from waypost.storage.queue_records import ConsumerRow, Loss
 
-__all__ = ["Consumer", "begin_epoch", "consumer_info", "find", "of_queue", "page", "save"]
+__all__ = ["ConsumerState", "begin_epoch", "consumer_info", "find", "of_queue", "page", "save"]
 
 _COLUMNS = (
     "c.id, c.queue, c.name, c.epoch, c.frontier, c.passed, c.outstanding, c.retrying, c.settled, c.failed, "
@@ -17,7 +17,7 @@ _COLUMNS = (
 
 
 @dataclass(slots=True)
-class Consumer:
+class ConsumerState:
     """A consumer's row, and what its queue's says of it.
 
     Attributes:
@@ -58,24 +58,24 @@ class Consumer:
         return self.for_all - self.passed
 
 
-def find(connection: sqlite3.Connection, queue: str, name: str) -> Consumer | None:
+def find(connection: sqlite3.Connection, queue: str, name: str) -> ConsumerState | None:
     """Look up a consumer."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM queue q JOIN consumer c ON c.queue = q.id AND c.name = ? WHERE q.name = ?",
         (name, queue),
     ).fetchall()
-    return Consumer(*rows[0]) if rows else None
+    return ConsumerState(*rows[0]) if rows else None
 
 
-def of_queue(connection: sqlite3.Connection, queue: int) -> list[Consumer]:
+def of_queue(connection: sqlite3.Connection, queue: int) -> list[ConsumerState]:
     """Return all consumers of a queue."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM queue q JOIN consumer c ON c.queue = q.id WHERE q.id = ?", (queue,)
     ).fetchall()
-    return [Consumer(*row) for row in rows]
+    return [ConsumerState(*row) for row in rows]
 
 
-def save(connection: sqlite3.Connection, consumer: Consumer) -> None:
+def save(connection: sqlite3.Connection, consumer: ConsumerState) -> None:
     """Write back what may have changed of a consumer."""
     if consumer.fresh == 0:
         # Nothing beyond is for it, so that reading needs not look there.
@@ -102,17 +102,17 @@ def save(connection: sqlite3.Connection, consumer: Consumer) -> None:
     )
 
 
-def begin_epoch(connection: sqlite3.Connection, consumer: Consumer) -> None:
+def begin_epoch(connection: sqlite3.Connection, consumer: ConsumerState) -> None:
     """Give a consumer an epoch that none of its queue ever had; to be saved."""
     ((consumer.epoch,),) = connection.execute(
         "UPDATE queue SET epochs = epochs + 1 WHERE id = ? RETURNING epochs", (consumer.queue,)
     ).fetchall()
 
 
-def consumer_info(connection: sqlite3.Connection, consumer: Consumer) -> ConsumerInfo:
+def consumer_info(connection: sqlite3.Connection, consumer: ConsumerState) -> ConsumerRow:
     """Say how a consumer stands."""
     lost = Loss(consumer.lost, consumer.lost_first, consumer.lost_last) if consumer.lost else None
-    return ConsumerInfo(
+    return ConsumerRow(
         consumer.name,
         consumer.generation,
         consumer.epoch,
@@ -129,7 +129,7 @@ def consumer_info(connection: sqlite3.Connection, consumer: Consumer) -> Consume
     )
 
 
-def _cursor(connection: sqlite3.Connection, consumer: Consumer) -> int:
+def _cursor(connection: sqlite3.Connection, consumer: ConsumerState) -> int:
     """Return the position before the first message that a consumer has not settled."""
     if consumer.outstanding:
         ((first,),) = connection.execute(
@@ -148,11 +148,11 @@ def _cursor(connection: sqlite3.Connection, consumer: Consumer) -> int:
     return int(first) - 1
 
 
-def page(connection: sqlite3.Connection, queue: str, after: str, most: int) -> list[ConsumerInfo]:
+def page(connection: sqlite3.Connection, queue: str, after: str, most: int) -> list[ConsumerRow]:
     """Return the states of a queue's consumers by name."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM queue q JOIN consumer c ON c.queue = q.id AND c.name > ? WHERE q.name = ? "
         "ORDER BY c.name LIMIT ?",
         (after, queue, most),
     ).fetchall()
-    return [consumer_info(connection, Consumer(*row)) for row in rows]
+    return [consumer_info(connection, ConsumerState(*row)) for row in rows]

@@ -7,7 +7,7 @@ import sqlite3
 from collections import Counter
 from dataclasses import replace
 
-from waypost.storage.queue_records import DeadLetter, DeadLetterFilter, Redriven
+from waypost.storage.queue_records import DeadLetterFilter, DeadLetterRow, Redriven
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.queues.enqueue import append_for, schedule
 from waypost.storage.sqlite.queues.settle import unpack_history
@@ -28,16 +28,16 @@ def read(
     after: int,
     max_letters: int,
     max_bytes: int,
-) -> list[DeadLetter]:
+) -> list[DeadLetterRow]:
     """Read dead letters by number, within limits."""
     condition, values = _condition(queue, matching)
-    letters: list[DeadLetter] = []
+    letters: list[DeadLetterRow] = []
     size = 0
     for row in connection.execute(
         f"SELECT {_LETTER} {_FROM} WHERE {condition} AND d.number > ? ORDER BY d.number LIMIT ?",
         (*values, after, max_letters),
     ):
-        letter = DeadLetter(*row)
+        letter = DeadLetterRow(*row)
         letter = replace(letter, history=unpack_history(row[-1]))
         size += len(letter.record)
         if letters and size > max_bytes:

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any, NoReturn, TypeVar
 
 from waypost.errors import QueueFull
-from waypost.storage.queue_records import Accepted, Enqueued, NewMessage, QueueLimits
+from waypost.storage.queue_records import Accepted, Enqueued, NewMessageRow, QueueLimits
 from waypost.storage.sqlite.jobs import Gathered, Transaction
 from waypost.storage.sqlite.queues.queues import make_queue, own_limits
 from waypost.storage.sqlite.queues.removal import lose
@@ -43,7 +43,7 @@ class Request:
     """
 
     queue: str
-    messages: Sequence[NewMessage]
+    messages: Sequence[NewMessageRow]
     deduplicate_s: float
     size: int
     limited: bool = True
@@ -176,7 +176,7 @@ class Enqueuing:
         ).fetchall()
         return rows[0] if rows else None
 
-    def _append(self, target: _Target, message: NewMessage) -> int:
+    def _append(self, target: _Target, message: NewMessageRow) -> int:
         target.top += 1
         target.for_all += 1
         target.messages += 1
@@ -186,7 +186,7 @@ class Enqueuing:
         self._messages.append((target.id, target.top, message.id, now, message.key, expires_at, message.record))
         return target.top
 
-    def _schedule(self, target: _Target, message: NewMessage, due_at: float) -> int:
+    def _schedule(self, target: _Target, message: NewMessageRow, due_at: float) -> int:
         target.delayed += 1
         target.bytes += len(message.record)
         row = (target.id, due_at, message.id, message.key, message.ttl_s, None, None, message.record)
@@ -213,10 +213,10 @@ class Enqueuing:
             ).fetchall()
         return losers
 
-    def _fresh(self, request: Request, target: _Target) -> list[NewMessage]:
+    def _fresh(self, request: Request, target: _Target) -> list[NewMessageRow]:
         if request.deduplicate_s <= 0:
             return [*request.messages]
-        fresh: dict[str, NewMessage] = {}
+        fresh: dict[str, NewMessageRow] = {}
         for message in request.messages:
             position, accepted_at, until = target.seen.get(message.id, (0, 0.0, 0.0))
             if not position or self._tx.now >= min(until, accepted_at + request.deduplicate_s):
@@ -329,7 +329,7 @@ def take_outbox(tx: Transaction, store: str, limits: QueueLimits) -> tuple[set[s
         for queue, message_id, record, key, ttl_s, delay_s, published_at, deduplicate_s, _ in rows:
             # The delay counts from when it was published.
             delay_s = max(0.0, published_at + delay_s - tx.now) if delay_s > 0 else 0.0
-            message = NewMessage(message_id, record, key, ttl_s, delay_s)
+            message = NewMessageRow(message_id, record, key, ttl_s, delay_s)
             # What was accepted with the application's commit is not refused any more.
             requests.append(Request(queue, [message], deduplicate_s, len(record), limited=False))
         enqueuing.look_up(requests)

@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from waypost.storage.queue_records import Message, Retries
-from waypost.storage.sqlite.queues.consumers import Consumer
+from waypost.storage.queue_records import MessageRow, Retries
+from waypost.storage.sqlite.queues.consumers import ConsumerState
 
 __all__ = ["fetch", "fetch_key", "fetch_retries", "peek"]
 
@@ -17,10 +17,10 @@ _ATTEMPTS = "o.failures, o.losses, o.retry_at"
 
 
 def fetch(
-    connection: sqlite3.Connection, consumer: Consumer, after: int, max_messages: int, max_bytes: int, now: float
-) -> list[Message]:
+    connection: sqlite3.Connection, consumer: ConsumerState, after: int, max_messages: int, max_bytes: int, now: float
+) -> list[MessageRow]:
     """Read what a consumer has not settled after a position."""
-    messages: list[Message] = []
+    messages: list[MessageRow] = []
     if consumer.outstanding:
         rows = connection.execute(
             f"SELECT {_MESSAGE}, {_ATTEMPTS} FROM outstanding o {_FOUND} WHERE o.consumer = ? AND o.position > ? "
@@ -42,14 +42,14 @@ def fetch(
 
 def fetch_key(
     connection: sqlite3.Connection,
-    consumer: Consumer,
+    consumer: ConsumerState,
     key: str,
     after: int,
     upto: int,
     max_messages: int,
     max_bytes: int,
     now: float,
-) -> list[Message]:
+) -> list[MessageRow]:
     """Read what a consumer has not settled after a position and up to one, of the messages with a key."""
     rows = connection.execute(
         f"SELECT {_MESSAGE}, {_ATTEMPTS} FROM outstanding o {_FOUND} WHERE o.consumer = ? AND o.key = ? "
@@ -57,7 +57,7 @@ def fetch_key(
         "ORDER BY o.position LIMIT ?",
         (consumer.id, key, after, upto, now, max_messages),
     )
-    messages: list[Message] = []
+    messages: list[MessageRow] = []
     if _fill(messages, rows, max_messages, max_bytes):
         return messages
     rows = connection.execute(
@@ -80,7 +80,7 @@ def fetch_key(
 
 def fetch_retries(
     connection: sqlite3.Connection,
-    consumer: Consumer,
+    consumer: ConsumerState,
     upto: int,
     held: Collection[int],
     max_messages: int,
@@ -96,7 +96,7 @@ def fetch_retries(
         (consumer.id, now),
     )
     wanted = (row for row in rows if row[0] <= upto and row[0] not in held and (row[5] is None or row[5] > now))
-    messages: list[Message] = []
+    messages: list[MessageRow] = []
     _fill(messages, wanted, max_messages, max_bytes)
     ((next_at,),) = connection.execute(
         "SELECT min(retry_at) FROM outstanding WHERE consumer = ? AND retry_at > 0 AND retry_at > ?",
@@ -105,23 +105,25 @@ def fetch_retries(
     return Retries(tuple(messages), next_at)
 
 
-def peek(connection: sqlite3.Connection, queue: str, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+def peek(
+    connection: sqlite3.Connection, queue: str, after: int, max_messages: int, max_bytes: int
+) -> list[MessageRow]:
     """Read messages as a queue keeps them."""
     rows = connection.execute(
         f"SELECT {_MESSAGE} FROM queue q JOIN message m ON m.queue = q.id WHERE q.name = ? AND m.position > ? "
         "ORDER BY m.position LIMIT ?",
         (queue, after, max_messages),
     )
-    messages: list[Message] = []
+    messages: list[MessageRow] = []
     _fill(messages, rows, max_messages, max_bytes)
     return messages
 
 
-def _fill(messages: list[Message], rows: Iterable[Any], max_messages: int, max_bytes: int) -> bool:
+def _fill(messages: list[MessageRow], rows: Iterable[Any], max_messages: int, max_bytes: int) -> bool:
     """Add messages within limits; returns whether a limit was reached."""
     size = sum(len(message.record) for message in messages)
     for row in rows:
-        message = Message(*row)
+        message = MessageRow(*row)
         size += len(message.record)
         if messages and size > max_bytes:
             return True

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from waypost.storage.queue_records import ConsumerInfo, ExpiredConsumer, FromPosition, FromTime, Place
+from waypost.storage.queue_records import ConsumerRow, ExpiredConsumer, FromPosition, FromTime, Place
 from waypost.storage.sqlite.jobs import Transaction
-from waypost.storage.sqlite.queues.consumers import Consumer, begin_epoch, consumer_info, find, save
+from waypost.storage.sqlite.queues.consumers import ConsumerState, begin_epoch, consumer_info, find, save
 from waypost.storage.sqlite.queues.queues import make_queue
 from waypost.storage.sqlite.queues.removal import remove_unwanted
 from waypost.storage.sqlite.queues.settle import take_outstanding
@@ -18,7 +18,7 @@ __all__ = ["add", "expire", "forget_loss", "pause", "remove", "seek"]
 _STEP = 1000
 
 
-def add(tx: Transaction, queue: str, name: str, start: Place) -> ConsumerInfo:
+def add(tx: Transaction, queue: str, name: str, start: Place) -> ConsumerRow:
     """Return a consumer, made if need be, and in use either way."""
     consumer = find(tx.connection, queue, name)
     if consumer is None:
@@ -29,7 +29,7 @@ def add(tx: Transaction, queue: str, name: str, start: Place) -> ConsumerInfo:
     return consumer_info(tx.connection, consumer)
 
 
-def seek(tx: Transaction, consumer: Consumer, place: Place) -> ConsumerInfo:
+def seek(tx: Transaction, consumer: ConsumerState, place: Place) -> ConsumerRow:
     """Move a consumer to a place, in a new epoch."""
     connection = tx.connection
     begin_epoch(connection, consumer)
@@ -45,7 +45,7 @@ def seek(tx: Transaction, consumer: Consumer, place: Place) -> ConsumerInfo:
     return consumer_info(connection, consumer)
 
 
-def remove(tx: Transaction, consumer: Consumer) -> None:
+def remove(tx: Transaction, consumer: ConsumerState) -> None:
     """Forget a consumer, and what only it had not settled; unless it is the last one."""
     connection = tx.connection
     positions = take_outstanding(connection, consumer)
@@ -64,14 +64,14 @@ def remove(tx: Transaction, consumer: Consumer) -> None:
         _remove_between(connection, consumer.queue, consumer.frontier, consumer.top)
 
 
-def pause(tx: Transaction, queue: str, consumer: Consumer | None, until: float) -> None:
+def pause(tx: Transaction, queue: str, consumer: ConsumerState | None, until: float) -> None:
     """Note until when a consumer, or the whole queue, is paused."""
     paused_until = until if until > tx.now else None
     table, number = ("consumer", consumer.id) if consumer is not None else ("queue", make_queue(tx, queue))
     tx.connection.execute(f"UPDATE {table} SET paused_until = ? WHERE id = ?", (paused_until, number))
 
 
-def forget_loss(tx: Transaction, consumer: Consumer, upto: int) -> ConsumerInfo:
+def forget_loss(tx: Transaction, consumer: ConsumerState, upto: int) -> ConsumerRow:
     """Forget what a consumer lost, unless it has lost more since."""
     if consumer.lost_last <= upto:
         consumer.lost = consumer.lost_first = consumer.lost_last = 0
@@ -99,7 +99,7 @@ def expire(
     return expired, rows[-1][0] if len(rows) == _STEP else 0
 
 
-def _make(tx: Transaction, queue: str, name: str) -> Consumer:
+def _make(tx: Transaction, queue: str, name: str) -> ConsumerState:
     """Make a consumer that wants nothing yet."""
     number = make_queue(tx, queue)
     ((epoch, top, for_all),) = tx.connection.execute(
@@ -115,13 +115,13 @@ def _make(tx: Transaction, queue: str, name: str) -> Consumer:
     return made
 
 
-def _place(connection: sqlite3.Connection, consumer: Consumer, place: Place) -> None:
+def _place(connection: sqlite3.Connection, consumer: ConsumerState, place: Place) -> None:
     """Put a consumer at which nothing is outstanding before a place."""
     consumer.frontier = min(_position_before(connection, consumer, place), consumer.top)
     consumer.passed = consumer.for_all - _count_after(connection, consumer)
 
 
-def _position_before(connection: sqlite3.Connection, consumer: Consumer, place: Place) -> int:
+def _position_before(connection: sqlite3.Connection, consumer: ConsumerState, place: Place) -> int:
     match place:
         case "oldest":
             return _oldest(connection, consumer) - 1
@@ -133,14 +133,14 @@ def _position_before(connection: sqlite3.Connection, consumer: Consumer, place: 
             return _before_time(connection, consumer, time)
 
 
-def _oldest(connection: sqlite3.Connection, consumer: Consumer) -> int:
+def _oldest(connection: sqlite3.Connection, consumer: ConsumerState) -> int:
     ((oldest,),) = connection.execute(
         "SELECT min(position) FROM message WHERE queue = ?", (consumer.queue,)
     ).fetchall()
     return consumer.top + 1 if oldest is None else int(oldest)
 
 
-def _before_time(connection: sqlite3.Connection, consumer: Consumer, time: float) -> int:
+def _before_time(connection: sqlite3.Connection, consumer: ConsumerState, time: float) -> int:
     """Search for the position before the first message that got its position at a time or later."""
     low, high = _oldest(connection, consumer), consumer.top + 1
     while low < high:
@@ -156,7 +156,7 @@ def _before_time(connection: sqlite3.Connection, consumer: Consumer, time: float
     return low - 1
 
 
-def _count_after(connection: sqlite3.Connection, consumer: Consumer) -> int:
+def _count_after(connection: sqlite3.Connection, consumer: ConsumerState) -> int:
     """Count the messages beyond a consumer's frontier that are for it; without reading them, if it can be helped."""
     if consumer.frontier >= consumer.top:
         return 0
@@ -177,7 +177,7 @@ def _count_after(connection: sqlite3.Connection, consumer: Consumer) -> int:
     return int(after - others)
 
 
-def _forget_scheduled(connection: sqlite3.Connection, consumer: Consumer) -> None:
+def _forget_scheduled(connection: sqlite3.Connection, consumer: ConsumerState) -> None:
     """Forget what was redriven for a consumer and is not due yet."""
     ((messages, size),) = connection.execute(
         "SELECT count(*), coalesce(sum(length(record)), 0) FROM scheduled WHERE queue = ? AND consumer = ?",

@@ -13,15 +13,15 @@ from waypost.errors import StorageError
 from waypost.storage.queue_records import (
     Attempt,
     Configuration,
-    ConsumerInfo,
-    DeadLetter,
+    ConsumerRow,
     DeadLetterFilter,
+    DeadLetterRow,
     Enqueued,
-    Message,
-    NewMessage,
+    MessageRow,
+    NewMessageRow,
     Place,
-    QueueInfo,
     QueueLimits,
+    QueueRow,
     Redriven,
     Retries,
 )
@@ -30,7 +30,7 @@ from waypost.storage.sqlite.jobs import Gathered, Transaction
 from waypost.storage.sqlite.queues import consumers, dead_letters, moves, queues
 from waypost.storage.sqlite.queues import fetch as reading
 from waypost.storage.sqlite.queues import settle as settling
-from waypost.storage.sqlite.queues.consumers import Consumer
+from waypost.storage.sqlite.queues.consumers import ConsumerState
 from waypost.storage.sqlite.queues.enqueue import Enqueuing, Request
 from waypost.storage.sqlite.queues.holds import Holds
 from waypost.storage.sqlite.reader import Reader
@@ -97,7 +97,7 @@ class SqliteQueue:
     # -- messages --------------------------------------------------------------------------------------------
 
     def enqueue(
-        self, messages: Sequence[NewMessage], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
+        self, messages: Sequence[NewMessageRow], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
     ) -> asyncio.Future[Enqueued]:
         """Add messages, all or none."""
         # No coroutine: there are many of these, and each layer is felt.
@@ -110,7 +110,7 @@ class SqliteQueue:
         request = Request(self.name, messages, deduplicate_s, size)
         return file.writer.gather(file.enqueue, request, size, on_commit)
 
-    def publish(self, connection: Any, message: NewMessage, *, deduplicate_s: float) -> None:
+    def publish(self, connection: Any, message: NewMessageRow, *, deduplicate_s: float) -> None:
         """Put a message into the queue with a transaction of the application."""
         self._file.writer.check()
         self._file.writer.check_size(len(message.record))
@@ -120,7 +120,7 @@ class SqliteQueue:
         limits, now = self._file.limits, self._file.wall_time()
         outbox.publish(connection, self.name, message, deduplicate_s=deduplicate_s, limits=limits, wall_time=now)
 
-    async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+    async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[MessageRow]:
         """Read messages as the queue keeps them."""
         return await self._read(
             lambda connection: reading.peek(connection, self.name, after, max_messages, max_bytes)
@@ -148,27 +148,27 @@ class SqliteQueue:
         while await self._file.writer.submit(queues.remove_rest):
             pass
 
-    async def info(self) -> QueueInfo:
+    async def info(self) -> QueueRow:
         """Return the queue's state."""
         return await self._read(lambda connection: queues.info(connection, self.name))
 
     # -- consumers -------------------------------------------------------------------------------------------
 
-    async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerInfo:
+    async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerRow:
         """Return a consumer, made if need be."""
         return await self._file.submit(self.name, lambda tx: moves.add(tx, self.name, consumer, start))
 
-    async def consumer(self, consumer: str) -> ConsumerInfo:
+    async def consumer(self, consumer: str) -> ConsumerRow:
         """Return a consumer's state."""
         return await self._read(
             lambda connection: consumers.consumer_info(connection, self._found(connection, consumer))
         )
 
-    async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerInfo]:
+    async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerRow]:
         """Return the states of consumers by name."""
         return await self._read(lambda connection: consumers.page(connection, self.name, after, max_consumers))
 
-    async def seek(self, consumer: str, place: Place) -> ConsumerInfo:
+    async def seek(self, consumer: str, place: Place) -> ConsumerRow:
         """Move a consumer to a place."""
         return await self._write(consumer, lambda tx, found: moves.seek(tx, found, place))
 
@@ -183,13 +183,13 @@ class SqliteQueue:
         """Forget a consumer."""
         await self._file.submit(self.name, partial(_remove_consumer, queue=self.name, name=consumer))
 
-    async def forget_loss(self, consumer: str, upto: int) -> ConsumerInfo:
+    async def forget_loss(self, consumer: str, upto: int) -> ConsumerRow:
         """Forget what a consumer lost, as it was told."""
         return await self._write(consumer, lambda tx, found: moves.forget_loss(tx, found, upto))
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[Message]:
+    async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[MessageRow]:
         """Read a consumer's unsettled messages after a position."""
         now = self._file.wall_time()
         return await self._read(
@@ -200,7 +200,7 @@ class SqliteQueue:
 
     async def fetch_key(
         self, consumer: str, key: str, *, after: int, upto: int, max_messages: int, max_bytes: int
-    ) -> list[Message]:
+    ) -> list[MessageRow]:
         """Read a consumer's unsettled messages with a key."""
         now = self._file.wall_time()
         return await self._read(
@@ -222,18 +222,18 @@ class SqliteQueue:
 
     # -- what became of them ---------------------------------------------------------------------------------
 
-    async def settle(self, consumer: str, epoch: int, positions: Collection[int]) -> ConsumerInfo:
+    async def settle(self, consumer: str, epoch: int, positions: Collection[int]) -> ConsumerRow:
         """Mark messages as done for a consumer."""
         done = sorted({*positions})
         return await self._change(
             consumer, epoch, lambda tx, found: settling.settle(tx.connection, found, done, tx.now)
         )
 
-    async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+    async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
         """Keep how attempts ended."""
         return await self._change(consumer, epoch, lambda tx, found: settling.retry(tx.connection, found, attempts))
 
-    async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerInfo:
+    async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
         """Settle messages and keep them as dead letters."""
         return await self._change(consumer, epoch, lambda tx, found: settling.bury(tx.connection, found, attempts))
 
@@ -245,7 +245,7 @@ class SqliteQueue:
 
     async def dead_letters(
         self, matching: DeadLetterFilter, *, after: int, max_letters: int, max_bytes: int
-    ) -> list[DeadLetter]:
+    ) -> list[DeadLetterRow]:
         """Read dead letters."""
         return await self._read(
             lambda connection: dead_letters.read(connection, self.name, matching, after, max_letters, max_bytes)
@@ -279,18 +279,20 @@ class SqliteQueue:
         self._file.writer.check()
         return await self._file.reader.run(query)
 
-    async def _write(self, consumer: str, work: Callable[[Transaction, Consumer], _T]) -> _T:
+    async def _write(self, consumer: str, work: Callable[[Transaction, ConsumerState], _T]) -> _T:
         return await self._file.submit(self.name, lambda tx: work(tx, self._found(tx.connection, consumer)))
 
-    async def _change(self, consumer: str, epoch: int, work: Callable[[Transaction, Consumer], None]) -> ConsumerInfo:
-        def change(tx: Transaction, found: Consumer) -> ConsumerInfo:
+    async def _change(
+        self, consumer: str, epoch: int, work: Callable[[Transaction, ConsumerState], None]
+    ) -> ConsumerRow:
+        def change(tx: Transaction, found: ConsumerState) -> ConsumerRow:
             if found.epoch == epoch:
                 work(tx, found)
             return consumers.consumer_info(tx.connection, found)
 
         return await self._write(consumer, change)
 
-    def _found(self, connection: sqlite3.Connection, consumer: str) -> Consumer:
+    def _found(self, connection: sqlite3.Connection, consumer: str) -> ConsumerState:
         found = consumers.find(connection, self.name, consumer)
         if found is None:
             raise StorageError(self._file.store, f"queue {self.name} has no consumer {consumer}")

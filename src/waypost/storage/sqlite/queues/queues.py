@@ -8,7 +8,7 @@ from itertools import takewhile
 
 from waypost.storage.generation import new_generation
 from waypost.storage.queue_base import DEAD_LETTER_S
-from waypost.storage.queue_records import Configuration, QueueInfo, QueueLimits
+from waypost.storage.queue_records import Configuration, QueueLimits, QueueRow
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.queues.consumers import begin_epoch, save
 from waypost.storage.sqlite.queues.removal import drop, lose
@@ -67,20 +67,20 @@ def make_queue(tx: Transaction, name: str) -> int:
     return int(found[0][0])
 
 
-def infos(connection: sqlite3.Connection, after: str, most: int, idle: bool) -> list[QueueInfo]:
+def infos(connection: sqlite3.Connection, after: str, most: int, idle: bool) -> list[QueueRow]:
     """Return the states of queues whose names come after one, by name; without ``idle`` only those that keep some."""
     rows = connection.execute(
         f"SELECT {_INFO} FROM queue q WHERE q.name > ? AND (? OR q.messages > 0 OR q.delayed > 0 OR q.dead > 0) "
         "ORDER BY q.name LIMIT ?",
         (after, idle, most),
     ).fetchall()
-    return [*map(QueueInfo._make, rows)]
+    return [*map(QueueRow._make, rows)]
 
 
-def info(connection: sqlite3.Connection, name: str) -> QueueInfo:
+def info(connection: sqlite3.Connection, name: str) -> QueueRow:
     """Return a queue's state."""
     rows = connection.execute(f"SELECT {_INFO} FROM queue q WHERE q.name = ?", (name,)).fetchall()
-    return QueueInfo(*rows[0]) if rows else QueueInfo(name)
+    return QueueRow(*rows[0]) if rows else QueueRow(name)
 
 
 def configure(tx: Transaction, name: str, limits: QueueLimits | None, settings: bytes) -> None:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Collection
 
-from waypost.storage.sqlite.queues.consumers import Consumer, of_queue, save
+from waypost.storage.sqlite.queues.consumers import ConsumerState, of_queue, save
 
 __all__ = ["drop", "lose", "remove_unwanted"]
 
@@ -27,7 +27,7 @@ def remove_unwanted(connection: sqlite3.Connection, queue: int, positions: Colle
         _remove(connection, _UNWANTED, values)
 
 
-def drop(connection: sqlite3.Connection, queue: int, positions: list[int]) -> list[tuple[Consumer, list[int]]]:
+def drop(connection: sqlite3.Connection, queue: int, positions: list[int]) -> list[tuple[ConsumerState, list[int]]]:
     """Remove messages, settled or not.
 
     Args:
@@ -49,7 +49,7 @@ def drop(connection: sqlite3.Connection, queue: int, positions: list[int]) -> li
     ):
         outstanding.setdefault(consumer, []).append((position, bool(is_retry)))
     connection.execute(f"DELETE FROM outstanding WHERE {chosen}", values)
-    wanting: list[tuple[Consumer, list[int]]] = []
+    wanting: list[tuple[ConsumerState, list[int]]] = []
     for one in of_queue(connection, queue):
         held = outstanding.get(one.id, [])
         fresh = [

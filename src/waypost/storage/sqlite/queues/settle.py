@@ -11,13 +11,13 @@ from collections.abc import Collection, Sequence
 
 from waypost.storage.queue_base import AT_ONCE, MAX_HISTORY
 from waypost.storage.queue_records import Attempt, HistoryItem
-from waypost.storage.sqlite.queues.consumers import Consumer, save
+from waypost.storage.sqlite.queues.consumers import ConsumerState, save
 from waypost.storage.sqlite.queues.removal import remove_unwanted
 
 __all__ = ["bury", "pack_history", "retry", "settle", "take_outstanding", "unpack_history"]
 
 
-def settle(connection: sqlite3.Connection, consumer: Consumer, positions: Collection[int], now: float) -> None:
+def settle(connection: sqlite3.Connection, consumer: ConsumerState, positions: Collection[int], now: float) -> None:
     """Mark messages as done, and remove those that nobody wants any more."""
     finished = _finish(connection, consumer, positions)
     consumer.settled += len(finished)
@@ -26,7 +26,7 @@ def settle(connection: sqlite3.Connection, consumer: Consumer, positions: Collec
     remove_unwanted(connection, consumer.queue, finished)
 
 
-def retry(connection: sqlite3.Connection, consumer: Consumer, attempts: Sequence[Attempt]) -> None:
+def retry(connection: sqlite3.Connection, consumer: ConsumerState, attempts: Sequence[Attempt]) -> None:
     """Keep how attempts ended."""
     for attempt in attempts:
         _pass(connection, consumer, attempt.position, set())
@@ -50,7 +50,7 @@ def retry(connection: sqlite3.Connection, consumer: Consumer, attempts: Sequence
     save(connection, consumer)
 
 
-def bury(connection: sqlite3.Connection, consumer: Consumer, attempts: Sequence[Attempt]) -> None:
+def bury(connection: sqlite3.Connection, consumer: ConsumerState, attempts: Sequence[Attempt]) -> None:
     """Settle messages and keep them as dead letters."""
     buried: list[int] = []
     for attempt in attempts:
@@ -81,7 +81,7 @@ def bury(connection: sqlite3.Connection, consumer: Consumer, attempts: Sequence[
     remove_unwanted(connection, consumer.queue, buried)
 
 
-def take_outstanding(connection: sqlite3.Connection, consumer: Consumer) -> list[int]:
+def take_outstanding(connection: sqlite3.Connection, consumer: ConsumerState) -> list[int]:
     """Remove all that is outstanding at a consumer; returns the positions."""
     rows = connection.execute("SELECT position FROM outstanding WHERE consumer = ?", (consumer.id,)).fetchall()
     connection.execute("DELETE FROM outstanding WHERE consumer = ?", (consumer.id,))
@@ -99,7 +99,7 @@ def unpack_history(packed: str | None) -> tuple[HistoryItem, ...]:
     return tuple(HistoryItem(*item) for item in json.loads(packed or "[]"))
 
 
-def _finish(connection: sqlite3.Connection, consumer: Consumer, positions: Collection[int]) -> list[int]:
+def _finish(connection: sqlite3.Connection, consumer: ConsumerState, positions: Collection[int]) -> list[int]:
     """Let a consumer be done with messages; returns those that it was not done with before."""
     passed = [position for position in positions if position <= consumer.frontier]
     finished = _finish_outstanding(connection, consumer, passed) if consumer.outstanding and passed else []
@@ -109,7 +109,7 @@ def _finish(connection: sqlite3.Connection, consumer: Consumer, positions: Colle
     return finished
 
 
-def _finish_outstanding(connection: sqlite3.Connection, consumer: Consumer, positions: list[int]) -> list[int]:
+def _finish_outstanding(connection: sqlite3.Connection, consumer: ConsumerState, positions: list[int]) -> list[int]:
     chosen = "consumer = ? AND position IN (SELECT value FROM json_each(?))"
     values = (consumer.id, json.dumps(positions))
     ((found, retrying),) = connection.execute(
@@ -123,7 +123,7 @@ def _finish_outstanding(connection: sqlite3.Connection, consumer: Consumer, posi
     return finished
 
 
-def _pass(connection: sqlite3.Connection, consumer: Consumer, upto: int, done: set[int]) -> list[int]:
+def _pass(connection: sqlite3.Connection, consumer: ConsumerState, upto: int, done: set[int]) -> list[int]:
     """Move the frontier, up to a position, to the last message there; what is not done is outstanding from now on.
 
     With nothing done, it moves only if there is a message at that very position.
@@ -156,7 +156,7 @@ def _pass(connection: sqlite3.Connection, consumer: Consumer, upto: int, done: s
 
 
 def _outstanding(
-    connection: sqlite3.Connection, consumer: Consumer, position: int
+    connection: sqlite3.Connection, consumer: ConsumerState, position: int
 ) -> tuple[int, int, float, str | None] | None:
     """Return the failures, losses, retry time and history of a message that is outstanding."""
     rows = connection.execute(
@@ -168,7 +168,7 @@ def _outstanding(
 
 
 def _count(
-    consumer: Consumer, attempt: Attempt, failures: int, losses: int, _retry_at: float, packed: str | None
+    consumer: ConsumerState, attempt: Attempt, failures: int, losses: int, _retry_at: float, packed: str | None
 ) -> tuple[HistoryItem, ...]:
     """Count what an attempt has more than the one before; returns the history with it."""
     failed = max(0, attempt.failures - failures)
