@@ -9,12 +9,11 @@ import pytest
 from waypost.protocol.extension import (
     DeliveryMark,
     OutboxMark,
-    Rejection,
     client_revision,
-    read_rejection,
     split_mark,
     split_outbox_mark,
 )
+from waypost.protocol.rejections import Rejection, read_rejection
 
 MARK = DeliveryMark(queue="q", consumer="c", id="m", epoch="g.1", position=7, cursor=5, attempt=2)
 

@@ -1,4 +1,4 @@
-"""The client's brain across connections: waits, offsets, and what is still to be sent."""
+"""The client's brain across connections: offsets, and what is still to be sent."""
 
 from __future__ import annotations
 
@@ -10,43 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from waypost.protocol.reconnect import Backoff, Continuity, SendBuffer
-
-# --------------------------------------------------------------------------------------------- backoff
-
-
-def test_waits_double_up_to_the_limit() -> None:
-    backoff = Backoff(delay_s=1, delay_max_s=30, jitter=0.5)
-    assert [backoff.next_s(0.5) for _ in range(7)] == [1, 2, 4, 8, 16, 20, 20]
-    assert backoff.attempts == 7
-
-
-def test_without_jitter_the_limit_is_reached() -> None:
-    backoff = Backoff(delay_s=1, delay_max_s=5, jitter=0)
-    assert [backoff.next_s(chance) for chance in (0, 1, 0.3, 0.7)] == [1, 2, 4, 5]
-
-
-@given(
-    st.lists(st.floats(0, 1), min_size=1, max_size=80),
-    st.floats(0.01, 100),
-    st.floats(0.01, 100),
-    st.floats(0, 1),
-)
-def test_a_wait_is_never_negative_nor_above_the_limit(
-    chances: list[float], delay_s: float, delay_max_s: float, jitter: float
-) -> None:
-    backoff = Backoff(delay_s=delay_s, delay_max_s=delay_max_s, jitter=jitter)
-    waits = [backoff.next_s(chance) for chance in chances]
-    assert all(0 <= wait_s <= delay_max_s * 1.000001 for wait_s in waits)
-
-
-def test_the_jitter_spreads_the_longest_wait_too() -> None:
-    shortest, longest = Backoff(), Backoff()
-    for _ in range(2000):
-        low, high = shortest.next_s(0), longest.next_s(1)
-    assert low == pytest.approx(5 / 3)
-    assert high == pytest.approx(5)
-
+from waypost.protocol.reconnect import Continuity, SendBuffer
 
 # ------------------------------------------------------------------------------------------ continuity
 

@@ -10,7 +10,7 @@ import pytest
 
 import waypost
 from tests.server.model_client import HANDSHAKE, ModelClient, running
-from waypost.protocol.extension import Rejection, read_rejection
+from waypost.protocol.rejections import Rejection, read_rejection
 
 REFUSED = [
     ("bare", Rejection(reason="Event refused", is_final=True)),

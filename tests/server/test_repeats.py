@@ -13,7 +13,8 @@ import pytest
 
 import waypost
 from tests.server.model_client import HANDSHAKE, ModelClient, hub_of, running, until
-from waypost.protocol.extension import OutboxMark, Rejection, read_rejection
+from waypost.protocol.extension import OutboxMark
+from waypost.protocol.rejections import Rejection, read_rejection
 
 OURS = replace(HANDSHAKE, headers={"waypost-client": "1"})
 SECRET = "a-secret-of-20-chars"

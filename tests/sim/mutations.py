@@ -16,7 +16,7 @@ from waypost.server.namespaces.admission import Admission
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.core import NamespaceCore
 from waypost.server.queues.delivery import Delivery
-from waypost.server.queues.line import StrictLine
+from waypost.server.queues.delivery_order import StrictOrder
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.recovery.live_session import LiveSession
@@ -242,7 +242,8 @@ def settle_unacknowledged(patch: pytest.MonkeyPatch) -> None:
     original = SocketCarrier.send
 
     def send(self: SocketCarrier, delivery: Delivery) -> None:
-        self._runner._settler.settle(delivery.message.position)
+        assert isinstance(self._source, Runner)
+        self._source._progress._settler.settle(delivery.message.position)
         original(self, delivery)
 
     patch.setattr(SocketCarrier, "send", send)
@@ -250,18 +251,18 @@ def settle_unacknowledged(patch: pytest.MonkeyPatch) -> None:
 
 def hand_out_too_early(patch: pytest.MonkeyPatch) -> None:
     """In strict order, hand out a message before the one ahead of it is acknowledged."""
-    original = StrictLine.next
+    original = StrictOrder.next
 
-    def following(self: StrictLine, now: float) -> MessageRow | None:
+    def following(self: StrictOrder, now: float) -> MessageRow | None:
         self._in_hand = False
         return original(self, now)
 
-    patch.setattr(StrictLine, "next", following)
+    patch.setattr(StrictOrder, "next", following)
 
 
 def forget_what_was_lost(patch: pytest.MonkeyPatch) -> None:
     """Deliver nothing again that a lost connection had in hand."""
-    patch.setattr(StrictLine, "put_back", lambda self, message: self.done(message))
+    patch.setattr(StrictOrder, "put_back", lambda self, message: self.done(message))
 
 
 MUTATIONS: tuple[Mutate, ...] = (

@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 from tests.sim.mutations import Mutate, forget_what_was_lost, hand_out_too_early, settle_unacknowledged
-from waypost.server.queues import runner
+from waypost.server.queues import progress
 from waypost.server.queues.delivery import Attachment, Delivery
+from waypost.server.queues.delivery_order import KeyedOrder, Read
 from waypost.server.queues.due import DueTimer
+from waypost.server.queues.flight import Flight
 from waypost.server.queues.leases import Leases
-from waypost.server.queues.line import KeyedLine, Read
-from waypost.server.queues.losses import Losses
+from waypost.server.queues.losses import LosingConsumer, Losses
 from waypost.server.queues.options import QueueOptions
 from waypost.server.queues.pages import Pages
+from waypost.server.queues.progress import Progress
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.verdict import Blame, judge
@@ -44,20 +46,20 @@ def _change_options(patch: pytest.MonkeyPatch, **changes: Any) -> None:
     def judge_by_others(blame: Blame, *, options: QueueOptions, **counted: Any) -> Any:
         return judge(blame, options=replace(options, **changes), **counted)
 
-    patch.setattr(runner, "judge", judge_by_others)
+    patch.setattr(progress, "judge", judge_by_others)
 
 
 def ignore_the_pause_asked_for(patch: pytest.MonkeyPatch) -> None:
     """Let a rejected message pause as the queue says, whatever its client has asked for."""
-    patch.setattr(runner, "judge", lambda blame, *, retry_in_s, **counted: judge(blame, retry_in_s=None, **counted))
+    patch.setattr(progress, "judge", lambda blame, *, retry_in_s, **counted: judge(blame, retry_in_s=None, **counted))
 
 
 def deliver_once_more(patch: pytest.MonkeyPatch) -> None:
     """Deliver again what crashes have brought to its last delivery."""
     patch.setattr(
-        Runner,
-        "_give_up_unsent",
-        lambda self, message, now: self._require_line().put_back(message._replace(failures=0, losses=0)),
+        Progress,
+        "give_up_unsent",
+        lambda self, message, now: self._coming().put_back(message._replace(failures=0, losses=0)),
     )
 
 
@@ -73,22 +75,22 @@ def _for_all(one: Scheduled) -> Scheduled:
 
 def ignore_a_seek(patch: pytest.MonkeyPatch) -> None:
     """Do not see that a consumer was moved."""
-    original = Runner._stored
+    original = Progress._stored
 
-    def stored(self: Runner, info: ConsumerRow) -> None:
+    def stored(self: Progress, info: ConsumerRow) -> None:
         original(self, replace(info, epoch=self._settler.epoch))
 
-    patch.setattr(Runner, "_stored", stored)
+    patch.setattr(Progress, "_stored", stored)
 
 
 def ignore_pauses(patch: pytest.MonkeyPatch) -> None:
     """Hand out whatever is paused."""
-    patch.setattr(Runner, "_paused_until", lambda self: 0.0)
+    patch.setattr(Progress, "_paused_until", lambda self: 0.0)
 
 
 def sleep_through_the_end_of_a_pause(patch: pytest.MonkeyPatch) -> None:
     """Set no alarm for when a pause ends."""
-    patch.setattr(Runner, "_set_alarm", lambda self, line, now: None)
+    patch.setattr(Runner, "_set_alarm", lambda self, now: None)
 
 
 def blame_all(patch: pytest.MonkeyPatch) -> None:
@@ -97,8 +99,8 @@ def blame_all(patch: pytest.MonkeyPatch) -> None:
     def take_all(self: Runner, attachment: Attachment, blame: str | None) -> None:
         for delivery in list(attachment.in_hand.values()):
             self._release(delivery)
-            self._late[delivery.message.position] = delivery
-            self._fail(delivery.message, Blame.LOST, blame or "nothing", None)
+            self._flight.expect_late_ack(delivery)
+            self._fail(delivery.message, Blame.LOST, blame or "nothing")
 
     patch.setattr(Runner, "_take_all", take_all)
 
@@ -116,7 +118,7 @@ def blame_the_newest(patch: pytest.MonkeyPatch) -> None:
 
 def note_nobodys_oldest(patch: pytest.MonkeyPatch) -> None:
     """Let the store know nothing of what is in hand."""
-    patch.setattr(Runner, "_note_news", lambda self: self._with_news.clear())
+    patch.setattr(Flight, "note_oldest", lambda self: self._changed.clear())
 
 
 def note_the_newest(patch: pytest.MonkeyPatch) -> None:
@@ -147,7 +149,7 @@ def let_nothing_expire(patch: pytest.MonkeyPatch) -> None:
 
 def tell_of_no_loss(patch: pytest.MonkeyPatch) -> None:
     """Tell no consumer what it has lost."""
-    patch.setattr(Losses, "tell", lambda self, runner: None)
+    patch.setattr(Losses, "tell", lambda self, consumer: None)
 
 
 def take_a_notice_for_read(patch: pytest.MonkeyPatch) -> None:
@@ -155,7 +157,7 @@ def take_a_notice_for_read(patch: pytest.MonkeyPatch) -> None:
     original = SocketCarrier.tell_loss
 
     async def tell_loss(self: SocketCarrier, notice: MessagesLost) -> bool:
-        self._runner.keep_task(self._loop.create_task(original(self, notice)))
+        self._services.keep_task(self._loop.create_task(original(self, notice)))
         return True
 
     patch.setattr(SocketCarrier, "tell_loss", tell_loss)
@@ -165,26 +167,26 @@ def tell_of_the_first_loss_only(patch: pytest.MonkeyPatch) -> None:
     """Tell nobody of what is lost while a notice is on its way."""
     original = Losses.tell
 
-    def tell(self: Losses, runner: Runner) -> None:
-        if runner.info.lost is None or runner not in self._told:
-            original(self, runner)
+    def tell(self: Losses, consumer: LosingConsumer) -> None:
+        if consumer.row.lost is None or consumer not in self._told:
+            original(self, consumer)
 
     patch.setattr(Losses, "tell", tell)
 
 
 def ignore_keys(patch: pytest.MonkeyPatch) -> None:
     """Let messages with the same key not wait for each other."""
-    patch.setattr(KeyedLine, "_key", lambda self, message: None)
+    patch.setattr(KeyedOrder, "_key", lambda self, message: None)
 
 
 def wait_for_who_is_gone(patch: pytest.MonkeyPatch) -> None:
     """Let a key wait for ever for a paused message that a limit has ended."""
-    patch.setattr(KeyedLine, "_free_ended", lambda self, read: None)
+    patch.setattr(KeyedOrder, "_free_ended", lambda self, read: None)
 
 
 def miss_what_was_stored_late(patch: pytest.MonkeyPatch) -> None:
     """Forget a retry whose time came before it was stored."""
-    patch.setattr(KeyedLine, "look_for_retries", lambda self, now: None)
+    patch.setattr(KeyedOrder, "look_for_retries", lambda self, now: None)
 
 
 def end_no_lease(patch: pytest.MonkeyPatch) -> None:

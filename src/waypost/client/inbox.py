@@ -13,8 +13,9 @@ from waypost.client.answers import Answers, HandledMessages
 from waypost.client.handlers import Handlers
 from waypost.client.streams import ReceivedEvent, Streams
 from waypost.errors import ArgumentMismatch, EncodingFailed, EventRefused, Reject
-from waypost.protocol.answers import answer_values, nack_values
+from waypost.protocol.answers import answer_values
 from waypost.protocol.extension import DeliveryMark
+from waypost.protocol.rejections import nack_values
 from waypost.typed.handlers import Handler
 
 __all__ = ["Delivery", "Inbox"]

@@ -17,7 +17,7 @@ from waypost.client.options import Options
 from waypost.client.outgoing import PacketSource
 from waypost.errors import ConnectFailed, ProtocolViolation
 from waypost.protocol.codec import codec_for
-from waypost.protocol.reconnect import Backoff
+from waypost.retrying import Backoff, RetryPolicy
 
 __all__ = ["Manager"]
 
@@ -138,10 +138,9 @@ class Manager:
                 attempt = 0  # whoever is wanted by now begins anew
 
     def _new_backoff(self) -> Backoff:
+        options = self._options
         return Backoff(
-            delay_s=self._options.reconnection_delay_s,
-            delay_max_s=self._options.reconnection_delay_max_s,
-            jitter=self._options.reconnection_jitter,
+            RetryPolicy(options.reconnection_delay_s, options.reconnection_delay_max_s, options.reconnection_jitter)
         )
 
     def _give_up(self) -> None:

@@ -12,14 +12,13 @@ from typing import Any, Protocol
 
 from waypost.errors import AckTimeout, EventRefused, NotConnected, WaypostError
 from waypost.protocol.codec import EncodedEvent
-from waypost.protocol.reconnect import Backoff
+from waypost.retrying import Backoff, RetryPolicy
 
 __all__ = ["MemoryOutbox", "OrderedSender", "Outbox", "Pending"]
 
 logger = logging.getLogger("waypost.client")
 
-_PAUSE_S = 0.5
-_PAUSE_MAX_S = 60.0
+_RETRIES = RetryPolicy(first_s=0.5, longest_s=60.0, jitter=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ class OrderedSender:
         last: int | None = None
         while (head := await self._outbox.head()) is not None:
             if head.number != last:
-                tries, last, backoff = 0, head.number, Backoff(delay_s=_PAUSE_S, delay_max_s=_PAUSE_MAX_S)
+                tries, last, backoff = 0, head.number, Backoff(_RETRIES)
             try:
                 values = await self._ask(head.event)
             except NotConnected:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from waypost.client.outbox import Outbox, StoredEvent
 from waypost.errors import AckTimeout, EncodingFailed, EventRefused, MalformedPacket, NotConnected, WaypostError
 from waypost.protocol.codec import EncodedEvent
-from waypost.protocol.extension import Rejection
-from waypost.protocol.reconnect import Backoff
+from waypost.protocol.rejections import Rejection
+from waypost.retrying import Backoff, RetryPolicy
 
 __all__ = ["OutboxSender"]
 
@@ -21,8 +21,7 @@ logger = logging.getLogger("waypost.client")
 _MAX_BYTES = 1 << 18
 """How many bytes are on their way at a time; a single event may be larger."""
 
-_PAUSE_S = 0.5
-_PAUSE_MAX_S = 60.0
+_RETRIES = RetryPolicy(first_s=0.5, longest_s=60.0, jitter=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class OutboxSender:
         self._retries = retries
         self._on_given_up = on_given_up
         self._failures: dict[int, int] = {}
-        self._backoff = _new_backoff()
+        self._backoff = Backoff(_RETRIES)
         self._worker: asyncio.Task[None] | None = None
         self._again = False
         self._progress = asyncio.Event()
@@ -168,12 +167,8 @@ class OutboxSender:
         await self.outbox.remove(gone)
         if gone:
             self.note_change()
-            self._backoff = _new_backoff()
+            self._backoff = Backoff(_RETRIES)
         if failed is None:
             return None if gone else self._backoff.next_s(random.random())
         logger.info("an event of the outbox is sent again: %s", failed.error)
         return self._backoff.next_s(random.random()) if failed.retry_in_s is None else failed.retry_in_s
-
-
-def _new_backoff() -> Backoff:
-    return Backoff(delay_s=_PAUSE_S, delay_max_s=_PAUSE_MAX_S, jitter=0.5)

@@ -35,10 +35,11 @@ from waypost.errors import (
 from waypost.protocol.answers import answer_value
 from waypost.protocol.codec import EncodedEvent, codec_for
 from waypost.protocol.engineio import Frame, polled_size
-from waypost.protocol.extension import ANSWER_FIELD, OutboxMark, Rejection, read_rejection, split_mark
+from waypost.protocol.extension import ANSWER_FIELD, OutboxMark, split_mark
 from waypost.protocol.packet import Packet
 from waypost.protocol.reconnect import Continuity, SendBuffer
 from waypost.protocol.records import read_values
+from waypost.protocol.rejections import Rejection, read_rejection
 from waypost.typed.handlers import check_handler
 
 __all__ = ["Session"]

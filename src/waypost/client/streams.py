@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from waypost.checking.arguments import EVENT, check
-from waypost.protocol.answers import answer_value, nack_values
+from waypost.protocol.answers import answer_value
+from waypost.protocol.rejections import nack_values
 
 __all__ = ["EventStream", "ReceivedEvent", "Streams"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["answer_value", "answer_values", "nack_values"]
+__all__ = ["answer_value", "answer_values"]
 
 
 def answer_value(values: Sequence[Any]) -> Any:
@@ -18,13 +18,3 @@ def answer_values(answer: Any) -> tuple[Any, ...]:
     if isinstance(answer, tuple):
         return answer
     return () if answer is None else (answer,)
-
-
-def nack_values(reason: str, retry_in_s: float | None = None) -> tuple[dict[str, Any]]:
-    """Give the acknowledgement's arguments that reject a message of a queue.
-
-    Args:
-        reason: Why.
-        retry_in_s: Seconds until it is delivered again; ``None`` leaves them to the server.
-    """
-    return ({"nack": reason} if retry_in_s is None else {"nack": reason, "retry_in": retry_in_s},)

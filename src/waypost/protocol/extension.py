@@ -3,8 +3,8 @@
 The client names its revision in a header of its HTTP requests, and the server in its answer to CONNECT. From then on,
 an event that a queue delivers has one more last argument: an object with the single key `KEY` and a `DeliveryMark`.
 An event of the client's outbox has an `OutboxMark` there, and the client repeats it until the server answers. If the
-server does not handle an event, the whole acknowledgement is such an object with a `Rejection`. Clients of revision 1
-get a `Rejection` only for events of an outbox.
+server does not handle an event, the whole acknowledgement is such an object with a
+`waypost.protocol.rejections.Rejection`. Clients of revision 1 get one only for events of an outbox.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ __all__ = [
     "REVISION",
     "DeliveryMark",
     "OutboxMark",
-    "Rejection",
     "client_revision",
-    "read_rejection",
+    "split_last",
     "split_mark",
     "split_outbox_mark",
 ]
@@ -97,35 +96,12 @@ class OutboxMark:
         return {KEY: asdict(self)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejection:
-    """The reason why the server did not handle an event.
-
-    Attributes:
-        reason: The reason in words; ``""`` if the event only waits for an earlier one.
-        is_final: Whether the server will never handle the event.
-        data: Data from the application, or ``None``.
-        retry_in_s: Seconds until the client should send the event again; ``None`` leaves the delay to the client.
-    """
-
-    reason: str
-    is_final: bool = False
-    data: Any = None
-    retry_in_s: float | None = None
-
-    def argument(self) -> dict[str, Any]:
-        """Return the acknowledgement's argument."""
-        return {KEY: asdict(self)}
-
-
 _DELIVERY = {"queue": str, "consumer": str, "id": str, "epoch": str, "position": int, "cursor": int, "attempt": int}
 _OUTBOX = {"client": str, "message": str, "sequence": int, "settled": int}
-_REJECTION = {"reason": str, "is_final": bool}
 
 _MIN_CLIENT_ID = 16
 _MAX_ID = 128
 _MAX_SEQUENCE = (1 << 63) - 1
-_MAX_RETRY_IN_S = 1e6
 
 
 def client_revision(headers: Mapping[str, str]) -> int:
@@ -152,7 +128,7 @@ def split_mark(arguments: list[Any]) -> tuple[list[Any], DeliveryMark | None]:
     Returns:
         The application's arguments, and the mark, or ``None`` if it is missing or incomplete.
     """
-    arguments, fields = _split(arguments, _DELIVERY)
+    arguments, fields = split_last(arguments, _DELIVERY)
     return arguments, None if fields is None else DeliveryMark(**{name: fields[name] for name in _DELIVERY})
 
 
@@ -165,7 +141,7 @@ def split_outbox_mark(arguments: list[Any]) -> tuple[list[Any], OutboxMark | Non
     Returns:
         The application's arguments, and the mark, or ``None`` if it is missing or has impossible values.
     """
-    arguments, fields = _split(arguments, _OUTBOX)
+    arguments, fields = split_last(arguments, _OUTBOX)
     if fields is None:
         return arguments, None
     mark = OutboxMark(**{name: fields[name] for name in _OUTBOX})
@@ -174,27 +150,17 @@ def split_outbox_mark(arguments: list[Any]) -> tuple[list[Any], OutboxMark | Non
     return arguments, mark if ids_are_sound and numbers_are_sound else None
 
 
-def read_rejection(values: list[Any]) -> Rejection | None:
-    """Read an acknowledgement from a Waypost server.
+def split_last(arguments: list[Any], kinds: Mapping[str, type]) -> tuple[list[Any], dict[str, Any] | None]:
+    """Split the object with the single key `KEY` from the end of arguments.
 
     Args:
-        values: The acknowledgement's arguments.
+        arguments: The arguments as they arrived.
+        kinds: The fields that the object must have, with their types.
 
     Returns:
-        The rejection, or ``None`` if the server handled the event.
+        The arguments without the object, and the object's fields, or ``None`` if the object or one of these fields is
+        missing.
     """
-    rest, fields = _split(values, _REJECTION)
-    if fields is None or rest:
-        return None
-    retry_in_s = fields.get("retry_in_s")
-    if not isinstance(retry_in_s, int | float) or not 0 <= retry_in_s <= _MAX_RETRY_IN_S:
-        retry_in_s = None
-    return Rejection(
-        reason=fields["reason"], is_final=fields["is_final"], data=fields.get("data"), retry_in_s=retry_in_s
-    )
-
-
-def _split(arguments: list[Any], kinds: Mapping[str, type]) -> tuple[list[Any], dict[str, Any] | None]:
     last = arguments[-1] if arguments else None
     if not isinstance(last, dict) or len(last) != 1 or KEY not in last:
         return arguments, None

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from typing import NamedTuple
 
-__all__ = ["SeenOffsets", "is_before", "is_foreign_offset"]
+__all__ = ["Offset", "SeenOffsets", "is_before", "is_foreign_offset"]
 
 _YEAST = re.compile(r"([0-9A-Za-z_-]{7})(?:\.[0-9A-Za-z_-]{1,5})?")
 _YEAST_DIGITS = {
@@ -21,8 +22,32 @@ _YEAST_DIGITS = {
 _STREAM_ID = re.compile(r"([0-9]{13})-[0-9]{1,10}")
 _OBJECT_ID = re.compile(r"([0-9a-f]{8})[0-9a-f]{16}")
 _DAY_S = 86_400
-_MAX_DIGITS = 20
+# 18 digits always fit into the 64 bits that a store keeps.
+_MAX_DIGITS = 18
 _MAX_SEEN = 2_000
+
+
+class Offset(NamedTuple):
+    """A position in a journal, as Waypost's servers write it for clients: ``<generation>.<n>``.
+
+    Attributes:
+        generation: The name of the history that the position is from.
+        position: The position.
+    """
+
+    generation: str
+    position: int
+
+    @classmethod
+    def parse(cls, text: str) -> Offset | None:
+        """Read an offset; return ``None`` if the text does not have that form."""
+        generation, _, digits = text.rpartition(".")
+        if not (generation and digits.isascii() and digits.isdecimal() and len(digits) <= _MAX_DIGITS):
+            return None
+        return cls(generation, int(digits))
+
+    def __str__(self) -> str:
+        return f"{self.generation}.{self.position}"
 
 
 def is_foreign_offset(text: str, now_s: float) -> bool:
@@ -62,13 +87,10 @@ def is_before(offset: str, other: str) -> bool:
     Returns:
         Whether the first is before the second. False for other forms and different generations, which have no order.
     """
-    generation, _, n = offset.rpartition(".")
-    other_generation, _, other_n = other.rpartition(".")
-    return generation == other_generation and _is_number(n) and _is_number(other_n) and int(n) < int(other_n)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+    one, another = Offset.parse(offset), Offset.parse(other)
+    if one is None or another is None or one.generation != another.generation:
+        return False
+    return one.position < another.position
 
 
 class SeenOffsets:

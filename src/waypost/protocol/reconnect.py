@@ -1,4 +1,4 @@
-"""The client's state across connections: the delay before reconnecting, the recovery position, the events to send."""
+"""The client's state across connections: the recovery position, and the events to send."""
 
 from __future__ import annotations
 
@@ -8,52 +8,16 @@ from typing import Any, Generic, TypeVar
 
 from waypost.protocol.offsets import SeenOffsets, is_before, is_foreign_offset
 
-__all__ = ["Backoff", "Continuity", "SendBuffer"]
+__all__ = ["Continuity", "SendBuffer"]
 
 T = TypeVar("T")
-
-
-class Backoff:
-    """Computes the delay before each attempt to reconnect: doubling, with jitter, up to a limit.
-
-    The defaults are those of the JavaScript client. There the jitter vanishes at the limit, and a fleet of clients
-    reconnects in step; here the longest delay has jitter too, below the limit.
-
-    Args:
-        delay_s: Seconds before the first attempt, before jitter.
-        delay_max_s: The most seconds before any attempt.
-        jitter: The share by which a delay may vary, from 0 to 1.
-    """
-
-    __slots__ = ("_delay_s", "_jitter", "_longest_s", "attempts")
-
-    def __init__(self, *, delay_s: float = 1.0, delay_max_s: float = 5.0, jitter: float = 0.5) -> None:
-        self._delay_s = delay_s
-        self._longest_s = delay_max_s / (1 + jitter)
-        self._jitter = jitter
-        self.attempts = 0
-
-    def next_s(self, chance: float) -> float:
-        """Return the delay before the next attempt, and count that attempt.
-
-        Args:
-            chance: A random number from 0 to 1.
-
-        Returns:
-            The delay, in seconds.
-        """
-        doublings = min(self.attempts, 64)  # already beyond any limit; 2.0**1024 would overflow
-        self.attempts += 1
-        wait_s = min(self._delay_s * 2.0**doublings, self._longest_s)
-        return wait_s * (1 + self._jitter * (2 * chance - 1))
 
 
 class Continuity:
     """The client's recovery position in a namespace, from which the server can send the missed events.
 
-    A server with recovery puts a private id into its answer to CONNECT, and an offset behind the arguments of events
-    that
-    request no acknowledgement. The client sends both back at the next CONNECT.
+    A server with recovery puts a private id into its answer to CONNECT, and an offset behind the arguments of
+    events that request no acknowledgement. The client sends both back at the next CONNECT.
 
     Attributes:
         pid: The private id of the current session; ``None`` without recovery.

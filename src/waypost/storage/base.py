@@ -419,7 +419,7 @@ class Store(Protocol):
     async def release_due(self) -> Due:
         """Give their positions to messages that have become due, and to what was published from outside.
 
-        Call it at the time that it, `StoredQueue.enqueue` or `StoredQueue.redrive` returned, and when `watch` calls back.
+        Call it when `watch` says so, and when a message that this, `enqueue` or `redrive` named falls due.
         """
         ...
 

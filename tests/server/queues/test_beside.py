@@ -74,7 +74,7 @@ async def test_consumers_that_another_program_moves_or_pauses(site: Site, visite
     await visited.seek("default", FromPosition(3))
     runner = site.io._hub.deliveries.runner(QUEUE, "default")
     assert runner is not None
-    await until(lambda: runner.info.waiting == 2, "it is moved")
+    await until(lambda: runner.row.waiting == 2, "it is moved")
     assert len(client.jobs) == 4
     await visited.pause("default", until=time.time())
     assert await client.gets(6) == [0, 1, 2, 3, 2, 3]
@@ -101,14 +101,14 @@ async def test_no_ack_counts_for_a_queue_made_anew(site: Site, visited: StoredQu
     await client.gets(1)
     runner = site.io._hub.deliveries.runner(QUEUE, "default")
     assert runner is not None
-    before = runner.info
+    before = runner.row
     # Nothing of this reaches the server: as if the ack below were on its way already.
     site.io._hub.deliveries.due.stop()
     await visited.delete()
     await visited.add_consumer("default")
     await visited.enqueue([NewMessageRow("m", _record(2))], deduplicate_s=0, on_commit=lambda _: None)
     client.reply(1)
-    await until(lambda: runner.info.generation != before.generation, "the server sees that it is another one")
+    await until(lambda: runner.row.generation != before.generation, "the server sees that it is another one")
     assert await client.gets(2) == [1, 2]
     assert (await site.info()).waiting == 1
     client.reply(2)

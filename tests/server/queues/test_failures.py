@@ -11,8 +11,9 @@ import pytest
 import waypost
 from tests.server.model_client import until
 from tests.server.queues.client import QUEUE, Clock, Site, quiet, site
+from waypost.protocol.rejections import Rejection, read_nack
 from waypost.server.queues.options import QueueOptions
-from waypost.server.queues.verdict import Blame, Rejection, judge, read_rejection
+from waypost.server.queues.verdict import Blame, judge
 from waypost.storage.queue_records import Attempt
 
 NACK = '[{"nack": "no", "retry_in": 0}]'
@@ -25,7 +26,7 @@ async def dead(here: Site) -> list[waypost.DeadLetter]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([{"nack": "why", "retry_in": 3}], Rejection("why", 3.0)),
+        ([{"nack": "why", "retry_in": 3}], Rejection("why", retry_in_s=3.0)),
         ([{"nack": True}], Rejection("rejected")),
         ([{"nack": "x", "retry_in": "soon"}], Rejection("x")),
         ([{"nack": "x", "retry_in": -1}], Rejection("x")),
@@ -38,8 +39,8 @@ async def dead(here: Site) -> list[waypost.DeadLetter]:
         ([{"nack": "x"}, 1], None),
     ],
 )
-def test_what_is_a_rejection(arguments: list[Any], expected: Rejection | None) -> None:
-    assert read_rejection(arguments) == expected
+def test_what_is_a_nack(arguments: list[Any], expected: Rejection | None) -> None:
+    assert read_nack(arguments) == expected
 
 
 def test_backoff_doubles_up_to_its_top_with_jitter() -> None:
@@ -50,9 +51,9 @@ def test_backoff_doubles_up_to_its_top_with_jitter() -> None:
         assert verdict.delay_s is not None
         return round(verdict.delay_s, 3)
 
-    assert [pause(failures, 0.5) for failures in range(10)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+    assert [pause(failures, 0.5) for failures in range(10)] == [1, 2, 4, 8, 16, 32, 64, 128, 250, 250]
     assert (pause(0, 0.0), pause(0, 1.0)) == (0.8, 1.2)
-    assert pause(99 - 1, 0.5) == 300
+    assert (pause(99 - 1, 0.0), pause(99 - 1, 1.0)) == (200, 300)
 
 
 def test_lost_connections_count_to_the_deliveries_alone() -> None:

@@ -1,16 +1,14 @@
-"""Whom an event is for, where it stands in a journal, and the record that keeps both."""
+"""Whom an event is for, and the record of a journal that keeps both."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import orjson
 
-from waypost.errors import MalformedPacket
 from waypost.protocol.codec import Codec, EncodedEvent
 
-__all__ = ["EVERYONE", "Offset", "Target", "read_record", "write_record"]
+__all__ = ["EVERYONE", "Target", "read_record", "write_record"]
 
 _LENGTH_BYTES = 4
 
@@ -28,35 +26,6 @@ class Target(NamedTuple):
 
 
 EVERYONE = Target()
-
-
-@dataclass(frozen=True, slots=True)
-class Offset:
-    """A position in a journal as clients see it: ``<generation>.<n>``.
-
-    Attributes:
-        generation: The history it is from.
-        position: The position.
-    """
-
-    generation: str
-    position: int
-
-    @classmethod
-    def parse(cls, text: str) -> Offset:
-        """Read one.
-
-        Raises:
-            MalformedPacket: It is not of that form.
-        """
-        generation, point, digits = text.partition(".")
-        # 18 digits always fit into the 64 bits a store keeps.
-        if not (generation and point and digits.isascii() and digits.isdigit() and len(digits) <= 18):
-            raise MalformedPacket("an offset like g4k2.17", text)
-        return cls(generation, int(digits))
-
-    def __str__(self) -> str:
-        return f"{self.generation}.{self.position}"
 
 
 def write_record(target: Target, event: EncodedEvent) -> bytes:

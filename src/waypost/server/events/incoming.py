@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.errors import EncodingFailed, EventRefused, Reject
 from waypost.protocol.answers import answer_values
-from waypost.protocol.extension import READS_REJECTIONS, OutboxMark, Rejection, split_outbox_mark
+from waypost.protocol.extension import READS_REJECTIONS, OutboxMark, split_outbox_mark
 from waypost.protocol.packet import Packet
 from waypost.protocol.records import read_values
+from waypost.protocol.rejections import Rejection
 from waypost.server.events.repeats import AnswerTurn, Repeats
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from waypost.errors import StorageError
-from waypost.protocol.extension import OutboxMark, Rejection
+from waypost.protocol.extension import OutboxMark
+from waypost.protocol.rejections import Rejection
 from waypost.server.events.source import EventSource
 from waypost.server.services import Services
 from waypost.storage.answer_base import Answer, Answers

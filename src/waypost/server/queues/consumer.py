@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
-from typing import TYPE_CHECKING
 
 from waypost.checking.names import Name, as_name
+from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.message import Start, to_place
+from waypost.server.queues.runner import Runner
+from waypost.server.services import Services
 from waypost.storage.queue_records import ConsumerRow
-
-if TYPE_CHECKING:
-    from waypost.server.queues.deliveries import Deliveries
-    from waypost.server.queues.runner import Runner
-    from waypost.server.services import Services
 
 __all__ = ["Consumer", "ConsumerInfo", "consumer_info", "pause_end"]
 
@@ -60,21 +57,21 @@ class ConsumerInfo:
     redelivered_per_s: float
 
 
-def consumer_info(queue: str, stored: ConsumerRow, runner: Runner | None) -> ConsumerInfo:
+def consumer_info(queue: str, row: ConsumerRow, runner: Runner | None) -> ConsumerInfo:
     """Put together what the store knows of a consumer and what is going on right now."""
     return ConsumerInfo(
         queue=queue,
-        name=stored.name,
-        offset=stored.cursor,
-        waiting=stored.waiting,
-        retrying=stored.retrying,
+        name=row.name,
+        offset=row.cursor,
+        waiting=row.waiting,
+        retrying=row.retrying,
         in_flight=0 if runner is None else runner.in_flight,
-        acknowledged=stored.settled,
-        redelivered=stored.redelivered,
-        dead_letters=stored.dead,
-        lost=0 if stored.lost is None else stored.lost.messages,
-        paused_until=pause_end(stored.paused_until),
-        active_at=datetime.fromtimestamp(stored.active_at, UTC),
+        acknowledged=row.settled,
+        redelivered=row.redelivered,
+        dead_letters=row.dead,
+        lost=0 if row.lost is None else row.lost.messages,
+        paused_until=pause_end(row.paused_until),
+        active_at=datetime.fromtimestamp(row.active_at, UTC),
         attached=0 if runner is None else len(runner.takers),
         delivered_per_s=0.0 if runner is None else runner.meter.delivered.per_second,
         acknowledged_per_s=0.0 if runner is None else runner.meter.acknowledged.per_second,

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from waypost.errors import ConfigurationError, NotConnected
+from waypost.server.emitting.members import Member
 from waypost.server.queues.configured import Configured
 from waypost.server.queues.delivery import Attachment
 from waypost.server.queues.due import DueTimer
@@ -17,14 +17,10 @@ from waypost.server.queues.message_ids import MessageIds
 from waypost.server.queues.options import Order, QueueOptions
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.socket_carrier import SocketCarrier
-from waypost.server.queues.surroundings import Surroundings
 from waypost.server.queues.worker import WorkerCarrier, WorkerPlan
+from waypost.server.services import Services
 from waypost.server.watching.queue_events import MessageDied
 from waypost.storage.queue_records import Attempt, Due, Enqueued, MessageRow, NewMessageRow, Place
-
-if TYPE_CHECKING:
-    from waypost.server.emitting.members import Member
-    from waypost.server.services import Services
 
 __all__ = ["Consumption", "Deliveries"]
 
@@ -73,7 +69,6 @@ class Deliveries:
         self._runners: dict[str, dict[str, Runner]] = {}
         self._serving: dict[Member, dict[Runner, Attachment]] = {}
         self._plans: list[WorkerPlan] = []
-        self._surroundings = Surroundings(environment, keep_task, self._buried, self._losses.tell, self._idle)
         self._is_started = False
         self._is_stopping = False
 
@@ -181,7 +176,7 @@ class Deliveries:
         order: Order | None = plan.order or ("none" if plan.concurrency > 1 else None)
         runner = await self._runner(plan.queue, plan.consumer, plan.start, order)
         label = f"worker {self._plans.index(plan) + 1}"
-        carrier = WorkerCarrier(plan, runner, self._services.threads, self._services.hooks, label)
+        carrier = WorkerCarrier(plan, runner, self._services, label)
         runner.attach(
             Attachment(carrier, prefetch=plan.concurrency, prefetch_bytes=runner.options.max_bytes),
         )
@@ -217,7 +212,7 @@ class Deliveries:
     def begin_anew(self, queue: str) -> None:
         """Let the consumers of a queue begin anew where they stand: what they had in hand is no more."""
         for runner in self._runners.get(queue, {}).values():
-            runner.reset()
+            runner.begin_anew()
 
     def removed(self, queue: str, consumer: str | None = None) -> None:
         """Take everybody away from the consumers of a queue that are no more."""
@@ -238,7 +233,7 @@ class Deliveries:
     @property
     def attached(self) -> list[tuple[str, str]]:
         """Queue and name of all consumers that are being served."""
-        return [(runner.queue_name, runner.info.name) for runner in self._all_runners()]
+        return [(runner.queue_name, runner.row.name) for runner in self._all_runners()]
 
     def reconfigured(self, queue: str) -> None:
         """Let a queue's new options hold for what is being served."""
@@ -250,13 +245,13 @@ class Deliveries:
 
     async def _runner(self, queue: str, consumer: str, start: Place, order: Order | None) -> Runner:
         """Return what serves a consumer, made if need be; in the end it is served if somebody is attached to it."""
-        store = self._services.store.queue(queue)
-        info = await store.add_consumer(consumer, start=start)
+        stored = self._services.store.queue(queue)
+        row = await stored.add_consumer(consumer, start=start)
         options = self.configured.of(queue)
         runners = self._runners.setdefault(queue, {})
         runner = runners.get(consumer)
         if runner is None:
-            runner = Runner(store, info, order or options.order, options, self._surroundings)
+            runner = Runner(stored, row, order or options.order, options, self._services, self)
             runners[consumer] = runner
             if self._is_stopping:
                 runner.stop()
@@ -277,20 +272,28 @@ class Deliveries:
         for queue in sorted(due.queues):
             self.changed(queue)
 
-    def _buried(self, runner: Runner, message: MessageRow, attempt: Attempt) -> None:
+    # -- what runners tell: see `Watcher` -------------------------------------------------------------------
+
+    def message_died(self, runner: Runner, message: MessageRow, attempt: Attempt) -> None:
+        """Tell the application of a message that was given up."""
         self._services.counters.dead_letters += 1
         logger.warning(
             "queue %r, consumer %r: message %s is a dead letter after %d failures and %d lost connections: %s",
-            runner.queue_name, runner.info.name, message.id, attempt.failures, attempt.losses, attempt.reason,
+            runner.queue_name, runner.row.name, message.id, attempt.failures, attempt.losses, attempt.reason,
         )  # fmt: skip
         hook = self._services.hooks.message_died
         if hook.observers:
-            hook.tell(MessageDied(runner.queue_name, runner.info.name, message.id, message.position, attempt.reason))
+            hook.tell(MessageDied(runner.queue_name, runner.row.name, message.id, message.position, attempt.reason))
 
-    def _idle(self, runner: Runner) -> None:
+    def loss_changed(self, runner: Runner) -> None:
+        """Tell what a consumer has lost to its queue's limits."""
+        self._losses.tell(runner)
+
+    def became_idle(self, runner: Runner) -> None:
+        """Let go of a runner that has nothing to do."""
         self._losses.forget(runner)
         runners = self._runners.get(runner.queue_name, {})
-        if runners.get(runner.info.name) is runner:
-            del runners[runner.info.name]
+        if runners.get(runner.row.name) is runner:
+            del runners[runner.row.name]
             if not runners:
                 del self._runners[runner.queue_name]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from math import inf
 from typing import Protocol
 
+from waypost.protocol.rejections import Rejection
 from waypost.server.queues.options import QueueOptions
 from waypost.server.watching.queue_events import MessagesLost
-from waypost.storage.queue_records import MessageRow
+from waypost.storage.queue_records import ConsumerRow, MessageRow
 
-__all__ = ["Attachment", "Carrier", "Delivery"]
+__all__ = ["Attachment", "Carrier", "Delivery", "DeliverySource"]
 
 
 class Delivery:
@@ -82,6 +83,37 @@ class Carrier(Protocol):
         ...
 
 
+class DeliverySource(Protocol):
+    """The consumer that a carrier brings the messages of; it takes the answers."""
+
+    @property
+    def queue_name(self) -> str:
+        """The queue's name."""
+        ...
+
+    @property
+    def row(self) -> ConsumerRow:
+        """The consumer, as it was last seen in the store."""
+        ...
+
+    @property
+    def options(self) -> QueueOptions:
+        """The queue's options as they are now."""
+        ...
+
+    def acknowledge(self, delivery: Delivery) -> bool:
+        """Take an ack; returns whether it counts."""
+        ...
+
+    def reject(self, delivery: Delivery, rejection: Rejection) -> bool:
+        """Take a nack; returns whether it counts."""
+        ...
+
+    def enliven(self, attachment: Attachment) -> None:
+        """Note that a carrier may be able to take messages now, or has given a sign of life."""
+        ...
+
+
 class Attachment:
     """A socket or worker that takes a consumer's messages, and what it has in hand.
 
@@ -94,16 +126,16 @@ class Attachment:
         in_hand: Its deliveries by position, the oldest first.
         is_silent: Whether it let a lease end without a sign of life; it gets nothing until it gives one.
         is_leaving: Whether it takes nothing more, and only finishes what it has.
-        awaits_turn: Whether it is in the row of those that are handed messages in turn.
+        in_rotation: Whether it is among those that are handed messages in turn.
     """
 
     __slots__ = (
         "_bytes",
         "_prefetch",
         "_prefetch_bytes",
-        "awaits_turn",
         "carrier",
         "in_hand",
+        "in_rotation",
         "is_leaving",
         "is_silent",
     )
@@ -113,7 +145,7 @@ class Attachment:
         self.in_hand: dict[int, Delivery] = {}
         self.is_silent = False
         self.is_leaving = False
-        self.awaits_turn = False
+        self.in_rotation = False
         self._prefetch = prefetch
         self._prefetch_bytes = prefetch_bytes
         self._bytes = 0

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from waypost.errors import StorageError, StoreClosed
-
-if TYPE_CHECKING:
-    from waypost.storage.base import Store
-    from waypost.storage.queue_records import Due
+from waypost.errors import StorageError
+from waypost.server.queues.work_loop import WorkLoop
+from waypost.storage.base import Store
+from waypost.storage.queue_records import Due
 
 __all__ = ["DueTimer"]
 
 logger = logging.getLogger("waypost.queue")
 
-_PAUSE_S = 1.0
 _LONGEST_SLEEP_S = 3600.0
 """No timer is longer: the wall clock may be set meanwhile."""
 
@@ -43,52 +41,40 @@ class DueTimer:
         self._wall_time = wall_time
         self._keep_task = keep_task
         self._released = released
-        self._task: asyncio.Task[None] | None = None
-        self._look_again = False
-        self._timer: asyncio.TimerHandle | None = None
+        # Made with the first use, as it belongs to an event loop.
+        self._work: WorkLoop | None = None
         self._due_at: float | None = None
-        self._is_stopped = False
 
     def arm(self, due_at: float) -> None:
         """Look when a message is due, at a wall time in seconds."""
-        if self._is_stopped or (self._due_at is not None and self._due_at <= due_at):
+        work = self._working()
+        if work.is_stopped or (self._due_at is not None and self._due_at <= due_at):
             return
-        self._cancel()
         self._due_at = due_at
-        delay_s = min(max(due_at - self._wall_time(), 0.0), _LONGEST_SLEEP_S)
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self.look)
+        work.wake_in(min(due_at - self._wall_time(), _LONGEST_SLEEP_S))
 
     def look(self) -> None:
         """Look now."""
-        self._cancel()
-        self._look_again = True
-        if self._task is None and not self._is_stopped:
-            self._task = asyncio.get_running_loop().create_task(self._release())
-            self._keep_task(self._task)
+        self._working().wake()
 
     def stop(self) -> None:
         """Look no more."""
-        self._is_stopped = True
-        self._cancel()
+        self._working().stop()
 
-    def _cancel(self) -> None:
-        self._due_at = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _working(self) -> WorkLoop:
+        if self._work is None:
+            self._work = WorkLoop(self._release, self._halted, self._keep_task)
+        return self._work
 
     async def _release(self) -> None:
-        try:
-            while self._look_again and not self._is_stopped:
-                self._look_again = False
-                due = await self._store().release_due()
-                if due.next_at is not None:
-                    self.arm(due.next_at)
-                await self._released(due)
-        except StoreClosed:
-            return
-        except StorageError as problem:
-            logger.error("messages that are due have to wait %.1f s more: %s", _PAUSE_S, problem)
-            self.arm(self._wall_time() + _PAUSE_S)
-        finally:
-            self._task = None
+        # Whatever this does not find due is armed anew.
+        self._due_at = None
+        self._working().cancel_alarm()
+        due = await self._store().release_due()
+        if due.next_at is not None:
+            self.arm(due.next_at)
+        await self._released(due)
+
+    def _halted(self, problem: StorageError, pause_s: float) -> None:
+        logger.error("messages that are due have to wait %.1f s more: %s", pause_s, problem)
+        self._due_at = self._wall_time() + pause_s

@@ -5,18 +5,44 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from waypost.errors import StorageError
+from waypost.server.queues.takers import Takers
 from waypost.server.watching.hooks import Hooks
 from waypost.server.watching.queue_events import MessagesLost
-
-if TYPE_CHECKING:
-    from waypost.server.queues.runner import Runner
+from waypost.storage.queue_records import ConsumerRow
 
 __all__ = ["Losses"]
 
 logger = logging.getLogger("waypost.queue")
+
+
+class LosingConsumer(Protocol):
+    """A consumer that may lose messages to its queue's limits."""
+
+    @property
+    def queue_name(self) -> str:
+        """The queue's name."""
+        ...
+
+    @property
+    def row(self) -> ConsumerRow:
+        """The consumer, as it was last seen in the store."""
+        ...
+
+    @property
+    def takers(self) -> Takers:
+        """Who is attached, in the order in which they came."""
+        ...
+
+    async def forget_loss(self, upto: int) -> None:
+        """Note that the consumer knows what it lost, up to a position.
+
+        Raises:
+            StorageError: The store did not take it.
+        """
+        ...
 
 
 class Losses:
@@ -30,26 +56,26 @@ class Losses:
     def __init__(self, keep_task: Callable[[asyncio.Task[Any]], None], hooks: Hooks) -> None:
         self._keep_task = keep_task
         self._hooks = hooks
-        self._telling: set[Runner] = set()
-        self._told: dict[Runner, MessagesLost] = {}
+        self._telling: set[LosingConsumer] = set()
+        self._told: dict[LosingConsumer, MessagesLost] = {}
 
-    def tell(self, runner: Runner) -> None:
+    def tell(self, consumer: LosingConsumer) -> None:
         """Tell of what a consumer lost, if it lost anything and somebody is there to be told."""
-        lost = runner.info.lost
+        lost = consumer.row.lost
         if lost is None:
-            self._told.pop(runner, None)
+            self._told.pop(consumer, None)
             return
-        notice = MessagesLost(runner.queue_name, runner.info.name, lost.messages, lost.first, lost.last)
-        if self._told.get(runner) != notice:
-            self._told[runner] = notice
+        notice = MessagesLost(consumer.queue_name, consumer.row.name, lost.messages, lost.first, lost.last)
+        if self._told.get(consumer) != notice:
+            self._told[consumer] = notice
             self._report(notice)
-        if runner not in self._telling and len(runner.takers):
-            self._telling.add(runner)
-            self._keep_task(asyncio.get_running_loop().create_task(self._tell(runner, notice)))
+        if consumer not in self._telling and len(consumer.takers):
+            self._telling.add(consumer)
+            self._keep_task(asyncio.get_running_loop().create_task(self._tell(consumer, notice)))
 
-    def forget(self, runner: Runner) -> None:
+    def forget(self, consumer: LosingConsumer) -> None:
         """Forget a consumer that is served no more; what it has not acknowledged it is told again."""
-        self._told.pop(runner, None)
+        self._told.pop(consumer, None)
 
     def _report(self, notice: MessagesLost) -> None:
         logger.warning(
@@ -59,18 +85,18 @@ class Losses:
         if self._hooks.messages_lost.observers:
             self._hooks.messages_lost.tell(notice)
 
-    async def _tell(self, runner: Runner, notice: MessagesLost) -> None:
+    async def _tell(self, consumer: LosingConsumer, notice: MessagesLost) -> None:
         has_more = False
         try:
-            for attachment in reversed(list(runner.takers)):
+            for attachment in reversed(list(consumer.takers)):
                 if attachment.carrier.is_live and await attachment.carrier.tell_loss(notice):
-                    await runner.forget_loss(notice.last_offset)
-                    has_more = runner.info.lost is not None
+                    await consumer.forget_loss(notice.last_offset)
+                    has_more = consumer.row.lost is not None
                     break
         except StorageError as problem:
             logger.error("queue %r: a notice of loss stays: %s", notice.queue, problem)
         finally:
-            self._telling.discard(runner)
+            self._telling.discard(consumer)
         if has_more:
             # It has lost some more since it was told.
-            self.tell(runner)
+            self.tell(consumer)

@@ -11,7 +11,7 @@ from waypost.checking.arguments import COUNT_OR_ZERO, POSITIVE, POSITIVE_OR_ZERO
 from waypost.checking.names import Name, as_name
 from waypost.errors import ConfigurationError, MalformedPacket
 from waypost.protocol.records import read_values
-from waypost.server.queues.verdict import Rejection
+from waypost.protocol.rejections import Rejection
 from waypost.storage.queue_records import (
     DeadLetterRow,
     FromPosition,
@@ -284,7 +284,7 @@ class Message:
         """
         if retry_in_s is not None:
             check("retry_in_s", retry_in_s, POSITIVE_OR_ZERO)
-        self.rejection = Rejection(reason, retry_in_s)
+        self.rejection = Rejection(reason, retry_in_s=retry_in_s)
 
 
 def _time(seconds: float) -> datetime:

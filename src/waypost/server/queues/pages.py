@@ -1,10 +1,10 @@
-"""What a line wants of one consumer's messages, read from the store in pages."""
+"""Reads from the store, in pages, what a delivery order wants of one consumer's messages."""
 
 from __future__ import annotations
 
 from math import inf
 
-from waypost.server.queues.line import Read, ReadKey, ReadOn
+from waypost.server.queues.delivery_order import Read, ReadKey, ReadOn
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import MessageRow
 

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from waypost.checking.arguments import COUNT, COUNT_OR_ZERO, POSITIVE, TEXT, check
 from waypost.checking.names import Name, as_name
 from waypost.server.queues.consumer import Consumer, ConsumerInfo, consumer_info, pause_end
+from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.message import DeadLetter, NewMessage, QueuedMessage, Receipt
 from waypost.server.queues.options import QueueOptions, QueueSettings, encode_settings
-from waypost.storage.queue_records import DeadLetterFilter
-
-if TYPE_CHECKING:
-    import sqlite3
-
-    from waypost.server.queues.deliveries import Deliveries
-    from waypost.server.queues.runner import Runner
-    from waypost.server.services import Services
-    from waypost.storage.queue_base import StoredQueue
-    from waypost.storage.queue_records import Enqueued, NewMessageRow, QueueRow
+from waypost.server.queues.runner import Runner
+from waypost.server.services import Services
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import DeadLetterFilter, Enqueued, NewMessageRow, QueueRow
 
 __all__ = ["Queue", "QueueInfo", "queue_info"]
 
@@ -70,21 +66,21 @@ class QueueInfo(NamedTuple):
     redelivered_per_s: float
 
 
-def queue_info(stored: QueueRow, serving: Sequence[Runner]) -> QueueInfo:
+def queue_info(row: QueueRow, serving: Sequence[Runner]) -> QueueInfo:
     """Put together what the store knows of a queue and what is going on right now."""
     return QueueInfo(
-        stored.name,
-        stored.messages,
-        stored.delayed,
-        stored.bytes,
-        stored.top,
-        None if stored.oldest_at is None else datetime.fromtimestamp(stored.oldest_at, UTC),
-        stored.consumers,
+        row.name,
+        row.messages,
+        row.delayed,
+        row.bytes,
+        row.top,
+        None if row.oldest_at is None else datetime.fromtimestamp(row.oldest_at, UTC),
+        row.consumers,
         sum(runner.in_flight for runner in serving) if serving else 0,
-        stored.dead,
-        stored.expired,
-        stored.dropped,
-        pause_end(stored.paused_until),
+        row.dead,
+        row.expired,
+        row.dropped,
+        pause_end(row.paused_until),
         sum(runner.meter.delivered.per_second for runner in serving) if serving else 0.0,
         sum(runner.meter.acknowledged.per_second for runner in serving) if serving else 0.0,
         sum(runner.meter.redelivered.per_second for runner in serving) if serving else 0.0,

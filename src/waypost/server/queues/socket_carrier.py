@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from waypost.errors import EncodingFailed, MalformedPacket
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.extension import DeliveryMark
 from waypost.protocol.records import read_values
-from waypost.server.queues.delivery import Attachment, Delivery
-from waypost.server.queues.verdict import Rejection, read_rejection
+from waypost.protocol.rejections import Rejection, read_nack
+from waypost.server.emitting.members import Member
+from waypost.server.queues.delivery import Attachment, Delivery, DeliverySource
+from waypost.server.services import Services
 from waypost.server.watching.queue_events import MessagesLost
-
-if TYPE_CHECKING:
-    from waypost.server.emitting.members import Member
-    from waypost.server.queues.runner import Runner
-    from waypost.server.services import Services
 
 __all__ = ["SocketCarrier"]
 
@@ -28,7 +25,7 @@ class SocketCarrier:
 
     Args:
         member: The socket.
-        runner: The consumer.
+        source: The consumer.
         services: What the server's parts share.
 
     Attributes:
@@ -41,8 +38,8 @@ class SocketCarrier:
     __slots__ = (
         "_ack_ids",
         "_loop",
-        "_runner",
         "_services",
+        "_source",
         "_waiting",
         "attachment",
         "heard_at",
@@ -50,11 +47,11 @@ class SocketCarrier:
         "owes_heartbeat",
     )
 
-    def __init__(self, member: Member, runner: Runner, services: Services) -> None:
+    def __init__(self, member: Member, source: DeliverySource, services: Services) -> None:
         self.member = member
         self.attachment: Attachment
         self.owes_heartbeat = False
-        self._runner = runner
+        self._source = source
         self._services = services
         self._loop = asyncio.get_running_loop()
         self.heard_at = self._loop.time()
@@ -85,7 +82,7 @@ class SocketCarrier:
         try:
             event = self._encode(delivery)
         except (EncodingFailed, MalformedPacket) as problem:
-            self._loop.call_soon(self._runner.reject, delivery, Rejection(str(problem)))
+            self._loop.call_soon(self._source.reject, delivery, Rejection(str(problem)))
             return
         ack_id = self.member.out.acks.expect_for(partial(self._answered, delivery), event)
         self._ack_ids[delivery] = ack_id
@@ -114,14 +111,14 @@ class SocketCarrier:
         namespace = self.member.namespace
         if not self.member.client_revision:
             return codec.restore_event(message.record, namespace)
-        info = self._runner.info
+        row = self._source.row
         mark = DeliveryMark(
-            queue=self._runner.queue_name,
-            consumer=info.name,
+            queue=self._source.queue_name,
+            consumer=row.name,
             id=message.id,
-            epoch=f"{info.generation}.{info.epoch}",
+            epoch=f"{row.generation}.{row.epoch}",
             position=message.position,
-            cursor=info.cursor,
+            cursor=row.cursor,
             attempt=delivery.attempt,
         )
         event, *arguments = read_values(message.record)
@@ -132,8 +129,8 @@ class SocketCarrier:
         if self._ack_ids.pop(delivery, None) is None or arguments is None:
             return
         self.give_sign()
-        rejection = read_rejection(arguments)
-        counts = self._runner.acknowledge(delivery) if rejection is None else self._runner.reject(delivery, rejection)
+        rejection = read_nack(arguments)
+        counts = self._source.acknowledge(delivery) if rejection is None else self._source.reject(delivery, rejection)
         if not counts:
             self._services.counters.unexpected_acks += 1
 
@@ -143,4 +140,4 @@ class SocketCarrier:
         finally:
             self._waiting = None
         if is_open:
-            self._runner.enliven(self.attachment)
+            self._source.enliven(self.attachment)

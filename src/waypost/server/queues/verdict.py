@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
+from waypost.retrying import RetryPolicy
 from waypost.server.queues.options import QueueOptions
 
-__all__ = ["Blame", "Rejection", "Verdict", "judge", "read_rejection"]
-
-_LONGEST_REASON = 500
-_MOST_DOUBLINGS = 30
-_LONGEST_PAUSE_S = 1e9
+__all__ = ["Blame", "Verdict", "judge"]
 
 
 class Blame(StrEnum):
@@ -21,19 +17,6 @@ class Blame(StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     LOST = "lost"
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A nack.
-
-    Attributes:
-        reason: Why, in words.
-        retry_in_s: Seconds until it may come again; ``None`` leaves it to the queue's backoff.
-    """
-
-    reason: str
-    retry_in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,31 +60,5 @@ def judge(
         return Verdict(failures, losses, 0.0)
     if retry_in_s is not None:
         return Verdict(failures, losses, min(retry_in_s, options.max_age_s))
-    pause_s = min(options.first_backoff_s * 2.0 ** min(failures - 1, _MOST_DOUBLINGS), options.max_backoff_s)
-    return Verdict(failures, losses, pause_s * (1 + options.backoff_jitter * (2 * chance - 1)))
-
-
-def read_rejection(arguments: list[Any]) -> Rejection | None:
-    """Read the arguments of an ack.
-
-    Args:
-        arguments: What the client gave to the callback.
-
-    Returns:
-        What ``ack({nack: "why", retry_in: seconds})`` says; ``None`` for everything else, which acknowledges. People
-        write ``ack("ok")``, and ``ack({status: "ok"})``.
-    """
-    if len(arguments) != 1 or not isinstance(arguments[0], dict):
-        return None
-    reason = arguments[0].get("nack")
-    if not reason:
-        return None
-    text = reason if isinstance(reason, str) else "rejected"
-    return Rejection(text[:_LONGEST_REASON], _seconds(arguments[0].get("retry_in")))
-
-
-def _seconds(value: object) -> float | None:
-    # NaN compares false, and a whole number may be too large for a float.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LONGEST_PAUSE_S:
-        return None
-    return float(value)
+    retries = RetryPolicy(options.first_backoff_s, options.max_backoff_s, options.backoff_jitter)
+    return Verdict(failures, losses, retries.pause_s(failures, chance))

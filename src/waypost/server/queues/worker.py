@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from waypost.errors import ArgumentMismatch, MalformedPacket, Reject
-from waypost.server.queues.delivery import Delivery
+from waypost.protocol.rejections import Rejection
+from waypost.server.queues.delivery import Delivery, DeliverySource
 from waypost.server.queues.message import Message
 from waypost.server.queues.options import Order
-from waypost.server.queues.verdict import Rejection
-from waypost.server.watching.hooks import Hooks
+from waypost.server.services import Services
 from waypost.server.watching.queue_events import MessagesLost
 from waypost.storage.queue_records import Place
 from waypost.typed.handlers import Handler
-
-if TYPE_CHECKING:
-    from waypost.server.queues.runner import Runner
 
 __all__ = ["WorkerCarrier", "WorkerPlan"]
 
@@ -51,9 +46,8 @@ class WorkerCarrier:
 
     Args:
         plan: What the application asked for.
-        runner: The consumer.
-        threads: Where ``def`` functions run.
-        hooks: Who is told of what a function raises.
+        source: The consumer.
+        services: What the server's parts share.
         label: How the log and the store name it.
 
     Attributes:
@@ -62,16 +56,24 @@ class WorkerCarrier:
         label: How the log and the store name it.
     """
 
-    __slots__ = ("_hooks", "_loop", "_plan", "_runner", "_tasks", "_threads", "is_live", "label", "owes_heartbeat")
+    __slots__ = (
+        "_loop",
+        "_plan",
+        "_services",
+        "_source",
+        "_tasks",
+        "is_live",
+        "label",
+        "owes_heartbeat",
+    )
 
-    def __init__(self, plan: WorkerPlan, runner: Runner, threads: Executor, hooks: Hooks, label: str) -> None:
+    def __init__(self, plan: WorkerPlan, source: DeliverySource, services: Services, label: str) -> None:
         self.label = label
         self.is_live = True
         self.owes_heartbeat = False
         self._plan = plan
-        self._runner = runner
-        self._threads = threads
-        self._hooks = hooks
+        self._source = source
+        self._services = services
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
 
@@ -88,7 +90,7 @@ class WorkerCarrier:
         """Run the function with a message."""
         task = self._loop.create_task(self._run(delivery))
         self._tasks[delivery] = task
-        self._runner.keep_task(task)
+        self._services.keep_task(task)
 
     def forget(self, delivery: Delivery) -> None:
         """Stop a function whose message somebody else has by now; one in a thread runs on, and its end is ignored."""
@@ -106,26 +108,26 @@ class WorkerCarrier:
         finally:
             self._tasks.pop(delivery, None)
         if rejection is None:
-            self._runner.acknowledge(delivery)
+            self._source.acknowledge(delivery)
         else:
-            self._runner.reject(delivery, rejection)
+            self._source.reject(delivery, rejection)
 
     async def _handle(self, delivery: Delivery) -> Rejection | None:
         handler = self._plan.handler
         try:
-            message = Message(self._plan.queue, delivery, self._runner.options.lease_s, self._loop)
+            message = Message(self._plan.queue, delivery, self._source.options.lease_s, self._loop)
         except MalformedPacket as problem:
             return Rejection(str(problem))
         arguments = message.args if handler.most > _MESSAGE_ALONE else ()
         if not handler.takes(len(arguments)):
             return Rejection(f"{message.event} takes {handler.expectation} argument(s), {len(arguments)} came")
         try:
-            await handler.run((message, *handler.convert(arguments)), self._threads)
+            await handler.run((message, *handler.convert(arguments)), self._services.threads)
         except ArgumentMismatch as mismatch:
             return Rejection(str(mismatch))
         except Reject as rejected:
-            return Rejection(rejected.reason, rejected.retry_in_s)
+            return Rejection(rejected.reason, retry_in_s=rejected.retry_in_s)
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end the worker
-            self._hooks.report_failure(f"consumer {self._plan.queue}", "", "", error)
+            self._services.hooks.report_failure(f"consumer {self._plan.queue}", "", "", error)
             return Rejection(f"{type(error).__name__}: {error}")
         return message.rejection

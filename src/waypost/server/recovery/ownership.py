@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.server.emitting.acks import PendingAcks
 from waypost.server.emitting.members import Member
 from waypost.server.emitting.rooms import RoomIndex
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from waypost.server.recovery.live_session import LiveSession
 
 __all__ = ["NotNow", "Owner", "Ownership"]
-
-_RETRY_PAUSES_S = (1.0, 5.0, 25.0, 125.0, 625.0)
-"""How long we wait for a store that takes nothing (a full disk). After the last attempt we give up; the next
-`Store.open` repairs it."""
 
 
 class NotNow(Exception):
@@ -242,10 +239,9 @@ class Ownership:
     async def _try(self, attempt: Callable[[], Awaitable[bool]]) -> None:
         self._unfinished += 1
         try:
-            for pause_s in _RETRY_PAUSES_S:
-                if await attempt():
-                    return
-                await asyncio.sleep(pause_s)
+            backoff = Backoff(STORE_RETRIES)
+            while not await attempt():
+                await asyncio.sleep(backoff.next_s())
         finally:
             self._unfinished -= 1
 

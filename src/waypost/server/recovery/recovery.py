@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from waypost.errors import MalformedPacket, PositionGone, StorageError, shorten
+from waypost.errors import PositionGone, StorageError, StoreClosed, shorten
 from waypost.protocol.codec import EncodedEvent
+from waypost.protocol.offsets import Offset
 from waypost.server.basics.handshake import Handshake
-from waypost.server.basics.targets import Offset, Target
+from waypost.server.basics.targets import Target
 from waypost.server.recovery.live_session import LiveSession, session_key
 from waypost.server.recovery.options import Recovery
 from waypost.server.recovery.replay_cache import ReplayCache
@@ -139,23 +140,27 @@ class Keeper:
         return handshake if self._options.may_resume is not None else None
 
     async def detach(self, key: bytes) -> bool:
-        """Keep a session for a client that may come back; returns whether the store took it."""
+        """Keep a session for a client that may come back; returns False if the store has to be asked again."""
         try:
             expires_at = self._environment.wall_time() + self._options.session_ttl_s
             await self.journal.detach_session(key, expires_at)
+        except StoreClosed:
+            return True  # the next opening of the store marks it
         except StorageError as problem:
             logger.error("a session is not marked as away yet: %s", problem)
             return False
         return True
 
     async def end(self, key: bytes) -> bool:
-        """Forget a session whose client does not come back to it; returns whether the store took it.
+        """Forget a session whose client does not come back to it; returns False if the store has to be asked again.
 
         From the first try on it is unknown to whoever names it.
         """
         self._ending.add(key)
         try:
             await self.journal.end_session(key)
+        except StoreClosed:
+            return True
         except StorageError as problem:
             logger.error("a session is not ended yet: %s", problem)
             return False
@@ -173,7 +178,7 @@ class Keeper:
         Returns:
             What it goes on with, or why it can't.
         """
-        seen = None if offset is None else _read_offset(offset)
+        seen = None if offset is None else Offset.parse(offset)
         # Up to here the session will be known in the rooms it was in; later changes of them are found when it enters.
         top = self.journal.top
         stored = await self.journal.find_session(session_key(pid))
@@ -256,10 +261,3 @@ class _PastRooms:
 
     def _was_in(self, room: str, position: int) -> bool:
         return room == self._sid or any(membership.covers(position) for membership in self._rooms.get(room, ()))
-
-
-def _read_offset(text: str) -> Offset | None:
-    try:
-        return Offset.parse(text)
-    except MalformedPacket:
-        return None

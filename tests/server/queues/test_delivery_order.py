@@ -9,15 +9,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from waypost.server.queues.line import Read, ReadKey, ReadOn, ReadRetries, make_line
+from waypost.server.queues.delivery_order import Read, ReadKey, ReadOn, ReadRetries, make_order
 from waypost.server.queues.options import Order
 from waypost.storage.queue_records import MessageRow
 
 _PAGE = 3
 
 
-class LineMachine(RuleBasedStateMachine):
-    """A line, the store it reads from as a list, and whoever takes its messages."""
+class OrderMachine(RuleBasedStateMachine):
+    """A delivery order, the store it reads from as a list, and whoever takes its messages."""
 
     order: Order
 
@@ -35,7 +35,7 @@ class LineMachine(RuleBasedStateMachine):
     def begin(self, keys: list[str | None], failed: set[int]) -> None:
         for key in keys:
             self.store(key, self.now + 5 if self.top + 1 in failed else 0.0)
-        self.line = make_line(self.order, 0)
+        self.upcoming = make_order(self.order, 0)
 
     def store(self, key: str | None, retry_at: float = 0.0) -> MessageRow:
         self.top += 1
@@ -48,12 +48,12 @@ class LineMachine(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(["a", "b", None]))
     def arrives(self, key: str | None) -> None:
-        self.line.arrive(self.store(key), self.now)
+        self.upcoming.arrive(self.store(key), self.now)
 
     @rule(key=st.sampled_from(["a", "b", None]))
     def comes_from_outside(self, key: str | None) -> None:
         self.store(key)
-        self.line.look_again()
+        self.upcoming.look_again()
 
     @rule(seconds=st.sampled_from([1.0, 10.0]))
     def time_goes_by(self, seconds: float) -> None:
@@ -62,7 +62,7 @@ class LineMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.reading is None)
     @rule()
     def reads(self) -> None:
-        read = self.line.wants(self.now)
+        read = self.upcoming.wants(self.now)
         if read is not None:
             self.reading = (read, *self.find(read))
 
@@ -72,7 +72,7 @@ class LineMachine(RuleBasedStateMachine):
         assert self.reading is not None
         read, found, next_at, complete = self.reading
         self.reading = None
-        self.line.take(read, found, self.now, complete=complete, due_at=next_at)
+        self.upcoming.take(read, found, self.now, complete=complete, due_at=next_at)
 
     def find(self, read: Read) -> tuple[list[MessageRow], float, bool]:
         rows = [self.stored[position] for position in sorted(self.stored)]
@@ -94,7 +94,7 @@ class LineMachine(RuleBasedStateMachine):
 
     @rule()
     def takes(self) -> None:
-        message = self.line.next(self.now)
+        message = self.upcoming.next(self.now)
         if message is None:
             return
         assert message.position in self.stored, "it was done"
@@ -121,12 +121,12 @@ class LineMachine(RuleBasedStateMachine):
         message = self.pick(data)
         del self.stored[message.position]
         self.paused.discard(message.position)
-        self.line.done(message)
+        self.upcoming.done(message)
 
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data())
     def goes_away(self, data: st.DataObject) -> None:
-        self.line.put_back(self.pick(data))
+        self.upcoming.put_back(self.pick(data))
 
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data())
@@ -134,28 +134,28 @@ class LineMachine(RuleBasedStateMachine):
         message = self.pick(data)._replace(retry_at=self.now + 5)
         self.stored[message.position] = message
         self.paused.add(message.position)
-        self.line.park(message)
+        self.upcoming.park(message)
 
     @precondition(lambda self: not self.in_hand)
     @rule()
     def acknowledges_late(self) -> None:
         for position in sorted(self.paused & self.stored.keys()):
             message = self.stored[position]
-            # Late acks are taken only of what this line gave out.
+            # Late acks are taken only of what this order gave out.
             if message.position in self.given:
                 del self.stored[position]
-                self.line.withdraw(message)
+                self.upcoming.withdraw(message)
                 return
 
     # -- in the end everyone has gone -----------------------------------------------------------------------
 
     def teardown(self) -> None:
-        if not hasattr(self, "line"):
+        if not hasattr(self, "upcoming"):
             return
         if self.reading is not None:
             self.has_read()
         for message in list(self.in_hand.values()):
-            self.line.put_back(message)
+            self.upcoming.put_back(message)
         self.in_hand.clear()
         for _ in range(20 * (self.top + 2)):
             self.reads()
@@ -164,14 +164,14 @@ class LineMachine(RuleBasedStateMachine):
             self.takes()
             for message in list(self.in_hand.values()):
                 del self.in_hand[message.position], self.stored[message.position]
-                self.line.done(message)
+                self.upcoming.done(message)
             self.now += 1
         assert not self.stored, f"these never went out: {sorted(self.stored)}"
 
 
 @pytest.mark.parametrize("order", ["strict", "key", "none"])
 def test_order_against_a_list(order: Order) -> None:
-    class Machine(LineMachine):
+    class Machine(OrderMachine):
         pass
 
     Machine.order = order

@@ -1,8 +1,8 @@
 """In which order one consumer's messages may be handed out: strictly, by key, or freely. Pure.
 
-A line is asked what to read from the store (`wants`), is given what was read (`take`), and gives out what may go
-(`next`). It is told what becomes of each: `done`, `put_back`, `park`. It holds a few messages, never a backlog: what
-is behind something that blocks stays in the store until its turn.
+A delivery order says what to read from the store (`wants`), takes what was read (`take`), and gives out what may go
+(`next`). It hears what becomes of each message: `done`, `put_back`, `park`. It holds a few messages, never a backlog:
+what is behind a message that blocks stays in the store until its turn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Protocol
 from waypost.server.queues.options import Order
 from waypost.storage.queue_records import MessageRow
 
-__all__ = ["KeyedLine", "Line", "Read", "ReadKey", "ReadOn", "ReadRetries", "StrictLine", "make_line"]
+__all__ = ["DeliveryOrder", "KeyedOrder", "Read", "ReadKey", "ReadOn", "ReadRetries", "StrictOrder", "make_order"]
 
 _MOST_READY = 256
 # With fewer than that left it is time to read on.
@@ -38,7 +38,7 @@ class ReadOn:
 
 @dataclass(frozen=True, slots=True)
 class ReadRetries:
-    """Wanted: messages up to a position whose pause is over at a time, without those that the line knows of."""
+    """Wanted: messages up to a position whose pause is over at a time, without those that are known already."""
 
     upto: int
     excluding: frozenset[int]
@@ -57,7 +57,7 @@ class ReadKey:
 Read = ReadOn | ReadRetries | ReadKey
 
 
-class Line(Protocol):
+class DeliveryOrder(Protocol):
     """The order of one consumer's messages."""
 
     @property
@@ -116,12 +116,12 @@ class Line(Protocol):
         ...
 
 
-def make_line(order: Order, after: int) -> Line:
-    """Make the line of a consumer that has everything up to a position behind it."""
-    return StrictLine(after) if order == "strict" else KeyedLine(after, by_key=order == "key")
+def make_order(order: Order, after: int) -> DeliveryOrder:
+    """Make the delivery order of a consumer that has everything up to a position behind it."""
+    return StrictOrder(after) if order == "strict" else KeyedOrder(after, by_key=order == "key")
 
 
-class StrictLine:
+class StrictOrder:
     """One message at a time, each when the one before is done."""
 
     __slots__ = ("_ahead", "_ahead_bytes", "_at_end", "_frontier", "_in_hand", "_news")
@@ -210,7 +210,7 @@ class StrictLine:
         self._frontier = message.position
 
 
-class KeyedLine:
+class KeyedOrder:
     """Many messages at a time, but only one of each key; a message without a key waits for nobody.
 
     Args:

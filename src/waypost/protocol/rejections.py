@@ -1,0 +1,90 @@
+"""How each side tells the other that it has not handled an event: one rejection, with two forms on the wire.
+
+Any client rejects a queue's message with an acknowledgement that people write by hand: ``{nack: "why"}``.
+Waypost's server rejects an event of a client's outbox with an object that no application can have meant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from waypost.protocol.extension import KEY, split_last
+
+__all__ = ["Rejection", "nack_values", "read_nack", "read_rejection"]
+
+_FIELDS = {"reason": str, "is_final": bool}
+_LONGEST_REASON = 500
+_LONGEST_PAUSE_S = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why an event was not handled.
+
+    Attributes:
+        reason: Why, in words; ``""`` if an event of an outbox only waits for an event before it.
+        is_final: True if it will never be handled.
+        data: What the application says about it, or ``None``.
+        retry_in_s: Seconds after which to send it again; ``None`` leaves them to the sender.
+    """
+
+    reason: str
+    is_final: bool = False
+    data: Any = None
+    retry_in_s: float | None = None
+
+    def argument(self) -> dict[str, Any]:
+        """Return the only argument of the acknowledgement that rejects an event of an outbox."""
+        return {KEY: asdict(self)}
+
+
+def read_rejection(arguments: list[Any]) -> Rejection | None:
+    """Read an acknowledgement of an event of an outbox.
+
+    Args:
+        arguments: The acknowledgement's arguments.
+
+    Returns:
+        The rejection; ``None`` if the event was handled.
+    """
+    rest, fields = split_last(arguments, _FIELDS)
+    if fields is None or rest:
+        return None
+    return Rejection(fields["reason"], fields["is_final"], fields.get("data"), _pause(fields.get("retry_in_s")))
+
+
+def nack_values(reason: str, retry_in_s: float | None = None) -> tuple[dict[str, Any]]:
+    """Return the acknowledgement's arguments that reject a queue's message.
+
+    Args:
+        reason: Why.
+        retry_in_s: Seconds until it is delivered again; ``None`` leaves them to the server.
+    """
+    return ({"nack": reason} if retry_in_s is None else {"nack": reason, "retry_in": retry_in_s},)
+
+
+def read_nack(arguments: list[Any]) -> Rejection | None:
+    """Read an acknowledgement of a queue's message.
+
+    Args:
+        arguments: The acknowledgement's arguments.
+
+    Returns:
+        The rejection that ``ack({nack: "why", retry_in: seconds})`` is. ``None`` for everything else, which
+        acknowledges: people write ``ack("ok")``, and ``ack({status: "ok"})``.
+    """
+    if len(arguments) != 1 or not isinstance(arguments[0], dict):
+        return None
+    reason = arguments[0].get("nack")
+    if not reason:
+        return None
+    text = reason if isinstance(reason, str) else "rejected"
+    return Rejection(text[:_LONGEST_REASON], retry_in_s=_pause(arguments[0].get("retry_in")))
+
+
+def _pause(value: object) -> float | None:
+    # NaN compares false, and a whole number may be too large for a float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LONGEST_PAUSE_S:
+        return None
+    return float(value)

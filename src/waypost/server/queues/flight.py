@@ -1,0 +1,113 @@
+"""The deliveries of one consumer that are out: whose they are, until when, and which late acks still count."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum, auto
+
+from waypost.server.queues.delivery import Attachment, Delivery
+from waypost.server.queues.leases import Leases
+from waypost.server.queues.options import QueueOptions
+from waypost.storage.queue_records import MessageRow
+
+__all__ = ["Flight", "Standing"]
+
+
+class Standing(Enum):
+    """What an answer to a delivery means."""
+
+    OUT = auto()
+    """The message is in the taker's hands: an ack and a nack count."""
+    LATE = auto()
+    """The delivery has ended, and the message was not handed out again: an ack still counts."""
+    VOID = auto()
+    """The message is in other hands, settled, or not the consumer's any more: nothing counts."""
+
+
+class Flight:
+    """What of one consumer's messages is in somebody's hands.
+
+    Args:
+        lease_ended: Called with each delivery whose lease has ended.
+        note_oldest: Called with a taker's label, and the position of its oldest message or ``None``, when that may
+            be another one than the store knows.
+    """
+
+    __slots__ = ("_changed", "_late", "_leases", "_loop", "_note_oldest", "_out")
+
+    def __init__(
+        self, lease_ended: Callable[[Delivery], None], note_oldest: Callable[[str, int | None], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._out: dict[int, Delivery] = {}
+        self._late: dict[int, Delivery] = {}
+        self._leases = Leases(self._loop, self._out, lease_ended)
+        self._changed: dict[Attachment, None] = {}
+        self._note_oldest = note_oldest
+
+    def __len__(self) -> int:
+        return len(self._out)
+
+    def standing(self, delivery: Delivery) -> Standing:
+        """Return what an answer to a delivery means now."""
+        position = delivery.message.position
+        if self._out.get(position) is delivery:
+            return Standing.OUT
+        return Standing.LATE if self._late.get(position) is delivery else Standing.VOID
+
+    def held_by_others(self, attachment: Attachment) -> list[Attachment]:
+        """Return the takers other than one that have something in hand."""
+        return list(dict.fromkeys(one.attachment for one in self._out.values() if one.attachment is not attachment))
+
+    def hand(self, message: MessageRow, taker: Attachment, options: QueueOptions) -> None:
+        """Give a message to a taker, and watch over the lease."""
+        late = self._late.pop(message.position, None)
+        if late is not None:
+            late.attachment.carrier.forget(late)
+        delivery = taker.hand(message, self._loop.time())
+        # Before it is sent: its ack counts however soon it comes.
+        self._out[message.position] = delivery
+        taker.carrier.send(delivery)
+        self._leases.watch(options)
+        self._changed[taker] = None
+
+    def end(self, delivery: Delivery) -> None:
+        """Note that a delivery that was out has ended; nothing counts for it any more."""
+        del self._out[delivery.message.position]
+        delivery.attachment.release(delivery)
+        self._changed[delivery.attachment] = None
+
+    def expect_late_ack(self, delivery: Delivery) -> None:
+        """Let an ack of a delivery that has ended count until its message is handed out again."""
+        self._late[delivery.message.position] = delivery
+
+    def drop_late(self, message: MessageRow) -> None:
+        """Let no late ack of a message count any more."""
+        self._late.pop(message.position, None)
+
+    def leave(self, attachment: Attachment) -> None:
+        """Forget a taker that has nothing in hand any more and is gone."""
+        for delivery in [one for one in self._late.values() if one.attachment is attachment]:
+            del self._late[delivery.message.position]
+        self._changed.pop(attachment, None)
+        self._note_oldest(attachment.carrier.label, None)
+
+    def clear(self) -> None:
+        """Take everything out of all hands: nothing that is out, or was, counts any more."""
+        for delivery in [*self._out.values(), *self._late.values()]:
+            delivery.attachment.carrier.forget(delivery)
+            delivery.attachment.release(delivery)
+        self._out.clear()
+        self._late.clear()
+
+    def note_oldest(self) -> None:
+        """Tell of the oldest message of everybody where it may have changed."""
+        for attachment in self._changed:
+            oldest = attachment.oldest
+            self._note_oldest(attachment.carrier.label, None if oldest is None else oldest.message.position)
+        self._changed.clear()
+
+    def stop_watching(self) -> None:
+        """Let no lease end any more."""
+        self._leases.cancel()

@@ -1,0 +1,291 @@
+"""How far one consumer has come: what comes next, what became of what went out, and what the store knows of both."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from math import inf
+from typing import Protocol
+
+from waypost.server.queues.delivery_order import DeliveryOrder, Read, ReadRetries, make_order
+from waypost.server.queues.options import Order, QueueOptions
+from waypost.server.queues.pages import Pages
+from waypost.server.queues.settler import Settler
+from waypost.server.queues.verdict import Blame, judge
+from waypost.server.services import Services
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Attempt, ConsumerRow, MessageRow
+
+__all__ = ["Listener", "Progress"]
+
+logger = logging.getLogger("waypost.queue")
+
+
+class Listener(Protocol):
+    """The runner that a consumer's progress is reported to."""
+
+    def wake(self) -> None:
+        """Look at what can be handed out now."""
+        ...
+
+    def begin_anew(self) -> None:
+        """Take back all messages: the consumer was moved, or its queue was made anew."""
+        ...
+
+    def report_loss(self) -> None:
+        """Tell what the consumer has lost to the queue's limits: that has changed."""
+        ...
+
+    def report_death(self, message: MessageRow, attempt: Attempt) -> None:
+        """Report a message that was given up, with its last attempt."""
+        ...
+
+
+class Progress:
+    """One consumer's place in its queue.
+
+    Args:
+        queue: The stored queue.
+        row: The consumer, as it was just found.
+        order: In which order its messages go out.
+        services: What the server's parts share.
+        listener: Hears of what changes.
+
+    Attributes:
+        row: The consumer, as it was last seen in the store.
+        upcoming: The order of what comes next; ``None`` until `begin` has found out where the consumer stands.
+    """
+
+    __slots__ = (
+        "_awaits_retries",
+        "_environment",
+        "_generation",
+        "_is_stale",
+        "_listener",
+        "_order",
+        "_pages",
+        "_queue",
+        "_queue_paused_until",
+        "_reading",
+        "_settler",
+        "row",
+        "upcoming",
+    )
+
+    def __init__(
+        self,
+        queue: StoredQueue,
+        row: ConsumerRow,
+        order: Order,
+        services: Services,
+        listener: Listener,
+    ) -> None:
+        self.row = row
+        self.upcoming: DeliveryOrder | None = None
+        self._queue = queue
+        self._order: Order = order
+        self._environment = services.environment
+        self._listener = listener
+        self._generation = row.generation
+        self._queue_paused_until = 0.0
+        self._settler = Settler(queue, row.name, row.epoch, self._stored, services.keep_task)
+        self._pages = Pages(queue, row.name)
+        self._reading: DeliveryOrder | None = None
+        self._is_stale = False
+        self._awaits_retries = False
+
+    # -- where it stands ------------------------------------------------------------------------------------
+
+    @property
+    def is_reading(self) -> bool:
+        """True while more messages are being read from the store for `upcoming`."""
+        return self._reading is not None and self._reading is self.upcoming
+
+    def look_again(self) -> None:
+        """Let the next `look` ask the store: the consumer may have been changed, or there are messages."""
+        self._is_stale = True
+
+    async def look(self) -> DeliveryOrder:
+        """Find out what has changed in the store, if anything has.
+
+        Returns:
+            The order of what comes next.
+
+        Raises:
+            StorageError: The store did not answer.
+        """
+        if self._is_stale:
+            self._is_stale = False
+            self._queue_paused_until = (await self._queue.info()).paused_until or 0.0
+            self._stored(await self._queue.add_consumer(self.row.name))
+            if self.upcoming is not None:
+                self.upcoming.look_again()
+        return self.upcoming or await self._begin()
+
+    async def _begin(self) -> DeliveryOrder:
+        """Find out where the consumer stands, and begin there."""
+        await self._settler.flush()
+        self._queue_paused_until = (await self._queue.info()).paused_until or 0.0
+        row = await self._queue.add_consumer(self.row.name)
+        self._generation, self._settler.epoch = row.generation, row.epoch
+        self.upcoming = upcoming = make_order(self._order, row.cursor)
+        self._stored(row)
+        return upcoming
+
+    def may_hand_out(self, now: float) -> bool:
+        """Tell whether messages may go out at a wall time: nothing is paused, and the store keeps up."""
+        return not (self._settler.is_behind or self._paused_until() > now)
+
+    def next_change_at(self, now: float) -> float:
+        """Return when a pause ends that has not ended yet, as wall time; infinity if there is none."""
+        paused_until = self._paused_until()
+        if paused_until > now:
+            return paused_until
+        return inf if self.upcoming is None else self.upcoming.due_at
+
+    async def read(self, upcoming: DeliveryOrder, read: Read) -> None:
+        """Read what the order of what comes next wants, and give it what was found.
+
+        Raises:
+            StorageError: The store did not answer.
+        """
+        self._reading = upcoming
+        if isinstance(read, ReadRetries):
+            # What is not stored yet is not asked for; as soon as it is, it may be due.
+            self._awaits_retries = self._settler.has_retries
+            read = replace(read, excluding=read.excluding | self._settler.pending)
+        try:
+            messages, due_at = await self._pages.read(read)
+        finally:
+            self._reading = None
+        upcoming.take(read, messages, self._environment.wall_time(), complete=not messages, due_at=due_at)
+        # A store in memory answers at once; others want to be served, too.
+        await asyncio.sleep(0)
+
+    async def flush(self) -> None:
+        """Wait until everything is stored."""
+        await self._settler.flush()
+
+    def hurry(self) -> None:
+        """Store without waiting for more: the server stops."""
+        self._settler.hurry()
+
+    def forget(self) -> None:
+        """Forget where the consumer stands: `look` begins anew."""
+        self.upcoming = None
+
+    def drop(self) -> None:
+        """Store nothing more: the consumer is no more."""
+        self._settler.drop()
+
+    async def forget_loss(self, upto: int) -> None:
+        """Note that the consumer knows what it lost, up to a position.
+
+        Raises:
+            StorageError: The store did not take it.
+        """
+        self._stored(await self._queue.forget_loss(self.row.name, upto))
+
+    # -- what became of messages ----------------------------------------------------------------------------
+
+    def arrive(self, message: MessageRow) -> bool:
+        """Take a message that has just been stored; returns False if nobody knows yet where the consumer stands."""
+        if self.upcoming is None:
+            return False
+        self.upcoming.arrive(message, self._environment.wall_time())
+        return True
+
+    def acknowledge(self, message: MessageRow) -> None:
+        """Settle a message that was out."""
+        self._coming().done(message)
+        self._settler.settle(message.position)
+
+    def acknowledge_late(self, message: MessageRow) -> None:
+        """Settle a message that was put back, or waits for its next attempt."""
+        self._coming().withdraw(message)
+        self._settler.settle(message.position)
+
+    def put_back(self, message: MessageRow) -> None:
+        """Let a message go out again that nobody is to blame for."""
+        self._coming().put_back(message)
+
+    def fail(
+        self, message: MessageRow, blame: Blame, reason: str, options: QueueOptions, retry_in_s: float | None = None
+    ) -> bool:
+        """Count a delivery that ended without an ack: the message is tried again later, or given up.
+
+        Args:
+            message: The message.
+            blame: What ended the delivery.
+            reason: Why, in words.
+            options: The queue's.
+            retry_in_s: The pause that a nack asked for, in seconds; ``None`` for the queue's backoff.
+
+        Returns:
+            True if the message is tried again; False if it was given up.
+        """
+        now = self._environment.wall_time()
+        verdict = judge(
+            blame,
+            failures=message.failures,
+            losses=message.losses,
+            retry_in_s=retry_in_s,
+            options=options,
+            chance=self._environment.random(),
+        )
+        # What may go at once must not wait for a clock that is set back.
+        retry_at = now + verdict.delay_s if verdict.delay_s else 0.0
+        attempt = Attempt(
+            message.position, verdict.failures, verdict.losses, blame.value, reason, at=now, retry_at=retry_at
+        )
+        if verdict.delay_s is None:
+            self._bury(message, attempt)
+            return False
+        logger.info(
+            "queue %r, consumer %r, message %s: %s (%s), again in %.1f s",
+            self._queue.name, self.row.name, message.id, blame.value, reason, verdict.delay_s,
+        )  # fmt: skip
+        self._settler.retry(attempt)
+        changed = message._replace(failures=verdict.failures, losses=verdict.losses, retry_at=retry_at)
+        if verdict.delay_s:
+            self._coming().park(changed)
+        else:
+            self._coming().put_back(changed)
+        return True
+
+    def give_up_unsent(self, message: MessageRow, now: float) -> None:
+        """Make a message a dead letter that must not be delivered once more."""
+        count = message.failures + message.losses
+        reason = f"given up after {count} deliveries, the last of which were lost when the server ended"
+        self._bury(
+            message, Attempt(message.position, message.failures, message.losses, Blame.LOST.value, reason, now)
+        )
+
+    def _bury(self, message: MessageRow, attempt: Attempt) -> None:
+        self._coming().done(message)
+        self._settler.bury(attempt)
+        self._listener.report_death(message, attempt)
+
+    def _stored(self, row: ConsumerRow) -> None:
+        """Look at what the store says of the consumer."""
+        # A queue that was deleted and made anew has another generation, and positions that mean other messages.
+        was_moved = (row.generation, row.epoch) != (self._generation, self._settler.epoch)
+        has_lost = row.lost != self.row.lost
+        self.row = row
+        if self._awaits_retries and self.upcoming is not None:
+            self._awaits_retries = False
+            self.upcoming.look_for_retries(self._environment.wall_time())
+            self._listener.wake()
+        if has_lost:
+            self._listener.report_loss()
+        if was_moved:
+            self._listener.begin_anew()
+
+    def _paused_until(self) -> float:
+        return max(self._queue_paused_until, self.row.paused_until or 0.0)
+
+    def _coming(self) -> DeliveryOrder:
+        # Whatever is out was given out by the order of now: `Runner.begin_anew` drops both together.
+        assert self.upcoming is not None
+        return self.upcoming

@@ -1,0 +1,107 @@
+"""Work that is done when there is some, in a task that exists only then, and again if the store did not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import Enum, auto
+from typing import Any
+
+from waypost.errors import StorageError, StoreClosed
+from waypost.retrying import STORE_RETRIES, Backoff
+
+__all__ = ["WorkLoop"]
+
+
+class _State(Enum):
+    IDLE = auto()
+    """There is nothing to do, and no task."""
+    WORKING = auto()
+    """The task runs a round, the last one so far."""
+    WOKEN = auto()
+    """Something has happened since this round began: another one follows."""
+    STOPPED = auto()
+    """The round that runs is the last one, and no other begins."""
+
+
+class WorkLoop:
+    """Runs rounds of work, one after the other.
+
+    If the store does not answer in a round, the next round begins after a pause of `STORE_RETRIES`, or at the next
+    `wake`. If the store is closed, the loop rests.
+
+    Args:
+        run_round: Does what there is to do; may raise `StorageError`.
+        halted: Called with the store's error and the seconds until the next round.
+        keep_task: Holds on to a task until it is done.
+    """
+
+    __slots__ = ("_alarm", "_backoff", "_halted", "_keep_task", "_loop", "_run_round", "_state")
+
+    def __init__(
+        self,
+        run_round: Callable[[], Awaitable[None]],
+        halted: Callable[[StorageError, float], None],
+        keep_task: Callable[[asyncio.Task[Any]], None],
+    ) -> None:
+        self._run_round = run_round
+        self._halted = halted
+        self._keep_task = keep_task
+        self._loop = asyncio.get_running_loop()
+        self._state = _State.IDLE
+        self._backoff = Backoff(STORE_RETRIES)
+        self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        """True after `stop`."""
+        return self._state is _State.STOPPED
+
+    def wake(self) -> None:
+        """Run a round now; if one is running, another one after it."""
+        if self._state is _State.IDLE:
+            self._state = _State.WOKEN
+            self._keep_task(self._loop.create_task(self._work()))
+        elif self._state is _State.WORKING:
+            self._state = _State.WOKEN
+
+    def wake_in(self, seconds: float) -> None:
+        """Wake after some seconds, instead of at the time of an earlier call."""
+        self.cancel_alarm()
+        self._alarm = self._loop.call_later(max(seconds, 0.0), self._ring)
+
+    def cancel_alarm(self) -> None:
+        """Forget the time of `wake_in`."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def stop(self) -> None:
+        """Begin no other round."""
+        self._state = _State.STOPPED
+        self.cancel_alarm()
+
+    async def _work(self) -> None:
+        try:
+            while self._state is _State.WOKEN:
+                self._state = _State.WORKING
+                try:
+                    await self._run_round()
+                    self._backoff.reset()
+                except StoreClosed:
+                    return
+                except StorageError as problem:
+                    self._halt(problem)
+        finally:
+            if self._state is not _State.STOPPED:
+                self._state = _State.IDLE
+
+    def _halt(self, problem: StorageError) -> None:
+        pause_s = self._backoff.next_s()
+        self._halted(problem, pause_s)
+        if self._state is not _State.STOPPED:
+            self.wake_in(pause_s)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self.wake()
