@@ -240,7 +240,9 @@ class Ownership:
         self._unfinished += 1
         try:
             backoff = Backoff(STORE_RETRIES)
-            while not await attempt():
+            while True:
+                if await attempt():
+                    return
                 await asyncio.sleep(backoff.next_s())
         finally:
             self._unfinished -= 1
