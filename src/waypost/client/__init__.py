@@ -1,4 +1,4 @@
-"""The asyncio client."""
+"""The asyncio client of any Socket.IO server."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""What this client has acknowledged, so that an event which the server sends again is not handled again.
+"""The client's stored acknowledgements. An event that the server sends again gets its stored answer.
 
-There are two kinds. A `Server.call` that was unanswered when the connection broke is sent again in the recovered
-session, with the same ack id. A queue's message is delivered again on any connection until it is settled, and is
-known by its `DeliveryMark`.
+There are two kinds of repetitions. If the connection breaks before the answer to a `Server.call`, the server sends
+the
+call again in the recovered session, with the same ack id. A queue delivers a message again, on any connection, until
+the consumer settles it; its `DeliveryMark` identifies it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _MOST = 1_000
 
 
 class Answers:
-    """The acknowledgements of one session on the server, the latest ones of them."""
+    """The latest acknowledgements of one session on the server."""
 
     __slots__ = ("_sid", "_values")
 
@@ -28,44 +29,56 @@ class Answers:
         self._values: OrderedDict[int, Sequence[Any]] = OrderedDict()
 
     def begin(self, sid: str) -> None:
-        """Forget all, unless it is the same session again."""
+        """Start a session. All acknowledgements are forgotten, unless it is the same session as before.
+
+        Args:
+            sid: The session's id.
+        """
         if sid != self._sid:
             self._values.clear()
         self._sid = sid
 
     def keep(self, ack_id: int, values: Sequence[Any], sid: str | None) -> None:
-        """Keep an acknowledgement that was made in a session, if that is the session still."""
+        """Store an acknowledgement, unless another session has started since.
+
+        Args:
+            ack_id: The id of the event.
+            values: The acknowledgement's arguments.
+            sid: The session in which the event arrived.
+        """
         if sid == self._sid:
             self._values[ack_id] = values
             if len(self._values) > _MOST:
                 self._values.popitem(last=False)
 
     def get(self, ack_id: int, sid: str | None) -> Sequence[Any] | None:
-        """Give an acknowledgement; ``None`` if there was none."""
+        """Return the stored acknowledgement of an event; ``None`` if there is none."""
         return self._values.get(ack_id) if sid == self._sid else None
 
 
 class HandledMessages(Protocol):
-    """Which messages of queues were handled, and how they were answered. A client asks one task at a time.
+    """The queued messages that this client handled, with their acknowledgements. One task at a time uses it.
 
-    Whoever keeps it on disk returns from `remember` when it is there: only then is the message acknowledged.
+    An implementation on disk returns from `remember` when the record is on disk. Only then does the client
+    acknowledge.
     """
 
     async def find(self, mark: DeliveryMark) -> Sequence[Any] | None:
-        """Return the answer to a message that was handled; ``None`` for one that was not.
+        """Return the acknowledgement of a handled message; ``None`` if the message was not handled.
 
-        All that this queue, consumer and epoch have up to ``mark.cursor`` will never be asked for again, nor will
-        other epochs of this queue and consumer.
+        The client will never ask again for messages of this queue, consumer and epoch up to ``mark.cursor``, nor for
+        other
+        epochs of this queue and consumer.
         """
         ...
 
     async def remember(self, mark: DeliveryMark, values: Sequence[Any]) -> None:
-        """Remember that a message was handled, and its answer."""
+        """Store that a message was handled, and its acknowledgement."""
         ...
 
 
 class MemoryHandledMessages:
-    """`HandledMessages` for as long as the client lives; it holds what is not settled yet, and no more."""
+    """`HandledMessages` in memory, for the client's lifetime. It keeps only messages that are not settled yet."""
 
     __slots__ = ("_epochs",)
 
@@ -73,7 +86,7 @@ class MemoryHandledMessages:
         self._epochs: dict[tuple[str, str], tuple[str, dict[int, Sequence[Any]]]] = {}
 
     async def find(self, mark: DeliveryMark) -> Sequence[Any] | None:
-        """Return the answer to a message that was handled."""
+        """Return the acknowledgement of a handled message; ``None`` if the message was not handled."""
         epoch, answers = self._epochs.get((mark.queue, mark.consumer), ("", {}))
         if epoch != mark.epoch:
             return None
@@ -82,7 +95,7 @@ class MemoryHandledMessages:
         return answers.get(mark.position)
 
     async def remember(self, mark: DeliveryMark, values: Sequence[Any]) -> None:
-        """Remember that a message was handled, and its answer."""
+        """Store that a message was handled, and its acknowledgement."""
         key = (mark.queue, mark.consumer)
         epoch, answers = self._epochs.get(key, ("", {}))
         if epoch != mark.epoch:

@@ -1,7 +1,8 @@
-"""Threads that keep no program from ending.
+"""Threads that do not keep the program from ending.
 
-Those of the standard library's executor do: a program that ends waits for them, and before it has closed what it uses
-they take no more work.
+The executor of the standard library does: at its end a program waits for the executor's threads, and they take no
+more
+work before the program has closed its clients.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ T = TypeVar("T")
 
 
 class DaemonThreads(ThreadPoolExecutor):
-    """Runs functions in daemon threads; a thread that is done waits for the next function.
+    """Runs functions in daemon threads; an idle thread takes the next function.
 
     Args:
-        name: What the threads are called.
-        most: How many run at the same time; ``None`` for as many as are asked for. With 1, functions run in order.
+        name: The prefix of the threads' names.
+        most: The most threads, from 1; ``None`` for no limit. With 1, functions run in the order of submission.
     """
 
     def __init__(self, name: str, most: int | None = None) -> None:
@@ -36,7 +37,9 @@ class DaemonThreads(ThreadPoolExecutor):
         self._count = 0
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have a function run; when the interpreter ends and starts no thread any more, in the caller's.
+        """Run a function in a thread.
+
+        While the interpreter ends, no thread can start. The function then runs in the caller's thread.
 
         Args:
             fn: The function.
@@ -44,7 +47,7 @@ class DaemonThreads(ThreadPoolExecutor):
             **kwargs: Its keyword arguments.
 
         Returns:
-            What is done when it has returned or raised.
+            A future of the function's result.
         """
         future: Future[T] = Future()
         work = partial(_fulfil, future, partial(fn, *args, **kwargs))
@@ -65,12 +68,12 @@ class DaemonThreads(ThreadPoolExecutor):
     def _serve(self, work: Callable[[], None] | None) -> None:
         while work is not None:
             work()
-            del work  # what it holds need not live until the next one comes
+            del work  # frees the function's arguments now, not when the next function arrives
             self._resting.release()
             work = self._work.get()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the threads end after what they were given; does not wait for that."""
+        """End the threads after their submitted functions; does not wait for that."""
         for _ in range(self._count):
             self._work.put(None)
 
@@ -79,7 +82,7 @@ def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
     if future.set_running_or_notify_cancel():
         try:
             result = call()
-        except BaseException as error:  # noqa: BLE001  # whoever waits gets it
+        except BaseException as error:  # noqa: BLE001  # the future passes it to the caller
             future.set_exception(error)
         else:
             future.set_result(result)

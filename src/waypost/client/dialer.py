@@ -1,4 +1,4 @@
-"""How a connection begins: which transports are tried, in which order, until one gives an open packet."""
+"""Opens connections: tries the transports in order until one receives an open packet."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ logger = logging.getLogger("waypost.client")
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A connection that has begun.
+    """A connection that has received its open packet.
 
     Attributes:
-        transport: What carries it.
-        parameters: What the server said of it.
-        frames: What came together with its open packet.
+        transport: The connection's transport.
+        parameters: The parameters of the open packet.
+        frames: Frames that arrived together with the open packet.
     """
 
     transport: Transport
@@ -37,14 +37,14 @@ class Opened:
 
 
 class Dialer:
-    """Opens one connection after the other to a server.
+    """Opens the connections of one client to its server.
 
     Args:
         http: Makes the requests.
         options: The client's options.
 
     Attributes:
-        upgraded: Whether a connection has moved from polling to WebSocket; set by whoever sees it.
+        upgraded: Whether the last connection moved from polling to a WebSocket; the engine sets it.
     """
 
     def __init__(self, http: Http, options: Options) -> None:
@@ -53,10 +53,13 @@ class Dialer:
         self._options = options
 
     async def open(self) -> Opened:
-        """Open a connection.
+        """Open a connection. May be cancelled.
+
+        Returns:
+            The open connection.
 
         Raises:
-            ConnectFailed: No transport gave one.
+            ConnectFailed: No transport received an open packet.
         """
         problems: list[str] = []
         code: int | None = None
@@ -104,10 +107,16 @@ class Dialer:
         return await self.websocket()
 
     async def websocket(self, **parameters: str) -> Transport:
-        """Open a WebSocket; raises `TransportEnded`.
+        """Open a WebSocket. May be cancelled.
 
         Args:
-            **parameters: What its query names, such as the ``sid`` of a session to be moved to it.
+            **parameters: Parameters for the query, such as the ``sid`` of the session to upgrade.
+
+        Returns:
+            The transport.
+
+        Raises:
+            TransportEnded: The WebSocket could not be opened.
         """
         address = self._http.endpoint.address("websocket", **parameters)
         most, connector = self._options.max_payload_bytes, self._options.connector

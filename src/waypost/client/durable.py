@@ -1,4 +1,4 @@
-"""What a client keeps on disk, if it is told to: one file for all its namespaces, or two."""
+"""The client's files on disk, if its options name any: one file for all namespaces, or two."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Durable:
     """A client's files.
 
     Args:
-        options: The client's options: ``outbox`` names one file, ``state`` another, or the same.
+        options: The client's options. ``outbox`` names one file; ``state`` names another or the same.
     """
 
     __slots__ = ("_options", "_outbox", "_state")
@@ -32,7 +32,7 @@ class Durable:
                 self._state = state
 
     def outbox(self, namespace: str) -> Outbox | None:
-        """Make a namespace's outbox; ``None`` if there is to be none."""
+        """Make a namespace's outbox; ``None`` if the options name no file for it."""
         if self._outbox is None:
             return None
         return Outbox(
@@ -43,16 +43,21 @@ class Durable:
         )
 
     def handled(self, namespace: str) -> HandledMessages:
-        """Make what remembers the messages of queues that were handled in a namespace."""
+        """Make the store of a namespace's handled messages: in the file, or in memory without one."""
         return MemoryHandledMessages() if self._state is None else FileHandledMessages(self._state, namespace)
 
     async def open(self) -> None:
-        """Open the files, so that their errors come now."""
+        """Open the files, so that errors occur now.
+
+        Raises:
+            ConfigurationError: A file can't be opened.
+            StorageError: A file is in use, damaged, or can't be read.
+        """
         for file in self._files:
             await file.run(lambda _: None)
 
     async def close(self) -> None:
-        """Let the files go; they are opened again when they are needed."""
+        """Close the files; the next use opens them again."""
         for file in self._files:
             await file.close()
 

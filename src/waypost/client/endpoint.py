@@ -1,4 +1,4 @@
-"""Where a server is: its URL taken apart, and put together for each request."""
+"""The address of a server: splits its URL, and builds the URL of each request."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Endpoint:
     """A server's Engine.IO endpoint.
 
     Attributes:
-        origin: Scheme (``http`` or ``https``) and host, with the port where the URL has one.
-        path: The path that the server serves.
-        query: The application's query, encoded; empty if there is none.
+        origin: Scheme (``http`` or ``https``) and host, with the port if the URL has one.
+        path: The server's path.
+        query: The application's encoded query; empty without one.
     """
 
     origin: str
@@ -33,18 +33,18 @@ class Endpoint:
 
     @property
     def secure(self) -> bool:
-        """Whether it is reached over TLS."""
+        """Whether requests use TLS."""
         return self.origin.startswith("https:")
 
     def address(self, transport: str, **parameters: str) -> URL:
-        """Give the URL of a request.
+        """Return the URL of a request.
 
         Args:
             transport: The transport's name.
-            **parameters: What else the query has, such as ``sid``.
+            **parameters: Further parameters of the query, such as ``sid``.
 
         Returns:
-            The URL, as aiohttp takes it for HTTP and for WebSocket.
+            The URL; aiohttp accepts it for HTTP and for WebSockets.
         """
         own = urlencode({"EIO": 4, "transport": transport, **parameters})
         query = f"{self.query}&{own}" if self.query else own
@@ -52,18 +52,18 @@ class Endpoint:
 
 
 def parse_url(url: str, *, path: str, query: Mapping[str, str] | None) -> tuple[Endpoint, str]:
-    """Take a server's URL apart, as the JavaScript client does: its path is the namespace.
+    """Split a server's URL as the JavaScript client does: its path is the namespace.
 
     Args:
-        url: The server's URL; a query in it is sent along.
-        path: The path that the server serves.
-        query: More for the query.
+        url: The server's URL; its query becomes part of every request.
+        path: The server's path.
+        query: Further parameters for the query.
 
     Returns:
-        The endpoint, and the namespace; ``/`` if the URL has no path.
+        The endpoint, and the namespace, which is ``/`` for a URL without a path.
 
     Raises:
-        ConfigurationError: The URL is none.
+        ConfigurationError: The text is no URL of a server.
     """
     try:
         parts = urlsplit(url)

@@ -1,8 +1,9 @@
-"""One connection: an Engine.IO session from its open packet to its end, over one transport and then a better one.
+"""One connection: an Engine.IO session from its open packet to its end, with an upgrade of its transport.
 
-The client's end of the upgrade: a WebSocket is opened beside polling and proves itself (``2probe``, ``3probe``);
-polling comes to rest, so that nothing is under way on it; then the WebSocket takes over (``5``). What is to be sent
-meanwhile stays where it waits.
+The client's side of the upgrade: it opens a WebSocket beside polling and probes it (``2probe``, ``3probe``). Then it
+lets the pending polling requests end, starts no new ones, and switches to the WebSocket (``5``). Packets to send wait
+in the meantime.
+
 Source: Engine.IO protocol, revision 4 ("Upgrade", "Heartbeat").
 """
 
@@ -33,11 +34,11 @@ logger = logging.getLogger("waypost.client")
 
 @dataclass(frozen=True, slots=True)
 class DisconnectDetails:
-    """More about the end of a connection than its reason.
+    """Details of the end of a connection, in addition to the reason.
 
     Attributes:
-        description: What happened, in words.
-        code: The WebSocket's close code, or the HTTP status; ``None`` if there is none.
+        description: The cause, in words.
+        code: The WebSocket's close code or the HTTP status; ``None`` if there is none.
     """
 
     description: str
@@ -45,32 +46,35 @@ class DisconnectDetails:
 
 
 class Source(Protocol):
-    """What waits to be sent, packet by packet: what is taken from it is handed over, and what isn't stays."""
+    """The packets that wait to be sent. A packet stays in the source until a transport takes it."""
 
     def take(self, most_packets: int, most_bytes: float) -> list[Frame]:
-        """Take out the frames of the next packets: none if nothing waits.
+        """Remove and return the frames of the next packets.
 
         Args:
-            most_packets: How many frames it may be; those of one packet stay together, even if they are more.
-            most_bytes: How many bytes it may be, as polling counts them; one packet may be more.
+            most_packets: The most frames. The frames of one packet stay together, even if they exceed the limit.
+            most_bytes: The most bytes, as polling counts them. A single packet may exceed the limit.
+
+        Returns:
+            The frames; an empty list if no packet waits.
         """
         ...
 
     def put_back(self) -> None:
-        """Put what was taken last back to the front: it did not leave."""
+        """Return the packets of the last `take` to the front, because the transport did not send them."""
         ...
 
 
 class Engine:
-    """An open Engine.IO session: messages in, packets of a `Source` out, heartbeats answered.
+    """An open Engine.IO session: receives messages, sends the packets of a `Source`, answers heartbeats.
 
-    Call `receive` until it gives ``None``, and `close` in any case; call `wake` when there is something to send.
+    Call `receive` until it returns ``None``, and `close` in any case. Call `wake` when the source has new packets.
 
     Args:
-        opened: The connection that has begun.
-        dialer: Opens the WebSocket to move to.
-        source: What is to be sent.
-        upgrades: Whether to move from polling to WebSocket if the server can.
+        opened: The open connection.
+        dialer: Opens the WebSocket for an upgrade.
+        source: The packets to send.
+        upgrades: Whether to upgrade from polling to a WebSocket if the server offers it.
         on_ping: Called at each heartbeat.
     """
 
@@ -107,21 +111,21 @@ class Engine:
 
     @property
     def transport(self) -> str:
-        """The name of the transport that carries it now."""
+        """The name of the current transport."""
         return self._transport.name
 
     @property
     def writable(self) -> bool:
-        """Whether something sent now leaves at once."""
+        """Whether a packet sent now leaves at once."""
         return not (self._writing or self._moving or self.reason or self._watch.is_overdue())
 
     # -- in -------------------------------------------------------------------------------------------------
 
     async def receive(self) -> Frame | None:
-        """Await the next message.
+        """Await the next message. May be cancelled, but only to close the session.
 
         Returns:
-            The message, or ``None`` when the connection has ended; `reason` says why.
+            The message; ``None`` when the connection has ended. `reason` tells why.
         """
         while True:
             while self._frames:
@@ -172,12 +176,12 @@ class Engine:
     # -- out ------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Have what waits sent."""
+        """Send the packets that wait in the source."""
         self._drained.clear()
         self._work.set()
 
     async def drained(self) -> None:
-        """Wait until nothing waits to be sent any more."""
+        """Wait until no packet waits to be sent. May be cancelled."""
         await self._drained.wait()
 
     async def _write(self) -> None:
@@ -195,7 +199,7 @@ class Engine:
             except TransportEnded as end:
                 if end.unsent and self.transport == "websocket":
                     self._source.put_back()
-                    return  # whoever reads learns why it ended
+                    return  # the reading task gets the reason
                 self.end(end.reason, end.description, end.code)
             except ProtocolViolation as violation:
                 self.end("parse error", str(violation))
@@ -204,7 +208,7 @@ class Engine:
                 self._note_rest()
 
     def _gather(self) -> list[Frame]:
-        """Take what goes in one batch: heartbeats first, and no more than the transport and the server take."""
+        """Take the frames of one batch: heartbeats first, and no more than transport and server accept."""
         frames, self._control = self._control, []
         most_packets = self._transport.max_packets - len(frames)
         return frames + self._source.take(most_packets, self.parameters.max_payload_bytes or inf)
@@ -236,7 +240,12 @@ class Engine:
                 await probe.close(at_once=True)
 
     async def _come_to_rest(self, probe: Transport) -> None:
-        """Let what is under way on polling arrive, and begin nothing new; raises if the WebSocket dies meanwhile."""
+        """Wait until no request is pending on polling, and start no new one.
+
+        Raises:
+            TransportEnded: The WebSocket or the connection ended in the meantime.
+            MalformedPacket: The WebSocket received a packet before the upgrade.
+        """
         self._moving = True
         self._moved.clear()
         self._note_rest()
@@ -262,7 +271,13 @@ class Engine:
     # -- the end --------------------------------------------------------------------------------------------
 
     def end(self, reason: str, description: str, code: int | None = None) -> None:
-        """End the connection, with the first reason that is given."""
+        """Note the end of the connection. Only the first call has an effect.
+
+        Args:
+            reason: The reason, in Socket.IO's words.
+            description: The cause, in words.
+            code: The WebSocket's close code or the HTTP status.
+        """
         if self.reason is None:
             self.reason = reason
             self.details = DisconnectDetails(description, code)
@@ -271,10 +286,10 @@ class Engine:
             self._moved.set()
             reader, self._reader = self._reader, None
             if reader is not None and reader is not asyncio.current_task():
-                reader.cancel()  # `_fetch` takes that back
+                reader.cancel()  # `_fetch` revokes this cancellation
 
     async def close(self) -> None:
-        """Close the connection; waits a moment for the server to do the same."""
+        """Close the connection; waits up to a second for the server to close it too."""
         has_ended = self.reason is not None
         self.reason = self.reason or "forced close"
         self._watch.stop()

@@ -1,4 +1,4 @@
-"""When a client reads no further: handlers that can't keep up hold the connection back, but never an answer."""
+"""Backpressure of a client: slow handlers pause reading from the connection, but never delay an acknowledgement."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["Flow"]
 
 
 class Flow:
-    """What all namespaces of one connection know of each other's waiting.
+    """The state that the namespaces of one connection share to decide whether to pause reading.
 
     Attributes:
-        awaited: How many acknowledgements are awaited, in any namespace; to be read, they need the connection.
+        awaited: The number of awaited acknowledgements in all namespaces. While there are any, reading continues.
     """
 
     __slots__ = ("_changed", "awaited")
@@ -21,19 +21,19 @@ class Flow:
         self._changed = asyncio.Event()
 
     def begin_call(self) -> None:
-        """An acknowledgement is awaited."""
+        """Note that a call awaits its acknowledgement."""
         self.awaited += 1
         self._changed.set()
 
     def end_call(self) -> None:
-        """It is no more."""
+        """Note that a call no longer awaits its acknowledgement."""
         self.awaited -= 1
 
     def shrunk(self) -> None:
-        """Fewer events wait for their handlers than before, or the connection is gone."""
+        """Note that fewer events wait for their handlers, or that the connection is lost."""
         self._changed.set()
 
     async def change(self) -> None:
-        """Wait until it may be possible to read on."""
+        """Wait until reading may be possible again. May be cancelled."""
         self._changed.clear()
         await self._changed.wait()

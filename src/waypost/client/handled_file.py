@@ -1,4 +1,4 @@
-"""Which messages of queues were handled, in a client's file."""
+"""The handled messages of queues, in a client's file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ logger = logging.getLogger("waypost.client")
 
 
 class FileHandledMessages:
-    """`HandledMessages` that outlive the client's process. They are read once, and then held in memory, too.
+    """`HandledMessages` in a file, so that they survive the process. They are read once, then kept in memory too.
 
     Args:
-        file: The file.
-        namespace: The namespace in which they came.
+        file: The client's file.
+        namespace: The namespace in which the messages arrive.
     """
 
     __slots__ = ("_file", "_memory", "_namespace")
@@ -35,11 +35,18 @@ class FileHandledMessages:
         self._memory: MemoryHandledMessages | None = None
 
     async def find(self, mark: DeliveryMark) -> Sequence[Any] | None:
-        """Return the answer to a message that was handled."""
+        """Return the acknowledgement of a handled message; ``None`` if the message was not handled.
+
+        Raises:
+            StorageError: The file can't be read.
+        """
         return await (await self._remembered()).find(mark)
 
     async def remember(self, mark: DeliveryMark, values: Sequence[Any]) -> None:
-        """Remember that a message was handled, and its answer; on disk, if the disk takes it."""
+        """Store that a message was handled, and its acknowledgement.
+
+        If the disk refuses the record, memory keeps it, and the log has an error.
+        """
         memory = await self._remembered()
         await memory.remember(mark, values)
         try:

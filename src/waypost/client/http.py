@@ -1,4 +1,4 @@
-"""One client's HTTP: its headers, cookies, proxy and TLS, the same for polling and WebSocket."""
+"""The HTTP requests of one client: headers, cookies, proxy and TLS, the same for polling and WebSockets."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from waypost.protocol.extension import HEADER, REVISION
 
 __all__ = ["Http", "ended_by", "refusal"]
 
-_IDLE_S = 4.0  # servers close an idle connection after 5 s; a request must not meet that
+_IDLE_S = 4.0  # below the 5 s after which servers close an idle connection
 _NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
 
 class Http:
-    """The HTTP side of one client; cookies stay as long as it lives.
+    """The HTTP side of one client. Cookies last as long as the client.
 
     Attributes:
-        endpoint: Where the server is.
+        endpoint: The server's address.
     """
 
     def __init__(self, endpoint: Endpoint, options: Options) -> None:
@@ -53,23 +53,23 @@ class Http:
 
     @property
     def session(self) -> ClientSession:
-        """What makes the requests; call `start` first."""
+        """The aiohttp session that makes the requests; call `start` first."""
         assert self._session is not None
         return self._session
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments that every request has."""
+        """The keyword arguments of every request."""
         return self._arguments
 
     async def start(self) -> None:
-        """Make ready for the requests of one connection, and ask for the headers that they have.
+        """Prepare the requests of one connection, with the application's current headers.
 
         Raises:
-            ConnectFailed: The application's function for the headers raised.
+            ConnectFailed: The application's function for the headers raised an exception.
         """
         if self._cookies is None:
-            self._cookies = CookieJar(unsafe=True)  # unsafe: also from servers that are named by their address
+            self._cookies = CookieJar(unsafe=True)  # unsafe: accepts cookies of servers with an IP address as name
             if self._options.cookies:
                 self._cookies.update_cookies(self._options.cookies)
         self._arguments = {
@@ -93,14 +93,14 @@ class Http:
             raise ConnectFailed(self.endpoint.origin, f"getting headers raised {type(error).__name__}") from error
 
     async def close(self) -> None:
-        """Close what is open."""
+        """Close the aiohttp session and its connections."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
 
 async def _send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Keep aiohttp from sending a poll again: the answer to the first one may be lost, with packets in it."""
+    """Keep aiohttp from repeating a poll: the lost response may have contained packets."""
     if "sid" not in request.url.query:
         return await handler(request)
     try:
@@ -122,9 +122,9 @@ def _proxy(option: str | None, endpoint: Endpoint) -> str | None:
 
 
 def refusal(response: ClientResponse) -> str:
-    """Say how a request was answered that should have been answered otherwise.
+    """Describe an unexpected HTTP response.
 
-    Redirects are not followed: what a request carries is meant for this server only, and a session stays with one.
+    The client follows no redirects: its credentials are for this server only, and a session stays with one server.
     """
     location = response.headers.get("Location")
     where = "" if location is None else f", a redirect to {location}, which is not followed"
@@ -132,19 +132,19 @@ def refusal(response: ClientResponse) -> str:
 
 
 def _reason(error: OSError) -> str:
-    """Give the system's words; asyncio and aiohttp put their own around them."""
+    """Return the system's text for an error; asyncio and aiohttp wrap it in their own."""
     number = error.errno or 0
     return os.strerror(number) if number in errno.errorcode else error.strerror or str(error)
 
 
 def ended_by(error: OSError | ClientError | ValueError) -> TransportEnded:
-    """Say what an exception of a request means for its transport.
+    """Return the transport error for an exception of a request.
 
     Args:
-        error: What was raised.
+        error: The exception.
 
     Returns:
-        What to raise instead.
+        The error to raise instead.
     """
     code = getattr(error, "status", None)
     text = str(error) or type(error).__name__

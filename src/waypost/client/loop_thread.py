@@ -1,7 +1,8 @@
-"""An event loop on a thread of its own, for programs that have none.
+"""An event loop in its own thread, for programs without one.
 
-It keeps no program from ending: all its threads are daemons. It ends when nobody holds it any more; at the program's
-exit it gets a moment to close in order.
+All its threads are daemons, so it does not keep the program from ending. It ends when its last user releases it. At
+the
+program's exit it has a moment to close gracefully.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ _END_TIMEOUT_S = 2.5
 
 
 class LoopThread:
-    """Runs coroutines for other threads; its own thread begins with the first.
+    """Runs coroutines for other threads; its own thread starts with the first coroutine.
 
     Args:
         name: The thread's name.
-        closing: A method of an object on the loop, awaited before the loop ends if the object is still there.
+        closing: A method to await before the loop ends. If its object no longer exists, it is not called.
     """
 
     def __init__(self, name: str, closing: Closing | None = None) -> None:
@@ -40,16 +41,16 @@ class LoopThread:
         self._running: _Running | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine and block until it is done; whatever interrupts that, as Ctrl-C does, cancels it.
+        """Run a coroutine and block until it is done. An interruption such as Ctrl-C cancels the coroutine.
 
         Args:
-            coroutine: What to run.
+            coroutine: The coroutine.
 
         Returns:
-            What it returns.
+            The coroutine's result.
 
         Raises:
-            ConfigurationError: It was called on the loop itself, and would wait for itself.
+            ConfigurationError: The caller runs on the loop itself, and would wait for itself.
         """
         running = self._start()
         if running.is_current:
@@ -64,7 +65,7 @@ class LoopThread:
             raise
 
     def stop(self) -> None:
-        """End the loop, and what runs on it; does nothing if it has not begun."""
+        """End the loop and its tasks; does nothing if the loop has not started."""
         if self._running is not None:
             atexit.unregister(self._running.end)
             self._running.end()
@@ -79,13 +80,13 @@ class LoopThread:
 
 
 def _let_go(running: _Running) -> None:
-    # Garbage is collected in any thread, and none may be made to wait for this.
+    # The garbage collector may call this in any thread, so it must not wait.
     atexit.unregister(running.end)
     running.begin_to_end()
 
 
 class _Running:
-    """A loop and its thread, which do not know who holds them.
+    """A loop and its thread, without a reference to their users.
 
     Attributes:
         loop: The loop.
@@ -116,13 +117,13 @@ class _Running:
             self.loop.close()
 
     def end(self) -> None:
-        """Close and end, and wait a moment for that."""
+        """Close and end the loop, and wait a moment for that."""
         self.begin_to_end()
         if not self.is_current:
             self._thread.join(_END_TIMEOUT_S)
 
     def begin_to_end(self) -> None:
-        """Close and end soon."""
+        """Schedule the close and the end of the loop."""
         if self._thread.is_alive() and not self.loop.is_closed():
             asyncio.run_coroutine_threadsafe(self._close(), self.loop)
 

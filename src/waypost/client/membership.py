@@ -1,4 +1,4 @@
-"""How a client gets into a namespace and out of it: the CONNECT packet's way, told apart from what goes on inside."""
+"""A client's way into a namespace and out of it: CONNECT, the answer, DISCONNECT."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _MAX_EARLY_PACKETS = 10_000
 
 
 class Membership:
-    """One namespace that the application wants to be in, or did.
+    """The client's membership in one namespace.
 
     Attributes:
-        session: What it has of the namespace.
-        wanted: Whether to be in it, and to come back when the connection is lost.
-        entries: How often it was entered.
+        session: The client's session in the namespace.
+        wanted: Whether the application wants to be connected; the client then reconnects after a loss.
+        entries: The number of times that the server has accepted the client.
     """
 
     def __init__(self, session: Session, url: str) -> None:
@@ -35,10 +35,13 @@ class Membership:
         self._early: list[Packet] = []
 
     def want(self, *, patient: bool) -> asyncio.Future[None]:
-        """Ask to be in; the future is done when that is so, or raises what is in the way.
+        """Ask for the connection to the namespace.
 
         Args:
-            patient: Whether a failure is no reason to give up.
+            patient: Whether to keep trying after a failure.
+
+        Returns:
+            A future that is done once the client is connected, or raises the failure.
         """
         self.wanted = True
         self._patient = patient
@@ -47,18 +50,26 @@ class Membership:
         return self._waiting
 
     def ask(self) -> asyncio.Future[None]:
-        """Take note that CONNECT is sent; the future is done when it was answered, or can't be any more."""
+        """Note that CONNECT is sent.
+
+        Returns:
+            A future that is done when the answer arrives, or can't arrive any more.
+        """
         self._early = []
         self._answered = asyncio.get_running_loop().create_future()
         return self._answered
 
     @property
     def is_asking(self) -> bool:
-        """Whether an answer to CONNECT is awaited."""
+        """Whether the client awaits an answer to CONNECT."""
         return self._answered is not None
 
     def receive(self, packet: Packet) -> None:
-        """Take a packet of this namespace; raises `MalformedPacket` for one that may not come."""
+        """Take a packet of this namespace.
+
+        Raises:
+            MalformedPacket: The packet is not allowed at this point.
+        """
         if self.session.sid is None and self._answered is None:
             return
         if packet.type is PacketType.EVENT and self._answered is None:
@@ -80,7 +91,7 @@ class Membership:
         elif len(self._early) >= _MAX_EARLY_PACKETS:
             raise MalformedPacket("an answer to CONNECT", f"{len(self._early)} other packets")
         else:
-            self._early.append(packet)  # Node's server replays before it answers
+            self._early.append(packet)  # Node's server replays missed events before it answers
 
     def _accept(self, answer: dict[str, Any]) -> None:
         sid = answer.get("sid")
@@ -107,11 +118,11 @@ class Membership:
             answered.set_result(None)
 
     def fail(self, failure: ConnectFailed, *, still_asking: bool = False) -> None:
-        """Take note that an attempt failed; unless it is patient, whoever waits for the first one gives up.
+        """Note that an attempt failed. Unless the caller of `want` is patient, it gets the failure.
 
         Args:
-            failure: What went wrong.
-            still_asking: Whether an answer to CONNECT would still be welcome.
+            failure: The failure.
+            still_asking: Whether an answer to CONNECT may still arrive.
         """
         if not still_asking:
             self._stop_asking()
@@ -124,21 +135,21 @@ class Membership:
         return self._waiting is not None and not self._waiting.done()
 
     def _report(self, failure: ConnectFailed) -> None:
-        """Tell whoever waits, or else the application's handler."""
+        """Pass a failure to the caller of `want`; without one, to the application's handler."""
         if self._waiting is not None and self._is_awaited and not self.wanted:
             self._waiting.set_exception(failure)
         else:
             self.session.tell("connect_error", failure)
 
     def lose(self, reason: str, details: DisconnectDetails) -> None:
-        """Take note that the connection is gone."""
+        """Note that the connection is lost."""
         if self.session.sid is not None:
             self.session.lose(reason, details)
         elif self._answered is not None:
             self.fail(ConnectFailed(self._url, f"the server did not answer to CONNECT: {reason}"))
 
     def leave(self, reason: str, details: DisconnectDetails) -> None:
-        """Be out of it, and stay away."""
+        """Leave the namespace, and do not reconnect."""
         self.wanted = False
         self._stop_asking()
         if self.session.sid is not None:
@@ -147,7 +158,7 @@ class Membership:
             self._report(ConnectFailed(self._url, reason))
 
     def give_up(self, failure: ConnectFailed) -> None:
-        """Stay away, there being no hope."""
+        """Stop trying to connect, and report the failure."""
         self.wanted = False
         if self._is_awaited:
             self._report(failure)

@@ -24,10 +24,10 @@ class StoredEvent:
     """An event in the outbox.
 
     Attributes:
-        number: Its place; rising, and never given twice.
-        id: Its id, which it has for ever.
-        since: When it was put in, in seconds since 1970.
-        record: Its name and arguments.
+        number: The event's place; it rises, and is never used twice.
+        id: The event's id, which never changes.
+        since: The time of its emit, in seconds since 1970.
+        record: The event's name and arguments, encoded.
     """
 
     number: int
@@ -37,18 +37,22 @@ class StoredEvent:
 
     @property
     def values(self) -> list[object]:
-        """Its name and its arguments; raises `MalformedPacket` if they can't be read."""
+        """The event's name, then its arguments.
+
+        Raises:
+            MalformedPacket: The record is unreadable.
+        """
         return read_values(self.record)
 
 
 class Outbox:
-    """One namespace's events in a client's file; all namespaces share its limits.
+    """The outbox of one namespace in a client's file. All namespaces share the file's limits.
 
     Args:
-        file: The file.
+        file: The client's file.
         namespace: The namespace.
-        max_events: How many events the file holds.
-        max_bytes: How many bytes of them; a single event may be larger.
+        max_events: The most events in the file, from 1.
+        max_bytes: The most bytes of events in the file; an event that is alone may be larger.
     """
 
     __slots__ = ("_client", "_file", "_max_bytes", "_max_events", "_namespace")
@@ -61,11 +65,14 @@ class Outbox:
         self._client = ""
 
     async def append(self, event: EncodedEvent) -> None:
-        """Put an event at the end; returns when it is on disk.
+        """Append an event. Returns when the event is on disk.
+
+        Args:
+            event: The encoded event.
 
         Raises:
-            OutboxFull: There is no room.
-            EncodingFailed: It can't be stored.
+            OutboxFull: The file's limits leave no room.
+            EncodingFailed: The file's form can't carry the event.
             StorageError: The file can't be written.
         """
         record, name = event.to_record(), event.event
@@ -85,8 +92,11 @@ class Outbox:
         """Return the oldest events, in order.
 
         Args:
-            max_events: The most to return.
-            max_bytes: Stop before their records exceed this; the first one is always returned.
+            max_events: The most events to return, from 1.
+            max_bytes: The most bytes of records to return; the first event is returned in any case.
+
+        Raises:
+            StorageError: The file can't be read.
         """
 
         def work(connection: sqlite3.Connection) -> list[StoredEvent]:
@@ -109,7 +119,11 @@ class Outbox:
         return await self._file.run(work)
 
     async def remove(self, numbers: Iterable[int]) -> None:
-        """Remove events; returns when that is on disk."""
+        """Remove events by their numbers. Returns when the removal is on disk.
+
+        Raises:
+            StorageError: The file can't be written.
+        """
         rows = [(number,) for number in numbers]
 
         def work(connection: sqlite3.Connection) -> None:
@@ -119,7 +133,14 @@ class Outbox:
             await self._file.run(work)
 
     async def discard(self, event_id: str) -> bool:
-        """Remove an event by its id; return whether it was there."""
+        """Remove an event by its id.
+
+        Returns:
+            Whether the event was in the outbox.
+
+        Raises:
+            StorageError: The file can't be written.
+        """
 
         def work(connection: sqlite3.Connection) -> bool:
             deleting = "DELETE FROM event WHERE namespace = ? AND id = ?"
@@ -128,7 +149,7 @@ class Outbox:
         return await self._file.run(work)
 
     async def count(self) -> int:
-        """Return how many events wait."""
+        """Return the number of events that wait."""
 
         def work(connection: sqlite3.Connection) -> int:
             counting = "SELECT count(*) FROM event WHERE namespace = ?"
@@ -138,10 +159,10 @@ class Outbox:
         return await self._file.run(work)
 
     def mark(self, event: StoredEvent, settled: int) -> OutboxMark:
-        """Make the mark of an event that `first` has returned.
+        """Return the mark of an event that `first` has returned.
 
         Args:
             event: The event.
-            settled: Up to where all events of this namespace are gone from the file.
+            settled: The place up to which all events of this namespace are removed from the file.
         """
         return OutboxMark(client=self._client, message=event.id, sequence=event.number, settled=settled)

@@ -1,4 +1,4 @@
-"""What waits to be sent: each namespace's packets in order, and all of them over one connection in turn."""
+"""The packets that wait to be sent: each namespace's in order, and those of all namespaces in turn."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class PacketLine(Protocol):
         ...
 
     def take_outgoing(self) -> None:
-        """Take that packet out."""
+        """Remove that packet."""
         ...
 
     def put_back(self, outgoing: Outgoing) -> None:
-        """Put a packet that did not leave back to the front."""
+        """Return a packet that was not sent to the front."""
         ...
 
 
 class PacketSource:
-    """What all namespaces of one client have to send, as the `engine.Source` of its connections.
+    """The packets of all namespaces of one client, as the `engine.Source` of its connections.
 
     Args:
-        on_filled: Called when there is something to send.
+        on_filled: Called when there is a packet to send.
     """
 
     __slots__ = ("_control", "_on_filled", "_open", "_taken")
@@ -44,17 +44,17 @@ class PacketSource:
         self._taken: list[tuple[PacketLine | None, Outgoing]] = []
 
     def open(self, line: PacketLine) -> None:
-        """Let a namespace's packets through, from now on."""
+        """Let a namespace's packets pass from now on."""
         self._open.append(line)
         self.filled()
 
     def shut(self, line: PacketLine) -> None:
-        """Hold a namespace's packets back, from now on."""
+        """Hold a namespace's packets back from now on."""
         if line in self._open:
             self._open.remove(line)
 
     def reset(self) -> None:
-        """Forget what was meant for a connection that is gone."""
+        """Drop the packets that were meant for a lost connection only."""
         self._control.clear()
         self._taken.clear()
 
@@ -64,11 +64,11 @@ class PacketSource:
         self.filled()
 
     def filled(self) -> None:
-        """Have what waits sent."""
+        """Start sending the packets that wait."""
         self._on_filled()
 
     def take(self, most_packets: int, most_bytes: float) -> list[Frame]:
-        """Take out the frames of the next packets, as many as go in one batch."""
+        """Remove and return the frames of the next packets, as many as one batch allows; see `engine.Source.take`."""
         frames: list[Frame] = []
         self._taken.clear()
         size = 0
@@ -105,7 +105,7 @@ class PacketSource:
                 self._open.rotate(-1)
 
     def put_back(self) -> None:
-        """Put what `take` took out back to the front."""
+        """Return the packets of the last `take` to the front."""
         while self._taken:
             line, outgoing = self._taken.pop()
             outgoing.written = False

@@ -14,11 +14,11 @@ class Outgoing:
     """A packet that waits to be sent.
 
     Attributes:
-        frames: Its frames.
-        size: Roughly how many bytes they are.
-        sid: The only session it may be sent in; ``None`` for any.
-        is_bound: Whether it is meant for this connection, and for no later one.
-        written: Whether it was handed to a connection.
+        frames: The packet's frames.
+        size: The approximate size in bytes.
+        sid: The only session in which the packet may be sent; ``None`` for any.
+        is_bound: Whether the packet is meant for the current connection only.
+        written: Whether a connection has taken the packet.
     """
 
     frames: tuple[Frame, ...]

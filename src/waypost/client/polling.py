@@ -1,4 +1,4 @@
-"""Engine.IO over HTTP long-polling: one request that waits for what comes, and one at a time that sends."""
+"""Engine.IO over HTTP long-polling: one pending GET that receives, and one POST at a time that sends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from waypost.protocol.engineio import (
 __all__ = ["PollingTransport"]
 
 _CLOSE_TIMEOUT_S = 1.0
-_MAX_PACKETS = 16  # python-engineio drops a whole POST that has more
+_MAX_PACKETS = 16  # python-engineio drops a whole POST with more packets
 _MAX_REFUSAL_BYTES = 500
 _TEXT = {"Content-Type": "text/plain;charset=UTF-8"}
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -34,11 +34,11 @@ logger = logging.getLogger("waypost.client")
 
 
 class PollingTransport:
-    """A `Transport` over HTTP; its first `receive` begins a session, and `join` names that one to the others.
+    """A `Transport` over HTTP. The first `receive` opens a session; `join` sets the session of the later requests.
 
     Args:
         http: Makes the requests.
-        max_body_bytes: The largest answer that is taken.
+        max_body_bytes: The largest response that is accepted, in bytes.
     """
 
     __slots__ = ("_http", "_max_body_bytes", "_max_post_bytes", "_parameters", "_requests", "max_packets", "name")
@@ -53,18 +53,28 @@ class PollingTransport:
         self._requests = 0
 
     def join(self, parameters: OpenParameters) -> None:
-        """Take note of the session, which every later request names, and of how much a POST may have."""
+        """Take the session's id, which every later request carries, and the limit on a POST's body."""
         self._parameters["sid"] = parameters.sid
         self._max_post_bytes = parameters.max_payload_bytes or inf
 
     async def receive(self) -> Sequence[Frame]:
-        """Await the answer to one poll."""
+        """Await the response to one poll.
+
+        Raises:
+            TransportEnded: The request failed.
+            ProtocolViolation: The response is unreadable or too large.
+        """
         body = await self._request("GET", None)
-        # Each packet takes at least two bytes: its type and a separator.
+        # A packet has at least two bytes: its type and a separator.
         return decode_payload(body, max_packets=self._max_body_bytes // 2 + 1)
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Post frames, and await the answer."""
+        """Send frames in one or more POSTs, and await the responses.
+
+        Raises:
+            TransportEnded: A request failed.
+            ProtocolViolation: A response is too large.
+        """
         start, size = 0, 0
         for end, frame in enumerate(frames):
             size += polled_size(frame)
@@ -74,7 +84,7 @@ class PollingTransport:
         await self._request("POST", encode_payload(frames[start:]))
 
     async def close(self, *, at_once: bool) -> None:
-        """Tell the server that the session ends, if there is one and time for it."""
+        """Tell the server that the session ends, unless ``at_once`` or there is no session."""
         if at_once or "sid" not in self._parameters:
             return
         try:
@@ -113,7 +123,10 @@ class PollingTransport:
 
 
 def _name(number: int) -> str:
-    """Give a text that no cache has seen in this session; it begins with a letter, as the JavaScript client's do."""
+    """Return a text that is new in this session, so that no cache answers the request.
+
+    It starts with a letter, as the JavaScript client's does.
+    """
     text = ""
     while number:
         number, digit = divmod(number, len(_DIGITS))

@@ -1,4 +1,4 @@
-"""A client's own file: an SQLite database that one client at a time has open, and a thread that works on it."""
+"""A client's file: an SQLite database that one client at a time has open, and the thread that uses it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _T = TypeVar("_T")
 
 _APPLICATION_ID = 0x57415943  # "WAYC"
 _VERSION = 1
-# The client's id has to be a secret: whoever knows it is told what this client was answered.
+# The client's id is a secret, because it gives access to the server's answers to this client.
 _SECRET_BYTES = 15
 
 _SCHEMA = """
 CREATE TABLE identity (client TEXT NOT NULL) STRICT;
 
--- The outbox. A number is never given twice.
+-- The outbox. A number is never used twice.
 CREATE TABLE event (
     number    INTEGER PRIMARY KEY AUTOINCREMENT,
     namespace TEXT NOT NULL,
@@ -47,7 +47,7 @@ CREATE TRIGGER event_removed AFTER DELETE ON event BEGIN
     UPDATE total SET events = events - 1, bytes = bytes - length(OLD.record);
 END;
 
--- Which messages of queues were handled, and how they were answered, until they can't come again.
+-- The handled messages of queues with their acknowledgements, until the queue can't deliver them again.
 CREATE TABLE handled (
     namespace TEXT NOT NULL,
     queue     TEXT NOT NULL,
@@ -79,14 +79,14 @@ class _Opened:
 
 
 class StateFile:
-    """The file. It is opened, or made, when it is first used, and again after it was closed.
+    """A client's file. The first use opens or creates it, and so does the first use after `close`.
 
     Args:
-        path: Where it is; its directory has to be there.
+        path: The file's path; its directory must exist.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        # Two names of one file must not get it two owners.
+        # Resolves links: a file with two names must still have one owner.
         self._path = Path(os.path.realpath(path))
         self._thread: DaemonThreads | None = None
         self._opened: _Opened | None = None
@@ -95,25 +95,26 @@ class StateFile:
 
     @property
     def name(self) -> str:
-        """Where it is, as errors name it."""
+        """The file's path, as errors name it."""
         return str(self._path)
 
     async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Read or write; what was asked for at the same time shares a transaction, in the order of asking.
+        """Read or write the file. Calls at the same time share a transaction, in the order of the calls.
 
-        If this is cancelled, the work may be done all the same.
+        If the call is cancelled, its work may still be done.
 
         Args:
-            work: What to do, in the file's thread. It may refuse by raising a `WaypostError`, before it has written.
+            work: The function that reads or writes, called in the file's thread. It may refuse by raising a
+                `WaypostError` before it has written.
 
         Returns:
-            What it returned, once that is on disk.
+            The function's result, once the transaction is on disk.
 
         Raises:
             ConfigurationError: The file can't be opened.
-            StoreBusy: Another client, or another process, has it open.
-            StoreDamaged: It is no client's file, or a broken one; it is left as it is.
-            StoreFull: No space is left.
+            StoreBusy: Another client or another process has the file open.
+            StoreDamaged: The file is not a client's file, or it is damaged. It was not changed.
+            StoreFull: The disk is full.
             StorageError: The file can't be read or written.
         """
         job = _Job(work, asyncio.get_running_loop().create_future())
@@ -124,7 +125,7 @@ class StateFile:
         return result
 
     async def close(self) -> None:
-        """Finish what was asked for, and let the file go. Closing twice is fine."""
+        """Finish the pending calls and close the file. A second call does nothing."""
         while self._worker is not None:
             await asyncio.wait((self._worker,))
         thread, self._thread = self._thread, None
@@ -171,7 +172,7 @@ class StateFile:
                     job.error = refusal
             connection.execute("COMMIT")
         except BaseException:
-            # After some errors SQLite has done so itself.
+            # After some errors SQLite has rolled back by itself.
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
@@ -193,9 +194,9 @@ class StateFile:
         return _Opened(owner, connection)
 
     def _take_ownership(self) -> int:
-        import fcntl  # There is none on Windows.
+        import fcntl  # missing on Windows
 
-        # Not the database itself: its locks are SQLite's, and are lost when any descriptor of it closes.
+        # Locks a separate file: SQLite locks the database itself, and loses its locks if any descriptor of it closes.
         try:
             owner = os.open(f"{self._path}-owner", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
@@ -210,7 +211,7 @@ class StateFile:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         if not tables:
-            # The client's id is a secret, so nobody else is to read the file.
+            # The client's id is a secret, so no other user may read the file.
             self._path.chmod(0o600)
             connection.executescript(
                 f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION};"
@@ -230,7 +231,7 @@ class StateFile:
             os.close(opened.owner)
 
     def _translate(self, error: sqlite3.Error) -> WaypostError:
-        # Errors of the Python module itself carry no code.
+        # Errors of Python's sqlite3 module itself have no code.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if code in _NO_SPACE:
             return StoreFull(self.name)

@@ -1,4 +1,4 @@
-"""What carries an Engine.IO session: the seam between the session and HTTP or WebSocket."""
+"""The interface between an Engine.IO session and its transport, HTTP or a WebSocket."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Connector", "Transport", "TransportEnded"]
 
 
 class TransportEnded(Exception):
-    """A transport can't go on, or never began.
+    """A transport was lost, or could not be opened.
 
     Attributes:
-        reason: Why, in Socket.IO's words.
-        description: What happened, in words.
-        code: The WebSocket's close code, or the HTTP status; ``None`` if there is none.
-        reachable: Whether there is a server at all; another transport won't help if not.
-        unsent: Whether nothing of what was to be sent has left.
+        reason: The reason, in Socket.IO's words.
+        description: The cause, in words.
+        code: The WebSocket's close code or the HTTP status; ``None`` if there is none.
+        reachable: Whether a server could be reached; if not, another transport does not help.
+        unsent: Whether no frame of the failed `Transport.send` has left.
     """
 
     def __init__(
@@ -44,41 +44,53 @@ class TransportEnded(Exception):
 
 
 class Transport(Protocol):
-    """One way to carry frames. One task receives and one sends, at the same time.
+    """Carries frames. One task receives and another sends, at the same time.
 
     Attributes:
-        name: Its name in Engine.IO.
-        max_packets: How many packets one `send` takes.
+        name: The transport's name in Engine.IO.
+        max_packets: The most packets of one `send`.
     """
 
     name: str
     max_packets: int
 
     async def receive(self) -> Sequence[Frame]:
-        """Await the next frames; raises `TransportEnded`, or `ProtocolViolation` for what can't be read.
+        """Await the next frames. May be cancelled, but only to close the transport.
 
-        It may be cancelled, but only to end the transport.
+        Returns:
+            The frames, at least one.
+
+        Raises:
+            TransportEnded: The transport is lost.
+            ProtocolViolation: The input is unreadable.
         """
         ...
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Send frames; returns when they are handed over; raises `TransportEnded`."""
+        """Send frames. Returns when the network has taken them.
+
+        Raises:
+            TransportEnded: The transport is lost.
+        """
         ...
 
     async def close(self, *, at_once: bool) -> None:
-        """End, ``at_once`` or in an orderly way and within a moment; may also be called after the end."""
+        """Close the transport: at once, or gracefully within a second. A second call does nothing."""
         ...
 
 
 class Connector(Protocol):
-    """Opens WebSockets; one of these may stand in for the network."""
+    """Opens WebSockets; an implementation can replace the network."""
 
     async def websocket(self, address: URL, headers: Mapping[str, str], max_message_bytes: int) -> Transport:
-        """Open a WebSocket; raises `TransportEnded` if there is none.
+        """Open a WebSocket.
 
         Args:
-            address: What it is opened to, with the query.
-            headers: What its request carries.
-            max_message_bytes: The largest message to take; a larger one ends it.
+            address: The URL of the request.
+            headers: The request's headers.
+            max_message_bytes: The largest message that the client accepts; a larger one closes the WebSocket.
+
+        Raises:
+            TransportEnded: The WebSocket could not be opened.
         """
         ...

@@ -1,4 +1,4 @@
-"""Notices when a server has been silent for too long, also when it was this machine that slept."""
+"""Detects a server that is silent for too long, also after this machine has slept."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _GRACE_S = 0.05
 
 
 def _now() -> float:
-    """Seconds, those included for which the machine slept, where the system counts them."""
+    """Return the time in seconds, the machine's sleep included, where the system counts it."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
 
 
 class Watch:
-    """Counts the time in which something is awaited.
+    """Limits the time that the client waits for the server.
 
     Args:
-        limit_s: Seconds that may pass.
-        on_silence: Called when they have.
+        limit_s: The longest wait, in seconds.
+        on_silence: Called when the wait has taken longer.
     """
 
     __slots__ = ("_is_last_look", "_limit_s", "_on_silence", "_since", "_timer")
@@ -36,24 +36,24 @@ class Watch:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """Begin to wait."""
+        """Start waiting."""
         self._since = _now()
         if self._timer is None:
             self._arm(self._limit_s)
 
     def pause(self) -> None:
-        """Something came, and nothing is awaited until `begin`."""
+        """Stop waiting, because something arrived, until the next `begin`."""
         self._since = None
 
     def stop(self) -> None:
-        """Wait for nothing any more."""
+        """Stop waiting for good."""
         self._since = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def is_overdue(self) -> bool:
-        """Tell whether what is awaited should have come: then nothing is to be sent, for nobody may be there."""
+        """Return whether the wait has taken too long; the server may be dead, so the client should send nothing."""
         overdue = self._since is not None and _now() - self._since >= self._limit_s
         if overdue and not self._is_last_look:
             self._arm(_GRACE_S, is_last_look=True)
@@ -75,4 +75,5 @@ class Watch:
             self.stop()
             self._on_silence()
         else:
-            self._arm(_GRACE_S, is_last_look=True)  # what came while this process stood still is read first
+            # This process may have been suspended: first read what arrived in that time.
+            self._arm(_GRACE_S, is_last_look=True)

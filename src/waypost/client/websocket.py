@@ -23,7 +23,7 @@ _SWITCHING_PROTOCOLS = 101
 
 
 class WebSocketTransport:
-    """A `Transport` over a WebSocket; make one with `open`."""
+    """A `Transport` over a WebSocket; `open` makes it."""
 
     __slots__ = ("_wire", "max_packets", "name")
 
@@ -34,7 +34,16 @@ class WebSocketTransport:
 
     @classmethod
     async def open(cls, http: Http, address: URL, max_message_bytes: int) -> WebSocketTransport:
-        """Open a WebSocket; raises `TransportEnded` if there is none."""
+        """Open a WebSocket. May be cancelled.
+
+        Args:
+            http: Makes the request.
+            address: The URL of the request.
+            max_message_bytes: The largest message that the client accepts.
+
+        Raises:
+            TransportEnded: The WebSocket could not be opened.
+        """
         key = b64encode(os.urandom(16)).decode()
         handshake = {
             "Upgrade": "websocket",
@@ -55,20 +64,28 @@ class WebSocketTransport:
             raise
 
     async def receive(self) -> Sequence[Frame]:
-        """Await the next frames."""
+        """Await the next frames; see `Transport.receive`."""
         return await self._wire.receive()
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Send frames; waits while the network is slow."""
+        """Send frames; waits while the network is slow.
+
+        Raises:
+            TransportEnded: The WebSocket is closing; no frame was sent.
+        """
         await self._wire.send(frames)
 
     async def close(self, *, at_once: bool) -> None:
-        """Close, and unless it is to be at once, wait a moment for the server to do the same."""
+        """Close the WebSocket; unless ``at_once``, wait up to a second for the server to close it too."""
         await self._wire.close(0 if at_once else _CLOSE_TIMEOUT_S)
 
 
 def _check(response: ClientResponse, key: str) -> None:
-    """Hold the answer to a handshake against RFC 6455, section 4.1; raises `TransportEnded`."""
+    """Check the response to a handshake against RFC 6455, section 4.1.
+
+    Raises:
+        TransportEnded: The response breaks a rule.
+    """
     if response.status != _SWITCHING_PROTOCOLS:
         raise TransportEnded("transport error", refusal(response), response.status)
     headers = response.headers

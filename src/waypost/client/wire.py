@@ -1,7 +1,7 @@
-"""A WebSocket's end of the network: takes a connection over from aiohttp once the handshake is done.
+"""A WebSocket's network connection, taken over from aiohttp after the handshake.
 
-aiohttp's own WebSocket takes a coroutine for every message and a system call for every one that is sent. Here all
-that has come is read at once, and all that is to be sent is written at once: a call costs two thirds of the time.
+aiohttp's own WebSocket needs a coroutine for each message and a system call for each message sent. This module reads
+all available input at once and writes all output at once, which takes two thirds of the time per call.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _GOING = 1000
 
 
 class Wire(asyncio.Protocol):
-    """The connection of a WebSocket.
+    """The network connection of a WebSocket.
 
     Args:
-        response: The answer to the handshake.
-        max_message_bytes: The largest message that is taken.
+        response: The response to the handshake.
+        max_message_bytes: The largest message that is accepted, in bytes.
     """
 
     __slots__ = (
@@ -57,13 +57,20 @@ class Wire(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._handler.set_parser(self, self)  # calls `feed_data` with what came right behind the handshake
+        self._handler.set_parser(self, self)  # calls `feed_data` with the bytes right after the handshake
         self._transport.set_protocol(self)
 
     # -- for the application's side ---------------------------------------------------------------------------
 
     async def receive(self) -> Sequence[Frame]:
-        """Await messages; gives all that are there. Raises `TransportEnded`."""
+        """Await messages.
+
+        Returns:
+            All messages that have arrived, at least one.
+
+        Raises:
+            TransportEnded: The WebSocket is closed.
+        """
         while not self._messages:
             if self._closed.done():
                 raise self._end()
@@ -85,7 +92,11 @@ class Wire(asyncio.Protocol):
         return TransportEnded("transport close", f"the WebSocket was closed with code {closing.code}", closing.code)
 
     async def send(self, messages: Sequence[Frame]) -> None:
-        """Send messages; waits while the network is slow. Raises `TransportEnded` if none of them has left."""
+        """Send messages; waits while the network is slow.
+
+        Raises:
+            TransportEnded: The WebSocket is closing; no message was sent.
+        """
         if self._transport.is_closing() or self._reader.closing is not None:
             raise TransportEnded("transport error", "the WebSocket is closing", unsent=True)
         self._transport.write(encode_messages(messages, os.urandom(_MASK_BYTES * len(messages))))
@@ -93,7 +104,11 @@ class Wire(asyncio.Protocol):
             await asyncio.shield(self._drained)
 
     async def close(self, timeout_s: float) -> None:
-        """Close; waits for the server to do the same, if ``timeout_s`` is not zero."""
+        """Close the WebSocket.
+
+        Args:
+            timeout_s: Seconds to wait for the server's close frame; 0 does not wait.
+        """
         try:
             if not self._closed.done() and not self._transport.is_closing():
                 self._transport.write(encode_close(_GOING, os.urandom(_MASK_BYTES)))
@@ -105,7 +120,7 @@ class Wire(asyncio.Protocol):
     # -- for the network's side -------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Read what has come; while too much of it waits, the network has to."""
+        """Take bytes from the network; too many unread messages pause reading."""
         reader = self._reader
         self._messages += reader.feed(data)
         before = self._unread
@@ -126,19 +141,23 @@ class Wire(asyncio.Protocol):
             self._transport.close()
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """The same, as aiohttp calls it; says that it goes on, and that nothing is left."""
+        """Take bytes as aiohttp passes them.
+
+        Returns:
+            False and no bytes: the parser continues, and has used all input.
+        """
         self.data_received(data)
         return False, b""
 
     def feed_eof(self) -> None:
-        """Nothing more comes; `connection_lost` has seen to that."""
+        """Do nothing at the end of the input; `connection_lost` handles it."""
 
     def eof_received(self) -> bool:
-        """Let the connection be closed."""
+        """Return False, so that asyncio closes the connection."""
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Take note of the end, and have aiohttp do so."""
+        """Note the end of the connection, and pass it to aiohttp."""
         if not self._closed.done():
             self._closed.set_result(None)
         self._wake()
@@ -150,11 +169,11 @@ class Wire(asyncio.Protocol):
             self._waiter.set_result(None)
 
     def pause_writing(self) -> None:
-        """The network is slow: let `send` wait."""
+        """Let `send` wait, because the network is slow."""
         self._drained = asyncio.get_running_loop().create_future()
 
     def resume_writing(self) -> None:
-        """It takes more."""
+        """Let `send` continue."""
         drained, self._drained = self._drained, None
         if drained is not None:
             drained.set_result(None)
