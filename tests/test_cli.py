@@ -287,3 +287,32 @@ def test_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert exit_.value.code == 0
     assert re.fullmatch(r"Waypost \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["serve", "app:io", "--prot", "80"], "unrecognized arguments: --prot 80; did you mean --port?"),
+        (["serv", "app:io"], "did you mean serve?"),
+        (["serve", "app:io", "--port", "99999"], "'99999': expected a port from 0 to 65535"),
+        (["serve", "app:io", "--log-level", "warn"], "did you mean warning?"),
+        (["queue", "inof", "s.db", "q"], "did you mean info?"),
+        (["queue", "peek", "s.db", "q", "--limt", "3"], "did you mean --limit?"),
+        (["queue", "peek", "s.db", "q", "--limit", "9" * 5000], "expected a whole number from 1"),
+        (["queue", "peek", "s.db", "q", "--after", "-1"], "'-1': expected a whole number from 0"),
+        (["queue", "peek", "s.db", "q", "--after", str(1 << 63)], "expected a whole number from 0"),
+        (["queue", "seek", "s.db", "q", "c", str(1 << 63)], "expected a whole number from 0"),
+        (["queue", "info", "s.db", ""], "'': expected text that is not empty"),
+        (["queue", "info", "s.db", "\udcff"], r"'\udcff': expected text that UTF-8 can carry"),
+        (["queue", "pause", "s.db", "q", "--consumer", "\udcff"], "expected text that UTF-8 can carry"),
+        (["queue", "dead", "s.db", "q", "--id", ""], "expected text that is not empty"),
+        (["nothing like it"], "invalid choice"),
+    ],
+)
+def test_what_is_wrong_on_the_command_line_is_told(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert told in capsys.readouterr().err

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from waypost import __version__
 from waypost.commands import client, demo, queue, serve
+from waypost.commands.parser import CommandParser
 from waypost.commands.printing import to_json
 from waypost.errors import ConfigurationError, ConnectFailed, WaypostError
 from waypost.text import printable
@@ -29,11 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 for success, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
     """
-    parser = _parser()
-    options, more = parser.parse_known_args(arguments)
+    options, more = _parser().parse_known_args(arguments)
     if more:
-        if not hasattr(options, "take_more"):
-            parser.error(f"unrecognized arguments: {' '.join(more)}")
         options.take_more(options, more)
     try:
         code: int = options.run(options)
@@ -49,9 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="waypost", description="A Socket.IO server in which no client misses an event."
-    )
+    parser = CommandParser(prog="waypost", description="A Socket.IO server in which no client misses an event.")
     parser.add_argument("--version", action="version", version=f"Waypost {__version__}")
     subcommands = parser.add_subparsers(required=True, metavar="command")
     for group in _GROUPS:

@@ -53,9 +53,8 @@ def port_number(text: str) -> int:
         The port, from 0 to 65535.
 
     Raises:
-        ValueError: The text is not a port.
+        argparse.ArgumentTypeError: The text is not a port.
     """
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise ValueError(text)
-    return port
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a port from 0 to 65535")
+    return int(text)

@@ -8,12 +8,18 @@ import time
 from datetime import UTC, datetime
 from math import inf
 
-__all__ = ["age", "count", "duration", "instant", "moment", "point", "rate", "size"]
+from waypost.checking.arguments import COUNT, COUNT_OR_ZERO
+from waypost.checking.names import as_name
+from waypost.checking.rules import Rule
+from waypost.errors import ConfigurationError, shorten
+
+__all__ = ["age", "count", "duration", "instant", "moment", "name", "offset", "point", "rate", "size"]
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _KIBIBYTE = 1024
+_MAX_DIGITS = 20
 
 
 def size(size_bytes: int) -> str:
@@ -120,6 +126,37 @@ def count(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: The text is not such a number.
     """
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+    return _whole(text, COUNT)
+
+
+def offset(text: str) -> int:
+    """Parse an offset from the command line, or another number that begins with 0.
+
+    Returns:
+        The number, from 0.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is not such a number.
+    """
+    return _whole(text, COUNT_OR_ZERO)
+
+
+def name(text: str) -> str:
+    """Check the name of a queue, a consumer, a message or a key from the command line.
+
+    Returns:
+        The name.
+
+    Raises:
+        argparse.ArgumentTypeError: No queue, consumer, message or key can be called that.
+    """
+    try:
+        return as_name("name", text)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {error.expected}") from error
+
+
+def _whole(text: str, rule: Rule) -> int:
+    if not (text.isdecimal() and len(text) < _MAX_DIGITS and rule.accepts(int(text))):
+        raise argparse.ArgumentTypeError(f"{shorten(text)}: expected {rule.expected}")
     return int(text)

@@ -40,7 +40,11 @@ def _add_looking(commands: Subcommands) -> None:
     _command(commands, "info", "show a queue and its consumers")
 
     peek = _command(commands, "peek", "show messages without delivering them")
-    peek.add_argument("--consumer", help="only messages that this consumer has not acknowledged, with its attempts")
+    peek.add_argument(
+        "--consumer",
+        type=human.name,
+        help="only messages that this consumer has not acknowledged, with its attempts",
+    )
     _add_page(peek, _MESSAGES, "show messages after this offset")
 
     dead = _command(commands, "dead", "show dead letters")
@@ -64,22 +68,22 @@ def _add_purge(commands: Subcommands) -> None:
 
 def _add_seek(commands: Subcommands) -> None:
     seek = _command(commands, "seek", "move a consumer", asks=True)
-    seek.add_argument("consumer", help="the consumer's name")
+    seek.add_argument("consumer", type=human.name, help="the consumer's name")
     seek.add_argument("place", type=_place, help="oldest, new, an offset, a time (ISO 8601), or 2h for 2 hours ago")
 
 
 def _add_pause(commands: Subcommands) -> None:
     pause = _command(commands, "pause", "stop the deliveries of a queue or to one consumer; emitting continues")
-    pause.add_argument("--consumer", help="only this consumer")
+    pause.add_argument("--consumer", type=human.name, help="only this consumer")
     end = pause.add_mutually_exclusive_group()
     end.add_argument("--for", dest="duration", type=human.duration, metavar="DURATION", help="for 15m, 2h, 1d")
     end.add_argument("--until", type=human.point, metavar="TIME", help="until a time (ISO 8601)")
     resume = _command(commands, "resume", "end a pause")
-    resume.add_argument("--consumer", help="only this consumer")
+    resume.add_argument("--consumer", type=human.name, help="only this consumer")
 
 
 def _add_page(parser: argparse.ArgumentParser, most: int, meaning: str) -> None:
-    parser.add_argument("--after", type=int, default=0, metavar="N", help=meaning)
+    parser.add_argument("--after", type=human.offset, default=0, metavar="N", help=meaning)
     parser.add_argument(
         "--limit", type=human.count, default=most, metavar="N", help="the most to show (default %(default)s)"
     )
@@ -100,7 +104,7 @@ def _command(
     parser = commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
     parser.add_argument("store", help="the store's file")
     if of_queue:
-        parser.add_argument("queue", help="the queue's name")
+        parser.add_argument("queue", type=human.name, help="the queue's name")
     parser.add_argument("--json", action="store_true", help="print JSON")
     if asks:
         parser.add_argument("--yes", action="store_true", help="do not ask")
@@ -132,4 +136,4 @@ def _place(text: str) -> Place:
         return "oldest"
     if text == "new":
         return "new"
-    return FromPosition(int(text)) if text.isdecimal() else FromTime(human.moment(text))
+    return FromPosition(human.offset(text)) if text.isdecimal() else FromTime(human.moment(text))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal, TypeAlias, TypedDict
 
 from waypost.checking.constraints import (
     SOME_TRANSPORTS,
+    AtLeast,
+    AtMost,
     Count,
     CountOrZero,
     FilePath,
+    Matching,
     Positive,
     PositiveOrZero,
     ServedPath,
@@ -32,6 +36,12 @@ from waypost.typed.handlers import check_handler
 __all__ = ["Options", "ServerOptions"]
 
 _MEBIBYTE = 1 << 20
+# Clients are told whole milliseconds, and a browser's timer, which waits for both, ends after 2**31 of them.
+_Heartbeat: TypeAlias = Annotated[float, AtLeast(0.001), AtMost(1_000_000)]
+# An origin with a path, or without a scheme, would be like none that a browser sends.
+_Origin: TypeAlias = Annotated[
+    str, Matching("origins such as https://example.com", re.compile(r"[A-Za-z][\w.+-]*://[^/?#@\s]+").fullmatch)
+]
 
 
 @checked("waypost.Server")
@@ -48,8 +58,9 @@ class Options:
         path: The path that is served, with a trailing slash.
         transports: The transports that are served.
         allow_upgrades: Offer polling clients to move to WebSocket, where both transports are served.
-        ping_interval_s: Seconds between heartbeats.
-        ping_timeout_s: Seconds a client has to answer one.
+        ping_interval_s: Seconds between heartbeats, from a thousandth to a million: clients take whole milliseconds,
+            and browsers have no timers that are much longer.
+        ping_timeout_s: Seconds a client has to answer one; the same range.
         upgrade_timeout_s: Seconds an upgrade to WebSocket may take.
         connect_timeout_s: Seconds a connection may stay without a namespace.
         max_payload_bytes: The largest request body or WebSocket message taken.
@@ -103,8 +114,8 @@ class Options:
     path: ServedPath = "/socket.io/"
     transports: Annotated[Sequence[Transport], SOME_TRANSPORTS] = ("polling", "websocket")
     allow_upgrades: bool = True
-    ping_interval_s: Positive = 25
-    ping_timeout_s: Positive = 20
+    ping_interval_s: _Heartbeat = 25
+    ping_timeout_s: _Heartbeat = 20
     upgrade_timeout_s: Positive = 10
     connect_timeout_s: Positive = 45
     max_payload_bytes: Count = 1_000_000
@@ -114,9 +125,9 @@ class Options:
     max_attachments: CountOrZero = 10
     max_buffered_bytes: Count = _MEBIBYTE
     max_stalled_s: Positive = 10
-    max_messages_per_s: Positive | None = None
+    max_messages_per_s: Annotated[float, AtLeast(0.001)] | None = None
     max_pending_events: Count = 1_000
-    cors_allowed_origins: Literal["*"] | Sequence[str] | None = None
+    cors_allowed_origins: Literal["*"] | Sequence[_Origin] | None = None
     cors_credentials: bool = True
     cors_max_age_s: CountOrZero = 600
     allow_request: Callable[[Handshake], Awaitable[bool]] | None = None
