@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from os import PathLike
-from typing import Any, Never, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Never, ParamSpec, TypeVar, Unpack, overload
 
 from waypost.checking.arguments import COUNT, TEXT, check
 from waypost.checking.names import Name, as_name
@@ -21,8 +21,9 @@ from waypost.server.events.listening import Listening
 from waypost.server.hub import Hub
 from waypost.server.namespaces.namespace import Namespace
 from waypost.server.namespaces.parent_namespace import ParentNamespace
+from waypost.server.namespaces.socket import Socket
 from waypost.server.options import Options, ServerOptions
-from waypost.server.queues.message import Start, to_place
+from waypost.server.queues.message import Message, Start, to_place
 from waypost.server.queues.options import ORDER, Order
 from waypost.server.queues.queue import Queue, QueueInfo, queue_info
 from waypost.server.queues.worker import WorkerPlan
@@ -36,12 +37,13 @@ __all__ = ["MountedServer", "Server"]
 
 logger = logging.getLogger("waypost.server")
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-class Server(Broadcasting, Listening, AmongServers):
+class Server(Broadcasting, Listening[Socket], AmongServers):
     """A Socket.IO server in which no client misses an event. It is an ASGI application.
 
     ::
@@ -149,7 +151,7 @@ class Server(Broadcasting, Listening, AmongServers):
         concurrency: int = 1,
         start: Start = "oldest",
         order: Order | None = None,
-    ) -> Callable[[F], F]:
+    ) -> Callable[[Callable[Concatenate[Message, P], R]], Callable[Concatenate[Message, P], R]]:
         """Let a function of this process handle a queue's messages, as ``@io.consumer("emails", concurrency=10)``.
 
         It is called with a `Message`, and then with the event's arguments if it takes more than the message,
@@ -177,7 +179,7 @@ class Server(Broadcasting, Listening, AmongServers):
             check("order", order, ORDER)
         place = to_place(start)
 
-        def register(function: F) -> F:
+        def register(function: Callable[Concatenate[Message, P], R]) -> Callable[Concatenate[Message, P], R]:
             handler = check_handler(f"consumer {queue}", function, 1)
             self._hub.deliveries.add_worker(WorkerPlan(queue, consumer, handler, concurrency, place, order))
             return function

@@ -18,6 +18,7 @@ from waypost.client.session import Session
 from waypost.client.streams import EventStream
 from waypost.errors import ConfigurationError
 from waypost.typed.answers import AnswerType
+from waypost.typed.handlers import name_of
 
 __all__ = ["Client", "VolatileEmitter"]
 
@@ -234,7 +235,7 @@ class Client:
         Returns:
             The function.
         """
-        return self.on(function.__name__, function)
+        return self.on(name_of(function), function)
 
     def off(self, event: str | None = None, handler: Callable[..., Any] | None = None) -> None:
         """Take the handler of an event away, or all of them.

@@ -15,7 +15,7 @@ from typing import Any
 from waypost.errors import ConfigurationError
 from waypost.typed.parameters import Parameters, read_parameters
 
-__all__ = ["Handler", "check_handler"]
+__all__ = ["Handler", "check_handler", "name_of"]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -125,6 +125,18 @@ def check_handler(
         raise ConfigurationError(f"handler of {name}", function, f"a function that takes at least {leading} argument")
     parameters = read_parameters(name, function, leading) if typed else None
     return Handler(name, function, is_async, fewest, most, leading, parameters, concurrent)
+
+
+def name_of(function: object) -> str:
+    """Return a function's name, which is the event that it handles.
+
+    Raises:
+        ConfigurationError: It has none, or is no function.
+    """
+    name = getattr(function, "__name__", None)
+    if callable(function) and isinstance(name, str):
+        return name
+    raise ConfigurationError("event", function, 'a function with a name, as in @event; @on("name") names the event')
 
 
 def _count(name: str, function: Callable[..., Any], signature: inspect.Signature) -> tuple[int, float]:

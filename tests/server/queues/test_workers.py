@@ -240,7 +240,7 @@ def test_function_without_a_message_is_refused() -> None:
     def work() -> None: ...
 
     with pytest.raises(waypost.ConfigurationError):
-        server().consumer("jobs")(work)
+        server().consumer("jobs")(work)  # type: ignore[arg-type]
 
 
 async def test_what_can_t_be_read_is_a_dead_letter_that_hides_no_others() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from waypost.typed.handlers import check_handler
+from waypost.typed.handlers import check_handler, name_of
 
 if TYPE_CHECKING:
     from waypost.server.events.registry import Registry
@@ -14,11 +14,20 @@ if TYPE_CHECKING:
 __all__ = ["Listening"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
 T = TypeVar("T")
 
+WithoutSocket = Literal["session_expired", "new_namespace"]
+"""The names whose handlers do not get a socket first."""
 
-class Listening(Protocol):
-    """Calls functions of the application: what a server, a namespace and a parent share."""
+
+class Listening(Protocol[S]):
+    """Calls functions of the application: what a server, a namespace and a parent share.
+
+    ``S`` is the type of the socket that a handler gets first; `waypost.Socket`, which this room does not know.
+    """
 
     __slots__ = ()
 
@@ -26,12 +35,22 @@ class Listening(Protocol):
     _middlewares: list[Handler]
 
     @overload
-    def on(self, event: str, *, concurrent: bool = ...) -> Callable[[F], F]: ...
+    def on(self, event: WithoutSocket, *, concurrent: bool = ...) -> Callable[[F], F]: ...
 
     @overload
-    def on(self, event: str, handler: F, *, concurrent: bool = ...) -> F: ...
+    def on(self, event: WithoutSocket, handler: F, *, concurrent: bool = ...) -> F: ...
 
-    def on(self, event: str, handler: F | None = None, *, concurrent: bool = False) -> F | Callable[[F], F]:
+    @overload
+    def on(
+        self, event: str, *, concurrent: bool = ...
+    ) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]: ...
+
+    @overload
+    def on(
+        self, event: str, handler: Callable[Concatenate[S, P], R], *, concurrent: bool = ...
+    ) -> Callable[Concatenate[S, P], R]: ...
+
+    def on(self, event: str, handler: Callable[..., Any] | None = None, *, concurrent: bool = False) -> Any:
         """Register a handler, as ``@io.on("name")`` or ``io.on("name", function)``. An event has one handler.
 
         The server itself calls handlers under these names:
@@ -65,12 +84,12 @@ class Listening(Protocol):
         return add if handler is None else add(handler)
 
     @overload
-    def once(self, event: str) -> Callable[[F], F]: ...
+    def once(self, event: str) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]: ...
 
     @overload
-    def once(self, event: str, handler: F) -> F: ...
+    def once(self, event: str, handler: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]: ...
 
-    def once(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
+    def once(self, event: str, handler: Callable[..., Any] | None = None) -> Any:
         """Register a handler for the next such event only, of whichever socket; see `on`.
 
         The handler is taken away when it is called. An event whose arguments do not fit leaves it in place.
@@ -89,12 +108,14 @@ class Listening(Protocol):
         return add if handler is None else add(handler)
 
     @overload
-    def event(self, handler: F) -> F: ...
+    def event(self, handler: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]: ...
 
     @overload
-    def event(self, *, concurrent: bool = ...) -> Callable[[F], F]: ...
+    def event(
+        self, *, concurrent: bool = ...
+    ) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]: ...
 
-    def event(self, handler: F | None = None, *, concurrent: bool = False) -> F | Callable[[F], F]:
+    def event(self, handler: Callable[..., Any] | None = None, *, concurrent: bool = False) -> Any:
         """Register a handler for the event that has the function's name, as ``@io.event``; see `on`.
 
         Args:
@@ -109,7 +130,7 @@ class Listening(Protocol):
         """
 
         def add(function: F) -> F:
-            return self._registry.adder(function.__name__, concurrent=concurrent)(function)
+            return self._registry.adder(name_of(function), concurrent=concurrent)(function)
 
         return add if handler is None else add(handler)
 
@@ -138,7 +159,7 @@ class Listening(Protocol):
         self._registry.add_methods(handlers, concurrent=concurrent)
         return handlers
 
-    def on_any(self, handler: F) -> F:
+    def on_any(self, handler: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
         """Register a handler for all events that come from clients; usable as a decorator. There may be several.
 
         Args:
@@ -164,7 +185,7 @@ class Listening(Protocol):
         """
         self._registry.catch_alls.remove_incoming(handler)
 
-    def on_any_outgoing(self, listener: F) -> F:
+    def on_any_outgoing(self, listener: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
         """Register a listener for all events that go out to clients; usable as a decorator. There may be several.
 
         Args:
@@ -189,7 +210,7 @@ class Listening(Protocol):
         """
         self._registry.catch_alls.remove_outgoing(listener)
 
-    def use(self, middleware: F) -> F:
+    def use(self, middleware: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
         """Add a middleware, called with each socket before it is connected; usable as a decorator.
 
         Several are called in the order in which they were added, a parent's before its child's.

@@ -10,11 +10,12 @@ from waypost.server.emitting.members import Members
 from waypost.server.emitting.operator import Broadcasting
 from waypost.server.events.listening import Listening
 from waypost.server.namespaces.core import NamespaceCore
+from waypost.server.namespaces.socket import Socket
 
 __all__ = ["Namespace"]
 
 
-class Namespace(Broadcasting, Listening, AmongServers):
+class Namespace(Broadcasting, Listening[Socket], AmongServers):
     """A namespace. Made by `waypost.Server.of`; everything about ``"/"`` is on the server itself too."""
 
     def __init__(self, core: NamespaceCore) -> None:

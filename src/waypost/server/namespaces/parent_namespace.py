@@ -10,11 +10,12 @@ from waypost.server.emitting.operator import Broadcasting
 from waypost.server.events.listening import Listening
 from waypost.server.namespaces.namespace import Namespace
 from waypost.server.namespaces.parents import ParentCore
+from waypost.server.namespaces.socket import Socket
 
 __all__ = ["ParentNamespace"]
 
 
-class ParentNamespace(Broadcasting, Listening):
+class ParentNamespace(Broadcasting, Listening[Socket]):
     """All the namespaces whose names fit. Made by `waypost.Server.of` with a pattern or a function.
 
     A namespace comes into being when the first client names it. What is registered here counts for each of them, also
