@@ -202,6 +202,9 @@ async def test_pause_and_resume_of_a_consumer_and_of_the_queue() -> None:
 async def test_pause_ends_by_itself() -> None:
     async with site() as here:
         client = await here.client()
+        for owner in (here.queue, here.queue.consumer()):
+            with pytest.raises(waypost.ConfigurationError, match="a datetime with a time zone"):
+                await owner.pause(until=datetime(2030, 1, 1))
         await here.queue.pause(until=datetime.now(UTC) + timedelta(seconds=0.1))
         await quiet()
         await here.put(1)

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from math import inf
 
 from waypost.checking.names import Name, as_name
+from waypost.errors import ConfigurationError
 from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.message import Start, to_place
 from waypost.server.queues.runner import Runner
 from waypost.server.services import Services
 from waypost.storage.queue_records import ConsumerRow
 
-__all__ = ["Consumer", "ConsumerInfo", "consumer_info", "pause_end"]
+__all__ = ["Consumer", "ConsumerInfo", "consumer_info", "pause_end", "pause_until"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,15 @@ def consumer_info(queue: str, row: ConsumerRow, runner: Runner | None) -> Consum
         acknowledged_per_s=0.0 if runner is None else runner.meter.acknowledged.per_second,
         redelivered_per_s=0.0 if runner is None else runner.meter.redelivered.per_second,
     )
+
+
+def pause_until(until: object) -> float:
+    """Turn the argument of a pause into the store's form; raises `ConfigurationError` if it is no point in time."""
+    if until is None:
+        return inf
+    if not isinstance(until, datetime) or until.tzinfo is None:
+        raise ConfigurationError("until", until, "a datetime with a time zone, such as datetime.now(UTC), or None")
+    return until.timestamp()
 
 
 def pause_end(stored: float | None) -> datetime | None:
@@ -151,14 +161,13 @@ class Consumer:
         """Hand out nothing until it is resumed; kept over restarts. What is in flight may still be acknowledged.
 
         Args:
-            until: When it resumes by itself; ``None`` for not.
+            until: When it resumes by itself, with a time zone; ``None`` for not.
 
         Raises:
+            ConfigurationError: ``until`` is no datetime, or has no time zone.
             StorageError: There is no such consumer, or the store did not take it.
         """
-        await self._services.store.queue(self._queue).pause(
-            self._name, until=inf if until is None else until.timestamp()
-        )
+        await self._services.store.queue(self._queue).pause(self._name, until=pause_until(until))
         self._deliveries.changed(self._queue, self._name)
 
     async def resume(self) -> None:

@@ -7,12 +7,11 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from math import inf
 from typing import Any, NamedTuple, Unpack
 
 from waypost.checking.arguments import COUNT, COUNT_OR_ZERO, POSITIVE, TEXT, check
 from waypost.checking.names import Name, as_name
-from waypost.server.queues.consumer import Consumer, ConsumerInfo, consumer_info, pause_end
+from waypost.server.queues.consumer import Consumer, ConsumerInfo, consumer_info, pause_end, pause_until
 from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.message import DeadLetter, NewMessage, QueuedMessage, Receipt
 from waypost.server.queues.options import QueueOptions, QueueSettings, encode_settings
@@ -294,12 +293,13 @@ class Queue:
         """Hand out nothing to any consumer until it is resumed; kept over restarts. Emitting goes on.
 
         Args:
-            until: When it resumes by itself; ``None`` for not.
+            until: When it resumes by itself, with a time zone; ``None`` for not.
 
         Raises:
+            ConfigurationError: ``until`` is no datetime, or has no time zone.
             StorageError: The store did not take it.
         """
-        await self._stored.pause(None, until=inf if until is None else until.timestamp())
+        await self._stored.pause(None, until=pause_until(until))
         self._deliveries.changed(self._name)
 
     async def resume(self) -> None:
