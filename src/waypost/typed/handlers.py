@@ -79,9 +79,10 @@ class Handler:
         # As asyncio.to_thread does it: what the application keeps in context variables is there in the thread, too.
         call = partial(copy_context().run, self.function, *arguments)
         result = await asyncio.get_running_loop().run_in_executor(threads, call)
-        if inspect.iscoroutine(result):
-            result.close()  # it has not begun, and Python would only warn that nobody awaited it
-            what = result.__qualname__
+        if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()  # it has not begun, and Python would only warn that nobody awaited it
+            what = getattr(result, "__qualname__", type(result).__name__)
             expected = (
                 f"an async def that awaits {what}(…); this def returned it without awaiting it, so it did nothing"
             )

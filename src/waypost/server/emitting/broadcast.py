@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ class BroadcastCall:
         late = call.so_far().missing
 
     It ends when everybody has answered or left, and at the timeout at the latest; with nobody there, at once. It does
-    not raise for those who do not answer. It can be used once. Cancelling it leaves nothing behind.
+    not raise for those who do not answer. It can be used once, and warns if it never is, as a coroutine does.
+    Cancelling it leaves nothing behind.
 
     Attributes:
         timeout_s: Seconds that it waits, from when it is sent.
@@ -89,6 +91,12 @@ class BroadcastCall:
         self._left: list[str] = []
         self._missing_servers: list[str] = []
         self._wake = asyncio.Event()
+
+    def __del__(self) -> None:
+        # As Python warns of a coroutine: this looks like one, and has sent nothing.
+        if not self._is_used:
+            problem = f"call of {self._event.event!r} was never awaited, and so not sent: write 'await …call(…)'"
+            warnings.warn(problem, RuntimeWarning, stacklevel=2, source=self)
 
     def __await__(self) -> Generator[Any, None, BroadcastAnswers]:
         """Send it, and wait for all answers."""
