@@ -171,6 +171,24 @@ def test_heartbeat_pings_proves_and_goes_on() -> None:
     assert one.deadline == 50
 
 
+def test_a_ping_that_leaves_a_little_late_counts_from_its_time() -> None:
+    one = session("websocket")
+    one.take_frame(0)
+    one.tick(25.015)
+    assert one.take_frame(25.015) == "2"
+    assert one.deadline == 45
+    one.receive("3", 30)
+    assert one.deadline == 50
+
+
+def test_a_ping_that_leaves_much_too_late_gives_its_client_all_the_time() -> None:
+    one = session("websocket")
+    one.take_frame(0)
+    one.tick(28)
+    assert one.take_frame(28) == "2"
+    assert one.deadline == 48
+
+
 def test_unanswered_ping_ends_the_session() -> None:
     one = session("websocket")
     one.take_frame(0)

@@ -1,7 +1,8 @@
-"""uvicorn's protocols with the limits that they lack: on request headers, and on the fragments of a message.
+"""uvicorn's protocols with the limits that they lack: on headers, pipelined requests, and fragments of messages.
 
 A request's headers must be complete within a time and a size. Otherwise a client that opens connections and sends a
-byte now and then, or endless headers, would hold them for ever.
+byte now and then, or endless headers, would hold them for ever. Of the requests that a client sends ahead of their
+answers, one is answered in each turn of the event loop, and only so many may wait.
 """
 
 from __future__ import annotations
@@ -23,22 +24,27 @@ __all__ = ["GuardedHttp", "GuardedWebSocket"]
 
 _HEADERS_TIMEOUT_S = 10.0
 _MAX_HEADER_BYTES = 65_536
+_MAX_PIPELINED = 32
+"""How many requests may wait for the answers before theirs. Browsers and proxies send none ahead."""
 _MAX_FRAGMENTS = 16_384
 """Enough for a message of the largest size in frames of 64 bytes. Empty fragments count: they cost memory too."""
 
 
-class _HeadersTooLarge(Exception):
-    """Ends the parsing of a request."""
+class _Refused(Exception):
+    """Ends the parsing of a request: its headers are too large, or too many requests wait before it."""
 
 
 class GuardedHttp(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with limits on the time and the size of a request's headers."""
+    """uvicorn's HTTP protocol, with limits on a request's headers and on pipelined requests."""
 
     _header_bytes = 0
     _headers_timer: asyncio.TimerHandle | None = None
     _has_begun = False
     _is_receiving = False
     _awaits_body: tuple[Polled, RequestResponseCycle] | None = None
+    _awaits_upgrade = False
+    _has_started_one = False
+    _running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the time limit for the first request's headers."""
@@ -49,12 +55,19 @@ class GuardedHttp(HttpToolsProtocol):
         """Stop the time limit."""
         self._have_headers()
         super().connection_lost(exc)
+        self._drop_requests()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, and count them until the headers are complete; a header without an end counts too."""
-        self._is_receiving = True
-        super().data_received(data)
-        self._is_receiving = False
+        """Count the bytes until the headers are complete; a single header that never ends counts too."""
+        if self._awaits_upgrade:
+            self.logger.info("closed a WebSocket that spoke before its handshake was answered")
+            self.transport.abort()
+            return
+        self._is_receiving, self._has_started_one = True, False
+        try:
+            super().data_received(data)
+        finally:
+            self._is_receiving = False
         if self._awaits_body is not None:
             # The body arrives in parts: leave the request to ASGI.
             (_, cycle), self._awaits_body = self._awaits_body, None
@@ -76,15 +89,58 @@ class GuardedHttp(HttpToolsProtocol):
         """Take a header, and count its size."""
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > _MAX_HEADER_BYTES:
-            raise _HeadersTooLarge
+            raise _Refused
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Start the request, and stop the time limit."""
         self._have_headers()
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            self.logger.warning("Closed a connection that sent more than %d requests ahead.", _MAX_PIPELINED)
+            raise _Refused
         super().on_headers_complete()
 
+    def on_response_complete(self) -> None:
+        """Go on with the next request, but not from within the answer to this one: there may be many."""
+        if not self.pipeline:
+            super().on_response_complete()
+            if self._awaits_upgrade:
+                self.loop.call_soon(self.handle_websocket_upgrade)
+            return
+        self.server_state.total_requests += 1
+        self.loop.call_soon(self._start_next)
+
+    def _start_next(self) -> None:
+        if self.pipeline and not self.transport.is_closing():
+            cycle, app = self.pipeline.pop()
+            if not self.pipeline:
+                self.flow.resume_reading()
+            self._start_asgi_task(cycle, app)
+
+    def _should_upgrade(self) -> bool:
+        """Tell whether a request asks for a WebSocket in the way that RFC 6455 wants (section 4.1)."""
+        is_handshake = self.parser.get_method() == b"GET" and self.parser.get_http_version() == "1.1"
+        return is_handshake and super()._should_upgrade()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: the request is answered as if it had not asked, and any client may ask."""
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand over to the WebSocket's protocol, once the requests before it are answered."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        self._awaits_upgrade = bool(self.pipeline) or (cycle is not None and not cycle.response_complete)
+        if not self._awaits_upgrade and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            super().handle_websocket_upgrade()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self._is_receiving and self._has_started_one:
+            # It came in one piece with the one before it, which is answered already.
+            self.pipeline.appendleft((cycle, app))
+            self.loop.call_soon(self._start_next)
+            return
+        self._has_started_one = True
+        self._running = cycle
         polling: DirectPolling | None = getattr(app, "direct_polling", None)
         polled = None if polling is None or self.flow.write_paused else polling.take(cast("Exchange", cycle))
         has_come = polled is not None and not (polled.is_post and cycle.more_body)
@@ -103,11 +159,8 @@ class GuardedHttp(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse malformed input with status 400, and too large headers with status 431."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        if cycle is not None and not cycle.response_complete:
-            # The connection closes now. A request on it that is still open must not write its response.
-            cycle.disconnected = True
-            cycle.message_event.set()
+        # The connection closes now. A request on it that is still open must not write its response.
+        self._drop_requests()
         if self._header_bytes <= _MAX_HEADER_BYTES:
             super().send_400_response(msg)
             return
@@ -115,6 +168,15 @@ class GuardedHttp(HttpToolsProtocol):
             # With a message, uvicorn has logged the reason already.
             self.logger.warning("Refused a request whose headers are larger than %d bytes.", _MAX_HEADER_BYTES)
         _refuse_headers(self.transport)
+
+    def _drop_requests(self) -> None:
+        """Tell the request that is being answered that its client is gone, and forget those behind it."""
+        for cycle in (self._running, cast("RequestResponseCycle | None", self.cycle)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self.pipeline.clear()
+        self._running = None
 
     def _expect_headers(self) -> None:
         if self._headers_timer is None:

@@ -48,6 +48,14 @@ async def test_nobody_polls(site: Site) -> None:
         assert (await raw.poll()).code == 1
 
 
+async def test_a_poll_when_the_time_is_over_is_refused(site: Site) -> None:
+    async with open_polling(site.port) as raw:
+        await connected(raw)
+        # From the open packet on, to the millisecond; the session began before this one knows of it.
+        await asyncio.sleep(SERVER_OPTIONS["ping_interval_s"] + SERVER_OPTIONS["ping_timeout_s"])
+        assert (await raw.poll()).status == 400
+
+
 async def test_no_pong_over_websocket(site: Site) -> None:
     async with open_websocket(site.port) as raw:
         sid = await connected(raw)

@@ -33,8 +33,9 @@ class WriteTurn:
         """Let somebody write at the end of this turn."""
         self._writers.append(writer)
         if not self._has_end:
-            self._has_end = True
+            # Only then is it noted: if this raises, the next one's turn has an end.
             asyncio.get_running_loop().call_soon(self.end)
+            self._has_end = True
 
     def promise_end(self) -> None:
         """Note that `end` will be called soon anyhow, and sooner than the event loop would."""
@@ -43,9 +44,16 @@ class WriteTurn:
     def end(self) -> None:
         """Let them write."""
         self._has_end = False
-        writers, self._writers = self._writers, []
-        for writer in writers:
-            try:
-                writer.write_out()
-            except Exception as error:  # noqa: BLE001  # the others' writes would be lost with it, for ever
-                asyncio.get_running_loop().call_exception_handler({"message": "a write failed", "exception": error})
+        writers, self._writers = iter(self._writers), []
+        try:
+            for writer in writers:
+                try:
+                    writer.write_out()
+                except Exception as error:  # noqa: BLE001  # the others' writes would be lost with it, for ever
+                    loop = asyncio.get_running_loop()
+                    loop.call_exception_handler({"message": "a write failed", "exception": error})
+        except BaseException:
+            # What is no `Exception` ends the server or this turn, but not the others' writes.
+            for writer in writers:
+                self.add(writer)
+            raise

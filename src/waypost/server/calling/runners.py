@@ -37,24 +37,30 @@ class Runners:
         self._is_starting = False
 
     def submit(self, work: Work) -> None:
-        """Run something soon, after all that was submitted before has begun."""
-        self._queue.append((copy_context(), work))
+        """Run something soon, after all that was submitted before has begun. If this raises, it is not run."""
+        entry = copy_context(), work
         if not self._is_starting:
             self._start()
+        self._queue.append(entry)
 
     def _start(self) -> None:
-        self._is_starting = True
-        self._turn.promise_end()
+        # In this order, since each step may raise (at the depth of the stack, for one): nobody's work would ever
+        # run again if it were noted that a task is starting, and nothing told when it has.
         loop = asyncio.get_running_loop()
-        self._keep_task(loop.create_task(self._run()))
+        task = loop.create_task(self._run())
         # The loop keeps the order: this is called when the task has done all that can be done without waiting.
         loop.call_soon(self._started)
+        self._is_starting = True
+        self._turn.promise_end()
+        self._keep_task(task)
 
     def _started(self) -> None:
         self._is_starting = False
-        self._turn.end()
-        if self._queue:
-            self._start()
+        try:
+            self._turn.end()
+        finally:
+            if self._queue:
+                self._start()
 
     async def _run(self) -> None:
         # If it waits, is cancelled, or fails, `_started` gives the others' work another task.

@@ -439,6 +439,12 @@ class Connection:
         self._session.tick(self._loop.time())
         self._after()
 
+    def catch_up(self) -> None:
+        """Do what is due by now, also if its tick is late: a request asks."""
+        if self._session.deadline <= self._loop.time():
+            self._rings_at = self._deadlines.move(self, self._rings_at, inf)
+            self.tick()
+
     def _pass_events_up(self) -> None:
         session = self._session
         events, session.events = session.events, []

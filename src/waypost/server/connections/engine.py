@@ -67,8 +67,11 @@ class Engine:
         return self._connections.get(sid)
 
     def view(self, sid: str) -> SessionView | None:
-        """Return what a handshake must know of a session."""
+        """Return what a handshake must know of a session; one that is overdue ends by this."""
         connection = self._connections.get(sid)
+        if connection is not None:
+            connection.catch_up()
+            connection = self._connections.get(sid)
         return None if connection is None else SessionView(connection.transport, connection.revision)
 
     def connections(self) -> list[Connection]:

@@ -43,13 +43,13 @@ class EmitLine:
 
     def leave(self, place: EmitPlace) -> None:
         """Give a place up, and do what waits for it once those before it are given up, too. Twice is fine."""
-        if place.is_left:
-            return
         place.is_left = True
         while self._places and self._places[0].is_left:
-            for action, done in self._places.popleft().followers:
-                if not done.done():
-                    _do(action, done)
+            first = self._places[0]
+            if first.followers:
+                _do_all(first)
+            else:
+                self._places.popleft()
 
     async def in_turn(self, action: Callable[[], T]) -> T:
         """Do something after all that stands in line now; at once if nothing does.
@@ -67,8 +67,22 @@ class EmitLine:
         return await done
 
 
+def _do_all(place: EmitPlace) -> None:
+    """Do what waits for a place; if one of them ends the server or the task, the next one to leave does the rest."""
+    followers, place.followers = iter(place.followers), ()
+    try:
+        for action, done in followers:
+            if not done.done():
+                _do(action, done)
+    finally:
+        place.followers = (*followers, *place.followers)
+
+
 def _do(action: Callable[[], T], done: asyncio.Future[T]) -> None:
     try:
         done.set_result(action())
-    except Exception as error:  # noqa: BLE001  # its caller gets it, and not whoever stood in line before it
+    except BaseException as error:
+        # Its caller gets it, and not whoever stood in line before it; unless it ends more than the caller.
         done.set_exception(error)
+        if not isinstance(error, Exception):
+            raise

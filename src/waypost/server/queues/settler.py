@@ -154,8 +154,14 @@ class Settler:
                         "queue %r: what consumer %r did is not stored yet, again in %.1f s: %s",
                         self._queue.name, self._consumer, pause_s, problem,
                     )  # fmt: skip
-                    await asyncio.sleep(pause_s)
-                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                    pause_s = await _pause(pause_s)
+                except Exception:
+                    # What gathers later would wait behind it for ever.
+                    logger.exception(
+                        "queue %r: storing what consumer %r did failed, again in %.1f s",
+                        self._queue.name, self._consumer, pause_s,
+                    )  # fmt: skip
+                    pause_s = await _pause(pause_s)
         finally:
             self._under_way = frozenset()
             self._task = None
@@ -181,6 +187,12 @@ class Settler:
             self._stored(await self._queue.settle(self._consumer, epoch, list(settled)))
             _remove(self._settled, settled)
         self._under_way = frozenset()
+
+
+async def _pause(pause_s: float) -> float:
+    """Wait, and tell how long to wait the next time."""
+    await asyncio.sleep(pause_s)
+    return min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 def _remove(entries: dict[int, Any], stored: dict[int, Any]) -> None:
