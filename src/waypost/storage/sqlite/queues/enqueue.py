@@ -50,7 +50,7 @@ class Request:
 
 
 @dataclass(slots=True)
-class _Target:
+class _QueueState:
     """A queue's row while messages are added."""
 
     id: int
@@ -84,7 +84,7 @@ class Enqueuing:
         self._tx = tx
         self._store = store
         self._limits = limits
-        self._targets: dict[str, _Target] = {}
+        self._states: dict[str, _QueueState] = {}
         self._messages: list[_Row] = []
         self._ids: list[_Row] = []
 
@@ -102,25 +102,25 @@ class Enqueuing:
     def add(self, request: Request) -> Enqueued:
         """Add messages, to be written by `flush`; raises `QueueFull` if they may not be."""
         now, window_s = self._tx.now, request.deduplicate_s
-        target = self._targets.get(request.queue) or self._target(request.queue)
+        state = self._states.get(request.queue) or self._state(request.queue)
         accepted: list[Accepted] = []
-        losers = () if target.has_room_for(request) else self._make_room(request, target)
+        losers = () if state.has_room_for(request) else self._make_room(request, state)
         next_due_at: float | None = None
         for message in request.messages:
             if window_s > 0:
-                position, accepted_at, until = target.seen.get(message.id, (0, 0.0, 0.0))
+                position, accepted_at, until = state.seen.get(message.id, (0, 0.0, 0.0))
                 if position and now < min(until, accepted_at + window_s):
                     accepted.append(Accepted(message.id, max(0, position), duplicate=True))
                     continue
             if message.delay_s > 0:
                 due_at = now + message.delay_s
                 next_due_at = due_at if next_due_at is None else min(next_due_at, due_at)
-                position = -self._schedule(target, message, due_at)
+                position = -self._schedule(state, message, due_at)
             else:
-                position = self._append(target, message)
+                position = self._append(state, message)
             if window_s > 0:
-                target.seen[message.id] = (position, now, now + window_s)
-                self._ids.append((target.id, message.id, position, now, now + window_s))
+                state.seen[message.id] = (position, now, now + window_s)
+                self._ids.append((state.id, message.id, position, now, now + window_s))
             accepted.append(Accepted(message.id, position if position > 0 else 0, False))
         return Enqueued(tuple(accepted), tuple(losers), next_due_at)
 
@@ -129,10 +129,10 @@ class Enqueuing:
         connection = self._tx.connection
         _insert(connection, "INSERT INTO message", _MESSAGE_COLUMNS, self._messages)
         _insert(connection, "INSERT OR REPLACE INTO deduplication", _ID_COLUMNS, self._ids)
-        for target in self._targets.values():
+        for state in self._states.values():
             connection.execute(
                 "UPDATE queue SET top = ?, for_all = ?, messages = ?, delayed = ?, bytes = ? WHERE id = ?",
-                (target.top, target.for_all, target.messages, target.delayed, target.bytes, target.id),
+                (state.top, state.for_all, state.messages, state.delayed, state.bytes, state.id),
             )
         self._messages, self._ids = [], []
 
@@ -143,21 +143,21 @@ class Enqueuing:
             if request.deduplicate_s > 0:
                 wanted.setdefault(request.queue, []).extend([message.id for message in request.messages])
         for queue, ids in wanted.items():
-            self._read_ids(self._target(queue), ids)
+            self._read_ids(self._state(queue), ids)
 
-    def _read_ids(self, target: _Target, ids: list[str]) -> None:
+    def _read_ids(self, state: _QueueState, ids: list[str]) -> None:
         for some in _portions(ids):
             marks = ", ".join("?" * len(some))
             rows = self._tx.connection.execute(
                 f"SELECT id, position, accepted_at, until FROM deduplication WHERE queue = ? AND id IN ({marks})",
-                (target.id, *some),
+                (state.id, *some),
             ).fetchall()
             for message_id, position, accepted_at, until in rows:
-                target.seen[message_id] = (position, accepted_at, until)
+                state.seen[message_id] = (position, accepted_at, until)
 
-    def _target(self, name: str) -> _Target:
-        target = self._targets.get(name)
-        if target is None:
+    def _state(self, name: str) -> _QueueState:
+        state = self._states.get(name)
+        if state is None:
             row = self._row(name)
             if row is None:
                 make_queue(self._tx, name)
@@ -165,8 +165,8 @@ class Enqueuing:
                 assert row is not None
             number, top, for_all, messages, delayed, size, *own = row
             limits = own_limits(*own) or self._limits
-            target = self._targets[name] = _Target(number, top, for_all, messages, delayed, size, limits)
-        return target
+            state = self._states[name] = _QueueState(number, top, for_all, messages, delayed, size, limits)
+        return state
 
     def _row(self, name: str) -> tuple[Any, ...] | None:
         rows = self._tx.connection.execute(
@@ -176,58 +176,58 @@ class Enqueuing:
         ).fetchall()
         return rows[0] if rows else None
 
-    def _append(self, target: _Target, message: NewMessageRow) -> int:
-        target.top += 1
-        target.for_all += 1
-        target.messages += 1
-        target.bytes += len(message.record)
+    def _append(self, state: _QueueState, message: NewMessageRow) -> int:
+        state.top += 1
+        state.for_all += 1
+        state.messages += 1
+        state.bytes += len(message.record)
         now = self._tx.now
         expires_at = None if message.ttl_s is None else now + message.ttl_s
-        self._messages.append((target.id, target.top, message.id, now, message.key, expires_at, message.record))
-        return target.top
+        self._messages.append((state.id, state.top, message.id, now, message.key, expires_at, message.record))
+        return state.top
 
-    def _schedule(self, target: _Target, message: NewMessageRow, due_at: float) -> int:
-        target.delayed += 1
-        target.bytes += len(message.record)
-        row = (target.id, due_at, message.id, message.key, message.ttl_s, None, None, message.record)
+    def _schedule(self, state: _QueueState, message: NewMessageRow, due_at: float) -> int:
+        state.delayed += 1
+        state.bytes += len(message.record)
+        row = (state.id, due_at, message.id, message.key, message.ttl_s, None, None, message.record)
         return schedule(self._tx.connection, row)
 
-    def _make_room(self, request: Request, target: _Target) -> list[str]:
+    def _make_room(self, request: Request, state: _QueueState) -> list[str]:
         """See to it that messages fit into the limits; returns who lost messages for it."""
-        limits = target.limits
-        beyond = target.messages + target.delayed + len(request.messages) - limits.max_messages
-        beyond_bytes = target.bytes + request.size - limits.max_bytes
-        fresh = self._fresh(request, target)
+        limits = state.limits
+        beyond = state.messages + state.delayed + len(request.messages) - limits.max_messages
+        beyond_bytes = state.bytes + request.size - limits.max_bytes
+        fresh = self._fresh(request, state)
         beyond += len(fresh) - len(request.messages)
         beyond_bytes += sum(len(message.record) for message in fresh) - request.size
         dropped: list[int] = []
         if limits.overflow == "drop_oldest" and fresh:
             self.flush()
-            dropped, beyond, beyond_bytes = self._oldest(target, beyond, beyond_bytes)
+            dropped, beyond, beyond_bytes = self._oldest(state, beyond, beyond_bytes)
         if fresh and (beyond > 0 or beyond_bytes > 0):
-            self._refuse(request.queue, target)
-        losers = lose(self._tx.connection, target.id, dropped) if dropped else []
+            self._refuse(request.queue, state)
+        losers = lose(self._tx.connection, state.id, dropped) if dropped else []
         if dropped:
-            ((target.messages, target.bytes),) = self._tx.connection.execute(
-                "SELECT messages, bytes FROM queue WHERE id = ?", (target.id,)
+            ((state.messages, state.bytes),) = self._tx.connection.execute(
+                "SELECT messages, bytes FROM queue WHERE id = ?", (state.id,)
             ).fetchall()
         return losers
 
-    def _fresh(self, request: Request, target: _Target) -> list[NewMessageRow]:
+    def _fresh(self, request: Request, state: _QueueState) -> list[NewMessageRow]:
         if request.deduplicate_s <= 0:
             return [*request.messages]
         fresh: dict[str, NewMessageRow] = {}
         for message in request.messages:
-            position, accepted_at, until = target.seen.get(message.id, (0, 0.0, 0.0))
+            position, accepted_at, until = state.seen.get(message.id, (0, 0.0, 0.0))
             if not position or self._tx.now >= min(until, accepted_at + request.deduplicate_s):
                 fresh.setdefault(message.id, message)
         return [*fresh.values()]
 
-    def _oldest(self, target: _Target, beyond: int, beyond_bytes: int) -> tuple[list[int], int, int]:
+    def _oldest(self, state: _QueueState, beyond: int, beyond_bytes: int) -> tuple[list[int], int, int]:
         """Choose what is to be dropped; returns the positions, and what is too much still."""
         positions: list[int] = []
         for position, size in self._tx.connection.execute(
-            "SELECT position, length(record) FROM message WHERE queue = ? ORDER BY position", (target.id,)
+            "SELECT position, length(record) FROM message WHERE queue = ? ORDER BY position", (state.id,)
         ):
             if beyond <= 0 and beyond_bytes <= 0:
                 break
@@ -236,17 +236,17 @@ class Enqueuing:
             beyond_bytes -= size
         return positions, beyond, beyond_bytes
 
-    def _refuse(self, queue: str, target: _Target) -> NoReturn:
-        if target.top == target.delayed == 0:
+    def _refuse(self, queue: str, state: _QueueState) -> NoReturn:
+        if state.top == state.delayed == 0:
             # It may have been made for this request.
             self._tx.connection.execute(
                 "DELETE FROM queue WHERE id = ? AND top = 0 AND consumers = 0 AND settings IS NULL "
                 "AND paused_until IS NULL AND delayed = 0",
-                (target.id,),
+                (state.id,),
             )
-            del self._targets[queue]
-        kept, limits = target.messages + target.delayed, target.limits
-        raise QueueFull(self._store, queue, kept, target.bytes, limits.max_messages, limits.max_bytes)
+            del self._states[queue]
+        kept, limits = state.messages + state.delayed, state.limits
+        raise QueueFull(self._store, queue, kept, state.bytes, limits.max_messages, limits.max_bytes)
 
 
 def schedule(connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
