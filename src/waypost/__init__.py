@@ -9,25 +9,40 @@ from warnings import warn
 if TYPE_CHECKING:
     from waypost import sync as sync
     from waypost import testing as testing
-    from waypost.application import Server
-    from waypost.client import Client
+    from waypost.application import MountedServer, Server
+    from waypost.client.client import Client, VolatileEmitter
+    from waypost.client.client_outbox import ClientOutbox, PendingEvent
+    from waypost.client.engine import DisconnectDetails
+    from waypost.client.lifecycle import ConnectionEvents
+    from waypost.client.options import ClientOptions
+    from waypost.client.streams import EventStream, ReceivedEvent
     from waypost.errors import (
         AckTimeout,
         AnswerMismatch,
+        ArgumentMismatch,
         ConfigurationError,
         ConnectFailed,
         ConnectionRefused,
         EncodingFailed,
         EventRefused,
+        LimitExceeded,
+        MalformedPacket,
         NotConnected,
         OutboxFull,
+        PositionGone,
+        ProtocolViolation,
         QueueFull,
         Reject,
         StorageError,
+        StoreBusy,
+        StoreClosed,
+        StoreDamaged,
+        StoreFull,
         WaypostError,
     )
     from waypost.protocol.custom_parser import Parser, ParserDecoder
     from waypost.protocol.packet import Packet, PacketType
+    from waypost.server.basics.environment import Environment
     from waypost.server.basics.handshake import Handshake
     from waypost.server.cluster.server_side import ServerAnswers
     from waypost.server.connections.cookie import Cookie
@@ -35,19 +50,32 @@ if TYPE_CHECKING:
     from waypost.server.emitting.operator import Operator
     from waypost.server.emitting.remote_socket import FetchedSockets, RemoteSocket
     from waypost.server.emitting.socket_operator import SocketOperator
-    from waypost.server.namespaces.namespace import Namespace
-    from waypost.server.namespaces.parent_namespace import ParentNamespace
+    from waypost.server.namespaces.namespace import Namespace, ParentNamespace
     from waypost.server.namespaces.socket import Socket
-    from waypost.server.options import Options
+    from waypost.server.options import Options, ServerOptions
     from waypost.server.queues.consumer import Consumer, ConsumerInfo
     from waypost.server.queues.message import DeadLetter, Message, NewMessage, QueuedMessage, Receipt
-    from waypost.server.queues.options import QueueOptions
+    from waypost.server.queues.options import QueueOptions, QueueSettings
     from waypost.server.queues.publishing import publish
     from waypost.server.queues.queue import Queue, QueueInfo
     from waypost.server.recovery.live_session import EndedSession
     from waypost.server.recovery.options import Recovery
-    from waypost.server.watching.hooks import HandlerFailure, Hooks
-    from waypost.storage.queue_records import DeadLetterFilter
+    from waypost.server.recovery.recovery import RecoveryOutcome, RecoveryReason
+    from waypost.server.watching.counters import Counters, JournalState, ServerState
+    from waypost.server.watching.hooks import (
+        ConnectionClosed,
+        ConnectionOpened,
+        HandlerFailure,
+        Hook,
+        Hooks,
+        PacketReceived,
+        PacketSent,
+        RequestRefused,
+        SocketConnected,
+        SocketDisconnected,
+    )
+    from waypost.server.watching.queue_events import ConsumerExpired, MessageDied, MessagesLost
+    from waypost.storage.queue_records import DeadLetterFilter, HistoryItem
     from waypost.transports.direct_websocket import DirectWebSocket
 
 __version__ = "0.1.0"
@@ -55,26 +83,45 @@ __version__ = "0.1.0"
 __all__ = [
     "AckTimeout",
     "AnswerMismatch",
+    "ArgumentMismatch",
     "BroadcastAnswers",
     "BroadcastCall",
     "Client",
+    "ClientOptions",
+    "ClientOutbox",
     "ConfigurationError",
     "ConnectFailed",
+    "ConnectionClosed",
+    "ConnectionEvents",
+    "ConnectionOpened",
     "ConnectionRefused",
     "Consumer",
+    "ConsumerExpired",
     "ConsumerInfo",
     "Cookie",
+    "Counters",
     "DeadLetter",
     "DeadLetterFilter",
     "DirectWebSocket",
+    "DisconnectDetails",
     "EncodingFailed",
     "EndedSession",
+    "Environment",
     "EventRefused",
+    "EventStream",
     "FetchedSockets",
     "HandlerFailure",
     "Handshake",
+    "HistoryItem",
+    "Hook",
     "Hooks",
+    "JournalState",
+    "LimitExceeded",
+    "MalformedPacket",
     "Message",
+    "MessageDied",
+    "MessagesLost",
+    "MountedServer",
     "Namespace",
     "NewMessage",
     "NotConnected",
@@ -82,67 +129,115 @@ __all__ = [
     "Options",
     "OutboxFull",
     "Packet",
+    "PacketReceived",
+    "PacketSent",
     "PacketType",
     "ParentNamespace",
     "Parser",
     "ParserDecoder",
+    "PendingEvent",
+    "PositionGone",
+    "ProtocolViolation",
     "Queue",
     "QueueFull",
     "QueueInfo",
     "QueueOptions",
+    "QueueSettings",
     "QueuedMessage",
     "Receipt",
+    "ReceivedEvent",
     "Recovery",
+    "RecoveryOutcome",
+    "RecoveryReason",
     "Reject",
     "RemoteSocket",
+    "RequestRefused",
     "Server",
     "ServerAnswers",
+    "ServerOptions",
+    "ServerState",
     "Socket",
+    "SocketConnected",
+    "SocketDisconnected",
     "SocketOperator",
     "StorageError",
+    "StoreBusy",
+    "StoreClosed",
+    "StoreDamaged",
+    "StoreFull",
+    "VolatileEmitter",
     "WaypostError",
     "publish",
 ]
 
 _HOMES = {
-    "BroadcastAnswers": "waypost.server.emitting.broadcast",
-    "BroadcastCall": "waypost.server.emitting.broadcast",
-    "Client": "waypost.client",
-    "Consumer": "waypost.server.queues.consumer",
-    "ConsumerInfo": "waypost.server.queues.consumer",
-    "Cookie": "waypost.server.connections.cookie",
-    "DeadLetter": "waypost.server.queues.message",
-    "DeadLetterFilter": "waypost.storage.queue_records",
-    "DirectWebSocket": "waypost.transports.direct_websocket",
-    "EndedSession": "waypost.server.recovery.live_session",
-    "HandlerFailure": "waypost.server.watching.hooks",
-    "FetchedSockets": "waypost.server.emitting.remote_socket",
-    "Handshake": "waypost.server.basics.handshake",
-    "Hooks": "waypost.server.watching.hooks",
-    "Message": "waypost.server.queues.message",
-    "Namespace": "waypost.server.namespaces.namespace",
-    "NewMessage": "waypost.server.queues.message",
-    "Operator": "waypost.server.emitting.operator",
-    "Options": "waypost.server.options",
-    "Packet": "waypost.protocol.packet",
-    "PacketType": "waypost.protocol.packet",
+    "MountedServer": "waypost.application",
+    "Server": "waypost.application",
+    "Client": "waypost.client.client",
+    "VolatileEmitter": "waypost.client.client",
+    "ClientOutbox": "waypost.client.client_outbox",
+    "PendingEvent": "waypost.client.client_outbox",
+    "DisconnectDetails": "waypost.client.engine",
+    "ConnectionEvents": "waypost.client.lifecycle",
+    "ClientOptions": "waypost.client.options",
+    "EventStream": "waypost.client.streams",
+    "ReceivedEvent": "waypost.client.streams",
     "Parser": "waypost.protocol.custom_parser",
     "ParserDecoder": "waypost.protocol.custom_parser",
-    "ParentNamespace": "waypost.server.namespaces.parent_namespace",
-    "Queue": "waypost.server.queues.queue",
-    "QueueInfo": "waypost.server.queues.queue",
-    "QueueOptions": "waypost.server.queues.options",
+    "Packet": "waypost.protocol.packet",
+    "PacketType": "waypost.protocol.packet",
+    "Environment": "waypost.server.basics.environment",
+    "Handshake": "waypost.server.basics.handshake",
+    "ServerAnswers": "waypost.server.cluster.server_side",
+    "Cookie": "waypost.server.connections.cookie",
+    "BroadcastAnswers": "waypost.server.emitting.broadcast",
+    "BroadcastCall": "waypost.server.emitting.broadcast",
+    "Operator": "waypost.server.emitting.operator",
+    "FetchedSockets": "waypost.server.emitting.remote_socket",
+    "RemoteSocket": "waypost.server.emitting.remote_socket",
+    "SocketOperator": "waypost.server.emitting.socket_operator",
+    "Namespace": "waypost.server.namespaces.namespace",
+    "ParentNamespace": "waypost.server.namespaces.namespace",
+    "Socket": "waypost.server.namespaces.socket",
+    "Options": "waypost.server.options",
+    "ServerOptions": "waypost.server.options",
+    "Consumer": "waypost.server.queues.consumer",
+    "ConsumerInfo": "waypost.server.queues.consumer",
+    "DeadLetter": "waypost.server.queues.message",
+    "Message": "waypost.server.queues.message",
+    "NewMessage": "waypost.server.queues.message",
     "QueuedMessage": "waypost.server.queues.message",
     "Receipt": "waypost.server.queues.message",
-    "Recovery": "waypost.server.options",
-    "RemoteSocket": "waypost.server.emitting.remote_socket",
-    "ServerAnswers": "waypost.server.cluster.server_side",
-    "Server": "waypost.application",
-    "Socket": "waypost.server.namespaces.socket",
-    "SocketOperator": "waypost.server.emitting.socket_operator",
+    "QueueOptions": "waypost.server.queues.options",
+    "QueueSettings": "waypost.server.queues.options",
     "publish": "waypost.server.queues.publishing",
+    "Queue": "waypost.server.queues.queue",
+    "QueueInfo": "waypost.server.queues.queue",
+    "EndedSession": "waypost.server.recovery.live_session",
+    "Recovery": "waypost.server.recovery.options",
+    "RecoveryOutcome": "waypost.server.recovery.recovery",
+    "RecoveryReason": "waypost.server.recovery.recovery",
+    "Counters": "waypost.server.watching.counters",
+    "JournalState": "waypost.server.watching.counters",
+    "ServerState": "waypost.server.watching.counters",
+    "ConnectionClosed": "waypost.server.watching.hooks",
+    "ConnectionOpened": "waypost.server.watching.hooks",
+    "HandlerFailure": "waypost.server.watching.hooks",
+    "Hook": "waypost.server.watching.hooks",
+    "Hooks": "waypost.server.watching.hooks",
+    "PacketReceived": "waypost.server.watching.hooks",
+    "PacketSent": "waypost.server.watching.hooks",
+    "RequestRefused": "waypost.server.watching.hooks",
+    "SocketConnected": "waypost.server.watching.hooks",
+    "SocketDisconnected": "waypost.server.watching.hooks",
+    "ConsumerExpired": "waypost.server.watching.queue_events",
+    "MessageDied": "waypost.server.watching.queue_events",
+    "MessagesLost": "waypost.server.watching.queue_events",
+    "DeadLetterFilter": "waypost.storage.queue_records",
+    "HistoryItem": "waypost.storage.queue_records",
+    "DirectWebSocket": "waypost.transports.direct_websocket",
 }
-
+"""Where each name is defined; those that are not in it, in `waypost.errors`."""
 
 _DOORS = ("sync", "testing")
 
@@ -159,3 +254,8 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(_HOMES.get(name, "waypost.errors")), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted([*__all__, *_DOORS, *(name for name in globals() if name.startswith("__"))])

@@ -19,8 +19,7 @@ from waypost.server.emitting.members import Members
 from waypost.server.emitting.operator import Broadcasting
 from waypost.server.events.listening import Listening
 from waypost.server.hub import Hub
-from waypost.server.namespaces.namespace import Namespace
-from waypost.server.namespaces.parent_namespace import ParentNamespace
+from waypost.server.namespaces.namespace import Namespace, ParentNamespace
 from waypost.server.namespaces.socket import Socket
 from waypost.server.options import Options, ServerOptions
 from waypost.server.queues.message import Message, Start, to_place
@@ -30,7 +29,6 @@ from waypost.server.queues.worker import WorkerPlan
 from waypost.server.watching.counters import ServerState
 from waypost.server.watching.hooks import Hooks
 from waypost.transports.asgi import AsgiApplication, AsgiTransport
-from waypost.transports.direct_polling import DirectPolling
 from waypost.typed.handlers import check_handler
 
 __all__ = ["MountedServer", "Server"]
@@ -76,6 +74,7 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         refuse_positional("waypost.Server", positional, "store")
         self._hub = Hub(Options(**options), environment or Environment())
         self._asgi = AsgiTransport(self._hub, None)
+        self._direct_polling = self._asgi.direct_polling
         root = self._hub.directory.core("/")
         self._registry = root.handlers
         self._middlewares = root.middlewares
@@ -88,11 +87,6 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
     def options(self) -> Options:
         """The options that this server was created with."""
         return self._hub.options
-
-    @property
-    def direct_polling(self) -> DirectPolling:
-        """What answers polls where nothing stands between the HTTP server and this one, as in ``waypost serve``."""
-        return self._asgi.direct_polling
 
     @property
     def hooks(self) -> Hooks:
@@ -269,12 +263,11 @@ class MountedServer:
 
     Attributes:
         server: The server.
-        direct_polling: See `Server.direct_polling`.
     """
 
     def __init__(self, server: Server, transport: AsgiTransport) -> None:
         self.server = server
-        self.direct_polling = transport.direct_polling
+        self._direct_polling = transport.direct_polling
         self._transport = transport
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from waypost.client.client_outbox import PendingEvent
-from waypost.client.sync import Client, ClientOutbox, EventStream, ReceivedEvent, VolatileEmitter
+from waypost.client.sync import Client, ClientOutbox, VolatileEmitter
+from waypost.client.sync_streams import EventStream, ReceivedEvent
 
 __all__ = ["Client", "ClientOutbox", "EventStream", "PendingEvent", "ReceivedEvent", "VolatileEmitter"]

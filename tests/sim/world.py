@@ -26,7 +26,7 @@ from waypost.protocol.socketio import Packet
 from waypost.server.basics.environment import Environment
 from waypost.server.hub import Hub
 from waypost.server.namespaces.socket import Socket
-from waypost.server.queues.options import QueueOptions
+from waypost.server.queues.options import QueueOptions, limits_of
 from waypost.server.recovery.options import Recovery
 from waypost.storage.base import Retention
 
@@ -90,7 +90,7 @@ class World:
         self._outside = contextvars.copy_context()
         self.disk = Disk(
             Retention(max_entries=self.circumstances.max_events),
-            _queue_options(self.circumstances).limits,
+            limits_of(_queue_options(self.circumstances)),
             loop.time,
             self.wall_time,
             f"s{history.seed}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
@@ -11,6 +10,7 @@ from waypost.client.client_outbox import ClientOutbox
 from waypost.client.durable import Durable
 from waypost.client.endpoint import parse_url
 from waypost.client.lifecycle import ConnectionEvents
+from waypost.client.listening import Listening
 from waypost.client.manager import Manager
 from waypost.client.membership import Membership
 from waypost.client.options import Auth, ClientOptions, Options, check_auth
@@ -18,15 +18,13 @@ from waypost.client.session import Session
 from waypost.client.streams import EventStream
 from waypost.errors import ConfigurationError
 from waypost.typed.answers import AnswerType
-from waypost.typed.handlers import name_of
 
 __all__ = ["Client", "VolatileEmitter"]
 
-F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-class Client:
+class Client(Listening):
     """A Socket.IO client for asyncio, in one namespace.
 
     ::
@@ -95,6 +93,7 @@ class Client:
     def _enter(self, namespace: str, auth: Auth) -> None:
         manager = self._manager
         self._session = Session(namespace, auth, self._options, manager.packet_source, manager.flow, self._durable)
+        self._handlers = self._session.handlers
         self._member = manager.members[namespace] = Membership(self._session, self._url)
         self._clients[namespace] = self
 
@@ -147,7 +146,7 @@ class Client:
     @property
     def io(self) -> ConnectionEvents:
         """What happens to the connection that all namespaces share, such as attempts to reconnect."""
-        return self._manager.events
+        return self._manager.events.public
 
     def of(self, namespace: str, *, auth: Auth = None) -> Client:
         """Return the client of another namespace over the same connection; the same one each time.
@@ -174,124 +173,7 @@ class Client:
             self._manager.members[namespace].session.auth = auth
         return client
 
-    # -- handlers -------------------------------------------------------------------------------------------
-
-    @overload
-    def on(self, event: str) -> Callable[[F], F]: ...
-    @overload
-    def on(self, event: str, handler: F) -> F: ...
-    def on(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
-        """Register the function that handles an event; an event has one.
-
-        Args:
-            event: The event's name.
-            handler: The function; without it, this is a decorator.
-
-        Returns:
-            The function, or the decorator.
-
-        Raises:
-            ConfigurationError: It is no function, or there is one already, or arguments can't be converted to an
-                annotation of it.
-        """
-
-        def register(function: F) -> F:
-            self._session.handlers.add(event, function)
-            return function
-
-        return register if handler is None else register(handler)
-
-    @overload
-    def once(self, event: str) -> Callable[[F], F]: ...
-    @overload
-    def once(self, event: str, handler: F) -> F: ...
-    def once(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
-        """Register the function that handles an event the next time only; an event has one.
-
-        Args:
-            event: The event's name.
-            handler: The function; without it, this is a decorator.
-
-        Returns:
-            The function, or the decorator.
-
-        Raises:
-            ConfigurationError: It is no function, or there is one already, or arguments can't be converted to an
-                annotation of it.
-        """
-
-        def register(function: F) -> F:
-            self._session.handlers.add(event, function, once=True)
-            return function
-
-        return register if handler is None else register(handler)
-
-    def event(self, function: F) -> F:
-        """Register a function as the handler of the event that has its name.
-
-        Args:
-            function: The function.
-
-        Returns:
-            The function.
-        """
-        return self.on(name_of(function), function)
-
-    def off(self, event: str | None = None, handler: Callable[..., Any] | None = None) -> None:
-        """Take the handler of an event away, or all of them.
-
-        Args:
-            event: The event; ``None`` for all.
-            handler: Only if this is the handler; ``None`` for whatever it is.
-        """
-        self._session.handlers.remove(event, handler)
-
-    def on_any(self, function: F) -> F:
-        """Register a function that sees every event of the server before its handler does; there may be several.
-
-        It is called with the event's name and its arguments. What it returns is ignored.
-
-        Args:
-            function: The function, ``async def`` or ``def``.
-
-        Returns:
-            The function.
-        """
-        self._session.handlers.add_any(function)
-        return function
-
-    def off_any(self, function: Callable[..., Any] | None = None) -> None:
-        """Take a function away that sees every event.
-
-        Args:
-            function: The function; ``None`` for all.
-        """
-        self._session.handlers.remove_any(function)
-
-    def on_any_outgoing(self, function: F) -> F:
-        """Register a function that sees every event that is emitted; there may be several.
-
-        It is called with the event's name and its arguments, at once, by `emit` itself.
-
-        Args:
-            function: The function, not ``async``.
-
-        Returns:
-            The function.
-
-        Raises:
-            ConfigurationError: It is none.
-        """
-        self._session.handlers.add_any_outgoing(function)
-        return function
-
-    def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
-        """Take a function away that sees every emitted event.
-
-        Args:
-            function: The function; ``None`` for all.
-        """
-        self._session.handlers.remove_any_outgoing(function)
+    # -- events as loops ------------------------------------------------------------------------------------
 
     def events(self, *names: str) -> EventStream:
         """Return a loop over events: ``async for event in client.events("pickup")``.

@@ -12,7 +12,7 @@ from waypost.client.handlers import Handlers
 from waypost.errors import ConfigurationError
 from waypost.typed.handlers import Handler
 
-__all__ = ["ConnectionEvents"]
+__all__ = ["ConnectionEvents", "Lifecycle"]
 
 EVENTS = frozenset(
     ("open", "close", "error", "ping", "reconnect_attempt", "reconnect", "reconnect_error", "reconnect_failed")
@@ -35,12 +35,10 @@ class ConnectionEvents:
     one at a time.
     """
 
-    __slots__ = ("_handlers", "_waiting", "_worker")
+    __slots__ = ("_handlers",)
 
-    def __init__(self) -> None:
-        self._handlers = Handlers(EVENTS)
-        self._waiting: deque[tuple[Handler, tuple[Any, ...]]] = deque()
-        self._worker: asyncio.Task[None] | None = None
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
 
     @overload
     def on(self, event: str) -> Callable[[F], F]: ...
@@ -76,6 +74,22 @@ class ConnectionEvents:
             handler: Only if this is the function; ``None`` for whatever it is.
         """
         self._handlers.remove(event, handler)
+
+
+class Lifecycle:
+    """Calls the application's functions for the connection's events, one at a time.
+
+    Attributes:
+        public: What the application registers them with.
+    """
+
+    __slots__ = ("_handlers", "_waiting", "_worker", "public")
+
+    def __init__(self) -> None:
+        self._handlers = Handlers(EVENTS)
+        self._waiting: deque[tuple[Handler, tuple[Any, ...]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self.public = ConnectionEvents(self._handlers)
 
     def tell(self, event: str, *arguments: Any) -> None:
         """Have an event's function called."""

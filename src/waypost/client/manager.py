@@ -11,7 +11,7 @@ from waypost.client.endpoint import Endpoint
 from waypost.client.engine import DisconnectDetails, Engine
 from waypost.client.flow import Flow
 from waypost.client.http import Http
-from waypost.client.lifecycle import ConnectionEvents
+from waypost.client.lifecycle import Lifecycle
 from waypost.client.membership import Membership
 from waypost.client.options import Options
 from waypost.client.outgoing import PacketSource
@@ -42,7 +42,7 @@ class Manager:
     """
 
     def __init__(self, endpoint: Endpoint, url: str, options: Options) -> None:
-        self.events = ConnectionEvents()
+        self.events = Lifecycle()
         self.packet_source = PacketSource(self._wake)
         self.flow = Flow()
         self.members: dict[str, Membership] = {}

@@ -72,12 +72,53 @@ class EventStream:
     """The events of some names, in the order of arrival. Made by `waypost.Client.events`.
 
     It begins when it is made, and ends with `close`, with the ``async with`` block around it, or when the client has
-    left. What it has not been asked for yet waits, and holds the connection back when that is too much. An event is
-    acknowledged when the next one is asked for; to leave the loop in between, call `ReceivedEvent.ack` first.
+    left. Events that it has not been asked for yet wait, and hold the connection back when they are too many.
+
+    An event is acknowledged when the next one is asked for. To leave the loop in between, call `ReceivedEvent.ack`
+    first.
     """
 
-    def __init__(self, streams: Streams, names: frozenset[str], most: int) -> None:
+    __slots__ = ("_line", "_streams")
+
+    def __init__(self, streams: Streams, line: EventLine) -> None:
         self._streams = streams
+        self._line = line
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ReceivedEvent:
+        event = await self._line.next()
+        if event is None:
+            self._streams.remove(self._line)
+            raise StopAsyncIteration
+        return event
+
+    async def close(self) -> None:
+        """End the loop. The events that it was given and has not acknowledged are rejected."""
+        self._streams.remove(self._line)
+        await self._line.reject_all()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class EventLine:
+    """The events that wait for one loop.
+
+    Args:
+        names: The events it is for; empty for all.
+        most: How many may wait.
+    """
+
+    __slots__ = ("_changed", "_current", "_ended", "_most", "_names", "_waiting")
+
+    def __init__(self, names: frozenset[str], most: int) -> None:
         self._names = names
         self._most = most
         self._waiting: deque[ReceivedEvent] = deque()
@@ -90,7 +131,7 @@ class EventStream:
         return not self._names or event in self._names
 
     async def put(self, event: ReceivedEvent) -> None:
-        """Give it an event; wait while it has too many."""
+        """Add an event; wait while there are too many."""
         while len(self._waiting) >= self._most and not self._ended:
             self._changed.clear()
             await self._changed.wait()
@@ -100,31 +141,27 @@ class EventStream:
             self._waiting.append(event)
             self._changed.set()
 
-    def end(self) -> None:
-        """Let the loop end after what waits."""
-        self._ended = True
-        self._changed.set()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> ReceivedEvent:
+    async def next(self) -> ReceivedEvent | None:
+        """Acknowledge the last event and wait for the next one; ``None`` when the loop has ended."""
         current, self._current = self._current, None
         if current is not None:
             await current.ack()
         while not self._waiting:
             if self._ended:
-                self._streams.remove(self)
-                raise StopAsyncIteration
+                return None
             self._changed.clear()
             await self._changed.wait()
         self._current = self._waiting.popleft()
         self._changed.set()
         return self._current
 
-    async def close(self) -> None:
-        """End it; what it was given and has not acknowledged is rejected."""
-        self._streams.remove(self)
+    def end(self) -> None:
+        """Let the loop end after the events that wait."""
+        self._ended = True
+        self._changed.set()
+
+    async def reject_all(self) -> None:
+        """Let the loop end at once, and reject what it has not acknowledged."""
         self.end()
         current, self._current = self._current, None
         for event in (current, *self._waiting):
@@ -132,42 +169,34 @@ class EventStream:
                 await event.reject("nobody listens any more")
         self._waiting.clear()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
-
 
 class Streams:
     """The loops over one namespace's events."""
 
-    __slots__ = ("_streams",)
+    __slots__ = ("_lines",)
 
     def __init__(self) -> None:
-        self._streams: list[EventStream] = []
+        self._lines: list[EventLine] = []
 
     def open(self, names: Sequence[str], most: int) -> EventStream:
         """Begin a loop over the events of some names, or over all."""
         for name in names:
             check("event", name, EVENT)
-        stream = EventStream(self, frozenset(names), most)
-        self._streams.append(stream)
-        return stream
+        line = EventLine(frozenset(names), most)
+        self._lines.append(line)
+        return EventStream(self, line)
 
-    def remove(self, stream: EventStream) -> None:
+    def remove(self, line: EventLine) -> None:
         """Forget a loop."""
-        if stream in self._streams:
-            self._streams.remove(stream)
+        if line in self._lines:
+            self._lines.remove(line)
 
-    def of(self, event: str) -> list[EventStream]:
+    def of(self, event: str) -> list[EventLine]:
         """Return the loops that an event is for."""
-        return [stream for stream in self._streams if stream.wants(event)]
+        return [line for line in self._lines if line.wants(event)]
 
     def end(self) -> None:
-        """Let all loops end after what waits."""
-        for stream in self._streams:
-            stream.end()
-        self._streams.clear()
+        """Let all loops end after the events that wait."""
+        for line in self._lines:
+            line.end()
+        self._lines.clear()

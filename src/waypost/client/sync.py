@@ -4,46 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
-from functools import wraps
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 from weakref import WeakValueDictionary
 
 from waypost.client import client as asynchronous
-from waypost.client import client_outbox, streams
+from waypost.client import client_outbox
 from waypost.client.lifecycle import ConnectionEvents
+from waypost.client.listening import Listening
 from waypost.client.loop_thread import LoopThread
 from waypost.client.options import Auth, ClientOptions
+from waypost.client.sync_streams import EventStream
 
-__all__ = ["Client", "ClientOutbox", "EventStream", "ReceivedEvent", "VolatileEmitter"]
+__all__ = ["Client", "ClientOutbox", "VolatileEmitter"]
 
-
-Inner = TypeVar("Inner")
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Blocking(Protocol[Inner]):
-    """An object of the asyncio client behind methods that block."""
-
-    _thread: LoopThread
-    _inner: Inner
-
-
-def blocking(
-    method: Callable[Concatenate[Inner, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[_Blocking[Inner], P], T]:
-    """Make the method that blocks of one that is awaited: the same arguments, result, errors and docstring."""
-
-    @wraps(method)
-    def block(self: _Blocking[Inner], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._thread.run(method(self._inner, *args, **kwargs))
-
-    return block
-
-
-class Client:
+class Client(Listening):
     """A Socket.IO client that blocks, for programs without asyncio, in one namespace.
 
     ::
@@ -62,7 +41,6 @@ class Client:
     what they do is done. Any thread may use it, also several at a time. Ctrl-C interrupts a method, as if it was
     cancelled, and the client can be used further.
 
-    ``on, once, event, off, on_any, off_any, on_any_outgoing`` and ``off_any_outgoing`` are those of `waypost.Client`.
     Handlers are plain functions. They run in the order of arrival, one at a time, in a thread, and may use the
     client; so may ``on_undelivered``, and ``auth``, if it is a function. ``headers`` and what `on_any_outgoing`
     registers are called in passing, and may not.
@@ -96,14 +74,7 @@ class Client:
         self._thread = thread
         self._clients = clients
         self._clients[client.namespace] = self
-        self.on = client.on
-        self.once = client.once
-        self.event = client.event
-        self.off = client.off
-        self.on_any = client.on_any
-        self.off_any = client.off_any
-        self.on_any_outgoing = client.on_any_outgoing
-        self.off_any_outgoing = client.off_any_outgoing
+        self._handlers = client._handlers  # noqa: SLF001  # the same client for threads: it registers in the same place
 
     def __repr__(self) -> str:
         return repr(self._inner)
@@ -112,42 +83,46 @@ class Client:
 
     @property
     def namespace(self) -> str:
-        """As `waypost.Client.namespace`."""
+        """The namespace of this client."""
         return self._inner.namespace
 
     @property
     def connected(self) -> bool:
-        """As `waypost.Client.connected`."""
+        """Whether there is a connection that the server has accepted."""
         return self._inner.connected
 
     @property
     def active(self) -> bool:
-        """As `waypost.Client.active`."""
+        """Whether the client is connected, or will be by itself."""
         return self._inner.active
 
     @property
     def sid(self) -> str | None:
-        """As `waypost.Client.sid`."""
+        """The id of this client's socket on the server; ``None`` while not connected."""
         return self._inner.sid
 
     @property
     def recovered(self) -> bool:
-        """As `waypost.Client.recovered`."""
+        """Whether the last connection went on where the one before had ended, with nothing missed."""
         return self._inner.recovered
 
     @property
     def transport(self) -> str | None:
-        """As `waypost.Client.transport`."""
+        """The transport that carries the connection: ``"websocket"`` or ``"polling"``; ``None`` without one."""
         return self._inner.transport
 
     @property
     def io(self) -> ConnectionEvents:
-        """As `waypost.Client.io`, with plain functions."""
+        """The events of the connection that all namespaces share, such as attempts to reconnect."""
         return self._inner.io
 
     @property
     def outbox(self) -> ClientOutbox:
-        """As `waypost.Client.outbox`, with methods that block."""
+        """The events of this namespace that wait in the durable outbox.
+
+        Raises:
+            ConfigurationError: The client was made without the option ``outbox``.
+        """
         return ClientOutbox(self._thread, self._inner.outbox)
 
     def of(self, namespace: str, *, auth: Auth = None) -> Client:
@@ -156,6 +131,9 @@ class Client:
         Args:
             namespace: The namespace's name, with its leading slash.
             auth: What to show to the server there.
+
+        Returns:
+            The client; the same one each time.
 
         Raises:
             ConfigurationError: The name, or ``auth``, can't be what it is.
@@ -169,9 +147,35 @@ class Client:
 
     # -- connecting -----------------------------------------------------------------------------------------
 
-    connect = blocking(asynchronous.Client.connect)
-    disconnect = blocking(asynchronous.Client.disconnect)
-    close = blocking(asynchronous.Client.close)
+    def connect(self, *, retry: bool = False) -> None:
+        """Connect to the server, and stay connected from then on; does nothing if that is so already.
+
+        If Ctrl-C interrupts it, the client stays away.
+
+        Args:
+            retry: Whether to try again when there is no connection, as often as after a lost one. Being refused is
+                final in any case.
+
+        Raises:
+            ConnectFailed: There was no connection, or the server refused this client; ``data`` has the server's data.
+            StorageError: The file of ``outbox`` or ``state`` can't be used, or another client has it.
+        """
+        self._thread.run(self._inner.connect(retry=retry))
+
+    def disconnect(self) -> None:
+        """Send what waits, leave the namespace and stay away; does nothing if there is no connection to leave.
+
+        The connection ends with the last namespace on it. Events that wait for their handlers are dropped. A handler
+        that runs is not waited for.
+        """
+        self._thread.run(self._inner.disconnect())
+
+    def close(self) -> None:
+        """Leave all namespaces of this connection, like `disconnect`, wait for its end, and let the files go.
+
+        What waits in the durable outbox stays there. `ClientOutbox.drained` waits for it.
+        """
+        self._thread.run(self._inner.close())
 
     def wait_closed(self, timeout_s: float | None = None) -> None:
         """Wait until the connection has ended for good: see `waypost.Client.wait_closed`.
@@ -202,17 +206,62 @@ class Client:
 
     # -- sending and receiving ------------------------------------------------------------------------------
 
-    emit = blocking(asynchronous.Client.emit)
+    def emit(self, event: str, *args: Any) -> None:
+        """Send an event: see `waypost.Client.emit`.
+
+        Args:
+            event: The event's name.
+            *args: The event's arguments: values that JSON can carry, and ``bytes``.
+
+        Raises:
+            EncodingFailed: The event can't be encoded, or is larger than the server accepts.
+            NotConnected: There is no connection, and as many events wait as the options allow.
+            OutboxFull: As many events wait in the outbox as the options allow.
+            StorageError: The outbox's file can't be written, or another client has it.
+
+        Delivery: at most once, in order. With the option ``retries`` at least once, in order, or given up. With the
+        option ``outbox`` this returns when the event is on disk, and a Waypost server handles it once, in order. If
+        Ctrl-C interrupts it, the event may be sent all the same.
+        """
+        self._thread.run(self._inner.emit(event, *args))
 
     @overload
     def call(self, event: str, *args: Any, timeout_s: float | None = ...) -> Any: ...
+
     @overload
     def call(self, event: str, *args: Any, timeout_s: float | None = ..., returns: type[T]) -> T: ...
+
     @overload
     def call(self, event: str, *args: Any, timeout_s: float | None = ..., returns: Any) -> Any: ...
-    @wraps(asynchronous.Client.call)
+
     def call(self, event: str, *args: Any, timeout_s: float | None = None, returns: Any = None) -> Any:
-        """As `waypost.Client.call`."""
+        """Send an event and wait for its ack: see `waypost.Client.call`.
+
+        If Ctrl-C interrupts it, nothing is left of the call.
+
+        Args:
+            event: The event's name.
+            *args: The event's arguments: values that JSON can carry, and ``bytes``.
+            timeout_s: Seconds to wait, also for a connection; ``None`` for the option ``ack_timeout_s``.
+            returns: The type that the answer is converted to: see `waypost.Client.call`. ``None`` takes the answer as
+                it comes.
+
+        Returns:
+            The ack's only argument, a tuple of several, or ``None``; as ``returns`` says.
+
+        Raises:
+            AnswerMismatch: The answer does not fit ``returns``. The server has handled the event.
+            ConfigurationError: Nothing can be converted to ``returns``. The event is not sent.
+            EventRefused: A Waypost server did not handle the event: its handler refused it or failed, or there is
+                none.
+            AckTimeout: No ack came in time. An event that was not sent by then will not be.
+            EncodingFailed: The event can't be encoded, or is larger than the server accepts.
+            NotConnected: The connection was lost before the ack came; or there was none, and as many events wait as
+                the options allow.
+
+        Delivery: at most once; when this returns, the server has handled the event. With the option ``retries`` at
+        least once.
+        """
         return self._thread.run(self._inner.call(event, *args, timeout_s=timeout_s, returns=returns))
 
     @property
@@ -244,7 +293,22 @@ class VolatileEmitter:
         self._thread = thread
         self._inner = emitter
 
-    emit = blocking(asynchronous.VolatileEmitter.emit)
+    def emit(self, event: str, *args: Any) -> bool:
+        """Send an event if it can leave at once. Otherwise drop it.
+
+        Args:
+            event: The event's name.
+            *args: The event's arguments: values that JSON can carry, and ``bytes``.
+
+        Returns:
+            Whether it was sent.
+
+        Raises:
+            EncodingFailed: The event can't be encoded, or is larger than the server accepts.
+
+        Delivery: at most once. It never waits, and is never sent again.
+        """
+        return self._thread.run(self._inner.emit(event, *args))
 
 
 class ClientOutbox:
@@ -256,9 +320,38 @@ class ClientOutbox:
         self._thread = thread
         self._inner = outbox
 
-    pending = blocking(client_outbox.ClientOutbox.pending)
-    count = blocking(client_outbox.ClientOutbox.count)
-    discard = blocking(client_outbox.ClientOutbox.discard)
+    def pending(self, *, max_events: int = 1_000) -> list[client_outbox.PendingEvent]:
+        """Return the oldest events that wait, in order.
+
+        Args:
+            max_events: The most to return.
+
+        Raises:
+            StorageError: The file can't be read, or another process has it.
+        """
+        return self._thread.run(self._inner.pending(max_events=max_events))
+
+    def count(self) -> int:
+        """Return how many events wait.
+
+        Raises:
+            StorageError: The file can't be read, or another process has it.
+        """
+        return self._thread.run(self._inner.count())
+
+    def discard(self, event_id: str) -> bool:
+        """Remove an event, so that it is not sent any more. One that was sent already may be handled all the same.
+
+        Args:
+            event_id: The event's id.
+
+        Returns:
+            Whether it was there.
+
+        Raises:
+            StorageError: The file can't be written, or another process has it.
+        """
+        return self._thread.run(self._inner.discard(event_id))
 
     def drained(self, timeout_s: float | None = None) -> None:
         """Wait until no event waits: all were acknowledged, given up or discarded.
@@ -276,84 +369,6 @@ class ClientOutbox:
                 await self._inner.drained()
 
         self._thread.run(wait())
-
-
-class EventStream:
-    """The events of some names, in the order of arrival. Made by `Client.events`.
-
-    It ends with `close`, with the ``with`` block around it, or when the client has left. An event is acknowledged
-    when the next one is asked for; to leave the loop in between, call `ReceivedEvent.ack` first.
-    """
-
-    __slots__ = ("_inner", "_thread")
-
-    def __init__(self, thread: LoopThread, stream: streams.EventStream) -> None:
-        self._thread = thread
-        self._inner = stream
-
-    def next(self, timeout_s: float | None = None) -> ReceivedEvent:
-        """Wait for the next event.
-
-        Args:
-            timeout_s: Seconds to wait; ``None`` for as long as it takes.
-
-        Returns:
-            The event.
-
-        Raises:
-            StopIteration: The loop has ended.
-            TimeoutError: There was none in time.
-        """
-
-        async def step() -> streams.ReceivedEvent | None:
-            async with asyncio.timeout(timeout_s):
-                return await anext(self._inner, None)
-
-        event = self._thread.run(step())
-        if event is None:
-            raise StopIteration
-        return ReceivedEvent(self._thread, event)
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> ReceivedEvent:
-        return self.next()
-
-    close = blocking(streams.EventStream.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class ReceivedEvent:
-    """An event that a loop was given.
-
-    Attributes:
-        name: Its name.
-        args: Its arguments.
-        arg: Its only argument, a tuple of several, or ``None``.
-    """
-
-    __slots__ = ("_inner", "_thread", "arg", "args", "name")
-
-    def __init__(self, thread: LoopThread, event: streams.ReceivedEvent) -> None:
-        self._thread = thread
-        self._inner = event
-        self.name = event.name
-        self.args = event.args
-        self.arg = event.arg
-
-    def __repr__(self) -> str:
-        return repr(self._inner)
-
-    ack = blocking(streams.ReceivedEvent.ack)
-    reject = blocking(streams.ReceivedEvent.reject)
 
 
 def _in_thread(auth: Auth) -> Auth:

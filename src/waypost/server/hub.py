@@ -32,6 +32,7 @@ from waypost.server.namespaces.peer import Peer
 from waypost.server.namespaces.settings import NamespaceSettings
 from waypost.server.options import Options
 from waypost.server.queues.deliveries import Deliveries
+from waypost.server.queues.options import limits_of
 from waypost.server.recovery.keepers import Keepers
 from waypost.server.services import Services
 from waypost.server.watching.counters import Counters, JournalState, ServerState
@@ -42,8 +43,7 @@ from waypost.storage.base import Retention, Store
 from waypost.storage.choose import make_store
 
 if TYPE_CHECKING:
-    from waypost.server.namespaces.namespace import Namespace
-    from waypost.server.namespaces.parent_namespace import ParentNamespace
+    from waypost.server.namespaces.namespace import Namespace, ParentNamespace
 
 __all__ = ["Hub"]
 
@@ -311,6 +311,6 @@ class Hub:
             tail_bytes=recovery.tail_bytes if recovery else 0,
             orphan_ttl_s=recovery.session_ttl_s if recovery else 0,
             answer_ttl_s=self.options.answer_ttl_s,
-            queue_limits=self.options.queues.limits,
+            queue_limits=limits_of(self.options.queues),
             wall_time=self.environment.wall_time,
         )

@@ -33,7 +33,7 @@ from waypost.storage.base import ANSWER_TTL_S, Durability
 from waypost.storage.choose import check_store
 from waypost.typed.handlers import check_handler
 
-__all__ = ["Options", "ServerOptions"]
+__all__ = ["Options", "ServerOptions", "handshake_cookie"]
 
 _MEBIBYTE = 1 << 20
 # Clients are told whole milliseconds, and a browser's timer, which waits for both, ends after 2**31 of them.
@@ -155,18 +155,19 @@ class Options:
     def __post_init__(self) -> None:
         check_store(self.store)
         TrustedProxies(self.trusted_proxies)
-        self.handshake_cookie()
+        handshake_cookie(self)
         ask = self.allow_request
         if ask is not None and not check_handler("allow_request", ask, 1).is_async:
             raise ConfigurationError("allow_request", ask, "an async function")
 
-    def handshake_cookie(self) -> Cookie | None:
-        """Return the cookie that a handshake sets.
 
-        Raises:
-            ConfigurationError: It can't be what it is.
-        """
-        return Cookie(name=self.cookie) if isinstance(self.cookie, str) else self.cookie
+def handshake_cookie(options: Options) -> Cookie | None:
+    """Return the cookie that a handshake sets.
+
+    Raises:
+        ConfigurationError: It has a name that no cookie can have.
+    """
+    return Cookie(name=options.cookie) if isinstance(options.cookie, str) else options.cookie
 
 
 class ServerOptions(TypedDict, total=False):

@@ -18,11 +18,6 @@ T = TypeVar("T")
 class Site:
     """A served application, and clients for it; made by `waypost.testing.serve` and `serve_in_memory`.
 
-    Args:
-        url: The application's address.
-        io: The server in the application.
-        **defaults: Options for all clients.
-
     Attributes:
         url: The application's address, such as ``http://127.0.0.1:52301``.
         io: The `waypost.Server` in the application.
@@ -76,10 +71,6 @@ class Site:
 
 class ThreadSite:
     """An application that is served in another thread, and blocking clients for it; made by `serve_in_thread`.
-
-    Args:
-        site: The served application, as its own thread sees it.
-        thread: The thread that serves it.
 
     Attributes:
         url: The application's address, such as ``http://127.0.0.1:52301``.

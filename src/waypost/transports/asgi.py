@@ -31,6 +31,7 @@ from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.addresses import TrustedProxies
 from waypost.server.connections.connection import Connection
 from waypost.server.hub import Hub
+from waypost.server.options import handshake_cookie
 from waypost.server.watching.hooks import RequestRefused
 from waypost.transports.asgi_websocket import FRAMES, Direct, WebSocketCarrier
 from waypost.transports.client_files import ClientFiles, client_file
@@ -80,7 +81,7 @@ class AsgiTransport:
             cors_max_age_s=hub.options.cors_max_age_s,
         )
         self._proxies = TrustedProxies(hub.options.trusted_proxies)
-        self._cookie = hub.options.handshake_cookie()
+        self._cookie = handshake_cookie(hub.options)
         self._client_files = ClientFiles()
         self._encoder = FrameEncoder()
         self.direct_polling = DirectPolling(self)

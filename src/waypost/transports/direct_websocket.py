@@ -159,7 +159,7 @@ class DirectWebSocket(asyncio.Protocol):
             "headers": headers,
             "subprotocols": [name.strip() for name in protocols.split(",") if name.strip()],
             "state": self._app_state.copy(),
-            "extensions": {"websocket.http.response": {}, FRAMES: self.hand_over},
+            "extensions": {"websocket.http.response": {}, FRAMES: self._hand_over},
         }
 
     # -- the application's side -----------------------------------------------------------------------------
@@ -178,7 +178,7 @@ class DirectWebSocket(asyncio.Protocol):
         elif self._carrier is not None and not self._is_handed_over:
             self._carrier.close()
 
-    def hand_over(self, taker: FrameTaker, encoder: FrameEncoder, turn: WriteTurn) -> FrameCarrier:
+    def _hand_over(self, taker: FrameTaker, encoder: FrameEncoder, turn: WriteTurn) -> FrameCarrier:
         """Pass all frames to a taker from now on, starting with those that arrived already.
 
         The application may return afterwards. The WebSocket stays open until the carrier closes it.

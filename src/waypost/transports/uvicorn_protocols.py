@@ -141,7 +141,7 @@ class GuardedHttp(HttpToolsProtocol):
             return
         self._has_started_one = True
         self._running = cycle
-        polling: DirectPolling | None = getattr(app, "direct_polling", None)
+        polling: DirectPolling | None = getattr(app, "_direct_polling", None)
         polled = None if polling is None or self.flow.write_paused else polling.take(cast("Exchange", cycle))
         has_come = polled is not None and not (polled.is_post and cycle.more_body)
         if polled is not None and not has_come and self._is_receiving:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from waypost.errors import ConnectionRefused
 from waypost.protocol.handshake import Refuse
 from waypost.server.connections.addresses import AddressLimits
+from waypost.server.watching.hooks import report_failure
 
 if TYPE_CHECKING:
     from waypost.server.basics.handshake import Handshake
@@ -71,6 +72,6 @@ class Gate:
         except ConnectionRefused as refusal:
             return Refuse(403, 4, refusal.message, "FORBIDDEN")
         except Exception as error:  # noqa: BLE001  # reported; who can't be asked has not allowed it
-            self._hooks.report_failure("allow_request", "", "", error)
+            report_failure(self._hooks, "allow_request", "", "", error)
             return Refuse(403, 4, "Forbidden", "ALLOW_REQUEST_FAILED")
         return None if allowed else Refuse(403, 4, "Forbidden", "FORBIDDEN")

@@ -10,6 +10,7 @@ from waypost.server.events.registry import Registry
 from waypost.server.events.repeats import Repeats
 from waypost.server.events.source import EventSource
 from waypost.server.services import Services
+from waypost.server.watching.hooks import report_failure
 from waypost.typed.handlers import Handler
 
 __all__ = ["Handling"]
@@ -104,7 +105,7 @@ class Handling:
 
     def report_failure(self, event: str, sid: str, error: BaseException) -> None:
         """Log what the application's code raised, and tell the observers of errors."""
-        self._hooks.report_failure(event, sid, self._namespace, error)
+        report_failure(self._hooks, event, sid, self._namespace, error)
 
     # -- listeners ------------------------------------------------------------------------------------------
 

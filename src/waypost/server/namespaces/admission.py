@@ -16,8 +16,10 @@ from waypost.protocol.extension import ANSWER_FIELD
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.socket import Socket
 from waypost.server.recovery.ownership import NotNow
-from waypost.server.recovery.recovery import Keeper, Reason, RecoveryOutcome, Returning
+from waypost.server.recovery.recovery import Keeper, RecoveryOutcome, RecoveryReason, Returning
 from waypost.server.recovery.snapshot import Snapshot
+from waypost.server.watching.counters import count_recovery
+from waypost.server.watching.hooks import report_failure
 
 if TYPE_CHECKING:
     from waypost.server.connections.connection import Connection
@@ -70,7 +72,7 @@ class Admission:
         self._handshake = replace(connection.handshake, auth=auth)
         self._recovers = recovery is not None and recovery.sends_offset(self._handshake)
         self._keeper: Keeper | None = None
-        self._reason: Reason | None = None
+        self._reason: RecoveryReason | None = None
         self._step = "recovery"
         self._has_left = False
         self._returning: Returning | None = None
@@ -96,7 +98,7 @@ class Admission:
             self._connection.close("forced server close")
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
             sid = "" if self.channel is None else self.channel.sid
-            self._services.hooks.report_failure(self._step, sid, self._name, error)
+            report_failure(self._services.hooks, self._step, sid, self._name, error)
             self._refuse("Internal server error", None)
         return None
 
@@ -142,9 +144,9 @@ class Admission:
             return None
         async with self._keeper.turns:
             found = await self._keeper.look_up(self._pid, self._offset, self._handshake)
-        if isinstance(found, Reason):
+        if isinstance(found, RecoveryReason):
             self._reason = found
-            self._keeper.counters.count_recovery(found)
+            count_recovery(self._keeper.counters, found)
             logger.info("a client of %s starts anew: %s", self._namespace.name, found)
             return None
         return found
@@ -223,7 +225,7 @@ class Admission:
         if returning is not None and self._keeper is not None:
             async with self._keeper.turns:
                 await self._write_missed(channel, returning)
-            self._keeper.counters.count_recovery("recovered")
+            count_recovery(self._keeper.counters, "recovered")
             self._keeper.counters.replayed_events += len(returning.missed)
             logger.debug("socket %s recovered, %d events replayed", channel.sid, len(returning.missed))
         if channel.left_because is None:

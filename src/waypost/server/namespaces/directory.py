@@ -12,8 +12,7 @@ from waypost.checking.arguments import NAMESPACE, check
 from waypost.errors import ConfigurationError, ConnectionRefused
 from waypost.server.emitting.flags import Flags
 from waypost.server.namespaces.core import NamespaceCore, Parts
-from waypost.server.namespaces.namespace import Namespace
-from waypost.server.namespaces.parent_namespace import ParentNamespace
+from waypost.server.namespaces.namespace import Namespace, ParentNamespace
 from waypost.server.namespaces.parents import ParentCore
 
 __all__ = ["Directory"]

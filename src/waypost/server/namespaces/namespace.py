@@ -1,8 +1,9 @@
-"""The public namespace: the application's handlers and middleware, and emits to the sockets in it."""
+"""The public namespaces and parents: the application's handlers and middleware, and emits to the sockets in them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import cast
 
 from waypost.server.basics.targets import EVERYONE
 from waypost.server.cluster.server_side import AmongServers
@@ -10,9 +11,10 @@ from waypost.server.emitting.members import Members
 from waypost.server.emitting.operator import Broadcasting
 from waypost.server.events.listening import Listening
 from waypost.server.namespaces.core import NamespaceCore
+from waypost.server.namespaces.parents import ParentCore
 from waypost.server.namespaces.socket import Socket
 
-__all__ = ["Namespace"]
+__all__ = ["Namespace", "ParentNamespace"]
 
 
 class Namespace(Broadcasting, Listening[Socket], AmongServers):
@@ -36,6 +38,48 @@ class Namespace(Broadcasting, Listening[Socket], AmongServers):
         return self._core.name
 
     @property
-    def parent(self) -> Any:
-        """The `ParentNamespace` that it is a child of; ``None`` if it has none."""
-        return None if self._core.parent is None else self._core.parent.public
+    def parent(self) -> ParentNamespace | None:
+        """The parent that it is a child of; ``None`` if it has none."""
+        return None if self._core.parent is None else cast("ParentNamespace", self._core.parent.public)
+
+
+class ParentNamespace(Broadcasting, Listening[Socket]):
+    """All namespaces whose names fit, its children. Made by `waypost.Server.of` with a pattern or a function.
+
+    A child is made when the first client names it. Handlers and middleware of the parent count for all children, also
+    for those that exist already. If a child has a handler of its own for an event, that one is called, and the
+    parent's is not.
+
+    An emit reaches every child that has clients, or clients that may come back. It goes to the children side by side:
+    if one fails, others may have got the event, and the error is raised when all are done. Each child has an order of
+    its own. If an emit of the parent is not awaited before an emit of the child, either may come first.
+    """
+
+    def __init__(self, core: ParentCore, child: Callable[[str, ParentCore], Namespace]) -> None:
+        self._core = core
+        self._child = child
+        self._registry = core.handlers
+        self._middlewares = core.middlewares
+        self._members: Members = core.feed
+        self._target = EVERYONE
+        self._flags = core.flags
+
+    @property
+    def children(self) -> dict[str, Namespace]:
+        """The children that exist now, by name."""
+        return {name: child.public for name, child in self._core.children.items()}
+
+    def of(self, name: str) -> Namespace:
+        """Return a child; if it does not exist, make it. It stays for as long as the server does.
+
+        Args:
+            name: The child's name. It has to match the pattern; a function is not asked.
+
+        Returns:
+            The child; the same one each time.
+
+        Raises:
+            ConfigurationError: It is no name for a child of this parent.
+        """
+        self._core.check_child(name)
+        return self._child(name, self._core)

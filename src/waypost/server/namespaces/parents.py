@@ -15,6 +15,7 @@ from waypost.server.basics.targets import Target
 from waypost.server.emitting.feed import Feed
 from waypost.server.emitting.flags import Flags
 from waypost.server.events.registry import PARENT_MOMENTS, Registry
+from waypost.server.watching.hooks import report_failure
 from waypost.typed.handlers import Handler, check_handler
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class ParentCore:
         except ConnectionRefused:
             raise
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
-            self._services.hooks.report_failure("namespaces", "", name, error)
+            report_failure(self._services.hooks, "namespaces", "", name, error)
             return False
 
     async def tell_made(self, child: Child) -> None:
@@ -119,7 +120,7 @@ class ParentCore:
         try:
             await handler.run_with((child.public,), self._services.threads)
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not keep clients out
-            self._services.hooks.report_failure("new_namespace", "", child.name, error)
+            report_failure(self._services.hooks, "new_namespace", "", child.name, error)
 
 
 class ParentFeed:

@@ -68,12 +68,6 @@ class QueueOptions:
     max_failures: Count = 5
     max_deliveries: Count = 20
 
-    @property
-    def limits(self) -> QueueLimits:
-        """Those that the store keeps to."""
-        kept = QueueLimits(max_bytes=self.max_bytes, max_age_s=self.max_age_s, overflow=self.overflow)
-        return kept if self.max_messages is None else replace(kept, max_messages=self.max_messages)
-
 
 class QueueSettings(TypedDict, total=False):
     """The keyword arguments of `Queue.configure`; `QueueOptions` says what each means."""
@@ -93,6 +87,12 @@ class QueueSettings(TypedDict, total=False):
     backoff_jitter: float
     max_failures: int
     max_deliveries: int
+
+
+def limits_of(options: QueueOptions) -> QueueLimits:
+    """Return the limits that the store keeps to."""
+    kept = QueueLimits(max_bytes=options.max_bytes, max_age_s=options.max_age_s, overflow=options.overflow)
+    return kept if options.max_messages is None else replace(kept, max_messages=options.max_messages)
 
 
 def with_settings(options: QueueOptions, **settings: Unpack[QueueSettings]) -> QueueOptions:

@@ -9,7 +9,7 @@ from waypost.checking.names import Name, as_name
 from waypost.protocol.codec import codec_for
 from waypost.server.basics.environment import new_id
 from waypost.server.queues.message import NewMessage
-from waypost.server.queues.options import QueueOptions, decode_settings, with_settings
+from waypost.server.queues.options import QueueOptions, decode_settings, limits_of, with_settings
 from waypost.storage.sqlite import outbox
 
 __all__ = ["publish"]
@@ -60,5 +60,5 @@ def publish(
     with outbox.publishing(connection):
         settings = decode_settings(outbox.configuration_at(connection, queue).settings)
         window_s = 0.0 if id is None else with_settings(options, **settings).deduplication_s
-        outbox.publish(connection, queue, stored, deduplicate_s=window_s, limits=options.limits)
+        outbox.publish(connection, queue, stored, deduplicate_s=window_s, limits=limits_of(options))
     return stored.id

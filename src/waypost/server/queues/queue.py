@@ -14,7 +14,7 @@ from waypost.checking.names import Name, as_name
 from waypost.server.queues.consumer import Consumer, ConsumerInfo, consumer_info, pause_end, pause_until
 from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.message import DeadLetter, NewMessage, QueuedMessage, Receipt
-from waypost.server.queues.options import QueueOptions, QueueSettings, encode_settings
+from waypost.server.queues.options import QueueOptions, QueueSettings, encode_settings, limits_of
 from waypost.server.queues.runner import Runner
 from waypost.server.services import Services
 from waypost.storage.queue_base import StoredQueue
@@ -283,7 +283,7 @@ class Queue:
         """
         configured = self._deliveries.configured
         settings, options = configured.with_changes(self._name, changes)
-        limits = options.limits if _LIMITS & settings.keys() else None
+        limits = limits_of(options) if _LIMITS & settings.keys() else None
         await self._stored.configure(limits, encode_settings(settings))
         configured.keep(self._name, settings)
         self._deliveries.reconfigured(self._name)

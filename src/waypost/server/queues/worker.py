@@ -11,6 +11,7 @@ from waypost.server.queues.delivery import Delivery, DeliverySource
 from waypost.server.queues.message import Message
 from waypost.server.queues.options import Order
 from waypost.server.services import Services
+from waypost.server.watching.hooks import report_failure
 from waypost.server.watching.queue_events import MessagesLost
 from waypost.storage.queue_records import Place
 from waypost.typed.handlers import Handler
@@ -128,6 +129,6 @@ class WorkerCarrier:
         except Reject as rejected:
             return Rejection(rejected.reason, retry_in_s=rejected.retry_in_s)
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end the worker
-            self._services.hooks.report_failure(f"consumer {self._plan.queue}", "", "", error)
+            report_failure(self._services.hooks, f"consumer {self._plan.queue}", "", "", error)
             return Rejection(f"{type(error).__name__}: {error}")
         return message.rejection

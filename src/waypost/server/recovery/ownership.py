@@ -15,7 +15,7 @@ from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.server.emitting.acks import PendingAcks
 from waypost.server.emitting.members import Member
 from waypost.server.emitting.rooms import RoomIndex
-from waypost.server.recovery.recovery import Keeper, Missed, Reason, Returning
+from waypost.server.recovery.recovery import Keeper, Missed, RecoveryReason, Returning
 from waypost.server.recovery.snapshot import Snapshot, rebase
 from waypost.server.services import Services
 from waypost.storage.base import SessionRow
@@ -149,7 +149,7 @@ class Ownership:
         if member.left_because is not None:
             return returning.missed
         more = await keeper.collect(stored, returning.top, top)
-        if isinstance(more, Reason):
+        if isinstance(more, RecoveryReason):
             raise NotNow(f"what came meanwhile can't be replayed: {more}")
         return returning.missed + more
 

@@ -24,7 +24,7 @@ from waypost.server.recovery.snapshot import Snapshot
 from waypost.server.services import Services
 from waypost.storage.base import Journal, Membership, SessionRow
 
-__all__ = ["Keeper", "Reason", "RecoveryOutcome", "Returning"]
+__all__ = ["Keeper", "RecoveryOutcome", "RecoveryReason", "Returning"]
 
 logger = logging.getLogger("waypost.recovery")
 
@@ -33,7 +33,7 @@ _PAGE_BYTES = 256 << 10
 _CACHE_BYTES = 16 << 20
 
 
-class Reason(StrEnum):
+class RecoveryReason(StrEnum):
     """Why a client that wanted to go on has to start anew; sent to it in the CONNECT answer."""
 
     UNKNOWN = "unknown session"
@@ -53,7 +53,7 @@ class RecoveryOutcome:
         replayed: How many events it had missed that are replayed to it.
     """
 
-    reason: Reason | None
+    reason: RecoveryReason | None
     replayed: int
 
 
@@ -167,7 +167,7 @@ class Keeper:
         self._ending.discard(key)
         return True
 
-    async def look_up(self, pid: str, offset: str | None, handshake: Handshake) -> Returning | Reason:
+    async def look_up(self, pid: str, offset: str | None, handshake: Handshake) -> Returning | RecoveryReason:
         """Find out whether a client can go on, and what it has missed up to now.
 
         Args:
@@ -183,12 +183,16 @@ class Keeper:
         top = self.journal.top
         stored = await self.journal.find_session(session_key(pid))
         if stored is None or stored.key in self._ending:
-            return Reason.UNKNOWN if offset is None or (seen and self._knows(seen)) else Reason.GENERATION
+            return (
+                RecoveryReason.UNKNOWN
+                if offset is None or (seen and self._knows(seen))
+                else RecoveryReason.GENERATION
+            )
         if stored.expired:
-            return Reason.EXPIRED
+            return RecoveryReason.EXPIRED
         snapshot = Snapshot.decode(stored.data)
         if not await self._may_resume(snapshot, handshake):
-            return Reason.REFUSED
+            return RecoveryReason.REFUSED
         last = stored.start
         if offset is not None and offset != snapshot.stale_offset:
             if seen is None or not self._knows(seen):
@@ -198,14 +202,14 @@ class Keeper:
                     self.journal.name,
                     shorten(offset),
                 )
-                return Reason.GENERATION
+                return RecoveryReason.GENERATION
             last = max(last, seen.position)
         # A pong proves that the client's engine got what was sent; its socket may have been deaf (disconnected by the
         # application, or its handler threw). It was not if it knows the last event that was sent before the pong.
         after = max(last, stored.proven) if last >= stored.last else last
         top = max(top, after)
         missed = await self.collect(stored, after, top)
-        return missed if isinstance(missed, Reason) else Returning(pid, stored, last, top, missed)
+        return missed if isinstance(missed, RecoveryReason) else Returning(pid, stored, last, top, missed)
 
     def _knows(self, seen: Offset) -> bool:
         """Tell whether an offset is of this history: of a generation it had, and not beyond where that ended."""
@@ -213,7 +217,7 @@ class Keeper:
         end = journal.top if seen.generation == journal.generation else journal.ends.get(seen.generation, -1)
         return seen.position <= end
 
-    async def collect(self, stored: SessionRow, after: int, top: int) -> list[Missed] | Reason:
+    async def collect(self, stored: SessionRow, after: int, top: int) -> list[Missed] | RecoveryReason:
         """Collect what was meant for a session after one position and up to another."""
         past_rooms = _PastRooms(stored)
         missed: list[Missed] = []
@@ -223,14 +227,14 @@ class Keeper:
             try:
                 page = await self.journal.read(position, top, max_entries=_PAGE_ENTRIES, max_bytes=_PAGE_BYTES)
             except PositionGone:
-                return Reason.RETENTION
+                return RecoveryReason.RETENTION
             for entry in page:
                 target, event = self._cache.read(entry)
                 if past_rooms.were_meant(target, entry.position):
                     missed.append(Missed(entry.position, event))
                     missed_bytes += event.size
             if len(missed) > self._options.replay_max_events or missed_bytes > self._options.replay_max_bytes:
-                return Reason.TOO_FAR
+                return RecoveryReason.TOO_FAR
             position = page[-1].position
             # A long journal is read in turns with everyone else's work.
             await asyncio.sleep(0)

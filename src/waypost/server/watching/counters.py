@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Counters", "JournalState", "ServerState"]
+__all__ = ["Counters", "JournalState", "ServerState", "count_recovery"]
 
 
 @dataclass(slots=True)
@@ -31,10 +31,6 @@ class Counters:
     trimmed_events: int = 0
     dead_letters: int = 0
     expired_consumers: int = 0
-
-    def count_recovery(self, outcome: str) -> None:
-        """Count one client that came back with a pid."""
-        self.recoveries[outcome] = self.recoveries.get(outcome, 0) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +65,8 @@ class ServerState:
     sockets: Mapping[str, int]
     counters: Counters
     journals: Mapping[str, JournalState]
+
+
+def count_recovery(counters: Counters, outcome: str) -> None:
+    """Count one client that came back with a pid."""
+    counters.recoveries[outcome] = counters.recoveries.get(outcome, 0) + 1

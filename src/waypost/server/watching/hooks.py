@@ -36,6 +36,7 @@ __all__ = [
     "RequestRefused",
     "SocketConnected",
     "SocketDisconnected",
+    "report_failure",
 ]
 
 logger = logging.getLogger("waypost.hooks")
@@ -258,19 +259,21 @@ class Hooks:
         self.messages_lost: Hook[MessagesLost] = Hook("messages_lost")
         self.consumer_expired: Hook[ConsumerExpired] = Hook("consumer_expired")
 
-    def report_failure(self, event: str, sid: str, namespace: str, error: BaseException) -> None:
-        """Log what a handler or middleware raised, with its traceback, and tell the observers of errors.
 
-        Args:
-            event: What was being handled.
-            sid: The socket's id; ``""`` if there is none.
-            namespace: The namespace.
-            error: What was raised. The client is told nothing of it. `NotConnected` is no failure.
-        """
-        if isinstance(error, NotConnected):
-            # Its client has gone meanwhile, which any client may do at any time.
-            logger.info("the handler of %r ended early for socket %s in %s: %s", event, sid or "-", namespace, error)
-            return
-        logger.error("the handler of %r failed for socket %s in %s", event, sid or "-", namespace, exc_info=error)
-        if self.error.observers:
-            self.error.tell(HandlerFailure(event, sid, namespace, error))
+def report_failure(hooks: Hooks, event: str, sid: str, namespace: str, error: BaseException) -> None:
+    """Log what a handler or middleware raised, with its traceback, and tell the observers of errors.
+
+    Args:
+        hooks: The server's hooks.
+        event: What was being handled.
+        sid: The socket's id; ``""`` if there is none.
+        namespace: The namespace.
+        error: What was raised. The client is told nothing of it. `NotConnected` is no failure.
+    """
+    if isinstance(error, NotConnected):
+        # Its client has gone meanwhile, which any client may do at any time.
+        logger.info("the handler of %r ended early for socket %s in %s: %s", event, sid or "-", namespace, error)
+        return
+    logger.error("the handler of %r failed for socket %s in %s", event, sid or "-", namespace, exc_info=error)
+    if hooks.error.observers:
+        hooks.error.tell(HandlerFailure(event, sid, namespace, error))

@@ -40,7 +40,7 @@ def test_what_three_classes_share_stands_once() -> None:
 def test_help_shows_the_methods_with_their_signatures() -> None:
     text = pydoc.plain(pydoc.render_doc(waypost.Server))
     assert "async emit(self, event: 'str', *args: 'Any') -> 'None'" in text
-    assert "to(self, *rooms: 'str') -> 'Operator'" in text
+    assert "to(self, *rooms: 'Names') -> 'Operator'" in text
     assert "Emit an event to the addressed clients" in text
 
 

@@ -1,0 +1,147 @@
+"""What an application registers on a client: the functions for its events, alike for asyncio and for threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+from waypost.typed.handlers import name_of
+
+if TYPE_CHECKING:
+    from waypost.client.handlers import Handlers
+
+__all__ = ["Listening"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Listening(Protocol):
+    """Calls functions of the application: what `waypost.Client` and `waypost.sync.Client` share."""
+
+    __slots__ = ()
+
+    _handlers: Handlers
+
+    @overload
+    def on(self, event: str) -> Callable[[F], F]: ...
+
+    @overload
+    def on(self, event: str, handler: F) -> F: ...
+
+    def on(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
+        """Register a handler, as ``@client.on("name")`` or ``client.on("name", function)``. An event has one handler.
+
+        Args:
+            event: The event's name; or ``"connect"``, ``"disconnect"`` or ``"connect_error"``, for a handler that the
+                client itself calls.
+            handler: Called with the event's arguments, converted to its annotations.
+
+        Returns:
+            The handler; without one, a decorator.
+
+        Raises:
+            ConfigurationError: It is no function, the event has a handler already, or arguments can't be converted to
+                an annotation of it.
+        """
+
+        def add(function: F) -> F:
+            self._handlers.add(event, function)
+            return function
+
+        return add if handler is None else add(handler)
+
+    @overload
+    def once(self, event: str) -> Callable[[F], F]: ...
+
+    @overload
+    def once(self, event: str, handler: F) -> F: ...
+
+    def once(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
+        """Register a handler for the next such event only; see `on`. It is taken away when it is called.
+
+        Args:
+            event: As for `on`.
+            handler: As for `on`.
+
+        Returns:
+            The handler; without one, a decorator.
+
+        Raises:
+            ConfigurationError: As for `on`.
+        """
+
+        def add(function: F) -> F:
+            self._handlers.add(event, function, once=True)
+            return function
+
+        return add if handler is None else add(handler)
+
+    def event(self, function: F) -> F:
+        """Register a function as the handler of the event that has its name, as ``@client.event``; see `on`.
+
+        Args:
+            function: The function.
+
+        Returns:
+            The function.
+
+        Raises:
+            ConfigurationError: As for `on`.
+        """
+        return self.on(name_of(function), function)
+
+    def off(self, event: str | None = None, handler: Callable[..., Any] | None = None) -> None:
+        """Take the handler of an event away, or all handlers. Without a handler, nothing happens.
+
+        Args:
+            event: The event's name; ``None`` for all events.
+            handler: Take it away only if it is this one; ``None`` for any.
+        """
+        self._handlers.remove(event, handler)
+
+    def on_any(self, function: F) -> F:
+        """Register a function that sees every event of the server before its handler does. There may be several.
+
+        Args:
+            function: Called with the event's name and its arguments. ``async def``, or ``def`` to run in a thread.
+                What it returns is ignored.
+
+        Returns:
+            The function.
+
+        Raises:
+            ConfigurationError: It can't be called that way.
+        """
+        self._handlers.add_any(function)
+        return function
+
+    def off_any(self, function: Callable[..., Any] | None = None) -> None:
+        """Take a function away that sees every event.
+
+        Args:
+            function: The function; ``None`` for all of them.
+        """
+        self._handlers.remove_any(function)
+
+    def on_any_outgoing(self, function: F) -> F:
+        """Register a function that sees every event that is emitted. There may be several.
+
+        Args:
+            function: A short ``def``, called by ``emit`` itself with the event's name and its arguments.
+
+        Returns:
+            The function.
+
+        Raises:
+            ConfigurationError: It is ``async``.
+        """
+        self._handlers.add_any_outgoing(function)
+        return function
+
+    def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
+        """Take a function away that sees every emitted event.
+
+        Args:
+            function: The function; ``None`` for all of them.
+        """
+        self._handlers.remove_any_outgoing(function)
