@@ -1,4 +1,4 @@
-"""Chance and wall time, handed in so that a simulation can replace them."""
+"""Random numbers and wall time, passed in so that a simulation can replace them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["Environment", "new_id"]
 
 
 def new_id() -> str:
-    """Return a new secret id: 120 random bits in 20 URL-safe characters, as Node's server makes them."""
+    """Return a new secret id: 120 random bits as 20 URL-safe characters, as Node's server makes them."""
     return secrets.token_urlsafe(15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """Chance and wall time, handed in so that a simulation can replace them. Deadlines use the loop's own time.
+    """Random numbers and wall time, passed in so that a simulation can replace them. Deadlines use the loop's time.
 
     Attributes:
         new_id: Makes a new secret id.
-        wall_time: The time of day, in seconds since 1970; only for what is stored or shown.
-        random: A number from 0 up to 1, for jitter.
+        wall_time: Returns the wall time, in seconds since 1970; only for values that are stored or shown.
+        random: Returns a number from 0 up to 1, for jitter.
     """
 
     new_id: Callable[[], str] = new_id

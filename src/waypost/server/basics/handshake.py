@@ -1,4 +1,4 @@
-"""What a client said of itself when it came: the first HTTP request and its auth payload."""
+"""The client's request for a connection: the first HTTP request and the auth payload."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["Handshake"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handshake:
-    """The request a connection began with, and the auth payload of one namespace.
+    """The HTTP request that opened a connection, and the auth payload of one namespace.
 
     Attributes:
-        headers: The request's headers, names in lower case.
-        query: The request's query parameters, the first value of each.
-        auth: The CONNECT packet's payload without what recovery put there; an empty dict if there was none.
-        url: The request's path with its query.
-        address: The peer's address, or ``""`` where the transport knows none.
-        secure: Whether it came over TLS.
-        cross_origin: Whether the request had an ``Origin`` header that is not its host.
-        time: When it came, in seconds since 1970.
+        headers: The request's headers, with lower-case names.
+        query: The request's query parameters; of a repeated name, the first value.
+        auth: The payload of the CONNECT packet without the recovery fields; an empty dict for none.
+        url: The request's path and query.
+        address: The client's address; ``""`` if the transport knows none.
+        secure: Whether the request came over TLS.
+        cross_origin: Whether the request had an ``Origin`` header of another host.
+        time: The time of the request, in seconds since 1970.
     """
 
     headers: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""The tasks that a server has running, and their end when it stops."""
+"""The running tasks of a server, and their end when it stops."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ _TIMEOUT_S = 5.0
 
 
 class Tasks:
-    """Tasks that a server waits for before it stops."""
+    """The tasks that a server waits for before it stops."""
 
     __slots__ = ("_tasks",)
 
     def __init__(self) -> None:
-        # A dict for its order, so that a simulation cancels them in the same one every time.
+        # A dict keeps the order, so that each run of a simulation cancels tasks in the same order.
         self._tasks: dict[asyncio.Task[Any], None] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def keep(self, task: asyncio.Task[Any]) -> None:
-        """Hold on to a task until it is done."""
+        """Keep a reference to a task until it is done."""
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
 
     async def finish(self) -> None:
-        """Give all tasks 5 s to end; cancel those that are still running then, and wait 5 s for those."""
+        """Wait up to 5 s for all tasks; then cancel the others and wait up to 5 s for those."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _TIMEOUT_S
-        # A task may leave work for another one.
+        # A task may start another task at its end.
         while self._tasks and (left_s := deadline - loop.time()) > 0:
             await asyncio.wait(self._tasks, timeout=left_s)
         if self._tasks:

@@ -1,7 +1,7 @@
-"""The seam for a cluster: what a server asks the others, and the answer of one that is alone.
+"""The interface to a cluster: the questions to other servers, and the answer of a server without others.
 
-Events and changes of rooms go by the journal, which servers will share. What is left are questions that every server
-has to answer for the clients connected to it.
+Events and changes of rooms pass through the journal, which servers will share. The questions here are those that each
+server must answer for its own clients.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ __all__ = [
 ]
 
 ANSWER_TIMEOUT_S = 5.0
-"""How long other servers have to answer what needs no client's answer; as Node's do."""
+"""Seconds that other servers have to answer a question that needs no client; the same as in Node."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchSockets:
-    """Whom do you have? Answered with a list of `SocketDetails`.
+    """Asks for the matching sockets of each server. The answer is a list of `SocketDetails`.
 
     Attributes:
-        target: Who is meant.
+        target: The sockets.
     """
 
     target: Target
@@ -42,12 +42,12 @@ class FetchSockets:
 
 @dataclass(frozen=True, slots=True)
 class CallSockets:
-    """Call those you have. Answered with a `BroadcastAnswers`.
+    """Asks each server to call its matching sockets. The answer is a `BroadcastAnswers`.
 
     Attributes:
-        target: Who is meant.
-        event: The event; an `EncodedEvent.to_record` carries it to where it is asked.
-        timeout_s: Seconds they have to answer.
+        target: The sockets.
+        event: The event; `EncodedEvent.to_record` carries it to other servers.
+        timeout_s: Seconds that the clients have to answer.
     """
 
     target: Target
@@ -57,10 +57,10 @@ class CallSockets:
 
 @dataclass(frozen=True, slots=True)
 class DisconnectSockets:
-    """Disconnect those you have. Answered with ``None``.
+    """Asks each server to disconnect its matching sockets. The answer is ``None``.
 
     Attributes:
-        target: Who is meant.
+        target: The sockets.
         close: Whether to close their whole connections.
     """
 
@@ -70,11 +70,11 @@ class DisconnectSockets:
 
 @dataclass(frozen=True, slots=True)
 class ServerSideEvent:
-    """An event for the application on the other servers. Answered with what its handler returned.
+    """An event for the application on the other servers. The answer is the result of its handler.
 
     Attributes:
-        event: Its name.
-        args: Its arguments.
+        event: The event's name.
+        args: The event's arguments.
     """
 
     event: str
@@ -86,11 +86,11 @@ Question = FetchSockets | CallSockets | DisconnectSockets | ServerSideEvent
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What became of a question to one server.
+    """The reply of one server to a question.
 
     Attributes:
         server: The server's name.
-        answered: Whether it answered in time.
+        answered: Whether the server answered in time.
         value: The answer.
     """
 
@@ -100,27 +100,27 @@ class Reply:
 
 
 class Others(Protocol):
-    """The other servers of a cluster. On each of them, `answering.answer` finds the answer."""
+    """The other servers of a cluster. Each of them answers with `answering.answer`."""
 
     def ask(self, namespace: str, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
         """Ask every other server.
 
         Args:
-            namespace: The namespace that the question is about.
+            namespace: The namespace of the question.
             question: The question.
-            timeout_s: Seconds the servers have to answer.
+            timeout_s: Seconds that the servers have to answer.
 
         Returns:
-            The replies as they come, one of each server; of those that did not answer at the end.
+            The replies as they arrive, one for each server; at the end those of servers without an answer.
         """
         ...
 
 
 class Alone:
-    """No other servers."""
+    """A server without others."""
 
     async def ask(self, namespace: str, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
-        """Nobody replies."""
+        """Return no replies."""
         replies: tuple[Reply, ...] = ()
         for reply in replies:
             yield reply

@@ -1,4 +1,4 @@
-"""Where a request really comes from, behind proxies that may say so, and how much one address may have open."""
+"""The client addresses of requests behind trusted proxies, and the limits for each address."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["AddressLimits", "TrustedProxies"]
 _Address: TypeAlias = IPv4Address | IPv6Address
 
 _REMEMBERED = 1024
-"""An address is read several times on the way in, and 8 us each time."""
+"""The number of cached addresses. Each request parses its address several times, at 8 us each."""
 _SITE_BITS = 64
-"""One customer of an IPv6 provider has at least so many addresses; they count as one."""
+"""The prefix of an IPv6 network that counts as one address: a provider gives each customer at least a /64."""
 
 
 class TrustedProxies:
-    """The proxies whose word on a client's address and scheme is taken.
+    """The proxies whose headers about a client's address and scheme are trusted.
 
     Args:
-        trusted: Their addresses or networks, such as ``"10.0.0.0/8"``.
+        trusted: Addresses or networks, such as ``"10.0.0.0/8"``.
 
     Raises:
-        ConfigurationError: One of them is neither.
+        ConfigurationError: An entry is neither.
     """
 
     def __init__(self, trusted: Sequence[str]) -> None:
@@ -38,14 +38,15 @@ class TrustedProxies:
             raise ConfigurationError("trusted_proxies", trusted, "addresses or networks like 10.0.0.0/8") from error
 
     def address(self, peer: str, headers: Mapping[str, str]) -> str:
-        """Find the address of a client.
+        """Return a client's address.
 
         Args:
-            peer: Who made the TCP connection; ``""`` if the transport knows none.
-            headers: The request's headers, names in lower case.
+            peer: The address of the TCP connection; ``""`` if the transport knows none.
+            headers: The request's headers, with lower-case names.
 
         Returns:
-            The right-most address of the way here that is no trusted proxy's: what stands left of it is hearsay.
+            The right-most address of the forwarding chain that is not a trusted proxy. The entries left of it could
+            be forged.
         """
         nearest = peer
         for hop in self._way_back(peer, headers):
@@ -57,7 +58,7 @@ class TrustedProxies:
         return nearest
 
     def is_secure(self, peer: str, headers: Mapping[str, str], scheme: str) -> bool:
-        """Tell whether a client came over TLS, to here or to a trusted proxy."""
+        """Return whether a client used TLS, to this server or to a trusted proxy."""
         if not self._networks:
             return scheme in ("https", "wss")
         hop = _parse(peer)
@@ -77,14 +78,14 @@ class TrustedProxies:
 
 
 class AddressLimits:
-    """Counts connections by address, and says when one has enough.
+    """Counts the connections of each address, and limits them.
 
-    Loopback addresses are not counted: what comes from there is a proxy on this machine, or its owner.
+    Loopback addresses are not counted: they belong to a proxy on this machine, or to its owner.
 
     Args:
-        max_connections: The most connections of one address.
-        max_handshakes: The most of them that have joined no namespace yet.
-        hooks: What it counts by.
+        max_connections: The most connections of one address, from 1.
+        max_handshakes: The most of them that have not joined a namespace yet, from 1.
+        hooks: The hooks that report connections.
     """
 
     def __init__(self, max_connections: int, max_handshakes: int, hooks: Hooks) -> None:
@@ -99,7 +100,7 @@ class AddressLimits:
         hooks.socket_connected(self._count_joined)
 
     def allows(self, address: str) -> bool:
-        """Tell whether one more connection may be opened from an address."""
+        """Return whether an address may open one more connection."""
         site = _site(address)
         if site is None:
             return True
@@ -129,7 +130,7 @@ class AddressLimits:
 
 
 def _decrease(counter: Counter[str], site: str) -> None:
-    # Without the zeros, or whoever changes addresses would fill memory.
+    # Drops zeros: otherwise a client that changes its address would fill the memory.
     counter[site] -= 1
     if not counter[site]:
         del counter[site]
@@ -137,7 +138,7 @@ def _decrease(counter: Counter[str], site: str) -> None:
 
 @lru_cache(_REMEMBERED)
 def _parse(text: str) -> _Address | None:
-    """Read an address as it stands in headers, perhaps with a port."""
+    """Parse an address from a header; a port is removed."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

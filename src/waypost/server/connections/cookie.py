@@ -1,4 +1,4 @@
-"""The cookie that a handshake may set, so that a load balancer sends a client's requests to the same process."""
+"""The cookie of a handshake, with which a load balancer routes a client's requests to the same process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from waypost.errors import ConfigurationError
 
 __all__ = ["Cookie"]
 
-# RFC 6265, section 4.1.1: a name is a token; attributes hold neither control characters nor semicolons.
+# RFC 6265, section 4.1.1: a name is a token; attributes contain no control characters and no semicolons.
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PATH = re.compile(r"/[\x21-\x3a\x3c-\x7e]*")
 _DOMAIN = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
@@ -21,16 +21,19 @@ _DOMAIN = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 @checked("waypost.Cookie", prefix="cookie.")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cookie:
-    """The cookie that the answer to a handshake sets; its value is the connection's Engine.IO session id.
+    """The cookie that the response to a handshake sets. Its value is the connection's Engine.IO session id.
 
     Attributes:
-        name: Its name.
-        path: The path it is sent to.
-        domain: The domain it is sent to; ``None`` for the server's own host only.
-        max_age_s: Seconds until it is forgotten; ``None`` until the browser is closed.
-        http_only: Whether scripts can't read it. The value is a secret, so leave it on.
-        secure: Whether it is sent over TLS only.
+        name: The cookie's name.
+        path: The path to which browsers send it.
+        domain: The domain to which browsers send it; ``None`` for the server's own host only.
+        max_age_s: Seconds until it expires, from 0; ``None`` keeps it until the browser is closed.
+        http_only: Whether scripts can't read it. The value is a secret, so keep this on.
+        secure: Whether browsers send it over TLS only.
         same_site: ``"lax"``, ``"strict"``, or ``"none"`` for pages of other sites, which needs ``secure``.
+
+    Raises:
+        ConfigurationError: An attribute has a value that it does not accept.
     """
 
     name: Annotated[str, Matching("a name of letters, digits and !#$%&'*+-.^_`|~", _NAME.fullmatch)] = "io"
@@ -48,10 +51,10 @@ class Cookie:
             )
 
     def header(self, value: str) -> str:
-        """Write the value of the ``Set-Cookie`` header.
+        """Return the value of the ``Set-Cookie`` header.
 
         Args:
-            value: The cookie's value: URL-safe characters only.
+            value: The cookie's value, of URL-safe characters only.
         """
         parts = [f"{self.name}={value}", f"Path={self.path}"]
         if self.domain is not None:

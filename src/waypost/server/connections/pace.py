@@ -1,4 +1,4 @@
-"""How fast a client may send: a bucket that fills with time and is emptied by what comes."""
+"""The limit on a client's rate of messages: a token bucket that pauses reading."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 __all__ = ["Bucket", "Pace"]
 
 _FAR_AHEAD_S = 5.0
-"""Whoever sends too fast is not read on. What a single body still brings may be ahead of its time by this much."""
+"""We stop reading from a client over its rate. One body may exceed the rate by this many seconds."""
 
 
 class Bucket:
     """A token bucket that may be overdrawn.
 
     Args:
-        per_s: How many are allowed a second; at once, as many as in one second, or one.
+        per_s: The rate, in tokens per second, above 0. The bucket holds one second's tokens, at least one.
         now: The time, in seconds on any monotonic clock.
     """
 
@@ -33,12 +33,12 @@ class Bucket:
         self._at = now
 
     def take(self, now: float) -> None:
-        """Take one, whether there is one or not."""
+        """Take a token, even from an empty bucket."""
         self._fill(now)
         self._left -= 1
 
     def ahead_s(self, now: float) -> float:
-        """Tell for how many seconds more was taken than allowed; 0 while it was not."""
+        """Return the overdraft in seconds at the bucket's rate; 0 without an overdraft."""
         self._fill(now)
         return max(-self._left / self._per_s, 0.0)
 
@@ -48,11 +48,11 @@ class Bucket:
 
 
 class Pace:
-    """Keeps a client to its pace: first it is read no further for a while, and far ahead of it, it is closed.
+    """Limits a client's rate: an overdraft pauses reading, and a large overdraft closes the connection.
 
     Args:
         connection: The client's connection.
-        per_s: How many messages it may send a second.
+        per_s: The most messages per second, above 0.
     """
 
     __slots__ = ("_bucket", "_connection", "_loop", "_per_s", "_timer")
@@ -68,7 +68,7 @@ class Pace:
         """Count a message of the client.
 
         Raises:
-            LimitExceeded: It is too far ahead.
+            LimitExceeded: The client exceeds the rate by too much.
         """
         now = self._loop.time()
         self._bucket.take(now)
@@ -80,7 +80,7 @@ class Pace:
             self._timer = self._loop.call_later(ahead_s, self._read_on)
 
     def stop(self) -> None:
-        """Count no more."""
+        """Stop limiting, because the connection has ended."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

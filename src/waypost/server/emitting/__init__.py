@@ -1,1 +1,1 @@
-"""Emits: whom one is for, in which order it goes out, and to whom it does."""
+"""Emits: the target of an event, its place in the order, and its delivery to the target's members."""

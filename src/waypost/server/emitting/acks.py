@@ -1,4 +1,4 @@
-"""Acknowledgements that are still awaited from one client."""
+"""The acknowledgements that one client still owes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class _Pending(NamedTuple):
 
 
 class PendingAcks:
-    """Events that wait for their ack, by ack id; each is answered at most once.
+    """Events that wait for their acknowledgement, by ack id. Each gets at most one answer.
 
     Args:
-        first_id: Where ack ids begin. A client may acknowledge on a new connection what it got on an old one, so
-            every connection begins elsewhere, and a stale ack is recognised by its unknown id. Below 2³¹ in all,
-            since the Java client reads them into 32 bits.
+        first_id: The first ack id. A client may acknowledge on a new connection an event of an old one. So every
+            connection starts at another id, and a stale acknowledgement has an unknown id. All ids are below 2³¹,
+            because the Java client reads them as 32 bits.
     """
 
     __slots__ = ("_next_id", "_pending")
@@ -37,14 +37,15 @@ class PendingAcks:
         return len(self._pending)
 
     def expect(self, event: EncodedEvent, *, survives: bool) -> tuple[int, asyncio.Future[list[Any] | None]]:
-        """Wait for an event's ack.
+        """Wait for an event's acknowledgement.
 
         Args:
-            event: What was sent.
-            survives: Whether it is sent again when the client recovers; else the loss of its connection answers.
+            event: The event that is sent.
+            survives: Whether the event is sent again when the client recovers. If not, the loss of the connection
+                ends the wait.
 
         Returns:
-            The ack id, and a future that gets the ack's arguments, or ``None`` if it will never come.
+            The ack id, and a future of the acknowledgement's arguments, or of ``None`` if it will never arrive.
         """
         answer: asyncio.Future[list[Any] | None] = asyncio.get_running_loop().create_future()
 
@@ -57,11 +58,11 @@ class PendingAcks:
     def expect_for(
         self, taken: Callable[[list[Any] | None], None], event: EncodedEvent, *, survives: bool = False
     ) -> int:
-        """Wait for an event's ack without a future, for whom the many futures would cost too much.
+        """Wait for an event's acknowledgement with a callback, which costs less than a future.
 
         Args:
-            taken: Called once, at once when the ack comes, with its arguments, or with ``None`` if it will never
-                come; must not raise.
+            taken: Called once with the acknowledgement's arguments, or with ``None`` if it will never arrive; must
+                not raise.
             event: As for `expect`.
             survives: As for `expect`.
 
@@ -74,7 +75,11 @@ class PendingAcks:
         return ack_id
 
     def receive(self, ack_id: int, arguments: list[Any]) -> bool:
-        """Hand an ack on; returns whether anyone waited for it."""
+        """Pass an acknowledgement to the code that waits for it.
+
+        Returns:
+            Whether the ack id was known.
+        """
         pending = self._pending.pop(ack_id, None)
         if pending is None:
             return False
@@ -82,19 +87,19 @@ class PendingAcks:
         return True
 
     def forget(self, ack_id: int) -> None:
-        """Stop waiting for an ack; one that still comes is ignored."""
+        """Stop waiting for an acknowledgement; a late one is ignored."""
         self._pending.pop(ack_id, None)
 
     def lose_connection(self) -> None:
-        """Answer those that do not survive the connection."""
+        """End the wait for all events that do not survive the connection."""
         self._end([ack_id for ack_id, pending in self._pending.items() if not pending.survives])
 
     def close(self) -> None:
-        """Answer all: nothing will come any more."""
+        """End the wait for all events."""
         self._end(list(self._pending))
 
     def to_resend(self) -> Iterator[tuple[Frame, ...]]:
-        """Give the frames of all that is still unanswered, in the order in which it was sent."""
+        """Return the frames of all unanswered events, in the order in which they were sent."""
         for ack_id, pending in self._pending.items():
             yield pending.event.frames_with_ack(ack_id)
 

@@ -1,4 +1,4 @@
-"""Broadcasts that ask for acks: who answered what, who did not, and who left before."""
+"""Broadcasts that ask for acknowledgements: the answers, the missing ones, and the clients that left."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ __all__ = ["BroadcastAnswers", "BroadcastCall"]
 
 @dataclass(frozen=True, slots=True)
 class BroadcastAnswers:
-    """What became of a broadcast that asked for acks.
+    """The result of a broadcast that asked for acknowledgements.
 
     Attributes:
-        answers: The ack of everyone who answered, by socket id: its argument, a tuple of several, ``None`` for none.
-        missing: The ids of those who did not answer in time.
-        left: The ids of those whose connection ended before they answered; they may have got the event or not.
-        missing_servers: The servers of a cluster that did not answer; who is connected to them is not known.
+        answers: The acknowledgement of each client that answered, by socket id: its argument, a tuple of several
+            arguments, or ``None`` without arguments.
+        missing: The ids of the sockets that did not answer in time.
+        left: The ids of the sockets whose connection ended before they answered; they may have got the event or not.
+        missing_servers: The servers of a cluster that did not answer; their sockets are unknown.
     """
 
     answers: Mapping[str, Any]
@@ -40,25 +41,26 @@ class BroadcastAnswers:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everybody answered who was asked."""
+        """Whether every socket and every server answered."""
         return not (self.missing or self.left or self.missing_servers)
 
 
 class BroadcastCall:
-    """An event to many that asks for acks. Made by `Operator.call`; it is sent when it is awaited or iterated over.
+    """A broadcast that asks for acknowledgements; made by `Operator.call`.
 
-    ``await`` it for a `BroadcastAnswers`; or get the answers as they come, and then what is missing::
+    Awaiting it or iterating over it sends the event. ``await`` it for a `BroadcastAnswers`, or iterate to get each
+    answer as it arrives::
 
         call = io.to("room").timeout(5).call("question")
         async for sid, answer in call: ...
         late = call.so_far().missing
 
-    It ends when everybody has answered or left, and at the timeout at the latest; with nobody there, at once. It does
-    not raise for those who do not answer. It can be used once, and warns if it never is, as a coroutine does.
-    Cancelling it leaves nothing behind.
+    It ends when every client has answered or left, at the timeout at the latest; without clients, at once. Missing
+    answers raise nothing. It can be used once, and may be cancelled. If it is never used, it warns as a coroutine
+    does.
 
     Attributes:
-        timeout_s: Seconds that it waits, from when it is sent.
+        timeout_s: Seconds that the clients have to answer, from the emit.
     """
 
     __slots__ = (
@@ -93,24 +95,28 @@ class BroadcastCall:
         self._wake = asyncio.Event()
 
     def __del__(self) -> None:
-        # As Python warns of a coroutine: this looks like one, and has sent nothing.
+        # Warns as Python does for a coroutine: the call looks like one, and an unused one has sent nothing.
         if not self._is_used:
             problem = f"call of {self._event.event!r} was never awaited, and so not sent: write 'await …call(…)'"
             warnings.warn(problem, RuntimeWarning, stacklevel=2, source=self)
 
     def __await__(self) -> Generator[Any, None, BroadcastAnswers]:
-        """Send it, and wait for all answers."""
+        """Send the event, and wait for all answers."""
         return self._gather().__await__()
 
     def __aiter__(self) -> AsyncGenerator[tuple[str, Any]]:
-        """Send it, and give each answer as it comes, with the id of whose it is."""
+        """Send the event, and yield each answer as it arrives, with its socket's id.
+
+        Raises:
+            RuntimeError: The call was used before.
+        """
         if self._is_used:
             raise RuntimeError("a broadcast call is sent once; make another one")
         self._is_used = True
         return self._run()
 
     def so_far(self) -> BroadcastAnswers:
-        """Tell what has become of it by now; who may still answer is among the missing."""
+        """Return the result up to now; sockets that may still answer are among the missing ones."""
         return BroadcastAnswers(
             dict(self._answers),
             (*self._missing, *(member.sid for member in self._waiting)),
@@ -144,20 +150,20 @@ class BroadcastCall:
             self._give_up()
 
     def _ask(self, member: Member) -> None:
-        # Whoever has not been told yet that it is connected can't answer.
+        # A client without an answer to its CONNECT can't answer an event.
         if not member.connected:
             return
         if self._flags.volatile and not member.out.is_writable:
             self._missing.append(member.sid)
             return
         event = self._event_in(member.namespace)
-        # It does not survive the connection: who closed the page would else be waited for until the timeout.
+        # Ends with the connection: otherwise a closed page would delay the result until the timeout.
         ack_id, answer = member.out.send_expecting_ack(event, survives=False, compress=self._flags.compress)
         self._waiting[member] = ack_id
         answer.add_done_callback(partial(self._take, member))
 
     def _event_in(self, namespace: str) -> EncodedEvent:
-        """Return the event for a namespace: an operator of a parent addresses many."""
+        """Return the event for a namespace: the operator of a parent addresses several namespaces."""
         if self._event.namespace != namespace:
             self._event = self._members.codec.restore_event(self._event.to_record(), namespace)
         return self._event
@@ -177,7 +183,7 @@ class BroadcastCall:
         self._arrived.append((sid, answer))
 
     def _give_up(self) -> None:
-        """Wait for nobody any longer."""
+        """Stop waiting for all clients."""
         for member, ack_id in self._waiting.items():
             member.out.acks.forget(ack_id)
             self._missing.append(member.sid)

@@ -1,4 +1,4 @@
-"""How an event goes: its timeout, and whether it may be dropped, compressed or leave this server."""
+"""The options of an emit: timeout, volatile, compress, local."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["Flags"]
 
 
 class Flags(NamedTuple):
-    """How an event goes.
+    """The options of an emit.
 
     Attributes:
-        timeout_s: Seconds in which those who are asked for an ack have to answer.
-        volatile: Whether it is dropped for every client that can't take it right now.
-        compress: Whether its packet may be compressed.
-        local: Whether it stays on this server.
+        timeout_s: Seconds that a client has to acknowledge, if it is asked to; above 0.
+        volatile: Whether to drop the event for each client that can't take it at once.
+        compress: Whether the transport may compress the packet.
+        local: Whether to emit only to clients of this server.
     """
 
     timeout_s: float
@@ -25,10 +25,10 @@ class Flags(NamedTuple):
     local: bool = False
 
     def with_timeout(self, seconds: float) -> Flags:
-        """The same with another timeout.
+        """Return these options with another timeout.
 
         Raises:
-            ConfigurationError: It is no number above 0.
+            ConfigurationError: The timeout is not a number above 0.
         """
         check("timeout", seconds, POSITIVE)
         return self._replace(timeout_s=seconds)

@@ -1,4 +1,4 @@
-"""Who an event can be for: one client in a namespace, and those among whom a target is looked for."""
+"""The recipients of events: one client in one namespace, and the set in which a target is resolved."""
 
 from __future__ import annotations
 
@@ -15,34 +15,31 @@ __all__ = ["Member", "Members"]
 
 
 class Member(Protocol):
-    """One client in one namespace: what emits, queues and recovery need to know of it.
-
-    Hashable, by identity. A `Channel` is one.
-    """
+    """One client in one namespace, as emits, queues and recovery see it. Hashable by identity. A `Channel` is one."""
 
     @property
     def sid(self) -> str:
-        """The id of its socket."""
+        """The socket's id."""
         ...
 
     @property
     def namespace(self) -> str:
-        """The name of its namespace."""
+        """The namespace's name."""
         ...
 
     @property
     def codec(self) -> Codec:
-        """Writes its packets."""
+        """The codec of its packets."""
         ...
 
     @property
     def out(self) -> Outflow:
-        """What goes out to it: deliveries, and events that expect an ack."""
+        """Its outgoing events: deliveries, and events that expect an acknowledgement."""
         ...
 
     @property
     def handshake(self) -> Handshake:
-        """What the client said of itself."""
+        """The client's request for the connection."""
         ...
 
     @property
@@ -52,53 +49,53 @@ class Member(Protocol):
 
     @property
     def data(self) -> dict[str, Any]:
-        """The application's data."""
+        """The application's data for the socket."""
         ...
 
     @property
     def rooms(self) -> frozenset[str]:
-        """The rooms it is in, its own id among them."""
+        """Its rooms, its own id included."""
         ...
 
     @property
     def connected(self) -> bool:
-        """Whether the client was told that it is connected, and has not left since."""
+        """Whether the server has answered the client's CONNECT, and the client has not left since."""
         ...
 
     @property
     def left_because(self) -> str | None:
-        """Why it has ended; ``None`` while it has not."""
+        """The reason of its end; ``None`` before the end."""
         ...
 
     @property
     def has_own_handlers(self) -> bool:
-        """Whether the application has registered handlers for it alone; then `tell_outgoing` has to be called."""
+        """Whether this socket has handlers of its own; if so, call `tell_outgoing`."""
         ...
 
     def tell_outgoing(self, event: EncodedEvent) -> None:
-        """Tell the application's listeners of an event that goes out to it."""
+        """Call the application's listeners for outgoing events."""
         ...
 
     def disconnect(self) -> None:
-        """Tell the client that it is disconnected from this namespace, and end."""
+        """Send the client a DISCONNECT for this namespace, and end."""
         ...
 
     def close_connection(self) -> None:
-        """Disconnect the client from all its namespaces and close its connection, after what was sent."""
+        """Disconnect the client from all its namespaces and close its connection, after the frames already sent."""
         ...
 
 
 class Members(Protocol):
-    """Those among whom a target is looked for: the `Feed` of a namespace, or the feeds of many as one."""
+    """The set in which a target is resolved: the `Feed` of a namespace, or the feeds of several namespaces."""
 
     @property
     def namespace(self) -> str:
-        """The namespace that events are encoded for."""
+        """The namespace for which events are encoded."""
         ...
 
     @property
     def codec(self) -> Codec:
-        """What they are encoded with."""
+        """The codec that encodes events."""
         ...
 
     async def publish(self, target: Target, event: EncodedEvent, *, compress: bool) -> None:
@@ -106,11 +103,11 @@ class Members(Protocol):
         ...
 
     async def publish_volatile(self, target: Target, event: EncodedEvent, *, compress: bool) -> None:
-        """Emit an event to the members that can take it right now; see `Feed.publish_volatile`."""
+        """Emit an event to the members that can take it at once; see `Feed.publish_volatile`."""
         ...
 
     async def each(self, target: Target, action: Callable[[Member], None]) -> None:
-        """Do something with each member here that a target means; see `Feed.each`."""
+        """Call a function with each member of a target on this server; see `Feed.each`."""
         ...
 
     def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
@@ -118,9 +115,9 @@ class Members(Protocol):
         ...
 
     async def join(self, target: Target, rooms: Collection[str]) -> None:
-        """Let all members that a target means join rooms; see `Feed.join`."""
+        """Let all members of a target join rooms; see `Feed.join`."""
         ...
 
     async def leave(self, target: Target, rooms: Collection[str]) -> None:
-        """Let all members that a target means leave rooms; see `Feed.leave`."""
+        """Let all members of a target leave rooms; see `Feed.leave`."""
         ...

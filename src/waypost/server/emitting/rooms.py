@@ -1,4 +1,4 @@
-"""Who is in which room, of the sockets connected here. A pure index; it knows sockets only by identity."""
+"""The index of this server's members and rooms. It knows members only by identity."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ M = TypeVar("M")
 
 
 class RoomIndex(Generic[M]):
-    """Members and the rooms they are in, kept in both directions.
+    """Members and their rooms, indexed in both directions.
 
-    Members are hashable and compared by identity or equality as they please. Iteration follows the order in which
-    members were added.
+    Members are hashable. Iteration follows the order in which members were added.
     """
 
     __slots__ = ("_members", "_rooms")
 
     def __init__(self) -> None:
-        # Dicts serve as ordered sets, so that delivery has an order that tests can rely on.
+        # Dicts serve as ordered sets: the order of delivery is then deterministic, and tests rely on it.
         self._rooms: dict[str, dict[M, None]] = {}
         self._members: dict[M, set[str]] = {}
 
@@ -34,14 +33,14 @@ class RoomIndex(Generic[M]):
         return iter(list(self._members))
 
     def add(self, member: M, rooms: Iterable[str]) -> None:
-        """Add a member, or rooms to one that is there."""
+        """Add a member with rooms, or add rooms to an existing member."""
         own = self._members.setdefault(member, set())
         for room in rooms:
             own.add(room)
             self._rooms.setdefault(room, {})[member] = None
 
     def leave(self, member: M, rooms: Iterable[str]) -> None:
-        """Take a member out of rooms; those it is not in are ignored."""
+        """Remove a member from rooms. Rooms without this member are ignored."""
         own = self._members.get(member)
         if own is None:
             return
@@ -51,7 +50,7 @@ class RoomIndex(Generic[M]):
                 self._drop(member, room)
 
     def remove(self, member: M) -> frozenset[str]:
-        """Remove a member altogether; returns the rooms it was in."""
+        """Remove a member from the index; returns its rooms."""
         own = self._members.pop(member, None)
         if own is None:
             return frozenset()
@@ -60,15 +59,15 @@ class RoomIndex(Generic[M]):
         return frozenset(own)
 
     def rooms_of(self, member: M) -> frozenset[str]:
-        """Return the rooms a member is in."""
+        """Return a member's rooms."""
         return frozenset(self._members.get(member, ()))
 
     def select(self, rooms: Collection[str] | None, except_: Collection[str]) -> list[M]:
-        """List the members that an emit is for, each once.
+        """Return the members of a target, each once.
 
         Args:
-            rooms: Members of any of these; ``None`` for all members.
-            except_: But of none of these.
+            rooms: Members of any of these rooms; ``None`` for all members.
+            except_: Members of these rooms are left out.
         """
         chosen: Mapping[M, object]
         if rooms is None:

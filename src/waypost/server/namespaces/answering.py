@@ -1,4 +1,4 @@
-"""The answers to what other servers of a cluster ask: each finds them for the sockets that are connected to it."""
+"""Answers the questions of other servers of a cluster, for the sockets of this server."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ async def answer(namespace: NamespaceCore, server: str, question: Question) -> R
     """Answer a question of another server.
 
     Args:
-        namespace: The namespace it is about.
+        namespace: The namespace of the question.
         server: This server's name.
         question: The question.
 
     Returns:
-        What the other server is told; an `Others` brings it there.
+        The reply; an `Others` brings it to the other server.
     """
     if isinstance(question, FetchSockets):
         return Reply(server, answered=True, value=await _details(namespace, question.target))

@@ -1,4 +1,4 @@
-"""One namespace, below its public `Namespace`: the members in it, their sessions, and what is called for them."""
+"""One namespace below its public `Namespace`: its members, their sessions, and the application's code."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _ACK_ID_SPAN = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What all namespaces of a server, and the clients in them, are made from.
+    """The parts that all namespaces of a server share.
 
     Attributes:
-        services: What the server's parts share.
-        settings: The options that they are run by.
+        services: The services that the server's parts share.
+        settings: The options of namespaces.
         keepers: Opens the sessions of a namespace.
-        repeats: The events that clients send again until they are answered.
-        deliveries: Takes the messages of queues to sockets.
+        repeats: The events that clients repeat until they get an answer.
+        deliveries: Delivers the messages of queues to sockets.
     """
 
     services: Services
@@ -56,20 +56,20 @@ class NamespaceCore:
     """One namespace.
 
     Args:
-        name: Its name, with the leading slash.
-        parts: What it is made from.
-        parent: The parent that it is a child of, if it is.
+        name: The name, with its leading slash.
+        parts: The parts that all namespaces share.
+        parent: The parent namespace, or ``None``.
 
     Attributes:
-        public: The `Namespace` that the application holds.
-        handlers: The handlers that the application has registered for it.
-        handling: How the application's code is called.
-        index: The members in it, and their rooms.
-        codec: Writes and reads its packets.
-        feed: Its outgoing events.
-        flags: How events go unless the application says otherwise.
-        server_side: Events between the servers of a cluster.
-        ownership: Which member owns which session.
+        public: The `Namespace` that the application uses.
+        handlers: The handlers that the application has registered.
+        handling: Calls the application's code.
+        index: The members and their rooms.
+        codec: The codec of the packets.
+        feed: The outgoing events.
+        flags: The default options of an emit.
+        server_side: The events between servers of a cluster.
+        ownership: The owner of each session.
     """
 
     def __init__(self, name: str, parts: Parts, parent: ParentCore | None = None) -> None:
@@ -105,11 +105,11 @@ class NamespaceCore:
 
     @property
     def generation(self) -> str:
-        """The generation of its journal, ``""`` with recovery off."""
+        """The generation of the journal; ``""`` with recovery off."""
         return "" if self.feed.journal is None else self.feed.journal.generation
 
     async def ready(self) -> None:
-        """Open its journal, unless that was done before or recovery is off.
+        """Open the journal, unless it is open or recovery is off.
 
         Raises:
             StorageError: The store is not open.
@@ -121,12 +121,12 @@ class NamespaceCore:
                 self.feed.journal = keeper.journal
 
     def forget_store(self) -> None:
-        """Let go of a store that could not be opened whole."""
+        """Drop the journal of a store that failed to open completely."""
         self.ownership.keeper = None
         self.feed.journal = None
 
     async def tell_expired(self, expired: ExpiredSession) -> None:
-        """Tell the application that a client did not come back in time."""
+        """Call the application's handlers for a client that did not come back in time."""
         self.ownership.forget_expired(expired.sid)
         for handler in self.handling.handlers_of("session_expired"):
             ended = EndedSession(expired.sid, self.name, Snapshot.decode(expired.data).data)
@@ -139,7 +139,7 @@ class NamespaceCore:
 
     @contextmanager
     def visit(self) -> Iterator[None]:
-        """While a client is on its way in, the namespace is not idle."""
+        """Keep the namespace from being idle while a client connects."""
         self._visitors += 1
         try:
             yield
@@ -148,15 +148,15 @@ class NamespaceCore:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody is in it or on the way, and nothing is left to be done."""
+        """Whether the namespace has no members, no connecting clients, and no pending work."""
         return not (self._visitors or len(self.index)) and self.ownership.is_idle
 
     def new_acks(self) -> PendingAcks:
-        """Make the pending acks of a new member."""
+        """Make the pending acknowledgements of a new member."""
         return PendingAcks(1 + int(self.parts.services.environment.random() * _ACK_ID_SPAN))
 
     def drop(self, member: Owner, *, recoverable: bool) -> None:
-        """Let go of a member that has ended."""
+        """Remove a member that has ended."""
         self.index.remove(member)
         self.parts.deliveries.detach(member)
         self.ownership.let_go(member, recoverable=recoverable)

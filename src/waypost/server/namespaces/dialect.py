@@ -1,7 +1,7 @@
-"""What clients of older Socket.IO say and want to hear differently, all in one place.
+"""The differences of older Socket.IO clients, all in one place.
 
-Which dialect a client speaks follows from its revision of Engine.IO: 4 carries Socket.IO's protocol 5, of clients 3
-and 4; revision 3 carries protocol 4, of client 2. Packets in between are the same.
+The revision of Engine.IO tells a client's dialect: revision 4 carries Socket.IO's protocol 5 (clients 3 and 4), and
+revision 3 carries protocol 4 (client 2). All other packets are the same.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ _LONGEST_QUERY = 4_096
 
 
 class Dialect(Protocol):
-    """How a client is let into namespaces."""
+    """The way a client connects to namespaces."""
 
     @property
     def connects_unasked(self) -> bool:
-        """Whether the client is connected to ``"/"`` without asking for it."""
+        """Whether the client joins ``"/"`` without a CONNECT packet."""
         ...
 
     @property
     def can_recover(self) -> bool:
-        """Whether the client knows of recovery."""
+        """Whether the client supports recovery."""
         ...
 
     @property
     def longest_namespace(self) -> int:
-        """How many characters the client may write for a namespace."""
+        """The most characters that the client may send as a namespace."""
         ...
 
     def read_connect(self, packet: Packet) -> Packet:
-        """Read a CONNECT packet; gives it with the namespace's bare name and with the auth payload."""
+        """Return a CONNECT packet with the namespace's plain name and the auth payload."""
         ...
 
     def socket_id(self, namespace: str, connection_sid: str, new_id: Callable[[], str]) -> str:
-        """Make the id of a new socket."""
+        """Return the id of a new socket."""
         ...
 
     def answer(self, payload: dict[str, Any]) -> dict[str, Any] | None:
-        """Give what the answer to a CONNECT packet carries."""
+        """Return the payload of the answer to a CONNECT packet."""
         ...
 
     def refusal(self, message: str, data: Any) -> Any:
-        """Give what the refusal of a CONNECT packet carries."""
+        """Return the payload of the refusal of a CONNECT packet."""
         ...
 
 
@@ -78,14 +78,14 @@ class _Protocol4:
     longest_namespace = _LONGEST_NAMESPACE + _LONGEST_QUERY
 
     def read_connect(self, packet: Packet) -> Packet:
-        # Its auth is a query behind the namespace: /chat?token=abc
+        # The auth is a query after the namespace: /chat?token=abc
         name, _, query = packet.namespace.partition("?")
         if len(name) > _LONGEST_NAMESPACE:
             raise LimitExceeded("characters in a namespace", _LONGEST_NAMESPACE, len(name))
         return packet._replace(namespace=name, data=dict(parse_qsl(query, keep_blank_values=True)))
 
     def socket_id(self, namespace: str, connection_sid: str, new_id: Callable[[], str]) -> str:
-        # The client is not told the id of its socket; it makes the same one by itself.
+        # The client gets no id from the server; it computes the same id itself.
         return connection_sid if namespace == "/" else f"{namespace}#{connection_sid}"
 
     def answer(self, payload: dict[str, Any]) -> dict[str, Any] | None:
@@ -101,5 +101,5 @@ _OLD_REVISION = 3
 
 
 def dialect_of(revision: int) -> Dialect:
-    """Return the dialect of clients that speak a revision of Engine.IO, 3 or 4."""
+    """Return the dialect for a revision of Engine.IO, 3 or 4."""
     return _PROTOCOL_4 if revision == _OLD_REVISION else _PROTOCOL_5

@@ -1,4 +1,4 @@
-"""One connection and the namespaces it carries: packets in, each to where it belongs."""
+"""One connection and its namespaces: routes each incoming packet to its namespace."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ logger = logging.getLogger("waypost.peer")
 _EVENT = PacketType.EVENT
 _ACK = PacketType.ACK
 _REMEMBERED = 1_000
-"""How many namespaces that a client left, or was refused, are remembered: what it sent before it knew is no fault."""
+"""The number of remembered namespaces that the client left or that refused it. Late packets for them are no fault."""
 
 
 class Peer:
-    """What one client's connection carries. The connection's `Receiver`.
+    """The namespaces of one client's connection. The connection's `Receiver`.
 
     Args:
         connection: The connection.
-        parts: What its sockets are made from.
+        parts: The parts that all namespaces share.
         directory: The namespaces of the server.
     """
 
@@ -78,12 +78,16 @@ class Peer:
             self._connect(Packet(PacketType.CONNECT))
 
     def receive_message(self, message: Frame) -> None:
-        """Take a message; raises `ProtocolViolation` for what may not come."""
+        """Take a message.
+
+        Raises:
+            ProtocolViolation: The message is unreadable or not allowed at this point.
+        """
         if self._pace is not None:
             self._pace.count()
         packet = self._decoder.feed(message)
         if not self._channels and not self._left and not self._may_come_first(packet):
-            # Nobody may fill memory with attachments before being let in.
+            # Without this rule a client without access could fill the memory with attachments.
             raise self._violation("a CONNECT packet first", message)
         if packet is None:
             return
@@ -103,43 +107,43 @@ class Peer:
             raise self._violation("a packet of a namespace that is connected", came)
 
     def _may_come_first(self, packet: Packet | None) -> bool:
-        """Tell whether a packet may come while its client is in no namespace yet."""
+        """Return whether a packet is allowed while the client has no namespace yet."""
         if packet is None:
             return False
         is_withdrawal = packet.type is PacketType.DISCONNECT and packet.namespace in self._admissions
         return is_withdrawal or packet.type is PacketType.CONNECT
 
     def _violation(self, expected: str, received: object) -> MalformedPacket:
-        """Close the connection for a packet that can be read, but may not come now."""
+        """Close the connection because of a readable packet that is not allowed now; returns the error to raise."""
         self._connection.abort("forced server close")
         return MalformedPacket(expected, received)
 
     def heartbeat_sent(self) -> None:
-        """Remember for each socket how far it had been sent everything."""
+        """Remember for each socket the position of its last event before the ping."""
         for channel in self._channels.values():
             self._deliveries.heartbeat_sent(channel)
             if channel.session is not None:
                 channel.session.heartbeat_sent()
 
     def heartbeat_answered(self) -> None:
-        """Note for each socket that this has arrived."""
+        """Note for each socket that its events up to the remembered position have arrived."""
         for channel in self._channels.values():
             self._deliveries.heartbeat_answered(channel)
             if channel.session is not None and channel.left_because is None:
                 channel.session.heartbeat_answered()
 
     def heartbeat_came(self) -> None:
-        """Renew for each socket the leases of what it has in hand."""
+        """Renew the leases of each socket's messages."""
         for channel in self._channels.values():
             self._deliveries.heartbeat_answered(channel)
 
     def disconnect_all(self) -> None:
-        """Say goodbye to the client in every namespace."""
+        """Send the client a DISCONNECT in every namespace."""
         for channel in list(self._channels.values()):
             channel.disconnect()
 
     def connection_closed(self, reason: str) -> None:
-        """End all sockets; handlers that are still running go on to their end."""
+        """End all sockets. Running handlers continue to their end."""
         if reason == "slow client":
             self._services.counters.slow_clients += 1
         if self._timer is not None:
@@ -191,7 +195,7 @@ class Peer:
             raise self._violation("a namespace that is connected", f"DISCONNECT of {name}")
 
     def _leave(self, name: str) -> None:
-        """Forget a namespace's socket that has ended; what the client still sends to it is ignored."""
+        """Remove a socket that has ended; the client's later packets for it are ignored."""
         if self._channels.pop(name, None) is not None:
             self._remember(name)
             self._expect_connect()
@@ -202,7 +206,7 @@ class Peer:
             del self._left[next(iter(self._left))]
 
     def _expect_connect(self) -> None:
-        """Close the connection if it carries nothing for too long."""
+        """Start the time limit for a connection without a namespace."""
         if not self._channels and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._parts.settings.connect_timeout_s, self._give_up)

@@ -1,4 +1,4 @@
-"""The options that namespaces and their clients are run by."""
+"""The options of namespaces and their clients."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ __all__ = ["NamespaceSettings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamespaceSettings:
-    """The options that namespaces and their clients are run by; see `waypost.Options` for each.
+    """The options of namespaces and their clients; `waypost.Options` describes each.
 
     Attributes:
-        recovery: How long sessions and events are kept; ``None`` with recovery off.
-        ack_timeout_s: Seconds in which a client has to acknowledge what it is called with.
-        connect_timeout_s: Seconds a connection may stay without a namespace.
-        concurrent_handlers: How many concurrent handlers of one socket may run at the same time.
+        recovery: The recovery options; ``None`` with recovery off.
+        ack_timeout_s: Seconds that a client has to acknowledge an event.
+        connect_timeout_s: Seconds that a connection may stay without a namespace.
+        concurrent_handlers: The most concurrent handlers of one socket that run at the same time.
         max_attachments: The most binary attachments of one event.
-        max_buffered_bytes: How many bytes may wait for one client.
-        max_child_namespaces: How many namespaces clients may make.
-        max_messages_per_s: How many messages a client may send a second; ``None`` for no limit.
-        max_namespaces: How many namespaces one connection may be in.
-        max_payload_bytes: The largest message taken, and the largest attachment.
-        max_pending_events: How many events of one socket may wait for their handlers.
-        cleanup_empty_child_namespaces: Whether child namespaces that nobody needs are forgotten.
+        max_buffered_bytes: The most bytes that may wait for one client.
+        max_child_namespaces: The most child namespaces that clients may create.
+        max_messages_per_s: The most messages per second of one client; ``None`` for no limit.
+        max_namespaces: The most namespaces of one connection.
+        max_payload_bytes: The largest message, and the largest attachment, in bytes.
+        max_pending_events: The most events of one socket that may wait for their handlers.
+        cleanup_empty_child_namespaces: Whether idle child namespaces are removed.
     """
 
     recovery: Recovery | None

@@ -1,1 +1,1 @@
-"""Recovery: the stored session of a client that may come back, and what it has missed."""
+"""Connection recovery: the stored session of a client that may come back, and the events it missed."""

@@ -1,4 +1,4 @@
-"""Opens what keeps the sessions of each namespace, as long as the store is open."""
+"""Opens the keeper of each namespace's sessions, while the store is open."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Keepers:
     """Opens the `Keeper` of each namespace.
 
     Args:
-        services: What the server's parts share.
-        options: How long and how much is kept; ``None`` with recovery off.
+        services: The services that the server's parts share.
+        options: The recovery options; ``None`` with recovery off.
     """
 
     __slots__ = ("_failures", "_options", "_services", "_turns")
@@ -29,10 +29,13 @@ class Keepers:
         self._turns = asyncio.Semaphore(1 if options is None else options.concurrent_replays)
 
     async def open(self, namespace: str) -> Keeper | None:
-        """Open the sessions of a namespace; ``None`` with recovery off.
+        """Open a namespace's sessions.
+
+        Returns:
+            The keeper; ``None`` with recovery off.
 
         Raises:
-            StorageError: The store is not open, or was closed meanwhile.
+            StorageError: The store is not open, or was closed in the meantime.
         """
         options = self._options
         if options is None:
@@ -44,5 +47,5 @@ class Keepers:
         return Keeper(journal, options, self._services, self._turns)
 
     def forget_all(self) -> None:
-        """Note that the store could not be opened whole: who waits for `open` now gets `StoreClosed`."""
+        """Note that the store failed to open completely; pending calls of `open` raise `StoreClosed`."""
         self._failures += 1

@@ -1,4 +1,4 @@
-"""The stored session of a connected socket: its rooms, its data, and how far it certainly got."""
+"""The stored session of a connected socket: rooms, data, and the position that the client has certainly reached."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class EndedSession:
     """A session that ended because its client did not come back in time.
 
     Attributes:
-        sid: The id its socket had.
-        namespace: The namespace it was in.
-        data: What was last stored of ``socket.data``.
+        sid: The id of its socket.
+        namespace: Its namespace.
+        data: The last stored state of ``socket.data``.
     """
 
     sid: str
@@ -35,14 +35,14 @@ class LiveSession:
     """The stored session of a connected socket.
 
     Args:
-        pid: The client's secret.
+        pid: The client's private id, a secret.
         journal: The namespace's journal.
-        snapshot: What the store has of it.
+        snapshot: The session's state in the store.
 
     Attributes:
-        pid: The client's secret.
-        key: What the store knows it by.
-        progress: The position replayed so far; ``None`` once the socket is live.
+        pid: The client's private id, a secret.
+        key: The session's key in the store.
+        progress: The position that the replay has reached; ``None`` once the socket is live.
         last: The position of the last event that was sent to the client.
     """
 
@@ -59,36 +59,44 @@ class LiveSession:
         self._marked: tuple[int, int] | None = None
 
     def heartbeat_sent(self) -> None:
-        """Remember how far the client had been sent everything when the ping went out behind it."""
-        # In the middle of a replay, what was sent last is what was replayed last; later events are still held.
+        """Remember the position of the last event before the ping."""
+        # During a replay, the last event sent is the last one replayed; later events are still held back.
         progress = self.progress
         self._marked = (self._journal.top, self.last) if progress is None else (progress, progress)
 
     def heartbeat_answered(self) -> None:
-        """Note that all up to the remembered position has arrived."""
+        """Note that all events up to the remembered position have arrived."""
         if self._marked is not None:
             self._journal.prove(self.key, *self._marked)
             self._marked = None
 
     async def begin(self, sid: str, on_commit: OnCommit) -> None:
-        """Store it; ``on_commit`` is called with the position it starts at."""
+        """Store the session.
+
+        Args:
+            sid: The socket's id.
+            on_commit: Called with the position at which the session starts.
+
+        Raises:
+            StorageError: The store did not take the session.
+        """
         self.progress = None
         await self._journal.open_session(self.key, sid, self._encoded, on_commit)
 
     async def join(self, rooms: Collection[str], on_commit: OnCommit) -> None:
-        """Let the session join rooms from here on."""
+        """Join rooms at this point of the order of writes."""
         await self._journal.join(self.key, rooms, on_commit)
 
     async def leave(self, rooms: Collection[str], on_commit: OnCommit) -> None:
-        """Let the session leave rooms from here on."""
+        """Leave rooms at this point of the order of writes."""
         await self._journal.leave(self.key, rooms, on_commit)
 
     def refresh(self, stored: bytes) -> None:
-        """Note what the store has of it by now."""
+        """Note the session's current state in the store."""
         self._encoded = stored
 
     async def save(self, data: dict[str, Any]) -> None:
-        """Store the application's data if it has changed."""
+        """Store the application's data if it has changed. Data that can't be encoded is logged, not stored."""
         snapshot = replace(self._snapshot, data=data)
         try:
             encoded = snapshot.encode()
@@ -101,5 +109,5 @@ class LiveSession:
 
 
 def session_key(pid: str) -> bytes:
-    """Return what the store knows a session by: a digest, so that a leaked store gives nobody's pid away."""
+    """Return a session's key in the store: a digest, so that a leaked store reveals no private id."""
     return hashlib.sha256(pid.encode("utf-8", "surrogatepass")).digest()

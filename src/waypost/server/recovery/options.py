@@ -1,4 +1,4 @@
-"""What is kept for clients that come back, as options."""
+"""The options of recovery: which sessions and events are kept, and for how long."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ _MEBIBYTE = 1 << 20
 
 
 def sends_offset_safely(handshake: Handshake) -> bool:
-    """Tell whether a client can take an offset as an event's last argument.
+    """Return whether a client can take an offset as an event's last argument.
 
-    Official clients pass it on to the application as one more argument, which JavaScript ignores. python-socketio
-    raises a TypeError and loses the event, and is the one client known not to take it.
+    Official clients pass the offset to the application as one more argument, which JavaScript ignores. The exception
+    is
+    python-socketio's client: it raises a TypeError and loses the event.
+
+    Args:
+        handshake: The client's handshake.
     """
     return not is_python_client(handshake.query)
 
@@ -29,23 +33,27 @@ def sends_offset_safely(handshake: Handshake) -> bool:
 @checked("waypost.Recovery", prefix="recovery.")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """What is kept so that a client which was away misses nothing.
+    """The sessions and events that the server keeps, so that a client that was away misses nothing.
 
     Attributes:
-        session_ttl_s: Seconds for which a session outlives its connection.
-        max_age_s: Seconds for which a namespace's journal keeps an event.
-        max_events: How many events a namespace's journal keeps.
-        max_bytes: How many bytes of events a namespace's journal keeps.
-        replay_max_events: The most events replayed to one client; one that missed more starts anew.
-        replay_max_bytes: The most bytes of events replayed to one client.
-        tail_bytes: How many bytes of a namespace's newest events are kept in memory too, for replays.
-        concurrent_replays: How many clients are replayed to at the same time; the others wait their turn.
-        sends_offset: Decides by a client's handshake whether its events carry an offset; without it there is no
-            recovery for that client. The default leaves out python-socketio's, which would lose the event.
-        may_resume: Asked with the handshake a session was begun or last resumed with, and the one of whoever
-            names its pid now; a false answer lets them start anew. With it, handshakes (headers and auth, so
-            secrets too) are kept in the store. ``None`` asks nobody: whoever has the pid, and passes the
-            middleware, resumes.
+        session_ttl_s: Seconds for which a session outlives its connection, above 0.
+        max_age_s: Seconds for which a namespace's journal keeps an event, above 0.
+        max_events: The most events in a namespace's journal, from 1.
+        max_bytes: The most bytes of events in a namespace's journal, from 1.
+        replay_max_events: The most events replayed to one client, from 1; a client that missed more starts a new
+            session.
+        replay_max_bytes: The most bytes of events replayed to one client, from 1.
+        tail_bytes: The bytes of a namespace's newest events that memory keeps too, for fast replays.
+        concurrent_replays: The most clients that get a replay at the same time, from 1; the others wait.
+        sends_offset: Returns whether a client with this handshake gets offsets. A client without offsets has no
+            recovery. The default excludes python-socketio's client, which would lose events.
+        may_resume: Awaited with the session's handshake (its first, or that of its last recovery) and the handshake
+            of the client that sends its private id now. If it returns False, the client starts a new session. With
+            this option the store keeps handshakes: headers and auth, secrets included. ``None`` lets every client
+            resume that has the private id and passes the middleware.
+
+    Raises:
+        ConfigurationError: An attribute has a value that it does not accept.
     """
 
     session_ttl_s: Positive = 3600

@@ -1,4 +1,4 @@
-"""Events read back from a journal, decoded once for all who missed them."""
+"""Events from a journal, decoded once for all clients that missed them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ __all__ = ["ReplayCache"]
 
 
 class ReplayCache:
-    """The events that replays looked at last.
+    """The events that replays have used last.
 
-    After a restart thousands of clients miss the same events: each of them is decoded, and its frames are made, once.
+    After a restart thousands of clients miss the same events. The cache decodes each event, and encodes its frames,
+    once.
 
     Args:
         namespace: The journal's namespace.
-        codec: What packets are written in.
-        max_bytes: How many bytes of records to keep decoded.
+        codec: The codec of the packets.
+        max_bytes: The most bytes of records that stay decoded.
     """
 
     __slots__ = ("_bytes", "_codec", "_decoded", "_max_bytes", "_namespace")
@@ -32,7 +33,7 @@ class ReplayCache:
         self._decoded: OrderedDict[int, tuple[Target, EncodedEvent, int]] = OrderedDict()
 
     def read(self, entry: Entry) -> tuple[Target, EncodedEvent]:
-        """Decode an entry: whom it was for, and the event."""
+        """Return an entry's target and event."""
         found = self._decoded.get(entry.position)
         if found is not None:
             return found[0], found[1]
@@ -41,6 +42,6 @@ class ReplayCache:
         self._decoded[entry.position] = (target, event, size)
         self._bytes += size
         while self._bytes > self._max_bytes and len(self._decoded) > 1:
-            # The oldest goes first: those who come later missed what is newer.
+            # Drops the oldest first: clients that come back later have missed newer events.
             self._bytes -= self._decoded.popitem(last=False)[1][2]
         return target, event

@@ -1,4 +1,4 @@
-"""What the store keeps of a socket besides its rooms and its position."""
+"""The stored state of a socket, besides its rooms and its position."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Snapshot", "rebase"]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the store keeps of a socket.
+    """The stored state of a socket, besides its rooms and its position.
 
     Attributes:
         data: The application's data.
-        handshake: The client's handshake; ``None`` where nobody will look at it.
-        stale_offset: What the client sent as its offset when this session began. Official clients never forget
-            theirs and send it again as long as they have got no event; it says nothing about this session then.
+        handshake: The client's handshake; ``None`` if the option ``may_resume`` is not used.
+        stale_offset: The offset that the client sent when this session began. Official clients keep their old offset
+            and send it again until they get a new event; such an offset has no meaning in this session.
     """
 
     data: dict[str, Any]
@@ -28,7 +28,7 @@ class Snapshot:
     stale_offset: str | None
 
     def encode(self) -> bytes:
-        """Encode it for the store.
+        """Encode the snapshot for the store.
 
         Raises:
             TypeError: JSON can't carry the data.
@@ -37,23 +37,23 @@ class Snapshot:
             encoded = orjson.dumps([self.data, self.handshake, self.stale_offset], option=orjson.OPT_NON_STR_KEYS)
         except orjson.JSONEncodeError as problem:
             raise TypeError(str(problem)) from None
-        # A copy: what orjson gives holds on to the room it was written in, 4 KiB for 700 bytes.
+        # A copy: orjson's result keeps the whole buffer that it was written in, 4 KiB for 700 bytes.
         return bytes(memoryview(encoded))
 
     @classmethod
     def decode(cls, encoded: bytes) -> Snapshot:
-        """Read what `encode` made."""
+        """Decode a snapshot of `encode`."""
         data, handshake, stale_offset = orjson.loads(encoded)
         return cls(data, Handshake(**handshake) if handshake else None, stale_offset)
 
 
 def rebase(data: dict[str, Any], earlier: dict[str, Any], latest: dict[str, Any]) -> None:
-    """Bring data that was looked up earlier to its latest state, and keep what was changed in it meanwhile.
+    """Bring data from an earlier state to the latest state, and keep the changes made here.
 
     Args:
-        data: What became of the earlier state here; changed in place.
-        earlier: The state that was looked up.
-        latest: The state that others have made of it.
+        data: The earlier state with the changes made here; changed in place.
+        earlier: The earlier state.
+        latest: The latest state, with the changes made elsewhere.
     """
     changed = {key: value for key, value in data.items() if key not in earlier or earlier[key] != value}
     removed = earlier.keys() - data.keys()

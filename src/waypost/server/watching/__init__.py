@@ -1,1 +1,1 @@
-"""What can be seen of a server while it runs: hooks, counters, debug logs."""
+"""Observation of a running server: hooks, counters, debug logs."""

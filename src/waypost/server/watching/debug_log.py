@@ -1,8 +1,9 @@
-"""Debug logging, for those who look into what goes over the wire: connections, requests and packets.
+"""Debug logs of connections, requests and packets.
 
-Two loggers, each written at level DEBUG only: ``waypost.connections`` and ``waypost.packets``. The level is looked at
-when the server starts; a server that does not log this pays nothing for it. Data is cut, and what would let
-somebody in (session ids, auth, cookies, members named like tokens) is hidden; an event's plain arguments are not.
+There are two loggers, ``waypost.connections`` and ``waypost.packets``, and both use level DEBUG only. Their levels
+are
+read when the server starts; a server that does not log this pays nothing for it. Data is shortened, and secrets are
+hidden (session ids, auth, cookies, members named like tokens). An event's plain arguments are not hidden.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _LOOKED_AT_CHARACTERS = 1_000
 
 
 def attach_debug_log(hooks: Hooks) -> None:
-    """Have what happens logged, as far as the loggers' levels ask for it now."""
+    """Register the log's observers, as far as the loggers' levels ask for them now."""
     if connections.isEnabledFor(logging.DEBUG):
         hooks.connection_opened(_log_opened)
         hooks.connection_closed(_log_closed)
@@ -89,7 +90,7 @@ def _log_disconnected(gone: SocketDisconnected) -> None:
 def _log_received(received: PacketReceived) -> None:
     packet = received.packet
     number = "" if packet.ack_id is None else f" {packet.ack_id}"
-    # What a client connects with is its auth, whatever the members are called.
+    # The payload of CONNECT is the client's auth: hide all its members, whatever their names.
     is_auth = packet.type is PacketType.CONNECT and isinstance(packet.data, dict)
     data = dict.fromkeys(packet.data, "***") if is_auth else mask(packet.data)
     packets.debug(

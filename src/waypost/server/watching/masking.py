@@ -1,4 +1,4 @@
-"""What may be shown of a request or a packet in a log: cut, and without what would let somebody in."""
+"""Prepares requests and packets for the log: shortened, and without secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["mask", "mask_headers", "mask_text", "mask_url"]
 _HIDDEN = "***"
 _SECRET = r"[\w-]*(?:auth|cookie|credential|passw|secret|session|token|api[_-]?key)[\w-]*|sid|pid|key"
 _SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
-# A value without an end is one that was cut off.
+# A value without a closing quote was cut off.
 _SECRET_MEMBER = re.compile(
     rf"""(["']({_SECRET})\\?["']\s*:\s*)("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^\s,}}\]]+)""", re.IGNORECASE
 )
@@ -26,11 +26,11 @@ def _is_secret(name: object) -> bool:
 
 
 def mask(value: Any, deepest: int = _DEEPEST) -> Any:
-    """Make a copy of a packet's data to be shown: members with telling names are hidden, binary is counted only.
+    """Copy a packet's data for the log: members with secret names are hidden, and binary values become their size.
 
     Args:
         value: The data.
-        deepest: How deep to look; what is deeper is left out.
+        deepest: The number of levels to copy, from 0; deeper ones are left out.
     """
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
@@ -44,17 +44,17 @@ def mask(value: Any, deepest: int = _DEEPEST) -> Any:
 
 
 def mask_text(text: str) -> str:
-    """Hide the members with telling names in JSON, or a part of it."""
+    """Hide the members with secret names in JSON or a part of it."""
     return _SECRET_MEMBER.sub(rf"\1{_HIDDEN}", text)
 
 
 def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return a request's headers to be shown: cut, and those with telling names hidden."""
+    """Return a request's headers for the log: shortened, with secrets hidden."""
     return {name: _HIDDEN if _is_secret(name) else shorten(value) for name, value in headers.items()}
 
 
 def mask_url(url: str) -> str:
-    """Return a request's URL to be shown: cut, and parameters with telling names hidden."""
+    """Return a request's URL for the log: shortened, with secret parameters hidden."""
     parts = urlsplit(url)
     query = [
         (name, _HIDDEN if _is_secret(name) else value)

@@ -1,4 +1,4 @@
-"""What observers are told of queues; see `waypost.server.watching.hooks`."""
+"""The events of queues for observers; see `waypost.server.watching.hooks`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class ConsumerExpired:
     """A consumer ended because no socket or worker was attached to it for too long.
 
     Attributes:
-        queue: Its queue.
-        consumer: Its name.
-        waiting: How many messages it had not acknowledged.
-        dead_letters: How many dead letters went with it.
+        queue: The queue's name.
+        consumer: The consumer's name.
+        waiting: The number of messages that it had not acknowledged.
+        dead_letters: The number of its dead letters, which are removed too.
     """
 
     queue: str
@@ -29,11 +29,11 @@ class MessageDied:
     """A message became a dead letter.
 
     Attributes:
-        queue: Its queue.
-        consumer: The consumer that gave it up.
+        queue: The queue's name.
+        consumer: The name of the consumer that could not handle it.
         id: The message's id.
-        offset: Its place in the queue.
-        reason: Why, in words.
+        offset: The message's place in the queue.
+        reason: The reason, in words.
     """
 
     queue: str
@@ -45,14 +45,14 @@ class MessageDied:
 
 @dataclass(frozen=True, slots=True)
 class MessagesLost:
-    """A consumer lost messages that it had not acknowledged, to the limits of its queue.
+    """A consumer lost unacknowledged messages because its queue reached its limits.
 
-    Its sockets are told by the event ``messages_lost``.
+    The event ``messages_lost`` tells its sockets.
 
     Attributes:
-        queue: The queue.
+        queue: The queue's name.
         consumer: The consumer's name.
-        messages: How many.
+        messages: The number of lost messages.
         first_offset: The place of the first one.
         last_offset: The place of the last one.
     """
