@@ -1,9 +1,8 @@
 """The client's stored acknowledgements. An event that the server sends again gets its stored answer.
 
 There are two kinds of repetitions. If the connection breaks before the answer to a `Server.call`, the server sends
-the
-call again in the recovered session, with the same ack id. A queue delivers a message again, on any connection, until
-the consumer settles it; its `DeliveryMark` identifies it.
+the call again in the recovered session, with the same ack id. A queue delivers a message again, on any connection,
+until the consumer settles it; its `DeliveryMark` identifies it.
 """
 
 from __future__ import annotations
@@ -67,8 +66,7 @@ class HandledMessages(Protocol):
         """Return the acknowledgement of a handled message; ``None`` if the message was not handled.
 
         The client will never ask again for messages of this queue, consumer and epoch up to ``mark.cursor``, nor for
-        other
-        epochs of this queue and consumer.
+        other epochs of this queue and consumer.
         """
         ...
 

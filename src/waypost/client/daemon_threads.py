@@ -1,8 +1,7 @@
 """Threads that do not keep the program from ending.
 
 The executor of the standard library does: at its end a program waits for the executor's threads, and they take no
-more
-work before the program has closed its clients.
+more work before the program has closed its clients.
 """
 
 from __future__ import annotations

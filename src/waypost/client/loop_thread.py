@@ -1,8 +1,7 @@
 """An event loop in its own thread, for programs without one.
 
 All its threads are daemons, so it does not keep the program from ending. It ends when its last user releases it. At
-the
-program's exit it has a moment to close gracefully.
+the program's exit it has a moment to close gracefully.
 """
 
 from __future__ import annotations

@@ -6,9 +6,8 @@
 
 An event emitted once arrives once. But a shop that sends a parcel twice makes the service announce it twice, because
 the service remembers no parcels; remembering is the queue's job. An announcement therefore carries the shop's
-attempt:
-two announcements of one parcel differ, and one announcement that arrived twice does not. The queue is the opposite: a
-driver whose acknowledgement was lost gets the parcel again, and recognises its id.
+attempt: two announcements of one parcel differ, and one announcement that arrived twice does not. The queue is the
+opposite: a driver whose acknowledgement was lost gets the parcel again, and recognises its id.
 """
 
 from __future__ import annotations

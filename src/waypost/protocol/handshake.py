@@ -168,8 +168,7 @@ class Upgrade:
     """Accept the WebSocket and offer it to the session as its new transport.
 
     A session that is already upgraded declines. The WebSocket is then accepted and closed, not refused: official
-    clients
-    and the conformance suite expect that.
+    clients and the conformance suite expect that.
 
     Attributes:
         sid: The id of an existing session.

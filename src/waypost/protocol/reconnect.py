@@ -74,8 +74,7 @@ class Continuity:
         """Remove the offset from an event without an ack id, and remember it.
 
         Call it for every such event, in the order of arrival, after `accept`. A volatile event of Waypost has no
-        position
-        and carries the offset of the event before it.
+        position and carries the offset of the event before it.
 
         Args:
             data: The event's name and arguments.

@@ -106,10 +106,8 @@ def _unpack_array_buffers(packed: bytes) -> Any:
     """Decode a value that may contain ``ArrayBuffer`` objects of one or eight bytes.
 
     An extension hook can't tell them from ``undefined`` and dates: only their headers differ. So the bytes are
-    decoded
-    twice. The first pass changes the type in such headers, to learn which extensions, in order, are buffers. The
-    change is
-    harmless where the same bytes occur inside other content.
+    decoded twice. The first pass changes the type in such headers, to learn which extensions, in order, are buffers.
+    The change is harmless where the same bytes occur inside other content.
     """
     types: list[int] = []
     marked = _ARRAY_BUFFER.sub(lambda header: header[0][:2] + bytes((_MARK,)), packed)

@@ -13,8 +13,7 @@ arrived, takes the frames to send, and calls `EngineSession.tick` at `EngineSess
 
 A session that opens on a WebSocket starts in WEBSOCKET. In CLOSING the application knows the end already, and the
 last frames are still being sent. A session that closes in PROBED enters CLOSING_PROBED: its client no longer polls,
-so
-it may still finish the upgrade.
+so it may still finish the upgrade.
 
 `Revision` holds the differences between the revisions of Engine.IO. Frames on a WebSocket have that revision's form.
 
@@ -120,8 +119,7 @@ class EngineSession:
     """One client's Engine.IO session.
 
     A method that takes input may append to ``events`` and queue frames; look at both after each call. Input that
-    breaks
-    the protocol closes the session and raises a `ProtocolViolation`.
+    breaks the protocol closes the session and raises a `ProtocolViolation`.
 
     Args:
         sid: The session's id, a secret.

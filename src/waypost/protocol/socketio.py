@@ -6,8 +6,7 @@ binary value becomes a placeholder and follows in a frame of its own. A `JsonEve
 Values without an exact JSON form are encoded as ``JSON.stringify`` encodes them: NaN and infinities become ``null``,
 tuples become arrays, and keys of other types become strings. An integer beyond 64 bits becomes a floating-point
 number, because JavaScript would keep no more of it. JavaScript keeps integers exactly up to 2**53; send larger ones
-as
-text.
+as text.
 
 Input is decoded as JavaScript decodes it: of duplicate keys the last one wins, half a surrogate pair becomes U+FFFD,
 and an integer beyond 64 bits becomes a float. Input that ``JSON.stringify`` never produces is refused: NaN,
@@ -56,8 +55,7 @@ class JsonEvent:
     """An encoded event: encoded once, sent to many, stored unchanged.
 
     `encode_event` and `restore_event` make it. It is immutable, except for a cache of the last frames: a broadcast
-    asks
-    for the same frames for every socket.
+    asks for the same frames for every socket.
 
     Attributes:
         namespace: The event's namespace.
@@ -288,10 +286,8 @@ class Decoder:
     Feed it every Engine.IO message in order. After an error, close the connection and feed no more.
 
     The decoder is as strict as Node's, and stricter in three points: an event's name is a string (Node accepts
-    numbers),
-    EVENT and ACK have a payload, and only EVENT and ACK have an id, of at most 15 digits. As in Node's, an attachment
-    may
-    appear in several places or in none.
+    numbers), EVENT and ACK have a payload, and only EVENT and ACK have an id, of at most 15 digits. As in Node's, an
+    attachment may appear in several places or in none.
 
     Args:
         max_attachments: The most attachments of one packet, from 0.

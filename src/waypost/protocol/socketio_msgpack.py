@@ -1,8 +1,7 @@
 """Socket.IO protocol 5 in msgpack, as ``socket.io-msgpack-parser`` speaks it. This module is a `Codec`.
 
 A packet is one binary frame: a map of ``type``, ``nsp``, ``data`` and optionally ``id``. Binary values are part of
-the
-map. The rules are those of the JSON codec, so keys of maps are strings.
+the map. The rules are those of the JSON codec, so keys of maps are strings.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ class MsgpackEvent:
     """An encoded event: encoded once, sent to many, stored unchanged.
 
     `encode_event` and `restore_event` make it. It is immutable, except for a cache of the last frames: a broadcast
-    asks
-    for the same frames for every socket.
+    asks for the same frames for every socket.
 
     Attributes:
         namespace: The event's namespace.

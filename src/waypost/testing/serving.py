@@ -49,8 +49,7 @@ async def serve_in_memory(application: Any) -> AsyncIterator[Site]:
     """Serve an application to clients of this loop, without network sockets, until the block ends.
 
     Everything from the ASGI application on works as over a WebSocket: handshake, headers, middleware, limits,
-    recovery.
-    There is no polling. A server can be served once; make a new one for each test.
+    recovery. There is no polling. A server can be served once; make a new one for each test.
 
     Args:
         application: A `waypost.Server`, or an ASGI application that contains one.

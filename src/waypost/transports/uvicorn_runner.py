@@ -109,8 +109,7 @@ def _calm_garbage_collection() -> None:
     """Collect cycles less often. This changes the whole process, which runs only the server.
 
     A connection keeps about eighty objects. With Python's thresholds, every ninth connection starts a collection,
-    which
-    was a quarter of the cost of connecting.
+    which was a quarter of the cost of connecting.
     """
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

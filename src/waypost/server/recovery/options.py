@@ -21,8 +21,7 @@ def sends_offset_safely(handshake: Handshake) -> bool:
     """Return whether a client can take an offset as an event's last argument.
 
     Official clients pass the offset to the application as one more argument, which JavaScript ignores. The exception
-    is
-    python-socketio's client: it raises a TypeError and loses the event.
+    is python-socketio's client: it raises a TypeError and loses the event.
 
     Args:
         handshake: The client's handshake.

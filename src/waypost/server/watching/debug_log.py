@@ -1,9 +1,8 @@
 """Debug logs of connections, requests and packets.
 
 There are two loggers, ``waypost.connections`` and ``waypost.packets``, and both use level DEBUG only. Their levels
-are
-read when the server starts; a server that does not log this pays nothing for it. Data is shortened, and secrets are
-hidden (session ids, auth, cookies, members named like tokens). An event's plain arguments are not hidden.
+are read when the server starts; a server that does not log this pays nothing for it. Data is shortened, and secrets
+are hidden (session ids, auth, cookies, members named like tokens). An event's plain arguments are not hidden.
 """
 
 from __future__ import annotations
