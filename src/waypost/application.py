@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from os import PathLike
 from typing import Any, Concatenate, Never, ParamSpec, TypeVar, Unpack, overload
 
-from waypost.checking.arguments import COUNT, TEXT, check
+from waypost.checking.arguments import COUNT, FUNCTION, TEXT, check
 from waypost.checking.names import Name, as_name
 from waypost.checking.options import refuse_positional
+from waypost.checking.rules import rule_of
 from waypost.server.basics.environment import Environment
 from waypost.server.basics.targets import EVERYONE
 from waypost.server.cluster.server_side import AmongServers
@@ -32,6 +33,8 @@ from waypost.transports.asgi import AsgiApplication, AsgiTransport
 from waypost.typed.handlers import check_handler
 
 __all__ = ["MountedServer", "Server"]
+
+_ENVIRONMENT = rule_of(Environment | None)
 
 logger = logging.getLogger("waypost.server")
 
@@ -72,6 +75,7 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         self, *positional: Never, environment: Environment | None = None, **options: Unpack[ServerOptions]
     ) -> None:
         refuse_positional("waypost.Server", positional, "store")
+        check("environment", environment, _ENVIRONMENT)
         self._hub = Hub(Options(**options), environment or Environment())
         self._asgi = AsgiTransport(self._hub, None)
         self._direct_polling = self._asgi.direct_polling
@@ -234,7 +238,11 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
 
         Args:
             other: An ASGI application.
+
+        Raises:
+            ConfigurationError: It is no function, so no application.
         """
+        check("other", other, FUNCTION)
         return MountedServer(self, AsgiTransport(self._hub, other))
 
     def run(self, *, host: str = "127.0.0.1", port: int = 8000) -> None:

@@ -134,7 +134,7 @@ class ConnectionRefused(WaypostError):
         self.data = data
 
     def __str__(self) -> str:
-        return self.message
+        return str(self.message)
 
 
 class ArgumentMismatch(WaypostError):
@@ -216,7 +216,7 @@ class EventRefused(WaypostError):
         self.is_final = is_final
 
     def __str__(self) -> str:
-        return self.message
+        return str(self.message)
 
 
 class NotConnected(WaypostError):

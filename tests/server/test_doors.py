@@ -323,6 +323,33 @@ TEXT_DOORS: dict[str, Door] = {
     "child": lambda house, name: parent_of(house).of(name),
 }
 
+OTHER_DOORS: dict[str, Door] = {
+    "emit_many": lambda house, value: house.queue.emit_many([value]),
+    "redrive": lambda house, value: house.queue.redrive(value),
+    "dead_letters": lambda house, value: house.queue.dead_letters(value),
+    "discard_dead_letters": lambda house, value: house.queue.discard_dead_letters(value),
+    "asgi": lambda house, value: house.io.asgi(value),
+    "environment": lambda house, value: waypost.Server(environment=value),
+    "use_store": lambda house, value: waypost.Server().use_store(value),
+    "host": lambda house, value: waypost.Server().run(host=value),
+    "port": lambda house, value: waypost.Server().run(port=value),
+    "off": lambda house, value: house.io.off(value),
+    "socket.off": lambda house, value: house.socket.off(value),
+    "url": lambda house, value: waypost.Client(value),
+    "Client.off": lambda house, value: waypost.Client("http://localhost").off(value),
+    "Client.io.on": lambda house, value: waypost.Client("http://localhost").io.on(value, print),
+    "Client.on_any_outgoing": lambda house, value: waypost.Client("http://localhost").on_any_outgoing(value),
+}
+
+
+async def test_what_is_of_another_type_is_refused(house: House) -> None:
+    for door in OTHER_DOORS:
+        for value in [2.5, True, b"a", ["a"], {"a": 1}, object()]:
+            await refused(house, OTHER_DOORS, door, value)
+    with pytest.raises(waypost.ConfigurationError, match='did you mean "reconnect"'):
+        waypost.Client("http://localhost").io.on("reconect", print)
+
+
 EMIT_DOORS: dict[str, Door] = {
     "server.emit": lambda house, event: house.io.emit(event),
     "server.call": lambda house, event: house.io.call(event),

@@ -145,7 +145,7 @@ def test_failures_are_those_of_the_asyncio_client(site: ThreadSite, client: Clie
         client.call("say nothing", timeout_s=0.05)
     with pytest.raises(TimeoutError):
         client.wait_closed(timeout_s=0.01)
-    with pytest.raises(ConfigurationError, match="a name that starts with /"):
+    with pytest.raises(ConfigurationError, match="text that starts with /"):
         client.of("admin")
     client.disconnect()
     client.wait_closed()

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
 from waypost.checking.constraints import Count, CountOrZero, EventName, Positive, PositiveOrZero, ServedPath
 from waypost.checking.rules import Rule, rule_of
 from waypost.errors import ConfigurationError
 
-__all__ = ["COUNT", "COUNT_OR_ZERO", "EVENT", "NAMESPACE", "POSITIVE", "POSITIVE_OR_ZERO", "TEXT", "check", "nearest"]
+__all__ = [
+    "COUNT",
+    "COUNT_OR_ZERO",
+    "EVENT",
+    "FUNCTION",
+    "NAMESPACE",
+    "POSITIVE",
+    "POSITIVE_OR_ZERO",
+    "TEXT",
+    "WAIT",
+    "check",
+    "nearest",
+]
 
 POSITIVE = rule_of(Positive)
 POSITIVE_OR_ZERO = rule_of(PositiveOrZero)
@@ -18,6 +30,8 @@ COUNT_OR_ZERO = rule_of(CountOrZero)
 NAMESPACE = rule_of(ServedPath)
 EVENT = rule_of(EventName)
 TEXT = rule_of(str)
+FUNCTION = rule_of(Callable)
+WAIT = rule_of(PositiveOrZero | None)
 
 
 def check(option: str, value: object, rule: Rule) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from waypost.checking.arguments import COUNT, check
 from waypost.checking.names import as_name
 from waypost.client.outbox_sender import OutboxSender
 
@@ -49,6 +50,7 @@ class ClientOutbox:
         Raises:
             StorageError: The file can't be read, or another process has it.
         """
+        check("max_events", max_events, COUNT)
         found = []
         for event in await self._outbox.first(max_events=max_events, max_bytes=1 << 62):
             name, *args = event.values

@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from yarl import URL
 
+from waypost.checking.arguments import TEXT, check
 from waypost.errors import ConfigurationError
 
 __all__ = ["Endpoint", "parse_url"]
@@ -65,6 +66,7 @@ def parse_url(url: str, *, path: str, query: Mapping[str, str] | None) -> tuple[
     Raises:
         ConfigurationError: The text is no URL of a server.
     """
+    check("url", url, TEXT)
     try:
         parts = urlsplit(url)
         usable = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0 and not parts.fragment

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from waypost.checking.arguments import EVENT, check
+from waypost.checking.arguments import EVENT, FUNCTION, check
 from waypost.errors import ConfigurationError
 from waypost.typed.handlers import Handler, check_handler
 
@@ -52,7 +52,9 @@ class Handlers:
         if event is None:
             self._functions.clear()
             self._once.clear()
-        elif event in self._functions and (function is None or self._functions[event].function == function):
+            return
+        check("event", event, EVENT)
+        if event in self._functions and (function is None or self._functions[event].function == function):
             del self._functions[event]
             self._once.discard(event)
 
@@ -73,6 +75,7 @@ class Handlers:
 
     def add_any_outgoing(self, function: Callable[..., Any]) -> None:
         """Register a function for every event that is emitted."""
+        check("on_any_outgoing", function, FUNCTION)
         if inspect.iscoroutinefunction(function):
             raise ConfigurationError("on_any_outgoing", function, "a function that is not async")
         self.any_outgoing.append(function)

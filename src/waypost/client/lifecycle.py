@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
+from waypost.checking.arguments import check
+from waypost.checking.rules import Rule
 from waypost.client.handlers import Handlers
-from waypost.errors import ConfigurationError
 from waypost.typed.handlers import Handler
 
 __all__ = ["ConnectionEvents", "Lifecycle"]
@@ -17,6 +18,9 @@ __all__ = ["ConnectionEvents", "Lifecycle"]
 EVENTS = frozenset(
     ("open", "close", "error", "ping", "reconnect_attempt", "reconnect", "reconnect_error", "reconnect_failed")
 )
+_NAMES = tuple(sorted(EVENTS))
+_EVENT = Rule(f"one of {', '.join(_NAMES)}", lambda event: event in _NAMES, _NAMES)
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,8 +61,7 @@ class ConnectionEvents:
         Raises:
             ConfigurationError: There is no such event, it is no function, or there is one already.
         """
-        if event not in EVENTS:
-            raise ConfigurationError("event", event, f"one of {', '.join(sorted(EVENTS))}")
+        check("event", event, _EVENT)
 
         def register(function: F) -> F:
             self._handlers.add(event, function)

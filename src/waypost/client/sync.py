@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 from weakref import WeakValueDictionary
 
+from waypost.checking.arguments import WAIT, check
 from waypost.client import client as asynchronous
 from waypost.client import client_outbox
 from waypost.client.lifecycle import ConnectionEvents
@@ -188,6 +189,7 @@ class Client(Listening):
         Raises:
             TimeoutError: It has not ended by then.
         """
+        check("timeout_s", timeout_s, WAIT)
 
         async def wait() -> None:
             async with asyncio.timeout(timeout_s):
@@ -363,6 +365,7 @@ class ClientOutbox:
             TimeoutError: Some wait still.
             StorageError: The file can't be read, or another process has it.
         """
+        check("timeout_s", timeout_s, WAIT)
 
         async def wait() -> None:
             async with asyncio.timeout(timeout_s):

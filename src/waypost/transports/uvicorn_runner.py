@@ -14,16 +14,21 @@ import socket
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from types import FrameType
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import uvicorn
 
+from waypost.checking.arguments import TEXT, check
+from waypost.checking.constraints import AtLeast, AtMost
+from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError
 from waypost.server.options import Options
 from waypost.transports.direct_websocket import DirectWebSocket
 from waypost.transports.uvicorn_protocols import GuardedHttp
 
 __all__ = ["Served", "bind", "configure", "running", "serve"]
+
+_PORT = rule_of(Annotated[int, AtLeast(0), AtMost(65535)])
 
 _GRACE_S = 5
 _FORCED_S = 1.0
@@ -61,6 +66,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
     Raises:
         ConfigurationError: An address can't be bound.
     """
+    check("host", host, TEXT)
+    check("port", port, _PORT)
     bound: list[socket.socket] = []
     try:
         for family, kind, protocol, _, address in _addresses(host, port):

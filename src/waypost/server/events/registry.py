@@ -6,6 +6,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+from waypost.checking.arguments import EVENT, check
 from waypost.errors import ConfigurationError
 from waypost.protocol.packet import RESERVED_EVENTS
 from waypost.server.events.catch_all import CatchAlls
@@ -96,6 +97,7 @@ class Registry:
 
     def remove(self, event: str) -> None:
         """Take an event's handler away; one that is running goes on. Without a handler, nothing happens."""
+        check("event", event, EVENT)
         self._moments.pop(event, None)
         self._events.pop(event, None)
         self._once.discard(event)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
+from waypost.checking.arguments import check
 from waypost.checking.names import Name, as_name
+from waypost.checking.rules import rule_of
 from waypost.protocol.codec import codec_for
 from waypost.server.basics.environment import new_id
 from waypost.server.queues.message import NewMessage
@@ -13,6 +15,8 @@ from waypost.server.queues.options import QueueOptions, decode_settings, limits_
 from waypost.storage.sqlite import outbox
 
 __all__ = ["publish"]
+
+_OPTIONS = rule_of(QueueOptions | None)
 
 
 def publish(
@@ -56,6 +60,7 @@ def publish(
     queue = as_name("queue", queue)
     message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s)
     stored = message.to_stored(codec_for("json"), new_id)
+    check("options", options, _OPTIONS)
     options = options or QueueOptions()
     with outbox.publishing(connection):
         settings = decode_settings(outbox.configuration_at(connection, queue).settings)

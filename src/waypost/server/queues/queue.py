@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Unpack
 
 from waypost.checking.arguments import COUNT, COUNT_OR_ZERO, POSITIVE, TEXT, check
 from waypost.checking.names import Name, as_name
+from waypost.checking.rules import rule_of
 from waypost.server.queues.consumer import Consumer, ConsumerInfo, consumer_info, pause_end, pause_until
 from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.message import DeadLetter, NewMessage, QueuedMessage, Receipt
@@ -24,6 +25,8 @@ __all__ = ["Queue", "QueueInfo", "queue_info"]
 
 _PAGE = 100
 _PAGE_BYTES = 1 << 20
+_MESSAGES = rule_of(Sequence[NewMessage])
+_MATCHING = rule_of(DeadLetterFilter | None)
 _LIMITS = {"max_age_s", "max_messages", "max_bytes", "overflow"}
 
 
@@ -158,10 +161,12 @@ class Queue:
         Raises:
             QueueFull: They do not fit into the queue's limits, and it refuses.
             EncodingFailed: An argument can't be encoded.
+            ConfigurationError: They are no list of `NewMessage`.
             StorageError: The store did not take them; none is in the queue.
 
         Delivery: as for `emit`.
         """
+        check("messages", messages, _MESSAGES)
         if not messages:
             return []
         stored = [self._to_store(one) for one in messages]
@@ -359,6 +364,7 @@ class Queue:
         Raises:
             StorageError: The store did not answer.
         """
+        check("matching", matching, _MATCHING)
         check("after", after, COUNT_OR_ZERO)
         check("limit", limit, COUNT)
         found = await self._stored.dead_letters(
@@ -384,6 +390,7 @@ class Queue:
             StorageError: The store did not take it; those before may be messages again. Repeat it for the rest.
         """
         total = 0
+        check("matching", matching, _MATCHING)
         async for count in self._redrive(matching or DeadLetterFilter(), rate_per_s):
             total += count
         return total
@@ -422,6 +429,7 @@ class Queue:
         Raises:
             StorageError: The store did not take it; some may be gone.
         """
+        check("matching", matching, _MATCHING)
         total = 0
         while count := await self._stored.discard_dead(matching or DeadLetterFilter(), max_letters=_PAGE):
             total += count
