@@ -49,6 +49,15 @@ def site() -> Iterator[ThreadSite]:
     async def who(socket: waypost.Socket) -> Any:
         return socket.handshake.auth, socket.handshake.headers.get("x-name"), socket.handshake.query["transport"]
 
+    @io.on("endless", concurrent=True)
+    async def endless(socket: waypost.Socket) -> None:
+        while socket.connected:
+            await asyncio.sleep(0.01)
+
+    @io.event
+    async def refuse(socket: waypost.Socket, n: int) -> None:
+        raise waypost.EventRefused("not that", {"n": n})
+
     @io.of("/admin").event
     async def where(socket: waypost.Socket) -> str:
         return "admin"
@@ -85,7 +94,9 @@ async def test_emit_sends_before_it_ends(site: ThreadSite) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "problem"),
     [
-        (["call", "{url}", "nobody answers", "--timeout", "0.05"], 1, "was not acknowledged within 0.05 s"),
+        (["call", "{url}", "endless", "--timeout", "0.05"], 1, "was not acknowledged within 0.05 s"),
+        (["call", "{url}", "nobody's"], 1, 'no handler for "nobody\'s"'),
+        (["call", "{url}", "refuse", "7"], 1, 'not that {"n": 7}'),
         (["emit", "http://127.0.0.1:1", "note"], 1, "cannot connect to 127.0.0.1:1: Connection refused"),
         (["emit", "{url}", "note", "--auth", '{{"refuse": 7}}'], 1, 'not you \\x1b[31m {"why": 7}'),
         (["listen", "{url}", "--auth", '{{"refuse": true}}'], 1, "not you"),

@@ -13,7 +13,7 @@ from waypost import __version__
 from waypost.commands import client, demo, queue, serve
 from waypost.commands.parser import CommandParser
 from waypost.commands.printing import to_json
-from waypost.errors import ConfigurationError, ConnectFailed, WaypostError
+from waypost.errors import ConfigurationError, ConnectFailed, EventRefused, WaypostError
 from waypost.text import printable
 
 __all__ = ["main"]
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
     except ConfigurationError as error:
         return _fail(error, 2)
-    except ConnectFailed as error:
+    except (ConnectFailed, EventRefused) as error:
         return _fail(error if error.data is None else f"{error} {to_json(error.data)}", 1)
     except WaypostError as error:
         return _fail(error, 1)

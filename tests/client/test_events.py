@@ -52,13 +52,17 @@ async def test_calls_may_overlap(url: str) -> None:
     assert answers == list(range(50))
 
 
-async def test_a_call_that_is_not_answered_times_out(url: str) -> None:
+async def test_a_call_that_is_not_answered_times_out(io: waypost.Server, url: str) -> None:
+    @io.on("endless", concurrent=True)
+    async def endless(socket: waypost.Socket) -> None:
+        await asyncio.Event().wait()
+
     async with waypost.Client(url, ack_timeout_s=0.05) as client:
         with pytest.raises(waypost.AckTimeout) as caught:
-            await client.call("nobody's")
-        assert (caught.value.event, caught.value.timeout_s) == ("nobody's", 0.05)
+            await client.call("endless")
+        assert (caught.value.event, caught.value.timeout_s) == ("endless", 0.05)
         with pytest.raises(waypost.AckTimeout):
-            await client.call("nobody's", timeout_s=0.01)
+            await client.call("endless", timeout_s=0.01)
         assert await client.call("echo", 1, timeout_s=5) == 1
 
 

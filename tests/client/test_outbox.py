@@ -188,9 +188,7 @@ async def test_what_failed_is_sent_again_before_all_others(io: waypost.Server, u
         await asyncio.gather(*(client.emit("order", n) for n in range(8)))
         await client.outbox.drained()
     assert handled == [0, 1, 2, 3, 5, 6, 7]
-    assert [(event, args, str(error)) for event, args, error in given_up] == [
-        ("order", (4,), "the server does not handle event 'order': not ever")
-    ]
+    assert [(event, args, str(error)) for event, args, error in given_up] == [("order", (4,), "not ever")]
 
 
 async def test_what_the_server_takes_not_is_given_up_alone(path: Path) -> None:

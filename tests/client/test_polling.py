@@ -12,6 +12,7 @@ import waypost
 from tests.client.polled import PolledServer, polled, text_of
 from tests.client.serving import Recorder
 from tests.support.waiting import until
+from waypost.protocol.extension import REVISION
 from waypost.protocol.websocket import frame_message
 
 POLLING = {"transports": ["polling"], "reconnection": False}
@@ -90,7 +91,7 @@ async def test_requests_name_the_session_and_are_never_cached() -> None:
         await until(lambda: len(server.requests) >= 4, "some requests")
         assert [request.query.get("sid") for request in server.requests[:4]] == [None, "s", "s", "s"]
         assert len({request.query["t"] for request in server.requests}) == len(server.requests)
-        assert server.requests[1].headers["Waypost-Client"] == "1"
+        assert server.requests[1].headers["Waypost-Client"] == str(REVISION)
 
 
 # ------------------------------------------------------------------------------------------------ the upgrade

@@ -125,9 +125,13 @@ async def test_whoever_waits_for_room_hears_of_the_cut(link: Link) -> None:
     assert all(outcome is None or isinstance(outcome, waypost.NotConnected) for outcome in outcomes)
 
 
-async def test_a_call_that_was_sent_fails_with_its_connection(link: Link) -> None:
+async def test_a_call_that_was_sent_fails_with_its_connection(io: waypost.Server, link: Link) -> None:
+    @io.on("endless", concurrent=True)
+    async def endless(socket: waypost.Socket) -> None:
+        await asyncio.Event().wait()
+
     async with patient(link.url) as client:
-        call = asyncio.create_task(client.call("nobody's"))
+        call = asyncio.create_task(client.call("endless"))
         await client.call("echo")
         link.cut()
         with pytest.raises(waypost.NotConnected):

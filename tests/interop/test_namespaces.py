@@ -88,7 +88,10 @@ async def test_a_refused_event_is_answered(connect: Connect, mode: str) -> None:
     assert await control.call("left") == [{"error": "closed", "data": {"event": "left"}}]
 
 
-async def test_a_handler_refuses_an_event_and_a_failure_is_not_acknowledged(connect: Connect, mode: str) -> None:
+async def test_a_handler_refuses_an_event_and_a_failure_is_not_acknowledged(
+    connect: Connect, server: ServerProcess, mode: str
+) -> None:
+    server.tracebacks_allowed += 1
     control = await connect(mode, namespace="/control")
     assert await control.call("buy", 10) == [{"error": "sold out", "data": {"left": b"nine"}}]
     (misfit,) = await control.call("buy", "ten")
