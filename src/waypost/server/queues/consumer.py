@@ -120,7 +120,7 @@ class Consumer:
         return self._name
 
     @property
-    def queue_name(self) -> str:
+    def queue(self) -> str:
         """The name of its queue."""
         return self._queue
 

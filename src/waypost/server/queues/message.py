@@ -28,7 +28,18 @@ if TYPE_CHECKING:
     from waypost.protocol.codec import Codec
     from waypost.server.queues.delivery import Delivery
 
-__all__ = ["DeadLetter", "Message", "NewMessage", "QueuedMessage", "Receipt", "Start", "to_place"]
+__all__ = [
+    "DeadLetter",
+    "Message",
+    "NewMessage",
+    "QueuedMessage",
+    "Receipt",
+    "Start",
+    "dead_letter",
+    "queued_message",
+    "to_place",
+    "to_row",
+]
 
 Start = Literal["oldest", "new"] | int | datetime
 """Where a consumer starts or is moved to: ``"oldest"``, ``"new"``, an offset, or a time."""
@@ -100,22 +111,24 @@ class NewMessage:
         self.ttl_s = ttl_s
         self.delay_s = delay_s or 0.0
 
-    def to_stored(self, codec: Codec, new_id: Callable[[], str]) -> NewMessageRow:
-        """Encode it for the store.
-
-        Args:
-            codec: What packets are written in.
-            new_id: Makes an id, if it has none.
-
-        Raises:
-            EncodingFailed: The name is reserved, or an argument can't be encoded.
-        """
-        message_id = new_id() if self.id is None else self.id
-        record = codec.encode_event("/", self.event, self.args).to_record()
-        return NewMessageRow(message_id, record, self.key, self.ttl_s, self.delay_s)
-
     def __repr__(self) -> str:
         return f"<NewMessage {self.event!r} {self.id or ''}>"
+
+
+def to_row(message: NewMessage, codec: Codec, new_id: Callable[[], str]) -> NewMessageRow:
+    """Encode a message for the store.
+
+    Args:
+        message: The message.
+        codec: Writes its event.
+        new_id: Makes an id, if it has none.
+
+    Raises:
+        EncodingFailed: The name is reserved, or an argument can't be encoded.
+    """
+    message_id = new_id() if message.id is None else message.id
+    record = codec.encode_event("/", message.event, message.args).to_record()
+    return NewMessageRow(message_id, record, message.key, message.ttl_s, message.delay_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +153,12 @@ class QueuedMessage:
     event: str
     args: Sequence[Any]
 
-    @classmethod
-    def from_stored(cls, stored: MessageRow) -> QueuedMessage:
-        """Read what the store has of a message."""
-        event, args = _read(stored.record)
-        expires_at = None if stored.expires_at is None else _time(stored.expires_at)
-        return cls(stored.position, stored.id, stored.key, _time(stored.enqueued_at), expires_at, event, args)
+
+def queued_message(stored: MessageRow) -> QueuedMessage:
+    """Read what the store has of a message."""
+    event, args = _read(stored.record)
+    expires_at = None if stored.expires_at is None else _time(stored.expires_at)
+    return QueuedMessage(stored.position, stored.id, stored.key, _time(stored.enqueued_at), expires_at, event, args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,25 +195,25 @@ class DeadLetter:
     event: str
     args: Sequence[Any]
 
-    @classmethod
-    def from_stored(cls, stored: DeadLetterRow) -> DeadLetter:
-        """Read what the store has of a dead letter."""
-        event, args = _read(stored.record)
-        return cls(
-            number=stored.number,
-            consumer=stored.consumer,
-            offset=stored.position,
-            id=stored.id,
-            key=stored.key,
-            enqueued_at=_time(stored.enqueued_at),
-            died_at=_time(stored.died_at),
-            reason=stored.reason,
-            failures=stored.failures,
-            lost_deliveries=stored.losses,
-            history=stored.history,
-            event=event,
-            args=args,
-        )
+
+def dead_letter(stored: DeadLetterRow) -> DeadLetter:
+    """Read what the store has of a dead letter."""
+    event, args = _read(stored.record)
+    return DeadLetter(
+        number=stored.number,
+        consumer=stored.consumer,
+        offset=stored.position,
+        id=stored.id,
+        key=stored.key,
+        enqueued_at=_time(stored.enqueued_at),
+        died_at=_time(stored.died_at),
+        reason=stored.reason,
+        failures=stored.failures,
+        lost_deliveries=stored.losses,
+        history=stored.history,
+        event=event,
+        args=args,
+    )
 
 
 def _read(record: bytes) -> tuple[str, Sequence[Any]]:
@@ -224,13 +237,13 @@ class Message:
         enqueued_at: When it got its place.
         event: The event's name.
         args: The event's arguments.
-        rejection: What `nack` noted; ``None`` if it was not called.
     """
 
     __slots__ = (
         "_delivery",
         "_lease_s",
         "_loop",
+        "_note_rejection",
         "args",
         "attempt",
         "enqueued_at",
@@ -239,10 +252,16 @@ class Message:
         "key",
         "offset",
         "queue",
-        "rejection",
     )
 
-    def __init__(self, queue: str, delivery: Delivery, lease_s: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        queue: str,
+        delivery: Delivery,
+        lease_s: float,
+        loop: asyncio.AbstractEventLoop,
+        note_rejection: Callable[[Rejection], None],
+    ) -> None:
         stored = delivery.message
         self.event, *arguments = read_values(stored.record)
         self.args = tuple(arguments)
@@ -252,10 +271,10 @@ class Message:
         self.offset = stored.position
         self.attempt = delivery.attempt
         self.enqueued_at = _time(stored.enqueued_at)
-        self.rejection: Rejection | None = None
         self._delivery = delivery
         self._lease_s = lease_s
         self._loop = loop
+        self._note_rejection = note_rejection
 
     def __repr__(self) -> str:
         return f"<Message {self.id} {self.event!r} of {self.queue}, attempt {self.attempt}>"
@@ -284,7 +303,7 @@ class Message:
         """
         if retry_in_s is not None:
             check("retry_in_s", retry_in_s, POSITIVE_OR_ZERO)
-        self.rejection = Rejection(reason, retry_in_s=retry_in_s)
+        self._note_rejection(Rejection(reason, retry_in_s=retry_in_s))
 
 
 def _time(seconds: float) -> datetime:

@@ -10,7 +10,7 @@ from waypost.checking.names import Name, as_name
 from waypost.checking.rules import rule_of
 from waypost.protocol.codec import codec_for
 from waypost.server.basics.environment import new_id
-from waypost.server.queues.message import NewMessage
+from waypost.server.queues.message import NewMessage, to_row
 from waypost.server.queues.options import QueueOptions, decode_settings, limits_of, with_settings
 from waypost.storage.sqlite import outbox
 
@@ -59,7 +59,7 @@ def publish(
     """
     queue = as_name("queue", queue)
     message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s)
-    stored = message.to_stored(codec_for("json"), new_id)
+    stored = to_row(message, codec_for("json"), new_id)
     check("options", options, _OPTIONS)
     options = options or QueueOptions()
     with outbox.publishing(connection):

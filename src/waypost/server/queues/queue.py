@@ -14,7 +14,15 @@ from waypost.checking.names import Name, as_name
 from waypost.checking.rules import rule_of
 from waypost.server.queues.consumer import Consumer, ConsumerInfo, consumer_info, pause_end, pause_until
 from waypost.server.queues.deliveries import Deliveries
-from waypost.server.queues.message import DeadLetter, NewMessage, QueuedMessage, Receipt
+from waypost.server.queues.message import (
+    DeadLetter,
+    NewMessage,
+    QueuedMessage,
+    Receipt,
+    dead_letter,
+    queued_message,
+    to_row,
+)
 from waypost.server.queues.options import QueueOptions, QueueSettings, encode_settings, limits_of
 from waypost.server.queues.runner import Runner
 from waypost.server.services import Services
@@ -264,7 +272,7 @@ class Queue:
         check("after", after, COUNT_OR_ZERO)
         check("limit", limit, COUNT)
         found = await self._stored.peek(after=after, max_messages=limit, max_bytes=_PAGE_BYTES)
-        return [QueuedMessage.from_stored(one) for one in found]
+        return [queued_message(one) for one in found]
 
     # -- its limits -----------------------------------------------------------------------------------------
 
@@ -370,7 +378,7 @@ class Queue:
         found = await self._stored.dead_letters(
             matching or DeadLetterFilter(), after=after, max_letters=limit, max_bytes=_PAGE_BYTES
         )
-        return [DeadLetter.from_stored(one) for one in found]
+        return [dead_letter(one) for one in found]
 
     async def redrive(self, matching: DeadLetterFilter | None = None, *, rate_per_s: float | None = None) -> int:
         """Deliver dead letters again, each to the consumer that gave it up, behind all that waits, as if new.
@@ -446,7 +454,7 @@ class Queue:
         )
 
     def _to_store(self, message: NewMessage) -> NewMessageRow:
-        return message.to_stored(self._services.codec, self._deliveries.message_ids)
+        return to_row(message, self._services.codec, self._deliveries.message_ids)
 
     @property
     def _stored(self) -> StoredQueue:

@@ -115,8 +115,9 @@ class WorkerCarrier:
 
     async def _handle(self, delivery: Delivery) -> Rejection | None:
         handler = self._plan.handler
+        noted: list[Rejection] = []
         try:
-            message = Message(self._plan.queue, delivery, self._source.options.lease_s, self._loop)
+            message = Message(self._plan.queue, delivery, self._source.options.lease_s, self._loop, noted.append)
         except MalformedPacket as problem:
             return Rejection(str(problem))
         arguments = message.args if handler.most > _MESSAGE_ALONE else ()
@@ -131,4 +132,4 @@ class WorkerCarrier:
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end the worker
             report_failure(self._services.hooks, f"consumer {self._plan.queue}", "", "", error)
             return Rejection(f"{type(error).__name__}: {error}")
-        return message.rejection
+        return noted[-1] if noted else None
