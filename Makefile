@@ -26,7 +26,7 @@ HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.s
     if (a > c || (a === c && b >= d)) console.log("yes")' 2>/dev/null)
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
 
-.PHONY: demo test test-long check bench bench-full bench-queue fuzz simulate docs web clients clean
+.PHONY: demo test test-long test-versions check bench bench-full bench-queue fuzz simulate docs web clients clean
 
 demo: $(INSTALLED) web
 ifeq ($(HAVE_NODE),yes)
@@ -42,6 +42,10 @@ test: check clients web
 # What takes long by its nature: crowds, kills in rounds, chance without end, stories in a browser.
 test-long: $(INSTALLED) clients web
 	$(BIN)/pytest $(PYTEST_ARGS) -m long
+
+# With the lowest and the newest versions of what Waypost depends on, and with other Pythons, in .venvs/.
+test-versions: $(INSTALLED) clients
+	PYTHON="$(PYTHON)" PYTEST_ARGS="$(PYTEST_ARGS)" .ci/versions
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
@@ -82,7 +86,7 @@ web clients:
 endif
 
 clean:
-	rm -rf .venv web/node_modules tests/interop/js/node_modules bench/speed/js/node_modules $(dir $(PAGE) $(CLIENT_FILES)) tests/artefacts
+	rm -rf .venv .venvs web/node_modules tests/interop/js/node_modules bench/speed/js/node_modules $(dir $(PAGE) $(CLIENT_FILES)) tests/artefacts
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -235,7 +235,7 @@ _HOMES = {
     "MessagesLost": "waypost.server.watching.queue_events",
     "DeadLetterFilter": "waypost.storage.queue_records",
     "HistoryItem": "waypost.storage.queue_records",
-    "DirectWebSocket": "waypost.transports.direct_websocket",
+    "DirectWebSocket": "waypost.transports.uvicorn_inside",
 }
 """Where each name is defined; those that are not in it, in `waypost.errors`."""
 

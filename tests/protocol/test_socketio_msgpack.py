@@ -184,7 +184,8 @@ def packet(**members: object) -> bytes:
     "frame",
     [
         "", "4", '42["x"]', "40", b"", b"\xc1", b"\xc0", b"\x01", b"\x90", b"\xa1x", b"\x80", b"\x81",
-        packet() + b"\x00", packet()[:-1], b"\xdf\xff\xff\xff\xff", b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff",
+        b"\x81\x80\x00", packet() + b"\x00", packet()[:-1],
+        b"\xdf\xff\xff\xff\xff", b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff",
         packet(type=5), packet(type=6), packet(type=-1), packet(type="2"), packet(type=2.5), packet(type=True),
         packet(type=None), packet(type=[2]),
         packet(nsp=None), packet(nsp=1), packet(nsp=""), packet(nsp="admin"), packet(nsp="/a,b"), packet(nsp=b"/"),

@@ -21,6 +21,8 @@ _MARK = 5
 _ARRAY_BUFFER = re.compile(rb"\xc7[\x01\x08]\x00")
 _MAX_DEPTH = 512  # well below Python's recursion limit, whatever the depth of the caller's stack
 _NATIVE = (bytes, bytearray, memoryview, datetime)
+_FAILURES = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+"""The errors of all versions of msgspec. Before 0.22 its own are no ValueErrors; a map as a key is a TypeError."""
 _STANDARD_DATE = re.compile(rb"\xd6\xff|\xd7\xff|\xc7\x0c\xff")
 
 
@@ -48,7 +50,7 @@ def pack(what: str, value: object) -> bytes:
         if _STANDARD_DATE.search(packed):
             # notepack.io does not know msgpack's standard dates.
             packed = msgspec.msgpack.encode(_with_javascript_dates(without_huge_integers(plain)))
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except _FAILURES as error:
         raise EncodingFailed(what, str(error)) from error
     return packed
 
@@ -81,7 +83,7 @@ def unpack(packed: bytes) -> Any:
     """
     try:
         value = _unpack_array_buffers(packed) if _ARRAY_BUFFER.search(packed) else _decoder.decode(packed)
-    except (ValueError, RecursionError) as error:
+    except _FAILURES as error:
         raise MalformedPacket("a value in msgpack", packed) from error
     _check(value, packed)
     return value

@@ -14,7 +14,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from types import FrameType
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, cast
 
 import uvicorn
 
@@ -23,8 +23,7 @@ from waypost.checking.constraints import AtLeast, AtMost
 from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError
 from waypost.server.options import Options
-from waypost.transports.direct_websocket import DirectWebSocket
-from waypost.transports.uvicorn_protocols import GuardedHttp
+from waypost.transports.uvicorn_inside import choose_protocols
 
 __all__ = ["Served", "bind", "configure", "running", "serve"]
 
@@ -162,10 +161,11 @@ def configure(app: Any, options: Options) -> uvicorn.Config:
         app: The ASGI application.
         options: The Waypost server's options.
     """
+    http, websocket = choose_protocols()
     return uvicorn.Config(
         app,
-        http=GuardedHttp,
-        ws=DirectWebSocket,
+        http=cast("Any", http),
+        ws=websocket,
         # Waypost reads these headers itself, from proxies in the option `trusted_proxies`.
         proxy_headers=False,
         ws_max_size=options.max_payload_bytes,

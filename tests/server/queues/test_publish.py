@@ -188,6 +188,10 @@ async def test_a_publisher_is_killed_after_its_commit_while_no_server_runs(site:
         assert [one.args[0] for one in await site.queue.peek()] == PUBLISHED
 
 
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 async def test_the_server_is_killed_between_a_commit_and_the_pick_up(site: Site, path: Path) -> None:
     command = [sys.executable, "-c", SERVER, str(path)]
     server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
@@ -197,6 +201,8 @@ async def test_the_server_is_killed_between_a_commit_and_the_pick_up(site: Site,
         # It must not be stopped within a transaction of its own: nobody else could write then.
         turn.execute("BEGIN IMMEDIATE")
         os.kill(server.pid, signal.SIGSTOP)
+        # Else it may take its turn before the signal reaches it.
+        await until(lambda: is_stopped(server.pid), "the server has stopped")
     assert await publish_elsewhere(path) == 0
     server.kill()
     await server.wait()
