@@ -155,7 +155,7 @@ class Hub:
     # -- its life -------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open the store, once; whoever comes later waits for the same start.
+        """Open the store, once. Later calls wait for the same start.
 
         Raises:
             StorageError: The store can't be opened.
@@ -196,7 +196,7 @@ class Hub:
                 logger.error("upkeep of the store failed: %s", problem)
 
     async def keep_up(self) -> None:
-        """Expire sessions and consumers, telling the application of each, trim, and forget namespaces nobody needs.
+        """Expire sessions and consumers, trim journals, and forget child namespaces that nobody needs.
 
         Done every 10 s by itself.
 
@@ -230,11 +230,11 @@ class Hub:
     async def close(self, drain_s: float | None = None) -> None:
         """Stop gracefully: take nobody new, tell clients, let handlers finish, close the store.
 
-        Sessions are kept, so clients recover when a server comes up again on the same store. Whoever calls it again
-        waits for the same stop, and may shorten it. If cancelled, the stop goes on.
+        Sessions are kept, so clients recover when a server starts again on the same store. A second call waits for
+        the same stop, and may shorten it. If this is cancelled, the stop goes on.
 
         Args:
-            drain_s: Seconds over which clients are told; ``None`` for the option of that name.
+            drain_s: Seconds over which clients are disconnected; ``None`` for the option ``drain_s``.
 
         Raises:
             StorageError: The store could not be closed properly.

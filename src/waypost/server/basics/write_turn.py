@@ -1,4 +1,4 @@
-"""What is written in one turn of the event loop, so that each connection writes it to the network at once."""
+"""Gathers what is written in one turn of the event loop, so that each connection writes to the network once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["TurnWriter", "WriteTurn"]
 
 
 class TurnWriter(Protocol):
-    """Somebody who has something to write at the end of the turn."""
+    """Writes at the end of the turn."""
 
     def write_out(self) -> None:
-        """Write it, whatever it is by now; called once for each `WriteTurn.add`."""
+        """Write everything gathered so far; called once for each `WriteTurn.add`."""
         ...
 
 
@@ -30,7 +30,7 @@ class WriteTurn:
         self._has_end = False
 
     def add(self, writer: TurnWriter) -> None:
-        """Let somebody write at the end of this turn."""
+        """Call a writer at the end of this turn."""
         self._writers.append(writer)
         if not self._has_end:
             # Only then is it noted: if this raises, the next one's turn has an end.
@@ -42,7 +42,7 @@ class WriteTurn:
         self._has_end = True
 
     def end(self) -> None:
-        """Let them write."""
+        """Call all writers."""
         self._has_end = False
         writers, self._writers = iter(self._writers), []
         try:

@@ -26,8 +26,8 @@ class EmitLine:
     """What is being stored, in the order in which it was asked for, and what has to be done behind it.
 
     A plain emit is delivered when it is stored. A volatile one is not stored, and would overtake it; so would an
-    event that asks for an ack. So whoever stores something holds a place in line, and what needs no store is done at
-    once when nobody does, and otherwise right after the last one that stood there when it came.
+    event that asks for an ack. So each write holds a place in line. What needs no store is done at once if the line
+    is empty; else right after the last write that was in line when it came.
     """
 
     __slots__ = ("_places",)
@@ -82,7 +82,7 @@ def _do(action: Callable[[], T], done: asyncio.Future[T]) -> None:
     try:
         done.set_result(action())
     except BaseException as error:
-        # Its caller gets it, and not whoever stood in line before it; unless it ends more than the caller.
+        # Its caller gets it, and not the write before it in line; unless it ends more than the caller.
         done.set_exception(error)
         if not isinstance(error, Exception):
             raise

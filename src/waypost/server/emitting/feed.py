@@ -122,7 +122,7 @@ class Feed:
         """Do something with each member that a target means, when all that was asked for before has taken effect.
 
         Args:
-            target: Who is meant.
+            target: The members that are meant.
             action: Called with each member.
         """
 
@@ -179,7 +179,9 @@ class Feed:
         await self.write(lambda committed: move(target.rooms, target.except_, rooms, committed), on_commit)
 
     async def publish_volatile(self, target: Target, event: EncodedEvent, *, compress: bool = True) -> None:
-        """Emit an event to whoever can take it when its turn has come. Delivery: at most once, never replayed.
+        """Emit an event to the members that can take it when its turn has come.
+
+        Delivery: at most once, never replayed.
 
         It carries the journal's current position, or clients would take its last string for an offset.
         """
@@ -197,7 +199,7 @@ class Feed:
         members = self._index.select(target.rooms, target.except_)
         if not members:
             return
-        # The same for everybody: looked up once, and known again by whoever writes it.
+        # All members get the same tuple: it is made once, and a transport encodes it once.
         plain = event.frames()
         frames = event.frames_with_offset(offset) if offset else plain
         is_listened_to = self._is_listened_to()

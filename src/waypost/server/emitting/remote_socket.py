@@ -167,7 +167,7 @@ async def fetch_sockets(
 
     Args:
         members: Those among whom the target is looked for.
-        target: Who is meant.
+        target: The members that are meant.
         address: Makes the operator that addresses one of them, by its id.
         local: Whether to ask no other servers.
     """

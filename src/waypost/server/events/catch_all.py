@@ -1,4 +1,4 @@
-"""Catch-alls: handlers that see every event of clients, and listeners that see every one that goes out to them."""
+"""Catch-alls: handlers that see each event of clients, and listeners that see each event to clients."""
 
 from __future__ import annotations
 

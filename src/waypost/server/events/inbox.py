@@ -1,4 +1,4 @@
-"""What a client sent and is still to be handled: its events, in the order of arrival, and at last that it is gone."""
+"""The events of a client that wait for their handlers, in the order of arrival; at last its disconnect."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Inbox:
         self._running: set[asyncio.Task[None]] | None = None
 
     def receive(self, packet: Packet) -> None:
-        """Take an event of the client; with too many waiting, its connection is read no further for a while."""
+        """Take an event of the client. If too many are waiting, we stop reading from its connection for a while."""
         items = self._put(Incoming(self._source, self._handling.repeats, packet))
         if len(items) >= self._handling.max_pending_events:
             self._source.pause_reading()
@@ -98,7 +98,7 @@ class Inbox:
 
     @property
     def _registries(self) -> tuple[Registry, ...]:
-        """Where to look for a handler: what is registered for the socket alone comes first."""
+        """The registries in which a handler is looked for: the socket's own comes first."""
         own, shared = self._source.registry, self._handling.registries
         return shared if own is None else (own, *shared)
 
@@ -180,7 +180,7 @@ class Inbox:
         return False
 
     def _arguments_for(self, handler: Handler, event: Incoming) -> tuple[Any, ...] | None:
-        """Give what a handler is called with; ``None`` if it does not take the event, which is answered then."""
+        """Return a handler's arguments; ``None`` if it does not take the event, which is refused here."""
         count = len(event.arguments)
         if not handler.takes(count):
             problem = f"{event.name} takes {handler.expectation} argument(s), {count} came"

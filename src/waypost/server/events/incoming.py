@@ -63,7 +63,10 @@ class Incoming:
         return None if self._mark is None else self._mark.message
 
     async def begin(self) -> bool:
-        """Return whether it is to be handled now; if it is to be and was before, it is answered as it was then."""
+        """Tell whether the event should be handled now.
+
+        An event that was handled before gets its stored answer, and this returns ``False``.
+        """
         if self._mark is None:
             return True
         admitted = await self._repeats.admit(self._source, self._mark)
@@ -77,7 +80,7 @@ class Incoming:
         return self._turn is not None
 
     def answer(self, answer: Any) -> None:
-        """Acknowledge one that no outbox sent with what its handler returned."""
+        """Acknowledge an event without an outbox with what its handler returned."""
         if self._ack_id is not None and not self._send(answer_values(answer)):
             self._tell(Rejection(reason="its answer can't be sent", is_final=True), plain=False)
 

@@ -38,13 +38,13 @@ class _Client:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """What is to be done with an event of an outbox, now that its turn has come; with nothing set it is left alone.
+    """The decision about an event of an outbox whose turn has come. With nothing set the event is ignored.
 
     Attributes:
-        turn: It is to be handled.
-        record: It was handled, and this was the answer.
-        is_held: It has to wait until one before it, which failed, was sent again.
-        is_unknown: The store can't tell whether it was handled.
+        turn: The event should be handled, in this turn.
+        record: The answer that was stored when the event was handled before.
+        is_held: An earlier event failed; this one has to wait until the client has sent that one again.
+        is_unknown: The store can't tell whether the event was handled.
     """
 
     turn: AnswerTurn | None = None
@@ -128,12 +128,12 @@ class Repeats:
         return self._services.store.answers()
 
     def arrived(self, source: EventSource, mark: OutboxMark) -> None:
-        """Take note that an event has come."""
+        """Note that an event has come, and over which connection."""
         client = self._client(_digest(source, mark))
         client.connection = max(client.connection, source.connection_number)
 
     async def admit(self, source: EventSource, mark: OutboxMark) -> Admitted:
-        """Say what is to be done with an event whose turn has come; waits while an earlier copy is being handled."""
+        """Decide about an event whose turn has come. Waits while an earlier copy of the event is being handled."""
         digest = _digest(source, mark)
         client = self._client(digest)
         while True:

@@ -34,7 +34,7 @@ logger = logging.getLogger("waypost.admission")
 
 
 _LONGEST_CLAIM = 200
-"""No pid or offset of ours is nearly as long; a longer one is the application's, or a try to fill the store."""
+"""Our pids and offsets are shorter by far. A longer value is the application's, or an attempt to fill the store."""
 
 
 class Admission:
@@ -79,7 +79,7 @@ class Admission:
         self.channel: Channel | None = None
 
     async def run(self) -> Channel | None:
-        """Let the client in or refuse it, and tell it so.
+        """Let the client in, or refuse it, and send the answer.
 
         Returns:
             Its channel, to which the client's packets go from now on; its replay is still to be run. ``None`` if it
@@ -201,12 +201,12 @@ class Admission:
         return None
 
     def _turn_away(self, channel: Channel) -> None:
-        """See off a client that left in the middleware, or that the middleware disconnected."""
+        """Answer a client that the middleware disconnected. A client that left by itself gets no answer."""
         if channel.left_because == "server namespace disconnect":
             self._refuse("Disconnected by the server", None)
 
     def leave(self, reason: str) -> None:
-        """Note that the client is gone; what runs for it goes on to its end, and it is not let in."""
+        """Note that the client is gone. It is not let in; a handler that is running goes on to its end."""
         self._has_left = True
         if self.channel is not None:
             self.channel.close(reason)
@@ -218,7 +218,7 @@ class Admission:
         self._connection.send(self._services.codec.encode_connect_error(self._name, payload))
 
     async def replay(self) -> None:
-        """Write what the client missed, at the pace it reads, then let it go live."""
+        """Write the missed events, at the pace at which the client reads. Then the client goes live."""
         channel, returning = self.channel, self._returning
         if channel is None:
             return
@@ -239,7 +239,7 @@ class Admission:
 
 
 def _split(payload: dict[str, Any], *, recovers: bool) -> tuple[str | None, str | None, dict[str, Any]]:
-    """Split what recovery put into a CONNECT payload from what the application did."""
+    """Split a CONNECT payload into recovery's pid and offset, and the application's auth."""
     pid, offset = payload.get("pid"), payload.get("offset")
     if not recovers or not isinstance(pid, str) or not isinstance(offset, str | None):
         return None, None, payload

@@ -149,7 +149,7 @@ class Channel:
 
     @property
     def connection_number(self) -> int:
-        """The number of the connection that carries it; a later one's is higher."""
+        """The number of the connection that carries it. A later connection has a higher number."""
         return self._connection.number
 
     @property
@@ -158,7 +158,7 @@ class Channel:
 
     @property
     def own_registry(self) -> Registry:
-        """What the application has registered for it alone, to be added to."""
+        """The registry of its own handlers, made if need be."""
         if self.registry is None:
             self.registry = Registry(0, SOCKET_MOMENTS)
             self.has_own_handlers = True
@@ -191,7 +191,7 @@ class Channel:
         return self._last_rooms if self.left_because is not None else self.core.index.rooms_of(self)
 
     def forget_rooms(self) -> None:
-        """Note that the application has been told that it is going."""
+        """Forget the rooms it was in: its disconnect handlers have been called."""
         self._last_rooms = _NO_ROOMS
 
     def enter(self, session: LiveSession, rooms: Iterable[str]) -> None:
@@ -200,7 +200,7 @@ class Channel:
         self.register(rooms)
 
     def register(self, rooms: Iterable[str]) -> None:
-        """Enter the index: from here on what is delivered is meant for it too."""
+        """Enter the index: events for these rooms reach it from here on."""
         self._is_registered = True
         self.core.index.add(self, rooms)
 
@@ -242,7 +242,7 @@ class Channel:
     # -- in -------------------------------------------------------------------------------------------------
 
     def receive_event(self, packet: Packet) -> None:
-        """Take an event of the client; it is handled after those before it."""
+        """Take an event of the client. It is handled after the events before it."""
         self._inbox.receive(packet)
 
     def receive_ack(self, packet: Packet) -> None:
@@ -284,11 +284,11 @@ class Channel:
             self.close("server namespace disconnect")
 
     def close_connection(self) -> None:
-        """Disconnect the client from all its namespaces and close its connection, after what was sent."""
+        """Disconnect the client from all its namespaces and close its connection, behind everything sent."""
         self._connection.dismiss()
 
     def close(self, reason: str) -> None:
-        """End: leave all rooms, keep or end the session, let the disconnect handler run after what came before."""
+        """End: leave all rooms, keep or end the session, and run the disconnect handlers behind earlier events."""
         if self.left_because is not None:
             return
         self._end(reason, recoverable=self.session is not None and reason not in _FINAL_REASONS)
@@ -296,12 +296,12 @@ class Channel:
             self.tell_disconnected()
 
     def refuse(self) -> None:
-        """End before it was ever connected; a recovered session stays, so that its client may try again."""
+        """End before CONNECT was answered. A recovered session is kept, so that its client may try again."""
         if self.left_because is None:
             self._end("server namespace disconnect", recoverable=self.recovered)
 
     def supersede(self) -> None:
-        """End because the client has come back on another connection; the old one ends with all it carries."""
+        """End: the client has come back on another connection. This connection ends, with all its channels."""
         self._connection.abort("transport close")
         self.close("transport close")
 

@@ -1,4 +1,4 @@
-"""The namespaces of a server: those the application named, and those that clients made by naming one that fits."""
+"""The namespaces of a server: the application's, and the children that clients made by naming them."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Directory:
         return namespace
 
     async def revive(self, names: list[str]) -> None:
-        """Make the children that sessions in the store belong to, so that what is emitted reaches those too.
+        """Make the children that sessions in the store belong to, so that emits reach those sessions too.
 
         Args:
             names: The namespaces that have sessions in the store.
@@ -158,7 +158,7 @@ class Directory:
                     await self._drop_journal(child)
 
     async def _drop_journal(self, child: NamespaceCore) -> None:
-        # Before: whoever comes meanwhile waits, and begins another one. After: somebody may just have got this one.
+        # Before: clients that come meanwhile wait, and begin another journal. After: one may just have got this one.
         child.forget_store()
         await self._parts.services.store.drop_journal(child.name)
         child.forget_store()

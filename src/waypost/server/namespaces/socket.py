@@ -328,7 +328,7 @@ class Socket:
         """Deliver nothing more of a queue to this client. What it has in hand it may still acknowledge.
 
         Args:
-            queue: The queue's name; one that is not consumed is ignored.
+            queue: The queue's name. A queue that this client does not consume is ignored.
             consumer: The consumer's name.
         """
         queue, consumer = as_name("queue", queue), as_name("consumer", consumer)

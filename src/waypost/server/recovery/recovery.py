@@ -46,11 +46,11 @@ class RecoveryReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecoveryOutcome:
-    """What became of a client's wish to go on where it was.
+    """The outcome of a recovery.
 
     Attributes:
-        reason: Why it could not; ``None`` if it could, or did not ask.
-        replayed: How many events it had missed that are replayed to it.
+        reason: Why the client starts anew; ``None`` if it recovered, or did not ask to.
+        replayed: The number of missed events that are replayed to the client.
     """
 
     reason: RecoveryReason | None
@@ -72,7 +72,7 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Returning:
-    """A client that can go on where it was.
+    """A client that can recover, and everything that it has missed.
 
     Attributes:
         pid: Its secret.
@@ -130,7 +130,7 @@ class Keeper:
             return LiveSession(pid, self.journal, Snapshot({}, kept, stale_offset))
 
     def resume(self, returning: Returning, handshake: Handshake) -> LiveSession:
-        """Make a live session of one that goes on."""
+        """Make the live session of a client that goes on."""
         earlier = Snapshot.decode(returning.stored.data)
         snapshot = Snapshot(earlier.data, self._kept(handshake), earlier.stale_offset)
         return LiveSession(returning.pid, self.journal, snapshot)
@@ -154,7 +154,7 @@ class Keeper:
     async def end(self, key: bytes) -> bool:
         """Forget a session whose client does not come back to it; returns False if the store has to be asked again.
 
-        From the first try on it is unknown to whoever names it.
+        From the first attempt on, a client that names the session is told that it is unknown.
         """
         self._ending.add(key)
         try:

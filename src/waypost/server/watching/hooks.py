@@ -1,4 +1,4 @@
-"""Hooks: whoever wants to watch a server (metrics, a dashboard, tracing) is told of what happens in it.
+"""Hooks: observers of a server (metrics, a dashboard, tracing) are told of what happens in it.
 
 An observer is a plain function that takes one value. It runs on the event loop at the moment itself, so it must be
 short; what it raises is logged and harms nobody. A hook that nobody uses costs one look at an attribute.
@@ -171,11 +171,11 @@ class HandlerFailure:
 
 
 class Hook(Generic[T]):
-    """One kind of event, and who is told of it. Call it with a function, or use it as a decorator, to be told.
+    """One kind of event, and its observers. Call it with a function, or use it as a decorator, to add one.
 
     Attributes:
         name: Its name.
-        observers: Who is told, in this order; empty when nobody is.
+        observers: The functions that are called, in this order; empty if there are none.
     """
 
     __slots__ = ("name", "observers")
@@ -203,11 +203,11 @@ class Hook(Generic[T]):
         return observer
 
     def remove(self, observer: Callable[[T], object]) -> None:
-        """Tell an observer nothing any more; one that is not among them is none already."""
+        """Remove an observer. A function that is no observer is ignored."""
         self.observers = tuple(other for other in self.observers if other != observer)
 
     def tell(self, event: T) -> None:
-        """Tell the observers. Look whether there are any before making the event."""
+        """Call the observers. Callers look whether there are any before they make the event."""
         for observer in self.observers:
             try:
                 observer(event)
