@@ -198,6 +198,8 @@ class Hub:
     async def keep_up(self) -> None:
         """Expire sessions and consumers, trim journals, and forget child namespaces that nobody needs.
 
+        The application is told of each session and consumer that expires.
+
         Done every 10 s by itself.
 
         Raises:
