@@ -206,7 +206,7 @@ class EventRefused(WaypostError):
         message: Why, for the client to read.
         data: Any encodable value for the client; ``None`` sends none.
         is_final: Whether the event would be refused again. If not, a client that keeps events sends it again later.
-            The client also gets False when the handler failed with another exception, whose type ``message`` then is.
+            The client also gets False when the handler failed with another exception, whose type ``message`` names.
     """
 
     def __init__(self, message: str = "Event refused", data: Any = None, *, is_final: bool = True) -> None:

@@ -23,8 +23,8 @@ REFUSED = [
 """What every client is told."""
 
 FAILED = [
-    ("fails", Rejection(reason="ZeroDivisionError")),
-    ("broken gate", Rejection(reason="RuntimeError")),
+    ("fails", Rejection(reason="its handling failed: ZeroDivisionError")),
+    ("broken gate", Rejection(reason="its handling failed: RuntimeError")),
     ("nobody's", Rejection(reason='no handler for "nobody\'s"', is_final=True)),
     ("odd answer", Rejection(reason="its answer can't be sent", is_final=True)),
 ]

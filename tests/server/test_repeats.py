@@ -244,7 +244,7 @@ async def test_what_failed_holds_the_later_ones_back_until_it_is_repeated(io: wa
         answers = [await client.answer_to(ack_id) for ack_id in asked]
         assert answers[0] == [1]
         assert [read_rejection(answer) for answer in answers[1:]] == [
-            Rejection(reason="ValueError"),
+            Rejection(reason="its handling failed: ValueError"),
             Rejection(reason=""),
             Rejection(reason=""),
         ]
@@ -266,7 +266,7 @@ async def test_what_failed_and_is_given_up_holds_nothing_back(io: waypost.Server
     async with running(io):
         client = Sender(io)
         await client.connect()
-        assert await client.rejection(1, "order", 0) == Rejection(reason="ZeroDivisionError")
+        assert await client.rejection(1, "order", 0) == Rejection(reason="its handling failed: ZeroDivisionError")
         assert await client.rejection(2, "order", 2) == Rejection(reason="")
         assert await client.ask(2, "order", 2, settled=1) == [3]
 
@@ -281,9 +281,9 @@ async def test_a_middleware_that_raises_fails_it(io: waypost.Server) -> None:
     async with running(io):
         client = Sender(io)
         await client.connect()
-        assert await client.rejection(1, "order") == Rejection(reason="ZeroDivisionError")
+        assert await client.rejection(1, "order") == Rejection(reason="its handling failed: ZeroDivisionError")
         client.send('27["order"]')
-        assert await client.rejection(1, "order") == Rejection(reason="ZeroDivisionError")
+        assert await client.rejection(1, "order") == Rejection(reason="its handling failed: ZeroDivisionError")
         assert 7 not in client.acks
 
 

@@ -205,6 +205,8 @@ async def test_pause_ends_by_itself() -> None:
         for owner in (here.queue, here.queue.consumer()):
             with pytest.raises(waypost.ConfigurationError, match="a datetime with a time zone"):
                 await owner.pause(until=datetime(2030, 1, 1))
+        with pytest.raises(waypost.ConfigurationError):
+            await waypost.Server().queue("not started").pause(until=datetime(2030, 1, 1))
         await here.queue.pause(until=datetime.now(UTC) + timedelta(seconds=0.1))
         await quiet()
         await here.put(1)

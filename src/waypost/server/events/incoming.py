@@ -208,4 +208,4 @@ def _rejection(error: BaseException) -> Rejection:
     """Say that something raised; an exception's own text may be a secret, and stays here."""
     if isinstance(error, Reject):
         return Rejection(reason=error.reason, retry_in_s=error.retry_in_s)
-    return Rejection(reason=type(error).__name__)
+    return Rejection(reason=f"its handling failed: {type(error).__name__}")

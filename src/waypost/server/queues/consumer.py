@@ -167,7 +167,8 @@ class Consumer:
             ConfigurationError: ``until`` is no datetime, or has no time zone.
             StorageError: There is no such consumer, or the store did not take it.
         """
-        await self._services.store.queue(self._queue).pause(self._name, until=pause_until(until))
+        end = pause_until(until)
+        await self._services.store.queue(self._queue).pause(self._name, until=end)
         self._deliveries.changed(self._queue, self._name)
 
     async def resume(self) -> None:

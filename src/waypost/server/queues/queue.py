@@ -312,7 +312,8 @@ class Queue:
             ConfigurationError: ``until`` is no datetime, or has no time zone.
             StorageError: The store did not take it.
         """
-        await self._stored.pause(None, until=pause_until(until))
+        end = pause_until(until)
+        await self._stored.pause(None, until=end)
         self._deliveries.changed(self._name)
 
     async def resume(self) -> None:
