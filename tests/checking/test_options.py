@@ -53,11 +53,12 @@ WRONG: list[tuple[Maker, str, object, str]] = [
     (waypost.Server, "transports", [], 'expected some of "polling", "websocket", each once'),
     (waypost.Server, "transports", "polling", 'expected some of "polling", "websocket", each once'),
     (waypost.Server, "parser", "mesgpack", 'did you mean "msgpack"?'),
-    (waypost.Server, "parser", object(), "the methods encode, make_decoder, as waypost.Parser has them"),
+    (waypost.Server, "parser", 5, 'expected "json", "msgpack" or an object with the methods encode, make_decoder'),
+    (waypost.Server, "parser", object(), "as waypost.Parser has them"),
     (waypost.Server, "recovery", True, "expected a waypost.Recovery or None"),
     (waypost.Server, "queues", {}, "expected a waypost.QueueOptions"),
     (waypost.Server, "queues", None, "expected a waypost.QueueOptions"),
-    (waypost.Server, "store", 5, "expected the path of a file"),
+    (waypost.Server, "store", 5, 'expected "memory:" or the path of a file'),
     (waypost.Server, "store", "postgres://localhost/x", "expected a file's path"),
     (waypost.Server, "path", "socket.io", "expected text that starts with /"),
     (waypost.Server, "path", None, "expected text that starts with /"),
@@ -156,7 +157,7 @@ def test_what_may_be_a_secret_is_not_shown(options: dict[str, Any]) -> None:
      (waypost.Recovery, "waypost.Recovery(session_ttl_s='x.db')")],
 )  # fmt: skip
 def test_a_value_without_its_name_is_answered_with_the_line_to_write(make: Maker, line: str) -> None:
-    with pytest.raises(waypost.ConfigurationError, match="its name beside it") as caught:
+    with pytest.raises(waypost.ConfigurationError, match="the option's name before it") as caught:
         make("x.db")
     assert line in str(caught.value)
 

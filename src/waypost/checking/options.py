@@ -82,4 +82,6 @@ def refuse_positional(public_name: str, positional: Sequence[object], first: str
     """Raise `ConfigurationError` for a value without its option's name, with the line to write instead."""
     if positional:
         value = positional[0]
-        raise ConfigurationError(first, value, f"its name beside it: {public_name}({first}={shorten(value)})")
+        raise ConfigurationError(
+            first, value, f"the option's name before it: {public_name}({first}={shorten(value)})"
+        )

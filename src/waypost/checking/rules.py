@@ -26,7 +26,8 @@ class Rule:
     Attributes:
         expected: It in words.
         accepts: Tells whether a value is that.
-        known: The values there are, if these are words; for a suggestion.
+        known: The words that it may be, or that may be in it; for a suggestion.
+        choices: The words that it may be, as ``expected`` shows them.
         is_secret: Whether an error must not show the value.
         take: Makes of an accepted value the one to keep; ``None`` if that is the same.
     """
@@ -34,6 +35,7 @@ class Rule:
     expected: str
     accepts: Callable[[object], bool]
     known: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
     is_secret: bool = False
     take: Callable[[Any], Any] | None = None
 
@@ -78,7 +80,8 @@ def rule_of(hint: Any) -> Rule:
     if kind is Annotated:
         return _constrained(rule_of(inner[0]), hint.__metadata__)
     if kind is Literal:
-        return Rule(_either([f'"{word}"' for word in inner]), lambda value: value in inner, inner)
+        choices = tuple(f'"{word}"' for word in inner)
+        return Rule(_either(choices), lambda value: value in inner, inner, choices)
     if kind in (Union, UnionType):
         return _any_of([rule_of(one) for one in inner])
     if issubclass(kind, Mapping):
@@ -97,7 +100,7 @@ def _constrained(rule: Rule, constraints: Sequence[Any]) -> Rule:
             rule = Rule("text that is not empty", is_name, take=partial(as_name, "name"))
             continue
         words = constraint.expected if isinstance(constraint, Matching) else f"{rule.expected} {constraint.words}"
-        rule = replace(rule, expected=words, accepts=_both(rule.accepts, constraint.accepts))
+        rule = replace(rule, expected=words, choices=(), accepts=_both(rule.accepts, constraint.accepts))
     return rule
 
 
@@ -107,9 +110,10 @@ def _both(first: Callable[[object], bool], second: Callable[[Any], object]) -> C
 
 def _any_of(rules: list[Rule]) -> Rule:
     return Rule(
-        _either([rule.expected for rule in rules]),
+        _either([words for rule in rules for words in rule.choices or (rule.expected,)]),
         lambda value: any(rule.accepts(value) for rule in rules),
         tuple(word for rule in rules for word in rule.known),
+        tuple(word for rule in rules for word in rule.choices or (rule.expected,)),
         any(rule.is_secret for rule in rules),
         partial(_take_by, [rule for rule in rules if rule.take]) if any(rule.take for rule in rules) else None,
     )
@@ -157,6 +161,6 @@ def _instance(kind: type) -> Rule:
     return Rule(f"{article} {name}", lambda value: isinstance(value, kind))
 
 
-def _either(words: list[str]) -> str:
+def _either(words: Sequence[str]) -> str:
     last_none = sorted(dict.fromkeys(words), key="None".__eq__)
     return last_none[0] if len(last_none) == 1 else f"{', '.join(last_none[:-1])} or {last_none[-1]}"

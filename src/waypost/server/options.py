@@ -36,6 +36,7 @@ from waypost.typed.handlers import check_handler
 __all__ = ["Options", "ServerOptions", "handshake_cookie"]
 
 _MEBIBYTE = 1 << 20
+_StoreName: TypeAlias = Annotated[FilePath, Matching('"memory:" or the path of a file', lambda name: True)]
 # Clients are told whole milliseconds, and a browser's timer, which waits for both, ends after 2**31 of them.
 _Heartbeat: TypeAlias = Annotated[float, AtLeast(0.001), AtMost(1_000_000)]
 # An origin with a path, or without a scheme, would be like none that a browser sends.
@@ -109,7 +110,7 @@ class Options:
         consumer_ttl_s: Seconds without a socket or worker after which a queue's consumer ends.
     """
 
-    store: FilePath = "memory:"
+    store: _StoreName = "memory:"
     durability: Durability = "commit"
     path: ServedPath = "/socket.io/"
     transports: Annotated[Sequence[Transport], SOME_TRANSPORTS] = ("polling", "websocket")
