@@ -41,7 +41,10 @@ _MISSPELT = 0.92
 _PREFIX = "on_"
 
 _MOST_UNKNOWN = 100
-"""How many names of events without a handler are told; one name takes as much memory as a client sends for it."""
+"""The most names of events without a handler that are logged as a warning."""
+
+_NAME_CHARACTERS = 100
+"""How much of such a name is kept: a client may send a megabyte."""
 
 
 class Registry:
@@ -141,9 +144,10 @@ class Registry:
         Returns:
             True for the first event of a name. Clients choose names, so after `_MOST_UNKNOWN` of them it is False.
         """
-        if event in self._unknown or len(self._unknown) >= _MOST_UNKNOWN:
+        begun = event[:_NAME_CHARACTERS]
+        if begun in self._unknown or len(self._unknown) >= _MOST_UNKNOWN:
             return False
-        self._unknown.add(event)
+        self._unknown.add(begun)
         return True
 
     def _add(self, event: str, function: Callable[..., Any], *, concurrent: bool) -> None:
