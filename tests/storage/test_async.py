@@ -12,6 +12,7 @@ import pytest
 
 from tests.storage.backends import Clock, fill, flush, ignore, put, read_all, record_of
 from waypost.errors import StorageError, StoreClosed, StoreFull
+from waypost.retrying import RetryPolicy
 from waypost.storage.base import ExpiredSession, Membership
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals.deferred import BLOCK
@@ -281,7 +282,7 @@ class TestFullDisk:
     async def test_what_was_reported_is_kept_and_written_later(
         self, store: SqliteStore, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("waypost.storage.sqlite.writer._RETRY_S", 0.02)
+        monkeypatch.setattr("waypost.storage.sqlite.writer._RETRIES", RetryPolicy(0.02, 0.02))
         monkeypatch.setattr("waypost.storage.sqlite.journals.unflushed._MAX_BYTES", 3_000_000)
         journal = await store.journal("/")
         await flush(journal)
@@ -320,7 +321,7 @@ class TestFullDisk:
     async def test_without_a_reserved_position_it_is_full(
         self, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("waypost.storage.sqlite.writer._RETRY_S", 0.02)
+        monkeypatch.setattr("waypost.storage.sqlite.writer._RETRIES", RetryPolicy(0.02, 0.02))
         journal = await store.journal("/")
         await journal.append(b"x" * 9_000, ignore)
         await flush(journal)
@@ -380,7 +381,7 @@ class TestFullDisk:
     async def test_deferred_jobs_that_fail_keep_their_order(
         self, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("waypost.storage.sqlite.writer._RETRY_S", 0.02)
+        monkeypatch.setattr("waypost.storage.sqlite.writer._RETRIES", RetryPolicy(0.02, 0.02))
         journal = await store.journal("/")
         await flush(journal)
         failures = 3

@@ -15,7 +15,7 @@ logger = logging.getLogger("waypost.queue")
 
 
 class Configured:
-    """What was configured, of the queues where something was; all others have the server's options.
+    """The options of all queues. A queue without options of its own has the server's.
 
     Args:
         defaults: The server's options for queues.
@@ -33,23 +33,23 @@ class Configured:
         return self._options.get(queue, self._defaults)
 
     def settings(self, queue: str) -> QueueSettings:
-        """Return what was configured for a queue alone."""
+        """Return the options that were configured for a queue alone."""
         return self._settings.get(queue, QueueSettings())
 
     def with_changes(self, queue: str, changes: QueueSettings) -> tuple[QueueSettings, QueueOptions]:
-        """Return what a queue's settings and options would be with some changes.
+        """Return a queue's settings and options as they would be after some changes.
 
         Raises:
-            ConfigurationError: There is no option of that name, or one can't be what it is.
+            ConfigurationError: No option has that name, or a value is impossible.
         """
         settings: QueueSettings = {**self.settings(queue), **changes}
         return settings, with_settings(self._defaults, **settings)
 
     def keep(self, queue: str, settings: QueueSettings) -> None:
-        """Remember what was configured for a queue; nothing, if it is empty.
+        """Set the options of a queue; empty settings give it the server's options again.
 
         Raises:
-            ConfigurationError: An option can't be what it is; then nothing changes.
+            ConfigurationError: A value is impossible; nothing changes then.
         """
         if settings:
             self._options[queue] = with_settings(self._defaults, **settings)
@@ -59,9 +59,9 @@ class Configured:
             self._options.pop(queue, None)
 
     def take(self, stored: Configuration) -> None:
-        """Remember what the store has for a queue, which another version or program may have written.
+        """Set the options of a queue from the store, where another version or program may have written them.
 
-        What can't be used is logged, and the queue goes on with the options it had.
+        Unusable settings are logged, and the queue keeps the options it had.
         """
         try:
             self.keep(stored.queue, decode_settings(stored.settings))
@@ -72,7 +72,7 @@ class Configured:
             )  # fmt: skip
 
     def load(self, configurations: Iterable[Configuration]) -> None:
-        """Remember what the store has."""
+        """Set the options of all queues from the store."""
         self._settings.clear()
         self._options.clear()
         for one in configurations:

@@ -1,4 +1,4 @@
-"""The public consumer: a named position in a queue, as the server's code sees it."""
+"""The public `Consumer`: a handle on a named position in a queue."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ __all__ = ["Consumer", "ConsumerInfo", "consumer_info", "pause_end", "pause_unti
 
 @dataclass(frozen=True, slots=True)
 class ConsumerInfo:
-    """A consumer's numbers.
+    """A consumer's state in numbers.
 
     Attributes:
-        queue: Its queue.
-        name: Its name.
-        offset: Up to here it has nothing left to do.
-        waiting: How many messages it has not acknowledged; those in flight and those that wait for another try too.
-        retrying: How many of these have failed, or were lost with a connection, before.
-        in_flight: How many are in somebody's hands.
-        acknowledged: How many it has acknowledged in all.
-        redelivered: How many deliveries ended without an ack, in all.
-        dead_letters: How many dead letters are kept for it.
-        lost: How many messages it lost to the queue's limits and was not told of yet.
-        paused_until: Until when it is paused; ``None`` if it is not. `datetime.max` stands for "until it is resumed".
-        active_at: When it was last attached to, or acknowledged something.
-        attached: How many sockets and workers are attached.
-        delivered_per_s: Deliveries a second, over the last 10 to 20 seconds.
-        acknowledged_per_s: Acks a second.
-        redelivered_per_s: Failed deliveries a second.
+        queue: The name of the consumer's queue.
+        name: The consumer's name.
+        offset: The consumer has acknowledged or given up all messages up to this offset.
+        waiting: The number of messages that it has not acknowledged, those in flight and those that wait for their
+            next attempt included.
+        retrying: The number of waiting messages with at least one failed or lost delivery.
+        in_flight: The number of waiting messages that are delivered and not acknowledged yet.
+        acknowledged: The number of messages that it has ever acknowledged.
+        redelivered: The number of deliveries that have ever ended without an ack.
+        dead_letters: The number of its dead letters.
+        lost: The number of messages that the queue's limits removed before the consumer acknowledged them, and of
+            which it was not told yet.
+        paused_until: The time at which its pause ends; ``None`` if it is not paused. `datetime.max` stands for a
+            pause until `Consumer.resume`.
+        active_at: The time of the last attachment or ack.
+        attached: The number of sockets and workers attached.
+        delivered_per_s: Deliveries per second, over the last 10 to 20 seconds.
+        acknowledged_per_s: Acks per second, measured alike.
+        redelivered_per_s: Failed deliveries per second, measured alike.
     """
 
     queue: str
@@ -59,7 +62,7 @@ class ConsumerInfo:
 
 
 def consumer_info(queue: str, row: ConsumerRow, runner: Runner | None) -> ConsumerInfo:
-    """Put together what the store knows of a consumer and what is going on right now."""
+    """Combine a consumer's row in the store with the numbers of the runner that serves it now."""
     return ConsumerInfo(
         queue=queue,
         name=row.name,
@@ -90,7 +93,7 @@ def pause_until(until: object) -> float:
 
 
 def pause_end(stored: float | None) -> datetime | None:
-    """Turn the end of a pause from the store's form into the public one."""
+    """Convert the end of a pause from the store's form into the public form."""
     if stored is None:
         return None
     return datetime.max.replace(tzinfo=UTC) if stored == inf else datetime.fromtimestamp(stored, UTC)
@@ -99,8 +102,8 @@ def pause_end(stored: float | None) -> datetime | None:
 class Consumer:
     """A named position in a queue. Made by `Queue.consumer`.
 
-    A handle without state of its own: make one whenever you need it. A consumer begins when something is first
-    attached to it; what is asked of one that does not exist raises `StorageError`.
+    The object is a handle without state: make one whenever you need it. The consumer itself begins with `create`, or
+    when a socket or worker attaches for the first time. Other methods raise `StorageError` before that.
     """
 
     __slots__ = ("_deliveries", "_name", "_queue", "_services")
@@ -116,77 +119,79 @@ class Consumer:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The consumer's name."""
         return self._name
 
     @property
     def queue(self) -> str:
-        """The name of its queue."""
+        """The name of the consumer's queue."""
         return self._queue
 
     async def info(self) -> ConsumerInfo:
-        """Return its numbers; cheap enough to be asked for every second.
+        """Return the consumer's state in numbers; cheap enough for a call every second.
 
         Raises:
-            StorageError: There is no such consumer, or the store did not answer.
+            StorageError: The consumer does not exist, or the store did not answer.
         """
         stored = await self._services.store.queue(self._queue).consumer(self._name)
         return consumer_info(self._queue, stored, self._deliveries.runner(self._queue, self._name))
 
     async def create(self, *, start: Start = "oldest") -> None:
-        """Let it exist before anything is attached to it, so that the queue keeps messages for it.
+        """Make the consumer before a socket or worker attaches, so that the queue keeps messages for it from now on.
 
         Args:
-            start: Where it starts, if it is new; see `Socket.consume`.
+            start: The place where a new consumer starts, as for `Socket.consume`; ignored if the consumer exists.
 
         Raises:
-            StorageError: The store did not take it.
+            StorageError: The store could not write the consumer.
         """
         await self._services.store.queue(self._queue).add_consumer(self._name, start=to_place(start))
 
     async def seek(self, to: Start) -> None:
-        """Move it, back or forth. What is in flight counts no more, and acks from before it are void.
+        """Move the consumer back or forth. Messages in flight are taken back, and later acks of them are ignored.
 
         Args:
-            to: ``"oldest"``: the oldest message that the queue still keeps; ``"new"``: behind the newest; an offset,
-                or a time: the first message from there on. Messages that all consumers have acknowledged are gone.
+            to: ``"oldest"`` for the oldest message in the queue, ``"new"`` for behind the newest. An offset or a time
+                stands for the first message from there on. Messages that all consumers have acknowledged are gone.
 
         Raises:
-            StorageError: There is no such consumer, or the store did not take it.
+            StorageError: The consumer does not exist, or the store could not write the change.
         """
         await self._services.store.queue(self._queue).seek(self._name, to_place(to))
         self._deliveries.changed(self._queue, self._name)
 
     async def pause(self, *, until: datetime | None = None) -> None:
-        """Hand out nothing until it is resumed; kept over restarts. What is in flight may still be acknowledged.
+        """Stop deliveries until `resume`. The store keeps the pause over restarts.
+
+        Messages in flight may still be acknowledged.
 
         Args:
-            until: When it resumes by itself, with a time zone; ``None`` for not.
+            until: The time at which the pause ends by itself, with a time zone; ``None`` for never.
 
         Raises:
-            ConfigurationError: ``until`` is no datetime, or has no time zone.
-            StorageError: There is no such consumer, or the store did not take it.
+            ConfigurationError: ``until`` is not a datetime, or has no time zone.
+            StorageError: The consumer does not exist, or the store could not write the pause.
         """
         end = pause_until(until)
         await self._services.store.queue(self._queue).pause(self._name, until=end)
         self._deliveries.changed(self._queue, self._name)
 
     async def resume(self) -> None:
-        """Go on after a pause.
+        """End a pause.
 
         Raises:
-            StorageError: There is no such consumer, or the store did not take it.
+            StorageError: The consumer does not exist, or the store could not write the change.
         """
         await self._services.store.queue(self._queue).pause(self._name, until=self._services.environment.wall_time())
         self._deliveries.changed(self._queue, self._name)
 
     async def delete(self) -> None:
-        """End it, with its dead letters; what is attached to it gets nothing more.
+        """Delete the consumer with its dead letters, and detach its sockets and workers.
 
         Raises:
-            StorageError: The store did not take it.
+            StorageError: The store could not delete the consumer.
         """
         self._deliveries.removed(self._queue, self._name)
         await self._services.store.queue(self._queue).remove_consumer(self._name)
-        # Once more: somebody may have come meanwhile.
+        # Once more: a socket may have attached during the deletion.
         self._deliveries.removed(self._queue, self._name)

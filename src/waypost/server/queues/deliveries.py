@@ -1,4 +1,4 @@
-"""Queues to sockets and workers: which consumers are being served, and by whom."""
+"""The consumers of a server that have sockets or workers attached, and which ones these are."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger("waypost.queue")
 
 @dataclass(frozen=True, slots=True)
 class Consumption:
-    """What a socket wants of a queue.
+    """The arguments of `Socket.consume`.
 
     Attributes:
         queue: The queue's name.
@@ -47,7 +47,7 @@ class Consumption:
 
 
 class Deliveries:
-    """All consumers that have sockets or workers attached.
+    """All consumers of a server that have sockets or workers attached, each with its `Runner`.
 
     Args:
         services: What the server's parts share.
@@ -75,7 +75,7 @@ class Deliveries:
     # -- its life -------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Begin with an open store: read what was configured, let what is due come, start the workers.
+        """Begin with an open store: read the queues' options, release due messages, start the workers.
 
         Raises:
             StorageError: The store did not answer.
@@ -89,7 +89,7 @@ class Deliveries:
             await self._start_worker(plan)
 
     def stop(self) -> None:
-        """Hand out nothing any more; what is in hand may still be answered."""
+        """Stop all deliveries. Messages in hand may still be answered."""
         self._is_stopping = True
         self.due.stop()
         for runner in self._all_runners():
@@ -98,7 +98,7 @@ class Deliveries:
     # -- who takes messages ---------------------------------------------------------------------------------
 
     async def attach(self, member: Member, wanted: Consumption) -> None:
-        """Deliver a consumer's messages to a socket.
+        """Attach a socket to a consumer, so that it gets the consumer's messages.
 
         Raises:
             NotConnected: The socket has left.
@@ -124,14 +124,14 @@ class Deliveries:
         self._losses.tell(runner)
 
     def retire(self, member: Member, queue: str, consumer: str) -> None:
-        """Give a socket nothing more of a consumer; what it has in hand it may still acknowledge."""
+        """Send a socket no more messages of a consumer. It may still acknowledge those it has."""
         runner = self._runners.get(queue, {}).get(consumer)
         attachment = self._serving.get(member, {}).get(runner) if runner is not None else None
         if runner is not None and attachment is not None:
             runner.retire(attachment)
 
     def extend(self, member: Member, queue: str, consumer: str, seconds: float) -> int:
-        """Let a socket keep what it has in hand for longer; returns how many messages that are."""
+        """Extend the leases of the messages that a socket has in hand; returns their number."""
         runner = self._runners.get(queue, {}).get(consumer)
         attachment = self._serving.get(member, {}).get(runner) if runner is not None else None
         if attachment is None:
@@ -142,24 +142,24 @@ class Deliveries:
         return len(attachment.in_hand)
 
     def detach(self, member: Member) -> None:
-        """Take a socket that has ended away from all its consumers; what it had in hand is delivered again."""
+        """Detach a socket that has ended from all its consumers. Its messages are delivered again."""
         for runner, attachment in self._serving.pop(member, {}).items():
             runner.detach(attachment, to_blame=not self._is_stopping)
 
     def went_live(self, member: Member) -> None:
-        """Note that messages can go out to a socket from now on."""
+        """Note that a socket can get messages from now on."""
         for runner, attachment in self._serving.get(member, {}).items():
             runner.enliven(attachment)
             self._losses.tell(runner)
 
     def heartbeat_sent(self, member: Member) -> None:
-        """Note that a socket was asked for a sign of life."""
+        """Note that a heartbeat was sent to a socket."""
         for attachment in self._serving.get(member, {}).values():
             if isinstance(attachment.carrier, SocketCarrier):
                 attachment.carrier.owes_heartbeat = True
 
     def heartbeat_answered(self, member: Member) -> None:
-        """Renew the leases of what a socket has in hand."""
+        """Renew the leases of the messages that a socket has in hand: it has answered a heartbeat."""
         for runner, attachment in self._serving.get(member, {}).items():
             if isinstance(attachment.carrier, SocketCarrier):
                 attachment.carrier.give_sign()
@@ -167,7 +167,7 @@ class Deliveries:
                 runner.enliven(attachment)
 
     def add_worker(self, plan: WorkerPlan) -> None:
-        """Let a function of this process take messages, as soon as the store is open."""
+        """Attach a function of this process to a consumer as soon as the store is open."""
         self._plans.append(plan)
         if self._is_started:
             self._services.keep_task(asyncio.get_running_loop().create_task(self._start_worker(plan)))
@@ -185,7 +185,7 @@ class Deliveries:
     # -- what is told of queues -----------------------------------------------------------------------------
 
     def arrived(self, queue: str, messages: Sequence[NewMessageRow], enqueued: Enqueued) -> None:
-        """Take what was just stored to the consumers that are being served."""
+        """Hand new messages of a queue to its runners, after the store has committed them."""
         if enqueued.next_due_at is not None:
             self.due.arm(enqueued.next_due_at)
         runners = self._runners.get(queue)
@@ -204,18 +204,18 @@ class Deliveries:
                 runners[loser].look()
 
     def changed(self, queue: str, consumer: str | None = None) -> None:
-        """Look anew at the consumers of a queue, or at one: they were moved, paused, or got messages."""
+        """Let the runners of a queue, or of one consumer, read the store: something was moved, paused or added."""
         for name, runner in self._runners.get(queue, {}).items():
             if consumer in (None, name):
                 runner.look()
 
     def begin_anew(self, queue: str) -> None:
-        """Let the consumers of a queue begin anew where they stand: what they had in hand is no more."""
+        """Let the runners of a queue begin anew from the store: the messages in hand were removed."""
         for runner in self._runners.get(queue, {}).values():
             runner.begin_anew()
 
     def removed(self, queue: str, consumer: str | None = None) -> None:
-        """Take everybody away from the consumers of a queue that are no more."""
+        """Detach all sockets and workers from a queue's consumers, or from one, after these were deleted."""
         for name, runner in list(self._runners.get(queue, {}).items()):
             if consumer in (None, name):
                 runner.abandon()
@@ -223,20 +223,20 @@ class Deliveries:
                     serving.pop(runner, None)
 
     def runner(self, queue: str, consumer: str) -> Runner | None:
-        """Return what serves a consumer, if anything does."""
+        """Return the runner of a consumer; ``None`` if nothing is attached to it."""
         return self._runners.get(queue, {}).get(consumer)
 
     def serving(self, queue: str) -> list[Runner]:
-        """Return what serves a queue's consumers."""
+        """Return the runners of a queue's consumers."""
         return list(self._runners.get(queue, {}).values())
 
     @property
     def attached(self) -> list[tuple[str, str]]:
-        """Queue and name of all consumers that are being served."""
+        """The queue and name of each consumer that has a runner."""
         return [(runner.queue_name, runner.row.name) for runner in self._all_runners()]
 
     def reconfigured(self, queue: str) -> None:
-        """Let a queue's new options hold for what is being served."""
+        """Hand a queue's new options to its runners."""
         for runner in self._runners.get(queue, {}).values():
             runner.options = self.configured.of(queue)
             runner.wake()
@@ -244,7 +244,7 @@ class Deliveries:
     # -- inside ---------------------------------------------------------------------------------------------
 
     async def _runner(self, queue: str, consumer: str, start: Place, order: Order | None) -> Runner:
-        """Return what serves a consumer, made if need be; in the end it is served if somebody is attached to it."""
+        """Return the runner of a consumer, and make one if it has none. Attach something, or wake it to end it."""
         stored = self._services.store.queue(queue)
         row = await stored.add_consumer(consumer, start=start)
         options = self.configured.of(queue)
@@ -272,7 +272,7 @@ class Deliveries:
         for queue in sorted(due.queues):
             self.changed(queue)
 
-    # -- what runners tell: see `Watcher` -------------------------------------------------------------------
+    # -- the `Watcher` of the runners -----------------------------------------------------------------------
 
     def message_died(self, runner: Runner, message: MessageRow, attempt: Attempt) -> None:
         """Tell the application of a message that was given up."""
@@ -286,11 +286,11 @@ class Deliveries:
             hook.tell(MessageDied(runner.queue_name, runner.row.name, message.id, message.position, attempt.reason))
 
     def loss_changed(self, runner: Runner) -> None:
-        """Tell what a consumer has lost to its queue's limits."""
+        """Tell a consumer and the application what the consumer lost to its queue's limits."""
         self._losses.tell(runner)
 
     def became_idle(self, runner: Runner) -> None:
-        """Let go of a runner that has nothing to do."""
+        """Remove a runner that nothing is attached to."""
         self._losses.forget(runner)
         runners = self._runners.get(runner.queue_name, {})
         if runners.get(runner.row.name) is runner:

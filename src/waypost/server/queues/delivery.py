@@ -1,4 +1,4 @@
-"""A message in somebody's hands, and who takes messages: a socket, or a worker of this process."""
+"""A delivery, and its two ends: the consumer it comes from, and the socket or worker that it goes to."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Attachment", "Carrier", "Delivery", "DeliverySource"]
 
 
 class Delivery:
-    """One handing-out of a message. The object is the token: an ack counts for the delivery it belongs to.
+    """One delivery of a message. The object is the token: an ack counts only for the delivery it belongs to.
 
     Attributes:
         message: The message.
-        attachment: Who has it.
-        handed_at: Since when, on the loop's clock.
-        extended_until: Until when its holder asked to keep it; may be set from any thread.
+        attachment: The socket or worker that has the message.
+        handed_at: The time of the delivery, on the loop's clock.
+        extended_until: The time up to which the taker extended the lease; may be set from any thread.
     """
 
     __slots__ = ("attachment", "extended_until", "handed_at", "message")
@@ -33,58 +33,58 @@ class Delivery:
 
     @property
     def attempt(self) -> int:
-        """Which delivery of the message it is, from 1; those that were not its own fault are not counted."""
+        """The number of this delivery of the message, from 1. Deliveries that ended without a fault don't count."""
         return self.message.failures + self.message.losses + 1
 
     def lease_until(self, options: QueueOptions) -> float:
-        """Tell until when the message is its holder's, on the loop's clock."""
+        """Return the time at which the lease ends, on the loop's clock."""
         heard_at = max(self.handed_at, self.attachment.carrier.heard_at)
         renewed_until = min(heard_at + options.lease_s, self.handed_at + options.max_lease_s)
         return max(renewed_until, self.extended_until)
 
 
 class Carrier(Protocol):
-    """What brings messages to one socket or worker."""
+    """Brings messages to one socket or worker."""
 
     @property
     def label(self) -> str:
-        """How the log names it."""
+        """The name of the socket or worker in logs and in the store."""
         ...
 
     @property
     def heard_at(self) -> float:
-        """When it last gave a sign of life, on the loop's clock."""
+        """The time of its last sign of life, on the loop's clock."""
         ...
 
     @property
     def owes_heartbeat(self) -> bool:
-        """Whether it was asked for a sign of life and has not given one yet."""
+        """True while a heartbeat is unanswered."""
         ...
 
     @property
     def is_live(self) -> bool:
-        """Whether messages can go out to it at all."""
+        """True while messages can go out to it at all."""
         ...
 
     def can_take(self, size: int) -> bool:
-        """Tell whether a message of so many bytes can go out now; if not, it says itself when one can."""
+        """Return whether a message of ``size`` bytes can go out now. If not, the carrier calls `enliven` later."""
         ...
 
     def send(self, delivery: Delivery) -> None:
-        """Send a message; its answer goes to the runner."""
+        """Send a message. The answer goes to the carrier's `DeliverySource`."""
         ...
 
     def forget(self, delivery: Delivery) -> None:
-        """Wait no longer for a delivery's answer."""
+        """Stop waiting for the answer to a delivery."""
         ...
 
     async def tell_loss(self, notice: MessagesLost) -> bool:
-        """Tell of lost messages; returns whether it was taken note of."""
+        """Tell of lost messages; returns True once the receiver has acknowledged it."""
         ...
 
 
 class DeliverySource(Protocol):
-    """The consumer that a carrier brings the messages of; it takes the answers."""
+    """The consumer whose messages a carrier brings, and which takes the answers."""
 
     @property
     def queue_name(self) -> str:
@@ -110,7 +110,7 @@ class DeliverySource(Protocol):
         ...
 
     def enliven(self, attachment: Attachment) -> None:
-        """Note that a carrier may be able to take messages now, or has given a sign of life."""
+        """Note that a carrier may take messages again, or has given a sign of life."""
         ...
 
 
@@ -118,15 +118,16 @@ class Attachment:
     """A socket or worker that takes a consumer's messages, and what it has in hand.
 
     Args:
-        carrier: What brings them there.
-        prefetch: How many it may have in hand.
-        prefetch_bytes: How many bytes of them; the message that reaches it is the last one.
+        carrier: Brings the messages there.
+        prefetch: The largest number of messages in hand.
+        prefetch_bytes: The size of messages in hand, in bytes, from which on it gets no more.
 
     Attributes:
-        in_hand: Its deliveries by position, the oldest first.
-        is_silent: Whether it let a lease end without a sign of life; it gets nothing until it gives one.
-        is_leaving: Whether it takes nothing more, and only finishes what it has.
-        in_rotation: Whether it is among those that are handed messages in turn.
+        carrier: Brings the messages there.
+        in_hand: The deliveries without an answer, by position, oldest first.
+        is_silent: True after a lease ended without a sign of life. It gets no messages until the next one.
+        is_leaving: True if it only finishes the messages in hand, and gets no more.
+        in_rotation: True while it is in the rotation of `Takers`.
     """
 
     __slots__ = (
@@ -152,7 +153,7 @@ class Attachment:
 
     @property
     def has_credit(self) -> bool:
-        """Whether it may have another message in hand."""
+        """True if it may get another message."""
         return (
             not self.is_silent
             and not self.is_leaving
@@ -163,16 +164,16 @@ class Attachment:
 
     @property
     def oldest(self) -> Delivery | None:
-        """What it has had for longest."""
+        """The delivery that it has had for longest; ``None`` with nothing in hand."""
         return next(iter(self.in_hand.values()), None)
 
     def hand(self, message: MessageRow, now: float) -> Delivery:
-        """Note that it has a message in hand, which its carrier is to be given now."""
+        """Put a message in hand. The caller sends the delivery by the carrier."""
         delivery = self.in_hand[message.position] = Delivery(message, self, now)
         self._bytes += len(message.record)
         return delivery
 
     def release(self, delivery: Delivery) -> None:
-        """Note that it no longer has a message in hand."""
+        """Take a message out of hand."""
         if self.in_hand.pop(delivery.message.position, None) is not None:
             self._bytes -= len(delivery.message.record)

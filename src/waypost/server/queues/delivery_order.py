@@ -1,4 +1,4 @@
-"""In which order one consumer's messages may be handed out: strictly, by key, or freely. Pure.
+"""The order in which one consumer's messages may be delivered: strictly, by key, or freely. Pure.
 
 A delivery order says what to read from the store (`wants`), takes what was read (`take`), and gives out what may go
 (`next`). It hears what becomes of each message: `done`, `put_back`, `park`. It holds a few messages, never a backlog:
@@ -31,14 +31,14 @@ _MOST_BEHIND = 1024
 
 @dataclass(frozen=True, slots=True)
 class ReadOn:
-    """Wanted: the next messages after a position."""
+    """A request for the next messages after a position."""
 
     after: int
 
 
 @dataclass(frozen=True, slots=True)
 class ReadRetries:
-    """Wanted: messages up to a position whose pause is over at a time, without those that are known already."""
+    """A request for messages up to a position whose pause is over at a time, without those that are known already."""
 
     upto: int
     excluding: frozenset[int]
@@ -47,7 +47,7 @@ class ReadRetries:
 
 @dataclass(frozen=True, slots=True)
 class ReadKey:
-    """Wanted: the next messages with a key, between two positions."""
+    """A request for the next messages with a key, between two positions."""
 
     key: str
     after: int
@@ -58,71 +58,71 @@ Read = ReadOn | ReadRetries | ReadKey
 
 
 class DeliveryOrder(Protocol):
-    """The order of one consumer's messages."""
+    """Says which of one consumer's messages may go next."""
 
     @property
     def due_at(self) -> float:
-        """When the next paused message may go, as wall time; infinity if none is paused."""
+        """The wall time at which the next paused message may go; infinity if none is paused."""
         ...
 
     def wants(self, now: float) -> Read | None:
-        """Return what has to be read before more can be given out; `take` must follow before it is asked again."""
+        """Return what to read from the store next; ``None`` for nothing. Call `take` before the next call of this."""
         ...
 
     def take(
         self, read: Read, messages: Sequence[MessageRow], now: float, *, complete: bool, due_at: float = inf
     ) -> None:
-        """Take what was read.
+        """Take the messages that were read.
 
         Args:
-            read: What was wanted; of retries it excludes also those whose failure is not stored yet.
-            messages: What was found, by position.
-            now: Wall time.
-            complete: Whether there was no more to find.
-            due_at: For retries: when the next one that was not yet due will be.
+            read: The request; for retries it also excludes those whose failure is not stored yet.
+            messages: The messages found, sorted by position.
+            now: The wall time.
+            complete: True if the store had no more.
+            due_at: For retries, the wall time at which the next one falls due.
         """
         ...
 
     def arrive(self, message: MessageRow, now: float) -> None:
-        """Take a message that has just been stored."""
+        """Take a message that was just stored."""
         ...
 
     def look_again(self) -> None:
-        """Note that there may be more in the store than was found at the end."""
+        """Note that the store may have messages behind the end that was read."""
         ...
 
     def next(self, now: float) -> MessageRow | None:
-        """Give out the next message that may go."""
+        """Give out the next message that may go; ``None`` if none may."""
         ...
 
     def done(self, message: MessageRow) -> None:
-        """Note that a message that was given out is acknowledged or given up."""
+        """Note that a message that was out is acknowledged or given up."""
         ...
 
     def put_back(self, message: MessageRow) -> None:
-        """Take a message back that was given out; it may go again at once."""
+        """Take back a message that was out; it may go again at once."""
         ...
 
     def park(self, message: MessageRow) -> None:
-        """Take a message back that was given out; it may go again when its ``retry_at`` has come."""
+        """Take back a message that was out; it may go again at its ``retry_at``."""
         ...
 
     def withdraw(self, message: MessageRow) -> None:
-        """Note that a message that was put back or parked is done after all."""
+        """Note that a message that was put back or parked was acknowledged late."""
         ...
 
     def look_for_retries(self, now: float) -> None:
-        """Note that messages may be found now that were parked, and were not stored yet when their time came."""
+        """Note that the store now has the failures of parked messages, some of which may have fallen due before."""
         ...
 
 
 def make_order(order: Order, after: int) -> DeliveryOrder:
-    """Make the delivery order of a consumer that has everything up to a position behind it."""
+    """Make the delivery order of a consumer that has settled everything up to a position."""
     return StrictOrder(after) if order == "strict" else KeyedOrder(after, by_key=order == "key")
 
 
 class StrictOrder:
-    """One message at a time, each when the one before is done."""
+    """Gives out one message at a time, each after the one before is done."""
 
     __slots__ = ("_ahead", "_ahead_bytes", "_at_end", "_frontier", "_in_hand", "_news")
 
@@ -136,7 +136,7 @@ class StrictOrder:
 
     @property
     def due_at(self) -> float:
-        """When the head may go."""
+        """The wall time at which the head may go."""
         return self._ahead[0].retry_at if self._ahead and not self._in_hand and self._ahead[0].retry_at else inf
 
     def wants(self, now: float) -> Read | None:
@@ -161,7 +161,7 @@ class StrictOrder:
         self._at_end = complete and not self._news
 
     def arrive(self, message: MessageRow, now: float) -> None:
-        """Keep a new message if it is the very next one, and there is room; else read it later."""
+        """Keep a new message if it is the next one and there is room; else read it later."""
         if message.position <= self._frontier:
             return
         follows = self._at_end and message.position == self._frontier + 1
@@ -176,7 +176,7 @@ class StrictOrder:
         self._news = True
 
     def next(self, now: float) -> MessageRow | None:
-        """Give out the head, unless one is out or it has to wait."""
+        """Give out the head, unless a message is out or the head has to wait."""
         if self._in_hand or not self._ahead or self._ahead[0].retry_at > now:
             return None
         self._in_hand = True
@@ -185,11 +185,11 @@ class StrictOrder:
         return message
 
     def done(self, message: MessageRow) -> None:
-        """Let the one behind it go."""
+        """Let the next message go."""
         self._in_hand = False
 
     def put_back(self, message: MessageRow) -> None:
-        """Make it the head again."""
+        """Make the message the head again."""
         self._in_hand = False
         self._ahead.appendleft(message)
         self._ahead_bytes += len(message.record)
@@ -211,16 +211,16 @@ class StrictOrder:
 
 
 class KeyedOrder:
-    """Many messages at a time, but only one of each key; a message without a key waits for nobody.
+    """Gives out many messages at a time, but only one of each key. A message without a key does not wait.
 
     Args:
-        after: The position up to which everything is behind the consumer.
-        by_key: Whether keys count; else all are as if they had none.
+        after: The position up to which the consumer has settled everything.
+        by_key: True if keys count; else all messages are treated as having none.
     """
 
     def __init__(self, after: int, *, by_key: bool) -> None:
         self._by_key = by_key
-        # All up to here is in hand, ready, paused, done, or behind a message of its key.
+        # Each message up to here is in hand, ready, paused, done, or behind a message with its key.
         self._frontier = after
         self._at_end = False
         self._news = False
@@ -228,29 +228,29 @@ class KeyedOrder:
         self._ready: list[tuple[int, MessageRow]] = []
         self._ready_bytes = 0
         self._in_hand: set[int] = set()
-        # Each key's first message that is not done; the keys that have more behind it; those whose first is done.
+        # The first message of each key that is not done; the keys with more behind it; the keys whose first is done.
         self._heads: dict[str, int] = {}
         self._followed: set[str] = set()
         self._freed: deque[tuple[str, int]] = deque()
-        # The first of those behind a key's first, without a gap, which were read already.
+        # The messages behind a key's first one that were read already, without a gap.
         self._behind: dict[str, deque[MessageRow]] = {}
-        # The key whose messages are being read: what comes meanwhile stands behind them.
+        # The key whose messages are being read; messages that arrive during the read stand behind them.
         self._read_key: str | None = None
         self._behind_count = self._behind_bytes = 0
-        # Paused messages that are not the first of their key: they wait for their turn, not for their pause.
+        # Paused messages that are not the first of their key: they wait for that one, not for their pause.
         self._paused_behind: set[int] = set()
-        # When each key's first message may go that is paused. A limit of the queue may end it there.
+        # The times of paused messages that are the first of their key. A limit of the queue may remove them.
         self._paused_heads: dict[int, tuple[float, str]] = {}
-        # What was withdrawn while the store was being read.
+        # The messages that were withdrawn during a read.
         self._gone: set[int] = set()
 
     @property
     def due_at(self) -> float:
-        """When the next paused message may go."""
+        """The wall time at which the next paused message may go."""
         return self._due_at
 
     def wants(self, now: float) -> Read | None:
-        """Read who follows a key's first message, then whose pause is over, then on."""
+        """Read the followers of a key's first message, then messages whose pause is over, then on."""
         self._gone.clear()
         if self._freed:
             key, after = self._freed.popleft()
@@ -272,7 +272,7 @@ class KeyedOrder:
     def take(
         self, read: Read, messages: Sequence[MessageRow], now: float, *, complete: bool, due_at: float = inf
     ) -> None:
-        """Sort what was read into what may go and what has to wait."""
+        """Sort the messages into those that may go and those that have to wait."""
         if isinstance(read, ReadOn):
             for message in messages:
                 self._reach(message, now)
@@ -285,7 +285,7 @@ class KeyedOrder:
                     self._push(message)
             if complete:
                 self._free_ended(read)
-            # The store does not tell of those that it has no more.
+            # The store reports nothing of messages that it has removed.
             paused = (retry_at for retry_at, _ in self._paused_heads.values() if retry_at > read.now)
             self._due_at = min(self._due_at, min(paused, default=inf))
         else:
@@ -293,7 +293,7 @@ class KeyedOrder:
             self._take_followers(read, messages, now)
 
     def arrive(self, message: MessageRow, now: float) -> None:
-        """Take a new message if it is the very next one, and there is room; else read it later."""
+        """Take a new message if it is the next one and there is room; else read it later."""
         if message.position <= self._frontier:
             return
         if self._at_end and message.position == self._frontier + 1 and not self._is_full:
@@ -307,7 +307,7 @@ class KeyedOrder:
         self._news = True
 
     def next(self, now: float) -> MessageRow | None:
-        """Give out the oldest that may go."""
+        """Give out the oldest message that may go."""
         if not self._ready:
             return None
         position, message = heappop(self._ready)
@@ -316,7 +316,7 @@ class KeyedOrder:
         return message
 
     def done(self, message: MessageRow) -> None:
-        """Let the next one of its key go."""
+        """Let the next message of its key go."""
         self._in_hand.discard(message.position)
         self._paused_heads.pop(message.position, None)
         key = self._key(message)
@@ -324,17 +324,17 @@ class KeyedOrder:
             self._free(key, message.position)
 
     def put_back(self, message: MessageRow) -> None:
-        """Let it go again at once."""
+        """Let the message go again at once."""
         self._in_hand.discard(message.position)
         self._push(message)
 
     def park(self, message: MessageRow) -> None:
-        """Let it go again after its pause; the store remembers it meanwhile."""
+        """Let the message go again after its pause; until then only the store has it."""
         self._in_hand.discard(message.position)
         self._pause(message)
 
     def withdraw(self, message: MessageRow) -> None:
-        """Drop it, also from what is being read right now."""
+        """Drop the message, also from the read that is under way."""
         self._gone.add(message.position)
         kept = [entry for entry in self._ready if entry[0] != message.position]
         if len(kept) < len(self._ready):
@@ -344,7 +344,7 @@ class KeyedOrder:
         self.done(message)
 
     def look_for_retries(self, now: float) -> None:
-        """Read them now."""
+        """Read the retries now."""
         self._due_at = min(self._due_at, now)
 
     @property
@@ -384,7 +384,7 @@ class KeyedOrder:
             self._paused_heads[message.position] = (message.retry_at, key)
 
     def _free(self, key: str, position: int) -> None:
-        """Let the next one of a key go, if this was its first."""
+        """Let the next message of a key go, if this was the first."""
         if self._heads.get(key) != position:
             return
         if key in self._behind:
@@ -395,7 +395,7 @@ class KeyedOrder:
             del self._heads[key]
 
     def _free_ended(self, read: ReadRetries) -> None:
-        """Let those go that wait for messages which the store has no more: they were dropped, or outlived."""
+        """Free the keys that wait for messages which the store has removed: by a limit, or by their time to live."""
         for position, (retry_at, key) in list(self._paused_heads.items()):
             if retry_at <= read.now and position not in read.excluding:
                 del self._paused_heads[position]

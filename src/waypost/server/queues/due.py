@@ -1,4 +1,4 @@
-"""Lets messages with a delay into their queues when they are due, and looks for what other programs have changed."""
+"""Releases delayed messages when they are due, and finds what other programs have changed in the store."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["DueTimer"]
 logger = logging.getLogger("waypost.queue")
 
 _LONGEST_SLEEP_S = 3600.0
-"""No timer is longer: the wall clock may be set meanwhile."""
+"""The longest timer: the wall clock may be set in between."""
 
 
 class DueTimer:
-    """Wakes the store when the next message is due.
+    """Asks the store for due messages when the next one falls due.
 
     Args:
-        store: Gives the store.
-        wall_time: The time of day, in seconds since 1970.
+        store: Returns the store.
+        wall_time: Returns the time of day, in seconds since 1970.
         keep_task: Holds on to a task until it is done.
-        released: Told of the queues that have something new.
+        released: Called with the queues that have new messages.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class DueTimer:
         self._wall_time = wall_time
         self._keep_task = keep_task
         self._released = released
-        # Made with the first use, as it belongs to an event loop.
+        # Made at the first use, as it belongs to an event loop.
         self._work: WorkLoop | None = None
         self._due_at: float | None = None
 
     def arm(self, due_at: float) -> None:
-        """Look when a message is due, at a wall time in seconds."""
+        """Ask the store at a wall time in seconds, when a message is due."""
         work = self._working()
         if work.is_stopped or (self._due_at is not None and self._due_at <= due_at):
             return
@@ -54,11 +54,11 @@ class DueTimer:
         work.wake_in(min(due_at - self._wall_time(), _LONGEST_SLEEP_S))
 
     def look(self) -> None:
-        """Look now."""
+        """Ask the store now."""
         self._working().wake()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop asking."""
         self._working().stop()
 
     def _working(self) -> WorkLoop:
@@ -67,7 +67,7 @@ class DueTimer:
         return self._work
 
     async def _release(self) -> None:
-        # Whatever this does not find due is armed anew.
+        # A message that is not due yet sets the time anew.
         self._due_at = None
         self._working().cancel_alarm()
         due = await self._store().release_due()

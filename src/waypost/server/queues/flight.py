@@ -1,4 +1,4 @@
-"""The deliveries of one consumer that are out: whose they are, until when, and which late acks still count."""
+"""The deliveries of one consumer that are out: their takers, their leases, and the late acks that still count."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Flight", "Standing"]
 
 
 class Standing(Enum):
-    """What an answer to a delivery means."""
+    """The standing of a delivery, which decides whether an answer counts."""
 
     OUT = auto()
     """The message is in the taker's hands: an ack and a nack count."""
@@ -26,12 +26,12 @@ class Standing(Enum):
 
 
 class Flight:
-    """What of one consumer's messages is in somebody's hands.
+    """One consumer's messages that are in the hands of sockets and workers.
 
     Args:
         lease_ended: Called with each delivery whose lease has ended.
-        note_oldest: Called with a taker's label, and the position of its oldest message or ``None``, when that may
-            be another one than the store knows.
+        note_oldest: Called with a taker's label and the position of its oldest message, or ``None``, when the store
+            may know another one.
     """
 
     __slots__ = ("_changed", "_late", "_leases", "_loop", "_note_oldest", "_out")
@@ -50,7 +50,7 @@ class Flight:
         return len(self._out)
 
     def standing(self, delivery: Delivery) -> Standing:
-        """Return what an answer to a delivery means now."""
+        """Return the standing of a delivery now."""
         position = delivery.message.position
         if self._out.get(position) is delivery:
             return Standing.OUT
@@ -61,25 +61,25 @@ class Flight:
         return list(dict.fromkeys(one.attachment for one in self._out.values() if one.attachment is not attachment))
 
     def hand(self, message: MessageRow, taker: Attachment, options: QueueOptions) -> None:
-        """Give a message to a taker, and watch over the lease."""
+        """Send a message to a taker, and watch the lease."""
         late = self._late.pop(message.position, None)
         if late is not None:
             late.attachment.carrier.forget(late)
         delivery = taker.hand(message, self._loop.time())
-        # Before it is sent: its ack counts however soon it comes.
+        # Before the send, so that an ack counts however soon it comes.
         self._out[message.position] = delivery
         taker.carrier.send(delivery)
         self._leases.watch(options)
         self._changed[taker] = None
 
     def end(self, delivery: Delivery) -> None:
-        """Note that a delivery that was out has ended; nothing counts for it any more."""
+        """End a delivery that is out; no answer counts any more."""
         del self._out[delivery.message.position]
         delivery.attachment.release(delivery)
         self._changed[delivery.attachment] = None
 
     def expect_late_ack(self, delivery: Delivery) -> None:
-        """Let an ack of a delivery that has ended count until its message is handed out again."""
+        """Let a late ack of an ended delivery count until its message is delivered again."""
         self._late[delivery.message.position] = delivery
 
     def drop_late(self, message: MessageRow) -> None:
@@ -87,14 +87,14 @@ class Flight:
         self._late.pop(message.position, None)
 
     def leave(self, attachment: Attachment) -> None:
-        """Forget a taker that has nothing in hand any more and is gone."""
+        """Forget a taker that has left and has nothing in hand."""
         for delivery in [one for one in self._late.values() if one.attachment is attachment]:
             del self._late[delivery.message.position]
         self._changed.pop(attachment, None)
         self._note_oldest(attachment.carrier.label, None)
 
     def clear(self) -> None:
-        """Take everything out of all hands: nothing that is out, or was, counts any more."""
+        """Take back all messages; no answer to any delivery so far counts any more."""
         for delivery in [*self._out.values(), *self._late.values()]:
             delivery.attachment.carrier.forget(delivery)
             delivery.attachment.release(delivery)
@@ -102,12 +102,12 @@ class Flight:
         self._late.clear()
 
     def note_oldest(self) -> None:
-        """Tell of the oldest message of everybody where it may have changed."""
+        """Report the oldest message of each taker where it may have changed."""
         for attachment in self._changed:
             oldest = attachment.oldest
             self._note_oldest(attachment.carrier.label, None if oldest is None else oldest.message.position)
         self._changed.clear()
 
     def stop_watching(self) -> None:
-        """Let no lease end any more."""
+        """Stop watching the leases."""
         self._leases.cancel()

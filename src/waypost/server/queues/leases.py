@@ -1,4 +1,4 @@
-"""The leases of one consumer's deliveries: one timer for all, looked at when the first could end."""
+"""The leases of one consumer's deliveries, with one timer for all of them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _LEAST_PAUSE_S = 0.001
 
 
 class Leases:
-    """Watches over what is in flight.
+    """Watches the deliveries in flight.
 
-    A renewal moves no timer: when it fires, it looks how long each delivery has left by then.
+    A renewal does not move the timer. When the timer fires, it computes the end of each lease anew.
 
     Args:
         loop: The event loop.
-        flight: What is in flight, by position; not changed here.
+        flight: The deliveries in flight, by position; only read here.
         ended: Called with each delivery whose lease has ended.
     """
 
@@ -39,13 +39,13 @@ class Leases:
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, options: QueueOptions) -> None:
-        """Note that something has been handed out. A lease that begins now can't end before the timer fires."""
+        """Watch a delivery that begins now. The options hold for all deliveries."""
         self._options = options
         if self._timer is None:
             self._timer = self._loop.call_later(min(options.lease_s, options.max_lease_s), self._look)
 
     def cancel(self) -> None:
-        """Watch no longer; nothing is in flight."""
+        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -54,7 +54,7 @@ class Leases:
         self._timer = None
         now = self._loop.time()
         for delivery in list(self._flight.values()):
-            # One that ended may have taken others with it.
+            # The end of one lease may have taken back other deliveries.
             is_in_flight = self._flight.get(delivery.message.position) is delivery
             if is_in_flight and delivery.lease_until(self._options) <= now:
                 self._ended(delivery)

@@ -1,4 +1,4 @@
-"""Tells consumers which messages they lost to the limits of their queue, until they have acknowledged it."""
+"""Tells consumers which messages they lost to the limits of their queue, until a socket has acknowledged that."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ class LosingConsumer(Protocol):
 
     @property
     def takers(self) -> Takers:
-        """Who is attached, in the order in which they came."""
+        """The sockets and workers that are attached, in the order of arrival."""
         ...
 
     async def forget_loss(self, upto: int) -> None:
-        """Note that the consumer knows what it lost, up to a position.
+        """Note that the consumer knows of its losses up to a position.
 
         Raises:
-            StorageError: The store did not take it.
+            StorageError: The store could not write that.
         """
         ...
 
 
 class Losses:
-    """What is still to be told.
+    """The losses that consumers have not acknowledged yet.
 
     Args:
         keep_task: Holds on to a task until it is done.
-        hooks: Who else is told.
+        hooks: Tells the application's observers, too.
     """
 
     def __init__(self, keep_task: Callable[[asyncio.Task[Any]], None], hooks: Hooks) -> None:
@@ -60,7 +60,7 @@ class Losses:
         self._told: dict[LosingConsumer, MessagesLost] = {}
 
     def tell(self, consumer: LosingConsumer) -> None:
-        """Tell of what a consumer lost, if it lost anything and somebody is there to be told."""
+        """Report a consumer's loss to observers once, and tell one of the sockets and workers that are attached."""
         lost = consumer.row.lost
         if lost is None:
             self._told.pop(consumer, None)
@@ -74,7 +74,7 @@ class Losses:
             self._keep_task(asyncio.get_running_loop().create_task(self._tell(consumer, notice)))
 
     def forget(self, consumer: LosingConsumer) -> None:
-        """Forget a consumer that is served no more; what it has not acknowledged it is told again."""
+        """Forget a consumer that nothing is attached to. An unacknowledged loss is told again later."""
         self._told.pop(consumer, None)
 
     def _report(self, notice: MessagesLost) -> None:
@@ -98,5 +98,5 @@ class Losses:
         finally:
             self._telling.discard(consumer)
         if has_more:
-            # It has lost some more since it was told.
+            # The consumer has lost more messages since the notice was sent.
             self.tell(consumer)

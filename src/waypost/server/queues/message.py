@@ -1,4 +1,4 @@
-"""A message as the application sees it: in the hands of a worker, looked at, or about to be put into a queue."""
+"""Messages and dead letters as the application sees them."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ __all__ = [
 ]
 
 Start = Literal["oldest", "new"] | int | datetime
-"""Where a consumer starts or is moved to: ``"oldest"``, ``"new"``, an offset, or a time."""
+"""A place where a consumer starts or is moved to: ``"oldest"``, ``"new"``, an offset, or a time."""
 
 
 def to_place(start: Start) -> Place:
-    """Turn what the application says of a place in a queue into what the store takes.
+    """Convert a place in a queue from the application's form into the store's form.
 
     Raises:
-        ConfigurationError: It is no place.
+        ConfigurationError: The value is not a place.
     """
     if start == "oldest":
         return "oldest"
@@ -63,13 +63,13 @@ def to_place(start: Start) -> Place:
 
 
 class Receipt(NamedTuple):
-    """The answer to a message that was put into a queue; it is on disk.
+    """The result of an emit to a queue. The message is on disk, if the store is durable.
 
     Attributes:
         id: The message's id.
-        offset: Its place in the queue; 0 for one with a delay, which gets its place when it is due.
-        duplicate: Whether a message with that id was in the queue already; then this is that one's, and nothing was
-            added.
+        offset: The message's offset in the queue; 0 for a delayed message, which gets its offset when it is due.
+        duplicate: True if the queue had accepted that id before. The offset is that of the first message then, and
+            nothing was added.
     """
 
     id: str
@@ -78,15 +78,15 @@ class Receipt(NamedTuple):
 
 
 class NewMessage:
-    """A message for `Queue.emit_many`.
+    """A message for `Queue.emit_many`; `Queue.emit` describes the arguments.
 
     Args:
-        event: The event that consumers get.
-        args: Its arguments.
-        id: See `Queue.emit`, as for all others.
-        key: What it is ordered by.
-        ttl_s: For how long it is worth delivering, in seconds.
-        delay_s: In how many seconds it is due.
+        event: The name of the event that consumers receive.
+        args: The event's arguments.
+        id: The message's id; ``None`` makes one.
+        key: The ordering key.
+        ttl_s: The time to live, in seconds above 0; ``None`` for no limit.
+        delay_s: Seconds until the message is due, from 0.
     """
 
     __slots__ = ("args", "delay_s", "event", "id", "key", "ttl_s")
@@ -133,15 +133,15 @@ def to_row(message: NewMessage, codec: Codec, new_id: Callable[[], str]) -> NewM
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """A message that was looked at where it waits; see `Queue.peek`.
+    """A message in a queue, as `Queue.peek` returns it.
 
     Attributes:
-        offset: Its place in the queue.
-        id: Its id.
-        key: What it is ordered by.
-        enqueued_at: When it got its place.
-        expires_at: From when on it is no longer delivered.
-        event: The event that consumers get.
+        offset: The message's offset in the queue.
+        id: The message's id.
+        key: The ordering key; ``None`` if the message has none.
+        enqueued_at: The time at which the message got its offset.
+        expires_at: The time from which on it is not delivered any more; ``None`` for never.
+        event: The name of the event that consumers receive; ``""`` if the stored message is unreadable.
         args: The event's arguments.
     """
 
@@ -163,21 +163,21 @@ def queued_message(stored: MessageRow) -> QueuedMessage:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that was given up on at a consumer.
+    """A message that a consumer gave up.
 
     Attributes:
-        number: What it is found by; one that died later has a larger one.
-        consumer: The consumer that gave it up.
-        offset: The place it had in the queue.
+        number: The dead letter's number in its queue. Later dead letters have larger numbers.
+        consumer: The name of the consumer that gave the message up.
+        offset: The offset that the message had in the queue.
         id: The message's id.
-        key: What it was ordered by.
-        enqueued_at: When it got its place.
-        died_at: When it was given up.
-        reason: Why, in words.
-        failures: How often it was rejected, or not acknowledged in time.
-        lost_deliveries: How often a connection was lost on it.
-        history: Its last attempts, oldest first.
-        event: The event that consumers got; ``""`` if what is stored can't be read.
+        key: The ordering key; ``None`` if the message had none.
+        enqueued_at: The time at which the message got its offset.
+        died_at: The time at which the consumer gave it up.
+        reason: The reason of the last failure, in words.
+        failures: The number of deliveries that were rejected, or not acknowledged in time.
+        lost_deliveries: The number of deliveries that ended with the connection.
+        history: The last attempts, oldest first.
+        event: The name of the event; ``""`` if the stored message is unreadable.
         args: The event's arguments.
     """
 
@@ -217,7 +217,7 @@ def dead_letter(stored: DeadLetterRow) -> DeadLetter:
 
 
 def _read(record: bytes) -> tuple[str, Sequence[Any]]:
-    # One that can't be read must not hide the others that are listed with it.
+    # An unreadable message must not hide the others of the same page.
     try:
         event, *args = read_values(record)
     except MalformedPacket:
@@ -226,15 +226,15 @@ def _read(record: bytes) -> tuple[str, Sequence[Any]]:
 
 
 class Message:
-    """A message in the hands of a worker; the first argument of a function with ``@io.consumer(…)``.
+    """A delivered message: the first argument of a worker, which is a function with ``@io.consumer(…)``.
 
     Attributes:
         queue: The queue's name.
-        id: The message's id; the same at each delivery.
-        key: What it is ordered by.
-        offset: Its place in the queue.
-        attempt: Which delivery of it this is, from 1.
-        enqueued_at: When it got its place.
+        id: The message's id, the same at each delivery.
+        key: The ordering key; ``None`` if the message has none.
+        offset: The message's offset in the queue.
+        attempt: The number of this delivery, from 1.
+        enqueued_at: The time at which the message got its offset.
         event: The event's name.
         args: The event's arguments.
     """
@@ -280,12 +280,12 @@ class Message:
         return f"<Message {self.id} {self.event!r} of {self.queue}, attempt {self.attempt}>"
 
     def extend(self, seconds: float | None = None) -> None:
-        """Keep the message for longer; may be called from any thread.
+        """Extend the lease of the message. Safe to call from any thread.
 
-        A function that runs keeps its message for the queue's ``max_lease_s`` by itself.
+        Without this call, a running worker keeps its message for the queue's ``max_lease_s``.
 
         Args:
-            seconds: How many seconds from now; ``None`` for the queue's ``lease_s``.
+            seconds: Seconds from now, above 0; ``None`` for the queue's ``lease_s``.
         """
         if seconds is not None:
             check("seconds", seconds, POSITIVE)
@@ -293,13 +293,13 @@ class Message:
         self._delivery.extended_until = max(self._delivery.extended_until, until)
 
     def nack(self, reason: str, *, retry_in_s: float | None = None) -> None:
-        """Reject the message: when the function returns, it is not acknowledged, and is delivered again later.
+        """Reject the message: when the worker returns, the message is not acknowledged, and is delivered again later.
 
-        Raising does the same; raise `Reject` to say when. May be called from any thread.
+        Raising an exception does the same; `Reject` carries a delay too. Safe to call from any thread.
 
         Args:
-            reason: Why, for the log and the dead letter.
-            retry_in_s: Seconds until the next delivery; ``None`` leaves it to the queue's backoff.
+            reason: The reason, for the log and the dead letter.
+            retry_in_s: Seconds until the next delivery, from 0; ``None`` leaves them to the queue's backoff.
         """
         if retry_in_s is not None:
             check("retry_in_s", retry_in_s, POSITIVE_OR_ZERO)

@@ -1,4 +1,4 @@
-"""Ids for messages that came without one."""
+"""Ids for messages that were emitted without one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["MessageIds"]
 
 
 class MessageIds:
-    """Makes ids that no other message has: a random beginning of this server's, and a number.
+    """Makes unique ids: a random beginning of this server, and a number.
 
-    A message's id is no secret, and one read of the system's randomness for each costs more than all else of an emit.
+    An id is not a secret, and reading the system's randomness for each would cost more than the rest of an emit.
 
     Args:
-        new_id: Makes the beginning, once it is needed.
+        new_id: Makes the beginning at the first use.
     """
 
     __slots__ = ("_beginning", "_new_id", "_numbers")
@@ -25,7 +25,7 @@ class MessageIds:
         self._numbers = count(1)
 
     def __call__(self) -> str:
-        """Return another id."""
+        """Return a new id."""
         if not self._beginning:
             self._beginning = self._new_id()
         return f"{self._beginning}.{next(self._numbers)}"

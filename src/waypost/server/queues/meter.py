@@ -1,4 +1,4 @@
-"""Counts and rates of what happens to a consumer, cheap enough to be asked for all the time."""
+"""Counts and rates of a consumer's deliveries, cheap enough to read at any time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Meter:
 
     @property
     def per_second(self) -> float:
-        """The rate; of a meter that is younger than a second, as if it were a second old."""
+        """The rate per second. A meter younger than a second counts as a second old."""
         self._turn()
         elapsed_s = self._clock() - self._start
         if self._before is None:
@@ -44,7 +44,7 @@ class Meter:
         return (self._before + self._since) / (_WINDOW_S + elapsed_s)
 
     def _turn(self) -> None:
-        """Begin another window when one is over."""
+        """Begin the next window after the end of one."""
         elapsed_s = self._clock() - self._start
         if elapsed_s < _WINDOW_S:
             return
@@ -55,12 +55,12 @@ class Meter:
 
 
 class ConsumerMeter:
-    """What is counted of a consumer while something is attached to it.
+    """The meters of a consumer while sockets or workers are attached.
 
     Attributes:
-        delivered: Messages handed out, repetitions included.
-        acknowledged: Messages acknowledged.
-        redelivered: Deliveries that ended without an ack and are repeated.
+        delivered: Counts deliveries, repeated ones included.
+        acknowledged: Counts acks.
+        redelivered: Counts deliveries that ended without an ack and are repeated.
     """
 
     __slots__ = ("acknowledged", "delivered", "redelivered")

@@ -1,4 +1,4 @@
-"""What a queue can be told: its limits, leases and retries, with their defaults."""
+"""A queue's options: limits, leases and retries, with their defaults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from waypost.storage.queue_records import QueueLimits
 __all__ = ["ORDER", "Order", "QueueOptions", "QueueSettings", "decode_settings", "encode_settings", "with_settings"]
 
 Order = Literal["strict", "key", "none"]
-"""How much a message that is not acknowledged blocks: all behind it, those with the same key, or nothing."""
+"""The messages that an unacknowledged message blocks: all behind it, those with the same key, or none."""
 
 ORDER = rule_of(Order)
 _MEBIBYTE = 1 << 20
@@ -25,31 +25,33 @@ _DAY_S = 24 * 3600.0
 @checked("waypost.QueueOptions", prefix="queues.")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueOptions:
-    """What a queue keeps, and how its messages are delivered.
+    """The limits of a queue, and the rules of its deliveries.
 
-    `waypost.Server` takes one for all queues, as its option ``queues``; `Queue.configure` changes single values for
-    one queue.
+    `waypost.Server` takes one value for all queues, as its option ``queues``; `Queue.configure` changes single
+    options of one queue.
 
     Attributes:
-        max_age_s: Seconds for which a message is kept for consumers that have not acknowledged it.
-        max_messages: How many messages the queue keeps; ``None`` for no limit.
-        max_bytes: How many bytes of messages the queue keeps.
-        overflow: What a full queue does with one message more: ``"refuse"`` raises `QueueFull`, ``"drop_oldest"``
-            drops the oldest and tells each consumer what it lost.
-        deduplication_s: Seconds for which a message id is remembered; the same id is accepted once in that time.
-        order: ``"strict"``: a message goes out when the one before is acknowledged or given up. ``"key"``: only
+        max_age_s: The longest time for which a message waits for its consumers, in seconds above 0.
+        max_messages: The largest number of messages in the queue, from 1; ``None`` for no limit.
+        max_bytes: The largest size of all messages in the queue together, in bytes.
+        overflow: The answer to a message that does not fit. ``"refuse"`` raises `QueueFull`; ``"drop_oldest"`` drops
+            the oldest messages, and tells each consumer what it lost.
+        deduplication_s: The time for which the queue remembers a message's id, in seconds; it accepts an id once in
+            that time.
+        order: ``"strict"``: a message goes out after the one before is acknowledged or given up. ``"key"``: only
             messages with the same key wait for each other. ``"none"``: no message waits for another.
-        prefetch: How many unacknowledged messages one socket may have in hand (with ``"strict"``, one in any case).
-        prefetch_bytes: How many bytes of them; the message that reaches it is the last one.
-        lease_s: Seconds a socket has to acknowledge. A heartbeat that it answers begins the lease anew.
-        max_lease_s: Seconds after which heartbeats renew no lease any more: whoever needs longer says so
-            (`Message.extend`, `Socket.extend_lease`). Else a client that forgot to acknowledge would block for ever.
-        first_backoff_s: Seconds until a rejected message is delivered again; doubled with each further failure.
-        max_backoff_s: The longest of these pauses, in seconds.
-        backoff_jitter: By how much of itself each pause is made longer or shorter, by chance, from 0 to 1.
-        max_failures: After so many failures (rejected, or not acknowledged in time by a client that is there) a
-            message is a dead letter.
-        max_deliveries: After so many failures and lost connections together a message is a dead letter.
+        prefetch: The largest number of unacknowledged messages of one socket; with ``"strict"`` it is always one.
+        prefetch_bytes: The size of unacknowledged messages, in bytes, from which on a socket gets no more.
+        lease_s: The time that a socket has to acknowledge, in seconds. Each heartbeat it answers renews the lease.
+        max_lease_s: The time after which heartbeats renew a lease no longer, in seconds. A client that forgets to
+            acknowledge then blocks nothing; `Message.extend` and `Socket.extend_lease` allow more time.
+        first_backoff_s: The pause before a rejected message is delivered again, in seconds; it doubles with each
+            further failure.
+        max_backoff_s: The longest of these pauses, in seconds, jitter included.
+        backoff_jitter: The share by which chance makes a pause longer or shorter, from 0 to 1.
+        max_failures: The number of failures after which a message is a dead letter. A failure is a rejection, or a
+            lease that ended while the client was there.
+        max_deliveries: The number of failures and lost connections together after which a message is a dead letter.
     """
 
     max_age_s: Positive = 7 * _DAY_S
@@ -90,16 +92,16 @@ class QueueSettings(TypedDict, total=False):
 
 
 def limits_of(options: QueueOptions) -> QueueLimits:
-    """Return the limits that the store keeps to."""
+    """Return the limits that the store enforces."""
     kept = QueueLimits(max_bytes=options.max_bytes, max_age_s=options.max_age_s, overflow=options.overflow)
     return kept if options.max_messages is None else replace(kept, max_messages=options.max_messages)
 
 
 def with_settings(options: QueueOptions, **settings: Unpack[QueueSettings]) -> QueueOptions:
-    """Return options with some of them changed.
+    """Return a copy of options with some values changed.
 
     Raises:
-        ConfigurationError: There is no option of that name, or one can't be what it is.
+        ConfigurationError: No option has that name, or a value is impossible.
     """
     return replace(options, **settings)
 

@@ -16,7 +16,7 @@ _MOST_KEY_BYTES = 1 << 16
 
 
 class Pages:
-    """Reads a consumer's messages: more at once for as long as there are more.
+    """Reads a consumer's messages in pages, which grow as long as they are full.
 
     Args:
         queue: The stored queue.
@@ -31,13 +31,13 @@ class Pages:
         self._size = _FEWEST
 
     async def read(self, read: Read) -> tuple[list[MessageRow], float]:
-        """Read what is wanted.
+        """Read messages from the store.
 
         Args:
-            read: What it is.
+            read: The messages that the delivery order wants.
 
         Returns:
-            The messages; and for retries when the next one is due, as wall time, else infinity.
+            The messages; and for retries the wall time at which the next one is due, else infinity.
 
         Raises:
             StorageError: The store did not answer.

@@ -1,4 +1,4 @@
-"""How far one consumer has come: what comes next, what became of what went out, and what the store knows of both."""
+"""The progress of one consumer: its place in the queue, and the outcomes of its deliveries."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ logger = logging.getLogger("waypost.queue")
 
 
 class Listener(Protocol):
-    """The runner that a consumer's progress is reported to."""
+    """The runner that learns of changes in its consumer's progress."""
 
     def wake(self) -> None:
-        """Look at what can be handed out now."""
+        """Run a round of deliveries: more may be possible now."""
         ...
 
     def begin_anew(self) -> None:
-        """Take back all messages: the consumer was moved, or its queue was made anew."""
+        """Take back all messages: the consumer was moved, or its queue was deleted and made anew."""
         ...
 
     def report_loss(self) -> None:
-        """Tell what the consumer has lost to the queue's limits: that has changed."""
+        """Report that the consumer's losses to the queue's limits have changed."""
         ...
 
     def report_death(self, message: MessageRow, attempt: Attempt) -> None:
@@ -48,13 +48,13 @@ class Progress:
     Args:
         queue: The stored queue.
         row: The consumer, as it was just found.
-        order: In which order its messages go out.
+        order: The kind of delivery order.
         services: What the server's parts share.
-        listener: Hears of what changes.
+        listener: Learns of changes.
 
     Attributes:
         row: The consumer, as it was last seen in the store.
-        upcoming: The order of what comes next; ``None`` until `begin` has found out where the consumer stands.
+        upcoming: The order of the next messages; ``None`` until `look` has found the consumer's place.
     """
 
     __slots__ = (
@@ -95,7 +95,7 @@ class Progress:
         self._is_stale = False
         self._awaits_retries = False
 
-    # -- where it stands ------------------------------------------------------------------------------------
+    # -- the place in the queue -----------------------------------------------------------------------------
 
     @property
     def is_reading(self) -> bool:
@@ -103,14 +103,14 @@ class Progress:
         return self._reading is not None and self._reading is self.upcoming
 
     def look_again(self) -> None:
-        """Let the next `look` ask the store: the consumer may have been changed, or there are messages."""
+        """Let the next `look` ask the store: the consumer may have changed, or the queue may have new messages."""
         self._is_stale = True
 
     async def look(self) -> DeliveryOrder:
-        """Find out what has changed in the store, if anything has.
+        """Read the consumer from the store, if it may have changed there.
 
         Returns:
-            The order of what comes next.
+            The order of the next messages.
 
         Raises:
             StorageError: The store did not answer.
@@ -124,7 +124,7 @@ class Progress:
         return self.upcoming or await self._begin()
 
     async def _begin(self) -> DeliveryOrder:
-        """Find out where the consumer stands, and begin there."""
+        """Read the consumer's place from the store, and begin there."""
         await self._settler.flush()
         self._queue_paused_until = (await self._queue.info()).paused_until or 0.0
         row = await self._queue.add_consumer(self.row.name)
@@ -134,25 +134,25 @@ class Progress:
         return upcoming
 
     def may_hand_out(self, now: float) -> bool:
-        """Tell whether messages may go out at a wall time: nothing is paused, and the store keeps up."""
+        """Return whether messages may go out at a wall time: nothing is paused, and the store keeps up."""
         return not (self._settler.is_behind or self._paused_until() > now)
 
     def next_change_at(self, now: float) -> float:
-        """Return when a pause ends that has not ended yet, as wall time; infinity if there is none."""
+        """Return the wall time at which the next pause ends after ``now``; infinity if there is none."""
         paused_until = self._paused_until()
         if paused_until > now:
             return paused_until
         return inf if self.upcoming is None else self.upcoming.due_at
 
     async def read(self, upcoming: DeliveryOrder, read: Read) -> None:
-        """Read what the order of what comes next wants, and give it what was found.
+        """Read the messages that a delivery order wants, and hand them to it.
 
         Raises:
             StorageError: The store did not answer.
         """
         self._reading = upcoming
         if isinstance(read, ReadRetries):
-            # What is not stored yet is not asked for; as soon as it is, it may be due.
+            # The store can't know failures that are not stored yet. As soon as they are, they may be due.
             self._awaits_retries = self._settler.has_retries
             read = replace(read, excluding=read.excluding | self._settler.pending)
         try:
@@ -160,7 +160,7 @@ class Progress:
         finally:
             self._reading = None
         upcoming.take(read, messages, self._environment.wall_time(), complete=not messages, due_at=due_at)
-        # A store in memory answers at once; others want to be served, too.
+        # A store in memory answers at once; other tasks have to run, too.
         await asyncio.sleep(0)
 
     async def flush(self) -> None:
@@ -172,25 +172,25 @@ class Progress:
         self._settler.hurry()
 
     def forget(self) -> None:
-        """Forget where the consumer stands: `look` begins anew."""
+        """Forget the consumer's place: `look` begins anew."""
         self.upcoming = None
 
     def drop(self) -> None:
-        """Store nothing more: the consumer is no more."""
+        """Drop what is not stored yet: the consumer was deleted."""
         self._settler.drop()
 
     async def forget_loss(self, upto: int) -> None:
-        """Note that the consumer knows what it lost, up to a position.
+        """Note that the consumer knows of its losses up to a position.
 
         Raises:
-            StorageError: The store did not take it.
+            StorageError: The store could not write that.
         """
         self._stored(await self._queue.forget_loss(self.row.name, upto))
 
-    # -- what became of messages ----------------------------------------------------------------------------
+    # -- outcomes -------------------------------------------------------------------------------------------
 
     def arrive(self, message: MessageRow) -> bool:
-        """Take a message that has just been stored; returns False if nobody knows yet where the consumer stands."""
+        """Take a message that was just stored; returns False if the consumer's place is not known yet."""
         if self.upcoming is None:
             return False
         self.upcoming.arrive(message, self._environment.wall_time())
@@ -207,23 +207,23 @@ class Progress:
         self._settler.settle(message.position)
 
     def put_back(self, message: MessageRow) -> None:
-        """Let a message go out again that nobody is to blame for."""
+        """Let a message go out again whose delivery ended without a fault."""
         self._coming().put_back(message)
 
     def fail(
         self, message: MessageRow, blame: Blame, reason: str, options: QueueOptions, retry_in_s: float | None = None
     ) -> bool:
-        """Count a delivery that ended without an ack: the message is tried again later, or given up.
+        """Count a delivery that ended without an ack, and schedule the next attempt or give the message up.
 
         Args:
             message: The message.
-            blame: What ended the delivery.
-            reason: Why, in words.
-            options: The queue's.
+            blame: The cause of the delivery's end.
+            reason: The reason, in words.
+            options: The queue's options.
             retry_in_s: The pause that a nack asked for, in seconds; ``None`` for the queue's backoff.
 
         Returns:
-            True if the message is tried again; False if it was given up.
+            True if there is a next attempt; False if the message is a dead letter now.
         """
         now = self._environment.wall_time()
         verdict = judge(
@@ -234,7 +234,7 @@ class Progress:
             options=options,
             chance=self._environment.random(),
         )
-        # What may go at once must not wait for a clock that is set back.
+        # A message that may go at once must not wait for a clock that is set back.
         retry_at = now + verdict.delay_s if verdict.delay_s else 0.0
         attempt = Attempt(
             message.position, verdict.failures, verdict.losses, blame.value, reason, at=now, retry_at=retry_at
@@ -255,7 +255,7 @@ class Progress:
         return True
 
     def give_up_unsent(self, message: MessageRow, now: float) -> None:
-        """Make a message a dead letter that must not be delivered once more."""
+        """Make a message a dead letter without a further delivery."""
         count = message.failures + message.losses
         reason = f"given up after {count} deliveries, the last of which were lost when the server ended"
         self._bury(
@@ -268,7 +268,7 @@ class Progress:
         self._listener.report_death(message, attempt)
 
     def _stored(self, row: ConsumerRow) -> None:
-        """Look at what the store says of the consumer."""
+        """Take the consumer's row as the store has it now."""
         # A queue that was deleted and made anew has another generation, and positions that mean other messages.
         was_moved = (row.generation, row.epoch) != (self._generation, self._settler.epoch)
         has_lost = row.lost != self.row.lost
@@ -286,6 +286,6 @@ class Progress:
         return max(self._queue_paused_until, self.row.paused_until or 0.0)
 
     def _coming(self) -> DeliveryOrder:
-        # Whatever is out was given out by the order of now: `Runner.begin_anew` drops both together.
+        # The messages in flight came from this order: `Runner.begin_anew` drops both together.
         assert self.upcoming is not None
         return self.upcoming

@@ -1,4 +1,4 @@
-"""Publishing from a program that has no server: in the application's own transaction on the store's file."""
+"""Publishing without a server: in the application's own transaction on the store's file."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ def publish(
     delay_s: float | None = None,
     options: QueueOptions | None = None,
 ) -> str:
-    """Put a message into a queue with a transaction of the application's own, from a program without a server.
+    """Put a message into a queue in a transaction of the application's own, from a program without a server.
 
-    See `Queue.publish`, which does the same beside a server, for what is not said here.
+    `Queue.publish` does the same beside a server, and describes the arguments.
 
     Args:
-        connection: The application's connection to the file that the server's option ``store`` names; a server must
-            have made the file.
+        connection: The application's connection to the file that the server's option ``store`` names. A server must
+            have made the file before.
         queue: The queue's name.
-        event: The event that its consumers get.
+        event: The name of the event that consumers receive.
         args: The event's arguments.
-        id: The message's id; the same id is accepted once within the queue's ``deduplication_s``.
-        key: What it is ordered by.
-        ttl_s: For how many seconds it is worth delivering.
-        delay_s: In how many seconds from now it is due.
-        options: The server's option ``queues``, if it has one; what was configured for one queue is in the file.
+        id: The message's id. The queue accepts an id once within its ``deduplication_s``.
+        key: The ordering key.
+        ttl_s: The time to live, in seconds above 0; ``None`` for no limit.
+        delay_s: Seconds from this call until the message is due, from 0.
+        options: The server's option ``queues``, if the server sets it. Options of a single queue are in the file.
 
     Returns:
         The message's id.
 
     Raises:
-        QueueFull: The queue's limits leave no room for it, and it refuses.
+        QueueFull: The message does not fit into the queue's limits, and the queue refuses what does not fit.
         EncodingFailed: An argument can't be encoded.
-        ConfigurationError: An argument can't be what it is.
-        StorageError: The connection's file is no store, or somebody else writes to it for longer than it waits.
+        ConfigurationError: An argument has an impossible value.
+        StorageError: The connection's file is not a store, or stays locked for longer than the connection waits.
 
-    Delivery: at least once, as soon as a server runs on the file after the commit; in the order of the commits.
+    Delivery: at least once, in the order of the commits, from the moment that a server runs on the file.
     """
     queue = as_name("queue", queue)
     message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s)

@@ -1,4 +1,4 @@
-"""The public queue: messages that wait until they are acknowledged."""
+"""The public `Queue`: a handle on a durable log of messages, with which the server's code emits and looks."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ _LIMITS = {"max_age_s", "max_messages", "max_bytes", "overflow"}
 
 
 class QueueInfo(NamedTuple):
-    """A queue's numbers; all zero for one that does not exist.
+    """A queue's state in numbers. All are zero for a queue that does not exist.
 
     Attributes:
-        name: Its name.
-        messages: How many messages it keeps.
-        delayed: How many of its messages are not due yet; they are not among ``messages``.
-        bytes: How many bytes all of them have.
-        newest_offset: The place of its newest message ever, 0 for none.
-        oldest_at: When the oldest message it keeps got its place; ``None`` if it keeps none.
-        consumers: How many consumers it has.
-        in_flight: How many messages are in somebody's hands, over all consumers.
-        dead_letters: How many dead letters are kept.
-        expired: How many messages outlived their time to live, ever.
-        dropped: How many messages its limits ended, ever.
-        paused_until: Until when all its consumers are paused; ``None`` if they are not.
-        delivered_per_s: Deliveries a second, over all consumers and the last 10 to 20 seconds.
-        acknowledged_per_s: Acks a second.
-        redelivered_per_s: Failed deliveries a second.
+        name: The queue's name.
+        messages: The number of messages in the queue that are due.
+        delayed: The number of messages that are not due yet; ``messages`` does not count them.
+        bytes: The size of both together, in bytes.
+        newest_offset: The offset of the newest message the queue ever had; 0 for none.
+        oldest_at: The time at which the oldest message in the queue got its offset; ``None`` for an empty queue.
+        consumers: The number of consumers.
+        in_flight: The number of messages that are delivered and not acknowledged yet, over all consumers.
+        dead_letters: The number of dead letters, over all consumers.
+        expired: The number of messages that have ever outlived their time to live.
+        dropped: The number of messages that the queue's limits have ever removed.
+        paused_until: The time at which the pause of all consumers ends; ``None`` if the queue is not paused.
+        delivered_per_s: Deliveries per second, over all consumers and the last 10 to 20 seconds.
+        acknowledged_per_s: Acks per second, measured alike.
+        redelivered_per_s: Failed deliveries per second, measured alike.
     """
 
     name: str
@@ -77,7 +77,7 @@ class QueueInfo(NamedTuple):
 
 
 def queue_info(row: QueueRow, serving: Sequence[Runner]) -> QueueInfo:
-    """Put together what the store knows of a queue and what is going on right now."""
+    """Combine a queue's row in the store with the numbers of the runners that serve it now."""
     return QueueInfo(
         row.name,
         row.messages,
@@ -98,9 +98,10 @@ def queue_info(row: QueueRow, serving: Sequence[Runner]) -> QueueInfo:
 
 
 class Queue:
-    """A durable, ordered log of messages for whoever is not there yet. Made by `waypost.Server.queue`.
+    """A durable, ordered log of messages, for consumers that may not be there yet. Made by `waypost.Server.queue`.
 
-    A handle without state of its own: make one whenever you need it. A queue begins with its first message.
+    The object is a handle without state: make one whenever you need it. The queue itself begins with its first
+    message.
     """
 
     __slots__ = ("_deliveries", "_name", "_services")
@@ -115,7 +116,7 @@ class Queue:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The queue's name."""
         return self._name
 
     # -- in -------------------------------------------------------------------------------------------------
@@ -132,47 +133,48 @@ class Queue:
         """Put a message into the queue.
 
         Args:
-            event: The event that its consumers get; none of Socket.IO's reserved names.
-            args: The event's arguments: whatever JSON can carry, and ``bytes`` anywhere in it.
-            id: The message's id. The same id is accepted once within the queue's ``deduplication_s``: a repeat
-                changes nothing. ``None`` makes a new one.
-            key: What it is ordered by for consumers with ``order="key"``, such as the id of what it is about.
-            ttl_s: For how many seconds it is worth delivering; after that nobody gets it.
-            delay_s: In how many seconds it is due. Until then nobody gets it, and it blocks nothing.
+            event: The name of the event that consumers receive; Socket.IO's reserved names are refused.
+            args: The event's arguments: JSON values, and ``bytes`` anywhere in them.
+            id: The message's id. The queue accepts an id once within its ``deduplication_s``; a repeat changes
+                nothing. ``None`` makes a new id.
+            key: The ordering key for consumers with ``order="key"``, such as the id of the order it is about.
+            ttl_s: The time to live, in seconds above 0, after which the message is not delivered; ``None`` for ever.
+            delay_s: Seconds until the message is due, from 0. Until then it is not delivered, and blocks nothing.
 
         Returns:
-            Its id and place, and whether it was a duplicate, once it is on disk (as far as the store is durable).
+            The message's id and offset, and whether it was a duplicate. The message is on disk then, if the store is
+            durable.
 
         Raises:
-            QueueFull: The queue's limits leave no room for it, and it refuses.
+            QueueFull: The message does not fit into the queue's limits, and the queue refuses what does not fit.
             EncodingFailed: An argument can't be encoded.
-            ConfigurationError: ``id``, ``key``, ``ttl_s`` or ``delay_s`` can't be what it is.
-            StorageError: The store did not take it; it is not in the queue.
+            ConfigurationError: ``id``, ``key``, ``ttl_s`` or ``delay_s`` has an impossible value.
+            StorageError: The store could not write the message; it is not in the queue.
 
-        Delivery: at least once to every consumer of the queue, in the order that the consumer has, until each has
-        acknowledged it or gives it up. If this is cancelled, the message may be in the queue all the same; repeat it
-        with the same ``id``.
+        Delivery: at least once to every consumer of the queue, in the consumer's order, until the consumer has
+        acknowledged the message or given it up. After a cancellation the message may be in the queue all the same;
+        repeat the call with the same ``id``.
         """
         message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s)
         enqueued = await self._enqueue([self._to_store(message)], can_repeat=id is not None)
         return Receipt._make(enqueued.accepted[0])
 
     async def emit_many(self, messages: Sequence[NewMessage]) -> list[Receipt]:
-        """Put messages into the queue, in one commit: all of them or none.
+        """Put several messages into the queue in one commit: all of them or none.
 
         Args:
             messages: The messages, in order.
 
         Returns:
-            One receipt for each.
+            One receipt for each message, in the same order.
 
         Raises:
-            QueueFull: They do not fit into the queue's limits, and it refuses.
+            QueueFull: The messages do not fit into the queue's limits, and the queue refuses what does not fit.
             EncodingFailed: An argument can't be encoded.
-            ConfigurationError: They are no list of `NewMessage`.
-            StorageError: The store did not take them; none is in the queue.
+            ConfigurationError: ``messages`` is not a list of `NewMessage`.
+            StorageError: The store could not write the messages; none is in the queue.
 
-        Delivery: as for `emit`.
+        Delivery: as for `emit`. After a cancellation all messages are in the queue, or none.
         """
         check("messages", messages, _MESSAGES)
         if not messages:
@@ -191,47 +193,47 @@ class Queue:
         ttl_s: float | None = None,
         delay_s: float | None = None,
     ) -> str:
-        """Put a message into the queue with a transaction of the application's own, in the same SQLite file.
+        """Put a message into the queue in a transaction of the application's own, in the same SQLite file.
 
-        It is in the queue if that transaction is committed, and never was if it is rolled back. Not a coroutine, and
-        may be called in any thread, as the connection may be. `waypost.publish` does the same without a server.
+        The message is in the queue if that transaction commits; after a rollback it never was. This is a plain
+        function: call it in the thread that uses the connection. `waypost.publish` does the same without a server.
 
         Args:
-            connection: The application's connection to the store's file, from the module ``sqlite3``. Commit soon: as
-                long as its transaction has written something, nobody else can write to the store. One that commits
-                each statement by itself commits this one.
+            connection: The application's connection to the store's file, from the module ``sqlite3``. Commit soon:
+                an open transaction that has written keeps all others from writing to the store. A connection in
+                autocommit mode commits at once.
             event: As for `emit`.
             args: As for `emit`.
-            id: As for `emit`; nobody is told of a duplicate.
+            id: As for `emit`; a duplicate is dropped without a notice.
             key: As for `emit`.
             ttl_s: As for `emit`.
-            delay_s: As for `emit`; counts from this call.
+            delay_s: As for `emit`; counted from this call.
 
         Returns:
             The message's id.
 
         Raises:
-            QueueFull: The queue's limits leave no room for it, and it refuses.
+            QueueFull: The message does not fit into the queue's limits, and the queue refuses what does not fit.
             EncodingFailed: An argument can't be encoded.
-            ConfigurationError: It is no such connection, or ``id``, ``key``, ``ttl_s`` or ``delay_s`` can't be what
-                it is.
-            StorageError: It is a connection to another file, the store is in memory, or somebody else writes to it
-                for longer than the connection waits.
+            ConfigurationError: ``connection`` is not a connection, or ``id``, ``key``, ``ttl_s`` or ``delay_s`` has
+                an impossible value.
+            StorageError: The connection belongs to another file, the store is in memory, or the file stays locked for
+                longer than the connection waits.
 
-        Delivery: as for `emit`, within about 50 ms after the commit; in the order of the commits, and within one in
-        the order of the calls. If no server runs, as soon as one does.
+        Delivery: as for `emit`, within about 50 ms after the commit. The order is that of the commits, and within one
+        commit that of the calls. Without a running server, delivery begins when a server starts.
         """
         message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s)
         stored = self._to_store(message)
         self._stored.publish(connection, stored, deduplicate_s=0 if id is None else self.options.deduplication_s)
         return stored.id
 
-    # -- looking --------------------------------------------------------------------------------------------
+    # -- reading --------------------------------------------------------------------------------------------
 
     async def info(self) -> QueueInfo:
-        """Return the queue's numbers; cheap enough to be asked for every second.
+        """Return the queue's state in numbers; cheap enough for a call every second.
 
-        For many queues at once `waypost.Server.queue_infos` is cheaper by far.
+        For many queues at once, `waypost.Server.queue_infos` is far cheaper.
 
         Raises:
             StorageError: The store did not answer.
@@ -239,15 +241,15 @@ class Queue:
         return queue_info(await self._stored.info(), self._deliveries.serving(self._name))
 
     def consumer(self, name: Name = "default") -> Consumer:
-        """Return a handle on a consumer, whether it exists or not."""
+        """Return a handle on a consumer. The consumer need not exist."""
         return Consumer(self._name, name, self._services, self._deliveries)
 
     async def consumers(self, *, after: str = "", limit: int = _PAGE) -> list[ConsumerInfo]:
-        """Return the numbers of consumers, by name.
+        """Return the state of consumers in numbers, sorted by name.
 
         Args:
-            after: The name before the first one wanted; to go on, that of the last one returned.
-            limit: The most to return.
+            after: Only consumers whose names come after this one. For the next page, the last name returned.
+            limit: The largest number of consumers to return, from 1.
 
         Raises:
             StorageError: The store did not answer.
@@ -260,11 +262,11 @@ class Queue:
         ]
 
     async def peek(self, *, after: int = 0, limit: int = 10) -> list[QueuedMessage]:
-        """Look at messages where they wait, acknowledged by some or not.
+        """Return messages that the queue keeps, sorted by offset. Some consumers may have acknowledged them.
 
         Args:
-            after: The offset before the first one wanted; to go on, that of the last one returned.
-            limit: The most to return.
+            after: Only messages after this offset. For the next page, the last offset returned.
+            limit: The largest number of messages to return, from 1.
 
         Raises:
             StorageError: The store did not answer.
@@ -274,25 +276,26 @@ class Queue:
         found = await self._stored.peek(after=after, max_messages=limit, max_bytes=_PAGE_BYTES)
         return [queued_message(one) for one in found]
 
-    # -- its limits -----------------------------------------------------------------------------------------
+    # -- options and administration --------------------------------------------------------------------------
 
     @property
     def options(self) -> QueueOptions:
-        """Its options: the server's, and what was configured for it alone."""
+        """The queue's options: the server's, and over them those from `configure`."""
         return self._deliveries.configured.of(self._name)
 
     async def configure(self, **changes: Unpack[QueueSettings]) -> QueueOptions:
-        """Change options for this queue alone, over the server's ``queues``; kept over restarts.
+        """Change options of this queue, over the server's option ``queues``. The store keeps them over restarts.
 
         Args:
             changes: Options of `QueueOptions`, by name.
 
         Returns:
-            Its options from now on. A consumer that is being served keeps its order until nothing is attached to it.
+            All options of the queue from now on. A consumer with sockets or workers attached keeps its order until
+            all have left.
 
         Raises:
-            ConfigurationError: There is no option of that name, or one can't be what it is.
-            StorageError: The store did not take it.
+            ConfigurationError: No option has that name, or a value is impossible.
+            StorageError: The store could not write the options; nothing has changed.
         """
         configured = self._deliveries.configured
         settings, options = configured.with_changes(self._name, changes)
@@ -303,39 +306,43 @@ class Queue:
         return options
 
     async def pause(self, *, until: datetime | None = None) -> None:
-        """Hand out nothing to any consumer until it is resumed; kept over restarts. Emitting goes on.
+        """Stop deliveries to all consumers until `resume`. The store keeps the pause over restarts.
+
+        Emitting goes on, and messages in flight may still be acknowledged.
 
         Args:
-            until: When it resumes by itself, with a time zone; ``None`` for not.
+            until: The time at which the pause ends by itself, with a time zone; ``None`` for never.
 
         Raises:
-            ConfigurationError: ``until`` is no datetime, or has no time zone.
-            StorageError: The store did not take it.
+            ConfigurationError: ``until`` is not a datetime, or has no time zone.
+            StorageError: The store could not write the pause.
         """
         end = pause_until(until)
         await self._stored.pause(None, until=end)
         self._deliveries.changed(self._name)
 
     async def resume(self) -> None:
-        """Go on after a pause.
+        """End a pause.
 
         Raises:
-            StorageError: The store did not take it.
+            StorageError: The store could not write the change.
         """
         await self._stored.pause(None, until=self._services.environment.wall_time())
         self._deliveries.changed(self._name)
 
     async def purge(self, *, upto: int | None = None) -> int:
-        """Remove messages, acknowledged or not. Consumers and dead letters stay; what is in flight counts no more.
+        """Remove messages, acknowledged or not. Consumers and dead letters stay.
+
+        Messages in flight are taken back, and later acks of them are ignored.
 
         Args:
-            upto: The last offset to remove; ``None`` for all there are, those that are not due yet too.
+            upto: The last offset to remove; ``None`` for all messages, those that are not due yet included.
 
         Returns:
-            How many messages went.
+            The number of messages removed.
 
         Raises:
-            StorageError: The store did not take it.
+            StorageError: The store could not remove them.
         """
         if upto is not None:
             check("upto", upto, COUNT_OR_ZERO)
@@ -344,17 +351,17 @@ class Queue:
         return removed
 
     async def delete(self) -> None:
-        """Remove the queue with all it has: messages, consumers, dead letters, options. Who is attached is let go.
+        """Remove the queue with its messages, consumers, dead letters and options. Sockets and workers are detached.
 
-        It is gone with one commit. What it kept is removed from the file in steps, before this returns; or, if the
-        process is killed meanwhile, when a server has the store open again.
+        One commit deletes the queue. Its contents are removed from the file in steps before this returns; if the
+        process is killed in between, the next server on the store removes the rest.
 
         Raises:
-            StorageError: The store did not take it.
+            StorageError: The store could not delete the queue.
         """
         self._deliveries.removed(self._name)
         await self._stored.delete()
-        # Once more: somebody may have come while it was being deleted.
+        # Once more: a socket may have attached during the deletion.
         self._deliveries.removed(self._name)
         self._deliveries.configured.keep(self._name, {})
 
@@ -363,12 +370,12 @@ class Queue:
     async def dead_letters(
         self, matching: DeadLetterFilter | None = None, *, after: int = 0, limit: int = _PAGE
     ) -> list[DeadLetter]:
-        """Return dead letters, the oldest first.
+        """Return dead letters, sorted by number: the oldest first.
 
         Args:
-            matching: Which; ``None`` for all.
-            after: The number before the first one wanted; to go on, that of the last one returned.
-            limit: The most to return.
+            matching: Only dead letters that match this filter; ``None`` for all.
+            after: Only dead letters after this number. For the next page, the last number returned.
+            limit: The largest number of dead letters to return, from 1.
 
         Raises:
             StorageError: The store did not answer.
@@ -382,21 +389,22 @@ class Queue:
         return [dead_letter(one) for one in found]
 
     async def redrive(self, matching: DeadLetterFilter | None = None, *, rate_per_s: float | None = None) -> int:
-        """Deliver dead letters again, each to the consumer that gave it up, behind all that waits, as if new.
+        """Turn dead letters into new messages, each for the consumer that gave it up, at the end of the queue.
 
-        Those that there are when it begins, each once: what dies again meanwhile stays a dead letter.
+        This takes the dead letters that exist at the beginning of the call. A message that dies again during the call
+        stays a dead letter.
 
         Args:
-            matching: Which; ``None`` for all there are.
-            rate_per_s: How many a second become due; ``None`` for all at once. They are on disk as messages with a
-                delay when this returns, so that a restart changes nothing.
+            matching: Only dead letters that match this filter; ``None`` for all.
+            rate_per_s: The number of messages that become due per second; ``None`` for all at once. When this
+                returns, all are on disk as delayed messages, and a restart changes nothing.
 
         Returns:
-            How many there were.
+            The number of dead letters redriven.
 
         Raises:
-            ConfigurationError: The rate is no number above 0.
-            StorageError: The store did not take it; those before may be messages again. Repeat it for the rest.
+            ConfigurationError: ``rate_per_s`` is not above 0.
+            StorageError: The store failed; some dead letters may be messages already. Repeat the call for the rest.
         """
         total = 0
         check("matching", matching, _MATCHING)
@@ -427,16 +435,16 @@ class Queue:
             await asyncio.sleep(0)
 
     async def discard_dead_letters(self, matching: DeadLetterFilter | None = None) -> int:
-        """Forget dead letters.
+        """Delete dead letters.
 
         Args:
-            matching: Which; ``None`` for all.
+            matching: Only dead letters that match this filter; ``None`` for all.
 
         Returns:
-            How many there were.
+            The number of dead letters deleted.
 
         Raises:
-            StorageError: The store did not take it; some may be gone.
+            StorageError: The store failed; some dead letters may be deleted already. Repeat the call for the rest.
         """
         check("matching", matching, _MATCHING)
         total = 0
@@ -445,11 +453,11 @@ class Queue:
         return total
 
     def _enqueue(self, messages: Sequence[NewMessageRow], *, can_repeat: bool) -> Awaitable[Enqueued]:
-        # Not a coroutine: there are many of these, and one more layer would be felt.
+        # A plain function: emits are frequent, and one more coroutine would cost time.
         deliveries = self._deliveries
         return self._stored.enqueue(
             messages,
-            # Ids that were made just now can't have been accepted before.
+            # The queue can't have accepted an id before that was made just now.
             deduplicate_s=self.options.deduplication_s if can_repeat else 0,
             on_commit=partial(deliveries.arrived, self._name, messages),
         )

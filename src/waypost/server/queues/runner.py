@@ -1,7 +1,7 @@
-"""One consumer at work: its messages go to the sockets and workers that are attached, and their answers come back.
+"""Delivers one consumer's messages to the attached sockets and workers, and takes their answers.
 
-A consumer that nothing is attached to costs nothing but its row in the store. One that has sockets or workers has a
-runner. The runner has a task only while there is something to do, and is a plain object for the rest of the time.
+Only a consumer with sockets or workers attached has a runner; any other costs no more than its row in the store. The
+runner has a task only while there is work.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ logger = logging.getLogger("waypost.queue")
 
 
 class Watcher(Protocol):
-    """Hears what happens to a server's runners."""
+    """Learns what happens to a server's runners."""
 
     def message_died(self, runner: Runner, message: MessageRow, attempt: Attempt) -> None:
-        """Take note of a message that was given up, and of its last attempt."""
+        """Report a message that became a dead letter, with its last attempt."""
         ...
 
     def loss_changed(self, runner: Runner) -> None:
-        """Take note that what a consumer lost to the queue's limits has changed."""
+        """Report that a consumer's losses to its queue's limits have changed."""
         ...
 
     def became_idle(self, runner: Runner) -> None:
-        """Let go of a runner that has nothing attached any more, and has stored everything."""
+        """Drop a runner that nothing is attached to and that has stored everything."""
         ...
 
 
 class Runner:
-    """One consumer that has sockets or workers attached.
+    """Runs one consumer that has sockets or workers attached.
 
     Args:
         queue: The stored queue.
-        row: The consumer, as it was just found.
-        order: In which order its messages go out.
-        options: The queue's.
+        row: The consumer, as it was just found in the store.
+        order: The kind of delivery order.
+        options: The queue's options.
         services: What the server's parts share.
-        watcher: Hears what happens.
+        watcher: Learns what happens.
 
     Attributes:
-        order: In which order its messages go out.
-        options: The queue's; may be replaced at any time.
-        meter: What it counts.
-        takers: Who is attached.
+        order: The kind of delivery order.
+        options: The queue's options; may be replaced at any time.
+        meter: Counts deliveries and acks.
+        takers: The sockets and workers that are attached.
     """
 
     __slots__ = (
@@ -115,34 +115,34 @@ class Runner:
 
     @property
     def in_flight(self) -> int:
-        """How many messages are in somebody's hands."""
+        """The number of messages in the hands of sockets and workers."""
         return len(self._flight)
 
-    # -- who is there ---------------------------------------------------------------------------------------
+    # -- attachments ----------------------------------------------------------------------------------------
 
     def attach(self, attachment: Attachment) -> None:
-        """Let a socket or worker take messages."""
+        """Attach a socket or worker: it gets messages from now on."""
         self.takers.add(attachment)
         self.wake()
 
     def enliven(self, attachment: Attachment) -> None:
-        """Note that a socket or worker may be able to take messages now, or has given a sign of life."""
+        """Note that a socket or worker may take messages again, or has given a sign of life."""
         attachment.is_silent = False
         self.takers.enter_rotation(attachment)
         self.wake()
 
     def retire(self, attachment: Attachment) -> None:
-        """Give a socket or worker nothing more; what it has in hand it may still acknowledge."""
+        """Send a socket or worker no more messages. It may still acknowledge those it has."""
         attachment.is_leaving = True
         if not attachment.in_hand:
             self.detach(attachment, to_blame=False)
 
     def detach(self, attachment: Attachment, *, to_blame: bool) -> None:
-        """Take a socket or worker away; what it had in hand goes to others.
+        """Detach a socket or worker. Its messages go to others.
 
         Args:
             attachment: The socket or worker.
-            to_blame: Whether it was lost, so that the oldest message it had is counted as a lost delivery.
+            to_blame: True if its connection was lost; then its oldest message counts a lost delivery.
         """
         if attachment not in self.takers:
             return
@@ -152,22 +152,22 @@ class Runner:
         self.wake()
 
     def stop(self) -> None:
-        """Hand out nothing any more; what is in hand may still be answered."""
+        """Stop deliveries. Messages in hand may still be answered."""
         self._work.stop()
         self._progress.hurry()
         self._flight.stop_watching()
 
-    # -- what is told of the queue --------------------------------------------------------------------------
+    # -- changes of the queue -------------------------------------------------------------------------------
 
     def arrive(self, message: MessageRow) -> None:
-        """Take a message that has just been stored."""
+        """Take a message that was just stored."""
         if self._progress.arrive(message):
             self.wake()
 
     def begin_anew(self) -> None:
-        """Begin anew where the consumer stands in the store: what is in hand does not count any more.
+        """Take back all messages, and begin anew at the consumer's place in the store.
 
-        What is not stored yet still will be, in the epoch it belongs to; the store ignores it if that is over.
+        Outcomes that are not stored yet will be stored with their epoch; the store ignores them if it has ended.
         """
         self._flight.clear()
         self._progress.forget()
@@ -175,26 +175,26 @@ class Runner:
         self.wake()
 
     def abandon(self) -> None:
-        """Let go of a consumer that is no more, and of everybody attached to it."""
+        """End the runner of a deleted consumer, and detach all its sockets and workers."""
         self._progress.drop()
         self.begin_anew()
         for attachment in list(self.takers):
             self.detach(attachment, to_blame=False)
 
     def look(self) -> None:
-        """Look at the consumer in the store: it may have been moved, paused or resumed, or there are messages."""
+        """Read the consumer from the store: it may have been moved, paused or resumed, or have new messages."""
         self._progress.look_again()
         self.wake()
 
     async def forget_loss(self, upto: int) -> None:
-        """Note that the consumer knows what it lost, up to a position.
+        """Note that the consumer knows of its losses up to a position.
 
         Raises:
-            StorageError: The store did not take it.
+            StorageError: The store could not write that.
         """
         await self._progress.forget_loss(upto)
 
-    # -- what becomes of messages ---------------------------------------------------------------------------
+    # -- answers --------------------------------------------------------------------------------------------
 
     def acknowledge(self, delivery: Delivery) -> bool:
         """Take an ack; returns whether it counts."""
@@ -233,7 +233,7 @@ class Runner:
         self.wake()
 
     def _take_all(self, attachment: Attachment, blame: str | None) -> None:
-        """Take back what somebody has in hand; only the oldest is blamed, if any: the others were only waiting."""
+        """Take back all messages of an attachment. Only the oldest counts a lost delivery: the others just waited."""
         for delivery in list(attachment.in_hand.values()):
             self._release(delivery)
             self._flight.expect_late_ack(delivery)
@@ -259,7 +259,7 @@ class Runner:
     # -- work -----------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Look at what can be done now."""
+        """Run a round now. During a read, deliver what is there already."""
         self._work.wake()
         if self._progress.is_reading and self._meanwhile is None:
             self._meanwhile = self._loop.call_soon(self._hand_out_meanwhile)
@@ -274,10 +274,10 @@ class Runner:
                 self._watcher.became_idle(self)
                 return
         upcoming = await self._progress.look()
-        # One time for everything in a round: what falls due after it is the alarm's.
+        # One time for everything in a round: the alarm covers what falls due after it.
         while self._may_hand_out(now := self._now()):
             self._hand_out(upcoming, now)
-            # Also if nobody has credit: what they have in hand is soon done, and what comes next is there then.
+            # Read ahead even if no taker has credit: the takers will soon be done with what they have.
             read = upcoming.wants(now)
             if read is None:
                 break
@@ -288,14 +288,14 @@ class Runner:
         self._set_alarm(now)
 
     def _halted(self, problem: StorageError, pause_s: float) -> None:
-        """Let the next round ask a store anew that did not answer."""
+        """Let the next round read the consumer again after the store failed."""
         self._progress.look_again()
         logger.error(
             "queue %r: delivery to %r halts for %.1f s: %s", self.queue_name, self.row.name, pause_s, problem
         )
 
     def _set_alarm(self, now: float) -> None:
-        """Wake up when a pause ends that had not at ``now``: that of the consumer, else that of the next message."""
+        """Wake at the end of the next pause after ``now``: that of the consumer, else that of the next message."""
         due_at = self._progress.next_change_at(now)
         if now < due_at < inf:
             self._work.wake_in(due_at - self._now())
@@ -308,14 +308,14 @@ class Runner:
     # -- handing out ----------------------------------------------------------------------------------------
 
     def _hand_out_meanwhile(self) -> None:
-        """Give out what is there while more is being read."""
+        """Deliver the messages that are there while more are being read."""
         self._meanwhile = None
         upcoming, now = self._progress.upcoming, self._now()
         if upcoming is not None and self._progress.is_reading and self._may_hand_out(now):
             self._hand_out(upcoming, now)
 
     def _hand_out(self, upcoming: DeliveryOrder, now: float) -> None:
-        """Give out what may go to those who have credit."""
+        """Deliver messages that may go to takers that have credit."""
         if self.order == "strict":
             self._take_over()
         while self.takers.any() and (message := upcoming.next(now)) is not None:
@@ -323,7 +323,7 @@ class Runner:
                 upcoming.done(message)
                 continue
             if message.failures + message.losses >= self.options.max_deliveries:
-                # Only a server that ended with it in hand, or other options, can have brought it so far.
+                # The message came so far by crashes during deliveries, or by a change of options.
                 self._flight.drop_late(message)
                 self._progress.give_up_unsent(message, now)
                 continue
@@ -337,7 +337,7 @@ class Runner:
         self._flight.note_oldest()
 
     def _take_over(self) -> None:
-        """In strict order, take the message from whoever is not served any more."""
+        """In strict order, take the message back from an attachment that is not the newest one any more."""
         served = self.takers.served()
         if served is None:
             return

@@ -1,4 +1,4 @@
-"""Has acks, failed attempts and dead letters of one consumer stored, together with what gathers meanwhile."""
+"""Stores the acks, failed attempts and dead letters of one consumer, in batches."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from waypost.errors import StorageError, StoreClosed
+from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, ConsumerRow
 
@@ -16,25 +17,23 @@ __all__ = ["Settler"]
 logger = logging.getLogger("waypost.queue")
 
 _MOST_PENDING = 4096
-# For how long acks gather before they are stored: nobody waits for that, and each commit costs more than many acks.
+# Acks gather for this time before they are stored: nobody waits for them, and a commit costs more than many acks.
 _GATHER_S = 0.005
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
 
 
 class Settler:
-    """What is still to be stored of one consumer.
+    """The outcomes of one consumer's deliveries that are not stored yet.
 
-    A store that takes nothing (a full disk) is asked again and again; meanwhile `is_behind` stops deliveries.
+    While the store fails (a full disk), writes are repeated by `STORE_RETRIES`, and `is_behind` stops deliveries.
 
     Args:
         queue: The stored queue.
         consumer: The consumer.
-        stored: Called with the consumer's state whenever something was stored.
+        stored: Called with the consumer's row after each write.
         keep_task: Holds on to a task until it is done.
 
     Attributes:
-        epoch: The epoch that everything belongs to.
+        epoch: The epoch of everything that is stored from now on.
     """
 
     __slots__ = (
@@ -75,12 +74,12 @@ class Settler:
 
     @property
     def is_behind(self) -> bool:
-        """Whether so much waits for the store that no more should come."""
+        """True while so much waits for the store that deliveries should stop."""
         return len(self._settled) + len(self._retries) + len(self._burials) >= _MOST_PENDING
 
     @property
     def has_retries(self) -> bool:
-        """Whether failed attempts wait to be stored."""
+        """True while failed attempts wait to be stored."""
         return bool(self._retries)
 
     @property
@@ -89,23 +88,23 @@ class Settler:
         return self._under_way | self._settled.keys() | self._retries.keys() | self._burials.keys()
 
     def settle(self, position: int) -> None:
-        """Have a message's ack stored."""
+        """Store a message's ack soon."""
         self._settled[position] = None
         if self._task is None and self._timer is None:
             self._start_soon()
 
     def retry(self, attempt: Attempt) -> None:
-        """Have a failed attempt stored."""
+        """Store a failed attempt."""
         self._retries[attempt.position] = attempt
         self._start()
 
     def bury(self, attempt: Attempt) -> None:
-        """Have a message stored as a dead letter."""
+        """Store a message as a dead letter."""
         self._burials[attempt.position] = attempt
         self._start()
 
     def drop(self) -> None:
-        """Store nothing of what has gathered: it belongs to an epoch that is over."""
+        """Drop what is not stored yet: it belongs to an epoch that has ended."""
         self._retries.clear()
         self._burials.clear()
         self._settled.clear()
@@ -118,13 +117,13 @@ class Settler:
                 await asyncio.wait({self._task})
 
     def hurry(self) -> None:
-        """Let nothing gather any more: the server stops."""
+        """Store at once from now on: the server stops."""
         self._is_hurried = True
         if self._timer is not None:
             self._start()
 
     def _start_soon(self) -> None:
-        """Start when some more have gathered."""
+        """Start after some more acks have gathered."""
         if self._is_hurried:
             self._start()
         else:
@@ -139,29 +138,31 @@ class Settler:
             self._keep_task(self._task)
 
     async def _store_gathered(self) -> None:
-        pause_s = _FIRST_PAUSE_S
+        backoff = Backoff(STORE_RETRIES)
         try:
             while self._retries or self._burials or self._settled:
                 try:
                     await self._store_once()
-                    pause_s = _FIRST_PAUSE_S
+                    backoff.reset()
                     if not (self._retries or self._burials or self._is_hurried):
                         break
                 except StoreClosed:
                     self.drop()
                 except StorageError as problem:
+                    pause_s = backoff.next_s()
                     logger.error(
                         "queue %r: what consumer %r did is not stored yet, again in %.1f s: %s",
                         self._queue.name, self._consumer, pause_s, problem,
                     )  # fmt: skip
-                    pause_s = await _pause(pause_s)
+                    await asyncio.sleep(pause_s)
                 except Exception:
                     # What gathers later would wait behind it for ever.
+                    pause_s = backoff.next_s()
                     logger.exception(
                         "queue %r: storing what consumer %r did failed, again in %.1f s",
                         self._queue.name, self._consumer, pause_s,
                     )  # fmt: skip
-                    pause_s = await _pause(pause_s)
+                    await asyncio.sleep(pause_s)
         finally:
             self._under_way = frozenset()
             self._task = None
@@ -169,16 +170,16 @@ class Settler:
             self._start_soon()
 
     async def _store_once(self) -> None:
-        """Store what has gathered, and forget it when it is stored."""
+        """Store what has gathered in one round."""
         epoch = self.epoch
         retries, burials, settled = dict(self._retries), dict(self._burials), dict(self._settled)
         self._under_way = frozenset(retries.keys() | burials.keys() | settled.keys())
-        # In this order: an ack may follow a failure of the same message, and whatever followed a dead letter must
-        # not be on disk before it.
+        # In this order: an ack may follow a failure of the same message, and what followed a dead letter must not be
+        # on disk before it.
         if retries:
             self._stored(await self._queue.retry(self._consumer, epoch, list(retries.values())))
             _remove(self._retries, retries)
-            # They may be read again, whatever else is still on its way.
+            # The retries may be read again now, though the rest is not stored yet.
             self._under_way = frozenset(burials.keys() | settled.keys())
         if burials:
             self._stored(await self._queue.bury(self._consumer, epoch, list(burials.values())))
@@ -189,14 +190,8 @@ class Settler:
         self._under_way = frozenset()
 
 
-async def _pause(pause_s: float) -> float:
-    """Wait, and tell how long to wait the next time."""
-    await asyncio.sleep(pause_s)
-    return min(2 * pause_s, _LONGEST_PAUSE_S)
-
-
 def _remove(entries: dict[int, Any], stored: dict[int, Any]) -> None:
-    """Remove what is stored, unless it was replaced meanwhile."""
+    """Remove the stored entries; an entry that was replaced during the write stays."""
     for position, entry in stored.items():
         if entries.get(position, ...) is entry:
             del entries[position]

@@ -1,4 +1,4 @@
-"""Brings a queue's messages to a socket, as events that ask for an ack."""
+"""Sends a queue's messages to a socket, as events that ask for an ack."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class SocketCarrier:
 
     Attributes:
         member: The socket.
-        heard_at: When its client last answered a heartbeat or acknowledged something, on the loop's clock.
-        owes_heartbeat: Whether a heartbeat is on its way that it has not answered.
-        attachment: Its attachment to the consumer.
+        heard_at: The time of the client's last answer to a heartbeat or ack, on the loop's clock.
+        owes_heartbeat: True while a heartbeat is unanswered.
+        attachment: The socket's attachment to the consumer.
     """
 
     __slots__ = (
@@ -65,11 +65,11 @@ class SocketCarrier:
 
     @property
     def is_live(self) -> bool:
-        """Whether the client is connected, and everything it had missed before is sent."""
+        """True while the client is connected and has been sent everything it had missed."""
         return self.member.out.is_live
 
     def can_take(self, size: int) -> bool:
-        """Tell whether a message may go out without making the client a slow one."""
+        """Return whether a message of ``size`` bytes fits into the connection's buffer; if not, wait for room."""
         if self.member.out.has_room(size):
             return True
         if self._waiting is None:
@@ -89,18 +89,18 @@ class SocketCarrier:
         self.member.out.send_with_ack(event, ack_id, compress=True)
 
     def forget(self, delivery: Delivery) -> None:
-        """Take an ack of this delivery for one of something that was never sent."""
+        """Stop waiting for the ack of a delivery; a later ack counts as unexpected."""
         ack_id = self._ack_ids.pop(delivery, None)
         if ack_id is not None:
             self.member.out.acks.forget(ack_id)
 
     def give_sign(self) -> None:
-        """Note that the client is there."""
+        """Note a sign of life of the client."""
         self.heard_at = self._loop.time()
         self.owes_heartbeat = False
 
     async def tell_loss(self, notice: MessagesLost) -> bool:
-        """Tell the client, by an event that it has to acknowledge."""
+        """Send the client the event ``messages_lost``; returns True if the client acknowledges it."""
         member = self.member
         event = member.codec.encode_event(member.namespace, "messages_lost", [asdict(notice)])
         _, answer = member.out.send_expecting_ack(event, survives=False)
@@ -125,7 +125,7 @@ class SocketCarrier:
         return codec.encode_event(namespace, event, [*arguments, mark.argument()])
 
     def _answered(self, delivery: Delivery, arguments: list[Any] | None) -> None:
-        # Without arguments its connection was lost, and `Runner.detach` sees to that.
+        # Without arguments the connection was lost: `Runner.detach` takes the message back.
         if self._ack_ids.pop(delivery, None) is None or arguments is None:
             return
         self.give_sign()

@@ -1,4 +1,4 @@
-"""Who of those that are attached to a consumer gets its next message."""
+"""Chooses which of the attached sockets and workers gets a consumer's next message."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["Takers"]
 
 
 class Takers:
-    """Those that are attached, in the order in which they came, and the rotation in which they take turns.
+    """The attached sockets and workers in the order of arrival, and the rotation in which they get messages.
 
     Args:
-        newest_only: Whether only whoever came last is served, as in strict order.
+        newest_only: True if only the newest attachment gets messages, as in strict order.
     """
 
     __slots__ = ("_all", "_newest_only", "_rotation")
@@ -34,27 +34,27 @@ class Takers:
         return iter(self._all)
 
     def add(self, attachment: Attachment) -> None:
-        """Add one that has come."""
+        """Add an attachment."""
         self._all[attachment] = None
         self.enter_rotation(attachment)
 
     def remove(self, attachment: Attachment) -> None:
-        """Remove one that is gone."""
+        """Remove an attachment."""
         del self._all[attachment]
 
     def enter_rotation(self, attachment: Attachment) -> None:
-        """Put one at the end of the rotation if it has credit and is not in it."""
+        """Put an attachment at the end of the rotation, if it has credit and is not in it."""
         if not attachment.in_rotation and attachment.has_credit and attachment in self._all:
             attachment.in_rotation = True
             self._rotation.append(attachment)
 
     def all_enter_rotation(self) -> None:
-        """Put all that have credit into the rotation."""
+        """Put all attachments with credit into the rotation."""
         for attachment in self._all:
             self.enter_rotation(attachment)
 
     def any(self) -> bool:
-        """Tell whether somebody has credit."""
+        """Return whether an attachment has credit."""
         if self._newest_only:
             served = self.served()
             return served is not None and served.has_credit
@@ -63,7 +63,7 @@ class Takers:
         return bool(self._rotation)
 
     def take(self, size: int) -> Attachment | None:
-        """Return who gets a message of so many bytes; ``None`` if nobody can take it now."""
+        """Return the attachment that gets a message of ``size`` bytes; ``None`` if none can take it now."""
         if self._newest_only:
             served = self.served()
             return served if served is not None and served.carrier.can_take(size) else None
@@ -75,7 +75,7 @@ class Takers:
         return None
 
     def served(self) -> Attachment | None:
-        """Return who came last, of those that can be served."""
+        """Return the newest attachment that can get messages; ``None`` if there is none."""
         for attachment in reversed(self._all):
             if attachment.carrier.is_live and not attachment.is_silent and not attachment.is_leaving:
                 return attachment

@@ -1,4 +1,4 @@
-"""What becomes of a message that was not acknowledged: tried again, and when, or given up. Pure."""
+"""Decides about a message that was not acknowledged: a further attempt after a pause, or a dead letter. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Blame", "Verdict", "judge"]
 
 
 class Blame(StrEnum):
-    """Why a delivery ended without an ack."""
+    """The cause of a delivery's end without an ack."""
 
     REJECTED = "rejected"
     EXPIRED = "expired"
@@ -21,12 +21,12 @@ class Blame(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a message.
+    """The decision about a message.
 
     Attributes:
-        failures: How often it has failed by now.
-        losses: How often a connection was lost on it by now.
-        delay_s: Seconds until it is tried again; ``None`` if it is given up.
+        failures: The number of its failures by now.
+        losses: The number of its lost connections by now.
+        delay_s: Seconds until the next attempt; ``None`` if the message is given up.
     """
 
     failures: int
@@ -37,18 +37,18 @@ class Verdict:
 def judge(
     blame: Blame, *, failures: int, losses: int, retry_in_s: float | None, options: QueueOptions, chance: float
 ) -> Verdict:
-    """Count a delivery that ended without an ack, and decide what comes next.
+    """Count a delivery that ended without an ack, and decide about its message.
 
     Args:
-        blame: What ended it.
-        failures: How often the message had failed before.
-        losses: How often a connection had been lost on it before.
-        retry_in_s: The pause that whoever rejected it asked for, in seconds; ``None`` for the queue's backoff.
-        options: The queue's.
-        chance: A number from 0 up to 1, for the jitter.
+        blame: The cause of the end.
+        failures: The number of the message's failures before.
+        losses: The number of its lost connections before.
+        retry_in_s: The pause that the nack asked for, in seconds; ``None`` for the queue's backoff.
+        options: The queue's options.
+        chance: A random number from 0 to 1, for the jitter.
 
     Returns:
-        The new counters, and the pause. A lost connection costs no pause: whoever is there next gets the message.
+        The new counters, and the pause. After a lost connection there is no pause: the next taker gets the message.
     """
     if blame is Blame.LOST:
         losses += 1

@@ -1,4 +1,4 @@
-"""Work that is done when there is some, in a task that exists only then, and again if the store did not answer."""
+"""A loop that has a task only while there is work, and repeats a round in which the store failed."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ __all__ = ["WorkLoop"]
 
 class _State(Enum):
     IDLE = auto()
-    """There is nothing to do, and no task."""
+    """There is no work and no task."""
     WORKING = auto()
-    """The task runs a round, the last one so far."""
+    """The task runs a round, and ends after it."""
     WOKEN = auto()
-    """Something has happened since this round began: another one follows."""
+    """The task runs another round: there is work that came after the present round began."""
     STOPPED = auto()
-    """The round that runs is the last one, and no other begins."""
+    """No round begins any more."""
 
 
 class WorkLoop:
-    """Runs rounds of work, one after the other.
+    """Runs rounds of work one after the other.
 
-    If the store does not answer in a round, the next round begins after a pause of `STORE_RETRIES`, or at the next
-    `wake`. If the store is closed, the loop rests.
+    After a round in which the store failed, the next round begins after a pause by `STORE_RETRIES`, or at the next
+    `wake`. After a round in which the store was closed, it begins at the next `wake`.
 
     Args:
-        run_round: Does what there is to do; may raise `StorageError`.
+        run_round: Does the work; may raise `StorageError`.
         halted: Called with the store's error and the seconds until the next round.
         keep_task: Holds on to a task until it is done.
     """
@@ -58,7 +58,7 @@ class WorkLoop:
         return self._state is _State.STOPPED
 
     def wake(self) -> None:
-        """Run a round now; if one is running, another one after it."""
+        """Run a round now, or after the present one."""
         if self._state is _State.IDLE:
             self._state = _State.WOKEN
             self._keep_task(self._loop.create_task(self._work()))
@@ -66,18 +66,18 @@ class WorkLoop:
             self._state = _State.WOKEN
 
     def wake_in(self, seconds: float) -> None:
-        """Wake after some seconds, instead of at the time of an earlier call."""
+        """Wake after some seconds; this replaces the time of an earlier call."""
         self.cancel_alarm()
         self._alarm = self._loop.call_later(max(seconds, 0.0), self._ring)
 
     def cancel_alarm(self) -> None:
-        """Forget the time of `wake_in`."""
+        """Cancel `wake_in`."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
 
     def stop(self) -> None:
-        """Begin no other round."""
+        """Let the present round be the last one."""
         self._state = _State.STOPPED
         self.cancel_alarm()
 

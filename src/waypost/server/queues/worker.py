@@ -1,4 +1,4 @@
-"""Workers: functions of this process that handle a queue's messages, several at a time."""
+"""Workers: functions of this process that handle a queue's messages."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _MESSAGE_ALONE = 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WorkerPlan:
-    """What the application asked for with ``@io.consumer(…)``.
+    """The arguments of ``@io.consumer(…)``.
 
     Attributes:
         queue: The queue's name.
         consumer: The consumer's name.
         handler: The function.
-        concurrency: How many messages it may have in hand at the same time.
-        start: Where a new consumer starts.
-        order: In which order messages go out.
+        concurrency: The largest number of messages that it handles at the same time.
+        start: The place where a new consumer starts.
+        order: The delivery order; ``None`` for the queue's option.
     """
 
     queue: str
@@ -46,15 +46,15 @@ class WorkerCarrier:
     """A function at one consumer. See `Carrier`.
 
     Args:
-        plan: What the application asked for.
+        plan: The arguments of ``@io.consumer(…)``.
         source: The consumer.
         services: What the server's parts share.
-        label: How the log and the store name it.
+        label: The worker's name in logs and in the store.
 
     Attributes:
-        owes_heartbeat: Never: it is in this process.
-        is_live: Always.
-        label: How the log and the store name it.
+        owes_heartbeat: Always False: the worker is in this process.
+        is_live: Always True.
+        label: The worker's name in logs and in the store.
     """
 
     __slots__ = (
@@ -80,27 +80,27 @@ class WorkerCarrier:
 
     @property
     def heard_at(self) -> float:
-        """Now: a function that runs is alive."""
+        """The present time: a running function is alive."""
         return self._loop.time()
 
     def can_take(self, size: int) -> bool:
-        """Tell that a message can go in; how many at a time is the attachment's matter."""
+        """Return True: only the attachment's credit limits how many messages run at a time."""
         return True
 
     def send(self, delivery: Delivery) -> None:
-        """Run the function with a message."""
+        """Run the function with a message, in a task."""
         task = self._loop.create_task(self._run(delivery))
         self._tasks[delivery] = task
         self._services.keep_task(task)
 
     def forget(self, delivery: Delivery) -> None:
-        """Stop a function whose message somebody else has by now; one in a thread runs on, and its end is ignored."""
+        """Cancel a function whose message went to another taker; in a thread it runs on without effect."""
         task = self._tasks.pop(delivery, None)
         if task is not None:
             task.cancel()
 
     async def tell_loss(self, notice: MessagesLost) -> bool:
-        """Note nothing: whoever wants to know in this process observes the hook ``messages_lost``."""
+        """Return True: in this process, the hook ``messages_lost`` tells observers."""
         return True
 
     async def _run(self, delivery: Delivery) -> None:

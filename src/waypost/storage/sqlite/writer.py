@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from waypost.errors import StorageError, StoreClosed, StoreFull
+from waypost.retrying import RetryPolicy
 from waypost.storage.base import OnCommit
 from waypost.storage.sqlite.file import translate
 from waypost.storage.sqlite.jobs import (
@@ -52,7 +53,8 @@ _BATCH_BYTES = 8 << 20
 _JOB_BYTES = 8 << 10
 # For how long deferred writes gather, unless somebody waits for something.
 _GATHER_S = 0.02
-_RETRY_S = 0.5
+# The pause does not grow: everything that is asked for meanwhile waits behind it.
+_RETRIES = RetryPolicy(first_s=0.5, longest_s=0.5)
 # How often it is looked whether another program has written to the file.
 _LOOK_EVERY_S = 0.05
 LARGEST_RECORD_BYTES = 500_000_000
@@ -303,7 +305,7 @@ class Writer:
 
     def _gather_again(self, kept: list[Write]) -> tuple[list[Write], bool]:
         """Wait a while, and take all that is there behind what could not be written."""
-        self._closing.wait(_RETRY_S)
+        self._closing.wait(_RETRIES.pause_s(1))
         while not self._jobs.empty():
             job = self._jobs.get()
             if job is None:
