@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.waiting import until
 from waypost.server.basics.write_turn import WriteTurn
+from waypost.retrying import RetryPolicy
 from waypost.server.calling.runners import Runners
 from waypost.server.connections.deadlines import Deadlines
 from waypost.server.emitting.emit_line import EmitLine
@@ -219,7 +220,7 @@ async def test_a_line_goes_on_after_an_action_that_raises(raised: BaseException)
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 async def test_a_settler_stores_on_after_a_call_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("waypost.server.queues.settler._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("waypost.server.queues.settler.STORE_RETRIES", RetryPolicy(0.01, 0.01))
     stored: list[list[int]] = []
 
     class Queue:

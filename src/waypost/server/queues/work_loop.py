@@ -60,8 +60,9 @@ class WorkLoop:
     def wake(self) -> None:
         """Run a round now, or after the present one."""
         if self._state is _State.IDLE:
+            task = self._loop.create_task(self._work())
             self._state = _State.WOKEN
-            self._keep_task(self._loop.create_task(self._work()))
+            self._keep_task(task)
         elif self._state is _State.WORKING:
             self._state = _State.WOKEN
 
