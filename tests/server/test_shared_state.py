@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from tests.support.waiting import until
-from waypost.server.basics.write_turn import WriteTurn
 from waypost.retrying import RetryPolicy
+from waypost.server.basics.write_turn import WriteTurn
 from waypost.server.calling.runners import Runners
 from waypost.server.connections.deadlines import Deadlines
 from waypost.server.emitting.emit_line import EmitLine
