@@ -9,11 +9,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from tests.interop.peer import Peer
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import HEARTBEAT, ServerProcess
 
 SEED_VARIABLE = "WAYPOST_TEST_SEED"
+
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("waypost", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("waypost")
 
 
 # What has most to do comes first, and what is soon done last: there, nothing long keeps one process busy while the
@@ -52,7 +58,7 @@ async def server(
 ) -> AsyncIterator[ServerProcess]:
     """A server for a whole module, in memory; the module's SERVER_OPTIONS are its options."""
     log = tmp_path_factory.mktemp("server") / "server.log"
-    options = {"drain_s": 0.1, **getattr(request.module, "SERVER_OPTIONS", {})}
+    options = {"drain_s": 0.1, **HEARTBEAT, **getattr(request.module, "SERVER_OPTIONS", {})}
     server = ServerProcess.waypost(log, options=options)
     await server.start()
     yield server

@@ -112,7 +112,9 @@ async def test_nothing_is_lost_or_doubled_while_it_upgrades(server: Server) -> N
                 answers.append(asyncio.create_task(client.call("echo", n, b"x" * (n % 7))))
                 n += 1
                 await asyncio.sleep(0)
-                assert n < 100_000
+                if n > 200:
+                    # Else a busy server gets ever more of them, and answers none in time.
+                    await answers[n - 200]
             assert await asyncio.gather(*answers) == [(i, b"x" * (i % 7)) for i in range(n)]
 
 

@@ -43,7 +43,7 @@ async def connect(peer: Peer, server: ServerProcess) -> AsyncIterator[Connect]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def store_server(peer: Peer, tmp_path: Path) -> AsyncIterator[ServerProcess]:
     """A server for one test with an SQLite store, to be restarted and killed."""
-    # The heartbeat must be short: a client whose WebSocket dies just before the upgrade's end no longer polls.
+    # The heartbeat must be short: see HEARTBEAT in tests/support/server_process.py.
     options = {"drain_s": 0.2, "ping_interval_s": 2, "ping_timeout_s": 3}
     server = ServerProcess.waypost(tmp_path / "server.log", str(tmp_path / "store.db"), options)
     await server.start()

@@ -11,20 +11,19 @@ import pytest_asyncio
 
 from tests.interop.peer import MODES, Peer
 from tests.recovery.clients import Clients
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import HEARTBEAT, ServerProcess
 
 APPLICATION = "tests.recovery.app:io"
 
 SHORT_HEARTBEAT: dict[str, Any] = {"ping_interval_s": 2, "ping_timeout_s": 3}
-"""For a server that is killed: a client whose WebSocket dies just before the upgrade's end no longer polls, and
-notices only by its heartbeat."""
+"""For a server that is killed or cut off again and again: see HEARTBEAT, which would take long there."""
 
 
 def make_process(directory: Path, store: str | None = None, **options: Any) -> ServerProcess:
     """Make a server process, with a store in the directory unless told otherwise; it is not started."""
     store = store or str(directory / "store.db")
     command = ("-m", "waypost", "serve", APPLICATION, "--port", "{port}", "--store", store)
-    return ServerProcess(command, directory / "server.log", {"drain_s": 0.1, **options})
+    return ServerProcess(command, directory / "server.log", {"drain_s": 0.1, **HEARTBEAT, **options})
 
 
 class Launch(Protocol):

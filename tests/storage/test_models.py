@@ -74,7 +74,7 @@ async def run_journal(store: Store, clock: Clock, retention: Retention, steps: l
 
 @pytest.mark.parametrize("backend", list(BACKENDS))
 @given(RETENTIONS, JOURNAL_STEPS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_journal_is_what_a_list_would_be(
     backend: str, retention: Retention, steps: list[tuple[object, ...]]
 ) -> None:

@@ -222,12 +222,12 @@ def run_on(backend: str, limits: QueueLimits, steps: list[tuple[Any, ...]]) -> N
 
 
 @given(LIMITS, STEPS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_queue_in_memory_is_what_a_list_would_be(limits: QueueLimits, steps: list[tuple[Any, ...]]) -> None:
     run_on("memory", limits, steps)
 
 
 @given(LIMITS, STEPS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_queue_in_a_file_is_what_a_list_would_be(limits: QueueLimits, steps: list[tuple[Any, ...]]) -> None:
     run_on("sqlite", limits, steps)

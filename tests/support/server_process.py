@@ -21,6 +21,11 @@ from tests.support.nursery import Child, nursery
 REPOSITORY = Path(__file__).parent.parent.parent
 OPTIONS_VARIABLE = "WAYPOST_TEST_OPTIONS"
 
+HEARTBEAT: dict[str, Any] = {"ping_interval_s": 3, "ping_timeout_s": 7}
+"""For servers whose clients are cut at any moment. An official client has paused polling at its upgrade's end; if the
+WebSocket dies just then, it has no connection left and notices only by the heartbeat: that must be before a test
+gives up waiting."""
+
 _WAYPOST = [sys.executable, "-m", "waypost"]
 _START_S = 30.0
 _STOP_S = 15.0

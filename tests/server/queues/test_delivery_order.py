@@ -176,5 +176,5 @@ def test_order_against_a_list(order: Order) -> None:
 
     Machine.order = order
     case = Machine.TestCase
-    case.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+    case.settings = settings(max_examples=40, stateful_step_count=25)
     case("runTest").runTest()

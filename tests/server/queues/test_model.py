@@ -190,5 +190,5 @@ def test_queue_against_a_list(order: Order) -> None:
 
     Machine.order = order
     case = Machine.TestCase
-    case.settings = settings(max_examples=12, stateful_step_count=30, deadline=None)
+    case.settings = settings(max_examples=12, stateful_step_count=30)
     case("runTest").runTest()
