@@ -19,6 +19,7 @@ from waypost.protocol.engineio import (
     open_frame,
     packet_type,
     parse_open,
+    read_payload,
 )
 
 PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x1e"))
@@ -58,7 +59,7 @@ def test_payloads_have_the_documented_form(body: bytes, frames: list[Frame]) -> 
         b"bA",
         b"bQQ",
         b"bQQ==QQ==",
-        b"bQQ==\n",
+        b"bQQ\n==!",
         b"b QQ==",
         b"bQQ-_",
         "bé".encode(),
@@ -70,6 +71,18 @@ def test_payloads_have_the_documented_form(body: bytes, frames: list[Frame]) -> 
 def test_malformed_payloads_are_refused(body: bytes) -> None:
     with pytest.raises(MalformedPacket):
         decode_payload(body, max_packets=100)
+
+
+@pytest.mark.parametrize("body", [b"bQUJD\n", b"bQU\nJD\n", b"bQU\r\nJD\r\n", b"bQUJD"])
+def test_base64_in_lines_as_java_writes_it(body: bytes) -> None:
+    assert decode_payload(body + b"\x1e4a", max_packets=2) == [b"ABC", "4a"]
+
+
+def test_a_payload_is_read_up_to_what_is_malformed() -> None:
+    packets = read_payload(b"4a\x1e4b\x1ex", max_packets=3)
+    assert [next(packets), next(packets)] == ["4a", "4b"]
+    with pytest.raises(MalformedPacket):
+        next(packets)
 
 
 def test_a_payload_may_hold_just_so_many_packets() -> None:

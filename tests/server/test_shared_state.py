@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.waiting import until
 from waypost.retrying import RetryPolicy
+from waypost.server.basics.slices import Slices
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.server.calling.runners import Runners
 from waypost.server.connections.deadlines import Deadlines
@@ -141,6 +142,16 @@ async def test_runners_go_on_after_a_turn_that_is_broken_off() -> None:
     await until(lambda: ran == ["first", "again"], "both have run")
     assert [type(error) for error in reported] == [ValueError] * len(reported)
     assert reported
+
+
+async def test_slices_whose_calls_raise_go_on() -> None:
+    slices, went_on = Slices(), list[int]()
+    at_each_call(slices.has_time)
+    await asyncio.sleep(0)
+    at_each_call(lambda: slices.when_next(lambda: None))
+    slices.when_next(lambda: went_on.append(1))
+    await until(lambda: went_on == [1], "it goes on")
+    await until(slices.has_time, "a slice ends")
 
 
 class Ringing:

@@ -28,6 +28,7 @@ class Site:
     """A server with Waypost and other WebSockets in one application.
 
     Attributes:
+        io: Waypost.
         port: Where it listens.
         server: uvicorn.
         codes: The close codes that the other WebSockets were told of.
@@ -35,6 +36,7 @@ class Site:
         poured: How many messages were taken from the WebSocket that pours.
     """
 
+    io: waypost.Server
     port: int = 0
     server: uvicorn.Server | None = None
     codes: list[int] = field(default_factory=list)
@@ -114,7 +116,7 @@ async def serving(**options: Any) -> AsyncIterator[Site]:
     """Serve; keywords change uvicorn's configuration."""
     io = waypost.Server(drain_s=0.0)
     io.on("echo", lambda socket, *args: args)
-    site = Site()
+    site = Site(io)
     listeners = bind("127.0.0.1", 0)
     config = configure(site.application(io), io.options)
     for name, value in options.items():

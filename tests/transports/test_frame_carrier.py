@@ -10,6 +10,7 @@ import uvloop
 from tests.support.raw import WAIT_S
 from tests.support.waiting import until
 from waypost.protocol.websocket import FrameEncoder
+from waypost.server.basics.slices import Slices
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.transports.frame_carrier import FrameCarrier
 
@@ -36,7 +37,7 @@ async def lose_one_and_write_to_both() -> bytes:
     encoder, turn, carriers = FrameEncoder(), WriteTurn(), set[Any]()
     both = [FrameCarrier(transport, 1000, carriers) for transport in accepted]
     for carrier, transport in zip(both, accepted, strict=True):
-        carrier.share(encoder, turn)
+        carrier.share(encoder, turn, Slices())
         transport.set_protocol(carrier)
     # The loop tells the carrier of it in its next turn, and just then lets both write.
     accepted[0].abort()

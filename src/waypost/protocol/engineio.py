@@ -9,7 +9,7 @@ Source: Engine.IO protocol, revision 4 ("Packet encoding").
 from __future__ import annotations
 
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -23,12 +23,14 @@ __all__ = [
     "Frame",
     "OpenParameters",
     "PacketType",
+    "decode_base64",
     "decode_payload",
     "encode_payload",
     "open_frame",
     "packet_type",
     "parse_open",
     "polled_size",
+    "read_payload",
 ]
 
 Frame: TypeAlias = str | bytes
@@ -91,17 +93,23 @@ def packet_type(frame: Frame) -> PacketType:
 
 
 def decode_payload(body: bytes, *, max_packets: int) -> list[Frame]:
-    """Split the body of a polling request or response into its packets.
+    """Split the body of a polling request or response into its packets; see `read_payload`, which takes its time."""
+    return list(read_payload(body, max_packets=max_packets))
+
+
+def read_payload(body: bytes, *, max_packets: int) -> Iterator[Frame]:
+    """Split the body of a polling request or response into its packets, one at a time.
 
     Args:
         body: The whole body: UTF-8, packets separated by the record separator, binary packets in base64.
         max_packets: The most packets of one body.
 
-    Returns:
+    Yields:
         The packets in order, at least one.
 
     Raises:
-        MalformedPacket: The body is not UTF-8, or a packet is empty, of an unknown type, or invalid base64.
+        MalformedPacket: The body is not UTF-8, or a packet is empty, of an unknown type, or invalid base64. The
+            packets before such a packet are yielded.
         LimitExceeded: The body has more packets than ``max_packets``.
     """
     count = body.count(b"\x1e") + 1
@@ -111,17 +119,33 @@ def decode_payload(body: bytes, *, max_packets: int) -> list[Frame]:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise MalformedPacket("a payload in UTF-8", body) from error
-    return [_decode_packet(packet) for packet in text.split(SEPARATOR)]
+    start = 0
+    while (end := text.find(SEPARATOR, start)) >= 0:
+        yield _decode_packet(text[start:end])
+        start = end + 1
+    yield _decode_packet(text[start:])
 
 
 def _decode_packet(packet: str) -> Frame:
     if packet.startswith("b"):
         try:
-            return binascii.a2b_base64(packet[1:], strict_mode=True)
+            return decode_base64(packet[1:])
         except ValueError as error:
             raise MalformedPacket("a binary packet in base64", packet) from error
     packet_type(packet)
     return packet
+
+
+def decode_base64(text: str) -> bytes:
+    """Decode base64 as clients write it: the official one for Java breaks it into lines.
+
+    Raises:
+        ValueError: There is something else in it.
+    """
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return binascii.a2b_base64(text.replace("\n", "").replace("\r", ""), strict_mode=True)
 
 
 def encode_payload(frames: Sequence[Frame]) -> bytes:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from waypost.errors import LimitExceeded, MalformedPacket
-from waypost.protocol.engineio import Frame, packet_type
+from waypost.protocol.engineio import Frame, decode_base64, packet_type
 
 __all__ = [
     "decode_frame",
@@ -23,6 +23,7 @@ __all__ = [
     "encode_binary_payload",
     "encode_frame",
     "encode_text_payload",
+    "read_payload",
 ]
 
 _MESSAGE_BYTE = b"\x04"
@@ -73,7 +74,7 @@ def decode_frame(frame: Frame) -> Frame:
     try:
         if not frame.startswith("b4"):
             raise ValueError
-        return binascii.a2b_base64(frame[2:], strict_mode=True)
+        return decode_base64(frame[2:])
     except ValueError as error:
         raise MalformedPacket("a binary message in base64 behind b4", frame) from error
 
@@ -109,29 +110,35 @@ def encode_binary_payload(frames: Sequence[Frame]) -> bytes:
 
 
 def decode_payload(body: bytes, *, max_packets: int) -> list[Frame]:
-    """Split the body of a polling request, in either of the two formats, into its packets.
+    """Split the body of a polling request into its packets; see `read_payload`, which takes its time."""
+    return list(read_payload(body, max_packets=max_packets))
+
+
+def read_payload(body: bytes, *, max_packets: int) -> Iterator[Frame]:
+    """Split the body of a polling request, in either of the two formats, into its packets, one at a time.
 
     Args:
         body: The whole body.
         max_packets: The most packets of one body.
 
-    Returns:
+    Yields:
         The packets in order, at least one.
 
     Raises:
-        MalformedPacket: A length is missing or wrong, or a packet is unreadable.
-        LimitExceeded: The body has more packets than ``max_packets``.
+        MalformedPacket: A length is missing or wrong, or a packet is unreadable. The packets before it are yielded.
+        LimitExceeded: The body has more packets than ``max_packets``, which are yielded.
     """
     if not body:
         raise MalformedPacket("a payload with at least one packet", body)
     # A text payload starts with an ASCII digit, a binary payload with the type byte of its first packet: 0 or 1.
     packets = _split_bytes(body) if body[0] in (_IS_TEXT, _IS_BINARY) else _split_text(body)
-    if len(packets) > max_packets:
-        raise LimitExceeded("packets in a payload", max_packets, len(packets))
-    return [decode_frame(packet) for packet in packets]
+    for number, packet in enumerate(packets, 1):
+        if number > max_packets:
+            raise LimitExceeded("packets in a payload", max_packets, number)
+        yield decode_frame(packet)
 
 
-def _split_text(body: bytes) -> list[Frame]:
+def _split_text(body: bytes) -> Iterator[Frame]:
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -139,7 +146,6 @@ def _split_text(body: bytes) -> list[Frame]:
     has_astral = _ASTRAL.search(text) is not None
     if has_astral:
         text = _ASTRAL.sub(_to_surrogates, text)
-    packets: list[Frame] = []
     position = 0
     while position < len(text):
         length = _LENGTH.match(text, position)
@@ -149,12 +155,10 @@ def _split_text(body: bytes) -> list[Frame]:
         if position > len(text):
             raise MalformedPacket(f"a packet of {length[1]} characters", text[start:])
         packet = text[start:position]
-        packets.append(_from_surrogates(packet) if has_astral else packet)
-    return packets
+        yield _from_surrogates(packet) if has_astral else packet
 
 
-def _split_bytes(body: bytes) -> list[Frame]:
-    packets: list[Frame] = []
+def _split_bytes(body: bytes) -> Iterator[Frame]:
     position = 0
     while position < len(body):
         end = body.find(_END_OF_LENGTH, position, position + _MOST_DIGITS + 2)
@@ -165,9 +169,8 @@ def _split_bytes(body: bytes) -> list[Frame]:
         data = body[end + 1 : end + 1 + length]
         if len(data) < length:
             raise MalformedPacket(f"a packet of {length} bytes", data)
-        packets.append(data if body[position] == _IS_BINARY else _text(data))
+        yield data if body[position] == _IS_BINARY else _text(data)
         position = end + 1 + length
-    return packets
 
 
 def _text(data: bytes) -> str:

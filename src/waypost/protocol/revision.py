@@ -6,7 +6,7 @@ All other parts of a session are the same in both; see `protocol.session`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,8 +64,8 @@ class Revision(Protocol):
         """Join packets into the response to a poll; with ``text_only``, binary packets are base64."""
         ...
 
-    def decode_payload(self, body: bytes, *, max_packets: int) -> list[Frame]:
-        """Split the body of a POST into packets.
+    def read_payload(self, body: bytes, *, max_packets: int) -> Iterator[Frame]:
+        """Split the body of a POST into packets, one at a time.
 
         Raises:
             ProtocolViolation: The body is unreadable, or has more than ``max_packets`` packets.
@@ -106,13 +106,13 @@ class Revision4:
         """Join packets into the response to a poll, which is always text."""
         return Payload(engineio.encode_payload(frames), _TEXT)
 
-    def decode_payload(self, body: bytes, *, max_packets: int) -> list[Frame]:
-        """Split the body of a POST into packets.
+    def read_payload(self, body: bytes, *, max_packets: int) -> Iterator[Frame]:
+        """Split the body of a POST into packets, one at a time.
 
         Raises:
             ProtocolViolation: The body is unreadable, or has more than ``max_packets`` packets.
         """
-        return engineio.decode_payload(body, max_packets=max_packets)
+        return engineio.read_payload(body, max_packets=max_packets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +151,10 @@ class Revision3:
             return Payload(engineio3.encode_binary_payload(frames), _BYTES)
         return Payload(engineio3.encode_text_payload(frames), _TEXT)
 
-    def decode_payload(self, body: bytes, *, max_packets: int) -> list[Frame]:
-        """Split the body of a POST into packets.
+    def read_payload(self, body: bytes, *, max_packets: int) -> Iterator[Frame]:
+        """Split the body of a POST into packets, one at a time.
 
         Raises:
             ProtocolViolation: The body is unreadable, or has more than ``max_packets`` packets.
         """
-        return engineio3.decode_payload(body, max_packets=max_packets)
+        return engineio3.read_payload(body, max_packets=max_packets)

@@ -23,7 +23,7 @@ Source: Engine.IO protocol, revision 4 ("Upgrade", "Heartbeat", "Transports").
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from enum import Enum
 from math import inf
@@ -369,24 +369,25 @@ class EngineSession:
         """Note that the POST ended, with or without success."""
         self._post_open = False
 
-    def decode_post(self, body: bytes, *, is_form: bool = False) -> list[Frame]:
-        """Split the body of a POST into frames; pass each of them to `receive`.
+    def decode_post(self, body: bytes, *, is_form: bool = False) -> Iterator[Frame]:
+        """Split the body of a POST into frames, one at a time; pass each of them to `receive`.
 
         Args:
             body: The whole body.
             is_form: Whether the body is a JSONP form.
 
-        Returns:
+        Yields:
             The frames in order, at least one.
 
         Raises:
-            ProtocolViolation: The body is unreadable. The session is closed with ``"parse error"``.
+            ProtocolViolation: The body is unreadable. The session is closed with ``"parse error"``, and frames before
+                what is unreadable are yielded.
         """
         try:
             if is_form:
                 body = unwrap_form(body)
             # A packet has at least two bytes: its type and a separator.
-            return self.revision.decode_payload(body, max_packets=self._settings.max_payload_bytes // 2 + 1)
+            yield from self.revision.read_payload(body, max_packets=self._settings.max_payload_bytes // 2 + 1)
         except (MalformedPacket, LimitExceeded):
             self.abort("parse error")
             raise

@@ -74,7 +74,7 @@ class Options:
         max_buffered_bytes: How much may wait for a client that does not read, before it is cut off; it can
             recover what it missed.
         max_stalled_s: Seconds for which something may wait for a client that takes nothing, before it is cut off.
-        max_messages_per_s: How many messages a client may send a second, binary attachments counted too; one that
+        max_messages_per_s: How many packets a client may send a second, attachments and heartbeats too; one that
             sends faster is read no further for a while, and one far ahead is closed. ``None`` for no limit.
         max_pending_events: How many events of one socket may wait for their handlers before its connection is
             read no further.

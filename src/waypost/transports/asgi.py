@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from waypost.errors import ProtocolViolation, StorageError
 from waypost.protocol.handshake import (
@@ -158,7 +159,9 @@ class AsgiTransport:
     def _direct(self, scope: Scope) -> Direct | None:
         """Return the function that takes the WebSocket's frames past ASGI, or ``None``; see `direct_websocket`."""
         hand_over = scope.get("extensions", {}).get(FRAMES)
-        return None if hand_over is None else lambda connection: hand_over(connection, self._encoder, self._hub.turn)
+        if hand_over is None:
+            return None
+        return partial(hand_over, encoder=self._encoder, turn=self._hub.turn, slices=self._hub.engine.slices)
 
     def _note_refusal(self, refuse: Refuse, handshake: Handshake) -> None:
         logger.info("refused a request from %s: %s (%s)", handshake.address, refuse.message, refuse.context)
@@ -282,8 +285,11 @@ class AsgiTransport:
                 await respond(send, 400, b"", [("content-type", TEXT), *headers])
                 return
             try:
-                connection.receive_post(body, is_form=post.jsonp is not None)
+                rest = connection.receive_post(body, is_form=post.jsonp is not None)
+                is_taken = rest is None or await rest
             except ProtocolViolation:
+                is_taken = False
+            if not is_taken:
                 await respond(send, 400, b"", [("content-type", TEXT), *headers])
                 return
             # Backpressure: the response waits until the handlers have caught up.

@@ -13,6 +13,7 @@ from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.handshake import Decision, Open, Refuse, Upgrade, refusal_body
 from waypost.server.basics.handshake import Handshake
+from waypost.server.basics.slices import Share
 from waypost.server.connections.connection import Connection, WireOutlet
 from waypost.server.connections.cookie import Cookie
 from waypost.server.connections.engine import Engine
@@ -158,6 +159,7 @@ class WebSocketCarrier:
         await self._close()
 
     async def _read(self, connection: Connection) -> None:
+        share = Share(connection.slices)
         while True:
             await connection.wait_until_readable()
             frame = await self._next_frame()
@@ -168,6 +170,9 @@ class WebSocketCarrier:
             except ProtocolViolation as problem:
                 self._close_code = _TOO_BIG if isinstance(problem, LimitExceeded) else _NORMAL
                 return
+            if not share.take(len(frame)):
+                # Frames that came together are received one after the other, without a turn for anybody else.
+                await connection.slices.next()
 
     async def _write(self, connection: Connection) -> None:
         while (frame := await connection.next_frame()) is not None:

@@ -177,16 +177,29 @@ class Polled:
             self._refuse()
             return
         try:
-            connection.receive_post(body)
+            rest = connection.receive_post(body)
         except ProtocolViolation:
             connection.end_post()
             self._refuse()
             return
-        if connection.is_readable or not connection.is_open:
+        if rest is not None:
+            self._later(self._accept_rest(rest))
+        elif connection.is_readable or not connection.is_open:
             self._accept()
         else:
             # Backpressure: the response waits until the handlers have caught up.
             self._later(self._accept_when_readable())
+
+    async def _accept_rest(self, rest: Coroutine[Any, Any, bool]) -> None:
+        try:
+            is_taken = await rest
+        except ProtocolViolation:
+            is_taken = False
+        if is_taken:
+            await self._accept_when_readable()
+        else:
+            self._connection.end_post()
+            self._refuse()
 
     async def _accept_when_readable(self) -> None:
         await self._connection.wait_until_readable()

@@ -25,6 +25,7 @@ from uvicorn.server import ServerState
 
 from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import FrameEncoder, accept_key
+from waypost.server.basics.slices import Slices
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.transports.asgi_websocket import FRAMES
 from waypost.transports.frame_carrier import FrameCarrier, FrameTaker
@@ -178,7 +179,7 @@ class DirectWebSocket(asyncio.Protocol):
         elif self._carrier is not None and not self._is_handed_over:
             self._carrier.close()
 
-    def _hand_over(self, taker: FrameTaker, encoder: FrameEncoder, turn: WriteTurn) -> FrameCarrier:
+    def _hand_over(self, taker: FrameTaker, encoder: FrameEncoder, turn: WriteTurn, slices: Slices) -> FrameCarrier:
         """Pass all frames to a taker from now on, starting with those that arrived already.
 
         The application may return afterwards. The WebSocket stays open until the carrier closes it.
@@ -187,6 +188,7 @@ class DirectWebSocket(asyncio.Protocol):
             taker: The new receiver of the frames.
             encoder: The encoder that all WebSockets of an application share, so that a broadcast is encoded once.
             turn: Collects the writes of one iteration of the event loop; shared in the same way.
+            slices: The time that their input has; shared in the same way.
 
         Returns:
             The carrier to write to.
@@ -197,7 +199,7 @@ class DirectWebSocket(asyncio.Protocol):
         if self._carrier is None:
             raise RuntimeError("accept the WebSocket before taking its frames")
         self._is_handed_over = True
-        self._carrier.share(encoder, turn)
+        self._carrier.share(encoder, turn, slices)
         self._carrier.serve(taker, self._mailbox.empty())
         if self._mailbox.is_lost:
             taker.lose_transport("transport close")

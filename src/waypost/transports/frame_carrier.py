@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from waypost.errors import LimitExceeded, ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import Closing, FrameEncoder, MessageReader, frame_close, frame_pong
+from waypost.server.basics.slices import Slices
 from waypost.server.basics.write_turn import WriteTurn
 
 __all__ = ["FrameCarrier", "FrameTaker"]
@@ -22,6 +23,8 @@ logger = logging.getLogger("waypost.websocket")
 
 _NORMAL, _LOST, _TOO_BIG, _RESTART = 1000, 1006, 1009, 1012
 _LARGE_BYTES = 16_384
+_PIECE_BYTES = 8_192
+"""Some 1,200 frames of the smallest size. Most of what comes from the network at once is smaller."""
 _MOST_WAITING = 64
 """Larger frames, and more of them, are written at once, so that asyncio can call `pause_writing` in time."""
 _CLOSE_TIMEOUT_S = 10.0
@@ -61,10 +64,13 @@ class FrameCarrier(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_backlog",
         "_carriers",
         "_close_timer",
         "_encoder",
+        "_is_paused",
         "_reader",
+        "_slices",
         "_taker",
         "_transport",
         "_turn",
@@ -77,6 +83,9 @@ class FrameCarrier(asyncio.Protocol):
         self._transport = transport
         self._encoder = FrameEncoder()
         self._turn = WriteTurn()
+        self._slices = Slices()
+        self._backlog: bytes | None = None
+        self._is_paused = False
         self._waiting: list[bytes] | None = None
         self._reader = MessageReader(max_message_bytes, is_masked=True)
         self._taker: FrameTaker | None = None
@@ -90,17 +99,19 @@ class FrameCarrier(asyncio.Protocol):
         closing = self._reader.closing
         return _LOST if closing is None else closing.code
 
-    def share(self, encoder: FrameEncoder, turn: WriteTurn) -> None:
-        """Share encoder and turn with the server's other carriers.
+    def share(self, encoder: FrameEncoder, turn: WriteTurn, slices: Slices) -> None:
+        """Share encoder, turn and slices with the server's other carriers.
 
         A broadcast is then encoded once, and written to all of them in one iteration of the event loop.
 
         Args:
             encoder: The shared encoder.
             turn: Collects the carriers that have frames to write.
+            slices: The time that the input of all has.
         """
         self._encoder = encoder
         self._turn = turn
+        self._slices = slices
 
     def serve(self, taker: FrameTaker, came: Iterable[Frame] = ()) -> None:
         """Pass all frames to a taker from now on, after those that arrived already.
@@ -119,7 +130,39 @@ class FrameCarrier(asyncio.Protocol):
     # -- asyncio's side -------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes from the network, with all messages in them."""
+        """Take bytes from the network, with all messages in them; many bytes in slices."""
+        if self._backlog is not None:
+            self._backlog += data
+        elif len(data) > _PIECE_BYTES:
+            self._receive_pieces(data)
+        else:
+            self._receive(data)
+
+    def _receive_pieces(self, data: bytes) -> None:
+        """Receive while there is time; the network is read no further while something is left."""
+        for end in range(_PIECE_BYTES, len(data) + _PIECE_BYTES, _PIECE_BYTES):
+            self._receive(data[end - _PIECE_BYTES : end])
+            if end < len(data) and (self._is_paused or not self._slices.has_time()):
+                self._backlog = data[end:]
+                if not self._transport.is_closing():
+                    self._transport.pause_reading()
+                if not self._is_paused:
+                    self._slices.when_next(self._go_on)
+                return
+
+    def _go_on(self) -> None:
+        if self._backlog is None or self._is_paused:
+            return
+        backlog, self._backlog = self._backlog, None
+        self._receive_pieces(backlog)
+        if self._backlog is None:
+            self._read_network()
+
+    def _read_network(self) -> None:
+        if not self._is_paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _receive(self, data: bytes) -> None:
         reader, taker = self._reader, self._taker
         try:
             for message in reader.feed(data):
@@ -146,6 +189,7 @@ class FrameCarrier(asyncio.Protocol):
         """Note that the network connection is lost."""
         self._carriers.discard(self)
         self.is_ready = False
+        self._backlog = None
         if self._close_timer is not None:
             self._close_timer.cancel()
             self._close_timer = None
@@ -180,14 +224,18 @@ class FrameCarrier(asyncio.Protocol):
                 self._transport.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
 
     def pause_reading(self) -> None:
-        """Stop reading from the network for a while. Frames that were read already still reach the taker."""
+        """Stop reading from the network for a while. A few frames that were read already still reach the taker."""
+        self._is_paused = True
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read from the network again."""
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        """Read from the network again, after what was read already."""
+        self._is_paused = False
+        if self._backlog is None:
+            self._read_network()
+        else:
+            self._slices.when_next(self._go_on)
 
     def close(self, problem: ProtocolViolation | None = None) -> None:
         """Close after the written frames; see `WireOutlet.close`."""
@@ -203,7 +251,7 @@ class FrameCarrier(asyncio.Protocol):
         self._taker = None
         if self._close_timer is None and not self._transport.is_closing():
             self._write_close(code, reason)
-            self._transport.resume_reading()  # for the client's own close frame
+            self.resume_reading()  # for the client's own close frame
 
     # -- within ---------------------------------------------------------------------------------------------
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
 from waypost.errors import ProtocolViolation
 from waypost.protocol.engineio import Frame
 from waypost.protocol.revision import Payload
 from waypost.protocol.session import EngineSession, Event
 from waypost.server.basics.handshake import Handshake
+from waypost.server.basics.slices import Share, Slices
 from waypost.server.connections.deadlines import Deadlines
 from waypost.server.watching.hooks import ConnectionClosed, Hooks, PacketSent
 from waypost.server.watching.masking import mask_text
@@ -31,6 +32,10 @@ class Receiver(Protocol):
 
     def receive_message(self, message: Frame) -> None:
         """Take a message; raises `ProtocolViolation` to have the connection closed."""
+        ...
+
+    def receive_control(self) -> None:
+        """Count a packet that is no message: a heartbeat or a noop; raises `ProtocolViolation` for too many."""
         ...
 
     def heartbeat_sent(self) -> None:
@@ -107,6 +112,7 @@ class Connection:
         "_readable",
         "_rings_at",
         "_session",
+        "_slices",
         "handshake",
         "number",
         "receiver",
@@ -121,6 +127,7 @@ class Connection:
         number: int,
         hooks: Hooks,
         deadlines: Deadlines,
+        slices: Slices,
         forget: Callable[[Connection], None],
     ) -> None:
         self.number = number
@@ -136,6 +143,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._opened_at = self._loop.time()
         self._deadlines = deadlines
+        self._slices = slices
         self._rings_at = inf
         # Tuples, since almost always they are empty, and there are very many connections.
         self._awaiting_output: tuple[asyncio.Future[None], ...] = ()
@@ -274,6 +282,8 @@ class Connection:
                 # A message leaves nothing to do: what those above make of it comes back as calls of their own.
                 self.receiver.receive_message(message)
                 return
+            if session.is_open:
+                self.receiver.receive_control()
         except ProtocolViolation as problem:
             self._refuse_input(problem)
             self._after()
@@ -296,24 +306,59 @@ class Connection:
         """Note that the POST ended, whatever became of it."""
         self._session.end_post()
 
-    def receive_post(self, body: bytes, *, is_form: bool = False) -> None:
-        """Take a POST's body, also one that JSONP's form has sent.
+    def receive_post(self, body: bytes, *, is_form: bool = False) -> Coroutine[Any, Any, bool] | None:
+        """Take the body of a POST.
+
+        Args:
+            body: The whole body.
+            is_form: Whether the body is a JSONP form.
+
+        Returns:
+            ``None`` if all of it is taken. Otherwise a coroutine that takes the rest, between the turns of others and
+            while reading is not paused. It returns False if the connection ended before that, and raises as this
+            does. It may be cancelled.
 
         Raises:
             ProtocolViolation: It broke the protocol. Only this connection is closed, and that it was is logged.
         """
+        frames = self._session.decode_post(body, is_form=is_form)
+        share = Share(self._slices)
+        return None if self._receive_some(frames, share) else self._receive_rest(frames, share)
+
+    async def _receive_rest(self, frames: Iterator[Frame], share: Share) -> bool:
+        while True:
+            await self._slices.next()
+            await self.wait_until_readable()
+            if not self._session.is_open:
+                return False
+            if self._receive_some(frames, share):
+                return True
+
+    def _receive_some(self, frames: Iterator[Frame], share: Share) -> bool:
+        """Take frames while there is time; returns whether none is left."""
+        session, now = self._session, self._loop.time()
         try:
-            try:
-                frames = self._session.decode_post(body, is_form=is_form)
-                for frame in frames:
-                    message = self._session.receive(frame, self._loop.time())
-                    if message is not None:
-                        self.receiver.receive_message(message)
-            except ProtocolViolation as problem:
-                self._refuse_input(problem)
-                raise
+            for frame in frames:
+                message = session.receive(frame, now)
+                if message is not None:
+                    self.receiver.receive_message(message)
+                elif session.is_open:
+                    self.receiver.receive_control()
+                else:
+                    return True
+                if not share.take(len(frame)):
+                    return False
+        except ProtocolViolation as problem:
+            self._refuse_input(problem)
+            raise
         finally:
             self._after()
+        return True
+
+    @property
+    def slices(self) -> Slices:
+        """The time that this connection's input shares with that of all others."""
+        return self._slices
 
     def open_poll(self) -> bool:
         """Note that a poll begins; ``False`` means that it is to be refused."""

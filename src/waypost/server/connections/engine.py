@@ -10,6 +10,7 @@ from waypost.protocol.revision import Revision
 from waypost.protocol.session import EngineSession
 from waypost.protocol.session_settings import SessionSettings
 from waypost.server.basics.handshake import Handshake
+from waypost.server.basics.slices import Slices
 from waypost.server.connections.connection import Connection, Receiver
 from waypost.server.connections.deadlines import Deadlines
 from waypost.server.watching.hooks import ConnectionOpened, Hooks
@@ -25,6 +26,9 @@ class Engine:
         new_id: Makes session ids.
         accept: Called with each new connection; returns what is told of it.
         hooks: Who is told of connections that open and close, and of packets that go out.
+
+    Attributes:
+        slices: The time that the input of all connections shares.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Engine:
         self._connections: dict[str, Connection] = {}
         self._opened = 0
         self._deadlines: Deadlines | None = None
+        self.slices = Slices()
         self._empty = asyncio.Event()
 
     def __len__(self) -> int:
@@ -54,7 +59,9 @@ class Engine:
         now = loop.time()
         session = EngineSession(self._new_id(), transport, self._settings, now, revision)
         self._opened += 1
-        connection = Connection(session, handshake, self._opened, self.hooks, self._deadlines, self._forget)
+        connection = Connection(
+            session, handshake, self._opened, self.hooks, self._deadlines, self.slices, self._forget
+        )
         self._connections[session.sid] = connection
         if self.hooks.connection_opened.observers:
             self.hooks.connection_opened.tell(ConnectionOpened(connection.number, transport, handshake))

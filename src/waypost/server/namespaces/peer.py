@@ -106,6 +106,11 @@ class Peer:
             came = f"{packet.type.name} of {packet.namespace}"
             raise self._violation("a packet of a namespace that is connected", came)
 
+    def receive_control(self) -> None:
+        """Count a packet that is no message; raises `LimitExceeded` for a client that is far too fast."""
+        if self._pace is not None:
+            self._pace.count()
+
     def _may_come_first(self, packet: Packet | None) -> bool:
         """Return whether a packet is allowed while the client has no namespace yet."""
         if packet is None:
