@@ -59,5 +59,5 @@ def _resident() -> int:
 @io.on("waiting")
 async def _waiting(socket: waypost.Socket, queue: str) -> Any:
     """Tell how much of a queue is not acknowledged on disk."""
-    info = await io.queue(queue).consumer().info()
+    info = await io.queue(queue).get_consumer().info()
     return info.waiting

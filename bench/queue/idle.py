@@ -79,7 +79,7 @@ def _make(io: waypost.Server) -> Any:
     async def make(number: int) -> None:
         queue = io.queue(f"idle {number}")
         await queue.emit(EVENT, document(number))
-        await queue.consumer().create()
+        await queue.get_consumer().create()
 
     return make
 

@@ -223,19 +223,19 @@ class NotConnected(WaypostError):
     """A call needed a connected socket, and the socket is not connected or no longer connected.
 
     Attributes:
-        sid: The socket's id; ``None`` on the client's side.
+        socket_id: The socket's id; ``None`` on the client's side.
         namespace: The socket's namespace.
         action: The call that failed, in words.
     """
 
-    def __init__(self, sid: str | None, namespace: str, action: str) -> None:
-        super().__init__(sid, namespace, action)
-        self.sid = sid
+    def __init__(self, socket_id: str | None, namespace: str, action: str) -> None:
+        super().__init__(socket_id, namespace, action)
+        self.socket_id = socket_id
         self.namespace = namespace
         self.action = action
 
     def __str__(self) -> str:
-        who = "the client" if self.sid is None else f"socket {self.sid}"
+        who = "the client" if self.socket_id is None else f"socket {self.socket_id}"
         return f"can't {self.action}: {who} is not connected to {self.namespace}; check `connected` first"
 
 

@@ -17,10 +17,10 @@ from tests.support.waiting import until
 async def test_it_connects_and_leaves(url: str) -> None:
     client = waypost.Client(url)
     recorder = Recorder(client)
-    states = [(client.connected, client.sid is None)]
+    states = [(client.connected, client.id is None)]
     for change in (client.connect, client.connect, client.disconnect, client.disconnect):
         await change()
-        states.append((client.connected, client.sid is None))
+        states.append((client.connected, client.id is None))
     await client.wait_closed()
     assert states == [(False, True), (True, False), (True, False), (False, True), (False, True)]
     assert client.recovered is False
@@ -30,9 +30,9 @@ async def test_it_connects_and_leaves(url: str) -> None:
 async def test_a_client_can_connect_again_after_it_left(url: str) -> None:
     client = waypost.Client(url)
     async with client:
-        first = client.sid
+        first = client.id
     async with client:
-        assert client.sid not in (None, first)
+        assert client.id not in (None, first)
         assert client.recovered is False
         assert await client.call("echo", 1) == 1
 

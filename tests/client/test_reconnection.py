@@ -25,7 +25,7 @@ async def test_nothing_is_missed_over_many_cuts(io: waypost.Server, link: Link) 
     client = patient(link.url)
     recorder = Recorder(client, "n")
     async with client:
-        sid = client.sid
+        sid = client.id
         for n in range(100):
             await io.emit("n", n)
             if n % 20 == 19:
@@ -34,7 +34,7 @@ async def test_nothing_is_missed_over_many_cuts(io: waypost.Server, link: Link) 
                 await io.emit("n", f"missed after {n}")
                 await until(lambda: client.connected, "the connection")
                 assert client.recovered
-                assert client.sid == sid
+                assert client.id == sid
         await until(lambda: len(recorder.of("n")) == 105, "all events")
     await client.wait_closed()
     expected: list[Any] = []
@@ -270,7 +270,7 @@ async def test_a_restarted_server_with_its_store_goes_on(tmp_path: Any) -> None:
     first, second = waypost.Server(store=store, drain_s=0), waypost.Server(store=store, drain_s=0)
     async with serving(first, port):
         await client.connect()
-        sid = client.sid
+        sid = client.id
         await first.emit("n", 1)
         await until(lambda: bool(recorder.of("n")), "the event")
     await second.start()
@@ -278,7 +278,7 @@ async def test_a_restarted_server_with_its_store_goes_on(tmp_path: Any) -> None:
     async with serving(second, port):
         await until(lambda: client.connected, "the connection")
         assert client.recovered
-        assert client.sid == sid
+        assert client.id == sid
         await second.emit("n", 3)
         await until(lambda: len(recorder.of("n")) == 3, "the events")
         await client.disconnect()

@@ -182,7 +182,7 @@ async def test_namespaces_share_a_connection(server: Server, transports: tuple[T
     assert client.of("/other") is other
     recorders = Recorder(client, "news"), Recorder(other, "news")
     async with client, other:
-        assert client.sid != other.sid
+        assert client.id != other.id
         assert await client.call("whoami") == {"namespace": "/", "auth": {"who": "root"}}
         assert await other.call("whoami") == {"namespace": "/other", "auth": {"who": "other"}}
         await other.call("shout", "news", [b"other"])
@@ -292,13 +292,13 @@ async def test_recovery_brings_what_was_missed_once(server: Server, transports: 
             await witness.call("shout", "news", ["first"])
             await until(lambda: bool(recorder.of("news")), "the first news")
             for n in range(3):
-                sid = client.sid
+                sid = client.id
                 link.cut()
                 await until(lambda: not client.connected, "the cut")
                 await witness.call("shout", "news", [n, b"missed"])
                 await until(lambda: client.connected, "the connection")
                 if client.recovered:
-                    assert client.sid == sid
+                    assert client.id == sid
                     expected.append((n, b"missed"))
                 else:
                     # Node's server forgets who comes back before it has noticed; over polling it notices at once

@@ -34,7 +34,7 @@ async def test_events_that_wait_for_a_handler_are_dropped_when_the_client_leaves
 async def test_other_namespaces_do_not_answer_for_ours() -> None:
     server = playing(says('40/other,{"sid":"theirs"}', '40{"sid":"ours"}'))
     async with server as url, waypost.Client(url) as client:
-        assert client.sid == "ours"
+        assert client.id == "ours"
 
 
 def test_answers_are_kept_for_their_session_only() -> None:

@@ -43,7 +43,7 @@ async def whisper(socket: waypost.Socket, number: int) -> None:
 
 @io.event
 async def waiting(socket: waypost.Socket, queue: str) -> int:
-    return (await io.queue(queue).consumer().info()).waiting
+    return (await io.queue(queue).get_consumer().info()).waiting
 
 
 async def _problem(done: Awaitable[Any]) -> str:

@@ -30,7 +30,7 @@ async def configure(socket: waypost.Socket, queue: str, options: dict[str, Any])
 @io.event
 async def keep(socket: waypost.Socket, queue: str) -> bool:
     """Let a second consumer exist, so that the queue keeps what the first one has acknowledged."""
-    await io.queue(queue).consumer("archive").create()
+    await io.queue(queue).get_consumer("archive").create()
     return True
 
 
@@ -38,7 +38,7 @@ async def keep(socket: waypost.Socket, queue: str) -> bool:
 async def seek(socket: waypost.Socket, queue: str, to: str | int) -> bool:
     """Seek to an offset, to a time in ISO's form, or to what has a name."""
     is_time = isinstance(to, str) and ":" in to
-    await io.queue(queue).consumer().seek(datetime.fromisoformat(str(to)) if is_time else to)  # type: ignore[arg-type]
+    await io.queue(queue).get_consumer().seek(datetime.fromisoformat(str(to)) if is_time else to)  # type: ignore[arg-type]
     return True
 
 
@@ -46,13 +46,13 @@ async def seek(socket: waypost.Socket, queue: str, to: str | int) -> bool:
 async def pause(socket: waypost.Socket, queue: str, whole: bool, seconds: float | None) -> bool:
     """Pause the whole queue or its consumer, for some seconds or until it is resumed."""
     until = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
-    await (io.queue(queue) if whole else io.queue(queue).consumer()).pause(until=until)
+    await (io.queue(queue) if whole else io.queue(queue).get_consumer()).pause(until=until)
     return True
 
 
 @io.event
 async def resume(socket: waypost.Socket, queue: str, whole: bool) -> bool:
-    await (io.queue(queue) if whole else io.queue(queue).consumer()).resume()
+    await (io.queue(queue) if whole else io.queue(queue).get_consumer()).resume()
     return True
 
 
@@ -65,6 +65,6 @@ async def extend(socket: waypost.Socket, queue: str, seconds: float) -> int:
 @io.event
 async def look(socket: waypost.Socket, queue: str) -> dict[str, int]:
     """Tell the numbers of the queue's consumer."""
-    info = await io.queue(queue).consumer().info()
+    info = await io.queue(queue).get_consumer().info()
     names = ("offset", "waiting", "retrying", "in_flight", "attached", "dead_letters")
     return {name: getattr(info, name) for name in names}

@@ -78,7 +78,7 @@ async def connect(socket: waypost.Socket, auth: Any) -> None:
 
 @io.on("session_expired")
 async def session_expired(session: waypost.EndedSession) -> None:
-    _expired.append((session.sid, session.data))
+    _expired.append((session.socket_id, session.data))
 
 
 @io.event

@@ -120,7 +120,7 @@ NAME_DOORS: dict[str, Door] = {
     "server.queue": lambda house, name: house.io.queue(name).emit("job"),
     "server.consumer queue": lambda house, name: add_worker(house, queue=name),
     "server.consumer consumer": lambda house, name: add_worker(house, queue="jobs", consumer=name),
-    "queue.consumer": lambda house, name: house.queue.consumer(name).create(),
+    "queue.consumer": lambda house, name: house.queue.get_consumer(name).create(),
     "queue.emit id": lambda house, name: house.queue.emit("job", id=name),
     "queue.emit key": lambda house, name: house.queue.emit("job", key=name),
     "NewMessage id": lambda house, name: house.queue.emit_many([waypost.NewMessage("job", id=name)]),
@@ -247,7 +247,7 @@ async def test_numbers_are_their_decimal_text(house: House) -> None:
     assert (await house.io.queue("7").emit("job", id="12")).duplicate
     found = (await house.io.queue("7").peek())[0]
     assert (found.id, found.key) == ("12", "3")
-    await house.io.queue(7).consumer(1).create()
+    await house.io.queue(7).get_consumer(1).create()
     assert [one.name for one in await house.io.queue("7").consumers()] == ["1"]
 
 
@@ -277,8 +277,8 @@ NUMBER_DOORS: dict[str, Door] = {
     "dead_letters limit": lambda house, number: house.queue.dead_letters(limit=number),
     "consumers limit": lambda house, number: house.queue.consumers(limit=number),
     "queue_infos limit": lambda house, number: house.io.queue_infos(limit=number),
-    "seek": lambda house, number: house.queue.consumer().seek(number),
-    "create start": lambda house, number: house.queue.consumer("new one").create(start=number),
+    "seek": lambda house, number: house.queue.get_consumer().seek(number),
+    "create start": lambda house, number: house.queue.get_consumer("new one").create(start=number),
     "consume start": lambda house, number: house.socket.consume("jobs", start=number),
     "consume prefetch": lambda house, number: house.socket.consume("jobs", prefetch=number),
     "filter numbers": lambda house, number: house.queue.redrive(keyed(numbers=[number])),
@@ -298,7 +298,7 @@ SECONDS_DOORS: dict[str, Door] = {
 
 
 async def test_what_is_no_whole_number_is_refused(house: House) -> None:
-    await house.queue.consumer().create()
+    await house.queue.get_consumer().create()
     for door in NUMBER_DOORS:
         for value in ["x", 2.5, True, 1 << 63, 10**5000, -1, b"1"]:
             if not (value == -1 and door == "filter numbers"):

@@ -52,7 +52,7 @@ async def test_one_clients_life_is_told_in_order(io: waypost.Server) -> None:
     assert {event.connection for event in events} == {1}
     assert events[0].handshake is client.handshake
     assert events[1].packet.type is PacketType.CONNECT
-    assert (events[2].sid, events[2].namespace, events[2].recovered) == (sid, "/", False)
+    assert (events[2].socket_id, events[2].namespace, events[2].recovered) == (sid, "/", False)
     assert events[4].packet.data == ["ask"]
     assert events[5].frames == ("433[42]",)
     assert events[6].reason == events[7].reason == "transport close"
@@ -84,7 +84,7 @@ async def test_what_handlers_raise_is_told_and_the_client_learns_nothing(io: way
         assert isinstance(failures[0].error, RuntimeError)
         assert "secret" not in str((client.refusal, client.acks, client.events))
         if client.sid:
-            assert failures[0].sid == client.sid
+            assert failures[0].socket_id == client.sid
 
 
 async def test_a_refusal_is_no_failure(io: waypost.Server) -> None:

@@ -210,7 +210,7 @@ async def test_the_error_hook_gets_what_a_socket_s_middleware_raised(io: waypost
         await until(lambda: bool(failures))
         await until(lambda: len(failures) == 1)
         assert failures[0].event == "middleware"
-        assert failures[0].sid == client.sid
+        assert failures[0].socket_id == client.sid
 
 
 async def test_disconnecting_comes_with_rooms_and_disconnect_without(io: waypost.Server) -> None:

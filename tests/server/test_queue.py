@@ -29,7 +29,7 @@ def jobs(client: ModelClient) -> list[Any]:
 
 
 async def settled(io: waypost.Server, consumer: str = "default") -> int:
-    return (await io.queue("jobs").consumer(consumer).info()).offset
+    return (await io.queue("jobs").get_consumer(consumer).info()).offset
 
 
 async def wait_until_settled(io: waypost.Server, position: int, consumer: str = "default") -> None:

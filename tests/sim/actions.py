@@ -121,7 +121,7 @@ class Actions:
     def seek(self, step: Step) -> None:
         consumer, to, back = step.what
         place = to if back is None else max(1, self._world.disk.store._queues.found(step.where).top - back)
-        self._manage(step, consumer, lambda queue: queue.consumer(consumer).seek(place))
+        self._manage(step, consumer, lambda queue: queue.get_consumer(consumer).seek(place))
 
     def pause(self, step: Step) -> None:
         consumer, seconds = step.what
@@ -129,14 +129,14 @@ class Actions:
         if consumer is None:
             self._manage(step, "", lambda queue: queue.pause(until=until))
         else:
-            self._manage(step, consumer, lambda queue: queue.consumer(consumer).pause(until=until))
+            self._manage(step, consumer, lambda queue: queue.get_consumer(consumer).pause(until=until))
 
     def resume(self, step: Step) -> None:
         (consumer,) = step.what
         if consumer is None:
             self._manage(step, "", lambda queue: queue.resume())
         else:
-            self._manage(step, consumer, lambda queue: queue.consumer(consumer).resume())
+            self._manage(step, consumer, lambda queue: queue.get_consumer(consumer).resume())
 
     def redrive(self, step: Step) -> None:
         (rate_per_s,) = step.what

@@ -26,7 +26,7 @@ def threads() -> list[str]:
 def test_calls_and_emits(client: Client) -> None:
     assert client.connected
     assert client.active
-    assert client.sid
+    assert client.id
     assert client.transport == "websocket"
     assert not client.recovered
     assert client.call("echo", 1, b"\x00", "ä") == (1, b"\x00", "ä")
@@ -190,7 +190,7 @@ def test_a_client_that_did_not_get_in_leaves_nothing_open(site: ThreadSite, tmp_
 async def test_a_client_that_nobody_holds_ends_with_its_thread(site: ThreadSite) -> None:
     client = Client(site.url)
     client.connect()
-    sid, gone = client.sid, weakref.ref(client)
+    sid, gone = client.id, weakref.ref(client)
     before = len(threads())
     del client
     gc.collect()
@@ -208,5 +208,5 @@ def test_a_client_that_never_connected_has_no_thread(site: ThreadSite) -> None:
     before = threads()
     client = Client(site.url)
     client.on("number", print)
-    assert client.sid is None
+    assert client.id is None
     assert threads() == before

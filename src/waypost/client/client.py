@@ -118,7 +118,7 @@ class Client(Listening):
         return self._member.wanted
 
     @property
-    def sid(self) -> str | None:
+    def id(self) -> str | None:
         """The id of this client's socket on the server; ``None`` while not connected."""
         return self._session.sid
 

@@ -98,9 +98,9 @@ class Client(Listening):
         return self._inner.active
 
     @property
-    def sid(self) -> str | None:
+    def id(self) -> str | None:
         """The id of this client's socket on the server; ``None`` while not connected."""
-        return self._inner.sid
+        return self._inner.id
 
     @property
     def recovered(self) -> bool:

@@ -33,7 +33,7 @@ async def listen(client: Client, names: Sequence[str], *, consumes: bool, as_jso
     """
 
     async def say_connected() -> None:
-        _say(f"connected to {client.namespace} as {client.sid}{', recovered' if client.recovered else ''}")
+        _say(f"connected to {client.namespace} as {client.id}{', recovered' if client.recovered else ''}")
 
     async def say_disconnected(reason: str, details: DisconnectDetails) -> None:
         _say(f"disconnected: {reason}")

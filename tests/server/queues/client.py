@@ -64,7 +64,7 @@ class Site:
     async def info(self, consumer: str = "default") -> waypost.ConsumerInfo:
         # Acks gather for some milliseconds before they are stored.
         await asyncio.sleep(0.01)
-        return await self.queue.consumer(consumer).info()
+        return await self.queue.get_consumer(consumer).info()
 
     async def settled(self, consumer: str = "default") -> None:
         """Wait until a consumer has nothing left to do, and that is stored."""

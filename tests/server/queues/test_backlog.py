@@ -75,5 +75,5 @@ async def _work_off(site: Site, messages: int) -> int:
     await client.cut()
     await caller.cut()
     await site.settled()
-    await site.queue.consumer("other").delete()
+    await site.queue.get_consumer("other").delete()
     return peak

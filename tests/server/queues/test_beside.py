@@ -66,7 +66,7 @@ async def test_nothing_that_another_program_purged_is_delivered(site: Site, visi
 
 async def test_consumers_that_another_program_moves_or_pauses(site: Site, visited: StoredQueue) -> None:
     client = await site.client(auto_ack=True)
-    await site.queue.consumer("keeper").create()
+    await site.queue.get_consumer("keeper").create()
     await site.put(*range(4))
     await client.gets(4)
     await site.settled()

@@ -173,7 +173,7 @@ async def test_lost_connection_blames_only_the_oldest() -> None:
 async def test_what_crashes_have_brought_to_the_last_delivery_is_not_sent_once_more() -> None:
     # What the next opening of a durable store does after each kill, see `storage.queue_base.Queue.hold`.
     async with site(max_deliveries=3) as here:
-        await here.queue.consumer().create()
+        await here.queue.get_consumer().create()
         await here.put("deadly", 2)
         stored = here.io._hub.services.store.queue(QUEUE)
         epoch = (await stored.consumer("default")).epoch

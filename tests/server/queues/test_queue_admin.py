@@ -162,17 +162,17 @@ async def test_seek_back_delivers_again_and_voids_the_acks_from_before() -> None
         await client.gets(1)
         client.reply(1)
         await client.gets(2)
-        await here.queue.consumer().seek("oldest")
+        await here.queue.get_consumer().seek("oldest")
         assert (await client.gets(3))[-1] == 1
         client.reply(2)
         await quiet()
         assert (await here.info()).offset == 0
         client.reply(1)
         assert (await client.gets(4))[-1] == 2
-        await here.queue.consumer().seek("new")
+        await here.queue.get_consumer().seek("new")
         await here.put(4)
         assert (await client.gets(5))[-1] == 4
-        await here.queue.consumer().seek(3)
+        await here.queue.get_consumer().seek(3)
         assert (await client.gets(6))[-1] == 3
         assert keeper.jobs == [1]
 
@@ -180,13 +180,13 @@ async def test_seek_back_delivers_again_and_voids_the_acks_from_before() -> None
 async def test_pause_and_resume_of_a_consumer_and_of_the_queue() -> None:
     async with site() as here:
         client, other = await here.client(), await here.client("other", auto_ack=True)
-        await here.queue.consumer().pause()
+        await here.queue.get_consumer().pause()
         await quiet()
         await here.put(1)
         assert await other.gets(1) == [1]
         assert client.jobs == []
         assert (await here.info()).paused_until == datetime.max.replace(tzinfo=UTC)
-        await here.queue.consumer().resume()
+        await here.queue.get_consumer().resume()
         await client.gets(1)
         await here.queue.pause()
         client.reply(1)
@@ -202,7 +202,7 @@ async def test_pause_and_resume_of_a_consumer_and_of_the_queue() -> None:
 async def test_pause_ends_by_itself() -> None:
     async with site() as here:
         client = await here.client()
-        for owner in (here.queue, here.queue.consumer()):
+        for owner in (here.queue, here.queue.get_consumer()):
             with pytest.raises(waypost.ConfigurationError, match="a datetime with a time zone"):
                 await owner.pause(until=datetime(2030, 1, 1))
         with pytest.raises(waypost.ConfigurationError):
@@ -252,7 +252,7 @@ async def test_deleted_consumer_and_queue_are_gone_and_can_begin_anew() -> None:
         client = await here.client()
         await here.put(1)
         await client.gets(1)
-        await here.queue.consumer().delete()
+        await here.queue.get_consumer().delete()
         assert await here.queue.consumers() == []
         client.reply(1)
         await quiet()

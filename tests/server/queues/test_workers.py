@@ -24,7 +24,7 @@ def server(**options: Any) -> waypost.Server:
 
 async def settled(io: waypost.Server, queue: str = "jobs") -> None:
     async with asyncio.timeout(5):
-        while (await io.queue(queue).consumer().info()).waiting:
+        while (await io.queue(queue).get_consumer().info()).waiting:
             await asyncio.sleep(0.001)
 
 

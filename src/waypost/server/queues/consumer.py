@@ -100,7 +100,7 @@ def pause_end(stored: float | None) -> datetime | None:
 
 
 class Consumer:
-    """A named position in a queue. Made by `Queue.consumer`.
+    """A named position in a queue. Made by `Queue.get_consumer`.
 
     The object is a handle without state: make one whenever you need it. The consumer itself begins with `create`, or
     when a socket or worker attaches for the first time. Other methods raise `StorageError` before that.

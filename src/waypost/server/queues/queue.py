@@ -240,8 +240,17 @@ class Queue:
         """
         return queue_info(await self._stored.info(), self._deliveries.serving(self._name))
 
-    def consumer(self, name: Name = "default") -> Consumer:
-        """Return a handle on a consumer. The consumer need not exist."""
+    def get_consumer(self, name: Name = "default") -> Consumer:
+        """Return a handle on a consumer, whether the consumer exists or not.
+
+        To handle the queue's messages with a function, see `Server.consumer`.
+
+        Args:
+            name: The consumer's name.
+
+        Raises:
+            ConfigurationError: The name is no text that a consumer can have as its name.
+        """
         return Consumer(self._name, name, self._services, self._deliveries)
 
     async def consumers(self, *, after: str = "", limit: int = _PAGE) -> list[ConsumerInfo]:

@@ -21,12 +21,12 @@ class EndedSession:
     """A session that ended because its client did not come back in time.
 
     Attributes:
-        sid: The id of its socket.
+        socket_id: The id of its socket.
         namespace: Its namespace.
         data: The last stored state of ``socket.data``.
     """
 
-    sid: str
+    socket_id: str
     namespace: str
     data: dict[str, Any]
 

@@ -79,11 +79,15 @@ def _log_refused(refused: RequestRefused) -> None:
 
 def _log_connected(connected: SocketConnected) -> None:
     how = "recovered" if connected.recovered else "new"
-    connections.debug("#%d is socket %s (%s) in %s", connected.connection, connected.sid, how, connected.namespace)
+    connections.debug(
+        "#%d is socket %s (%s) in %s", connected.connection, connected.socket_id, how, connected.namespace
+    )
 
 
 def _log_disconnected(gone: SocketDisconnected) -> None:
-    connections.debug("#%d is socket %s no more in %s: %s", gone.connection, gone.sid, gone.namespace, gone.reason)
+    connections.debug(
+        "#%d is socket %s no more in %s: %s", gone.connection, gone.socket_id, gone.namespace, gone.reason
+    )
 
 
 def _log_received(received: PacketReceived) -> None:

@@ -125,13 +125,13 @@ class SocketConnected:
 
     Attributes:
         connection: The connection's number.
-        sid: The socket's id.
+        socket_id: The socket's id.
         namespace: The namespace.
         recovered: Whether it goes on where it was.
     """
 
     connection: int
-    sid: str
+    socket_id: str
     namespace: str
     recovered: bool
 
@@ -142,13 +142,13 @@ class SocketDisconnected:
 
     Attributes:
         connection: The connection's number.
-        sid: The socket's id.
+        socket_id: The socket's id.
         namespace: The namespace.
         reason: Why, as the disconnect handler is told.
     """
 
     connection: int
-    sid: str
+    socket_id: str
     namespace: str
     reason: str
 
@@ -159,13 +159,13 @@ class HandlerFailure:
 
     Attributes:
         event: The event's name; ``"connect"``, ``"disconnect"``, ``"middleware"`` and such for the server's calls.
-        sid: The socket's id; ``""`` if there is none.
+        socket_id: The socket's id; ``""`` if there is none.
         namespace: The namespace.
         error: What was raised.
     """
 
     event: str
-    sid: str
+    socket_id: str
     namespace: str
     error: BaseException
 
