@@ -64,7 +64,7 @@ class StoredQueue(Protocol):
 
     @property
     def name(self) -> str:
-        """The name it was asked for by."""
+        """The queue's name."""
         ...
 
     # -- messages --------------------------------------------------------------------------------------------
@@ -75,47 +75,47 @@ class StoredQueue(Protocol):
         """Add messages in one commit, all or none.
 
         Args:
-            messages: The messages, in order; not none.
-            deduplicate_s: A message whose id was accepted within so many seconds is not added again. With 0 no id is
-                looked up or remembered, which is cheaper: for ids that can't come twice.
-            on_commit: Called with what is returned.
+            messages: The messages in order; at least one.
+            deduplicate_s: The deduplication window, in seconds: a message whose id was accepted within it is not
+                added again. 0 neither looks up nor remembers ids, which is cheaper for ids that can't repeat.
+            on_commit: Called with the result.
 
         Returns:
-            What became of each.
+            The result for each message.
 
         Raises:
-            QueueFull: They do not fit into the queue's limits, and it refuses.
+            QueueFull: The messages do not fit into the queue's limits, and the queue refuses what does not fit.
         """
         ...
 
     def publish(self, connection: Any, message: NewMessageRow, *, deduplicate_s: float) -> None:
-        """Put a message into the queue with a transaction of the application, in the same database.
+        """Put a message into the queue in a transaction of the application's own, in the same database.
 
-        The owner moves it into the queue soon after the commit; `Store.watch` and `Store.release_due` tell. Runs in
-        the thread that calls.
+        The store's owner moves the message into the queue soon after the commit; `Store.watch` and
+        `Store.release_due` report it. This runs in the calling thread.
 
         Args:
-            connection: The application's own connection, of the kind that the database has in Python. Committing and
-                rolling back is the caller's affair.
-            message: The message. A delay counts from now.
-            deduplicate_s: As for `enqueue`; nobody is told of a duplicate.
+            connection: The application's connection, of the database's Python module. The caller commits or rolls
+                back.
+            message: The message. Its delay counts from now.
+            deduplicate_s: As for `enqueue`; a duplicate is dropped without a notice.
 
         Raises:
-            QueueFull: It does not fit into the queue's limits, and it refuses.
-            ConfigurationError: It is no such connection.
-            StorageError: It is one to another database, or the store has none, or it can't be written to.
+            QueueFull: The message does not fit into the queue's limits, and the queue refuses what does not fit.
+            ConfigurationError: ``connection`` is not a connection.
+            StorageError: The connection belongs to another database, the store has no database, or writing failed.
         """
         ...
 
     async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[MessageRow]:
-        """Read messages after a position as the queue keeps them, settled or not; within limits as in `fetch`."""
+        """Read messages after a position, settled or not; limited as in `fetch`."""
         ...
 
     async def purge(self, *, upto: int | None = None) -> int:
-        """Remove messages, whether settled or not, and their attempts; no consumer is told of a loss.
+        """Remove messages, settled or not, and their attempts. This does not count as a loss.
 
         Args:
-            upto: The last position to remove; ``None`` removes all, those that are not due yet too.
+            upto: The last position to remove; ``None`` removes all messages, those that are not due yet included.
 
         Returns:
             How many messages went.
@@ -123,34 +123,34 @@ class StoredQueue(Protocol):
         ...
 
     async def configure(self, limits: QueueLimits | None, settings: bytes) -> None:
-        """Keep limits that hold from the next message on, and whatever else the caller wants to keep with the queue.
+        """Set the queue's limits, from the next message on, and further settings.
 
         Args:
             limits: The limits; ``None`` for the store's.
-            settings: Bytes that the store does not look into.
+            settings: The settings; opaque to the store.
         """
         ...
 
     async def configuration(self) -> Configuration:
-        """Return what was configured; without limits and settings if nothing was."""
+        """Return the queue's configuration; without limits and settings if nothing was configured."""
         ...
 
     async def delete(self) -> None:
-        """Remove the queue with all it has: messages, consumers, dead letters, configuration; all at once."""
+        """Remove the queue with its messages, consumers, dead letters and configuration, in one commit."""
         ...
 
     async def info(self) -> QueueRow:
-        """Return the queue's state; its counters are kept, so asking costs nothing that grows."""
+        """Return the queue's state. The store keeps the counters, so the cost does not grow with the queue."""
         ...
 
     # -- consumers -------------------------------------------------------------------------------------------
 
     async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerRow:
-        """Return a consumer, made if need be; either way it is in use now, so that it does not expire.
+        """Return a consumer, and make it if it does not exist. Its time of last use is set to now.
 
         Args:
-            consumer: Its name.
-            start: Where a new one starts; of no meaning to one that exists.
+            consumer: The consumer's name.
+            start: The place where a new consumer starts; ignored if the consumer exists.
         """
         ...
 
@@ -159,7 +159,7 @@ class StoredQueue(Protocol):
         ...
 
     async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerRow]:
-        """Return the states of consumers whose names come after one, by name (in the order of their UTF-8)."""
+        """Return the states of consumers whose names come after ``after``, sorted by name as UTF-8."""
         ...
 
     async def seek(self, consumer: str, place: Place) -> ConsumerRow:
@@ -170,11 +170,11 @@ class StoredQueue(Protocol):
         ...
 
     async def pause(self, consumer: str | None, *, until: float) -> None:
-        """Note that a consumer, or with ``None`` the queue, is paused; it is for who delivers to heed it.
+        """Set the pause of a consumer, or of the whole queue. The caller that delivers has to respect it.
 
         Args:
-            consumer: The consumer.
-            until: Wall time in seconds; infinity for until it is resumed; a time that is over resumes.
+            consumer: The consumer; ``None`` for the queue.
+            until: The wall time of the end, in seconds; infinity for until it is resumed. A time in the past resumes.
         """
         ...
 
@@ -186,21 +186,21 @@ class StoredQueue(Protocol):
         ...
 
     async def forget_loss(self, consumer: str, upto: int) -> ConsumerRow:
-        """Forget what a consumer lost, as it was told; unless it has lost more since, beyond a position."""
+        """Forget a consumer's losses up to a position, of which it was told. Later losses stay."""
         ...
 
     # -- reading ---------------------------------------------------------------------------------------------
 
     async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[MessageRow]:
-        """Read a consumer's unsettled messages after a position by position, those that wait for a retry too.
+        """Read a consumer's unsettled messages after a position, sorted by position, waiting retries included.
 
         Not those that have outlived their time to live.
 
         Args:
             consumer: An existing consumer.
-            after: The position before the first one wanted.
-            max_messages: The most to return, from 1.
-            max_bytes: Stop before their records exceed this; the first one is always returned.
+            after: The position before the first one to return.
+            max_messages: The largest number to return, from 1.
+            max_bytes: The largest size of their records together, in bytes; the first message is always returned.
 
         Returns:
             The messages; empty only if there is none.
@@ -210,7 +210,7 @@ class StoredQueue(Protocol):
     async def fetch_key(
         self, consumer: str, key: str, *, after: int, upto: int, max_messages: int, max_bytes: int
     ) -> list[MessageRow]:
-        """Read as `fetch` does, only messages with a key, and none behind the position ``upto``."""
+        """Read messages as `fetch` does, but only those with a key, up to the position ``upto``."""
         ...
 
     async def fetch_retries(
@@ -220,8 +220,8 @@ class StoredQueue(Protocol):
 
         Args:
             consumer: An existing consumer.
-            upto: The last position wanted.
-            held: Positions that are not wanted, as they are in hand; costs something for each.
+            upto: The last position to return.
+            held: Positions to leave out, because they are in hand; each has a cost.
             max_messages: As for `fetch`.
             max_bytes: As for `fetch`.
         """
@@ -230,13 +230,13 @@ class StoredQueue(Protocol):
     # -- what became of them ---------------------------------------------------------------------------------
 
     async def settle(self, consumer: str, epoch: int, positions: Collection[int]) -> ConsumerRow:
-        """Mark messages as done for a consumer; those that were settled already are ignored.
+        """Settle messages for a consumer; messages that are settled already are ignored.
 
         Messages that every consumer has settled are removed.
 
         Args:
             consumer: The consumer.
-            epoch: The epoch they were read in; with any but the current one nothing happens.
+            epoch: The epoch in which the messages were read; with an older epoch, nothing happens.
             positions: The messages' positions.
 
         Returns:
@@ -245,14 +245,14 @@ class StoredQueue(Protocol):
         ...
 
     async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
-        """Keep how attempts ended, and when the messages are due again. Those that are settled are ignored.
+        """Store failed attempts, and when their messages are due again. Settled messages are ignored.
 
         Epoch and result are as for `settle`.
         """
         ...
 
     async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
-        """Settle messages and keep them as dead letters, in one commit. Those that are settled are ignored.
+        """Settle messages and keep them as dead letters, in one commit. Settled messages are ignored.
 
         Epoch and result are as for `settle`.
         """
@@ -272,7 +272,7 @@ class StoredQueue(Protocol):
     async def dead_letters(
         self, matching: DeadLetterFilter, *, after: int, max_letters: int, max_bytes: int
     ) -> list[DeadLetterRow]:
-        """Read dead letters whose number is after one, by number; within limits as in `fetch`."""
+        """Read dead letters after a number, sorted by number; limited as in `fetch`."""
         ...
 
     async def redrive(
@@ -285,14 +285,14 @@ class StoredQueue(Protocol):
         spacing_s: float,
         first_at: float,
     ) -> Redriven:
-        """Make dead letters messages again, each for its consumer alone, behind all others, without attempts.
+        """Turn dead letters into messages without attempts at the end of the queue, each for its consumer alone.
 
         They keep their ids, records, keys and histories, have no time to live, and are no dead letters any more. One
         step, in one commit; repeat it after the last number until it finds none.
 
         Args:
-            matching: Which.
-            after: The number before the first one wanted.
+            matching: Selects the dead letters.
+            after: The number before the first one to take.
             upto: The last number wanted: `Redriven.newest` of the first step, so that what dies again meanwhile is
                 not met again; ``None`` for all there are.
             max_letters: The most for this step, from 1.
@@ -303,5 +303,5 @@ class StoredQueue(Protocol):
         ...
 
     async def discard_dead(self, matching: DeadLetterFilter, *, max_letters: int) -> int:
-        """Forget dead letters, at most so many in one step; returns how many, 0 if no more are there."""
+        """Delete at most ``max_letters`` dead letters; returns their number, 0 if none is left."""
         ...

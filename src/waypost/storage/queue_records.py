@@ -1,6 +1,6 @@
-"""The records that the storage contract's part about queues takes and gives.
+"""The records that the queue part of the storage contract takes and returns.
 
-Those that come with every message are tuples: a frozen dataclass costs several times as much to make.
+Records that are made for every message are tuples: a frozen dataclass costs several times as much to make.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ AttemptKind: TypeAlias = Literal["rejected", "expired", "lost"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueLimits:
-    """How much a queue keeps.
+    """The limits of a queue.
 
     Attributes:
-        max_messages: The number of messages, those that are not due yet included.
-        max_bytes: The size of their records together, in bytes.
-        max_age_s: The age of the oldest message, in seconds; older ones are dropped, by `Store.trim`.
-        overflow: What happens to a message that does not fit: ``"refuse"`` raises `QueueFull`; ``"drop_oldest"``
-            drops the oldest messages for it, and keeps for each consumer what it lost.
+        max_messages: The largest number of messages, those that are not due yet included.
+        max_bytes: The largest size of their records together, in bytes.
+        max_age_s: The largest age of a message, in seconds; `Store.trim` drops older messages.
+        overflow: The answer to a message that does not fit. ``"refuse"`` raises `QueueFull`; ``"drop_oldest"`` drops
+            the oldest messages, and records for each consumer what it lost.
     """
 
     max_messages: int = 1 << 53
@@ -57,14 +57,14 @@ class QueueLimits:
 
 
 class NewMessageRow(NamedTuple):
-    """What is put into a queue.
+    """A message to enqueue.
 
     Attributes:
-        id: Its id.
-        record: What to keep.
-        key: What it is ordered by, if the consumer orders by key.
-        ttl_s: For how long it is worth delivering, in seconds from when it is due; ``None`` for ever.
-        delay_s: When it is due, in seconds from now.
+        id: The message's id.
+        record: The encoded event; opaque to the store.
+        key: The ordering key; ``None`` for none.
+        ttl_s: The time to live, in seconds from when the message is due; ``None`` for no limit.
+        delay_s: Seconds from now until the message is due.
     """
 
     id: str
@@ -75,12 +75,12 @@ class NewMessageRow(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """The answer to a message that was put into a queue.
+    """The result of enqueuing one message.
 
     Attributes:
         id: The message's id.
-        position: Its position in the queue; of the first one, if it is a duplicate. 0 while it is not due.
-        duplicate: Whether the queue had accepted that id before, within the deduplication window.
+        position: The message's position in the queue; for a duplicate, that of the first message. 0 if it is not due.
+        duplicate: True if the queue had accepted that id before, within the deduplication window.
     """
 
     id: str
@@ -89,12 +89,13 @@ class Accepted(NamedTuple):
 
 
 class Enqueued(NamedTuple):
-    """The answer to `StoredQueue.enqueue`.
+    """The result of `StoredQueue.enqueue`.
 
     Attributes:
-        accepted: One for each message, in order.
-        losers: The names of the consumers that lost messages to make room for them.
-        next_due_at: When the first of these that are not due yet will be, as wall time in seconds, or ``None``.
+        accepted: One result for each message, in order.
+        losers: The names of the consumers that lost messages to make room.
+        next_due_at: The wall time at which the first delayed message of these falls due, in seconds; ``None`` if none
+            is delayed.
     """
 
     accepted: tuple[Accepted, ...]
@@ -103,18 +104,19 @@ class Enqueued(NamedTuple):
 
 
 class MessageRow(NamedTuple):
-    """One message of a queue, as one consumer sees it.
+    """A message of a queue, as one consumer sees it.
 
     Attributes:
-        position: Its position in the queue, from 1.
-        id: Its id.
-        record: What was enqueued.
-        enqueued_at: When it got its position: when it was enqueued, became due or was redriven; wall time in seconds.
-        key: Its key.
-        expires_at: From when on it is no longer delivered, as wall time in seconds; ``None`` for never.
-        failures: How often it was rejected, or its lease ran out, at this consumer.
-        losses: How often a delivery of it to this consumer was counted as lost.
-        retry_at: From when on it is to be delivered again, as wall time in seconds; 0 if it never failed.
+        position: The message's position in the queue, from 1.
+        id: The message's id.
+        record: The encoded event.
+        enqueued_at: The wall time at which the message got its position, in seconds: when it was enqueued,
+            became due, or was redriven.
+        key: The ordering key; ``None`` for none.
+        expires_at: The wall time from which on it is not delivered, in seconds; ``None`` for never.
+        failures: The number of its deliveries to this consumer that were rejected, or whose lease ended.
+        losses: The number of its deliveries to this consumer that were counted as lost.
+        retry_at: The wall time of its next delivery, in seconds; 0 if it never failed.
     """
 
     position: int
@@ -130,11 +132,11 @@ class MessageRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Messages whose time has come again.
+    """Failed messages that are due for their next delivery.
 
     Attributes:
-        messages: The messages, by time, then position.
-        next_at: When the next one is due that is not, as wall time in seconds; ``None`` if there is none.
+        messages: The messages, sorted by time, then position.
+        next_at: The wall time at which the next one falls due, in seconds; ``None`` if there is none.
     """
 
     messages: tuple[MessageRow, ...]
@@ -143,17 +145,16 @@ class Retries:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How a delivery of a message ended without an ack. Its numbers are absolute, so it may be stored twice.
+    """A delivery that ended without an ack. Its numbers are absolute, so storing it twice is harmless.
 
     Attributes:
         position: The message's position.
-        failures: How often it has failed, with this time.
-        losses: How often it was lost, with this time.
-        kind: ``"rejected"``, ``"expired"`` (the lease ran out) or ``"lost"`` (the connection went).
-        reason: Why, in words.
-        at: When, as wall time in seconds.
-        retry_at: From when on it is to be delivered again, as wall time in seconds, 0 for at once; of no meaning to
-            `StoredQueue.bury`.
+        failures: The number of failures, this one included.
+        losses: The number of lost deliveries, this one included.
+        kind: ``"rejected"``, ``"expired"`` (the lease ended) or ``"lost"`` (the connection was lost).
+        reason: The reason, in words.
+        at: The wall time of the end, in seconds.
+        retry_at: The wall time of the next delivery, in seconds; 0 for at once. `StoredQueue.bury` ignores it.
     """
 
     position: int
@@ -167,12 +168,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class HistoryItem:
-    """One of a message's attempts, as it is kept.
+    """An attempt in the history of a message.
 
     Attributes:
-        at: When, as wall time in seconds.
+        at: The wall time of its end, in seconds.
         kind: As in `Attempt`.
-        reason: Why, in words.
+        reason: The reason, in words.
     """
 
     at: float
@@ -182,21 +183,21 @@ class HistoryItem:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRow:
-    """A message that was given up on at a consumer.
+    """A message that a consumer gave up.
 
     Attributes:
-        number: What it is found by; the one that died later has the larger one.
-        consumer: The consumer's name.
-        position: Where the message stood.
+        number: The dead letter's number in its queue. Later dead letters have larger numbers.
+        consumer: The name of the consumer that gave the message up.
+        position: The position that the message had.
         id: The message's id.
-        record: What was enqueued.
-        key: The message's key.
-        enqueued_at: When the message got its position, as wall time in seconds.
-        died_at: When it was given up on, as wall time in seconds.
-        reason: Why, in words: that of the last attempt.
-        failures: How often it had failed.
-        losses: How often a delivery had been lost.
-        history: Its last attempts, oldest first; at most `MAX_HISTORY`.
+        record: The encoded event.
+        key: The message's ordering key.
+        enqueued_at: The wall time at which the message got its position, in seconds.
+        died_at: The wall time at which it was given up, in seconds.
+        reason: The reason of the last attempt, in words.
+        failures: The number of failures.
+        losses: The number of lost deliveries.
+        history: The last attempts, oldest first; at most `MAX_HISTORY`.
     """
 
     number: int
@@ -216,16 +217,16 @@ class DeadLetterRow:
 @checked("waypost.DeadLetterFilter", prefix="matching.")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterFilter:
-    """Which dead letters are meant: those that all of these fit; ``None`` fits all.
+    """Selects dead letters that match all of its conditions; ``None`` matches all.
 
     Attributes:
-        consumer: Those of this consumer.
-        numbers: Those with one of these numbers.
-        id: Those of messages with this id.
-        key: Those of messages with this key.
-        reason: Those whose reason contains this text.
-        died_after: Those that died at this wall time or later, in seconds.
-        died_before: Those that died before this wall time, in seconds.
+        consumer: The name of the consumer.
+        numbers: The numbers of the dead letters.
+        id: The message's id.
+        key: The message's ordering key.
+        reason: A text that the reason contains.
+        died_after: The earliest wall time of the death, in seconds.
+        died_before: The wall time before which the message died, in seconds.
     """
 
     consumer: Annotated[str, Named()] | None = None
@@ -239,13 +240,13 @@ class DeadLetterFilter:
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """What a step of `StoredQueue.redrive` did.
+    """The result of one step of `StoredQueue.redrive`.
 
     Attributes:
-        letters: How many dead letters are messages again.
-        last: The number of the last one; 0 if there was none.
-        newest: The number of the newest dead letter that the queue had before, meant or not; 0 for none.
-        next_due_at: When the first of those that are not due yet will be, as wall time in seconds, or ``None``.
+        letters: The number of dead letters that are messages again.
+        last: The number of the last of these dead letters; 0 for none.
+        newest: The number of the newest dead letter in the queue before the step, selected or not; 0 for none.
+        next_due_at: The wall time at which the first delayed one falls due, in seconds; ``None`` if none is delayed.
     """
 
     letters: int
@@ -256,10 +257,10 @@ class Redriven:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Messages that a consumer had not settled when a limit of the queue ended them.
+    """Messages that a limit of the queue removed before a consumer had settled them.
 
     Attributes:
-        messages: How many.
+        messages: The number of messages.
         first: The position of the first one.
         last: The position of the last one.
     """
@@ -292,21 +293,21 @@ class ConsumerRow:
     """A consumer's state.
 
     Attributes:
-        name: Its name, unique in its queue.
+        name: The consumer's name, unique in its queue.
         generation: The queue's `QueueRow.generation`.
-        epoch: Grows with each seek, and is never that of another consumer of the queue. What is settled with an
-            older one is ignored.
-        cursor: The position up to which no message waits for it.
-        waiting: How many messages are not settled; those that wait for a retry included.
-        retrying: How many of these have failed or were lost before.
-        settled: How many it has settled in all.
-        failed: How many failures were counted in all.
-        redelivered: How many attempts ended without an ack in all, so that the message came or comes again.
-        dead: How many dead letters are kept for it.
-        lost: What it lost to the queue's limits and was not told yet.
-        paused_until: Until when it is paused, as wall time in seconds, infinity for until it is resumed; ``None`` if
+        epoch: Grows with each seek, and differs from those of all other consumers of the queue. The store ignores
+            outcomes with an older epoch.
+        cursor: The consumer has settled all messages up to this position.
+        waiting: The number of messages that are not settled, those that wait for a retry included.
+        retrying: The number of waiting messages that have failed or were lost before.
+        settled: The number of messages it has ever settled.
+        failed: The number of failures ever counted.
+        redelivered: The number of attempts that have ever ended without an ack and led to another delivery.
+        dead: The number of its dead letters.
+        lost: The messages that the queue's limits removed and of which the consumer was not told yet.
+        paused_until: The wall time at which its pause ends, in seconds; infinity for until it is resumed; ``None`` if
             it is not paused.
-        active_at: When it was last added or settled something, as wall time in seconds.
+        active_at: The wall time at which it was last added or settled a message, in seconds.
     """
 
     name: str
@@ -325,23 +326,22 @@ class ConsumerRow:
 
 
 class QueueRow(NamedTuple):
-    """A queue's state; of one that does not exist, all zero. A tuple, as it is asked for of very many queues.
+    """A queue's state; all zero for a queue that does not exist. A tuple, because one call may return very many.
 
     Attributes:
-        name: Its name.
-        generation: A name of its positions: another one when they may mean other messages than they did, as the queue
-            was deleted, or the store lost what it had.
-        top: The position of its newest message ever, 0 for none; so the number of those that ever were due.
-        messages: How many messages it keeps that are due.
-        delayed: How many it keeps that are not due yet.
-        bytes: The size of the records of both together.
-        oldest_at: When the oldest message that is due got its position, as wall time in seconds; ``None`` if there is
-            none.
-        consumers: How many consumers it has.
-        dead: How many dead letters are kept for them.
-        expired: How many messages have outlived their time to live.
-        dropped: How many messages its limits ended.
-        paused_until: Until when all its consumers are paused; as in `ConsumerRow`.
+        name: The queue's name.
+        generation: Names the history that positions belong to. It changes when positions may mean other messages:
+            after the queue was deleted, or the store lost data.
+        top: The position of the newest message the queue ever had; 0 for none.
+        messages: The number of messages that are due.
+        delayed: The number of messages that are not due yet.
+        bytes: The size of the records of both together, in bytes.
+        oldest_at: The wall time at which the oldest due message got its position, in seconds; ``None`` for none.
+        consumers: The number of consumers.
+        dead: The number of dead letters, over all consumers.
+        expired: The number of messages that have ever outlived their time to live.
+        dropped: The number of messages that the queue's limits have ever removed.
+        paused_until: The end of the pause of all consumers; as in `ConsumerRow`.
     """
 
     name: str
@@ -360,12 +360,12 @@ class QueueRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What a queue was configured with.
+    """The configuration of a queue.
 
     Attributes:
         queue: The queue's name.
-        limits: Its limits; ``None`` for the store's.
-        settings: What else the caller keeps with it.
+        limits: The queue's limits; ``None`` for the store's.
+        settings: Further settings; opaque to the store.
     """
 
     queue: str
@@ -375,12 +375,12 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What `Store.release_due` found.
+    """The result of `Store.release_due`.
 
     Attributes:
-        queues: The names of the queues that have new messages, or were changed by another program.
-        next_at: When the next message will be due, as wall time in seconds; ``None`` if none waits.
-        changed: The names of those that another program has changed: also what is configured may be something else.
+        queues: The names of the queues that have new messages, or that another program has changed.
+        next_at: The wall time at which the next message falls due, in seconds; ``None`` if none waits.
+        changed: The names of the queues that another program has changed. Their configuration may have changed too.
     """
 
     queues: frozenset[str]
@@ -390,13 +390,13 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class ExpiredConsumer:
-    """A consumer that ended because nobody used it.
+    """A consumer that was removed because nothing used it for too long.
 
     Attributes:
-        queue: Its queue's name.
-        consumer: Its name.
-        waiting: How many messages it had not settled.
-        dead: How many dead letters were kept for it, and went with it.
+        queue: The name of its queue.
+        consumer: The consumer's name.
+        waiting: The number of messages it had not settled.
+        dead: The number of its dead letters, which were removed with it.
     """
 
     queue: str
