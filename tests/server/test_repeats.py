@@ -85,6 +85,23 @@ async def test_a_repeat_gets_the_same_answer_and_no_handler(io: waypost.Server) 
     assert handled == [("m1", "a"), ("m2",), (None, "plain")]
 
 
+async def test_the_id_is_that_of_the_handler_s_own_socket(io: waypost.Server) -> None:
+    sockets: list[waypost.Socket] = []
+    io.on("connect", sockets.append)
+
+    @io.event
+    async def order(socket: waypost.Socket) -> list[Any]:
+        return [one.message_id for one in sockets] + [socket.message_id]
+
+    async with running(io):
+        await ModelClient(io).connect()
+        client = Sender(io)
+        await client.connect()
+        assert await client.ask(1, "order") == [[None, "m1", "m1"]]
+        assert await client.call("order") == [[None, None, None]]
+    assert sockets[1].message_id is None
+
+
 async def test_an_answer_outlives_the_server(tmp_path: Path) -> None:
     runs = []
     for _ in range(2):
