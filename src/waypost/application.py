@@ -1,4 +1,4 @@
-"""The public server: its options, its life, and the ASGI application that it is."""
+"""The public server: its options, its start and stop, and its ASGI application."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
             await io.to("drivers").emit("pickup", parcel)
             return "accepted"
 
-    Events and handlers of the server are those of the namespace ``"/"``; `of` gives the others. `queue` gives durable
-    queues.
+    Events and handlers of the server are those of the namespace ``"/"``; `of` returns other namespaces. `queue`
+    returns durable queues.
 
-    A subclass may override methods. Calls on the server itself then reach the override. Other objects do not call
-    the server's methods: an operator (``io.to("room").emit``), a `Socket` and ``io.of("/")`` emit by themselves.
+    A subclass may override methods. Calls on the server itself then reach the override. Other objects do not call the
+    server's methods: an operator (``io.to("room").emit``), a `Socket` and ``io.of("/")`` emit by themselves.
 
     Args:
-        positional: Nothing; options have names.
-        environment: Chance and wall time; for simulations. ``None`` for the real ones.
+        positional: Not accepted: options have names.
+        environment: Random numbers and wall time, for simulations; ``None`` for the real ones.
         options: `waypost.Options` lists them all, with their meaning and defaults.
 
     Raises:
-        ConfigurationError: There is no option of that name, or one has a value that it can't have.
+        ConfigurationError: An option is unknown, or has a value that it does not accept.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
 
     @property
     def options(self) -> Options:
-        """The options that this server was created with."""
+        """The options this server was created with."""
         return self._hub.options
 
     @property
     def hooks(self) -> Hooks:
-        """Where observers are told of connections, packets and errors: ``@io.hooks.error``; see `Hooks`."""
+        """The hooks, which notify observers of connections, packets and errors: ``@io.hooks.error``; see `Hooks`."""
         return self._hub.hooks
 
     @overload
@@ -104,36 +104,48 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
     def of(self, name: re.Pattern[str] | Callable[..., Any]) -> ParentNamespace: ...
 
     def of(self, name: str | re.Pattern[str] | Callable[..., Any]) -> Namespace | ParentNamespace:
-        """Return a namespace, made if need be: the same decorators and operators as here, for its sockets.
+        """Return a namespace; if it does not exist, make it.
+
+        A namespace has the same decorators and operators as the server.
 
         Args:
-            name: Its name. Or, for a `ParentNamespace` of all those that fit and that come into being when a client
-                names them: a compiled pattern that the whole name has to match, or a function that is called with
-                the name and the client's auth, and returns whether it may enter. A namespace that is there by its
-                name wins; else the first parent that takes the name.
+            name: The namespace's name. A compiled pattern or a function makes a `ParentNamespace`, whose children are
+                made when clients name them: the whole name must match the pattern, or the function gets the name and
+                the client's auth, and returns whether the client may enter. A namespace with the name comes first,
+                then the first parent that accepts it.
+
+        Returns:
+            The namespace or the parent.
 
         Raises:
-            ConfigurationError: It is none of these.
+            ConfigurationError: The argument is no valid name, no pattern and no function.
         """
         return self._hub.of(name)
 
     def queue(self, name: Name) -> Queue:
-        """Return a handle on a durable queue, whether it exists or not."""
+        """Return a handle on a durable queue, which need not exist.
+
+        Args:
+            name: The queue's name: text, or an int for its decimal text.
+
+        Raises:
+            ConfigurationError: The name is not valid.
+        """
         return Queue(name, self._hub.services, self._hub.deliveries)
 
     async def queue_infos(self, *, after: str = "", limit: int = 1000, idle: bool = True) -> list[QueueInfo]:
-        """Return the numbers of many queues with one question to the store; for whoever watches over all of them.
+        """Return the numbers of many queues with one request to the store, for monitoring. May be cancelled.
 
         Args:
-            after: The name before the first one wanted; to go on, that of the last one returned.
-            limit: The most to return, from 1.
-            idle: Whether queues are wanted, too, that keep no message and no dead letter. To leave out those is
-                cheaper still.
+            after: Only queues after this name; for the next page, the last name of this one.
+            limit: The most queues to return, from 1.
+            idle: Whether to include queues without messages and dead letters. Leaving them out is cheaper.
 
         Returns:
-            Them by name; none if there are no more.
+            The queues by name; an empty list after the last one.
 
         Raises:
+            ConfigurationError: An argument has a value that it does not accept.
             StorageError: The store did not answer, or is not open.
         """
         check("after", after, TEXT)
@@ -152,24 +164,28 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
     ) -> Callable[[Callable[Concatenate[Message, P], R]], Callable[Concatenate[Message, P], R]]:
         """Let a function of this process handle a queue's messages, as ``@io.consumer("emails", concurrency=10)``.
 
-        It is called with a `Message`, and then with the event's arguments if it takes more than the message,
-        converted to what its parameters are annotated with: ``async def``, or ``def`` to run in a thread. When it
-        returns, the message is acknowledged; when it raises (`Reject` says why and when), or has called
-        `Message.nack`, the message comes again later.
+        The function gets a `Message`, and the event's arguments if it takes more parameters, converted to their
+        annotations. It is ``async def``, or ``def`` to run in a thread. When it returns, the message is acknowledged.
+        When it raises an exception (`Reject` adds a reason and a delay) or has called `Message.nack`, the queue
+        delivers the message again later.
 
         Args:
             queue: The queue's name.
-            consumer: The name under which progress is kept; sockets and workers on the same one share its messages.
-            concurrency: How many messages it may have in hand at the same time.
-            start: Where a new consumer starts; see `Socket.consume`.
-            order: See `QueueOptions`. ``None`` for the queue's option if it handles one message at a time, and for
-                ``"none"`` if it handles several: in strict order there is only ever one.
+            consumer: The consumer's name, under which the queue keeps the progress. Sockets and workers of one
+                consumer share its messages.
+            concurrency: The most messages that the function handles at the same time, from 1.
+            start: The start of a new consumer; see `Socket.consume`.
+            order: See `QueueOptions`. ``None`` means the queue's option for a concurrency of 1, and ``"none"`` for
+                more: strict order allows one message at a time.
+
+        Returns:
+            A decorator, which returns the function.
 
         Raises:
-            ConfigurationError: An argument can't be what it is.
+            ConfigurationError: An argument has a value that it does not accept.
 
-        Delivery: at least once. A server that stops lets functions finish for 5 s; what is in hand then, or is
-        handled when the process is killed, is delivered again at the next start.
+        Delivery: at least once. A stopping server lets functions finish for 5 s. Messages that are not acknowledged
+        by then, or when the process is killed, are delivered again at the next start.
         """
         queue, consumer = as_name("queue", queue), as_name("consumer", consumer)
         check("concurrency", concurrency, COUNT)
@@ -185,23 +201,26 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         return register
 
     def use_store(self, spec: str | PathLike[str]) -> None:
-        """Use another store than the options name; only before the server has started.
+        """Replace the store of the options; only before the server has started.
 
         Args:
-            spec: As the ``store`` option.
+            spec: The store, as in the option ``store``.
+
+        Raises:
+            ConfigurationError: The store is not valid, or the server has started.
         """
         self._hub.use_store(spec)
 
     def state(self) -> ServerState:
-        """Take the server's numbers: connections, recoveries by outcome, how much the journals keep."""
+        """Return the server's current numbers: connections, recoveries by outcome, sizes of journals."""
         return self._hub.state()
 
     def describe(self) -> str:
-        """Say in words where things are kept and how durably."""
+        """Return a description of the store and its durability, in words."""
         return self._hub.describe()
 
     async def start(self) -> None:
-        """Open the store. The ASGI lifespan does it, and else the first request.
+        """Open the store. The ASGI lifespan calls it; without a lifespan, the first request does.
 
         Raises:
             StorageError: The store can't be opened.
@@ -209,24 +228,28 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         await self._hub.start()
 
     async def close(self, *, drain_s: float | None = None) -> None:
-        """Stop gracefully: take nobody new, tell clients, let handlers finish, close the store.
+        """Stop gracefully: accept no clients, disconnect clients, let handlers finish, close the store.
 
-        The ASGI lifespan and ``waypost serve`` do it. Clients are told one after the other, and go on working until
-        then; they recover when a server comes up again on the same store. Whoever calls it again waits for the same
-        stop, and may shorten it. If cancelled, the stop goes on.
+        The ASGI lifespan and ``waypost serve`` call it. Clients are disconnected one after the other, and work until
+        then. They recover when a server starts on the same store. A second call waits for the same stop, and may
+        shorten it. If cancelled, the stop continues.
 
         Args:
-            drain_s: Seconds over which clients are told, from 0; ``None`` for the option of that name.
+            drain_s: Seconds over which clients are disconnected, from 0; ``None`` for the option of that name.
 
         Raises:
-            ConfigurationError: It is no such number.
+            ConfigurationError: ``drain_s`` is not a number from 0.
             StorageError: The store could not be closed properly.
         """
         await self._hub.close(drain_s)
 
     @asynccontextmanager
     async def lifespan(self, _application: Any = None) -> AsyncIterator[None]:
-        """Start and close with an application that this server is mounted in: ``FastAPI(lifespan=io.lifespan)``."""
+        """Start and close with the application around this server: ``FastAPI(lifespan=io.lifespan)``.
+
+        Raises:
+            StorageError: The store can't be opened.
+        """
         await self.start()
         try:
             yield
@@ -234,13 +257,16 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
             await self.close()
 
     def asgi(self, other: AsgiApplication) -> MountedServer:
-        """Make an ASGI application that serves this server's path itself and hands all others on.
+        """Make an ASGI application that serves this server's path, and passes all other requests on.
 
         Args:
-            other: An ASGI application.
+            other: The ASGI application for all other requests.
+
+        Returns:
+            The ASGI application.
 
         Raises:
-            ConfigurationError: It is no function, so no application.
+            ConfigurationError: ``other`` is not callable.
         """
         check("other", other, FUNCTION)
         return MountedServer(self, AsgiTransport(self._hub, other))
@@ -250,7 +276,11 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
 
         Args:
             host: The address to listen on.
-            port: The port to listen on.
+            port: The port to listen on, from 0 to 65535; 0 takes a free port.
+
+        Raises:
+            ConfigurationError: The address can't be bound.
+            WaypostError: The server could not start.
         """
         from waypost.transports.uvicorn_runner import bind, serve  # uvicorn is only needed here
 
@@ -267,7 +297,7 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
 
 
 class MountedServer:
-    """A server before another ASGI application; made by `Server.asgi`.
+    """A server in front of another ASGI application; made by `Server.asgi`.
 
     Attributes:
         server: The server.

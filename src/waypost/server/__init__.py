@@ -1,1 +1,1 @@
-"""Socket.IO's meaning: namespaces, sockets, rooms, acks, recovery and queue delivery. Knows no HTTP, no ASGI."""
+"""The semantics of Socket.IO: namespaces, sockets, rooms, acks, recovery, queues. It knows no HTTP and no ASGI."""

@@ -1,4 +1,4 @@
-"""The centre of the server: it makes all parts, hands each what it needs, and starts and stops them together."""
+"""The centre of the server: builds all parts, passes each what it needs, and starts and stops them together."""
 
 from __future__ import annotations
 
@@ -53,24 +53,24 @@ _UPKEEP_INTERVAL_S = 10.0
 
 
 class Hub:
-    """Everything a server consists of, without the transports: makes all parts, starts and stops them.
+    """All parts of a server, without the transports: builds, starts and stops them.
 
     Args:
         options: The options this server was created with.
-        environment: Chance and wall time.
+        environment: Random numbers and wall time.
 
     Attributes:
         options: The options this server was created with.
-        services: What the parts share.
-        engine: The connections.
+        services: The services that the parts share.
+        engine: The table of connections.
         gate: Decides who may open a connection.
         directory: The namespaces.
-        deliveries: Takes the messages of queues to sockets and workers.
+        deliveries: Delivers the messages of queues to sockets and workers.
         tasks: The tasks that the server waits for when it stops.
-        codec: Writes and reads packets.
-        environment: Chance and wall time.
-        hooks: The observers of what happens.
-        turn: Gathers what is written until the end of the event loop's turn.
+        codec: The codec of packets.
+        environment: Random numbers and wall time.
+        hooks: The observers of the server.
+        turn: Collects the writes of one iteration of the event loop.
     """
 
     def __init__(self, options: Options, environment: Environment) -> None:
@@ -116,25 +116,25 @@ class Hub:
     def of(self, name: re.Pattern[str] | Callable[..., Any]) -> ParentNamespace: ...
 
     def of(self, name: str | re.Pattern[str] | Callable[..., Any]) -> Namespace | ParentNamespace:
-        """Return a namespace, or make a parent.
+        """Return a namespace, or make a parent namespace.
 
         Raises:
-            ConfigurationError: It is no name for one, no pattern and no function.
+            ConfigurationError: The argument is no valid name, no pattern and no function.
         """
         return self.directory.of(name) if isinstance(name, str) else self.directory.add_parent(name)
 
     def use_store(self, spec: str | PathLike[str]) -> None:
-        """Use another store than the options name; only before the start."""
+        """Replace the store of the options; only before the start."""
         if self._start is not None:
             raise ConfigurationError("store", spec, "to be chosen before the server starts")
         self.services.store = self._make_store(spec)
 
     def describe(self) -> str:
-        """Say in words where things are kept and how durably."""
+        """Return a description of the store and its durability, in words."""
         return f"store: {self.services.store.capabilities.description}"
 
     def state(self) -> ServerState:
-        """Take the server's numbers."""
+        """Return the server's current numbers."""
         journals = {}
         for namespace in self.directory:
             journal = namespace.feed.journal
@@ -155,7 +155,7 @@ class Hub:
     # -- its life -------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open the store, once. Later calls wait for the same start.
+        """Open the store. A second call waits for the same start.
 
         Raises:
             StorageError: The store can't be opened.
@@ -178,7 +178,7 @@ class Hub:
             await self.deliveries.start()
         except StorageError:
             await self.services.store.close()
-            # Last, so that nobody has found the closed one meanwhile.
+            # Last, because other tasks may have opened journals of the store during its close.
             self._keepers.forget_all()
             for namespace in self.directory:
                 namespace.forget_store()
@@ -196,14 +196,12 @@ class Hub:
                 logger.error("upkeep of the store failed: %s", problem)
 
     async def keep_up(self) -> None:
-        """Expire sessions and consumers, trim journals, and forget child namespaces that nobody needs.
+        """Expire sessions and consumers, trim journals, and remove idle child namespaces.
 
-        The application is told of each session and consumer that expires.
-
-        Done every 10 s by itself.
+        The server calls it every 10 s. The application is notified of each expired session and consumer.
 
         Raises:
-            StorageError: The store did not take it; it is tried again.
+            StorageError: The store failed; the next call tries again.
         """
         for expired in await self.services.store.expire_sessions():
             self.services.counters.expired_sessions += 1
@@ -230,15 +228,16 @@ class Hub:
                 self.hooks.consumer_expired.tell(expired)
 
     async def close(self, drain_s: float | None = None) -> None:
-        """Stop gracefully: take nobody new, tell clients, let handlers finish, close the store.
+        """Stop gracefully: accept no clients, disconnect clients, let handlers finish, close the store.
 
-        Sessions are kept, so clients recover when a server starts again on the same store. A second call waits for
-        the same stop, and may shorten it. If this is cancelled, the stop goes on.
+        Sessions stay in the store, so clients recover when a server starts on the same store. A second call waits for
+        the same stop, and may shorten it. If cancelled, the stop continues.
 
         Args:
-            drain_s: Seconds over which clients are disconnected; ``None`` for the option ``drain_s``.
+            drain_s: Seconds over which clients are disconnected, from 0; ``None`` for the option of that name.
 
         Raises:
+            ConfigurationError: ``drain_s`` is not a number from 0.
             StorageError: The store could not be closed properly.
         """
         if drain_s is not None or self._stop is None:

@@ -1,4 +1,4 @@
-"""What a server can be told: its options with their defaults, checked when it is made."""
+"""The options of a server with their defaults, checked when they are made."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ __all__ = ["Options", "ServerOptions", "handshake_cookie"]
 
 _MEBIBYTE = 1 << 20
 _StoreName: TypeAlias = Annotated[FilePath, Matching('"memory:" or the path of a file', lambda name: True)]
-# Clients are told whole milliseconds, and a browser's timer, which waits for both, ends after 2**31 of them.
+# Clients get whole milliseconds. A browser's timer waits for interval plus timeout, and is limited to 2**31 ms.
 _Heartbeat: TypeAlias = Annotated[float, AtLeast(0.001), AtMost(1_000_000)]
-# An origin with a path, or without a scheme, would be like none that a browser sends.
+# Browsers send origins with a scheme and without a path; another one would never match.
 _Origin: TypeAlias = Annotated[
     str, Matching("origins such as https://example.com", re.compile(r"[A-Za-z][\w.+-]*://[^/?#@\s]+").fullmatch)
 ]
@@ -48,66 +48,70 @@ _Origin: TypeAlias = Annotated[
 @checked("waypost.Server")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Everything a `waypost.Server` can be told.
+    """The options of a `waypost.Server`.
 
     Attributes:
-        store: Where events, sessions and queues are kept: ``"memory:"``, or the path of an SQLite file, as text or
+        store: The store of events, sessions and queues: ``"memory:"``, or the path of an SQLite file as text or
             `pathlib.Path`.
-        durability: ``"commit"``: an event is sent, and ``await emit`` returns, when it is on disk. ``"async"``: it is
-            sent at once and is on disk within 50 ms; a crash may lose the last ones, and every client is told.
-            Queues wait for the disk in both.
-        path: The path that is served, with a trailing slash.
-        transports: The transports that are served.
-        allow_upgrades: Offer polling clients to move to WebSocket, where both transports are served.
-        ping_interval_s: Seconds between heartbeats, from a thousandth to a million: clients take whole milliseconds,
-            and browsers have no timers that are much longer.
-        ping_timeout_s: Seconds a client has to answer one; the same range.
-        upgrade_timeout_s: Seconds an upgrade to WebSocket may take.
-        connect_timeout_s: Seconds a connection may stay without a namespace.
-        max_payload_bytes: The largest request body or WebSocket message taken.
-        initial_packet: An Engine.IO message that every client gets right after the open packet, or ``None``.
-        allow_eio3: Serve Engine.IO 3 too, for Socket.IO 2 clients. They don't recover, and the id of their sockets is
-            the session's secret, so it must not be shown to others.
-        allow_jsonp: Serve polling as JSONP too, for browsers before 2012. A script is fetched without an ``Origin``,
-            so any page could then connect with its visitor's cookies: only for servers that don't trust cookies.
+        durability: ``"commit"``: an event is sent, and ``await emit`` returns, once it is on disk. ``"async"``: it is
+            sent at once and is on disk within 50 ms; a crash may lose the last events, and every client is notified
+            of that. Queues wait for the disk in both.
+        path: The server's path, with a trailing slash.
+        transports: The enabled transports: ``"polling"``, ``"websocket"`` or both.
+        allow_upgrades: Whether polling clients may upgrade to a WebSocket, if both transports are enabled.
+        ping_interval_s: Seconds between heartbeats, from 0.001 to 1,000,000: clients use whole milliseconds, and
+            browsers have no longer timers.
+        ping_timeout_s: Seconds that a client has to answer a heartbeat; the same range.
+        upgrade_timeout_s: Seconds that an upgrade to a WebSocket may take.
+        connect_timeout_s: Seconds that a connection may stay without a namespace.
+        max_payload_bytes: The largest request body or WebSocket message that is accepted, in bytes.
+        initial_packet: An Engine.IO message that each client gets right after the open packet, or ``None``.
+        allow_eio3: Whether to accept Engine.IO 3, for clients of Socket.IO 2. They do not recover. The id of their
+            sockets is the session's secret, so do not show it to other users.
+        allow_jsonp: Whether to accept JSONP polling, for browsers before 2012. A script is fetched without an
+            ``Origin``, so any page could connect with its visitor's cookies: only for servers that do not trust
+            cookies.
         max_attachments: The most binary attachments of one event.
-        max_buffered_bytes: How much may wait for a client that does not read, before it is cut off; it can
-            recover what it missed.
-        max_stalled_s: Seconds for which something may wait for a client that takes nothing, before it is cut off.
-        max_messages_per_s: How many packets a client may send a second, attachments and heartbeats too; one that
-            sends faster is read no further for a while, and one far ahead is closed. ``None`` for no limit.
-        max_pending_events: How many events of one socket may wait for their handlers before its connection is
-            read no further.
-        cors_allowed_origins: ``None`` for the same origin only, ``"*"`` for all, or a list of origins.
-        cors_credentials: Whether listed pages may send cookies and HTTP authentication along.
-        cors_max_age_s: Seconds for which a browser may remember the answer to a preflight.
-        allow_request: Asked before a connection is opened, with what the client said of itself: a false answer, or
-            raising `ConnectionRefused`, refuses it with HTTP 403. ``None`` asks nobody.
-        cookie: The cookie that the answer to a handshake sets: `Cookie`, or its name; ``None`` for none.
-        http_compression: Whether answers to polls are compressed for clients that take it.
-        http_compression_threshold_bytes: The smallest answer that is compressed.
-        serve_client: Whether the official JavaScript client is served too, as ``socket.io.js`` under ``path``.
-        trusted_proxies: Addresses or networks of the proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto``
-            are believed.
+        max_buffered_bytes: The most bytes that may wait for a slow client; more disconnects it. It can recover what
+            it missed.
+        max_stalled_s: Seconds that frames may wait for a client that takes none; longer disconnects it.
+        max_messages_per_s: The most messages per second of one client, binary attachments counted too. We stop
+            reading from a faster client for a while; one that exceeds the rate by far is disconnected. ``None`` for
+            no limit.
+        max_pending_events: The number of one socket's waiting events at which reading from its connection pauses.
+        cors_allowed_origins: ``None`` for the same origin only, ``"*"`` for all origins, or a list of origins.
+        cors_credentials: Whether pages of listed origins may send cookies and HTTP authentication.
+        cors_max_age_s: Seconds for which a browser may cache the response to a preflight.
+        allow_request: Awaited with the handshake before a connection is opened. If it returns False or raises
+            `ConnectionRefused`, the request gets HTTP 403. ``None`` allows all requests.
+        cookie: The cookie that the response to a handshake sets: a `Cookie`, or its name; ``None`` for none.
+        http_compression: Whether to compress responses to polls for clients that accept it.
+        http_compression_threshold_bytes: The smallest response that is compressed, in bytes.
+        serve_client: Whether to serve the official JavaScript client, as ``socket.io.js`` under ``path``.
+        trusted_proxies: Addresses or networks of the proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are
+            trusted.
         max_connections_per_address: The most connections of one client address; loopback is not counted.
-        max_handshakes_per_address: The most of them that have joined no namespace yet.
-        post_timeout_s: Seconds that the body of a POST may take, and one more for each kilobyte that has come.
-        ack_timeout_s: Seconds that `Socket.call` waits unless it is told otherwise.
-        drain_s: Seconds over which a stop spreads its disconnects, so that not all clients return at once.
-        handler_threads: How many ``def`` handlers may run at the same time.
-        concurrent_handlers: How many handlers of one socket that are registered with ``concurrent=True`` may run at
-            the same time; the socket's next events wait.
-        recovery: What is kept for clients that come back; ``None`` turns recovery off.
-        parser: What packets are written in; clients have to use the same. ``"json"``; ``"msgpack"``, which is
-            npm's ``socket.io-msgpack-parser``; or a `waypost.Parser` of the application's own.
-        answer_ttl_s: Seconds for which the answer to an event of a client's durable outbox is kept, unless the client
-            has it before. A client that is away for longer may have an event handled twice.
-        max_namespaces: How many namespaces one connection may be in at the same time.
-        max_child_namespaces: How many namespaces there may be that clients made, of all parents together.
-        cleanup_empty_child_namespaces: Whether a namespace that a client made is forgotten when nobody is in it and
-            nobody can come back to it any more; looked at every 10 s.
-        queues: What queues keep and how they deliver, unless `Queue.configure` says otherwise.
+        max_handshakes_per_address: The most of them that have not joined a namespace yet.
+        post_timeout_s: Seconds that an empty POST may take; each kilobyte received adds one second.
+        ack_timeout_s: Seconds that `Socket.call` waits by default.
+        drain_s: Seconds over which a stop spreads its disconnects, so that not all clients reconnect at once.
+        handler_threads: The most ``def`` handlers that run at the same time.
+        concurrent_handlers: The most handlers with ``concurrent=True`` of one socket that run at the same time;
+            further events of the socket wait.
+        recovery: The recovery options; ``None`` turns recovery off.
+        parser: The encoding of packets; clients must use the same. ``"json"``; ``"msgpack"``, which is npm's
+            ``socket.io-msgpack-parser``; or the application's own `waypost.Parser`.
+        answer_ttl_s: Seconds for which the store keeps the answer to an event of a client's durable outbox, unless
+            the client confirms it earlier. A client that is away for longer may have an event handled twice.
+        max_namespaces: The most namespaces of one connection at the same time.
+        max_child_namespaces: The most namespaces that clients may create, under all parents together.
+        cleanup_empty_child_namespaces: Whether to remove a child namespace that has no clients and no sessions;
+            checked every 10 s.
+        queues: The default options of queues; `Queue.configure` overrides them.
         consumer_ttl_s: Seconds without a socket or worker after which a queue's consumer ends.
+
+    Raises:
+        ConfigurationError: An option has a value that it does not accept.
     """
 
     store: _StoreName = "memory:"
@@ -163,16 +167,16 @@ class Options:
 
 
 def handshake_cookie(options: Options) -> Cookie | None:
-    """Return the cookie that a handshake sets.
+    """Return the cookie that the response to a handshake sets, or ``None``.
 
     Raises:
-        ConfigurationError: It has a name that no cookie can have.
+        ConfigurationError: The cookie's name is not valid.
     """
     return Cookie(name=options.cookie) if isinstance(options.cookie, str) else options.cookie
 
 
 class ServerOptions(TypedDict, total=False):
-    """The keyword arguments of `waypost.Server`; `Options` says what each means."""
+    """The keyword arguments of `waypost.Server`; `Options` describes each."""
 
     store: str | PathLike[str]
     durability: Durability

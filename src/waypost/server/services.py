@@ -1,4 +1,4 @@
-"""What all parts of a server share: the hub makes it once, and hands it to each."""
+"""The services that all parts of a server share. The hub makes them and passes them to each part."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ __all__ = ["Services"]
 
 @dataclass(slots=True)
 class Services:
-    """What all parts of a server share.
+    """The services that all parts of a server share.
 
-    Options are not among it: each part is handed the values it needs.
+    They do not include the options: each part gets the values that it needs.
 
     Attributes:
-        codec: Writes and reads packets.
-        environment: Chance and wall time.
-        hooks: The observers of what happens.
-        counters: The numbers of what has happened so far.
-        threads: The threads in which ``def`` handlers run.
-        turn: Gathers what is written until the end of the event loop's turn.
-        keep_task: Holds on to a task until it is done; the server waits for the task when it stops.
-        runners: The tasks in which handlers run.
-        store: The store. Read it anew each time: `waypost.Server.use_store` replaces it before the start.
+        codec: The codec of packets.
+        environment: Random numbers and wall time.
+        hooks: The observers of the server.
+        counters: The server's counters.
+        threads: The threads that run ``def`` handlers.
+        turn: Collects the writes of one iteration of the event loop.
+        keep_task: Keeps a task until it is done; a stopping server waits for it.
+        runners: The tasks that run handlers.
+        store: The store. Read the attribute at each use: `waypost.Server.use_store` replaces the store before the
+            start.
         others: The other servers of a cluster.
     """
 

@@ -1,1 +1,1 @@
-"""What every room of the server needs and what needs none of them: targets, checks, handshakes, chance and time."""
+"""Basics without dependencies on other parts of the server: targets, handshakes, random numbers, time."""

@@ -1,4 +1,4 @@
-"""Whom an event is for, and the record of a journal that keeps both."""
+"""The target of an event, and the journal record that contains both."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _LENGTH_BYTES = 4
 
 
 class Target(NamedTuple):
-    """Whom an event is for.
+    """The recipients of an event.
 
     Attributes:
-        rooms: Members of any of these; ``None`` for all in the namespace.
-        except_: But of none of these.
+        rooms: Members of any of these rooms; ``None`` for all members of the namespace.
+        except_: Members of these rooms are left out.
     """
 
     rooms: frozenset[str] | None = None
@@ -29,14 +29,14 @@ EVERYONE = Target()
 
 
 def write_record(target: Target, event: EncodedEvent) -> bytes:
-    """Make a journal record of an event and whom it is for."""
+    """Encode an event and its target as a journal record."""
     rooms = None if target.rooms is None else sorted(target.rooms)
     head = b"" if rooms is None and not target.except_ else orjson.dumps([rooms, sorted(target.except_)])
     return b"".join((len(head).to_bytes(_LENGTH_BYTES, "big"), head, event.to_record()))
 
 
 def read_record(record: bytes, namespace: str, codec: Codec) -> tuple[Target, EncodedEvent]:
-    """Read what `write_record` made."""
+    """Decode a journal record of `write_record`."""
     end = _LENGTH_BYTES + int.from_bytes(record[:_LENGTH_BYTES], "big")
     return _read_target(record[_LENGTH_BYTES:end]), codec.restore_event(record[end:], namespace)
 

@@ -1,4 +1,4 @@
-"""Gathers what is written in one turn of the event loop, so that each connection writes to the network once."""
+"""The writes of one iteration of the event loop, so that each connection writes to its socket once."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ __all__ = ["TurnWriter", "WriteTurn"]
 
 
 class TurnWriter(Protocol):
-    """Writes at the end of the turn."""
+    """A connection with data to write at the end of the turn."""
 
     def write_out(self) -> None:
-        """Write everything gathered so far; called once for each `WriteTurn.add`."""
+        """Write all data that waits now; called once for each `WriteTurn.add`."""
         ...
 
 
 class WriteTurn:
-    """The end of each turn of the event loop in which something was written.
+    """The end of an iteration of the event loop in which something was written.
 
-    A write to a socket costs some 5 us in the kernel, ten times of what a frame costs here; and neither asyncio nor
-    uvloop gathers what is written one after the other.
+    A write to a socket costs about 5 us in the kernel, ten times the cost of a frame here. asyncio and uvloop do not
+    combine consecutive writes.
     """
 
     __slots__ = ("_has_end", "_writers")
@@ -33,12 +33,12 @@ class WriteTurn:
         """Call a writer at the end of this turn."""
         self._writers.append(writer)
         if not self._has_end:
-            # Only then is it noted: if this raises, the next one's turn has an end.
+            # The flag is set after the call: if `call_soon` raises, the next `add` tries again.
             asyncio.get_running_loop().call_soon(self.end)
             self._has_end = True
 
     def promise_end(self) -> None:
-        """Note that `end` will be called soon anyhow, and sooner than the event loop would."""
+        """Note that `end` will be called soon in any case, before the event loop would call it."""
         self._has_end = True
 
     def end(self) -> None:
@@ -49,11 +49,11 @@ class WriteTurn:
             for writer in writers:
                 try:
                     writer.write_out()
-                except Exception as error:  # noqa: BLE001  # the others' writes would be lost with it, for ever
+                except Exception as error:  # noqa: BLE001  # otherwise the other writers would never write
                     loop = asyncio.get_running_loop()
                     loop.call_exception_handler({"message": "a write failed", "exception": error})
         except BaseException:
-            # What is no `Exception` ends the server or this turn, but not the others' writes.
+            # An exception such as KeyboardInterrupt ends this turn; the other writers write in the next one.
             for writer in writers:
                 self.add(writer)
             raise

@@ -1,1 +1,1 @@
-"""How application code is called: handlers, and the tasks that run them."""
+"""Calls of application code: the tasks that run handlers."""

@@ -1,4 +1,4 @@
-"""The tasks in which the application's handlers run."""
+"""The tasks that run the application's handlers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Runners:
-    """Runs work in tasks, with as few of them as will do.
+    """Runs work in tasks, with as few tasks as possible.
 
-    Work that does not wait shares a task with what came in the same turn of the event loop; a task costs more than
-    a short handler. Work that waits keeps its task to its end, and what was queued behind it gets another one at
-    once. Each piece of work has a context of its own, so that no context variable is seen by another's.
+    A task costs more than a short handler. So all work of one iteration of the event loop shares a task, until one
+    piece waits. That piece keeps the task until its end, and the work after it gets a new task at once. Each piece of
+    work has its own context, so context variables do not leak.
 
     Args:
-        keep_task: Holds on to a task until it is done.
-        turn: The turns in which they run: what they write goes out when they have begun.
+        keep_task: Keeps a task until it is done.
+        turn: Collects the writes of the work; they are written when the work has started.
     """
 
     __slots__ = ("_is_starting", "_keep_task", "_queue", "_turn")
@@ -37,18 +37,22 @@ class Runners:
         self._is_starting = False
 
     def submit(self, work: Work) -> None:
-        """Run something soon, after all that was submitted before has begun. If this raises, it is not run."""
+        """Run work soon, after all earlier work has started. If this call raises, the work is not run.
+
+        Args:
+            work: Returns the coroutine to run.
+        """
         entry = copy_context(), work
         if not self._is_starting:
             self._start()
         self._queue.append(entry)
 
     def _start(self) -> None:
-        # In this order, since each step may raise (at the depth of the stack, for one): nobody's work would ever
-        # run again if it were noted that a task is starting, and nothing told when it has.
+        # Each step may raise, such as a RecursionError. The flag is set after the steps that reset it later:
+        # otherwise no work would ever run again.
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._run())
-        # The loop keeps the order: this is called when the task has done all that can be done without waiting.
+        # The loop keeps the order: this call comes after the task's first step, which ends at the first wait.
         loop.call_soon(self._started)
         self._is_starting = True
         self._turn.promise_end()
@@ -63,7 +67,7 @@ class Runners:
                 self._start()
 
     async def _run(self) -> None:
-        # If it waits, is cancelled, or fails, `_started` gives the others' work another task.
+        # If a piece of work waits, is cancelled or fails, `_started` gives the rest a new task.
         while self._queue:
             context, work = self._queue.popleft()
             await _run_in(context, work())
@@ -71,7 +75,7 @@ class Runners:
 
 @coroutine
 def _run_in(context: Context, work: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
-    """Await something whose every step sees a context of its own."""
+    """Await a coroutine, with its own context for every step."""
     step: Callable[[Any], Any] = work.send
     argument: Any = None
     while True:
@@ -81,5 +85,5 @@ def _run_in(context: Context, work: Coroutine[Any, Any, None]) -> Generator[Any,
             return
         try:
             step, argument = work.send, (yield awaited)
-        except BaseException as error:  # noqa: BLE001  # what the task is told, cancellation above all, is the work's to handle
+        except BaseException as error:  # noqa: BLE001  # passed on: the work handles it, cancellation above all
             step, argument = work.throw, error

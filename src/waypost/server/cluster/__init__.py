@@ -1,1 +1,1 @@
-"""The seam for a cluster of servers, and what it is used for."""
+"""The interface to a cluster of servers, and its uses."""

@@ -1,4 +1,4 @@
-"""Events between the servers of a cluster, which no client sees."""
+"""Events between the servers of a cluster; clients never see them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _RESERVED = RESERVED_EVENTS | {"connection", "new_namespace"}
 
 @dataclass(frozen=True, slots=True)
 class ServerAnswers:
-    """What the other servers of a cluster answered.
+    """The answers of the other servers of a cluster.
 
     Attributes:
-        answers: What each server's handler returned, by the server's name.
+        answers: The result of each server's handler, by the server's name.
         missing: The servers that did not answer in time, have no handler, or whose handler failed.
     """
 
@@ -38,19 +38,23 @@ class ServerAnswers:
 
 
 class Host(Protocol):
-    """The namespace that server-side events belong to."""
+    """The namespace of server-side events."""
 
     def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
         """Ask the other servers of a cluster about this namespace; see `Others.ask`."""
         ...
 
     async def run_server_side(self, handler: Handler, name: str, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
-        """Run a handler; what it raises is reported. Returns whether it returned, and what."""
+        """Run a handler; an exception is reported and not raised.
+
+        Returns:
+            Whether the handler returned, and its result.
+        """
         ...
 
 
 class ServerSide:
-    """Server-side events of one namespace.
+    """The server-side events of one namespace.
 
     Args:
         host: The namespace.
@@ -71,7 +75,7 @@ class ServerSide:
         self._handlers[event] = check_handler(what, function, 0)
 
     async def ask(self, event: str, args: tuple[Any, ...]) -> ServerAnswers:
-        """Emit an event to all other servers and gather their answers; see `AmongServers.server_side_call`."""
+        """Emit an event to all other servers and collect their answers; see `AmongServers.server_side_call`."""
         check("event", event, EVENT)
         if event in _RESERVED:
             raise EncodingFailed(f"server-side event {event!r}", "the name is reserved")
@@ -85,10 +89,10 @@ class ServerSide:
         return ServerAnswers(answers, tuple(missing))
 
     async def receive(self, event: ServerSideEvent) -> tuple[bool, Any]:
-        """Run the handler of an event that another server has emitted.
+        """Run the handler for an event of another server.
 
         Returns:
-            Whether there is an answer, and which.
+            Whether there is an answer, and the answer.
         """
         handler = self._handlers.get(event.event)
         if handler is None or not handler.takes(len(event.args)):
@@ -97,7 +101,7 @@ class ServerSide:
 
 
 class AmongServers(Protocol):
-    """Events between the servers of a cluster, which no client sees: what a server and a namespace share."""
+    """Events between the servers of a cluster: the methods that a server and a namespace share."""
 
     __slots__ = ()
 

@@ -1,1 +1,1 @@
-"""Connections: who may open one, what it carries, how fast, and its end."""
+"""Connections: who may open one, its session, its rate, and its end."""

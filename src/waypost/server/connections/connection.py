@@ -1,7 +1,7 @@
-"""Drives one Engine.IO session: its timer, the waiting of transports for output, and what is told above.
+"""Drives one Engine.IO session: sets its timer, wakes its transport, and notifies its receiver.
 
-Transports (HTTP, WebSocket) call a `Connection`; what is above gets told through a `Receiver`. All
-decisions are `protocol.session`'s; this file only adds the event loop.
+Transports (HTTP, WebSocket) call a `Connection`, and a `Connection` calls its `Receiver`. `protocol.session` makes
+all decisions; this file only adds the event loop.
 """
 
 from __future__ import annotations
@@ -28,10 +28,14 @@ logger = logging.getLogger("waypost.engine")
 
 
 class Receiver(Protocol):
-    """What a connection tells those above it."""
+    """The layer above a connection."""
 
     def receive_message(self, message: Frame) -> None:
-        """Take a message; raises `ProtocolViolation` to have the connection closed."""
+        """Take a message.
+
+        Raises:
+            ProtocolViolation: The message breaks the protocol; the connection must be closed.
+        """
         ...
 
     def receive_control(self) -> None:
@@ -39,63 +43,63 @@ class Receiver(Protocol):
         ...
 
     def heartbeat_sent(self) -> None:
-        """Note that a ping was queued behind all that was sent so far."""
+        """Note that a ping was queued behind all messages sent so far."""
         ...
 
     def heartbeat_answered(self) -> None:
-        """Note that all that was sent before the last ping has arrived."""
+        """Note that all messages sent before the last ping have arrived."""
         ...
 
     def heartbeat_came(self) -> None:
-        """Note that the client gave a sign of life of its own, as those of Engine.IO 3 do."""
+        """Note that the client sent a ping of its own, as clients of Engine.IO 3 do."""
         ...
 
     def disconnect_all(self) -> None:
-        """Say goodbye to the client in every namespace."""
+        """Send the client a DISCONNECT in every namespace."""
         ...
 
     def connection_closed(self, reason: str) -> None:
-        """Note that nothing goes either way any more. Called once."""
+        """Note that the connection is closed. Called once."""
         ...
 
 
 class WireOutlet(Protocol):
-    """A WebSocket that takes frames as they come, without being asked for them.
+    """A WebSocket that accepts frames at any time, without a task that waits for them.
 
     Attributes:
-        is_ready: Whether it takes any now; when it does again, it calls `Connection.flush`.
+        is_ready: Whether it accepts frames now. When it becomes ready again, it calls `Connection.flush`.
     """
 
     is_ready: bool
 
     def write(self, frames: tuple[Frame, ...]) -> None:
-        """Write frames; the same tuple for many connections is encoded once."""
+        """Write frames. If the same tuple is written to many connections, it is encoded once."""
         ...
 
     def pause_reading(self) -> None:
-        """Take no more input for a while."""
+        """Stop reading for a while."""
         ...
 
     def resume_reading(self) -> None:
-        """Take input again."""
+        """Read again."""
         ...
 
     def close(self, problem: ProtocolViolation | None) -> None:
-        """Close it behind what is written; with a problem, if the client has broken the protocol."""
+        """Close after the written frames; ``problem`` is the client's violation of the protocol, or ``None``."""
         ...
 
 
 class Connection:
-    """One client's Engine.IO connection, whatever it is carried by.
+    """One client's Engine.IO connection, on any transport.
 
-    Made by `Engine.open`. Methods are called from the event loop only.
+    Made by `Engine.open`. Call its methods only from the event loop.
 
     Attributes:
-        number: Its number, which no other connection of this server has; unlike its sid no secret.
-        handshake: What the client said of itself when it came.
-        receiver: Who is told of it.
-        when_aborted: Called when it ends without anything left to flush; set by a transport that may be stuck.
-        when_probe_ends: Called when a WebSocket that wants to take over is not wanted any more, or has taken over.
+        number: The connection's number, unique in this server. Unlike the sid, it is no secret.
+        handshake: The client's request for the connection.
+        receiver: The layer above.
+        when_aborted: Called when the connection ends with nothing left to send; set by a transport that may be stuck.
+        when_probe_ends: Called when a probing WebSocket is refused or has become the transport.
     """
 
     __slots__ = (
@@ -145,7 +149,7 @@ class Connection:
         self._deadlines = deadlines
         self._slices = slices
         self._rings_at = inf
-        # Tuples, since almost always they are empty, and there are very many connections.
+        # Tuples: they are almost always empty, and there are many connections.
         self._awaiting_output: tuple[asyncio.Future[None], ...] = ()
         self._awaiting_room: tuple[tuple[int, asyncio.Future[None]], ...] = ()
         self._paused_by: tuple[object, ...] = ()
@@ -155,12 +159,12 @@ class Connection:
 
     @property
     def sid(self) -> str:
-        """The Engine.IO session id; a secret of this client."""
+        """The Engine.IO session id; the client's secret."""
         return self._session.sid
 
     @property
     def transport(self) -> str:
-        """The name of the transport in use."""
+        """The name of the current transport."""
         return self._session.transport
 
     @property
@@ -170,7 +174,7 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        """Whether messages still go both ways."""
+        """Whether messages still pass in both directions."""
         return self._session.is_open
 
     @property
@@ -179,42 +183,50 @@ class Connection:
         return self._session.writable
 
     def send(self, frames: tuple[Frame, ...], *, compress: bool = True) -> None:
-        """Send a message's frames, in order, after all that was sent before. Delivery: at most once."""
+        """Send a message's frames after all earlier messages.
+
+        Args:
+            frames: The text frame and the attachments, or no frames.
+            compress: Whether the transport may compress the message.
+
+        Delivery: at most once, in order.
+        """
         session = self._session
         if self._hooks.packet_sent.observers and frames and session.is_open:
             self._hooks.packet_sent.tell(PacketSent(self.number, frames))
         outlet = self._outlet
         if outlet is not None and outlet.is_ready and session.is_direct:
-            # What goes to many is one tuple, which an outlet knows again.
+            # A broadcast passes the identical tuple to all connections, and the outlet's encoder caches it.
             outlet.write(frames if session.is_plain else session.encode(frames))
             return
         session.send(frames, self._loop.time(), compress=compress)
         self._after()
 
     def close(self, reason: str) -> None:
-        """Close in an orderly way, after what was sent."""
+        """Close gracefully, after all frames are sent."""
         self._session.close(reason, self._loop.time())
         self._after()
 
     def dismiss(self) -> None:
-        """Disconnect the client from all its namespaces, so that it does not come back by itself, and close."""
+        """Disconnect the client from all its namespaces, so that it does not reconnect by itself, and close."""
         self.receiver.disconnect_all()
         self.close("forced server close")
 
     def abort(self, reason: str) -> None:
-        """End at once."""
+        """Close at once; frames that wait are dropped."""
         self._session.abort(reason)
         self._after()
 
     @property
     def buffered_bytes(self) -> int:
-        """How much waits to be sent."""
+        """The number of bytes that wait to be sent."""
         return self._session.buffered_bytes
 
     async def wait_for_room(self, below_bytes: int) -> bool:
-        """Wait until less than this waits to be sent; returns whether the connection is still open.
+        """Wait until fewer bytes than this wait to be sent. May be cancelled.
 
-        May be cancelled.
+        Returns:
+            Whether the connection is still open.
         """
         while self._session.is_open and self._session.buffered_bytes >= below_bytes:
             future = self._loop.create_future()
@@ -223,14 +235,18 @@ class Connection:
         return self._session.is_open
 
     def pause_reading(self, by: object) -> None:
-        """Take no more input until whoever asked for it calls `resume_reading`; what is read already still comes."""
+        """Stop reading until the same caller resumes it. Input that was read already is still handled.
+
+        Args:
+            by: The caller; several may pause at the same time.
+        """
         if not self._paused_by and self._outlet is not None:
             self._outlet.pause_reading()
         if by not in self._paused_by:
             self._paused_by += (by,)
 
     def resume_reading(self, by: object) -> None:
-        """Take input again, unless somebody else wants none yet."""
+        """End a caller's pause; reading starts again when no pause is left."""
         self._paused_by = tuple(one for one in self._paused_by if one is not by)
         if not self._paused_by:
             self._wake_readers()
@@ -245,33 +261,34 @@ class Connection:
     # -- for transports -------------------------------------------------------------------------------------
 
     def attach(self, outlet: WireOutlet) -> None:
-        """Write to a WebSocket from now on, beginning with what waits; it is told to close when that is due."""
+        """Write to a WebSocket from now on, starting with the waiting frames; it is closed with the connection."""
         self._outlet = outlet
         if self._paused_by:
             outlet.pause_reading()
         self._after()
 
     def flush(self) -> None:
-        """Write what waits, now that the outlet is ready again."""
+        """Write the waiting frames, because the outlet accepts frames again."""
         self._after()
 
     @property
     def is_readable(self) -> bool:
-        """Whether nobody has asked to pause reading."""
+        """Whether reading is not paused."""
         return not self._paused_by
 
     async def wait_until_readable(self) -> None:
-        """Wait while reading is paused."""
+        """Wait while reading is paused. May be cancelled."""
         while self._paused_by and self._session.is_open:
             if self._readable is None:
                 self._readable = asyncio.Event()
             await self._readable.wait()
 
     def receive(self, frame: Frame) -> None:
-        """Take a frame from the session's own WebSocket.
+        """Take a frame of the session's own WebSocket.
 
         Raises:
-            ProtocolViolation: It broke the protocol. Only this connection is closed, and that it was is logged.
+            ProtocolViolation: The frame breaks the protocol. Only this connection is closed, and the log has a
+                warning.
         """
         session = self._session
         try:
@@ -279,7 +296,7 @@ class Connection:
                 frame = session.decode_frame(frame)
             message = session.receive(frame, self._loop.time())
             if message is not None:
-                # A message leaves nothing to do: what those above make of it comes back as calls of their own.
+                # A message needs no `_after`: the receiver's reactions are calls of their own.
                 self.receiver.receive_message(message)
                 return
             if session.is_open:
@@ -293,17 +310,17 @@ class Connection:
     def _refuse_input(self, problem: ProtocolViolation) -> None:
         logger.warning("closing %s: %s", self._label(), mask_text(str(problem)))
         self._problem = problem
-        # Those above see a forced close for what they refused; what the session refused it closed itself.
+        # If the session refused the input, it is closed already, and this abort has no effect.
         self._session.abort("forced close")
 
     def begin_post(self) -> bool:
-        """Note that a POST begins; ``False`` means that it is to be refused."""
+        """Note that a POST begins; returns whether it is accepted."""
         accepted = self._session.begin_post()
         self._after()
         return accepted
 
     def end_post(self) -> None:
-        """Note that the POST ended, whatever became of it."""
+        """Note that the POST ended, with or without success."""
         self._session.end_post()
 
     def receive_post(self, body: bytes, *, is_form: bool = False) -> Coroutine[Any, Any, bool] | None:
@@ -313,13 +330,9 @@ class Connection:
             body: The whole body.
             is_form: Whether the body is a JSONP form.
 
-        Returns:
-            ``None`` if all of it is taken. Otherwise a coroutine that takes the rest, between the turns of others and
-            while reading is not paused. It returns False if the connection ended before that, and raises as this
-            does. It may be cancelled.
-
         Raises:
-            ProtocolViolation: It broke the protocol. Only this connection is closed, and that it was is logged.
+            ProtocolViolation: The body breaks the protocol. Only this connection is closed, and the log has a
+                warning.
         """
         frames = self._session.decode_post(body, is_form=is_form)
         share = Share(self._slices)
@@ -361,16 +374,20 @@ class Connection:
         return self._slices
 
     def open_poll(self) -> bool:
-        """Note that a poll begins; ``False`` means that it is to be refused."""
+        """Note that a poll begins; returns whether it is accepted."""
         opened = self._session.open_poll()
         if not opened:
             self._after()
         return opened
 
     def take_payload(self, *, text_only: bool = False) -> Payload | None:
-        """Take what answers the open poll; ``None`` while there is nothing, or once the connection is lost.
+        """Take the response to the open poll.
 
-        With ``text_only`` the payload holds no bytes, for an answer that can't carry any.
+        Args:
+            text_only: Whether the response can't carry bytes.
+
+        Returns:
+            The response's body; ``None`` while no frame waits, or once the connection is lost.
         """
         payload = self._session.take_payload(self._loop.time(), text_only=text_only)
         if payload is not None:
@@ -378,7 +395,11 @@ class Connection:
         return payload
 
     async def next_frame(self) -> Frame | None:
-        """Wait for the next frame for the WebSocket; ``None`` means that it is to be closed. May be cancelled."""
+        """Await the next frame for the WebSocket. May be cancelled.
+
+        Returns:
+            The frame; ``None`` if the WebSocket must be closed.
+        """
         while True:
             frame = self._session.take_frame(self._loop.time())
             if frame is not None:
@@ -391,56 +412,59 @@ class Connection:
             await self.wait_for_output()
 
     def lose_transport(self, reason: str) -> None:
-        """Note that what carried the session is gone."""
+        """Note that the session's transport is lost."""
         self._outlet = None
         self._session.lose_transport(reason)
         self._after()
 
     def open_probe(self) -> bool:
-        """Note that a WebSocket wants to take over; ``False`` means that it is to be refused."""
+        """Note that a WebSocket asks to become the transport; returns whether the probe is accepted."""
         accepted = self._session.open_probe(self._loop.time())
         self._after()
         return accepted
 
     def receive_probe(self, frame: Frame) -> Frame | None:
-        """Take a frame from the probing WebSocket; returns the answer, ``None`` once it has taken over.
+        """Take a frame of the probing WebSocket.
+
+        Returns:
+            The answer; ``None`` once the WebSocket is the transport.
 
         Raises:
-            MalformedPacket: That WebSocket is to be closed; the session goes on polling.
+            MalformedPacket: The frame is not allowed here. Close that WebSocket; the session continues to poll.
         """
         answer = self._session.receive_probe(frame)
         self._after()
         return answer
 
     def end_probe(self) -> None:
-        """Note that the probing WebSocket is gone."""
+        """Note that the probing WebSocket is lost."""
         self._session.end_probe()
         self._after()
 
     @property
     def probing(self) -> bool:
-        """Whether a probing WebSocket is still wanted."""
+        """Whether the session still accepts frames of a probing WebSocket."""
         return self._session.is_probing
 
     @property
     def probe_deadline(self) -> float:
-        """When a probe is given up, on the event loop's clock; infinity without one."""
+        """The time at which a probe ends without success, on the event loop's clock; infinity without a probe."""
         return self._session.probe_deadline
 
     def next_output(self) -> asyncio.Future[None]:
-        """Give a future that is done when something has changed, so that there may be something to send."""
+        """Return a future that is done at the next change, when there may be frames to send."""
         future = self._loop.create_future()
         self._awaiting_output += (future,)
         return future
 
     async def wait_for_output(self) -> None:
-        """Wait until something has changed, so that there may be something to send. May be cancelled."""
+        """Wait for the next change, when there may be frames to send. May be cancelled."""
         await self.next_output()
 
     # -- after each step ------------------------------------------------------------------------------------
 
     def _after(self) -> None:
-        """Do what a step of the session left to do: pass events up, wake transports, set the timer."""
+        """Handle the consequences of a step of the session: notify the receiver, wake transports, set the timer."""
         session = self._session
         if self._outlet is not None and session.wants_transport:
             self._write_out(self._outlet)
@@ -460,7 +484,7 @@ class Connection:
         if deadline == inf:
             self._finish()
         elif deadline < self._rings_at:
-            # A deadline that moves on is left as it is: the tick will set the next one.
+            # A later deadline leaves the timer unchanged: the next tick sets it.
             self._rings_at = self._deadlines.move(self, self._rings_at, deadline)
 
     def _write_out(self, outlet: WireOutlet) -> None:
@@ -479,13 +503,13 @@ class Connection:
             outlet.close(self._problem)
 
     def tick(self) -> None:
-        """Do what is due at this time; `Deadlines` calls it."""
+        """Do the work that is due; called by `Deadlines`."""
         self._rings_at = inf
         self._session.tick(self._loop.time())
         self._after()
 
     def catch_up(self) -> None:
-        """Do what is due by now, also if its tick is late: a request asks."""
+        """Do the work that is due, even if its tick is late; called for each request."""
         if self._session.deadline <= self._loop.time():
             self._rings_at = self._deadlines.move(self, self._rings_at, inf)
             self.tick()
@@ -521,5 +545,5 @@ class Connection:
         self._awaiting_room = tuple(still)
 
     def _label(self) -> str:
-        # The sid is a secret: its beginning is enough to follow a client through the log.
+        # The sid is a secret. Its first characters are enough to find a client in the log.
         return f"{self._session.transport} connection {self._session.sid[:6]}… from {self.handshake.address or '?'}"

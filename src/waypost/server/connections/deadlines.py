@@ -11,22 +11,25 @@ __all__ = ["Deadlines", "Ticking"]
 
 _STEP_S = 0.02
 _PER_S = 1_000
-"""How often a second it may ring: deadlines in the same millisecond share a turn of the event loop."""
+"""The most rings per second: deadlines in the same millisecond share an iteration of the event loop."""
 
 
 class Ticking(Protocol):
-    """Whoever has a deadline."""
+    """An object with a deadline."""
 
     def tick(self) -> None:
-        """Do what is due, perhaps nothing: a deadline may have moved on. Whoever has one still, sets it again."""
+        """Do the work that is due, and set the next deadline, if any.
+
+        There may be no work, because the deadline may have moved.
+        """
         ...
 
 
 class Deadlines:
-    """Rings for many, each at its time or up to a millisecond later.
+    """Rings for many objects, for each at its deadline or up to a millisecond later.
 
-    A timer of the event loop for each connection takes 600 bytes, and a place here some 50. Deadlines lie in steps of
-    20 ms; only those of the step that has come are looked at one by one.
+    A timer of the event loop per connection takes 600 bytes; an entry here takes about 50. Deadlines are grouped into
+    steps of 20 ms, and only the current step is searched.
 
     Args:
         loop: The event loop.
@@ -34,22 +37,22 @@ class Deadlines:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        # Dicts for their order, so that a simulation is the same every time.
+        # Dicts keep the order, so that each run of a simulation is the same.
         self._steps: dict[int, dict[Ticking, float]] = {}
         self._order: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = inf
 
     def move(self, who: Ticking, rings_at: float, deadline: float) -> float:
-        """Ring for somebody at another time.
+        """Change an object's deadline.
 
         Args:
-            who: For whom.
-            rings_at: When it would have rung so far, as returned before; infinity for never.
-            deadline: When it is to ring; infinity for never.
+            who: The object.
+            rings_at: The value that the last call returned; infinity for the first call.
+            deadline: The new deadline, on the event loop's clock; infinity for none.
 
         Returns:
-            When it rings, on the event loop's clock: the deadline, which a ring follows within a millisecond.
+            The new deadline; the ring follows within a millisecond.
         """
         if rings_at != inf:
             self._steps.get(floor(rings_at / _STEP_S), {}).pop(who, None)
@@ -58,7 +61,7 @@ class Deadlines:
         step = floor(deadline / _STEP_S)
         waiting = self._steps.get(step)
         if waiting is None:
-            # In this order, and the place last: each step may raise, and others share all of them.
+            # Each step may raise, and other objects share the step: the entry is added last.
             heappush(self._order, step)
             waiting = self._steps[step] = {}
         self._wind(deadline)
@@ -83,7 +86,7 @@ class Deadlines:
                 if waiting:
                     self._ring_for(waiting, now)
                 if waiting or self._order[0] != step:
-                    # Whoever rang has another deadline already; it gets a turn of its own, even if that has passed.
+                    # An object may have a new deadline in this step; it rings in another iteration of the loop.
                     break
                 self._steps.pop(heappop(self._order), None)
         finally:
@@ -95,15 +98,15 @@ class Deadlines:
             if first:
                 self._wind(min(first.values()))
                 return
-            # All that lay in this step have moved on.
+            # All deadlines of this step have moved.
             self._steps.pop(heappop(self._order), None)
 
     def _ring_for(self, waiting: dict[Ticking, float], now: float) -> None:
         for who in [who for who, deadline in waiting.items() if deadline <= now]:
-            # One that rang before it may have moved it.
+            # An object that rang before may have moved this deadline.
             if waiting.pop(who, inf) == inf:
                 continue
             try:
                 who.tick()
-            except Exception as error:  # noqa: BLE001  # the others would never ring again
+            except Exception as error:  # noqa: BLE001  # otherwise the other deadlines would never ring
                 self._loop.call_exception_handler({"message": "a deadline's tick failed", "exception": error})

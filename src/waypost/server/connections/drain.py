@@ -1,4 +1,4 @@
-"""The end of all connections when a server stops: spread over a time, so that not all clients return at once."""
+"""Closes all connections when a server stops, spread over a time, so that not all clients reconnect at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Drain:
     """Closes all connections of a server.
 
     Args:
-        engine: The connections. Nobody may open one any more when `run` is called.
+        engine: The table of connections. No new connection may be opened once `run` is called.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -28,10 +28,13 @@ class Drain:
         self._sooner = asyncio.Event()
 
     def end_within(self, seconds: float) -> None:
-        """Have the last client told within so many seconds from now, or earlier if that was asked for before.
+        """Set the time limit for the last disconnect. A later limit than before has no effect.
+
+        Args:
+            seconds: Seconds from now, from 0.
 
         Raises:
-            ConfigurationError: It is no number from 0.
+            ConfigurationError: ``seconds`` is not a number from 0.
         """
         check("drain_s", seconds, POSITIVE_OR_ZERO)
         ends = asyncio.get_running_loop().time() + seconds
@@ -40,7 +43,7 @@ class Drain:
             self._sooner.set()
 
     async def run(self) -> None:
-        """Tell the clients one after the other, let what was sent go out, then cut off whoever is left."""
+        """Close the connections one after the other, wait for their last frames, then abort the others."""
         began = asyncio.get_running_loop().time()
         connections = self._engine.connections()
         for number, connection in enumerate(connections, 1):
@@ -54,7 +57,10 @@ class Drain:
                 connection.abort(_REASON)
 
     async def _wait(self, began: float, share: float) -> None:
-        """Wait until a share of the time is over: by a timetable, so that what closing costs does not come on top."""
+        """Wait until a share of the time is over.
+
+        The schedule is absolute, so the cost of closing does not add up.
+        """
         loop = asyncio.get_running_loop()
         await asyncio.sleep(0)
         while (left_s := began + (self._ends - began) * share - loop.time()) > 0:

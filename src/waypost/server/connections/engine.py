@@ -1,4 +1,4 @@
-"""All connections of a server: the table of their sids."""
+"""The table of a server's connections."""
 
 from __future__ import annotations
 
@@ -19,16 +19,13 @@ __all__ = ["Engine"]
 
 
 class Engine:
-    """All connections of a server.
+    """The connections of a server, by session id.
 
     Args:
-        settings: What their sessions have in common.
+        settings: The settings that all sessions share.
         new_id: Makes session ids.
-        accept: Called with each new connection; returns what is told of it.
-        hooks: Who is told of connections that open and close, and of packets that go out.
-
-    Attributes:
-        slices: The time that the input of all connections shares.
+        accept: Called with each new connection; returns its receiver.
+        hooks: The observers of connections and packets.
     """
 
     def __init__(
@@ -52,7 +49,16 @@ class Engine:
         return len(self._connections)
 
     def open(self, transport: str, handshake: Handshake, revision: Revision) -> Connection:
-        """Open a session on a transport; its open packet is the first thing to be sent."""
+        """Open a session on a transport. Its open packet is the first frame to send.
+
+        Args:
+            transport: ``"polling"`` or ``"websocket"``.
+            handshake: The client's request.
+            revision: The revision of Engine.IO that the client speaks.
+
+        Returns:
+            The connection.
+        """
         loop = asyncio.get_running_loop()
         if self._deadlines is None:
             self._deadlines = Deadlines(loop)
@@ -70,11 +76,11 @@ class Engine:
         return connection
 
     def get(self, sid: str) -> Connection | None:
-        """Return a connection by its session id, also one that is still closing."""
+        """Return a connection by its session id, one that is closing included; ``None`` if there is none."""
         return self._connections.get(sid)
 
     def view(self, sid: str) -> SessionView | None:
-        """Return what a handshake must know of a session; one that is overdue ends by this."""
+        """Return the facts about a session that a handshake needs; a session past its deadline is closed first."""
         connection = self._connections.get(sid)
         if connection is not None:
             connection.catch_up()
@@ -82,7 +88,7 @@ class Engine:
         return None if connection is None else SessionView(connection.transport, connection.revision)
 
     def connections(self) -> list[Connection]:
-        """List the connections there are."""
+        """Return all connections."""
         return list(self._connections.values())
 
     def _forget(self, connection: Connection) -> None:
@@ -91,7 +97,7 @@ class Engine:
             self._empty.set()
 
     async def wait_until_empty(self) -> None:
-        """Wait until the last connection is closed for good."""
+        """Wait until the last connection is closed. May be cancelled."""
         while self._connections:
             self._empty.clear()
             await self._empty.wait()

@@ -1,4 +1,4 @@
-"""Who may open a connection: asked of every handshake that is right in itself, whatever transport it came over."""
+"""Decides who may open a connection, on every transport, after the handshake itself was found valid."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Gate:
     """Decides on handshakes.
 
     Args:
-        limits: How many connections one address may have, and open in a while.
-        allow_request: The application's function, asked about each handshake; ``None`` lets all in.
-        timeout_s: Seconds in which that function has to answer.
-        hooks: The observers of what the application's function raises.
+        limits: The limits for each client address.
+        allow_request: The application's function for each handshake; ``None`` allows all.
+        timeout_s: Seconds that the application's function has to answer.
+        hooks: The observers of exceptions in the application's function.
 
     Attributes:
-        is_shut: Whether nobody is let in any more, as the server stops.
+        is_shut: Whether all handshakes are refused, because the server stops.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class Gate:
         self._hooks = hooks
 
     async def refusal(self, handshake: Handshake) -> Refuse | None:
-        """Decide on a handshake; whoever asks opens the connection without waiting for anything else.
+        """Decide on a handshake. The caller must open the connection without another wait. May be cancelled.
 
         Returns:
-            How to refuse it; ``None`` lets it in. May be cancelled.
+            The refusal; ``None`` allows the connection.
         """
-        # The application is asked only for those that could come in; meanwhile others may have.
+        # Checked before and after: the application is not asked in vain, and others may connect during its answer.
         refuse = self._own_refusal(handshake)
         if refuse is None and self._allow_request is not None:
             refuse = await self._ask_application(self._allow_request, handshake) or self._own_refusal(handshake)
@@ -71,7 +71,7 @@ class Gate:
                 allowed = await allow_request(handshake)
         except ConnectionRefused as refusal:
             return Refuse(403, 4, refusal.message, "FORBIDDEN")
-        except Exception as error:  # noqa: BLE001  # reported; who can't be asked has not allowed it
+        except Exception as error:  # noqa: BLE001  # reported; without an answer the request is not allowed
             report_failure(self._hooks, "allow_request", "", "", error)
             return Refuse(403, 4, "Forbidden", "ALLOW_REQUEST_FAILED")
         return None if allowed else Refuse(403, 4, "Forbidden", "FORBIDDEN")

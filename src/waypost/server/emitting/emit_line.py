@@ -1,4 +1,4 @@
-"""The order of what a namespace does: what needs no store waits for what is being stored and was asked for before."""
+"""The order of a namespace's actions: an action without the store waits for earlier writes to the store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class EmitPlace:
-    """The place in line of something that is being stored. Made by `EmitLine.enter`."""
+    """The place in line of a write to the store; made by `EmitLine.enter`."""
 
     __slots__ = ("followers", "is_left")
 
@@ -23,11 +23,11 @@ class EmitPlace:
 
 
 class EmitLine:
-    """What is being stored, in the order in which it was asked for, and what has to be done behind it.
+    """The pending writes to the store, in order, and the actions that wait for them.
 
-    A plain emit is delivered when it is stored. A volatile one is not stored, and would overtake it; so would an
-    event that asks for an ack. So each write holds a place in line. What needs no store is done at once if the line
-    is empty; else right after the last write that was in line when it came.
+    A plain emit is delivered after it is stored. A volatile event and an event with an ack are not stored, and would
+    overtake it. So each write holds a place in line. An action without the store runs at once if the line is empty,
+    and otherwise right after the last write before it.
     """
 
     __slots__ = ("_places",)
@@ -36,13 +36,16 @@ class EmitLine:
         self._places: deque[EmitPlace] = deque()
 
     def enter(self) -> EmitPlace:
-        """Take the last place; `leave` it when what is stored has been delivered, or has failed."""
+        """Take the last place in line. Call `leave` when the write was delivered, or has failed."""
         place = EmitPlace()
         self._places.append(place)
         return place
 
     def leave(self, place: EmitPlace) -> None:
-        """Give a place up, and do what waits for it once those before it are given up, too. Twice is fine."""
+        """Give up a place, and run the actions behind it once all earlier places are given up.
+
+        A second call does nothing.
+        """
         place.is_left = True
         while self._places and self._places[0].is_left:
             first = self._places[0]
@@ -52,13 +55,18 @@ class EmitLine:
                 self._places.popleft()
 
     async def in_turn(self, action: Callable[[], T]) -> T:
-        """Do something after all that stands in line now; at once if nothing does.
+        """Run an action after all writes that are in line now; at once if there are none.
+
+        May be cancelled while it waits; the action is then not run.
 
         Args:
-            action: What to do. It is done in the order of the calls, before the caller resumes.
+            action: The action. Actions run in the order of the calls, before the caller resumes.
 
         Returns:
-            What it returned; raises what it raised. If this is cancelled while it waits, it is not done.
+            The action's result.
+
+        Raises:
+            Exception: Any error that the action raises.
         """
         if not self._places:
             return action()
@@ -68,7 +76,7 @@ class EmitLine:
 
 
 def _do_all(place: EmitPlace) -> None:
-    """Do what waits for a place; if one of them ends the server or the task, the next one to leave does the rest."""
+    """Run the actions behind a place. If one ends the task or the server, the next `leave` runs the rest."""
     followers, place.followers = iter(place.followers), ()
     try:
         for action, done in followers:

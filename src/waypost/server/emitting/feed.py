@@ -1,9 +1,9 @@
-"""A namespace's outgoing events, in one order for everyone: first into the journal, then to the sockets.
+"""A namespace's outgoing events, in one order for all members: first into the journal, then to the members.
 
-An emit becomes an entry of the journal; when the journal reports it committed, in the order of positions, it is
-handed to the sockets it is for, with its position as the offset. Without a journal (recovery is off) it is handed
-over at once. Nothing else delivers plain events, so the log's order is everybody's order; what is not in the log
-takes its turn in the same line.
+An emit becomes an entry of the journal. The journal reports commits in the order of positions, and each committed
+event goes to its members, with its position as the offset. Without a journal (recovery is off) the event goes to the
+members at once. There is no other way for plain events, so the order of the journal is the order for every member.
+Events that are not stored wait in the same line.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Feed:
     """The outgoing events of one namespace.
 
     Args:
-        namespace: Its name.
-        services: What the server's parts share.
-        index: The members to deliver to, and their rooms.
+        namespace: The namespace's name.
+        services: The services that the server's parts share.
+        index: The members and their rooms.
         open_journal: Sets ``journal``, unless recovery is off.
-        is_listened_to: Tells whether listeners are told of every event that goes out.
+        is_listened_to: Returns whether listeners get every outgoing event.
 
     Attributes:
-        journal: Where events are kept; ``None`` until it is opened, and with recovery off.
+        journal: The journal; ``None`` until it is opened, and with recovery off.
     """
 
     __slots__ = ("_index", "_is_listened_to", "_line", "_open_journal", "_services", "codec", "journal", "namespace")
@@ -64,15 +64,15 @@ class Feed:
         """Emit an event.
 
         Args:
-            target: Whom it is for.
+            target: The recipients.
             event: The event.
-            compress: Whether its packet may be compressed; not kept for a replay.
-
-        Delivery: in order, to those connected now; to those who come back in time by replay. Returns when the
-        event is in the journal and on its way. If cancelled it may still be delivered.
+            compress: Whether the transport may compress the packet; a replay ignores it.
 
         Raises:
-            StorageError: It was not accepted, and is delivered to nobody.
+            StorageError: The store did not take the event. No member gets it.
+
+        Delivery: in order; to connected clients now, and by replay to clients that come back in time. Returns when
+        the event is in the journal. If cancelled, it may still be delivered.
         """
         if self.journal is None:
             await self._open_journal()
@@ -80,7 +80,7 @@ class Feed:
         if journal is None:
             self._deliver(target, event, None, 0, compress)
             return
-        # As `write` does, without its closures: most of what an emit costs is this.
+        # The same as `write`, without its closures: this is most of the cost of an emit.
         line = self._line
         place = line.enter()
 
@@ -94,14 +94,14 @@ class Feed:
             line.leave(place)
 
     async def write(self, write: Callable[[OnCommit], Awaitable[object]], on_commit: OnCommit) -> None:
-        """Write to the store, so that what is asked for later takes effect later, whether it is stored or not.
+        """Write to the store at this point of the order: later calls take effect later, stored or not.
 
         Args:
-            write: Begins the write; what is to be called when it is committed is passed to it.
-            on_commit: Called then with the position.
+            write: Starts the write; it gets the function to call at the commit.
+            on_commit: Called at the commit with the position.
 
         Raises:
-            StorageError: It was not accepted.
+            StorageError: The store did not take the write.
         """
         place = self._line.enter()
 
@@ -115,14 +115,14 @@ class Feed:
             self._line.leave(place)
 
     async def in_turn(self, action: Callable[[], T]) -> T:
-        """Do something that needs no store, after all that was asked for before; see `EmitLine.in_turn`."""
+        """Call a function that needs no store, after all earlier calls took effect; see `EmitLine.in_turn`."""
         return await self._line.in_turn(action)
 
     async def each(self, target: Target, action: Callable[[Member], None]) -> None:
-        """Do something with each member that a target means, when all that was asked for before has taken effect.
+        """Call a function with each member of a target, after all earlier calls took effect.
 
         Args:
-            target: The members that are meant.
+            target: The members.
             action: Called with each member.
         """
 
@@ -137,10 +137,10 @@ class Feed:
         return self._services.others.ask(self.namespace, question, timeout_s)
 
     async def join(self, target: Target, rooms: Collection[str]) -> None:
-        """Let all whom a target means join rooms, from this point of the feed on; those who are away too.
+        """Let all members of a target join rooms at this point of the order; clients that are away too.
 
         Raises:
-            StorageError: It was not accepted, and nobody joined.
+            StorageError: The store did not take the change. No member joined.
         """
 
         def on_commit(_position: int) -> None:
@@ -150,10 +150,10 @@ class Feed:
         await self._move(target, rooms, on_commit, lambda journal: journal.join_matching)
 
     async def leave(self, target: Target, rooms: Collection[str]) -> None:
-        """Let all whom a target means leave rooms, from this point of the feed on; those who are away too.
+        """Let all members of a target leave rooms at this point of the order; clients that are away too.
 
         Raises:
-            StorageError: It was not accepted, and nobody left.
+            StorageError: The store did not take the change. No member left.
         """
 
         def on_commit(_position: int) -> None:
@@ -179,11 +179,12 @@ class Feed:
         await self.write(lambda committed: move(target.rooms, target.except_, rooms, committed), on_commit)
 
     async def publish_volatile(self, target: Target, event: EncodedEvent, *, compress: bool = True) -> None:
-        """Emit an event to the members that can take it when its turn has come.
+        """Emit an event to the members that can take it at once, after all earlier calls took effect.
+
+        The event carries the journal's current position: otherwise clients would mistake its last string for an
+        offset.
 
         Delivery: at most once, never replayed.
-
-        It carries the journal's current position, or clients would take its last string for an offset.
         """
 
         def send() -> None:

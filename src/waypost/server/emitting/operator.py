@@ -1,4 +1,4 @@
-"""The broadcast operator: whom an emit is for and how it goes, built up step by step and never changed."""
+"""The broadcast operator: the recipients of an emit and its options. Each step returns a new operator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Broadcasting", "Operator"]
 
 
 class Broadcasting(Protocol):
-    """Emits to many clients, and asks things of them: what a server, a namespace, a parent and an `Operator` share.
+    """Emits to many clients: the methods that a server, a namespace, a parent and an `Operator` share.
 
     ``to``, ``in_``, ``except_``, ``volatile``, ``local``, ``compress`` and ``timeout`` return an `Operator`. They do
     not change the object that they are called on.
@@ -33,14 +33,16 @@ class Broadcasting(Protocol):
     # -- whom -----------------------------------------------------------------------------------------------
 
     def to(self, *rooms: Names) -> Operator:
-        """Address the members of rooms, beside the rooms that were named before. Whoever is in several gets it once.
+        """Address the members of rooms, in addition to the rooms named before.
+
+        A client in several of the rooms gets an event once.
 
         Args:
             rooms: Names of rooms, or lists of names. A name is text; an int stands for its decimal text. A socket's
-                id is a room too. No rooms at all mean nobody.
+                id is a room too. Without rooms, no client is addressed.
 
         Returns:
-            An operator for them.
+            An operator for these clients.
 
         Raises:
             ConfigurationError: An argument is no name of a room.
@@ -49,7 +51,7 @@ class Broadcasting(Protocol):
         return Operator(self._members, target, self._flags)
 
     def in_(self, *rooms: Names) -> Operator:
-        """The same as `to`, under the name that Socket.IO has for it, too.
+        """Do the same as `to`; Socket.IO has this name for it too.
 
         Args:
             rooms: As for `to`.
@@ -63,13 +65,13 @@ class Broadcasting(Protocol):
         return self.to(*rooms)
 
     def except_(self, *rooms: Names) -> Operator:
-        """Leave out the members of rooms. Without `to` before it, everybody else is addressed.
+        """Leave out the members of rooms. Without `to` before it, all other clients are addressed.
 
         Args:
             rooms: As for `to`.
 
         Returns:
-            An operator for the others.
+            An operator for the other clients.
 
         Raises:
             ConfigurationError: An argument is no name of a room.
@@ -81,19 +83,19 @@ class Broadcasting(Protocol):
 
     @property
     def volatile(self) -> Operator:
-        """An operator for the same clients whose events are dropped for a client that can't take them right now."""
+        """An operator for the same clients that drops an event for each client that can't take it at once."""
         return self._with(self._flags._replace(volatile=True))
 
     @property
     def local(self) -> Operator:
-        """An operator for those of the clients that are on this server. Without a cluster these are all there are.
+        """An operator for those of the clients that are on this server. Without a cluster these are all clients.
 
         An emit is in the journal all the same, and reaches clients of this server that come back.
         """
         return self._with(self._flags._replace(local=True))
 
     def compress(self, compress: bool) -> Operator:
-        """Say whether packets may be compressed.
+        """Set whether transports may compress the packets.
 
         Args:
             compress: ``False`` for arguments that are compressed already, such as pictures.
@@ -230,10 +232,10 @@ class Broadcasting(Protocol):
 
 
 class Operator(Broadcasting):
-    """Whom an emit is for, and how it goes. It never changes: keep and share it.
+    """The recipients of an emit and its options. It never changes: keep and share it.
 
     Made by ``to``, ``in_``, ``except_``, ``volatile``, ``compress``, ``local`` and ``timeout`` of a server or
-    namespace, and by those of a socket that address others.
+    namespace, and by those of a socket that address other clients.
     """
 
     __slots__ = ("_flags", "_members", "_target")

@@ -1,7 +1,7 @@
-"""What goes out to one client in one namespace, and in which order.
+"""The outgoing packets of one client in one namespace, and their order.
 
-Until the CONNECT packet, and everything the client had missed, is written, what is delivered is held back. It follows
-when the client goes live.
+Deliveries are held back until the answer to CONNECT and the missed events are written. They follow when the client
+goes live.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from waypost.server.emitting.acks import PendingAcks
 __all__ = ["Addressee", "Outflow", "SendProgress"]
 
 _REPLAY_SHARE = 4
-"""A replay goes on once less than this share of what makes a client slow is waiting to be sent."""
+"""A replay continues once the bytes that wait are below the limit for slow clients divided by this."""
 
 
 class Addressee(Protocol):
-    """The member that it goes out to."""
+    """The member that gets the packets."""
 
     @property
     def sid(self) -> str:
-        """The id of its socket."""
+        """The socket's id."""
         ...
 
     @property
     def namespace(self) -> str:
-        """The name of its namespace."""
+        """The namespace's name."""
         ...
 
     @property
     def left_because(self) -> str | None:
-        """Why it has ended; ``None`` while it has not."""
+        """The reason of its end; ``None`` before the end."""
         ...
 
     def tell_outgoing(self, event: EncodedEvent) -> None:
-        """Tell the application's listeners of an event that goes out to it."""
+        """Call the application's listeners for outgoing events."""
         ...
 
 
 class SendProgress(Protocol):
-    """How far a stored session has been sent everything.
+    """The position up to which a stored session was sent everything.
 
     Attributes:
         last: The position of the last event that was sent.
-        progress: The position replayed so far; ``None`` once the member is live.
+        progress: The position that the replay has reached; ``None`` once the member is live.
     """
 
     last: int
@@ -57,19 +57,19 @@ class SendProgress(Protocol):
 
 
 class Outflow:
-    """What goes out to one client in one namespace.
+    """The outgoing packets of one client in one namespace.
 
     Args:
         addressee: The member.
-        connection: The connection that carries it.
-        acks: The acks that are awaited.
+        connection: The client's connection.
+        acks: The pending acknowledgements.
         takes_offset: Whether each event carries its offset.
-        max_buffered_bytes: How many bytes may be held, and may wait in the connection.
+        max_buffered_bytes: The most bytes that may be held back, and that may wait in the connection.
 
     Attributes:
-        acks: The acks that are awaited.
+        acks: The pending acknowledgements.
         takes_offset: Whether each event carries its offset.
-        session: The session that is kept for the client; ``None`` if none is.
+        session: The client's stored session, or ``None``.
     """
 
     __slots__ = (
@@ -104,22 +104,28 @@ class Outflow:
     # -- events and packets ---------------------------------------------------------------------------------
 
     def deliver(self, frames: tuple[Frame, ...], position: int, compress: bool) -> None:
-        """Take an event of the feed, in order, with its frames for this client; the caller tells the listeners."""
+        """Take an event of the feed. The caller notifies the listeners.
+
+        Args:
+            frames: The event's frames for this client.
+            position: The event's position in the journal.
+            compress: Whether the transport may compress the packet.
+        """
         if self._held is None:
             self._connection.send(frames, compress=compress)
         else:
             self.send(frames, compress=compress)
-        # What is held counts already: until the client goes live, what is proven ends before it.
+        # Counts held events too: until the client goes live, heartbeats prove only positions before them.
         if self.session is not None:
             self.session.last = position
 
     def deliver_volatile(self, event: EncodedEvent, offset: str | None, *, compress: bool) -> None:
-        """Take an event of the feed if it can leave now."""
+        """Take an event of the feed if it can leave at once; drop it otherwise."""
         if self.is_writable:
             self.send(self._frames(event, offset), compress=compress)
 
     def send(self, frames: tuple[Frame, ...], *, compress: bool = True) -> None:
-        """Send a packet, behind what is held."""
+        """Send a packet, after the packets that are held back."""
         if self._held is None:
             self._connection.send(frames, compress=compress)
             return
@@ -131,16 +137,16 @@ class Outflow:
     def send_expecting_ack(
         self, event: EncodedEvent, *, survives: bool, compress: bool = True
     ) -> tuple[int, asyncio.Future[list[Any] | None]]:
-        """Send an event that asks for an ack.
+        """Send an event that asks for an acknowledgement.
 
         Args:
             event: The event.
-            survives: Whether it is sent again if the client comes back on another connection.
-            compress: Whether its packet may be compressed.
+            survives: Whether the event is sent again if the client comes back on another connection.
+            compress: Whether the transport may compress the packet.
 
         Returns:
-            The ack id, to be forgotten by the caller when it stops waiting, and a future: the ack's arguments, or
-            ``None`` if none will come.
+            The ack id, and a future of the acknowledgement's arguments, or of ``None`` if it will never arrive. A
+            caller that stops waiting must forget the id.
 
         Raises:
             NotConnected: The member has ended.
@@ -153,7 +159,7 @@ class Outflow:
         return ack_id, answer
 
     def send_with_ack(self, event: EncodedEvent, ack_id: int, *, compress: bool) -> None:
-        """Send an event whose ack is expected already."""
+        """Send an event whose acknowledgement is expected already."""
         self._addressee.tell_outgoing(event)
         self.send(event.frames_with_ack(ack_id), compress=compress)
 
@@ -164,16 +170,16 @@ class Outflow:
     # -- until it is live -----------------------------------------------------------------------------------
 
     def start(self, connect: tuple[Frame, ...]) -> None:
-        """Write the CONNECT packet, before what is held."""
+        """Write the answer to CONNECT, before the packets that are held back."""
         self._connection.send(connect)
 
     async def replay(self, event: EncodedEvent, offset: str, position: int) -> bool:
-        """Write a missed event, before what is held.
+        """Write a missed event, before the packets that are held back. May be cancelled.
 
         Args:
             event: The event.
-            offset: Its position, as the client gets it.
-            position: Its position, up to which all is then sent.
+            offset: The event's offset for the client.
+            position: The event's position; everything up to it is then sent.
 
         Returns:
             Whether the connection is still open.
@@ -187,7 +193,7 @@ class Outflow:
         return True
 
     def go_live(self) -> None:
-        """Let out what was held; from here on everything goes straight out."""
+        """Send the packets that were held back. From now on packets are sent at once."""
         held, self._held = self._held, None
         for frames, compress in held or ():
             self._connection.send(frames, compress=compress)
@@ -195,26 +201,30 @@ class Outflow:
             self.session.progress = None
 
     def drop_held(self) -> None:
-        """Forget what is held: the member has ended."""
+        """Drop the packets that are held back, because the member has ended."""
         self._held = None
 
     # -- its state ------------------------------------------------------------------------------------------
 
     @property
     def is_live(self) -> bool:
-        """Whether what is sent now goes straight out."""
+        """Whether packets are sent at once."""
         return self._held is None and self._addressee.left_because is None
 
     @property
     def is_writable(self) -> bool:
-        """Whether what is sent now leaves at once."""
+        """Whether a packet sent now leaves at once."""
         return self._held is None and self._connection.writable
 
     def has_room(self, size: int) -> bool:
-        """Tell whether a message of so many bytes may go out without making this client a slow one."""
+        """Return whether a message of this size keeps the client below the limit for slow clients."""
         buffered = self._connection.buffered_bytes
         return not buffered or buffered + size <= self._max_buffered_bytes // 2
 
     async def wait_for_room(self, size: int) -> bool:
-        """Wait until `has_room`; returns whether the connection is still open. May be cancelled."""
+        """Wait until `has_room`. May be cancelled.
+
+        Returns:
+            Whether the connection is still open.
+        """
         return await self._connection.wait_for_room(max(self._max_buffered_bytes // 2 - size, 1))

@@ -1,4 +1,4 @@
-"""Sockets as `fetch_sockets` lists them, wherever in a cluster they are connected."""
+"""Sockets as `fetch_sockets` returns them, on any server of a cluster."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["FetchedSockets", "RemoteSocket", "SocketDetails", "details_of", "fet
 
 @dataclass(frozen=True, slots=True)
 class SocketDetails:
-    """What one server tells another of a socket.
+    """The facts about a socket that one server sends another.
 
     Attributes:
-        id: Its id.
-        handshake: What the client said of itself.
-        rooms: The rooms it is in.
+        id: The socket's id.
+        handshake: The client's request for the connection.
+        rooms: The socket's rooms.
         data: The application's data.
     """
 
@@ -37,42 +37,44 @@ class SocketDetails:
 
 
 class Addressing(Protocol):
-    """The `Operator` that addresses one socket, wherever it is."""
+    """The `Operator` that addresses one socket, on any server."""
 
     def timeout(self, seconds: float) -> Addressing:
-        """The same with another timeout for `call`."""
+        """Return an operator with another timeout for `call`."""
         ...
 
     async def emit(self, event: str, *args: Any) -> None:
-        """Emit an event; see `Operator.emit`."""
+        """Emit an event to the socket; see `Operator.emit`."""
         ...
 
     def call(self, event: str, *args: Any) -> BroadcastCall:
-        """Emit an event that asks for acks; see `Operator.call`."""
+        """Emit an event that asks for an acknowledgement; see `Operator.call`."""
         ...
 
     async def sockets_join(self, *rooms: Names) -> None:
-        """Let it join rooms; see `Operator.sockets_join`."""
+        """Let the socket join rooms; see `Operator.sockets_join`."""
         ...
 
     async def sockets_leave(self, *rooms: Names) -> None:
-        """Let it leave rooms; see `Operator.sockets_leave`."""
+        """Let the socket leave rooms; see `Operator.sockets_leave`."""
         ...
 
     async def disconnect_sockets(self, *, close: bool = False) -> None:
-        """Disconnect it; see `Operator.disconnect_sockets`."""
+        """Disconnect the socket; see `Operator.disconnect_sockets`."""
         ...
 
 
 class RemoteSocket:
-    """One client in one namespace, as it was when it was fetched; what is asked of it reaches it where it is now.
+    """One client in one namespace, as `fetch_sockets` found it.
+
+    The attributes have the state at that time. The methods act on the client in its current state.
 
     Attributes:
-        id: Its id, also a room that only it is in.
-        handshake: What the client said of itself.
-        rooms: The rooms it was in, its own id among them.
+        id: The socket's id, which is also a room of its own.
+        handshake: The client's request for the connection.
+        rooms: The socket's rooms when it was fetched, its id included.
         data: A copy of the application's data.
-        server: The server of a cluster that it is connected to; ``""`` for this one.
+        server: The name of its server in a cluster; ``""`` for this server.
     """
 
     __slots__ = ("_namespace", "_operator", "data", "handshake", "id", "rooms", "server")
@@ -90,24 +92,26 @@ class RemoteSocket:
         return f"<RemoteSocket {self.id} in {self._namespace}>"
 
     async def emit(self, event: str, *args: Any) -> None:
-        """Emit an event to it; see `Operator.emit`."""
+        """Emit an event to this client; see `Operator.emit`."""
         await self._operator.emit(event, *args)
 
     async def call(self, event: str, *args: Any, timeout_s: float | None = None) -> Any:
-        """Emit an event to it and wait for its ack.
+        """Emit an event to this client and wait for its acknowledgement. May be cancelled.
 
         Args:
-            event: Its name.
-            args: Its arguments.
-            timeout_s: Seconds to wait; ``None`` for the server's ``ack_timeout_s``.
+            event: The event's name.
+            args: The event's arguments.
+            timeout_s: Seconds to wait, above 0; ``None`` for the server's ``ack_timeout_s``.
 
         Returns:
-            The ack's argument; a tuple of several; ``None`` for none.
+            The acknowledgement's argument; a tuple of several arguments; ``None`` without arguments.
 
         Raises:
-            AckTimeout: No ack came in time.
-            NotConnected: It has left.
-            EncodingFailed: An argument can't be encoded.
+            AckTimeout: No acknowledgement arrived in time.
+            NotConnected: The client has left.
+            EncodingFailed: An argument can't be encoded, or the name is reserved.
+
+        Delivery: at most once.
         """
         operator = self._operator if timeout_s is None else self._operator.timeout(timeout_s)
         call = operator.call(event, *args)
@@ -119,25 +123,25 @@ class RemoteSocket:
         raise NotConnected(self.id, self._namespace, f"call {event!r}")
 
     async def join(self, *rooms: Names) -> None:
-        """Let it join rooms; see `Operator.sockets_join`."""
+        """Let this client join rooms; see `Operator.sockets_join`."""
         await self._operator.sockets_join(*rooms)
 
     async def leave(self, *rooms: Names) -> None:
-        """Let it leave rooms; see `Operator.sockets_leave`."""
+        """Let this client leave rooms; see `Operator.sockets_leave`."""
         await self._operator.sockets_leave(*rooms)
 
     async def disconnect(self, *, close: bool = False) -> None:
-        """Disconnect it; see `Operator.disconnect_sockets`."""
+        """Disconnect this client; see `Operator.disconnect_sockets`."""
         await self._operator.disconnect_sockets(close=close)
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedSockets:
-    """The sockets that were found, to be iterated over.
+    """The sockets that `fetch_sockets` found; iterable.
 
     Attributes:
         sockets: The sockets.
-        missing_servers: The servers of a cluster that did not answer; their sockets are not in it.
+        missing_servers: The servers of a cluster that did not answer; their sockets are missing here.
     """
 
     sockets: tuple[RemoteSocket, ...]
@@ -145,7 +149,7 @@ class FetchedSockets:
 
     @property
     def is_partial(self) -> bool:
-        """Whether some server did not answer."""
+        """Whether a server did not answer."""
         return bool(self.missing_servers)
 
     def __iter__(self) -> Iterator[RemoteSocket]:
@@ -156,20 +160,20 @@ class FetchedSockets:
 
 
 def details_of(member: Member) -> SocketDetails:
-    """Tell what another server may know of a socket."""
+    """Return the facts about a socket for another server."""
     return SocketDetails(member.sid, member.handshake, member.rooms, dict(member.data))
 
 
 async def fetch_sockets(
     members: Members, target: Target, address: Callable[[str], Addressing], *, local: bool
 ) -> FetchedSockets:
-    """List the connected sockets that a target means.
+    """Return the connected sockets of a target. May be cancelled.
 
     Args:
-        members: Those among whom the target is looked for.
-        target: The members that are meant.
-        address: Makes the operator that addresses one of them, by its id.
-        local: Whether to ask no other servers.
+        members: The set in which the target is resolved.
+        target: The sockets.
+        address: Returns the operator for a socket's id.
+        local: Whether to search this server only.
     """
     sockets: list[RemoteSocket] = []
     missing: list[str] = []

@@ -1,4 +1,4 @@
-"""The operator of one socket: how an event goes to its client, and from there to everybody else."""
+"""The operator of one socket: the options of an emit to its client, and the way to other clients."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["SocketOperator"]
 
 
 class SocketOperator:
-    """How an event goes to one client. Every method that changes that returns a new one; keep and share them freely.
+    """The options of an emit to one client. Each step returns a new operator; keep and share them.
 
-    Made by ``volatile``, ``compress``, ``local`` and ``timeout`` of a `Socket`. With ``to``, ``in_``, ``except_`` and
-    ``broadcast`` it becomes an `Operator` for others than that client, with the same flags.
+    Made by ``volatile``, ``compress``, ``local`` and ``timeout`` of a `Socket`. ``to``, ``in_``, ``except_`` and
+    ``broadcast`` return an `Operator` for other clients, with the same options.
     """
 
     __slots__ = ("_feed", "_flags", "_member")
@@ -40,7 +40,7 @@ class SocketOperator:
         await Operator(self._feed, mine, self._flags).emit(event, *args)
 
     async def call(self, event: str, *args: Any) -> Any:
-        """Emit an event to this client and wait for its ack; see `Socket.call`."""
+        """Emit an event to this client and wait for its acknowledgement; see `Socket.call`."""
         member = self._member
         encoded = member.codec.encode_event(member.namespace, event, args)
         if not member.connected:
@@ -71,12 +71,12 @@ class SocketOperator:
     in_ = to
 
     def except_(self, *rooms: Names) -> Operator:
-        """Address everyone in the namespace but the members of rooms and this client."""
+        """Address all clients of the namespace except the members of rooms and this client."""
         return self.broadcast.except_(*rooms)
 
     @property
     def broadcast(self) -> Operator:
-        """Address everyone in the namespace but this client."""
+        """An operator for all clients of the namespace except this one."""
         others = Target(except_=frozenset((self._member.sid,)))
         return Operator(self._feed, others, self._flags)
 
@@ -84,18 +84,18 @@ class SocketOperator:
 
     @property
     def volatile(self) -> SocketOperator:
-        """The same, but for events that are dropped if they can't be taken right now."""
+        """An operator for the same client that drops events if the client can't take them at once."""
         return SocketOperator(self._member, self._feed, self._flags._replace(volatile=True))
 
     @property
     def local(self) -> SocketOperator:
-        """The same, but only for clients of this server."""
+        """An operator for the same client that addresses only clients of this server."""
         return SocketOperator(self._member, self._feed, self._flags._replace(local=True))
 
     def compress(self, compress: bool) -> SocketOperator:
-        """The same, but for events whose packets may, or may not, be compressed; see `Operator.compress`."""
+        """Set whether the transport may compress the packets; see `Operator.compress`."""
         return SocketOperator(self._member, self._feed, self._flags._replace(compress=compress))
 
     def timeout(self, seconds: float) -> SocketOperator:
-        """The same with another timeout for `call`; see `Operator.timeout`."""
+        """Set another timeout for `call`; see `Operator.timeout`."""
         return SocketOperator(self._member, self._feed, self._flags.with_timeout(seconds))

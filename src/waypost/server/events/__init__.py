@@ -1,1 +1,1 @@
-"""Events of clients: the application's handlers, the order they run in, and what is answered."""
+"""Events from clients: the application's handlers, their order, and the acknowledgements."""

@@ -1,4 +1,4 @@
-"""Catch-alls: handlers that see each event of clients, and listeners that see each event to clients."""
+"""Catch-alls: handlers for all incoming events, and listeners for all outgoing events."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class CatchAlls:
     """The catch-alls of a namespace or of one socket.
 
     Args:
-        leading: Whether they get the socket first: 1 or 0.
+        leading: The number of arguments before the event's own: 1 if handlers get the socket, else 0.
 
     Attributes:
-        incoming: Handlers of all events from clients.
-        outgoing: Listeners to all events to clients.
+        incoming: The handlers for all events from clients.
+        outgoing: The listeners for all events to clients.
     """
 
     __slots__ = ("_leading", "incoming", "outgoing")
@@ -32,46 +32,54 @@ class CatchAlls:
         self.outgoing: tuple[Handler, ...] = ()
 
     def add_incoming(self, handler: Callable[..., Any]) -> None:
-        """Add a handler; raises `ConfigurationError` if it can't be called."""
+        """Add a handler.
+
+        Raises:
+            ConfigurationError: The handler can't be called that way.
+        """
         self.incoming = (*self.incoming, check_handler("all events", handler, self._leading))
 
     def remove_incoming(self, handler: Callable[..., Any] | None) -> None:
-        """Remove a handler, or all."""
+        """Remove a handler; ``None`` removes all."""
         self.incoming = tuple(one for one in self.incoming if handler is not None and one.function != handler)
 
     def add_outgoing(self, listener: Callable[..., Any]) -> None:
-        """Add a listener; raises `ConfigurationError` if it can't be called, or would wait."""
+        """Add a listener.
+
+        Raises:
+            ConfigurationError: The listener can't be called that way, or is ``async``.
+        """
         checked = check_handler("all outgoing events", listener, self._leading)
         if checked.is_async:
-            # It is called in the midst of sending, where nothing may be awaited.
+            # Listeners are called while the server sends, where it can't await.
             raise ConfigurationError("handler of all outgoing events", listener, "a plain def")
         self.outgoing = (*self.outgoing, checked)
 
     def remove_outgoing(self, listener: Callable[..., Any] | None) -> None:
-        """Remove a listener, or all."""
+        """Remove a listener; ``None`` removes all."""
         self.outgoing = tuple(one for one in self.outgoing if listener is not None and one.function != listener)
 
     def tell_outgoing(
         self, socket: Any, event: EncodedEvent, codec: Codec, failed: Callable[[Exception], None]
     ) -> None:
-        """Tell the listeners of an event that goes out to a socket.
+        """Call the listeners for an outgoing event.
 
         Args:
             socket: The socket.
             event: The event.
-            codec: Reads the event.
-            failed: Told of what a listener raises.
+            codec: The codec that decodes the event.
+            failed: Called with each exception that a listener raises.
         """
         arguments = ((socket,) if self._leading else ()) + _read(event, codec)
         for listener in self.outgoing:
             try:
                 listener.function(*listener.fitting(arguments))
-            except Exception as error:  # noqa: BLE001  # reported; its fault must not keep an event from a client
+            except Exception as error:  # noqa: BLE001  # reported; a listener must not keep an event from a client
                 failed(error)
 
 
 def _read(event: EncodedEvent, codec: Codec) -> tuple[Any, ...]:
-    """Return an event's name and arguments, as they were before it was encoded or stored."""
+    """Return an event's name and arguments, decoded from its frames."""
     decoder = codec.make_decoder(max_attachments=sys.maxsize, max_attachment_bytes=sys.maxsize)
     packets = [packet for frame in event.frames() if (packet := decoder.feed(frame)) is not None]
     return tuple(packets[0].data)

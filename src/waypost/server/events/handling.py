@@ -1,4 +1,4 @@
-"""How the application's code of one namespace is called, and what becomes of what it raises."""
+"""Calls the application's code of one namespace, and reports its exceptions."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["Handling"]
 
 
 class Handling:
-    """How the application's code of one namespace is called.
+    """Calls the application's code of one namespace.
 
     Args:
         namespace: The namespace's name.
-        registries: The handlers of the namespace, then those of its parent: the order in which they are looked for.
-        services: What the server's parts share.
-        repeats: The events that clients send again until they are answered.
-        max_pending_events: How many events of one socket may wait for their handlers.
-        concurrent_handlers: How many concurrent handlers of one socket may run at the same time.
+        registries: The handlers of the namespace, then those of its parent: the order of the search.
+        services: The services that the server's parts share.
+        repeats: The events that clients repeat until they get an answer.
+        max_pending_events: The most events of one socket that may wait for their handlers.
+        concurrent_handlers: The most concurrent handlers of one socket that run at the same time.
 
     Attributes:
-        runners: The tasks in which handlers run.
-        threads: The threads in which ``def`` handlers run.
-        keep_task: Holds on to a task until it is done.
+        runners: The tasks that run handlers.
+        threads: The threads that run ``def`` handlers.
+        keep_task: Keeps a task until it is done.
     """
 
     __slots__ = (
@@ -68,18 +68,18 @@ class Handling:
     # -- handlers -------------------------------------------------------------------------------------------
 
     def handlers_of(self, moment: str) -> list[Handler]:
-        """Return the handlers of something that the server itself calls: the parent's comes first."""
+        """Return the handlers for an event of the server itself, the parent's first."""
         handlers = (registry.get(moment) for registry in reversed(self.registries))
         return [handler for handler in handlers if handler is not None]
 
     async def run(self, handler: Handler, name: str, source: EventSource, *arguments: Any) -> None:
-        """Run a handler; what it raises is reported and goes no further.
+        """Run a handler; an exception is reported and not raised.
 
         Args:
             handler: The handler.
-            name: What it handles, for the report.
-            source: The client that it is called for.
-            arguments: What it is called with, behind the socket if it takes that.
+            name: The event's name, for the report.
+            source: The client.
+            arguments: The arguments, after the socket if the handler takes it.
         """
         try:
             await self.call(handler, source, *arguments)
@@ -87,34 +87,38 @@ class Handling:
             self.report_failure(name, source.sid, error)
 
     async def call(self, handler: Handler, source: EventSource, *arguments: Any) -> Any:
-        """Run a handler that may refuse; raises what it raises."""
+        """Run a handler that may refuse.
+
+        Raises:
+            Exception: Any error that the handler raises.
+        """
         leading = (source.socket,) if handler.leading else ()
         return await handler.run_with((*leading, *arguments), self.threads)
 
     async def run_server_side(self, handler: Handler, name: str, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
-        """Run a handler of an event of another server; what it raises is reported and goes no further.
+        """Run a handler for an event of another server; an exception is reported and not raised.
 
         Returns:
-            Whether it returned, and what.
+            Whether the handler returned, and its result.
         """
         try:
             return True, await handler.run_with(handler.convert(arguments), self.threads)
-        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end the cluster's work
+        except Exception as error:  # noqa: BLE001  # reported; an error of the application must not stop the cluster
             self.report_failure(name, "", error)
             return False, None
 
     def report_failure(self, event: str, sid: str, error: BaseException) -> None:
-        """Log what the application's code raised, and tell the observers of errors."""
+        """Log an exception of the application's code, and notify the observers of errors."""
         report_failure(self._hooks, event, sid, self._namespace, error)
 
     # -- listeners ------------------------------------------------------------------------------------------
 
     def is_listened_to(self) -> bool:
-        """Tell whether listeners of the namespace are told of every event that goes out."""
+        """Return whether the namespace has listeners for outgoing events."""
         return any(registry.catch_alls.outgoing for registry in self.registries)
 
     def tell_outgoing(self, source: EventSource, event: EncodedEvent) -> None:
-        """Tell the listeners of the namespace, then those of one client, of an event that goes out to it."""
+        """Call the namespace's listeners for an outgoing event, then the socket's own."""
         for registry in self.registries if source.registry is None else (*self.registries, source.registry):
             if registry.catch_alls.outgoing:
                 failed = partial(self.report_failure, "any outgoing event", source.sid)

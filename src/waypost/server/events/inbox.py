@@ -1,4 +1,4 @@
-"""The events of a client that wait for their handlers, in the order of arrival; at last its disconnect."""
+"""The inbox of one socket: its events in the order of arrival, and at the end its disconnect."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _NAME_CHARACTERS = 100
 
 
 class Inbox:
-    """One socket's events on their way to the application's handlers.
+    """The events of one socket that wait for the application's handlers.
 
-    They are handled one after the other. A handler that is registered as concurrent is only started in its turn: the
-    next event does not wait for its end, unless too many of them are running.
+    Handlers run one after the other. The exception is a handler registered as concurrent: the next event waits only
+    for its start, unless too many concurrent handlers are running.
 
     Args:
-        source: The client that sends them.
-        handling: How the application's code of its namespace is called.
+        source: The client that sends the events.
+        handling: Calls the application's code of the namespace.
     """
 
     __slots__ = ("_handling", "_is_working", "_items", "_running", "_source")
@@ -46,19 +46,19 @@ class Inbox:
         self._running: set[asyncio.Task[None]] | None = None
 
     def receive(self, packet: Packet) -> None:
-        """Take an event of the client. If too many are waiting, we stop reading from its connection for a while."""
+        """Take an event of the client; too many waiting events pause reading from its connection."""
         items = self._put(Incoming(self._source, self._handling.repeats, packet))
         if len(items) >= self._handling.max_pending_events:
             self._source.pause_reading()
 
     def tell_disconnected(self, reason: str) -> None:
-        """Let the disconnect handlers run, after the handlers of all events that came before."""
+        """Run the disconnect handlers, after the handlers of all earlier events."""
         self._put(reason)
 
     def _put(self, item: Incoming | str) -> deque[Incoming | str]:
         items = self._items
         if items is None:
-            # An idle socket has no deque, which takes 760 bytes.
+            # Made at the first event: a deque takes 760 bytes, which an idle socket saves.
             items = self._items = deque()
         items.append(item)
         if not self._is_working:
@@ -98,12 +98,12 @@ class Inbox:
 
     @property
     def _registries(self) -> tuple[Registry, ...]:
-        """The registries in which a handler is looked for: the socket's own comes first."""
+        """The registries in the order of the search: the socket's own first."""
         own, shared = self._source.registry, self._handling.registries
         return shared if own is None else (own, *shared)
 
     async def _handle_marked(self, event: Incoming) -> None:
-        """Handle an event of an outbox, unless that was done before."""
+        """Handle an event of an outbox, unless it was handled before."""
         if not await event.begin():
             return
         MESSAGE_ID.set(None if event.message_id is None else (self._source.sid, event.message_id))
@@ -140,14 +140,14 @@ class Inbox:
         event.ignore()
 
     def _report(self, where: str, event: Incoming, error: Exception) -> None:
-        """Log what the application raised for an event; a refusal is no failure."""
+        """Log an exception of the application for an event; a refusal is not an error."""
         if isinstance(error, EventRefused):
             logger.info("socket %s: event %r is refused: %s", self._source.sid, event.name, error)
         else:
             self._handling.report_failure(where, self._source.sid, error)
 
     def _report_unknown(self, event: Incoming, registries: tuple[Registry, ...]) -> None:
-        """Log an event without a handler: a warning the first time, unless a handler of all events has seen it."""
+        """Log an event without a handler: the first of each name as a warning, unless a catch-all has seen it."""
         seen = any(registry.catch_alls.incoming for registry in registries)
         is_news = not seen and registries[-1].note_unknown(event.name)
         level = logging.WARNING if is_news else logging.DEBUG
@@ -160,7 +160,7 @@ class Inbox:
                 await self._show(catch_all, (event.name, *event.arguments))
 
     async def _show(self, catch_all: Handler, arguments: tuple[Any, ...]) -> None:
-        """Run a handler of all events, unless it is annotated for others."""
+        """Run a catch-all, unless its annotations do not fit the event."""
         try:
             converted = catch_all.convert(arguments)
         except ArgumentMismatch as mismatch:
@@ -169,10 +169,14 @@ class Inbox:
         await self._handling.run(catch_all, "any event", self._source, *converted)
 
     async def _passes(self, middleware: Handler, event: Incoming) -> bool:
-        """Ask a middleware of the socket about an event; a client that waits for an ack is told of a refusal."""
+        """Call a middleware of the socket for an event; if it refuses, the client gets the refusal as the ack.
+
+        Returns:
+            Whether the event may go on.
+        """
         try:
             await self._handling.call(middleware, self._source, event.name, *event.arguments)
-        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
+        except Exception as error:  # noqa: BLE001  # reported; an error of the application must not end the connection
             self._report("middleware", event, error)
             event.fail(error)
         else:
@@ -180,7 +184,7 @@ class Inbox:
         return False
 
     def _arguments_for(self, handler: Handler, event: Incoming) -> tuple[Any, ...] | None:
-        """Return a handler's arguments; ``None`` if it does not take the event, which is refused here."""
+        """Return the arguments for a handler; ``None`` if the event does not fit, which is answered with an error."""
         count = len(event.arguments)
         if not handler.takes(count):
             problem = f"{event.name} takes {handler.expectation} argument(s), {count} came"
@@ -209,7 +213,7 @@ class Inbox:
         handling.keep_task(task)
 
     async def _answer(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:
-        """Run an event's handler, and acknowledge the event with what it returns."""
+        """Run an event's handler, and acknowledge the event with the result."""
         source = self._source
         answer, error = None, None
         try:

@@ -1,4 +1,4 @@
-"""An event of a client on its way to a handler, and how it is answered."""
+"""An event of a client on its way to a handler, and its answer."""
 
 from __future__ import annotations
 
@@ -23,21 +23,23 @@ __all__ = ["MESSAGE_ID", "Incoming"]
 logger = logging.getLogger("waypost.socket")
 
 MESSAGE_ID: ContextVar[tuple[str, str] | None] = ContextVar("MESSAGE_ID", default=None)
-"""The id of the socket whose event is being handled, and the event's own id; ``None`` if that has none."""
+"""The socket's id and the event's id while an event of an outbox is handled; ``None`` for other events."""
 
 
 class Incoming:
-    """An event that a client sent. It is answered once; one of an outbox in any case, so that it is not repeated.
+    """An event that a client sent. It is answered at most once.
+
+    An event of an outbox always gets an answer, which ends its repeats.
 
     Args:
-        source: The client that sent it.
-        repeats: The events that clients send again until they are answered.
-        packet: The event as it came.
+        source: The client.
+        repeats: The events that clients repeat until they get an answer.
+        packet: The event's packet.
 
     Attributes:
-        name: Its name.
-        arguments: Its arguments.
-        is_marked: Whether an outbox sent it, and repeats it until it is answered.
+        name: The event's name.
+        arguments: The event's arguments.
+        is_marked: Whether the event comes from an outbox, which repeats it until it gets an answer.
     """
 
     __slots__ = ("_ack_id", "_mark", "_repeats", "_source", "_turn", "arguments", "is_marked", "name")
@@ -59,13 +61,15 @@ class Incoming:
 
     @property
     def message_id(self) -> str | None:
-        """The id by which an outbox names it."""
+        """The event's id in its outbox; ``None`` for other events."""
         return None if self._mark is None else self._mark.message
 
     async def begin(self) -> bool:
-        """Tell whether the event should be handled now.
+        """Start handling the event.
 
-        An event that was handled before gets its stored answer, and this returns ``False``.
+        Returns:
+            True if the event should be handled now. An event handled before gets its stored answer, and this returns
+            False.
         """
         if self._mark is None:
             return True
@@ -80,12 +84,12 @@ class Incoming:
         return self._turn is not None
 
     def answer(self, answer: Any) -> None:
-        """Acknowledge an event without an outbox with what its handler returned."""
+        """Acknowledge an event without an outbox with its handler's result."""
         if self._ack_id is not None and not self._send(answer_values(answer)):
             self._tell(Rejection(reason="its answer can't be sent", is_final=True), plain=False)
 
     async def accept(self, answer: Any) -> None:
-        """Acknowledge one of an outbox with what its handler returned, which is stored first for its repeats."""
+        """Acknowledge an event of an outbox with its handler's result. The answer is stored first, for repeats."""
         if self._turn is None:
             return
         values = answer_values(answer)
@@ -98,10 +102,10 @@ class Incoming:
         self.end()
 
     def refuse(self, refusal: EventRefused) -> None:
-        """Answer that it is not handled; one of an outbox, if that is final, is answered by `settle`.
+        """Answer that the event is refused. A final refusal of an event of an outbox is sent by `settle`.
 
         Args:
-            refusal: What the client is told. Data that can't be encoded is left out.
+            refusal: The refusal for the client. Data that can't be encoded is left out.
         """
         rejection = Rejection(reason=refusal.message, is_final=refusal.is_final, data=refusal.data)
         if self._turn is None:
@@ -112,10 +116,12 @@ class Incoming:
             self._hold_back(rejection)
 
     def fail(self, error: BaseException) -> None:
-        """Answer that what handles it raised; official clients are told nothing, and an outbox sends it again.
+        """Answer that the handler raised an exception.
+
+        Official clients get no answer. An outbox sends the event again.
 
         Args:
-            error: What was raised. `EventRefused` refuses it, `Reject` tells an outbox when to send it again.
+            error: The exception. `EventRefused` refuses the event; `Reject` sets the delay of the next attempt.
         """
         if isinstance(error, EventRefused):
             self.refuse(error)
@@ -125,7 +131,7 @@ class Incoming:
             self._hold_back(_rejection(error))
 
     def ignore(self) -> None:
-        """Answer that it has no handler; official clients are told nothing, as they are by Node."""
+        """Answer that the event has no handler. Official clients get no answer, as with Node."""
         rejection = Rejection(reason=f"no handler for {self.name!r}", is_final=True)
         if self._turn is None:
             self._tell(rejection, plain=False)
@@ -133,18 +139,18 @@ class Incoming:
             self._turn.refusal = rejection
 
     def _hold_back(self, rejection: Rejection) -> None:
-        """Answer one of an outbox that is to be sent again, before the events behind it."""
+        """Answer an event of an outbox that must be sent again, before the events after it."""
         if self._turn is not None:
             self._turn.fail()
         self._reject(rejection)
         self.end()
 
     def _tell(self, rejection: Rejection, *, plain: bool) -> None:
-        """Acknowledge one that no outbox sent with a rejection, as its client reads it.
+        """Acknowledge an event without an outbox with a rejection, in the form that its client reads.
 
         Args:
-            rejection: Why it is not handled.
-            plain: Whether clients that know no `Rejection` get it as an object of its own.
+            rejection: The rejection.
+            plain: Whether clients that know no `Rejection` get a plain object with the error.
         """
         if self._source.client_revision >= READS_REJECTIONS:
             self._reject(rejection)
@@ -153,9 +159,9 @@ class Incoming:
             self._send_or((error if rejection.data is None else {**error, "data": rejection.data},), (error,))
 
     async def settle(self) -> None:
-        """Send the refusal of one of an outbox, if it was refused; it is stored first, for its repeats.
+        """Store and send the final refusal of an event of an outbox, if there is one.
 
-        A repeat that was handled after all would come behind events that the client had sent after it.
+        It is stored for repeats: handling a repeat later would put it after events that the client sent later.
         """
         if self._turn is None or self._turn.refusal is None:
             return
@@ -170,7 +176,7 @@ class Incoming:
         self.end()
 
     def end(self) -> None:
-        """Let its repeats go on; does nothing the second time."""
+        """Let repeats of the event continue. A second call does nothing."""
         if self._turn is not None:
             self._turn.end()
 
@@ -178,7 +184,7 @@ class Incoming:
         self._send_or((rejection.argument(),), (replace(rejection, data=None).argument(),))
 
     def _send_or(self, values: tuple[Any, ...], otherwise: tuple[Any, ...]) -> None:
-        """Acknowledge it with other values if the first can't be encoded."""
+        """Acknowledge the event with the first values; with the others if the first can't be encoded."""
         if not self._send(values):
             self._send(otherwise)
 
@@ -190,7 +196,7 @@ class Incoming:
             return None
 
     def _send(self, values: tuple[Any, ...]) -> bool:
-        """Acknowledge it, if that is still asked for; return whether the values can be."""
+        """Acknowledge the event, if the client asked for it; returns whether the values can be encoded."""
         source = self._source
         if self._ack_id is None:
             return True
@@ -205,7 +211,7 @@ class Incoming:
 
 
 def _rejection(error: BaseException) -> Rejection:
-    """Say that something raised; an exception's own text may be a secret, and stays here."""
+    """Return the rejection for an exception. Its text is not included, because it may contain secrets."""
     if isinstance(error, Reject):
         return Rejection(reason=error.reason, retry_in_s=error.retry_in_s)
     return Rejection(reason=f"its handling failed: {type(error).__name__}")

@@ -1,4 +1,4 @@
-"""What an application registers on a server, a namespace and a parent: handlers, catch-alls and middleware."""
+"""The methods with which an application registers handlers, catch-alls and middleware."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ WithoutSocket = Literal["session_expired", "new_namespace"]
 
 
 class Listening(Protocol[S]):
-    """Calls functions of the application: what a server, a namespace and a parent share.
+    """Registers the application's functions: the methods that a server, a namespace and a parent share.
 
-    ``S`` is the type of the socket that a handler gets first; `waypost.Socket`, which this room does not know.
+    ``S`` is the type of the socket that a handler gets first: `waypost.Socket`, which this module does not import.
     """
 
     __slots__ = ()

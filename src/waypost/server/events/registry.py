@@ -1,4 +1,4 @@
-"""What the application registers, for a namespace or for one socket: handlers by event name, and catch-alls."""
+"""The registry of one namespace or one socket: handlers by event name, and catch-alls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["NAMESPACE_MOMENTS", "PARENT_MOMENTS", "SOCKET_MOMENTS", "Registry"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 NAMESPACE_MOMENTS = frozenset({"connect", "disconnecting", "disconnect", "session_expired"})
-"""What a namespace's handlers are told by the server itself, under names that no client's packet reaches."""
+"""The server's own events for a namespace's handlers; no packet of a client can have these names."""
 
 PARENT_MOMENTS = NAMESPACE_MOMENTS | {"new_namespace"}
 """The same for the handlers of a parent namespace."""
@@ -33,10 +33,10 @@ _ELSEWHERE = {
     "newListener": "the name of an event that comes from a client",
     "removeListener": "the name of an event that comes from a client",
 }
-"""Names under which no handler would ever be called, and what was meant."""
+"""Names that can never have a handler, and what to write instead."""
 
 _MISSPELT = 0.92
-"""From this likeness on, a name is taken for a slip: "conect" and "disconect" are, "connected" is not."""
+"""The likeness from which a name counts as a misspelling: "conect" and "disconect" do, "connected" does not."""
 
 _PREFIX = "on_"
 
@@ -48,17 +48,17 @@ _NAME_CHARACTERS = 100
 
 
 class Registry:
-    """Handlers of a namespace, or of one socket.
+    """The handlers of a namespace, or of one socket.
 
-    An event has one handler in a namespace and one on a socket; the socket's own is asked first, and then alone, so
-    that an event is answered once. Registering a second one is an error: `remove` takes the first one away.
+    An event has one handler in a namespace and one on a socket. The socket's own is called instead of the
+    namespace's, so an event gets one answer. Registering a second handler is an error; `remove` removes the first.
 
     Args:
-        leading: How many arguments come before an event's own: a namespace's handlers get the socket.
-        moments: The names that the server itself calls.
+        leading: The number of arguments before an event's own: 1 if handlers get the socket, else 0.
+        moments: The names of the server's own events.
 
     Attributes:
-        catch_alls: The handlers of all events, in and out.
+        catch_alls: The handlers for all events, incoming and outgoing.
     """
 
     __slots__ = ("_events", "_leading", "_moments", "_once", "_server_calls", "_unknown", "catch_alls")
@@ -78,13 +78,13 @@ class Registry:
         """Return a decorator that registers a function for an event.
 
         Args:
-            event: The event's name, or one of the moments.
+            event: The event's name, or the name of one of the server's own events.
             concurrent: Whether the function may run at the same time as other handlers of the same socket.
-            once: Whether the function is taken away when it is called.
+            once: Whether the function is removed when it is called.
 
         Raises:
-            ConfigurationError: No such event would ever come. The decorator raises it if the function can't be called
-                that way, or the event has a handler.
+            ConfigurationError: No such event can occur. The decorator raises it if the function can't be called that
+                way, or the event has a handler.
         """
         self._check_name(event)
         if once and event in self._server_calls:
@@ -99,7 +99,7 @@ class Registry:
         return add
 
     def remove(self, event: str) -> None:
-        """Take an event's handler away; one that is running goes on. Without a handler, nothing happens."""
+        """Remove an event's handler; a running call continues. Without a handler, nothing happens."""
         check("event", event, EVENT)
         self._moments.pop(event, None)
         self._events.pop(event, None)
@@ -109,7 +109,7 @@ class Registry:
         """Register the methods of an object; see `Listening.register`.
 
         Raises:
-            ConfigurationError: It has no such method, or one of them can't be registered.
+            ConfigurationError: The object has no such method, or a method can't be registered.
         """
         names = [name for name in dir(handlers) if name.startswith(_PREFIX) and callable(getattr(handlers, name))]
         if not names:
@@ -126,23 +126,23 @@ class Registry:
     # -- for the rest of the server -------------------------------------------------------------------------
 
     def get(self, moment: str) -> Handler | None:
-        """Return the handler of something that the server itself calls."""
+        """Return the handler for one of the server's own events."""
         return self._moments.get(moment)
 
     def find(self, event: str) -> Handler | None:
-        """Return the handler of an event of a client."""
+        """Return the handler for a client's event."""
         return self._events.get(event)
 
     def spend(self, event: str) -> None:
-        """Note that an event's handler is called; one that was registered for once is thereby gone."""
+        """Note that an event's handler is called; a handler registered with ``once`` is removed."""
         if event in self._once:
             self.remove(event)
 
     def note_unknown(self, event: str) -> bool:
-        """Note that an event came which has no handler.
+        """Note an event without a handler.
 
         Returns:
-            True for the first event of a name. Clients choose names, so after `_MOST_UNKNOWN` of them it is False.
+            True for the first event of each name, up to `_MOST_UNKNOWN` names; clients choose the names.
         """
         begun = event[:_NAME_CHARACTERS]
         if begun in self._unknown or len(self._unknown) >= _MOST_UNKNOWN:
@@ -158,7 +158,11 @@ class Registry:
         (self._moments if event in self._server_calls else self._events)[event] = handler
 
     def _check_name(self, event: str) -> None:
-        """Raise `ConfigurationError` for a name under which no handler would ever be called."""
+        """Check that an event of this name can occur.
+
+        Raises:
+            ConfigurationError: No such event can occur.
+        """
         if not isinstance(event, str):
             raise ConfigurationError("event", event, 'a name, as in @io.on("name")')
         if event in self._server_calls:

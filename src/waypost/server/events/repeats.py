@@ -1,4 +1,4 @@
-"""Events that clients send again until they are answered: each is handled once, and every repeat gets its answer."""
+"""The events that clients repeat until they get an answer: each is handled once, and every repeat gets its answer."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["Admitted", "AnswerTurn", "Repeats"]
 logger = logging.getLogger("waypost.socket")
 
 _MAX_CLIENTS = 10_000
-"""How many clients that have an outbox are remembered in memory; those that sent something last are."""
+"""The most clients with an outbox that memory keeps; the least recent sender is dropped first."""
 
 
 @dataclass(slots=True)
 class _Client:
-    """What is known of a client, as long as the process lives.
+    """The state of a client with an outbox, for the process's lifetime.
 
     Attributes:
         connection: The number of its newest connection.
-        failed: The place of the event that failed last, and was neither sent again yet nor given up.
+        failed: The place of the event that failed last and was neither repeated nor given up yet.
     """
 
     connection: int = 0
@@ -38,12 +38,12 @@ class _Client:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The decision about an event of an outbox whose turn has come. With nothing set the event is ignored.
+    """The decision on an event of an outbox. With no attribute set, the event is ignored.
 
     Attributes:
-        turn: The event should be handled, in this turn.
-        record: The answer that was stored when the event was handled before.
-        is_held: An earlier event failed; this one has to wait until the client has sent that one again.
+        turn: Handle the event.
+        record: The event was handled before, and this is its answer.
+        is_held: The event must wait until the client repeats an earlier one that failed.
         is_unknown: The store can't tell whether the event was handled.
     """
 
@@ -54,15 +54,15 @@ class Admitted:
 
 
 class AnswerTurn:
-    """The handling of one event of an outbox. While it lasts, repeats wait for its end.
+    """The handling of one event of an outbox. Repeats wait for its end.
 
     Args:
-        repeats: Where it was given.
-        client: The client, as the store knows it.
-        mark: Which event it is.
+        repeats: The repeats that made it.
+        client: The client's key in the store.
+        mark: The event's mark.
 
     Attributes:
-        refusal: Why the event will never be handled; ``None`` if it may be.
+        refusal: The final refusal of the event; ``None`` if there is none.
     """
 
     __slots__ = ("_client", "_done", "_mark", "_repeats", "refusal")
@@ -75,17 +75,22 @@ class AnswerTurn:
         self.refusal: Rejection | None = None
 
     async def ended(self) -> None:
-        """Wait for its end."""
+        """Wait for the end. May be cancelled."""
         await asyncio.wait((self._done,))
 
     async def find(self) -> bytes | None:
-        """Return the answer that an earlier turn has stored."""
+        """Return the stored answer of an earlier turn; ``None`` if there is none.
+
+        Raises:
+            StorageError: The store did not answer.
+        """
         return await self._repeats.answers().find(self._client, self._mark.sequence, self._mark.message)
 
     async def keep(self, record: bytes) -> None:
         """Store the answer.
 
-        If the store does not take it, the event is not handled again unless the answer is lost on its way, too.
+        If the store does not take it, the error is logged. A repeat is then handled a second time, if the client did
+        not get the answer either.
         """
         mark = self._mark
         try:
@@ -96,24 +101,24 @@ class AnswerTurn:
             logger.error("the answer to message %s is not stored: %s", mark.message, problem)
 
     def fail(self) -> None:
-        """Hold the client's later events back until it has sent this one again."""
+        """Hold the client's later events back until it repeats this one."""
         self._repeats.hold(self._client, self._mark.sequence)
 
     def end(self) -> None:
-        """Let repeats go on; does nothing the second time."""
+        """Let repeats continue. A second call does nothing."""
         if not self._done.done():
             self._done.set_result(None)
             self._repeats.forget(self._client, self._mark)
 
 
 class Repeats:
-    """All events of outboxes that a server handles.
+    """The events of outboxes that a server handles.
 
-    A client sends over one connection at a time, and repeats on the next what was not answered on the last. So what
-    an older connection has brought, and was not begun with, is left to its repeat: it must not come in between.
+    A client sends on one connection at a time, and repeats on the next connection the events without an answer. An
+    event of an older connection that was not started is therefore ignored: its repeat takes its place in the order.
 
     Args:
-        services: What the server's parts share; here the store, which keeps the answers.
+        services: The services that the server's parts share; here the store, which keeps the answers.
     """
 
     __slots__ = ("_clients", "_services", "_turns")
@@ -128,12 +133,12 @@ class Repeats:
         return self._services.store.answers()
 
     def arrived(self, source: EventSource, mark: OutboxMark) -> None:
-        """Note that an event has come, and over which connection."""
+        """Note that an event has arrived."""
         client = self._client(_digest(source, mark))
         client.connection = max(client.connection, source.connection_number)
 
     async def admit(self, source: EventSource, mark: OutboxMark) -> Admitted:
-        """Decide about an event whose turn has come. Waits while an earlier copy of the event is being handled."""
+        """Decide on an event whose turn has come; waits while an earlier copy is being handled. May be cancelled."""
         digest = _digest(source, mark)
         client = self._client(digest)
         while True:
@@ -167,11 +172,11 @@ class Repeats:
         return Admitted(record=record)
 
     def hold(self, digest: bytes, sequence: int) -> None:
-        """Hold a client's events behind this one back."""
+        """Hold a client's events after this one back."""
         self._client(digest).failed = sequence
 
     def forget(self, digest: bytes, mark: OutboxMark) -> None:
-        """Let go of a turn that has ended."""
+        """Remove a turn that has ended."""
         del self._turns[digest, mark.message]
 
     def _client(self, digest: bytes) -> _Client:
@@ -185,5 +190,5 @@ class Repeats:
 
 
 def _digest(source: EventSource, mark: OutboxMark) -> bytes:
-    """Name a client in a namespace for the store, which is not to know its secret."""
+    """Return the key of a client in a namespace for the store, which must not contain the client's secret."""
     return sha256(f"{source.namespace}\n{mark.client}".encode()).digest()

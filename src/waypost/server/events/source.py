@@ -1,4 +1,4 @@
-"""Where an event comes from: what its handling needs to know of a client in a namespace."""
+"""The source of an event: a client in a namespace, as the handling of events sees it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["EventSource"]
 
 
 class EventSource(Protocol):
-    """One client in one namespace, as those who handle its events need it. A `Channel` is one.
+    """One client in one namespace, as the handling of its events sees it. A `Channel` is one.
 
     Attributes:
         data_touched: Whether a handler may have changed the application's data since it was stored.
@@ -23,32 +23,32 @@ class EventSource(Protocol):
 
     @property
     def sid(self) -> str:
-        """The id of its socket."""
+        """The socket's id."""
         ...
 
     @property
     def namespace(self) -> str:
-        """The name of its namespace."""
+        """The namespace's name."""
         ...
 
     @property
     def codec(self) -> Codec:
-        """Writes its packets."""
+        """The codec of its packets."""
         ...
 
     @property
     def out(self) -> Outflow:
-        """What goes out to it: here, acks."""
+        """Its outgoing packets; here, acknowledgements."""
         ...
 
     @property
     def socket(self) -> Any:
-        """The `waypost.Socket`, which handlers get first."""
+        """The `waypost.Socket`, the first argument of handlers."""
         ...
 
     @property
     def registry(self) -> Registry | None:
-        """The handlers that the application has registered for it alone; ``None`` while there are none."""
+        """The handlers of this socket alone; ``None`` without any."""
         ...
 
     @property
@@ -63,16 +63,16 @@ class EventSource(Protocol):
 
     @property
     def connection_number(self) -> int:
-        """The number of the connection that carries it; a later connection has a higher one."""
+        """The number of its connection; a later connection has a higher number."""
         ...
 
     @property
     def left_because(self) -> str | None:
-        """Why it has ended; ``None`` while it has not."""
+        """The reason of its end; ``None`` before the end."""
         ...
 
     def pause_reading(self) -> None:
-        """Read no more from its connection."""
+        """Stop reading from its connection."""
         ...
 
     def resume_reading(self) -> None:
@@ -80,7 +80,7 @@ class EventSource(Protocol):
         ...
 
     def forget_rooms(self) -> None:
-        """Note that the application has been told that it is going."""
+        """Note that the application was notified of the disconnect."""
         ...
 
     async def save_data(self) -> None:

@@ -1,1 +1,1 @@
-"""Namespaces and the sockets in them: how a client gets in, and what handlers see of it."""
+"""Namespaces and their sockets: the way a client gets in, and the view of handlers."""

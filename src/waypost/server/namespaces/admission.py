@@ -1,8 +1,8 @@
-"""How a client gets into a namespace: from its CONNECT packet until it is live.
+"""The way of a client into a namespace, from its CONNECT packet until it is live.
 
-In this order, which is what makes it safe: look up what it missed (so that handlers know whether it recovered),
-let the middleware decide, take the session over from an older connection and enter the index (what is delivered from
-here on is held), run the connect handler, answer CONNECT, replay what was missed, go live.
+The order of the steps makes it safe: look up the missed events (so that handlers know whether the client recovered),
+call the middleware, take the session over from an older connection and enter the index (deliveries from here on are
+held back), call the connect handler, answer CONNECT, replay the missed events, go live.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class Admission:
     """One client's way into one namespace.
 
     Args:
-        parts: What the namespace's clients are made from.
-        directory: Where the namespace is found.
-        name: The namespace it wants to enter.
-        connection: What carries it.
-        dialect: How its client is talked to.
-        payload: The CONNECT packet's payload.
+        parts: The parts that all namespaces share.
+        directory: The namespaces of the server.
+        name: The name of the wanted namespace.
+        connection: The client's connection.
+        dialect: The client's dialect.
+        payload: The payload of the CONNECT packet.
 
     Attributes:
-        channel: Its channel, once there is one.
+        channel: The client's channel, once it exists.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Admission:
         self.channel: Channel | None = None
 
     async def run(self) -> Channel | None:
-        """Let the client in, or refuse it, and send the answer.
+        """Admit or refuse the client, and answer its CONNECT.
 
         Returns:
-            Its channel, to which the client's packets go from now on; its replay is still to be run. ``None`` if it
-            was refused or is gone.
+            The channel, which gets the client's packets from now on; call `replay` next. ``None`` if the client was
+            refused or has left.
         """
         try:
             self._namespace = await self._directory.find(self._name, self._handshake.auth)
@@ -93,7 +93,7 @@ class Admission:
         except ConnectionRefused as refusal:
             self._refuse(refusal.message, refusal.data)
         except (StorageError, NotNow) as problem:
-            # A refusal would be final for official clients; after a lost connection they try again.
+            # Official clients do not retry after a refusal, but they reconnect after a lost connection.
             logger.error("%s can't be entered now: %s", self._name, problem)
             self._connection.close("forced server close")
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
@@ -201,12 +201,12 @@ class Admission:
         return None
 
     def _turn_away(self, channel: Channel) -> None:
-        """Answer a client that the middleware disconnected. A client that left by itself gets no answer."""
+        """Answer the CONNECT of a client that the middleware disconnected."""
         if channel.left_because == "server namespace disconnect":
             self._refuse("Disconnected by the server", None)
 
     def leave(self, reason: str) -> None:
-        """Note that the client is gone. It is not let in; a handler that is running goes on to its end."""
+        """Note that the client has left. Running handlers continue to their end, and the client is not admitted."""
         self._has_left = True
         if self.channel is not None:
             self.channel.close(reason)
@@ -218,7 +218,7 @@ class Admission:
         self._connection.send(self._services.codec.encode_connect_error(self._name, payload))
 
     async def replay(self) -> None:
-        """Write the missed events, at the pace at which the client reads. Then the client goes live."""
+        """Send the missed events at the client's pace, then let it go live."""
         channel, returning = self.channel, self._returning
         if channel is None:
             return
@@ -239,7 +239,7 @@ class Admission:
 
 
 def _split(payload: dict[str, Any], *, recovers: bool) -> tuple[str | None, str | None, dict[str, Any]]:
-    """Split a CONNECT payload into recovery's pid and offset, and the application's auth."""
+    """Split a CONNECT payload into the fields of recovery and the application's auth."""
     pid, offset = payload.get("pid"), payload.get("offset")
     if not recovers or not isinstance(pid, str) or not isinstance(offset, str | None):
         return None, None, payload

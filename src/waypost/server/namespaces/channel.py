@@ -1,6 +1,6 @@
-"""One client in one namespace: its rooms, its session, its data, and how it ends.
+"""One client in one namespace: its rooms, session and data, and its end.
 
-What goes out to the client goes through its `Outflow`; what comes in goes to its `Inbox`.
+Its `Outflow` handles outgoing packets, and its `Inbox` handles incoming events.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["Channel"]
 logger = logging.getLogger("waypost.socket")
 
 _FINAL_REASONS = frozenset({"client namespace disconnect", "server namespace disconnect", "parse error"})
-"""After these a client does not come back to its session, as with Node's server."""
+"""After these reasons a client does not come back to its session, as with Node's server."""
 
 _NO_ROOMS: frozenset[str] = frozenset()
 
@@ -41,28 +41,28 @@ _NO_ROOMS: frozenset[str] = frozenset()
 class Channel:
     """One client in one namespace, below its public `Socket`.
 
-    A `Member` for what goes out, a `EventSource` for what comes in, an `Owner` of its session.
+    It is a `Member` for outgoing packets, an `EventSource` for incoming events, and an `Owner` of its session.
 
     Attributes:
         sid: The socket's id.
-        core: The namespace it is in.
-        namespace: That namespace's name.
-        out: What goes out to the client.
+        core: The namespace.
+        namespace: The namespace's name.
+        out: The outgoing packets.
         data: The application's data.
         data_touched: Whether a handler may have changed the data since it was stored.
-        handshake: What the client said of itself.
-        client_revision: The revision of `protocol.extension` that it speaks; 0 for official clients.
-        recovered: Whether it goes on where it was.
-        recovery: Why not, and how much it had missed.
-        session: What the store keeps of it; ``None`` if it can't recover, or is not let in yet.
-        resuming: The session that it will take over if it is let in.
-        socket: The `Socket` that handlers are given.
-        registry: The handlers that the application has registered for it alone; ``None`` while there are none.
-        has_own_handlers: Whether there are any.
+        handshake: The client's request for the connection.
+        client_revision: The revision of `protocol.extension` that the client speaks; 0 for official clients.
+        recovered: Whether the client's session was recovered.
+        recovery: The reason if it was not, and the number of missed events.
+        session: The stored session; ``None`` before the client is admitted, and for clients without recovery.
+        resuming: The session that the client takes over once it is admitted.
+        socket: The `Socket` that handlers get.
+        registry: The handlers of this socket alone; ``None`` without any.
+        has_own_handlers: Whether there are handlers of this socket alone.
         middlewares: The middleware that each of its events has to pass.
-        connected: Whether the client was told that it is connected, and has not left since.
-        left_because: Why it is gone; ``None`` while it is not.
-        when_left: Called when it has ended.
+        connected: Whether the server has answered the client's CONNECT, and the client has not left since.
+        left_because: The reason of its end; ``None`` before the end.
+        when_left: Called at its end.
     """
 
     __slots__ = (
@@ -139,17 +139,17 @@ class Channel:
 
     @property
     def codec(self) -> Codec:
-        """Writes its packets."""
+        """The codec of its packets."""
         return self.core.codec
 
     @property
     def transport(self) -> str:
-        """The name of the transport that carries it."""
+        """The name of its connection's transport."""
         return self._connection.transport
 
     @property
     def connection_number(self) -> int:
-        """The number of the connection that carries it. A later connection has a higher number."""
+        """The number of its connection; a later connection has a higher number."""
         return self._connection.number
 
     @property
@@ -158,7 +158,7 @@ class Channel:
 
     @property
     def own_registry(self) -> Registry:
-        """The registry of its own handlers, made if need be."""
+        """The handlers of this socket alone; made at the first use."""
         if self.registry is None:
             self.registry = Registry(0, SOCKET_MOMENTS)
             self.has_own_handlers = True
@@ -167,11 +167,11 @@ class Channel:
     # -- out ------------------------------------------------------------------------------------------------
 
     def tell_outgoing(self, event: EncodedEvent) -> None:
-        """Tell the application's listeners of an event that goes out to this client."""
+        """Call the application's listeners for outgoing events."""
         self.core.handling.tell_outgoing(self, event)
 
     def start(self, connect: tuple[Frame, ...]) -> None:
-        """Write the CONNECT packet: the client is connected; what is delivered is held for a replay."""
+        """Answer CONNECT: the client is connected. Deliveries are still held back for the replay."""
         self.connected = True
         hook = self._hooks.socket_connected
         if hook.observers:
@@ -179,7 +179,7 @@ class Channel:
         self.out.start(connect)
 
     def go_live(self) -> None:
-        """Let out what was held; from here on everything goes straight out, messages of queues too."""
+        """Send the packets that were held back. From now on packets are sent at once, messages of queues too."""
         self.out.go_live()
         self.core.parts.deliveries.went_live(self)
 
@@ -187,11 +187,11 @@ class Channel:
 
     @property
     def rooms(self) -> frozenset[str]:
-        """The rooms it is in, its own id among them; once it is gone, those it was in until `forget_rooms`."""
+        """Its rooms, its own id included. After its end, its last rooms until `forget_rooms`."""
         return self._last_rooms if self.left_because is not None else self.core.index.rooms_of(self)
 
     def forget_rooms(self) -> None:
-        """Forget the rooms it was in: its disconnect handlers have been called."""
+        """Note that the application was notified of the disconnect."""
         self._last_rooms = _NO_ROOMS
 
     def enter(self, session: LiveSession, rooms: Iterable[str]) -> None:
@@ -200,12 +200,17 @@ class Channel:
         self.register(rooms)
 
     def register(self, rooms: Iterable[str]) -> None:
-        """Enter the index: events for these rooms reach it from here on."""
+        """Enter the index: from now on it gets the deliveries of these rooms."""
         self._is_registered = True
         self.core.index.add(self, rooms)
 
     async def join(self, rooms: Collection[str]) -> None:
-        """Join rooms, from this point of the feed on."""
+        """Join rooms at this point of the order.
+
+        Raises:
+            NotConnected: The client has left.
+            StorageError: The store did not take the change.
+        """
         if self.left_because is not None:
             raise NotConnected(self.sid, self.namespace, "join a room")
         if not self._is_registered:
@@ -213,25 +218,29 @@ class Channel:
         elif self.session is None:
             self.core.index.add(self, rooms)
         else:
-            # When it is committed, the client may have come back: it counts for the owner of the session then.
+            # The client may have reconnected before the commit: the change applies to the session's current owner.
             key, join = self.session.key, self.session.join
             await self.core.feed.write(
                 lambda committed: join(rooms, committed), lambda _: self.core.ownership.add_to_rooms(key, rooms)
             )
 
     async def join_early_rooms(self) -> None:
-        """Join the rooms that middleware asked for before the client was let in."""
+        """Join the rooms that middleware asked for before the client was admitted."""
         if self._early_rooms:
             await self.join(tuple(self._early_rooms))
 
     async def leave(self, rooms: Collection[str]) -> None:
-        """Leave rooms, from this point of the feed on. Its own id is not left."""
+        """Leave rooms at this point of the order. Its own id is never left.
+
+        Raises:
+            StorageError: The store did not take the change.
+        """
         rooms = tuple(room for room in rooms if room != self.sid)
         if not self._is_registered:
             self._early_rooms = [room for room in self._early_rooms if room not in rooms]
         session = self.session or self.resuming
         if session is not None:
-            # A leave counts at once, also in middleware: what is emitted from now on is not meant for it.
+            # A leave takes effect at once, also in middleware: later emits are not for this client.
             key, leave = session.key, session.leave
             await self.core.feed.write(
                 lambda committed: leave(rooms, committed), lambda _: self.core.ownership.take_from_rooms(key, rooms)
@@ -242,17 +251,17 @@ class Channel:
     # -- in -------------------------------------------------------------------------------------------------
 
     def receive_event(self, packet: Packet) -> None:
-        """Take an event of the client. It is handled after the events before it."""
+        """Take an event of the client; it is handled after earlier events."""
         self._inbox.receive(packet)
 
     def receive_ack(self, packet: Packet) -> None:
-        """Take an ack of the client."""
+        """Take an acknowledgement of the client."""
         if packet.ack_id is None or not self.out.acks.receive(packet.ack_id, packet.data):
             self.core.parts.services.counters.unexpected_acks += 1
             logger.debug("socket %s sent an ack nobody waits for: %s", self.sid, packet.ack_id)
 
     def pause_reading(self) -> None:
-        """Read no more from its connection."""
+        """Stop reading from its connection."""
         self._connection.pause_reading(self)
 
     def resume_reading(self) -> None:
@@ -264,7 +273,7 @@ class Channel:
         if not self.data_touched or self.session is None:
             return
         if self.core.ownership.owner(self.session.key) not in (self, None):
-            return  # the client has come back meanwhile, and what is stored now is the new connection's
+            return  # the client has reconnected, and the stored data belongs to the new connection
         self.data_touched = False
         try:
             await self.session.save(self.data)
@@ -274,7 +283,7 @@ class Channel:
     # -- the end --------------------------------------------------------------------------------------------
 
     def disconnect(self) -> None:
-        """Tell the client that it is disconnected from this namespace, and end.
+        """Send the client a DISCONNECT for this namespace, and end.
 
         If CONNECT is still unanswered, `Admission` sends CONNECT and then DISCONNECT.
         """
@@ -284,11 +293,11 @@ class Channel:
             self.close("server namespace disconnect")
 
     def close_connection(self) -> None:
-        """Disconnect the client from all its namespaces and close its connection, behind everything sent."""
+        """Disconnect the client from all its namespaces and close its connection, after the frames already sent."""
         self._connection.dismiss()
 
     def close(self, reason: str) -> None:
-        """End: leave all rooms, keep or end the session, and run the disconnect handlers behind earlier events."""
+        """End: leave all rooms, keep or end the session, and run the disconnect handler after earlier events."""
         if self.left_because is not None:
             return
         self._end(reason, recoverable=self.session is not None and reason not in _FINAL_REASONS)
@@ -296,17 +305,17 @@ class Channel:
             self.tell_disconnected()
 
     def refuse(self) -> None:
-        """End before CONNECT was answered. A recovered session is kept, so that its client may try again."""
+        """End before the client was connected. A recovered session stays, so that the client may try again."""
         if self.left_because is None:
             self._end("server namespace disconnect", recoverable=self.recovered)
 
     def supersede(self) -> None:
-        """End: the client has come back on another connection. This connection ends, with all its channels."""
+        """End because the client has reconnected; the old connection is closed with all its namespaces."""
         self._connection.abort("transport close")
         self.close("transport close")
 
     def tell_disconnected(self) -> None:
-        """Let the disconnect handler run, after the events that came before."""
+        """Run the disconnect handler, after the handlers of earlier events."""
         self._inbox.tell_disconnected(self.left_because or "")
 
     def _end(self, reason: str, *, recoverable: bool) -> None:

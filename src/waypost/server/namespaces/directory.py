@@ -1,4 +1,4 @@
-"""The namespaces of a server: the application's, and the children that clients made by naming them."""
+"""The namespaces of a server: those that the application named, and the children that clients created."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Directory:
     """All namespaces of a server, by name.
 
     Args:
-        parts: What namespaces are made from.
+        parts: The parts that all namespaces share.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -32,7 +32,7 @@ class Directory:
         self._named: dict[str, NamespaceCore] = {}
         self._parents: list[ParentCore] = []
         self._children: dict[str, NamespaceCore] = {}
-        # A child that was cleaned up and that the application still holds is the same one when it is needed again.
+        # The application may still hold a removed child. If it is needed again, it must be the same object.
         self._forgotten: WeakValueDictionary[str, NamespaceCore] = WeakValueDictionary()
 
     def __iter__(self) -> Iterator[NamespaceCore]:
@@ -44,12 +44,12 @@ class Directory:
         return public
 
     def core(self, name: str) -> NamespaceCore:
-        """Return a namespace, made if need be; it stays for as long as the server does.
+        """Return a namespace; if it does not exist, make it. It stays as long as the server.
 
-        A name that fits the pattern of a parent is a child of it.
+        A name that matches a parent's pattern becomes a child of that parent.
 
         Raises:
-            ConfigurationError: It is no name for one.
+            ConfigurationError: The name is not valid.
         """
         check_name(name)
         namespace = self.get(name)
@@ -60,10 +60,10 @@ class Directory:
         return namespace
 
     def _child(self, name: str, parent: ParentCore) -> Namespace:
-        """Return a child of a parent, made if need be; it stays for as long as the server does.
+        """Return a parent's child; if it does not exist, make it. It stays as long as the server.
 
         Raises:
-            ConfigurationError: It is no name for one, or another one's.
+            ConfigurationError: The name is not valid, or belongs to another namespace.
         """
         check_name(name)
         namespace = self.get(name) or self._make(name, parent)
@@ -78,10 +78,10 @@ class Directory:
         self._named[namespace.name] = namespace
 
     def add_parent(self, accepts: re.Pattern[str] | Callable[..., Any]) -> ParentNamespace:
-        """Register a parent; of several that fit a name, the first one takes it.
+        """Register a parent. If several parents match a name, the first one gets it.
 
         Raises:
-            ConfigurationError: It is neither a compiled pattern of text nor a function that takes a name and auth.
+            ConfigurationError: The argument is neither a compiled pattern of text nor a function of a name and auth.
         """
         flags = Flags(timeout_s=self._parts.settings.ack_timeout_s)
         parent = ParentCore(accepts, self._parts.services, flags)
@@ -90,16 +90,16 @@ class Directory:
         return public
 
     def get(self, name: str) -> NamespaceCore | None:
-        """Return a namespace that is there."""
+        """Return an existing namespace, or ``None``."""
         return self._named.get(name) or self._children.get(name)
 
     async def find(self, name: str, auth: dict[str, Any] | None) -> NamespaceCore:
-        """Return the namespace that a client named, made if it fits one of the parents.
+        """Return the namespace that a client named; if a parent accepts it, make it.
 
-        A function that decides is asked for every client, also when the namespace is there.
+        A parent's function is called for every client, also if the namespace exists.
 
         Raises:
-            ConnectionRefused: There is none of that name for this client.
+            ConnectionRefused: No namespace of that name accepts this client.
         """
         namespace = self.get(name)
         for parent in self._parents if namespace is None else (namespace.parent,):
@@ -108,7 +108,7 @@ class Directory:
         raise ConnectionRefused("Invalid namespace")
 
     async def _enter(self, name: str, parent: ParentCore | None) -> NamespaceCore:
-        # Others may have made it, or have cleaned it up, while the parent was asked.
+        # While the parent decided, other clients may have created it, or the upkeep may have removed it.
         namespace = self.get(name)
         if namespace is None:
             if len(self._children) >= self._parts.settings.max_child_namespaces:
@@ -120,10 +120,10 @@ class Directory:
         return namespace
 
     async def revive(self, names: list[str]) -> None:
-        """Make the children that sessions in the store belong to, so that emits reach those sessions too.
+        """Make the children that have stored sessions, so that emits reach those sessions too.
 
         Args:
-            names: The namespaces that have sessions in the store.
+            names: The namespaces with sessions in the store.
         """
         for name in names:
             try:
@@ -141,10 +141,10 @@ class Directory:
         return namespace
 
     async def clean_up(self) -> None:
-        """Forget the children that nobody is in and nobody may come back to, and their journals.
+        """Remove the children without clients and without sessions, and their journals.
 
         Raises:
-            StorageError: The store did not take it.
+            StorageError: The store did not take the change.
         """
         if not self._parts.settings.cleanup_empty_child_namespaces:
             return
@@ -172,5 +172,9 @@ class Directory:
 
 
 def check_name(name: str) -> None:
-    """Raise `ConfigurationError` if a namespace can't be called that."""
+    """Check the name of a namespace.
+
+    Raises:
+        ConfigurationError: The name is not valid.
+    """
     check("namespace", name, NAMESPACE)

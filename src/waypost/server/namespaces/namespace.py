@@ -1,4 +1,4 @@
-"""The public namespaces and parents: the application's handlers and middleware, and emits to the sockets in them."""
+"""The public namespaces and parents: handlers, middleware, and emits to their sockets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Namespace", "ParentNamespace"]
 
 
 class Namespace(Broadcasting, Listening[Socket], AmongServers):
-    """A namespace. Made by `waypost.Server.of`; everything about ``"/"`` is on the server itself too."""
+    """A namespace. Made by `waypost.Server.of`. The methods of ``"/"`` are on the server itself too."""
 
     def __init__(self, core: NamespaceCore) -> None:
         self._core = core
@@ -34,25 +34,24 @@ class Namespace(Broadcasting, Listening[Socket], AmongServers):
 
     @property
     def name(self) -> str:
-        """Its name, with the leading slash."""
+        """The namespace's name, with its leading slash."""
         return self._core.name
 
     @property
     def parent(self) -> ParentNamespace | None:
-        """The parent that it is a child of; ``None`` if it has none."""
+        """The namespace's parent; ``None`` if it has none."""
         return None if self._core.parent is None else cast("ParentNamespace", self._core.parent.public)
 
 
 class ParentNamespace(Broadcasting, Listening[Socket]):
-    """All namespaces whose names fit, its children. Made by `waypost.Server.of` with a pattern or a function.
+    """All namespaces whose names match: its children. Made by `waypost.Server.of` with a pattern or a function.
 
-    A child is made when the first client names it. Handlers and middleware of the parent count for all children, also
-    for those that exist already. If a child has a handler of its own for an event, that one is called, and the
-    parent's is not.
+    A child is made when the first client names it. Handlers and middleware of the parent apply to all children,
+    existing ones too. If a child has its own handler for an event, that handler is called instead of the parent's.
 
-    An emit reaches every child that has clients, or clients that may come back. It goes to the children side by side:
-    if one fails, others may have got the event, and the error is raised when all are done. Each child has an order of
-    its own. If an emit of the parent is not awaited before an emit of the child, either may come first.
+    An emit reaches every child that has clients, or clients that may come back. It goes to the children concurrently:
+    if one fails, others may have got the event, and the error is raised when all are done. Each child has its own
+    order. An emit of the parent that is not awaited has no order relative to a later emit of a child.
     """
 
     def __init__(self, core: ParentCore, child: Callable[[str, ParentCore], Namespace]) -> None:
@@ -66,20 +65,20 @@ class ParentNamespace(Broadcasting, Listening[Socket]):
 
     @property
     def children(self) -> dict[str, Namespace]:
-        """The children that exist now, by name."""
+        """The existing children, by name."""
         return {name: child.public for name, child in self._core.children.items()}
 
     def of(self, name: str) -> Namespace:
-        """Return a child; if it does not exist, make it. It stays for as long as the server does.
+        """Return a child; if it does not exist, make it. It stays as long as the server.
 
         Args:
-            name: The child's name. It has to match the pattern; a function is not asked.
+            name: The child's name. It must match the pattern; a function is not called.
 
         Returns:
-            The child; the same one each time.
+            The child; the same object each time.
 
         Raises:
-            ConfigurationError: It is no name for a child of this parent.
+            ConfigurationError: The name is not valid for a child of this parent.
         """
         self._core.check_child(name)
         return self._child(name, self._core)

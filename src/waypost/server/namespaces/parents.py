@@ -1,4 +1,4 @@
-"""Parents: which namespaces they take, their children, and the feeds of all children as one."""
+"""Parent namespaces: the names that they accept, their children, and the feed of all children."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = ["Child", "ParentCore"]
 
 
 class Child(Protocol):
-    """A namespace of a parent. A `NamespaceCore` is one.
+    """A child of a parent. A `NamespaceCore` is one.
 
     Attributes:
-        public: The `waypost.Namespace` that the application holds.
-        name: Its name.
-        feed: Its outgoing events.
+        public: The `waypost.Namespace` that the application uses.
+        name: The child's name.
+        feed: The child's outgoing events.
     """
 
     public: Any
@@ -44,21 +44,21 @@ class ParentCore:
     """A parent, below its public `ParentNamespace`.
 
     Args:
-        accepts: A compiled pattern, which the whole name has to match; or a function that is called with the name and
-            the client's auth, ``async def``, or ``def`` to run in a thread, and returns whether it may enter.
-        services: What the server's parts share.
-        flags: How events go unless the application says otherwise.
+        accepts: A compiled pattern that the whole name must match, or a function of the name and the client's auth
+            that returns whether the client may enter: ``async def``, or ``def`` to run in a thread.
+        services: The services that the server's parts share.
+        flags: The default options of an emit.
 
     Attributes:
-        public: The `ParentNamespace` that the application holds.
-        handlers: The handlers that the application has registered for all children.
+        public: The `ParentNamespace` that the application uses.
+        handlers: The application's handlers for all children.
         middlewares: The application's middleware for all children, in order.
-        children: The namespaces there are, by name.
+        children: The existing children, by name.
         feed: The feeds of all children as one.
-        flags: How events go unless the application says otherwise.
+        flags: The default options of an emit.
 
     Raises:
-        ConfigurationError: It is neither a pattern of text nor a function.
+        ConfigurationError: ``accepts`` is neither a pattern of text nor a function.
     """
 
     def __init__(self, accepts: re.Pattern[str] | Callable[..., Any], services: Services, flags: Flags) -> None:
@@ -80,20 +80,24 @@ class ParentCore:
             raise ConfigurationError("namespace", accepts, "a name, a compiled pattern of text, or a function")
 
     def matches(self, name: str) -> bool:
-        """Tell whether the pattern, if it has one, takes a name."""
+        """Return whether the parent has a pattern and the name matches it."""
         return self._pattern is not None and self._pattern.fullmatch(name) is not None
 
     def check_child(self, name: str) -> None:
-        """Raise `ConfigurationError` if the application can't name a child like that; a function is not asked."""
+        """Check a name that the application gives a child. A function is not called.
+
+        Raises:
+            ConfigurationError: The name is not valid for a child of this parent.
+        """
         check("namespace", name, NAMESPACE)
         if self._pattern is not None and not self.matches(name):
             raise ConfigurationError("namespace", name, f"a name that matches {self._pattern.pattern}")
 
     async def accepts(self, name: str, auth: dict[str, Any] | None) -> bool:
-        """Tell whether a client may enter the namespace that it named.
+        """Return whether a client may enter the namespace that it named.
 
         Raises:
-            ConnectionRefused: The function wants it refused with these words.
+            ConnectionRefused: The function refuses the client with a message.
         """
         if self._decider is None:
             return self.matches(name)
@@ -106,7 +110,7 @@ class ParentCore:
             return False
 
     async def tell_made(self, child: Child) -> None:
-        """Let the application see a child before anybody is let in; clients that come meanwhile wait."""
+        """Call the application's handler for a new child before any client enters it; later clients wait."""
         handler = self.handlers.get("new_namespace")
         if handler is None:
             return
@@ -124,11 +128,11 @@ class ParentCore:
 
 
 class ParentFeed:
-    """The feeds of all children as one; what an `Operator` of a parent talks to.
+    """The feeds of all children as one, for an `Operator` of a parent.
 
     Args:
-        children: The children, as they are at each moment.
-        codec: What packets are written in.
+        children: The children; read at each call.
+        codec: The codec of packets.
     """
 
     def __init__(self, children: Mapping[str, Child], codec: Codec) -> None:
@@ -137,39 +141,39 @@ class ParentFeed:
         self._children = children
 
     async def publish(self, target: Target, event: EncodedEvent, *, compress: bool) -> None:
-        """Emit an event to each; see `Feed.publish`."""
+        """Emit an event to each child; see `Feed.publish`."""
         record = event.to_record()
         await self._all(
             feed.publish(target, self._restore(record, feed), compress=compress) for feed in self._feeds()
         )
 
     async def join(self, target: Target, rooms: Collection[str]) -> None:
-        """Let all members that a target means in each join rooms; see `Feed.join`."""
+        """Let all members of a target join rooms in each child; see `Feed.join`."""
         await self._all(feed.join(target, rooms) for feed in self._feeds())
 
     async def leave(self, target: Target, rooms: Collection[str]) -> None:
-        """Let all members that a target means in each leave rooms; see `Feed.leave`."""
+        """Let all members of a target leave rooms in each child; see `Feed.leave`."""
         await self._all(feed.leave(target, rooms) for feed in self._feeds())
 
     async def publish_volatile(self, target: Target, event: EncodedEvent, *, compress: bool) -> None:
-        """Emit an event to the members of each that can take it right now; see `Feed.publish_volatile`."""
+        """Emit an event to the members of each child that can take it at once; see `Feed.publish_volatile`."""
         record = event.to_record()
         await self._all(
             feed.publish_volatile(target, self._restore(record, feed), compress=compress) for feed in self._feeds()
         )
 
     async def each(self, target: Target, action: Callable[[Member], None]) -> None:
-        """Do something with each member that a target means in each; see `Feed.each`."""
+        """Call a function with each member of a target in each child; see `Feed.each`."""
         await self._all(feed.each(target, action) for feed in self._feeds())
 
     async def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
-        """Ask the other servers of a cluster about each; see `Others.ask`."""
+        """Ask the other servers of a cluster about each child; see `Others.ask`."""
         for feed in self._feeds():
             async for reply in feed.ask_others(question, timeout_s):
                 yield reply
 
     def _restore(self, record: bytes, feed: Feed) -> EncodedEvent:
-        # Its arguments are not encoded again, only its head.
+        # Only the packet's head is encoded again, not the arguments.
         return self.codec.restore_event(record, feed.namespace)
 
     def _feeds(self) -> list[Feed]:

@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Socket:
-    """One client in one namespace. Handlers get it as their first argument."""
+    """One client in one namespace. It is the first argument of handlers."""
 
     __slots__ = ("_channel",)
 
@@ -39,60 +39,60 @@ class Socket:
 
     @property
     def id(self) -> str:
-        """Its public id, the ``sid``; also a room that only it is in."""
+        """The socket's public id, the ``sid``. It is also a room of this client alone."""
         return self._channel.sid
 
     @property
     def namespace(self) -> str:
-        """The name of its namespace."""
+        """The namespace's name."""
         return self._channel.namespace
 
     @property
     def handshake(self) -> Handshake:
-        """What the client said of itself when it came."""
+        """The client's request for the connection: headers, query, auth, address."""
         return self._channel.handshake
 
     @property
     def recovered(self) -> bool:
-        """Whether the client goes on where it was: same id, rooms and data, and nothing missed."""
+        """Whether the client's session was recovered: same id, rooms and data, and no event is missing."""
         return self._channel.recovered
 
     @property
     def recovery(self) -> RecoveryOutcome:
-        """Why the client could not go on where it was, and how many events it had missed."""
+        """The reason why the session was not recovered, and the number of missed events."""
         return self._channel.recovery
 
     @property
     def connected(self) -> bool:
-        """Whether the client has been told that it is connected, and has not left since."""
+        """Whether the server has answered the client's CONNECT, and the client has not left since."""
         return self._channel.connected
 
     @property
     def transport(self) -> str:
-        """The transport that carries it now: ``"polling"`` or ``"websocket"``."""
+        """The current transport: ``"polling"`` or ``"websocket"``."""
         return self._channel.transport
 
     @property
     def message_id(self) -> str | None:
         """The id of this socket's event that the calling handler handles, if a client's durable outbox sent it.
 
-        It is ``None`` for other events, and in the handler of another socket's event. It is the same if the event has
-        to be handled again, because the server ended while it was being handled: an application that stores the id in
-        the transaction of its own work does that work once.
+        It is ``None`` for other events, and in the handler of another socket's event. If the server ends while it
+        handles the event, the event is handled again with the same id. An application that stores the id in the
+        transaction of its own work does that work once.
         """
         handled = MESSAGE_ID.get()
         return handled[1] if handled is not None and handled[0] == self._channel.sid else None
 
     @property
     def rooms(self) -> frozenset[str]:
-        """The rooms it is in, its own id among them."""
+        """The socket's rooms, its own id included."""
         return self._channel.rooms
 
     @property
     def data(self) -> dict[str, Any]:
-        """Whatever the application wants to remember of it; comes back with a recovery.
+        """The application's data for this client; a recovered session has it again.
 
-        It is stored after each handler of this socket, so JSON has to be able to carry it.
+        It is stored after each handler of this socket, so JSON must be able to carry it.
         """
         self._channel.data_touched = True
         return self._channel.data
@@ -106,17 +106,21 @@ class Socket:
     def on(self, event: str, handler: F, *, concurrent: bool = ...) -> F: ...
 
     def on(self, event: str, handler: F | None = None, *, concurrent: bool = False) -> F | Callable[[F], F]:
-        """Register a handler for an event of this socket; it is called instead of the namespace's.
+        """Register a handler for an event of this socket; it is called instead of the namespace's handler.
 
-        It is gone with the connection: register it in the connect handler, which runs again when the client recovers.
+        It ends with the connection. Register it in the connect handler, which runs again when the client recovers.
 
         Args:
             event: An event's name; or ``"disconnect"``, for a handler that runs before the namespace's.
-            handler: Called with the event's arguments (the reason, of a disconnect), without the socket.
+            handler: Called with the event's arguments (for a disconnect, the reason), without the socket.
             concurrent: As for `Server.on`.
 
+        Returns:
+            The handler; without one, a decorator.
+
         Raises:
-            ConfigurationError: It can't be called that way, the event has a handler here, or would never come.
+            ConfigurationError: The handler can't be called that way, the event has a handler here already, or no such
+                event can occur.
         """
         add = self._channel.own_registry.adder(event, concurrent=concurrent)
         return add if handler is None else add(handler)
@@ -133,49 +137,62 @@ class Socket:
         return add if handler is None else add(handler)
 
     def off(self, event: str) -> None:
-        """Take a handler of this socket away; the namespace's handles the event again."""
+        """Remove a handler of this socket; the namespace's handler gets the event again."""
         self._channel.own_registry.remove(event)
 
     def on_any(self, handler: F) -> F:
-        """Register a handler for all events of this socket, called with their name and arguments.
+        """Register a handler for all events of this socket; see `Server.on_any`.
 
-        See `Server.on_any`.
+        Args:
+            handler: Called with the event's name and arguments, without the socket.
+
+        Returns:
+            The handler.
+
+        Raises:
+            ConfigurationError: The handler can't be called that way.
         """
         self._channel.own_registry.catch_alls.add_incoming(handler)
         return handler
 
     def off_any(self, handler: Callable[..., Any] | None = None) -> None:
-        """Take a handler of all events of this socket away, or all of them."""
+        """Remove a handler for all events of this socket; ``None`` removes all of them."""
         self._channel.own_registry.catch_alls.remove_incoming(handler)
 
     def on_any_outgoing(self, listener: F) -> F:
-        """Register a listener for all events to this socket, called with their name and arguments.
+        """Register a listener for all events to this socket; see `Server.on_any_outgoing`.
 
-        See `Server.on_any_outgoing`.
+        Args:
+            listener: Called with the event's name and arguments, without the socket.
+
+        Returns:
+            The listener.
+
+        Raises:
+            ConfigurationError: The listener can't be called that way, or is ``async``.
         """
         self._channel.own_registry.catch_alls.add_outgoing(listener)
         return listener
 
     def off_any_outgoing(self, listener: Callable[..., Any] | None = None) -> None:
-        """Take a listener of all events to this socket away, or all of them."""
+        """Remove a listener for all events to this socket; ``None`` removes all of them."""
         self._channel.own_registry.catch_alls.remove_outgoing(listener)
 
     def use(self, middleware: F) -> F:
-        """Add a middleware of this socket, called with the name and the arguments of every event that it sends.
+        """Add a middleware for this socket's events; usable as a decorator.
 
-        Several are called in the order in which they were added, before all handlers. An event that one of them
-        refuses reaches no handler.
+        Several are called in the order in which they were added, before all handlers. If one refuses an event, no
+        handler gets it.
 
         Args:
             middleware: ``async def middleware(event, *args)``, or ``def`` to run in a thread. It raises
-                `EventRefused` to refuse. After any other exception no handler gets the event either; the exception
-                counts as a handler's.
+                `EventRefused` to refuse. Any other exception refuses the event too, and is reported as a handler's.
 
         Returns:
-            The same function, so that it serves as a decorator.
+            The function.
 
         Raises:
-            ConfigurationError: It is no function.
+            ConfigurationError: The argument is not a function.
         """
         self._channel.middlewares = (*self._channel.middlewares, check_handler("middleware", middleware, 0))
         return middleware
@@ -186,43 +203,43 @@ class Socket:
         """Emit an event to this client.
 
         Args:
-            event: Its name; none of Socket.IO's reserved ones.
-            args: Its arguments: whatever JSON can carry, and ``bytes`` anywhere in it.
+            event: The event's name; none of Socket.IO's reserved names.
+            args: The event's arguments: values that JSON can carry, and ``bytes`` anywhere in them.
 
         Raises:
-            EncodingFailed: An argument can't be encoded.
-            StorageError: The store did not take it; it is not delivered.
+            EncodingFailed: An argument can't be encoded, or the name is reserved.
+            StorageError: The store did not take the event. It is not delivered.
 
-        Delivery: in order, exactly once if the client stays or comes back in time. Returns when it is in the
-        store; if cancelled it may still be delivered. Once the client has left for good it reaches nobody, and raises
-        nothing either.
+        Delivery: in order, and once if the client stays or comes back in time. Returns when the event is in the
+        store. If cancelled, the event may still be delivered. If the client has left for good, the event reaches no
+        client, and nothing is raised.
         """
         await self._mine.emit(event, *args)
 
     async def call(self, event: str, *args: Any, timeout_s: float | None = None) -> Any:
-        """Emit an event and wait for the client's ack.
+        """Emit an event and wait for the client's acknowledgement. May be cancelled.
 
         Args:
-            event: Its name.
-            args: Its arguments.
-            timeout_s: Seconds to wait; ``None`` for the server's ``ack_timeout_s``.
+            event: The event's name; none of Socket.IO's reserved names.
+            args: The event's arguments, as for `emit`.
+            timeout_s: Seconds to wait, above 0; ``None`` for the server's ``ack_timeout_s``.
 
         Returns:
-            The ack's argument; a tuple of several; ``None`` for none.
+            The acknowledgement's argument; a tuple of several arguments; ``None`` without arguments.
 
         Raises:
-            AckTimeout: No ack came in time.
-            NotConnected: The client is not connected yet, or left for good.
-            EncodingFailed: An argument can't be encoded.
+            AckTimeout: No acknowledgement arrived in time.
+            NotConnected: The client is not connected yet, or has left for good.
+            EncodingFailed: An argument can't be encoded, or the name is reserved.
 
-        Delivery: while this waits, it is sent again with the same ack id whenever the client recovers on this
-        server process. Cancelling it leaves nothing behind.
+        Delivery: at most once per connection. If the client recovers on this server process in the meantime, the
+        event is sent again with the same ack id.
         """
         operator = self._mine if timeout_s is None else self._mine.timeout(timeout_s)
         return await operator.call(event, *args)
 
     async def join(self, *rooms: Names) -> None:
-        """Join rooms. Returns when it counts: what is emitted to them from now on reaches this client.
+        """Join rooms. When this returns, emits to the rooms reach this client.
 
         Args:
             rooms: Names of rooms, or lists of names. A name is text; an int stands for its decimal text.
@@ -230,19 +247,19 @@ class Socket:
         Raises:
             ConfigurationError: An argument is no name of a room.
             NotConnected: The client has left.
-            StorageError: The store did not take it; nothing was joined.
+            StorageError: The store did not take the change. No room was joined.
         """
         await self._channel.join(as_names("room", rooms))
 
     async def leave(self, *rooms: Names) -> None:
-        """Leave rooms; those it is not in are ignored. Returns when it counts.
+        """Leave rooms. When this returns, emits to the rooms no longer reach this client. Other rooms are ignored.
 
         Args:
             rooms: As for `join`.
 
         Raises:
             ConfigurationError: An argument is no name of a room.
-            StorageError: The store did not take it; nothing was left.
+            StorageError: The store did not take the change. No room was left.
         """
         await self._channel.leave(as_names("room", rooms))
 
@@ -253,30 +270,30 @@ class Socket:
     in_ = to
 
     def except_(self, *rooms: Names) -> Operator:
-        """Address everyone in the namespace but the members of rooms and this client."""
+        """Address all clients of the namespace except the members of rooms and this client."""
         return self._mine.except_(*rooms)
 
     @property
     def broadcast(self) -> Operator:
-        """Address everyone in the namespace but this client."""
+        """An operator for all clients of the namespace except this one."""
         return self._mine.broadcast
 
     @property
     def volatile(self) -> SocketOperator:
-        """Address this client with events that are dropped if it can't take them right now."""
+        """An operator for this client that drops events if the client can't take them at once."""
         return self._mine.volatile
 
     @property
     def local(self) -> SocketOperator:
-        """Address this client or, with `SocketOperator.to` and such, other clients of this server only."""
+        """An operator for this client, or with ``to`` and such for other clients of this server only."""
         return self._mine.local
 
     def compress(self, compress: bool) -> SocketOperator:
-        """Address this client with events whose packets may, or may not, be compressed; see `Operator.compress`."""
+        """Set whether the transport may compress the packets for this client; see `Operator.compress`."""
         return self._mine.compress(compress)
 
     def timeout(self, seconds: float) -> SocketOperator:
-        """Address this client with another timeout for `call` than the server's ``ack_timeout_s``."""
+        """Set another timeout for `call` than the server's ``ack_timeout_s``; see `Operator.timeout`."""
         return self._mine.timeout(seconds)
 
     async def consume(
@@ -288,30 +305,31 @@ class Socket:
         prefetch: int | None = None,
         order: Order | None = None,
     ) -> None:
-        """Deliver a queue's messages to this client: first those that waited, then live.
+        """Deliver a queue's messages to this client: first the waiting ones, then new ones.
 
-        Each comes as the event it was emitted as, with a callback. Calling it, with whatever arguments, acknowledges
-        the message; ``ack({nack: "why", retry_in: seconds})`` rejects it, and it comes again later.
+        Each message arrives as its event, with a callback. Calling the callback with any arguments acknowledges the
+        message. ``ack({nack: "why", retry_in: seconds})`` rejects it, and the queue delivers it again later.
 
         Args:
-            queue: The queue's name; it need not exist yet.
-            consumer: The name under which progress is kept. Sockets on the same consumer share its messages, each
-                message goes to one of them; in strict order, the socket that came last is served and the others
-                stand by. Different consumers of a queue each get everything.
-            start: Where a new consumer starts: ``"oldest"``, at the oldest message the queue keeps; ``"new"``, behind
-                the newest; an offset, or a time. Of no meaning to a consumer that exists.
-            prefetch: How many unacknowledged messages this client may have in hand; ``None`` for the queue's option.
-            order: ``"strict"``, ``"key"`` or ``"none"``, see `QueueOptions`; ``None`` for the queue's option, or the
-                order in which the consumer is being served already.
+            queue: The queue's name; the queue need not exist yet.
+            consumer: The consumer's name, under which the queue keeps the progress. Sockets of one consumer share its
+                messages: each message goes to one of them. In strict order the newest socket gets all messages, and
+                the others stand by. Different consumers each get all messages.
+            start: The start of a new consumer: ``"oldest"``, at the oldest message in the queue; ``"new"``, after the
+                newest; an offset, or a time. An existing consumer ignores it.
+            prefetch: The most unacknowledged messages of this client, from 1; ``None`` for the queue's option.
+            order: ``"strict"``, ``"key"`` or ``"none"``, see `QueueOptions`; ``None`` for the order in which the
+                consumer is served already, or else the queue's option.
 
         Raises:
             NotConnected: The client has left.
-            ConfigurationError: An argument can't be what it is, or the consumer is being served in another order.
+            ConfigurationError: An argument has a value that it does not accept, or the consumer is served in another
+                order.
             StorageError: The store did not answer.
 
-        Delivery: at least once, in the given order. What was not acknowledged when the connection is lost, or when
-        its lease ends, is delivered again. Consuming what is consumed already begins anew there. If this is
-        cancelled, the client may consume all the same.
+        Delivery: at least once, in the given order. A message that is not acknowledged when the connection is lost,
+        or when its lease ends, is delivered again. A second call for the same consumer starts the delivery anew. If
+        cancelled, the client may still consume.
         """
         queue, consumer = as_name("queue", queue), as_name("consumer", consumer)
         if prefetch is not None:
@@ -325,35 +343,38 @@ class Socket:
         await channel.core.parts.deliveries.attach(channel, wanted)
 
     def stop_consuming(self, queue: Name, *, consumer: Name = "default") -> None:
-        """Deliver nothing more of a queue to this client. What it has in hand it may still acknowledge.
+        """Stop delivering a queue's messages to this client. It may still acknowledge those that it has.
 
         Args:
-            queue: The queue's name. A queue that this client does not consume is ignored.
+            queue: The queue's name; a queue that is not consumed is ignored.
             consumer: The consumer's name.
         """
         queue, consumer = as_name("queue", queue), as_name("consumer", consumer)
         self._channel.core.parts.deliveries.retire(self._channel, queue, consumer)
 
     def extend_lease(self, queue: Name, *, consumer: Name = "default", seconds: float) -> int:
-        """Let this client keep what it has in hand for longer, because it said that it is still at work.
+        """Extend the leases of this client's messages, because the client reported that it is still working.
 
         Args:
             queue: The queue's name.
             consumer: The consumer's name.
-            seconds: How many seconds from now.
+            seconds: Seconds from now, above 0.
 
         Returns:
-            How many messages it has in hand; 0 tells that the client is too late.
+            The number of messages that the client holds; 0 means that the client is too late.
+
+        Raises:
+            ConfigurationError: An argument has a value that it does not accept.
         """
         check("seconds", seconds, POSITIVE)
         queue, consumer = as_name("queue", queue), as_name("consumer", consumer)
         return self._channel.core.parts.deliveries.extend(self._channel, queue, consumer, seconds)
 
     async def disconnect(self, *, close: bool = False) -> None:
-        """Disconnect the client from this namespace; it does not come back by itself.
+        """Disconnect the client from this namespace; it does not reconnect by itself.
 
         Args:
-            close: Close its whole connection too, with all its namespaces.
+            close: Whether to close its whole connection too, with all its namespaces.
         """
         channel = self._channel
         channel.disconnect()

@@ -1,7 +1,7 @@
-"""Who owns a session: the connected member that stands for it now, and what happens when that changes.
+"""The owner of each session: the connected member that represents it now, and the change of owners.
 
-A client that comes back takes its session over from the connection it had before. From one point of the order of
-writes on, events and changes of rooms are for the new owner; what was written before is replayed to it.
+A client that reconnects takes its session over from its old connection. From one point of the order of writes on,
+events and changes of rooms reach the new owner. Earlier events are replayed to it.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ __all__ = ["NotNow", "Owner", "Ownership"]
 
 
 class NotNow(Exception):
-    """What was found at first does not hold any more; the client's next attempt will find what does."""
+    """The result of the look-up is outdated; the client's next attempt will get the current one."""
 
 
 class Owner(Member, Protocol):
-    """A member that owns a session, or will.
+    """A member that owns a session, or will own one.
 
     Attributes:
-        session: The session it owns.
+        session: The owned session.
     """
 
     session: LiveSession | None
 
     def enter(self, session: LiveSession, rooms: Iterable[str]) -> None:
-        """Own a session, and enter the index: from here on, what is delivered to the rooms is meant for it."""
+        """Own a session, and enter the index: from now on the member gets the deliveries of these rooms."""
         ...
 
     def supersede(self) -> None:
-        """End, because the client has come back on another connection."""
+        """End, because the client has reconnected."""
         ...
 
 
 class Ownership:
-    """Which member of a namespace owns which session.
+    """The owners of a namespace's sessions.
 
     Args:
         index: The members and their rooms.
-        services: What the server's parts share.
+        services: The services that the server's parts share.
 
     Attributes:
         keeper: The sessions; ``None`` until the journal is open, and with recovery off.
@@ -72,25 +72,25 @@ class Ownership:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody is taking a session over, and nothing is left to be written."""
+        """Whether no session is being taken over, and no change is pending."""
         return not (self._unfinished or self._entering)
 
     def __len__(self) -> int:
         return len(self._owners)
 
     def owner(self, key: bytes) -> Owner | None:
-        """Return the member that owns a session."""
+        """Return a session's owner, or ``None``."""
         return self._owners.get(key)
 
     # -- a session gets an owner ----------------------------------------------------------------------------
 
     async def begin(self, member: Owner, session: LiveSession) -> None:
-        """Store a new session, and make a member its owner, in no room but its own.
+        """Store a new session, and make a member its owner, with its own id as the only room.
 
-        If the member ends meanwhile, the session is ended too.
+        If the member ends in the meantime, the session ends too.
 
         Raises:
-            StorageError: The store did not take it.
+            StorageError: The store did not take the session.
         """
 
         def start(position: int) -> None:
@@ -105,29 +105,30 @@ class Ownership:
     async def take_over(
         self, member: Owner, session: LiveSession, keeper: Keeper, returning: Returning
     ) -> list[Missed]:
-        """Make a member the owner of a stored session, in the rooms it is in at that moment.
+        """Make a member the owner of a stored session, in the rooms that the session has at that moment.
 
-        The owner before ends. Data that its handlers have stored since the look-up is merged into the member's.
+        The previous owner ends. Data that its handlers have stored since the look-up is merged into the member's
+        data.
 
         Args:
             member: The member.
             session: The session.
-            keeper: The sessions that it was found in.
-            returning: What the look-up has found.
+            keeper: The sessions that the look-up searched.
+            returning: The result of the look-up.
 
         Returns:
-            All that the client has missed, up to the point from which on the member gets what is emitted. If the
-            member has ended meanwhile, what the look-up has found.
+            All events that the client has missed, up to the point from which the member gets emits. If the member has
+            ended in the meantime, the missed events of the look-up.
 
         Raises:
-            NotNow: The session has ended meanwhile, or what came meanwhile can't be replayed.
+            NotNow: The session has ended in the meantime, or later events can't be replayed.
             StorageError: The store did not answer.
         """
         top = 0
 
         def take(stored: SessionRow) -> None:
-            # At this point of the order of writes: what came up to this very top is replayed, by the rooms of this
-            # moment, and what comes after it, events and changes of rooms, finds the new owner.
+            # Called at one point of the order of writes. Events up to this top are replayed, by the rooms of this
+            # moment. Later events and changes of rooms reach the new owner.
             nonlocal top
             previous = self._owners.get(session.key)
             if previous is not None:
@@ -164,9 +165,9 @@ class Ownership:
 
     @contextmanager
     def _entering_with(self, key: bytes) -> Iterator[None]:
-        """While a session is being taken over, its former owner does not let go of it.
+        """Keep a session from being detached while it is being taken over.
 
-        If nobody owns it in the end, it is let go of then.
+        If it has no owner in the end, it is detached then.
         """
         self._entering[key] = self._entering.get(key, 0) + 1
         try:
@@ -180,13 +181,13 @@ class Ownership:
     # -- an owner's rooms -----------------------------------------------------------------------------------
 
     def add_to_rooms(self, key: bytes, rooms: Collection[str]) -> None:
-        """Put the member that owns a session now into rooms."""
+        """Add a session's current owner to rooms."""
         owner = self._owners.get(key)
         if owner is not None:
             self._index.add(owner, rooms)
 
     def take_from_rooms(self, key: bytes, rooms: Collection[str]) -> None:
-        """Take the member that owns a session now out of rooms."""
+        """Remove a session's current owner from rooms."""
         owner = self._owners.get(key)
         if owner is not None:
             self._index.leave(owner, rooms)
@@ -194,11 +195,11 @@ class Ownership:
     # -- a session loses its owner --------------------------------------------------------------------------
 
     def let_go(self, member: Owner, *, recoverable: bool) -> None:
-        """Note that a member has ended; a member that owns nothing is ignored.
+        """Note that a member has ended. A member without a session is ignored.
 
         Args:
             member: The member.
-            recoverable: Whether its client may come back to the session; else the session ends.
+            recoverable: Whether its client may come back to the session; otherwise the session ends.
         """
         session = member.session
         if session is None or self._owners.get(session.key) is not member:
@@ -211,7 +212,7 @@ class Ownership:
             self.end_session(session.key)
 
     def forget_expired(self, sid: str) -> None:
-        """End the calls of a client that did not come back in time."""
+        """End the calls to a client that did not come back in time."""
         for key, (parked_sid, parked) in list(self._parked_acks.items()):
             if parked_sid == sid:
                 del self._parked_acks[key]
@@ -219,14 +220,14 @@ class Ownership:
 
     def _detach(self, key: bytes) -> None:
         async def detach() -> bool:
-            # Looked at just before it is asked for: a client that is coming back may have asked for it by now.
+            # Checked at each attempt: a client that comes back may have taken the session over by now.
             is_taken = self.keeper is None or key in self._owners or key in self._entering
             return is_taken or (self.keeper is not None and await self.keeper.detach(key))
 
         self._insist(detach)
 
     def end_session(self, key: bytes) -> None:
-        """Have a session forgotten; a store that can't do it now is asked again."""
+        """Remove a session from the store; retried until the store takes it."""
 
         async def end() -> bool:
             return self.keeper is None or await self.keeper.end(key)
@@ -248,7 +249,7 @@ class Ownership:
             self._unfinished -= 1
 
     def _park_acks(self, key: bytes, member: Owner) -> None:
-        # Calls end by their own timeouts; what they leave behind is swept out here.
+        # Calls end by their own timeouts; this removes what they leave behind.
         for old in [old for old, (_, parked) in self._parked_acks.items() if not len(parked)]:
             del self._parked_acks[old]
         if len(member.out.acks):

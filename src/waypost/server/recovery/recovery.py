@@ -1,7 +1,7 @@
-"""Recovery: the session of a client that may come back, what it has missed, and the honest answer to it.
+"""Connection recovery: looks up a client's session and the events it missed.
 
-A `Keeper` has the sessions of one namespace. `Keeper.look_up` decides whether a client that names its pid and its
-offset can go on where it was: only with full continuity, else it learns the reason.
+A `Keeper` has the sessions of one namespace. `Keeper.look_up` decides whether a client with its private id and its
+offset recovers. It recovers only if no event is missing; otherwise it gets the reason.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CACHE_BYTES = 16 << 20
 
 
 class RecoveryReason(StrEnum):
-    """Why a client that wanted to go on has to start anew; sent to it in the CONNECT answer."""
+    """The reasons why a client starts a new session instead of recovering; sent in the answer to CONNECT."""
 
     UNKNOWN = "unknown session"
     EXPIRED = "expired"
@@ -46,10 +46,10 @@ class RecoveryReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecoveryOutcome:
-    """The outcome of a recovery.
+    """The result of a client's attempt to recover.
 
     Attributes:
-        reason: Why the client starts anew; ``None`` if it recovered, or did not ask to.
+        reason: The reason for a new session; ``None`` if the client recovered, or did not ask to.
         replayed: The number of missed events that are replayed to the client.
     """
 
@@ -62,8 +62,8 @@ class Missed:
     """An event that a client has missed.
 
     Attributes:
-        position: Its position in the journal.
-        event: The event; shared with others who missed it.
+        position: The event's position in the journal.
+        event: The event, shared by all clients that missed it.
     """
 
     position: int
@@ -72,14 +72,14 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Returning:
-    """A client that can recover, and everything that it has missed.
+    """A client that recovers.
 
     Attributes:
-        pid: Its secret.
-        stored: Its session.
-        seen: The position of the last event that it certainly knows.
-        top: Up to where ``missed`` reaches.
-        missed: What was meant for it since, in order.
+        pid: Its private id, a secret.
+        stored: Its stored session.
+        seen: The position of the last event that it certainly has.
+        top: The position up to which ``missed`` is complete.
+        missed: The events for the client after ``seen``, in order.
     """
 
     pid: str
@@ -94,14 +94,14 @@ class Keeper:
 
     Args:
         journal: The namespace's journal.
-        options: How long and how much.
-        services: What the server's parts share.
-        turns: Limits how many replays run at the same time in the whole server.
+        options: The recovery options.
+        services: The services that the server's parts share.
+        turns: Limits the concurrent replays of the whole server.
 
     Attributes:
         journal: The namespace's journal.
-        turns: Limits how many replays run at the same time in the whole server.
-        counters: Where outcomes are counted.
+        turns: Limits the concurrent replays of the whole server.
+        counters: The server's counters.
     """
 
     def __init__(self, journal: Journal, options: Recovery, services: Services, turns: asyncio.Semaphore) -> None:
@@ -114,12 +114,12 @@ class Keeper:
         self._cache = ReplayCache(journal.name, services.codec, _CACHE_BYTES)
 
     def new_session(self, data: dict[str, Any], handshake: Handshake, stale_offset: str | None) -> LiveSession:
-        """Make the session of a client that starts anew; it is still to be stored.
+        """Make the session of a new client. The caller stores it.
 
         Args:
             data: The application's data.
             handshake: The client's handshake.
-            stale_offset: What the client sent as its offset, which is none of this session's.
+            stale_offset: The offset that the client sent, which belongs to another session.
         """
         kept = self._kept(handshake)
         pid = self._environment.new_id()
@@ -130,31 +130,38 @@ class Keeper:
             return LiveSession(pid, self.journal, Snapshot({}, kept, stale_offset))
 
     def resume(self, returning: Returning, handshake: Handshake) -> LiveSession:
-        """Make the live session of a client that goes on."""
+        """Make the live session of a client that recovers."""
         earlier = Snapshot.decode(returning.stored.data)
         snapshot = Snapshot(earlier.data, self._kept(handshake), earlier.stale_offset)
         return LiveSession(returning.pid, self.journal, snapshot)
 
     def _kept(self, handshake: Handshake) -> Handshake | None:
-        # Headers and auth are secrets: they go into the store only if someone will look at them.
+        # Headers and auth are secrets: the store gets them only if `may_resume` needs them.
         return handshake if self._options.may_resume is not None else None
 
     async def detach(self, key: bytes) -> bool:
-        """Keep a session for a client that may come back; returns False if the store has to be asked again."""
+        """Keep a session for a client that may come back.
+
+        Returns:
+            False if the store failed and must be asked again.
+        """
         try:
             expires_at = self._environment.wall_time() + self._options.session_ttl_s
             await self.journal.detach_session(key, expires_at)
         except StoreClosed:
-            return True  # the next opening of the store marks it
+            return True  # the next `Store.open` marks it
         except StorageError as problem:
             logger.error("a session is not marked as away yet: %s", problem)
             return False
         return True
 
     async def end(self, key: bytes) -> bool:
-        """Forget a session whose client does not come back to it; returns False if the store has to be asked again.
+        """Remove a session whose client does not come back to it.
 
-        From the first attempt on, a client that names the session is told that it is unknown.
+        From the first attempt on, no client can recover it.
+
+        Returns:
+            False if the store failed and must be asked again.
         """
         self._ending.add(key)
         try:
@@ -168,18 +175,21 @@ class Keeper:
         return True
 
     async def look_up(self, pid: str, offset: str | None, handshake: Handshake) -> Returning | RecoveryReason:
-        """Find out whether a client can go on, and what it has missed up to now.
+        """Find out whether a client recovers, and which events it has missed up to now. May be cancelled.
 
         Args:
-            pid: The secret it was given.
-            offset: The offset of the last event it saw, or ``None`` if it saw none.
-            handshake: What it says of itself this time.
+            pid: The private id that the client sent.
+            offset: The offset of the last event that the client has; ``None`` without one.
+            handshake: The client's current handshake.
 
         Returns:
-            What it goes on with, or why it can't.
+            The session and the missed events, or the reason why the client can't recover.
+
+        Raises:
+            StorageError: The store did not answer.
         """
         seen = None if offset is None else Offset.parse(offset)
-        # Up to here the session will be known in the rooms it was in; later changes of them are found when it enters.
+        # The stored rooms are complete up to this position. `Ownership.take_over` finds later changes.
         top = self.journal.top
         stored = await self.journal.find_session(session_key(pid))
         if stored is None or stored.key in self._ending:
@@ -204,21 +214,25 @@ class Keeper:
                 )
                 return RecoveryReason.GENERATION
             last = max(last, seen.position)
-        # A pong proves that the client's engine got what was sent; its socket may have been deaf (disconnected by the
-        # application, or its handler threw). It was not if it knows the last event that was sent before the pong.
+        # A pong proves that the client's engine got the frames, but its socket may have ignored them (disconnected by
+        # the application, or a handler threw). If the client has the last event before the pong, it ignored none.
         after = max(last, stored.proven) if last >= stored.last else last
         top = max(top, after)
         missed = await self.collect(stored, after, top)
         return missed if isinstance(missed, RecoveryReason) else Returning(pid, stored, last, top, missed)
 
     def _knows(self, seen: Offset) -> bool:
-        """Tell whether an offset is of this history: of a generation it had, and not beyond where that ended."""
+        """Return whether an offset belongs to this history: a known generation, and a position before its end."""
         journal = self.journal
         end = journal.top if seen.generation == journal.generation else journal.ends.get(seen.generation, -1)
         return seen.position <= end
 
     async def collect(self, stored: SessionRow, after: int, top: int) -> list[Missed] | RecoveryReason:
-        """Collect what was meant for a session after one position and up to another."""
+        """Collect the events for a session after one position and up to another.
+
+        Returns:
+            The events in order, or the reason why they can't be replayed.
+        """
         past_rooms = _PastRooms(stored)
         missed: list[Missed] = []
         missed_bytes = 0
@@ -236,7 +250,7 @@ class Keeper:
             if len(missed) > self._options.replay_max_events or missed_bytes > self._options.replay_max_bytes:
                 return RecoveryReason.TOO_FAR
             position = page[-1].position
-            # A long journal is read in turns with everyone else's work.
+            # Reading a long journal must not block other work.
             await asyncio.sleep(0)
         return missed
 
@@ -248,7 +262,7 @@ class Keeper:
 
 
 class _PastRooms:
-    """Answers whether an event was meant for a session, by the rooms it was in at that event's position."""
+    """Answers whether an event was for a session, by the session's rooms at the event's position."""
 
     __slots__ = ("_rooms", "_sid")
 

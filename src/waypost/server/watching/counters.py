@@ -1,4 +1,4 @@
-"""What a server counts, in one place."""
+"""The server's counters and numbers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ __all__ = ["Counters", "JournalState", "ServerState", "count_recovery"]
 
 @dataclass(slots=True)
 class Counters:
-    """What has happened since the server was made; only ever goes up.
+    """Totals since the server was created; they only rise.
 
     Attributes:
-        recoveries: How many clients came back with a pid, by outcome: ``"recovered"``, or the reason why not.
-        replayed_events: How many missed events were written to clients that recovered.
-        slow_clients: How many clients were cut off because they took nothing, or too slowly.
-        expired_sessions: How many sessions ended because their clients did not come back in time.
-        unexpected_acks: How many acks of clients came that nobody waited for: late, repeated or made up.
-        trimmed_events: How many events fell out of journals by age, number or size.
-        dead_letters: How many messages of queues were given up.
-        expired_consumers: How many consumers of queues ended because nothing was attached to them for too long.
+        recoveries: Clients that came back with a private id, by outcome: ``"recovered"``, or the reason of the
+            failure.
+        replayed_events: Missed events that were sent to recovered clients.
+        slow_clients: Clients that were disconnected because they read too slowly or not at all.
+        expired_sessions: Sessions that ended because their clients did not come back in time.
+        unexpected_acks: Acknowledgements with an unknown id: late, repeated or invented.
+        trimmed_events: Events that were removed from journals by age, number or size.
+        dead_letters: Messages of queues that became dead letters.
+        expired_consumers: Consumers of queues that ended because no socket or worker was attached for too long.
     """
 
     recoveries: dict[str, int] = field(default_factory=dict)
@@ -35,13 +36,13 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class JournalState:
-    """How much a namespace's journal keeps.
+    """The size of a namespace's journal.
 
     Attributes:
-        events: How many events.
-        bytes: How many bytes of them.
-        oldest_offset: The offset of the oldest one.
-        newest_offset: The offset of the newest one ever.
+        events: The number of events.
+        bytes: The size of the events, in bytes.
+        oldest_offset: The offset of the oldest event.
+        newest_offset: The offset of the newest event so far.
     """
 
     events: int
@@ -55,10 +56,10 @@ class ServerState:
     """A server's numbers at one moment; made by `waypost.Server.state`.
 
     Attributes:
-        connections: How many connections there are.
-        sockets: How many sockets, by namespace.
-        counters: What has happened so far.
-        journals: What the journals keep, by namespace; empty with recovery off.
+        connections: The number of connections.
+        sockets: The number of sockets, by namespace.
+        counters: The totals so far.
+        journals: The sizes of the journals, by namespace; empty with recovery off.
     """
 
     connections: int
@@ -68,5 +69,5 @@ class ServerState:
 
 
 def count_recovery(counters: Counters, outcome: str) -> None:
-    """Count one client that came back with a pid."""
+    """Count a client that came back with a private id."""
     counters.recoveries[outcome] = counters.recoveries.get(outcome, 0) + 1

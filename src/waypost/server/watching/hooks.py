@@ -1,7 +1,7 @@
-"""Hooks: observers of a server (metrics, a dashboard, tracing) are told of what happens in it.
+"""Hooks: notify observers of what happens in a server, for metrics, dashboards and tracing.
 
-An observer is a plain function that takes one value. It runs on the event loop at the moment itself, so it must be
-short; what it raises is logged and harms nobody. A hook that nobody uses costs one look at an attribute.
+An observer is a plain function of one value. It runs on the event loop at that moment, so it must be short. Its
+exceptions are logged and have no other effect. A hook without observers costs one look at an attribute.
 
 ::
 
@@ -49,9 +49,9 @@ class ConnectionOpened:
     """A client opened an Engine.IO connection.
 
     Attributes:
-        connection: Its number, which no other connection of this server has. Its session id is a secret.
-        transport: The transport it begins with.
-        handshake: The request it came with.
+        connection: The connection's number, unique in this server. Unlike the session id, it is no secret.
+        transport: The transport on which it opened.
+        handshake: The client's request.
     """
 
     connection: int
@@ -64,10 +64,10 @@ class ConnectionClosed:
     """An Engine.IO connection ended.
 
     Attributes:
-        connection: Its number.
-        transport: The transport it ended on.
-        reason: Why, in Socket.IO's words, such as ``"ping timeout"``.
-        duration_s: How many seconds it was open.
+        connection: The connection's number.
+        transport: The last transport.
+        reason: The reason, in Socket.IO's words, such as ``"ping timeout"``.
+        duration_s: Seconds for which it was open.
     """
 
     connection: int
@@ -78,13 +78,13 @@ class ConnectionClosed:
 
 @dataclass(frozen=True, slots=True)
 class RequestRefused:
-    """A request was refused before it reached a connection; Node's ``connection_error``.
+    """A request was refused before it reached a connection; ``connection_error`` in Node.
 
     Attributes:
         code: Engine.IO's code, 0 to 5.
         message: Engine.IO's text, which the client got too.
-        context: Why, as the client is not told, such as ``"INVALID_ORIGIN"``.
-        handshake: The request.
+        context: The reason, which the client did not get, such as ``"INVALID_ORIGIN"``.
+        handshake: The client's request.
     """
 
     code: int
@@ -95,7 +95,7 @@ class RequestRefused:
 
 @dataclass(frozen=True, slots=True)
 class PacketReceived:
-    """A Socket.IO packet came from a client, attachments included; it is handled after this.
+    """A Socket.IO packet arrived from a client, attachments included. It is handled after this.
 
     Attributes:
         connection: The connection's number.
@@ -108,11 +108,11 @@ class PacketReceived:
 
 @dataclass(frozen=True, slots=True)
 class PacketSent:
-    """A Socket.IO packet was handed to a connection.
+    """A Socket.IO packet was passed to a connection.
 
     Attributes:
         connection: The connection's number.
-        frames: The packet as Engine.IO messages: its text, with the leading ``4``, and then its attachments.
+        frames: The packet as Engine.IO messages: its text with the leading ``4``, then its attachments.
     """
 
     connection: int
@@ -121,13 +121,13 @@ class PacketSent:
 
 @dataclass(frozen=True, slots=True)
 class SocketConnected:
-    """A client was let into a namespace.
+    """A client was admitted to a namespace.
 
     Attributes:
         connection: The connection's number.
-        socket_id: The socket's id.
-        namespace: The namespace.
-        recovered: Whether it goes on where it was.
+        sid: The socket's id.
+        namespace: The namespace's name.
+        recovered: Whether its session was recovered.
     """
 
     connection: int
@@ -138,13 +138,13 @@ class SocketConnected:
 
 @dataclass(frozen=True, slots=True)
 class SocketDisconnected:
-    """A socket that had been connected ended.
+    """A connected socket ended.
 
     Attributes:
         connection: The connection's number.
-        socket_id: The socket's id.
-        namespace: The namespace.
-        reason: Why, as the disconnect handler is told.
+        sid: The socket's id.
+        namespace: The namespace's name.
+        reason: The reason, as the disconnect handler gets it.
     """
 
     connection: int
@@ -155,13 +155,14 @@ class SocketDisconnected:
 
 @dataclass(frozen=True, slots=True)
 class HandlerFailure:
-    """A handler or middleware of the application raised; it was logged, and the client was told nothing of it.
+    """A handler or middleware of the application raised an exception. It was logged; the client did not get it.
 
     Attributes:
-        event: The event's name; ``"connect"``, ``"disconnect"``, ``"middleware"`` and such for the server's calls.
-        socket_id: The socket's id; ``""`` if there is none.
-        namespace: The namespace.
-        error: What was raised.
+        event: The event's name; ``"connect"``, ``"disconnect"``, ``"middleware"`` and such for the server's own
+            calls.
+        sid: The socket's id; ``""`` without a socket.
+        namespace: The namespace's name.
+        error: The exception.
     """
 
     event: str
@@ -171,11 +172,11 @@ class HandlerFailure:
 
 
 class Hook(Generic[T]):
-    """One kind of event, and its observers. Call it with a function, or use it as a decorator, to add one.
+    """One kind of event, and its observers. Call it with a function, or use it as a decorator, to add an observer.
 
     Attributes:
-        name: Its name.
-        observers: The functions that are called, in this order; empty if there are none.
+        name: The hook's name.
+        observers: The observers, in the order of the calls.
     """
 
     __slots__ = ("name", "observers")
@@ -188,13 +189,13 @@ class Hook(Generic[T]):
         """Add an observer.
 
         Args:
-            observer: A plain function that takes one value, called on the event loop.
+            observer: A plain function of one value, called on the event loop.
 
         Returns:
-            The same function, so that it serves as a decorator.
+            The observer.
 
         Raises:
-            ConfigurationError: It is no such function.
+            ConfigurationError: The argument is not such a function.
         """
         check_handler(f"hooks.{self.name}", observer, 1)
         if inspect.iscoroutinefunction(observer):
@@ -203,11 +204,11 @@ class Hook(Generic[T]):
         return observer
 
     def remove(self, observer: Callable[[T], object]) -> None:
-        """Remove an observer. A function that is no observer is ignored."""
+        """Remove an observer; an unknown one is ignored."""
         self.observers = tuple(other for other in self.observers if other != observer)
 
     def tell(self, event: T) -> None:
-        """Call the observers. Callers look whether there are any before they make the event."""
+        """Call the observers. Check `observers` before making the event."""
         for observer in self.observers:
             try:
                 observer(event)
@@ -220,16 +221,17 @@ class Hooks:
 
     Attributes:
         connection_opened: A client opened an Engine.IO connection.
-        connection_closed: One ended.
-        request_refused: A request was refused before it reached one.
-        packet_received: A Socket.IO packet came in.
-        packet_sent: A Socket.IO packet was handed to a connection.
-        socket_connected: A client was let into a namespace.
+        connection_closed: An Engine.IO connection ended.
+        request_refused: A request was refused before it reached a connection.
+        packet_received: A Socket.IO packet arrived.
+        packet_sent: A Socket.IO packet was passed to a connection.
+        socket_connected: A client was admitted to a namespace.
         socket_disconnected: A socket ended.
-        error: A handler or middleware of the application raised.
+        error: A handler or middleware of the application raised an exception.
         message_died: A message of a queue became a dead letter.
-        messages_lost: A consumer lost messages to the limits of its queue; told while something is attached to it.
-        consumer_expired: A consumer ended because nothing was attached to it for too long.
+        messages_lost: A consumer lost messages to the limits of its queue, while a socket or worker was attached to
+            it.
+        consumer_expired: A consumer ended because no socket or worker was attached to it for too long.
     """
 
     __slots__ = (
@@ -261,17 +263,17 @@ class Hooks:
 
 
 def report_failure(hooks: Hooks, event: str, sid: str, namespace: str, error: BaseException) -> None:
-    """Log what a handler or middleware raised, with its traceback, and tell the observers of errors.
+    """Log an exception of a handler or middleware with its traceback, and notify the observers of errors.
 
     Args:
         hooks: The server's hooks.
-        event: What was being handled.
-        sid: The socket's id; ``""`` if there is none.
-        namespace: The namespace.
-        error: What was raised. The client is told nothing of it. `NotConnected` is no failure.
+        event: The event's name.
+        sid: The socket's id; ``""`` without a socket.
+        namespace: The namespace's name.
+        error: The exception. The client does not get it. `NotConnected` is not an error.
     """
     if isinstance(error, NotConnected):
-        # Its client has gone meanwhile, which any client may do at any time.
+        # The client has left in the meantime, as any client may at any time.
         logger.info("the handler of %r ended early for socket %s in %s: %s", event, sid or "-", namespace, error)
         return
     logger.error("the handler of %r failed for socket %s in %s", event, sid or "-", namespace, exc_info=error)
