@@ -11,7 +11,7 @@ import pytest
 
 import waypost
 from tests.client.serving import Recorder, accepts, playing, serving
-from tests.support.waiting import until
+from tests.support.waiting import DEADLINE_S, until
 
 
 async def test_it_connects_and_leaves(url: str) -> None:
@@ -202,7 +202,7 @@ async def test_what_waits_is_sent_before_leaving(io: waypost.Server, url: str) -
     await client.connect()
     await client.emit("last", b"x" * 500_000)
     await client.disconnect()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await arrived.wait()
 
 

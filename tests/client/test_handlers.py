@@ -15,7 +15,7 @@ import waypost
 from tests.client.serving import Recorder, accepts, playing, serving
 from tests.support.link import Link
 from tests.support.server_process import free_port
-from tests.support.waiting import until
+from tests.support.waiting import DEADLINE_S, until
 from waypost.client import DisconnectDetails
 
 
@@ -180,7 +180,7 @@ async def test_a_loop_ends_with_the_client(io: waypost.Server, url: str) -> None
     async with client:
         await io.emit("news", 1)
         assert (await anext(stream)).arg == 1
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         assert [event async for event in stream] == []
 
 
@@ -301,7 +301,7 @@ async def test_connecting_may_be_patient_or_cancelled(io: waypost.Server) -> Non
     assert client.active
     starting[0].cancel()
     await asyncio.wait(starting)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await client.wait_closed()
     assert not client.active
 
@@ -318,7 +318,7 @@ async def test_leaving_ends_a_patient_attempt() -> None:
     await client.close()
     with pytest.raises(waypost.ConnectFailed):
         await other
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await client.wait_closed()
 
 
@@ -344,7 +344,7 @@ async def test_what_becomes_of_the_connection_is_told() -> None:
             link.cut()
             await until(lambda: ("reconnect", 1) in told, "the reconnection")
             await until(lambda: client.connected, "the namespace")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             await client.wait_closed()
     assert [entry[0] for entry in told] == [
         "open", "close", "reconnect_attempt", "open", "reconnect", "close",
@@ -373,7 +373,7 @@ async def test_the_end_is_after_the_last_handler(url: str) -> None:
 
     async with client:
         pass
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await client.wait_closed()
     assert sorted(ended) == ["disconnect", "io client disconnect", "open"]
 

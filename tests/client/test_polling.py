@@ -11,7 +11,7 @@ from aiohttp import web
 import waypost
 from tests.client.polled import PolledServer, polled, text_of
 from tests.client.serving import Recorder
-from tests.support.waiting import until
+from tests.support.waiting import DEADLINE_S, until
 from waypost.protocol.extension import REVISION
 from waypost.protocol.websocket import frame_message
 
@@ -73,7 +73,7 @@ async def test_answers_that_end_the_connection(answer: Any, reason: str, code: i
         recorder = Recorder(client)
         await client.connect()
         server.answers.put_nowait(answer)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             await client.wait_closed()
     assert recorder.of("disconnect") == [(reason,)]
     assert recorder.details[0].code == code

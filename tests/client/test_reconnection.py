@@ -13,7 +13,7 @@ import waypost
 from tests.client.serving import Recorder, accepts, closes, playing, says, serving
 from tests.support.link import Link
 from tests.support.server_process import free_port
-from tests.support.waiting import until
+from tests.support.waiting import DEADLINE_S, until
 
 
 def patient(url: str, **options: Any) -> waypost.Client:
@@ -304,7 +304,7 @@ async def test_it_stays_away_when_the_server_disconnects(url: str) -> None:
     recorder = Recorder(client)
     await client.connect()
     await client.emit("leave")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await client.wait_closed()
     assert recorder.seen == [("connect",), ("disconnect", "io server disconnect")]
     assert not client.connected
@@ -317,7 +317,7 @@ async def test_it_stays_away_when_told_not_to_reconnect(link: Link) -> None:
     recorder = Recorder(client)
     await client.connect()
     link.cut()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await client.wait_closed()
     assert recorder.seen == [("connect",), ("disconnect", "transport close")]
 
@@ -328,7 +328,7 @@ async def test_it_gives_up_after_so_many_attempts() -> None:
         client = patient(f"http://127.0.0.1:{port}", reconnection_attempts=2)
         recorder = Recorder(client)
         await client.connect()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await client.wait_closed()
     assert len(recorder.of("connect_error")) == 2
     assert all(isinstance(error, waypost.ConnectFailed) for (error,) in recorder.of("connect_error"))
@@ -340,7 +340,7 @@ async def test_leaving_while_reconnecting_ends_that() -> None:
         recorder = Recorder(client)
         await client.connect()
     await until(lambda: bool(recorder.of("disconnect")), "the end of the server")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(DEADLINE_S):
         await client.disconnect()
         await client.wait_closed()
     assert len(recorder.of("disconnect")) == 1
@@ -397,7 +397,7 @@ async def test_a_client_that_is_refused_later_stays_away(link: Link) -> None:
     await client.connect()
     credentials["refuse"] = "expired"
     link.cut()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await client.wait_closed()
     ((error,),) = recorder.of("connect_error")
     assert (error.problem, error.data) == ("not you", {"why": "expired"})

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.server_process import free_port
-from tests.support.waiting import until_async
+from tests.support.waiting import DEADLINE_S, until_async
 from waypost.demo.supervisor import ServiceUnavailable, Supervisor
 
 ALONE = """
@@ -90,7 +90,7 @@ async def test_the_service_ends_with_its_supervisor(tmp_path: Path) -> None:
         sys.executable, "-c", ALONE, str(tmp_path), str(port), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_S):
         assert await process.stdout.readline() == b"ready\n"
     assert await is_listening(port)
     process.kill()

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
+from tests.support.waiting import DEADLINE_S
 from waypost.demo.tunnel import Tunnel
 
 
@@ -35,7 +36,7 @@ async def through(tunnel: Tunnel) -> tuple[asyncio.StreamReader, asyncio.StreamW
 async def talk(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bytes:
     reader, writer = connection
     writer.write(b"hello")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         return await reader.read(5)
 
 
@@ -68,6 +69,6 @@ async def test_is_open_again(tunnel: Tunnel) -> None:
 async def test_a_server_that_is_down_ends_the_connection() -> None:
     async with Tunnel(1) as tunnel:
         reader, writer = await through(tunnel)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             assert await reader.read() == b""
         writer.close()

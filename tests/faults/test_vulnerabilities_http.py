@@ -24,6 +24,7 @@ from tests.support.raw import (
     target,
     websocket,
 )
+from tests.support.waiting import DEADLINE_S
 
 pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
 
@@ -215,7 +216,7 @@ async def first_line(port: int, data: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(data)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             return (await reader.readline()).strip()
     except ConnectionError:
         return b""
@@ -225,6 +226,6 @@ async def first_line(port: int, data: bytes) -> bytes:
 
 async def closing(transport: asyncio.Transport) -> None:
     """Wait until the other side has closed."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         while not transport.is_closing():
             await asyncio.sleep(0.01)

@@ -9,6 +9,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.waiting import DEADLINE_S
 from waypost.server.connections.deadlines import Deadlines
 
 LATEST_S = 0.001
@@ -150,7 +151,7 @@ async def _on_a_real_loop() -> None:
     loop = asyncio.get_running_loop()
     deadlines = Deadlines(loop)
     deadlines.move(Once(), inf, loop.time() + 0.01)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(DEADLINE_S):
         await rang.wait()
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import waypost
 from tests.server.model_client import HANDSHAKE, ModelClient, hub_of, only_channel, running, until
+from tests.support.waiting import DEADLINE_S
 from waypost.server.basics.environment import Environment
 
 MakeServer = Callable[..., waypost.Server]
@@ -401,7 +402,7 @@ async def test_quiet_client_is_not_lost_by_trimming(make_server: MakeServer) -> 
         stored = hub_of(io).directory.core("/").ownership.keeper
         assert stored is not None
         key = channel.session.key
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             while (found := await stored.journal.find_session(key)) is None or found.proven < 30:
                 await asyncio.sleep(0.01)
         await client.cut()
@@ -606,7 +607,7 @@ async def test_pong_of_a_deaf_socket_proves_nothing(make_server: MakeServer) -> 
         channel = only_channel(io)
         assert keeper is not None
         assert channel.session is not None
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             while (found := await keeper.journal.find_session(channel.session.key)) is None or found.proven < 1:
                 await asyncio.sleep(0.01)
         await client.cut()

@@ -11,6 +11,7 @@ from typing import Any
 import waypost
 from tests.server.model_client import hub_of
 from tests.support.raw import Answer
+from tests.support.waiting import DEADLINE_S
 from waypost.transports.asgi import AsgiApplication
 
 Message = MutableMapping[str, Any]
@@ -60,7 +61,7 @@ async def ask(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await app(scope("http", method, path, query, headers or {}, client, root_path), receive, send)
     names = [(name.decode(), value.decode("latin-1")) for name, value in sent[0]["headers"]]
     assert len({name for name, _ in names}) == len(names), names
@@ -123,7 +124,7 @@ class Socket:
 
     async def next(self) -> Message:
         """Wait for the next message of the application."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             while len(self.sent) == self._read:
                 self._news.clear()
                 await self._news.wait()
@@ -148,5 +149,5 @@ async def websocket(
         yield socket
     finally:
         socket.put({"type": "websocket.disconnect", "code": 1006})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             await task

@@ -9,6 +9,7 @@ import pytest
 from tests.conformance.engineio.test_upgrade import probing
 from tests.conformance.site import Site, connected
 from tests.support.raw import OPENERS, RawWebSocket, open_polling, open_websocket
+from tests.support.waiting import DEADLINE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,7 +91,7 @@ async def test_a_pong_that_nobody_asked_for_is_ignored(site: Site, transport: st
 async def test_the_heartbeat_goes_on_over_an_upgrade(site: Site) -> None:
     async with open_polling(site.port) as raw:
         sid = await connected(raw)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             async with probing(site, raw) as connection:
                 await connection.send("5")
                 upgraded = RawWebSocket(connection, raw.opened)

@@ -151,12 +151,13 @@ async def test_an_upgrade(site: Site) -> None:
 
 
 async def test_the_client_pings(door: Door) -> None:
-    async with open_site(door, allow_eio3=True, ping_interval_s=0.3, ping_timeout_s=0.3) as site:
+    async with open_site(door, allow_eio3=True, ping_interval_s=0.4, ping_timeout_s=0.6) as site:
         async with open_websocket_3(site.port) as (connection, sid):
-            for _ in range(3):
-                await asyncio.sleep(0.3)
+            ends = asyncio.get_running_loop().time() + 1.2
+            while asyncio.get_running_loop().time() < ends:
                 await connection.send("2")
                 assert await connection.recv() == "3"
+                await asyncio.sleep(0.01)
             assert sid not in site.left
             await ended(connection)
             assert await site.reason(sid) == "ping timeout"

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def hasty(door: Door) -> AsyncIterator[Site]:
     """A server that waits for a CONNECT packet for a moment only."""
-    async with open_site(door, connect_timeout_s=0.3) as site:
+    async with open_site(door, connect_timeout_s=0.6) as site:
         yield site
 
 
@@ -228,7 +228,7 @@ async def test_middleware_that_takes_too_long_does_not_stop_the_clock(hasty: Sit
 async def test_the_clock_starts_again_when_the_last_namespace_was_left(hasty: Site, transport: str) -> None:
     async with joined(hasty, transport) as (raw, _):
         await connected(raw, "/other,")
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.7)
         await raw.send("41")
         await still_works(raw, "/other,")
         await raw.send("41/other,")
@@ -239,7 +239,7 @@ async def test_coming_back_in_time_stops_it(hasty: Site, transport: str) -> None
     async with joined(hasty, transport) as (raw, _):
         await raw.send("41")
         await connected(raw)
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.7)
         await still_works(raw)
 
 

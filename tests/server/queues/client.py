@@ -9,6 +9,7 @@ from typing import Any
 
 import waypost
 from tests.server.model_client import ModelClient, running, until
+from tests.support.waiting import DEADLINE_S
 from waypost.server.basics.environment import Environment
 
 QUEUE = "jobs"
@@ -68,7 +69,7 @@ class Site:
 
     async def settled(self, consumer: str = "default") -> None:
         """Wait until a consumer has nothing left to do, and that is stored."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             while (await self.info(consumer)).waiting:
                 await asyncio.sleep(0.001)
 

@@ -11,6 +11,7 @@ import pytest
 import waypost
 from tests.server.model_client import until
 from tests.server.queues.client import QUEUE, Clock, Site, quiet, site
+from tests.support.waiting import DEADLINE_S
 from waypost.protocol.rejections import Rejection, read_nack
 from waypost.server.queues.options import QueueOptions
 from waypost.server.queues.verdict import Blame, judge
@@ -323,14 +324,14 @@ async def test_redrive_ends_though_what_it_delivers_dies_again(monkeypatch: pyte
         queue = here.io.queue("vain")
         await queue.emit_many([waypost.NewMessage("job", number) for number in range(100)])
         await until_dead(queue, 100)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             assert await queue.redrive() == 100
         await until(lambda: len(tried) == 200)
         await until_dead(queue, 100)
 
 
 async def until_dead(queue: waypost.Queue, letters: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         while (await queue.info()).dead_letters != letters:
             await asyncio.sleep(0.001)
 
@@ -368,6 +369,6 @@ async def test_dead_letters_can_be_discarded() -> None:
 
 
 async def until_info(here: Site, name: str, value: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         while getattr(await here.info(), name) != value:
             await asyncio.sleep(0.001)

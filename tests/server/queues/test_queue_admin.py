@@ -11,6 +11,7 @@ import pytest
 import waypost
 from tests.server.model_client import until
 from tests.server.queues.client import QUEUE, Clock, Site, Worker, quiet, site
+from tests.support.waiting import DEADLINE_S
 
 
 async def refused(here: Site, *jobs: Any, **options: Any) -> waypost.QueueFull:
@@ -305,6 +306,6 @@ async def test_numbers() -> None:
 
 
 async def until_info(here: Site, name: str, value: Any, consumer: str = "default") -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         while getattr(await here.info(consumer), name) != value:
             await asyncio.sleep(0.001)

@@ -14,7 +14,7 @@ import pytest
 import waypost
 from tests.server.model_client import running, until
 from tests.server.queues.client import quiet
-from tests.support.waiting import until_async
+from tests.support.waiting import DEADLINE_S, until_async
 from waypost.storage.queue_records import NewMessageRow
 
 
@@ -23,7 +23,7 @@ def server(**options: Any) -> waypost.Server:
 
 
 async def settled(io: waypost.Server, queue: str = "jobs") -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         while (await io.queue(queue).get_consumer().info()).waiting:
             await asyncio.sleep(0.001)
 
