@@ -1,6 +1,6 @@
-"""How long to pause before something that failed is tried again: one policy for server, stores and client.
+"""The pauses between attempts of an operation that fails: one policy for server, stores and client.
 
-Pure: chance comes from the caller, and the caller waits.
+It is pure: the caller passes random numbers, and does the waiting.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 __all__ = ["STORE_RETRIES", "Backoff", "RetryPolicy"]
 
 _MOST_DOUBLINGS = 64
-"""Far beyond any limit: 2.0**1024 overflows."""
+"""Already beyond any limit; 2.0**1024 would overflow."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Pauses that double with each failure, up to a limit. The policy never gives up; its user may.
 
-    The jitter does not vanish at the limit, where a whole fleet of clients would come back in step: the longest pause
-    is spread too, below the limit.
+    The jitter does not vanish at the limit, where a fleet of clients would reconnect in step: the longest pause has
+    jitter too, below the limit.
 
     Attributes:
-        first_s: The pause after the first failure, before jitter, in seconds; not negative.
+        first_s: The pause after the first failure, before jitter, in seconds; from 0.
         longest_s: The longest pause, jitter included, in seconds.
-        jitter: The share by which chance makes a pause longer or shorter, from 0 to 1.
+        jitter: The share by which a random number lengthens or shortens a pause, from 0 to 1.
     """
 
     first_s: float
@@ -34,11 +34,11 @@ class RetryPolicy:
         """Return the pause before the next attempt.
 
         Args:
-            failures: The number of attempts that have failed in a row, from 1.
-            chance: A random number from 0 to 1; without effect if the policy has no jitter.
+            failures: The number of failures in a row, from 1.
+            chance: A random number from 0 to 1; it has no effect without jitter.
 
         Returns:
-            Seconds.
+            The pause, in seconds.
         """
         doubled_s = self.first_s * 2.0 ** min(failures - 1, _MOST_DOUBLINGS)
         spread = 1 + self.jitter * (2 * chance - 1)
@@ -46,17 +46,17 @@ class RetryPolicy:
 
 
 STORE_RETRIES = RetryPolicy(first_s=0.5, longest_s=30.0)
-"""How a store that takes nothing, such as one on a full disk, is asked again: until it answers or is closed."""
+"""The policy for a store that fails, such as one on a full disk: retry until it answers or is closed."""
 
 
 class Backoff:
-    """The failures in a row of one task, and the pauses that a policy gives them.
+    """The failures of one task in a row, and the pauses after them.
 
     Args:
         policy: The policy.
 
     Attributes:
-        failures: The number of attempts that have failed in a row.
+        failures: The number of failures in a row.
     """
 
     __slots__ = ("_policy", "failures")
@@ -72,11 +72,11 @@ class Backoff:
             chance: A random number from 0 to 1, for the jitter.
 
         Returns:
-            Seconds.
+            The pause, in seconds.
         """
         self.failures += 1
         return self._policy.pause_s(self.failures, chance)
 
     def reset(self) -> None:
-        """Begin again with the first pause, after a success."""
+        """Start again with the first pause, after a success."""
         self.failures = 0

@@ -1,1 +1,1 @@
-"""How values that an application hands in are checked: options when they are made, arguments at the call."""
+"""Checks of values from the application: options when they are made, arguments at the call."""

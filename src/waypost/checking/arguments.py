@@ -1,4 +1,4 @@
-"""Arguments of calls, checked by the same rules as options."""
+"""Checks arguments of calls by the same rules as options."""
 
 from __future__ import annotations
 
@@ -35,12 +35,15 @@ WAIT = rule_of(PositiveOrZero | None)
 
 
 def check(option: str, value: object, rule: Rule) -> None:
-    """Raise `ConfigurationError` unless an option or an argument is what its rule asks for.
+    """Check an option or an argument.
 
     Args:
-        option: Its name, for the error.
-        value: Its value.
+        option: The option's name, for the error.
+        value: The value.
         rule: The rule.
+
+    Raises:
+        ConfigurationError: The rule does not accept the value.
     """
     if not rule.accepts(value):
         shown = type(value).__name__ if rule.is_secret else value
@@ -48,14 +51,16 @@ def check(option: str, value: object, rule: Rule) -> None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Find the name that was probably meant; ``pingTimeout`` is as near to ``ping_timeout_s`` as ``ping_timeout``.
+    """Return the known name that was probably meant.
+
+    ``pingTimeout`` is as close to ``ping_timeout_s`` as ``ping_timeout`` is.
 
     Args:
-        name: The one that was given.
-        known: Those there are.
+        name: The given name.
+        known: The known names.
 
     Returns:
-        The nearest of them, or ``None`` if none is near.
+        The closest known name, or ``None`` if none is close.
     """
     plain = {one.replace("_", "").lower(): one for one in known}
     found = get_close_matches(name.replace("_", "").lower(), plain, n=1, cutoff=0.7)

@@ -1,4 +1,4 @@
-"""What an option may be beyond its type, written beside it: ``lease_s: Annotated[float, Above(0)]``."""
+"""Constraints on the values of options, next to their types: ``lease_s: Annotated[float, Above(0)]``."""
 
 from __future__ import annotations
 
@@ -32,38 +32,38 @@ class Above:
     """A number above a bound.
 
     Attributes:
-        bound: The bound, which itself is not allowed.
+        bound: The bound, which is not allowed itself.
     """
 
     bound: float
 
     @property
     def words(self) -> str:
-        """What an error adds to the type."""
+        """The constraint in words, for an error."""
         return f"above {self.bound}"
 
     def accepts(self, value: Any) -> bool:
-        """Tell whether a number keeps to it."""
+        """Return whether a number satisfies the constraint."""
         return bool(value > self.bound)
 
 
 @dataclass(frozen=True, slots=True)
 class AtLeast:
-    """A number from a bound on.
+    """A number from a bound.
 
     Attributes:
-        bound: The smallest value that is allowed.
+        bound: The smallest allowed value.
     """
 
     bound: float
 
     @property
     def words(self) -> str:
-        """What an error adds to the type."""
+        """The constraint in words, for an error."""
         return f"from {self.bound}"
 
     def accepts(self, value: Any) -> bool:
-        """Tell whether a number keeps to it."""
+        """Return whether a number satisfies the constraint."""
         return bool(value >= self.bound)
 
 
@@ -72,28 +72,28 @@ class AtMost:
     """A number up to a bound.
 
     Attributes:
-        bound: The largest value that is allowed.
+        bound: The largest allowed value.
     """
 
     bound: float
 
     @property
     def words(self) -> str:
-        """What an error adds to the type."""
+        """The constraint in words, for an error."""
         return f"to {self.bound}"
 
     def accepts(self, value: Any) -> bool:
-        """Tell whether a number keeps to it."""
+        """Return whether a number satisfies the constraint."""
         return bool(value <= self.bound)
 
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """A value of the type that a function accepts, by a true answer.
+    """A value that a function accepts.
 
     Attributes:
-        expected: What the option takes, in words; an error says this instead of the type.
-        accepts: The function. It is called with values of the right type only.
+        expected: The accepted values, in words; an error has this instead of the type.
+        accepts: Returns a true value for an accepted value. It is called only with values of the right type.
     """
 
     expected: str
@@ -102,12 +102,12 @@ class Matching:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A name: a whole number is taken as its decimal text. See `waypost.checking.names`."""
+    """A name; a whole number becomes its decimal text. See `waypost.checking.names`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A value that may hold a password or a token: an error names its type and does not show it."""
+    """A value that may contain a password or a token. An error has its type instead of the value."""
 
 
 def _names_a_file(value: str | PathLike[str]) -> bool:
@@ -148,7 +148,7 @@ EventName: TypeAlias = Annotated[str, Matching("an event's name, as text", lambd
 """The name of an event."""
 
 Transport: TypeAlias = Literal["polling", "websocket"]
-"""What carries a connection."""
+"""The name of a transport."""
 
 SOME_TRANSPORTS = Matching('some of "polling", "websocket", each once', _has_each_once)
 """At least one transport, and none twice."""

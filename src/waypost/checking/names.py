@@ -1,4 +1,4 @@
-"""Names that an application hands in (of rooms, queues, consumers, messages), and the text that they become."""
+"""Names from the application (of rooms, queues, consumers, messages), converted to text."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SURROGATE = "text that UTF-8 can carry"
 
 
 def as_name(option: str, value: Name) -> str:
-    """Take the name of something that a store keeps: a queue, a consumer, a message, or a key.
+    """Convert the name of a queue, a consumer, a message or a key to text.
 
     Args:
-        option: What is named, for the error.
+        option: The named thing, for the error.
         value: The name.
 
     Returns:
-        The name as text: of a whole number, its decimal text.
+        The text; of a whole number, its decimal text.
 
     Raises:
         ConfigurationError: The value is empty, or neither text nor a whole number.
@@ -41,7 +41,7 @@ def as_name(option: str, value: Name) -> str:
 
 
 def is_name(value: object) -> bool:
-    """Tell whether `as_name` would take a value."""
+    """Return whether `as_name` accepts a value."""
     try:
         as_name("name", value)  # type: ignore[arg-type]
     except ConfigurationError:
@@ -50,17 +50,17 @@ def is_name(value: object) -> bool:
 
 
 def as_names(option: str, values: Collection[Names]) -> Collection[str]:
-    """Take names of rooms, as the arguments of a call: each a name, or a list, tuple or set of names.
+    """Convert the arguments of a call to names of rooms: each is a name, or a list, tuple or set of names.
 
     Args:
-        option: What is named, for the error.
+        option: The named thing, for the error.
         values: The arguments.
 
     Returns:
-        The names as text, in their order.
+        The names as text, in order.
 
     Raises:
-        ConfigurationError: An argument is something else, or a list has another one in it.
+        ConfigurationError: An argument is neither a name nor a collection of names.
     """
     for value in values:
         if value.__class__ is not str or not value.isascii():

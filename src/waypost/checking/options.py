@@ -1,4 +1,4 @@
-"""Options: dataclasses whose values are checked before an object is made of them."""
+"""Options: dataclasses whose values are checked before an object is made."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ T = TypeVar("T")
 
 
 def checked(public_name: str, *, prefix: str = "") -> Callable[[type[T]], type[T]]:
-    """Make a dataclass of options one that refuses what they can't be.
+    """Add checks to a dataclass of options.
 
     Write it above ``@dataclass(frozen=True, slots=True, kw_only=True)``. The type of each field, with the constraints
-    of `waypost.checking.constraints`, says what the field takes. A rule for two fields together belongs into
+    of `waypost.checking.constraints`, tells the accepted values. A rule for two fields together belongs in
     ``__post_init__``, which runs after each value was checked alone.
 
     Args:
-        public_name: What the options are of, as users write it: ``waypost.Server``.
-        prefix: What errors put before a name: ``recovery.`` where it is an option inside another one.
+        public_name: The name of the options' owner, as users write it: ``waypost.Server``.
+        prefix: The prefix of names in errors: ``recovery.`` for options inside another option.
 
     Returns:
-        The decorator. The constructor that it makes, which `dataclasses.replace` uses too, raises
-        `ConfigurationError` for an unknown option, with the nearest known one, and for a value that does not fit.
+        The decorator. The new constructor, which `dataclasses.replace` uses too, raises `ConfigurationError` for an
+        unknown option, with the closest known one, and for a value that is not accepted.
     """
 
     def decorate(kind: type[T]) -> type[T]:
         make: Callable[..., None] = kind.__init__
-        # Read when the first object is made: annotations may name what is defined later.
+        # Read when the first object is made: annotations may name classes that are defined later.
         read_rules = cache(lambda: rules_of(kind))
 
         @wraps(make)
@@ -55,13 +55,13 @@ def checked(public_name: str, *, prefix: str = "") -> Callable[[type[T]], type[T
 
 
 def rules_of(kind: Any) -> Mapping[str, Rule]:
-    """Read what each field of a dataclass takes.
+    """Return the rule of each field of a dataclass.
 
     Args:
-        kind: The class. What its annotations name must have been imported.
+        kind: The class. The names in its annotations must be imported.
 
     Returns:
-        The rules by the fields' names, in their order.
+        The rules by field name, in the fields' order.
     """
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: rule_of(hints[field.name]) for field in fields(kind)}
@@ -79,7 +79,11 @@ def _refuse_unknown(public_name: str, given: Mapping[str, object], rules: Mappin
 
 
 def refuse_positional(public_name: str, positional: Sequence[object], first: str) -> None:
-    """Raise `ConfigurationError` for a value without its option's name, with the line to write instead."""
+    """Refuse a value without its option's name; the error shows the line to write instead.
+
+    Raises:
+        ConfigurationError: There is a positional value.
+    """
     if positional:
         value = positional[0]
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""From a type hint, with the constraints in it, to a rule that values are checked by."""
+"""Converts a type hint, with its constraints, to a rule that checks values."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _WHOLE = 1 << 63
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a value has to be.
+    """A rule for a value.
 
     Attributes:
-        expected: It in words.
-        accepts: Tells whether a value is that.
-        known: The words that it may be, or that may be in it; for a suggestion.
-        choices: The words that it may be, as ``expected`` shows them.
+        expected: The accepted values, in words.
+        accepts: Returns whether a value is accepted.
+        known: The accepted words, or the words that an accepted value may contain; for a suggestion.
+        choices: The accepted words, as ``expected`` shows them.
         is_secret: Whether an error must not show the value.
-        take: Makes of an accepted value the one to keep; ``None`` if that is the same.
+        take: Converts an accepted value to the one to keep; ``None`` keeps it unchanged.
     """
 
     expected: str
@@ -46,7 +46,7 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_finite(value: object) -> bool:
-    # An int beyond the range of floats can be compared with one, but not be made one.
+    # An int beyond the range of floats can be compared with a float, but not converted to one.
     return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
 
 
@@ -64,11 +64,11 @@ _SIMPLE: dict[object, Rule] = {
 
 
 def rule_of(hint: Any) -> Rule:
-    """Make the rule that a type hint stands for.
+    """Return the rule for a type hint.
 
     Args:
-        hint: A type as it is written beside an option: simple types, classes, Protocols, `typing.Literal`, unions,
-            functions, sequences and mappings of these, and all of them `typing.Annotated` with constraints.
+        hint: The type of an option: simple types, classes, Protocols, `typing.Literal`, unions, functions, sequences
+            and mappings of these, and each of them as `typing.Annotated` with constraints.
 
     Returns:
         The rule.

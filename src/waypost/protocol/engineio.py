@@ -93,7 +93,7 @@ def packet_type(frame: Frame) -> PacketType:
 
 
 def decode_payload(body: bytes, *, max_packets: int) -> list[Frame]:
-    """Split the body of a polling request or response into its packets; see `read_payload`, which takes its time."""
+    """Split the body of a polling request or response into its packets; see `read_payload`, which yields them."""
     return list(read_payload(body, max_packets=max_packets))
 
 
@@ -137,10 +137,10 @@ def _decode_packet(packet: str) -> Frame:
 
 
 def decode_base64(text: str) -> bytes:
-    """Decode base64 as clients write it: the official one for Java breaks it into lines.
+    """Decode base64 as clients encode it: the official client for Java breaks it into lines.
 
     Raises:
-        ValueError: There is something else in it.
+        ValueError: The text contains other characters.
     """
     try:
         return binascii.a2b_base64(text, strict_mode=True)

@@ -110,7 +110,7 @@ def encode_binary_payload(frames: Sequence[Frame]) -> bytes:
 
 
 def decode_payload(body: bytes, *, max_packets: int) -> list[Frame]:
-    """Split the body of a polling request into its packets; see `read_payload`, which takes its time."""
+    """Split the body of a polling request into its packets; see `read_payload`, which yields them."""
     return list(read_payload(body, max_packets=max_packets))
 
 

@@ -75,7 +75,7 @@ class Options:
         max_buffered_bytes: The most bytes that may wait for a slow client; more disconnects it. It can recover what
             it missed.
         max_stalled_s: Seconds that frames may wait for a client that takes none; longer disconnects it.
-        max_messages_per_s: The most messages per second of one client, binary attachments counted too. We stop
+        max_messages_per_s: The most packets per second of one client, attachments and heartbeats counted too. We stop
             reading from a faster client for a while; one that exceeds the rate by far is disconnected. ``None`` for
             no limit.
         max_pending_events: The number of one socket's waiting events at which reading from its connection pauses.

@@ -24,7 +24,7 @@ logger = logging.getLogger("waypost.websocket")
 _NORMAL, _LOST, _TOO_BIG, _RESTART = 1000, 1006, 1009, 1012
 _LARGE_BYTES = 16_384
 _PIECE_BYTES = 8_192
-"""Some 1,200 frames of the smallest size. Most of what comes from the network at once is smaller."""
+"""About 1,200 frames of the smallest size. Most reads from the network return less."""
 _MOST_WAITING = 64
 """Larger frames, and more of them, are written at once, so that asyncio can call `pause_writing` in time."""
 _CLOSE_TIMEOUT_S = 10.0

@@ -1,4 +1,4 @@
-"""The type that the caller of an event names for its answer."""
+"""The type of an answer, named by the caller of an event."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["AnswerType"]
 
 @dataclass(frozen=True, slots=True)
 class AnswerType:
-    """The type of a call's answer; make one with `read`.
+    """The type of a call's answer; made by `read`.
 
     Attributes:
         event: The event's name, for errors.
-        annotation: The type; ``None`` if the answer is taken as it comes.
+        annotation: The type; ``None`` leaves the answer unchanged.
     """
 
     event: str
@@ -25,13 +25,21 @@ class AnswerType:
 
     @classmethod
     def read(cls, event: str, returns: Any) -> AnswerType:
-        """Read the argument ``returns`` of a call; raises `ConfigurationError` if no value can be converted to it."""
+        """Read the argument ``returns`` of a call.
+
+        Raises:
+            ConfigurationError: No value can be converted to the type.
+        """
         if returns is not None:
             check_convertible("returns", returns)
         return cls(event, returns)
 
     def convert(self, answer: Any) -> Any:
-        """Convert an answer; raises `AnswerMismatch` if it does not fit."""
+        """Convert an answer.
+
+        Raises:
+            AnswerMismatch: The answer does not fit the type.
+        """
         if self.annotation is None:
             return answer
         try:

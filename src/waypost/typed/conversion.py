@@ -1,4 +1,4 @@
-"""Values as they came, made to fit a type: a handler's arguments, and the answers to calls."""
+"""Converts received values to types: a handler's arguments, and the answers of calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONVERTIBLE = "dataclasses, msgspec.Structs, pydantic models, TypedDicts, or bui
 """The types that values are converted to, in words."""
 
 MISFITS = (msgspec.ValidationError, RecursionError)
-"""What `convert` raises for a value that does not fit."""
+"""The exceptions that `convert` raises for a value that does not fit."""
 
 _NATIVE = (bytes, bytearray, memoryview)
 """Types that pass unchanged. msgspec would otherwise decode text as bytes in base64."""
@@ -25,11 +25,11 @@ def check_convertible(option: str, annotation: Any) -> None:
     """Check that values can be converted to a type.
 
     Args:
-        option: Where the type is named, for the error.
+        option: The option or parameter with the type, for the error.
         annotation: The type.
 
     Raises:
-        ConfigurationError: They can't.
+        ConfigurationError: No value can be converted to the type.
     """
     try:
         described = msgspec.inspect.type_info(annotation)
@@ -41,7 +41,11 @@ def check_convertible(option: str, annotation: Any) -> None:
 
 
 def convert(value: Any, annotation: Any) -> Any:
-    """Convert a value to a type that `check_convertible` has let pass; raises one of `MISFITS`."""
+    """Convert a value to a type that `check_convertible` has accepted.
+
+    Raises:
+        MISFITS: The value does not fit the type.
+    """
     return msgspec.convert(value, annotation, builtin_types=_NATIVE, dec_hook=_validate)
 
 
@@ -76,7 +80,7 @@ def _validate(model: type, value: Any) -> Any:
 
 
 def show(annotation: Any) -> str:
-    """Name a type in an error."""
+    """Return a type's name for an error."""
     return (
         annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
     )

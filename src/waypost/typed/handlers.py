@@ -1,4 +1,4 @@
-"""A function of the application, for server and client: its signature is read once, then it is run."""
+"""An application's function, for server and client: reads its signature once, then runs it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Handler:
     """A registered function.
 
     Attributes:
-        name: What it handles, for errors.
-        function: What to call.
+        name: The event's name, for errors.
+        function: The function.
         is_async: Whether it is ``async def``; a plain ``def`` runs in a thread.
-        fewest: The fewest positional arguments it takes.
-        most: The most; infinity for ``*args``.
-        leading: How many of them come before an event's own, such as the socket.
-        parameters: What an event's own arguments are converted to; ``None`` for nothing.
+        fewest: The fewest positional arguments that it takes.
+        most: The most positional arguments that it takes; infinity for ``*args``.
+        leading: The number of arguments before the event's own, such as the socket.
+        parameters: The types of the event's own arguments; ``None`` without types.
         is_concurrent: Whether it may run at the same time as other handlers of its socket.
     """
 
@@ -45,30 +45,37 @@ class Handler:
     is_concurrent: bool = False
 
     def takes(self, count: int) -> bool:
-        """Tell whether it can be called with so many arguments of an event."""
+        """Return whether the function can be called with this number of event arguments."""
         return self.fewest <= self.leading + count <= self.most
 
     @property
     def expectation(self) -> str:
-        """How many arguments of an event it takes, in words."""
+        """The number of event arguments that the function takes, in words."""
         fewest, most = max(self.fewest - self.leading, 0), self.most - self.leading
         if most == inf:
             return f"at least {fewest}"
         return f"{fewest}" if fewest == most else f"{fewest} to {most:g}"
 
     def convert(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Convert an event's arguments to what its parameters are annotated with; raises `ArgumentMismatch`."""
+        """Convert an event's arguments to the types of the function's parameters.
+
+        Raises:
+            ArgumentMismatch: An argument does not fit its parameter's type.
+        """
         return arguments if self.parameters is None else self.parameters.convert(arguments)
 
     def run(self, arguments: tuple[Any, ...], threads: Executor | None = None) -> Awaitable[Any]:
         """Call the function.
 
         Args:
-            arguments: All its arguments.
-            threads: Where a plain ``def`` runs; ``None`` for the event loop's own threads.
+            arguments: All arguments.
+            threads: The threads for a plain ``def``; ``None`` for the event loop's own threads.
 
         Returns:
-            An awaitable of what the function returns. An ``async def`` may raise at once, if it can't be called so.
+            An awaitable of the function's result.
+
+        Raises:
+            TypeError: An ``async def`` does not take these arguments. A plain ``def`` raises it when awaited.
         """
         if self.is_async:
             awaitable: Awaitable[Any] = self.function(*arguments)
@@ -76,12 +83,12 @@ class Handler:
         return self._run_in_thread(arguments, threads)
 
     async def _run_in_thread(self, arguments: tuple[Any, ...], threads: Executor | None) -> Any:
-        # As asyncio.to_thread does it: what the application keeps in context variables is there in the thread, too.
+        # As in asyncio.to_thread: the thread has the application's context variables too.
         call = partial(copy_context().run, self.function, *arguments)
         result = await asyncio.get_running_loop().run_in_executor(threads, call)
         if inspect.isawaitable(result):
             if inspect.iscoroutine(result):
-                result.close()  # it has not begun, and Python would only warn that nobody awaited it
+                result.close()  # not started; without this, Python would warn that it was never awaited
             what = getattr(result, "__qualname__", type(result).__name__)
             expected = (
                 f"an async def that awaits {what}(…); this def returned it without awaiting it, so it did nothing"
@@ -90,11 +97,11 @@ class Handler:
         return result
 
     def run_with(self, arguments: tuple[Any, ...], threads: Executor | None = None) -> Awaitable[Any]:
-        """Call it with as many of the arguments as it takes; see `run`."""
+        """Call the function with as many of the arguments as it takes; see `run`."""
         return self.run(self.fitting(arguments), threads)
 
     def fitting(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Cut arguments to as many as it takes."""
+        """Return as many of the arguments as the function takes."""
         return arguments if len(arguments) <= self.most else arguments[: int(self.most)]
 
 
@@ -104,14 +111,17 @@ def check_handler(
     """Read a function's signature.
 
     Args:
-        name: What it handles, for errors.
+        name: The event's name, for errors.
         function: The function.
-        leading: How many arguments come before an event's own.
+        leading: The number of arguments before the event's own.
         concurrent: Whether it may run at the same time as other handlers of its socket.
-        typed: Whether an event's arguments are converted to its annotations.
+        typed: Whether to convert an event's arguments to the function's annotations.
+
+    Returns:
+        The handler.
 
     Raises:
-        ConfigurationError: It can't be called that way, or arguments can't be converted to an annotation of it.
+        ConfigurationError: The function can't be called that way, or no argument can be converted to an annotation.
     """
     if not callable(function):
         raise ConfigurationError(f"handler of {name}", function, "a function")
@@ -119,7 +129,7 @@ def check_handler(
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
     try:
         signature = inspect.signature(function)
-    except ValueError:  # a builtin that does not tell what it takes
+    except ValueError:  # a builtin function without a signature
         return Handler(name, function, is_async, 0, inf, leading, None, concurrent)
     fewest, most = _count(name, function, signature)
     if most < leading:
@@ -129,10 +139,10 @@ def check_handler(
 
 
 def name_of(function: object) -> str:
-    """Return a function's name, which is the event that it handles.
+    """Return a function's name, which is the event's name.
 
     Raises:
-        ConfigurationError: It has none, or is no function.
+        ConfigurationError: The function has no name, or the argument is not a function.
     """
     name = getattr(function, "__name__", None)
     if callable(function) and isinstance(name, str):
@@ -141,7 +151,11 @@ def name_of(function: object) -> str:
 
 
 def _count(name: str, function: Callable[..., Any], signature: inspect.Signature) -> tuple[int, float]:
-    """Count the fewest and the most positional arguments; raises `ConfigurationError` if those are not enough."""
+    """Return the fewest and the most positional arguments of a function.
+
+    Raises:
+        ConfigurationError: The function has a required keyword-only argument.
+    """
     fewest, most = 0, 0.0
     for parameter in signature.parameters.values():
         required = parameter.default is inspect.Parameter.empty

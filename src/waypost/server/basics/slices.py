@@ -1,4 +1,4 @@
-"""Time for what clients send, in slices: after each the event loop turns, and everybody else has their turn."""
+"""Time slices for the input of clients: after each slice the event loop runs all other work."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ __all__ = ["Share", "Slices"]
 _SLICE_S = 0.005
 _BATCH = 65_536
 _PACKET = 2_048
-"""A batch is 32 small packets or 64 kB of large ones; the clock is looked at after each."""
+"""A batch is 32 small packets or 64 kB of large ones. The clock is read after each batch."""
 
 
 class Slices:
-    """The time that all input of one turn of the event loop shares.
+    """The time that all input of one iteration of the event loop shares.
 
-    Input that fits into a batch (almost all does) is taken at once and asks for nothing. Larger input goes on while
-    `has_time`, and then waits. In each turn one of those that wait goes on, in the order in which they began to wait.
+    Input that fits into one batch, as almost all does, is taken at once and needs no slice. Larger input continues
+    while `has_time`, and then waits. In each iteration one of the waiting inputs continues, in the order in which
+    they started to wait.
 
     Args:
-        clock: Gives the time in seconds. The event loop's own clock may stand still during a turn.
+        clock: Returns the time in seconds. The event loop's own clock may stand still during an iteration.
     """
 
     __slots__ = ("_clock", "_ends_at", "_waiting")
@@ -34,7 +35,7 @@ class Slices:
         self._waiting: deque[Callable[[], object]] = deque()
 
     def has_time(self) -> bool:
-        """True while input may go on in this turn of the event loop."""
+        """Return whether input may continue in this iteration of the event loop."""
         now = self._clock()
         if self._ends_at is None:
             self._begin(now)
@@ -42,19 +43,19 @@ class Slices:
         return now < self._ends_at
 
     def when_next(self, go_on: Callable[[], object]) -> None:
-        """Call a function in a later turn, when all that wait already had theirs."""
+        """Call a function in a later iteration, after all that wait already."""
         self._waiting.append(go_on)
         if self._ends_at is None:
             self._begin(self._clock())
 
     async def next(self) -> None:
-        """Wait for a later turn, behind all that wait already. May be cancelled."""
+        """Wait for a later iteration, after all that wait already. May be cancelled."""
         turn = asyncio.get_running_loop().create_future()
         self.when_next(partial(_resume, turn))
         await turn
 
     def _begin(self, now: float) -> None:
-        # Noted last: if this raises, the next one begins a slice.
+        # The end is set after the call: if `call_soon` raises, the next input starts a slice.
         asyncio.get_running_loop().call_soon(self._end)
         self._ends_at = now + _SLICE_S
 
@@ -77,7 +78,7 @@ class Share:
     """One client's input, which asks for time after each batch.
 
     Args:
-        slices: The time of all.
+        slices: The time slices of all input.
     """
 
     __slots__ = ("_slices", "_taken")
@@ -87,7 +88,14 @@ class Share:
         self._taken = 0
 
     def take(self, size: int) -> bool:
-        """Count a packet of so many bytes or characters; False if the input after it has to wait."""
+        """Count a packet.
+
+        Args:
+            size: The packet's size, in bytes or characters.
+
+        Returns:
+            False if the input after the packet must wait.
+        """
         self._taken += _PACKET + size
         if self._taken < _BATCH:
             return True

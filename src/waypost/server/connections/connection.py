@@ -39,7 +39,11 @@ class Receiver(Protocol):
         ...
 
     def receive_control(self) -> None:
-        """Count a packet that is no message: a heartbeat or a noop; raises `ProtocolViolation` for too many."""
+        """Count a packet that is not a message: a heartbeat or a noop.
+
+        Raises:
+            ProtocolViolation: The client sends too many packets.
+        """
         ...
 
     def heartbeat_sent(self) -> None:
@@ -330,6 +334,11 @@ class Connection:
             body: The whole body.
             is_form: Whether the body is a JSONP form.
 
+        Returns:
+            ``None`` if all frames are taken. Otherwise a coroutine that takes the rest in later iterations of the
+            event loop, while reading is not paused. It returns False if the connection ends before, and raises as
+            this method does. It may be cancelled.
+
         Raises:
             ProtocolViolation: The body breaks the protocol. Only this connection is closed, and the log has a
                 warning.
@@ -348,7 +357,7 @@ class Connection:
                 return True
 
     def _receive_some(self, frames: Iterator[Frame], share: Share) -> bool:
-        """Take frames while there is time; returns whether none is left."""
+        """Take frames while the slice lasts; returns whether none is left."""
         session, now = self._session, self._loop.time()
         try:
             for frame in frames:
@@ -370,7 +379,7 @@ class Connection:
 
     @property
     def slices(self) -> Slices:
-        """The time that this connection's input shares with that of all others."""
+        """The time slices that the input of all connections shares."""
         return self._slices
 
     def open_poll(self) -> bool:

@@ -26,6 +26,9 @@ class Engine:
         new_id: Makes session ids.
         accept: Called with each new connection; returns its receiver.
         hooks: The observers of connections and packets.
+
+    Attributes:
+        slices: The time slices that the input of all connections shares.
     """
 
     def __init__(

@@ -107,7 +107,11 @@ class Peer:
             raise self._violation("a packet of a namespace that is connected", came)
 
     def receive_control(self) -> None:
-        """Count a packet that is no message; raises `LimitExceeded` for a client that is far too fast."""
+        """Count a packet that is not a message.
+
+        Raises:
+            LimitExceeded: The client exceeds its rate by too much.
+        """
         if self._pace is not None:
             self._pace.count()
 

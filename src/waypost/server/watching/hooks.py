@@ -125,7 +125,7 @@ class SocketConnected:
 
     Attributes:
         connection: The connection's number.
-        sid: The socket's id.
+        socket_id: The socket's id.
         namespace: The namespace's name.
         recovered: Whether its session was recovered.
     """
@@ -142,7 +142,7 @@ class SocketDisconnected:
 
     Attributes:
         connection: The connection's number.
-        sid: The socket's id.
+        socket_id: The socket's id.
         namespace: The namespace's name.
         reason: The reason, as the disconnect handler gets it.
     """
@@ -160,7 +160,7 @@ class HandlerFailure:
     Attributes:
         event: The event's name; ``"connect"``, ``"disconnect"``, ``"middleware"`` and such for the server's own
             calls.
-        sid: The socket's id; ``""`` without a socket.
+        socket_id: The socket's id; ``""`` without a socket.
         namespace: The namespace's name.
         error: The exception.
     """
