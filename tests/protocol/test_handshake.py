@@ -136,7 +136,7 @@ def test_a_second_upgrade_is_for_the_session_to_decline() -> None:
 
 
 @pytest.mark.parametrize(
-    "sid", ["gone", "__proto__", "constructor", "%00", "polls%20", "x" * 100_000, "%FF%FE", "..%2F"]
+    "sid", ["gone", "__proto__", "constructor", "%00", "polls%20", "x" * 10_000, "%FF%FE", "..%2F"]
 )
 def test_unknown_sessions_are_refused(sid: str) -> None:
     assert code(answer(f"EIO=4&transport=polling&sid={sid}")) == 1

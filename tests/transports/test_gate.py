@@ -159,6 +159,50 @@ async def test_polling_handshakes_that_come_to_nothing_end() -> None:
     assert await counts_nothing(io)
 
 
+async def test_a_connection_that_is_being_closed_counts_for_its_address() -> None:
+    io = waypost.Server(drain_s=0.0, max_connections_per_address=3, connect_timeout_s=0.05)
+    async with serving(io):
+        for _ in range(3):
+            assert (await ask(io)).status == 200
+        await until(lambda: not any(each.is_open for each in hub_of(io).engine.connections()))
+        # Nobody fetched the news, so they are still there.
+        assert len(hub_of(io).engine) == 3
+        assert (await ask(io)).status == 429
+        for connection in hub_of(io).engine.connections():
+            connection.abort("the test's own")
+        assert (await ask(io)).status == 200
+
+
+@pytest.mark.parametrize("proxy", ["127.0.0.1", "10.1.2.3"])
+@pytest.mark.parametrize("forwarded", ["garbage", "unknown", "203.0.113.7, garbage", ""])
+async def test_a_client_that_its_proxy_hides_counts_for_the_proxy(proxy: str, forwarded: str) -> None:
+    io = waypost.Server(drain_s=0.0, max_connections_per_address=1, trusted_proxies=["10.0.0.0/8", "127.0.0.1"])
+    async with serving(io):
+        headers = {"X-Forwarded-For": forwarded}
+        assert (await ask(io, headers=headers, client=proxy)).status == 200
+        assert (await ask(io, headers=headers, client=proxy)).status == 429
+        assert (await ask(io, headers={"X-Forwarded-For": "203.0.113.9"}, client=proxy)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status"),
+    [
+        ("&".join(f"p{number}=1" for number in range(300)), {}, 414),
+        ("p=" + "x" * 20_000, {}, 414),
+        ("", {"X-Large": "x" * 40_000}, 431),
+        ("", {f"X-{number}": "" for number in range(200)}, 431),
+        ("p=" + "x" * 10_000, {"Cookie": "x" * 16_000}, 200),
+    ],
+    ids=["many parameters", "a long query", "long headers", "many headers", "as large as may be"],
+)
+async def test_a_handshake_has_limits(query: str, headers: dict[str, str], status: int) -> None:
+    io = waypost.Server(drain_s=0.0)
+    async with serving(io):
+        assert (await ask(io, f"EIO=4&transport=polling&{query}", headers=headers)).status == status
+        async with websocket(io, f"EIO=4&transport=websocket&{query}", headers=headers) as socket:
+            assert (await socket.next()).get("status", 200) == status
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "", "testclient"])
 async def test_loopback_is_not_limited(address: str) -> None:
     io = waypost.Server(drain_s=0.0, max_connections_per_address=1)

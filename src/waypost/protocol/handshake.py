@@ -44,6 +44,12 @@ _PYTHON_MAX_PACKETS = 16
 """python-engineio drops the connection if a response has more packets."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_MAX_QUERY_CHARACTERS = 16_384
+_MAX_PARAMETERS = 256
+_MAX_HEADERS = 128
+_MAX_HEADER_CHARACTERS = 32_768
+"""The limits of a handshake, which a connection keeps as long as it lives. Few proxies pass on larger headers."""
+
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
 
 
@@ -57,7 +63,8 @@ class Request:
         headers: Values by lower-case name; several values of one name are joined by ``", "``.
         secure: Whether the request came over TLS, as far as this server knows.
         websocket: Whether the request asks for a WebSocket.
-        parameters: The decoded parameters of the query; of a repeated name, the first value.
+        parameters: The decoded parameters of the query; of a repeated name, the first value. A query that is too
+            large has none.
     """
 
     method: str
@@ -68,7 +75,11 @@ class Request:
     parameters: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parameters", _read_query(self.query))
+        object.__setattr__(self, "parameters", {} if _is_too_long(self.query) else _read_query(self.query))
+
+
+def _is_too_long(query: str) -> bool:
+    return len(query) > _MAX_QUERY_CHARACTERS or query.count("&") >= _MAX_PARAMETERS
 
 
 def _read_query(query: str) -> dict[str, str]:
@@ -229,6 +240,8 @@ def decide(
     """
     if request.method == "OPTIONS":
         return Preflight() if _origin_is_allowed(request, rules) else _bad_request("INVALID_ORIGIN")
+    if _is_too_long(request.query):
+        return Refuse(414, 3, "Bad request", "QUERY_TOO_LARGE")
     parameters = request.parameters
     transport = parameters.get("transport", "")
     if transport not in rules.transports:
@@ -254,6 +267,9 @@ def _open(request: Request, rules: HandshakeRules, transport: str, jsonp: str | 
         return Refuse(400, 2, "Bad handshake method", "BAD_HANDSHAKE_METHOD")
     if request.websocket != (transport == "websocket"):
         return _bad_request("TRANSPORT_HANDSHAKE_ERROR")
+    size = sum(len(name) + len(value) for name, value in request.headers.items())
+    if len(request.headers) > _MAX_HEADERS or size > _MAX_HEADER_CHARACTERS:
+        return Refuse(431, 3, "Bad request", "HEADERS_TOO_LARGE")
     parameters = request.parameters
     eio = parameters.get("EIO", "")
     if eio == _REVISION_4 and is_python_client(parameters):

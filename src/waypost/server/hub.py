@@ -95,6 +95,7 @@ class Hub:
         self.engine = Engine(self._session_settings(), environment.new_id, self._accept, self.hooks)
         limits = AddressLimits(options.max_connections_per_address, options.max_handshakes_per_address, self.hooks)
         self.gate = Gate(limits, options.allow_request, options.connect_timeout_s, self.hooks)
+        self.engine.when_forgotten = limits.forget
         self.deliveries = Deliveries(self.services, options.queues)
         self._keepers = Keepers(self.services, options.recovery)
         self._parts = Parts(

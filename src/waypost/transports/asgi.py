@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import lru_cache, partial
 
 from waypost.errors import ProtocolViolation, StorageError
 from waypost.protocol.handshake import (
@@ -53,6 +52,9 @@ from waypost.transports.request_body import discard_body, read_body
 __all__ = ["AsgiTransport"]
 
 logger = logging.getLogger("waypost.asgi")
+
+_NAMES = 256
+"""How many names of headers are kept once for all. Clients may send any, so there must be an end."""
 
 AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -311,7 +313,7 @@ class AsgiTransport:
     # -- the rest -------------------------------------------------------------------------------------------
 
     def _handshake(self, scope: Scope, request: Request) -> Handshake:
-        path = scope["path"]
+        path, peer = scope["path"], _peer(scope)
         origin = request.headers.get("origin")
         host = request.headers.get("host", "")
         return Handshake(
@@ -319,7 +321,8 @@ class AsgiTransport:
             query=request.parameters,
             auth={},
             url=f"{path}?{request.query}",
-            address=self._proxies.address(_peer(scope), request.headers),
+            address=self._proxies.address(peer, request.headers),
+            counted_for=peer if self._proxies.hides_client(peer, request.headers) else "",
             secure=request.secure,
             cross_origin=origin is not None and origin.partition("://")[2] != host,
             time=self._hub.environment.wall_time(),
@@ -328,8 +331,7 @@ class AsgiTransport:
     def _read_request(self, scope: Scope) -> Request:
         headers: dict[str, str] = {}
         for name, value in scope["headers"]:
-            # Sessions keep their handshake, and all have the same header names: one string for all of them.
-            key, text = sys.intern(name.decode("latin-1").lower()), value.decode("latin-1")
+            key, text = _header_name(name), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
         return Request(
             method=scope.get("method", "GET"),
@@ -389,6 +391,12 @@ class _Lifespan:
         await self._send({"type": "lifespan.startup.complete"})
         await self._receive()
         await self.send({"type": "lifespan.shutdown.complete"})
+
+
+@lru_cache(_NAMES)
+def _header_name(name: bytes) -> str:
+    """Read a header's name. Handshakes are kept, and the same names come with each."""
+    return name.decode("latin-1").lower()
 
 
 def _peer(scope: Scope) -> str:

@@ -14,8 +14,9 @@ from waypost.protocol.engineio import Frame
 from waypost.protocol.handshake import Decision, Open, Refuse, Upgrade, refusal_body
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.slices import Share
-from waypost.server.connections.connection import Connection, WireOutlet
+from waypost.server.connections.connection import Connection
 from waypost.server.connections.cookie import Cookie
+from waypost.server.connections.ends import WireOutlet
 from waypost.server.connections.engine import Engine
 from waypost.transports.http_answer import Receive, Send
 

@@ -56,6 +56,7 @@ class GuardedHttp(HttpToolsProtocol):
         self._have_headers()
         super().connection_lost(exc)
         self._drop_requests()
+        self._let_go()
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes until the headers are complete; a single header that never ends counts too."""
@@ -132,6 +133,7 @@ class GuardedHttp(HttpToolsProtocol):
         if not self._awaits_upgrade and not self.transport.is_closing():
             self._unset_keepalive_if_required()
             super().handle_websocket_upgrade()
+            self._let_go()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if self._is_receiving and self._has_started_one:
@@ -169,12 +171,20 @@ class GuardedHttp(HttpToolsProtocol):
             self.logger.warning("Refused a request whose headers are larger than %d bytes.", _MAX_HEADER_BYTES)
         _refuse_headers(self.transport)
 
+    def _let_go(self) -> None:
+        """Let go of what refers back to this, so that all of it is freed without the garbage collector."""
+        self.parser = None  # type: ignore[assignment]  # as uvicorn's own `connection_lost` does
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None:
+            cycle.on_response = _do_nothing
+
     def _drop_requests(self) -> None:
         """Tell the request that is being answered that its client is gone, and forget those behind it."""
         for cycle in (self._running, cast("RequestResponseCycle | None", self.cycle)):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
+                cycle.on_response = _do_nothing
         self.pipeline.clear()
         self._running = None
 
@@ -213,6 +223,10 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
             self.logger.warning("Closed a WebSocket that sent more than %d fragments.", _MAX_FRAGMENTS)
             self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
             self.handle_parser_exception()
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _refuse_headers(transport: asyncio.Transport) -> None:

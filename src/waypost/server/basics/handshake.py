@@ -22,6 +22,7 @@ class Handshake:
         secure: Whether the request came over TLS.
         cross_origin: Whether the request had an ``Origin`` header of another host.
         time: The time of the request, in seconds since 1970.
+        counted_for: The address that limits count it for, if that is not ``address``; else ``""``.
     """
 
     headers: Mapping[str, str]
@@ -32,3 +33,4 @@ class Handshake:
     secure: bool
     cross_origin: bool
     time: float
+    counted_for: str = ""

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from typing import TypeAlias
 
 from waypost.errors import ConfigurationError
+from waypost.server.basics.handshake import Handshake
 from waypost.server.watching.hooks import ConnectionClosed, ConnectionOpened, Hooks, SocketConnected
 
 __all__ = ["AddressLimits", "TrustedProxies"]
@@ -57,6 +58,14 @@ class TrustedProxies:
                 return nearest
         return nearest
 
+    def hides_client(self, peer: str, headers: Mapping[str, str]) -> bool:
+        """Return whether a trusted proxy says where a request comes from, but not in a way that can be read."""
+        nearest, *others = self._way_back(peer, headers)
+        if nearest is None or not self._trusts(nearest):
+            return False
+        stranger = next((hop for hop in others if hop is None or not self._trusts(hop)), nearest)
+        return stranger is None
+
     def is_secure(self, peer: str, headers: Mapping[str, str], scheme: str) -> bool:
         """Return whether a client used TLS, to this server or to a trusted proxy."""
         if not self._networks:
@@ -80,7 +89,8 @@ class TrustedProxies:
 class AddressLimits:
     """Counts the connections of each address, and limits them.
 
-    Loopback addresses are not counted: they belong to a proxy on this machine, or to its owner.
+    Loopback addresses are not counted: they belong to a proxy on this machine, or to its owner. A connection counts
+    until nothing is left of it; one that is being closed still holds memory.
 
     Args:
         max_connections: The most connections of one address, from 1.
@@ -96,18 +106,18 @@ class AddressLimits:
         self._open: Counter[str] = Counter()
         self._half_open: Counter[str] = Counter()
         hooks.connection_opened(self._count)
-        hooks.connection_closed(self._uncount)
+        hooks.connection_closed(self._count_closed)
         hooks.socket_connected(self._count_joined)
 
-    def allows(self, address: str) -> bool:
-        """Return whether an address may open one more connection."""
-        site = _site(address)
+    def allows(self, handshake: Handshake) -> bool:
+        """Return whether one more connection may be opened from where a handshake comes from."""
+        site = _counted_for(handshake)
         if site is None:
             return True
         return self._open[site] < self._max_connections and self._half_open[site] < self._max_handshakes
 
     def _count(self, opened: ConnectionOpened) -> None:
-        site = _site(opened.handshake.address)
+        site = _counted_for(opened.handshake)
         if site is not None:
             self._sites[opened.connection] = site
             self._handshaking.add(opened.connection)
@@ -115,18 +125,26 @@ class AddressLimits:
             self._half_open[site] += 1
 
     def _count_joined(self, connected: SocketConnected) -> None:
-        if connected.connection in self._handshaking:
-            self._handshaking.discard(connected.connection)
-            _decrease(self._half_open, self._sites[connected.connection])
+        self._end_handshake(connected.connection)
 
-    def _uncount(self, closed: ConnectionClosed) -> None:
-        site = self._sites.pop(closed.connection, None)
-        if site is None:
-            return
-        _decrease(self._open, site)
-        if closed.connection in self._handshaking:
-            self._handshaking.discard(closed.connection)
-            _decrease(self._half_open, site)
+    def _count_closed(self, closed: ConnectionClosed) -> None:
+        self._end_handshake(closed.connection)
+
+    def _end_handshake(self, connection: int) -> None:
+        if connection in self._handshaking:
+            self._handshaking.discard(connection)
+            _decrease(self._half_open, self._sites[connection])
+
+    def forget(self, connection: int) -> None:
+        """Count a connection no more: nothing is left of it.
+
+        Args:
+            connection: Its number.
+        """
+        self._end_handshake(connection)
+        site = self._sites.pop(connection, None)
+        if site is not None:
+            _decrease(self._open, site)
 
 
 def _decrease(counter: Counter[str], site: str) -> None:
@@ -149,6 +167,10 @@ def _parse(text: str) -> _Address | None:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
+
+
+def _counted_for(handshake: Handshake) -> str | None:
+    return handshake.counted_for or _site(handshake.address)
 
 
 @lru_cache(_REMEMBERED)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from math import inf
-from typing import Any, Protocol
+from typing import Any
 
 from waypost.errors import ProtocolViolation
 from waypost.protocol.engineio import Frame
@@ -19,78 +19,13 @@ from waypost.protocol.session import EngineSession, Event
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.slices import Share, Slices
 from waypost.server.connections.deadlines import Deadlines
+from waypost.server.connections.ends import NOBODY, Receiver, WireOutlet
 from waypost.server.watching.hooks import ConnectionClosed, Hooks, PacketSent
 from waypost.server.watching.masking import mask_text
 
-__all__ = ["Connection", "Receiver", "WireOutlet"]
+__all__ = ["Connection"]
 
 logger = logging.getLogger("waypost.engine")
-
-
-class Receiver(Protocol):
-    """The layer above a connection."""
-
-    def receive_message(self, message: Frame) -> None:
-        """Take a message.
-
-        Raises:
-            ProtocolViolation: The message breaks the protocol; the connection must be closed.
-        """
-        ...
-
-    def receive_control(self) -> None:
-        """Count a packet that is not a message: a heartbeat or a noop.
-
-        Raises:
-            ProtocolViolation: The client sends too many packets.
-        """
-        ...
-
-    def heartbeat_sent(self) -> None:
-        """Note that a ping was queued behind all messages sent so far."""
-        ...
-
-    def heartbeat_answered(self) -> None:
-        """Note that all messages sent before the last ping have arrived."""
-        ...
-
-    def heartbeat_came(self) -> None:
-        """Note that the client sent a ping of its own, as clients of Engine.IO 3 do."""
-        ...
-
-    def disconnect_all(self) -> None:
-        """Send the client a DISCONNECT in every namespace."""
-        ...
-
-    def connection_closed(self, reason: str) -> None:
-        """Note that the connection is closed. Called once."""
-        ...
-
-
-class WireOutlet(Protocol):
-    """A WebSocket that accepts frames at any time, without a task that waits for them.
-
-    Attributes:
-        is_ready: Whether it accepts frames now. When it becomes ready again, it calls `Connection.flush`.
-    """
-
-    is_ready: bool
-
-    def write(self, frames: tuple[Frame, ...]) -> None:
-        """Write frames. If the same tuple is written to many connections, it is encoded once."""
-        ...
-
-    def pause_reading(self) -> None:
-        """Stop reading for a while."""
-        ...
-
-    def resume_reading(self) -> None:
-        """Read again."""
-        ...
-
-    def close(self, problem: ProtocolViolation | None) -> None:
-        """Close after the written frames; ``problem`` is the client's violation of the protocol, or ``None``."""
-        ...
 
 
 class Connection:
@@ -510,6 +445,10 @@ class Connection:
         if self._outlet is not None:
             outlet, self._outlet = self._outlet, None
             outlet.close(self._problem)
+        # Nothing refers back from here, so that all of it is freed at once; the garbage collector comes seldom.
+        self.receiver = NOBODY
+        self._problem = None
+        self._paused_by = ()
 
     def tick(self) -> None:
         """Do the work that is due; called by `Deadlines`."""

@@ -11,8 +11,9 @@ from waypost.protocol.session import EngineSession
 from waypost.protocol.session_settings import SessionSettings
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.slices import Slices
-from waypost.server.connections.connection import Connection, Receiver
+from waypost.server.connections.connection import Connection
 from waypost.server.connections.deadlines import Deadlines
+from waypost.server.connections.ends import Receiver
 from waypost.server.watching.hooks import ConnectionOpened, Hooks
 
 __all__ = ["Engine"]
@@ -29,6 +30,7 @@ class Engine:
 
     Attributes:
         slices: The time slices that the input of all connections shares.
+        when_forgotten: Called with the number of each connection of which nothing is left.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Engine:
         self._opened = 0
         self._deadlines: Deadlines | None = None
         self.slices = Slices()
+        self.when_forgotten: Callable[[int], None] | None = None
         self._empty = asyncio.Event()
 
     def __len__(self) -> int:
@@ -95,7 +98,9 @@ class Engine:
         return list(self._connections.values())
 
     def _forget(self, connection: Connection) -> None:
-        self._connections.pop(connection.sid, None)
+        is_news = self._connections.pop(connection.sid, None) is not None
+        if is_news and self.when_forgotten is not None:
+            self.when_forgotten(connection.number)
         if not self._connections:
             self._empty.set()
 

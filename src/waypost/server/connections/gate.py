@@ -59,7 +59,7 @@ class Gate:
     def _own_refusal(self, handshake: Handshake) -> Refuse | None:
         if self.is_shut:
             return Refuse(503, 3, "Server shutting down", "CLOSING")
-        if not self._limits.allows(handshake.address):
+        if not self._limits.allows(handshake):
             return Refuse(429, 4, "Too many connections", "ADDRESS_LIMIT")
         return None
 

@@ -7,6 +7,7 @@ goes live.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from waypost.errors import NotConnected
@@ -56,6 +57,18 @@ class SendProgress(Protocol):
     progress: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Departed:
+    """What is left of a member that has ended."""
+
+    sid: str
+    namespace: str
+    left_because: str | None
+
+    def tell_outgoing(self, event: EncodedEvent) -> None:
+        """Tell nobody: nothing goes out any more."""
+
+
 class Outflow:
     """The outgoing packets of one client in one namespace.
 
@@ -100,6 +113,10 @@ class Outflow:
         self._max_buffered_bytes = max_buffered_bytes
         self._held: list[tuple[tuple[Frame, ...], bool]] | None = []
         self._held_bytes = 0
+
+    def release(self) -> None:
+        """Let go of the member, which has ended."""
+        self._addressee = _Departed(self._addressee.sid, self._addressee.namespace, self._addressee.left_because)
 
     # -- events and packets ---------------------------------------------------------------------------------
 

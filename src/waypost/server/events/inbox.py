@@ -45,6 +45,11 @@ class Inbox:
         self._is_working = False
         self._running: set[asyncio.Task[None]] | None = None
 
+    @property
+    def is_working(self) -> bool:
+        """Whether handlers are running, or about to be called."""
+        return self._is_working
+
     def receive(self, packet: Packet) -> None:
         """Take an event of the client; too many waiting events pause reading from its connection."""
         items = self._put(Incoming(self._source, self._handling.repeats, packet))
@@ -95,6 +100,7 @@ class Inbox:
                 if handler is not None:
                     await self._handling.run(handler, moment, self._source, reason)
             self._source.forget_rooms()
+        self._source.release()
 
     @property
     def _registries(self) -> tuple[Registry, ...]:

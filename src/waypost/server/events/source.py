@@ -79,6 +79,10 @@ class EventSource(Protocol):
         """Read from its connection again."""
         ...
 
+    def release(self) -> None:
+        """Let go of everything that refers back to the client: its last handler has been called."""
+        ...
+
     def forget_rooms(self) -> None:
         """Note that the application was notified of the disconnect."""
         ...

@@ -131,7 +131,7 @@ class Channel:
             max_buffered_bytes=core.parts.settings.max_buffered_bytes,
         )
         self._connection = connection
-        self._inbox = Inbox(self, core.handling)
+        self._inbox: Inbox | None = Inbox(self, core.handling)
         self._early_rooms: list[str] = []
         self._last_rooms = _NO_ROOMS
         self._is_registered = False
@@ -252,7 +252,8 @@ class Channel:
 
     def receive_event(self, packet: Packet) -> None:
         """Take an event of the client; it is handled after earlier events."""
-        self._inbox.receive(packet)
+        if self._inbox is not None:
+            self._inbox.receive(packet)
 
     def receive_ack(self, packet: Packet) -> None:
         """Take an acknowledgement of the client."""
@@ -316,7 +317,23 @@ class Channel:
 
     def tell_disconnected(self) -> None:
         """Run the disconnect handler, after the handlers of earlier events."""
-        self._inbox.tell_disconnected(self.left_because or "")
+        if self._inbox is not None:
+            self._inbox.tell_disconnected(self.left_because or "")
+
+    def abandon(self) -> None:
+        """Note that the client was not let in. If its disconnect handlers are to be called, they end it."""
+        if self._inbox is not None and not self._inbox.is_working:
+            self.release()
+
+    def release(self) -> None:
+        """Let go of everything that refers back to it: its last handler has been called.
+
+        All of it is freed at once then. The garbage collector comes seldom, and a handshake may be large.
+        """
+        self._inbox = self.socket = self.registry = None
+        self.has_own_handlers = False
+        self.middlewares = ()
+        self.out.release()
 
     def _end(self, reason: str, *, recoverable: bool) -> None:
         self._was_connected = self.connected
@@ -333,4 +350,5 @@ class Channel:
             self.out.acks.close()
         self.core.drop(self, recoverable=recoverable)
         if self.when_left is not None:
-            self.when_left()
+            left, self.when_left = self.when_left, None
+            left()

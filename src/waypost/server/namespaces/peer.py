@@ -185,6 +185,8 @@ class Peer:
             del self._admissions[name]
         if channel is None:
             self._remember(name)
+            if admission.channel is not None:
+                admission.channel.abandon()
             return
         self._channels[name] = channel
         channel.when_left = lambda: self._leave(name)
