@@ -1,4 +1,4 @@
-"""The client: what an application holds in its hand."""
+"""The public asyncio client."""
 
 from __future__ import annotations
 
@@ -39,30 +39,32 @@ class Client(Listening):
         await client.emit("ready", 7)
         where = await client.call("where is", "parcel 12")
 
-    Once connected, it reconnects by itself when the connection is lost, and goes on where it was if the server has
-    recovery: events missed meanwhile are handled in order, each once. It stays away when the server disconnects
-    or refuses it. `of` gives the client of another namespace, over the same connection.
+    A connected client reconnects by itself when the connection is lost. If the server has recovery, the client gets
+    the missed events in order, each once. It does not reconnect after the server disconnects or refuses it. `of`
+    returns the client of another namespace, on the same connection.
 
-    Handlers may be ``async def`` or ``def`` (run in a thread); they run in the order of arrival, one at a time. What
-    one returns is the acknowledgement, if the server asked for one: a tuple is several arguments, anything else one,
-    ``None`` none. When it raises, that is logged, and the acknowledgement is ``{"nack": "<type of the exception>"}``;
-    `waypost.Reject` says why, and when to try again. So a message of a queue is acknowledged when its handler
-    returns, and delivered again when it raises; one that comes again although it was handled, because the
-    acknowledgement was lost, is acknowledged without running the handler.
+    Handlers are ``async def``, or ``def`` to run in a thread. They run in the order of arrival, one at a time. If the
+    server asked for an acknowledgement, it is the handler's result: a tuple is several arguments, ``None`` none, any
+    other value one. If the handler raises an exception, it is logged, and the acknowledgement is ``{"nack": "<type of
+    the exception>"}``; `waypost.Reject` adds a reason and a delay. So a message of a queue is acknowledged when its
+    handler returns, and delivered again when the handler raises. A message that was handled before, but whose
+    acknowledgement was lost, is acknowledged again without calling the handler.
 
-    Parameters that are annotated, with a dataclass, a `msgspec.Struct`, a pydantic model or a builtin type, get their
-    arguments converted to it; what does not fit is rejected and does not reach the handler.
+    Arguments are converted to the annotations of the handler's parameters: a dataclass, a `msgspec.Struct`, a
+    pydantic model or a builtin type. An event that does not fit is rejected, and the handler is not called.
 
-    Three handlers are called by the client itself: ``connect()`` after every connection,
-    ``disconnect(reason, details)`` with the reason in Socket.IO's words and a `DisconnectDetails`, and
-    ``connect_error(error)`` with a `ConnectFailed` for every attempt that failed, unless `connect` raises it.
+    The client itself calls three handlers: ``connect()`` after every connection, ``disconnect(reason, details)`` with
+    the reason in Socket.IO's words and a `DisconnectDetails`, and ``connect_error(error)`` with a `ConnectFailed` for
+    every failed attempt, unless `connect` raises it.
 
     Args:
-        url: The server, such as ``https://example.com``; a path in it is the namespace, and a query is sent along.
+        url: The server, such as ``https://example.com``. Its path is the namespace, and its query is sent with every
+            request.
         **options: See `waypost.client.options.Options`.
 
     Raises:
-        ConfigurationError: An option, or the URL, can't be what it is.
+        ConfigurationError: The URL is not valid, an option is unknown, or an option has a value that it does not
+            accept.
     """
 
     def __init__(self, url: str, **options: Unpack[ClientOptions]) -> None:
@@ -104,17 +106,17 @@ class Client(Listening):
 
     @property
     def namespace(self) -> str:
-        """The namespace that it is for."""
+        """The client's namespace."""
         return self._session.namespace
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection that the server has accepted."""
+        """Whether the server has accepted the client on the current connection."""
         return self._session.sid is not None
 
     @property
     def active(self) -> bool:
-        """Whether it is connected, or will be by itself."""
+        """Whether the client is connected, or will reconnect by itself."""
         return self._member.wanted
 
     @property
@@ -124,12 +126,12 @@ class Client(Listening):
 
     @property
     def recovered(self) -> bool:
-        """Whether the last connection went on where the one before had ended, with nothing missed."""
+        """Whether the server recovered the session at the last connect: no event is missing."""
         return self._session.recovered
 
     @property
     def transport(self) -> str | None:
-        """What carries the connection: ``"websocket"`` or ``"polling"``; ``None`` if there is none."""
+        """The connection's transport: ``"websocket"`` or ``"polling"``; ``None`` without a connection."""
         return self._manager.transport
 
     @property
@@ -145,24 +147,24 @@ class Client(Listening):
 
     @property
     def io(self) -> ConnectionEvents:
-        """What happens to the connection that all namespaces share, such as attempts to reconnect."""
+        """The events of the connection that all namespaces share, such as attempts to reconnect."""
         return self._manager.events.public
 
     def of(self, namespace: str, *, auth: Auth = None) -> Client:
-        """Return the client of another namespace over the same connection; the same one each time.
+        """Return the client of another namespace on the same connection; the same object each time.
 
         It has its own handlers, socket id, recovery and buffer, and is connected and disconnected by itself.
 
         Args:
             namespace: The namespace's name, with its leading slash.
-            auth: What to show to the server there, from the next attempt on; ``None`` for what was said before, which
-                at first is the option ``auth``.
+            auth: The auth payload from the next attempt on; ``None`` keeps the current one, which at first is the
+                option ``auth``.
 
         Returns:
             The client.
 
         Raises:
-            ConfigurationError: The name, or ``auth``, can't be what it is.
+            ConfigurationError: The name or ``auth`` is not valid.
         """
         check("namespace", namespace, NAMESPACE)
         check_auth(auth)
@@ -179,49 +181,51 @@ class Client(Listening):
         """Return a loop over events: ``async for event in client.events("pickup")``.
 
         Args:
-            *names: Their names; none for every event.
+            *names: The events' names; none for all events.
 
         Returns:
-            The loop; it has begun, so that nothing is missed before the first turn.
+            The loop. It collects events from now on, so that none is missed before the first iteration.
 
-        Delivery: like a handler's, in order; an event that asks for an acknowledgement gets it when the loop asks for
-        the next one, unless there is a handler for it, too.
+        Raises:
+            ConfigurationError: A name is not valid.
+
+        Delivery: as to a handler, in order. An event that asks for an acknowledgement gets it when the loop asks for
+        the next event, unless the event has a handler too.
         """
         return self._session.streams.open(names, self._options.max_pending_events)
 
     # -- connecting -----------------------------------------------------------------------------------------
 
     async def connect(self, *, retry: bool = False) -> None:
-        """Connect to the server, and stay connected from then on; does nothing if that is so already.
+        """Connect to the server, and stay connected. If the client is connected, nothing happens.
 
-        When this is cancelled, the client stays away.
+        If cancelled, the client stays disconnected.
 
         Args:
-            retry: Whether to try again when there is no connection, as often as after a lost one. Being refused is
-                final in any case.
+            retry: Whether to retry a failed attempt, as after a lost connection. A refusal is always final.
 
         Raises:
-            ConnectFailed: There was no connection, or the server refused this client; ``data`` is what it sent along.
-            StorageError: The file of ``outbox`` or ``state`` can't be used, or another client has it.
+            ConnectFailed: The client got no connection, or the server refused it; ``data`` has the server's data.
+            StorageError: The file of ``outbox`` or ``state`` can't be used, or another client has it open.
         """
         if not self.connected:
             await self._durable.open()
             await self._manager.join(self._member, patient=retry)
 
     async def disconnect(self) -> None:
-        """Send what waits, leave the namespace and stay away; does nothing if there is no connection to leave.
+        """Send the waiting events, leave the namespace, and stay disconnected. Without a connection, nothing happens.
 
-        The connection ends with the last namespace on it. Events that wait for their handlers are dropped; a handler
-        that runs is not waited for.
+        The connection ends with its last namespace. Events that wait for their handlers are dropped. A running
+        handler is not awaited.
         """
         if self._member.wanted:
             await self._manager.leave(self._member)
             self._session.streams.end()
 
     async def close(self) -> None:
-        """Leave all namespaces of this connection, like `disconnect`, wait for its end, and let the files go.
+        """Leave all namespaces of this connection as `disconnect` does, wait for its end, and close the files.
 
-        What waits in the durable outbox stays there; `ClientOutbox.drained` waits for it.
+        Events in the durable outbox stay there; `ClientOutbox.drained` waits for them.
         """
         for client in self._clients.values():
             await client.disconnect()
@@ -232,10 +236,10 @@ class Client(Listening):
         await self._durable.close()
 
     async def wait_closed(self) -> None:
-        """Wait until the connection has ended and the last handler has run, also of `io`.
+        """Wait until the connection has ended and the last handler has returned. May be cancelled.
 
-        It ends when all namespaces on it were left, by this side or the server's, or refused, and when the client has
-        given up reconnecting. Called by a handler, it does not wait for handlers.
+        Handlers of `io` are included. The connection ends when all its namespaces were left by either side or
+        refused, or when the client gives up reconnecting. In a handler, this does not wait for handlers.
         """
         await self._manager.ended()
         if not (self._session.is_handling or self._manager.events.is_current):
@@ -263,23 +267,23 @@ class Client(Listening):
     async def emit(self, event: str, *args: Any) -> None:
         """Send an event.
 
-        Without a connection, it is kept and sent after the next one is there, in order. An event that was handed to a
-        connection which then turns out to be dead is lost, unless the option ``outbox`` or ``retries`` is set.
-
-        Delivery: at most once, in order; with ``retries`` at least once, in order, or given up. With ``outbox`` this
-        returns when the event is on disk; a Waypost server handles it once, in order, also after a crash of either
-        side (again only if the server dies inside its handler); another server at least once, and its handler has to
-        acknowledge it. If this is cancelled, the event may be sent all the same.
+        Without a connection the event waits, and is sent after the next connect, in order. An event that was passed
+        to a dead connection is lost, unless the option ``outbox`` or ``retries`` is set.
 
         Args:
             event: The event's name.
-            *args: Its arguments: whatever JSON can carry, and ``bytes``.
+            *args: The event's arguments: values that JSON can carry, and ``bytes``.
 
         Raises:
-            EncodingFailed: The event can't be encoded, or the server takes none so large.
+            EncodingFailed: The event can't be encoded, or is larger than the server accepts.
             NotConnected: There is no connection, and as many events wait as the options allow.
-            OutboxFull: So many events wait in the outbox.
-            StorageError: The outbox's file can't be written, or another client has it.
+            OutboxFull: As many events wait in the outbox as the options allow.
+            StorageError: The outbox's file can't be written, or another client has it open.
+
+        Delivery: at most once, in order. With ``retries``, at least once, in order, or given up. With ``outbox``,
+        this returns when the event is on disk; a Waypost server handles it once, in order, also after a crash of
+        either side (again only if the server dies inside its handler). Another server handles it at least once, and
+        its handler must acknowledge it. If cancelled, the event may still be sent.
         """
         await self._session.emit(event, args)
 
@@ -290,31 +294,31 @@ class Client(Listening):
     @overload
     async def call(self, event: str, *args: Any, timeout_s: float | None = ..., returns: Any) -> Any: ...
     async def call(self, event: str, *args: Any, timeout_s: float | None = None, returns: Any = None) -> Any:
-        """Send an event and await its acknowledgement. When this is cancelled, nothing is left of it.
-
-        Delivery: at most once; when this returns, the server has handled it. With the option ``retries``, at least
-        once. A call does not go through the durable outbox, and may overtake what waits there.
+        """Send an event and wait for its acknowledgement. May be cancelled.
 
         Args:
             event: The event's name.
-            *args: Its arguments: whatever JSON can carry, and ``bytes``.
-            timeout_s: Seconds to wait, also for a connection; ``None`` for the option ``ack_timeout_s``.
+            *args: The event's arguments: values that JSON can carry, and ``bytes``.
+            timeout_s: Seconds to wait, for a connection too, above 0; ``None`` for the option ``ack_timeout_s``.
             returns: The type of the answer: a dataclass, `msgspec.Struct`, pydantic model, ``TypedDict`` or builtin
-                type, or one made of these, such as ``list[Parcel]`` or ``tuple[int, str]``. The answer is validated
-                and converted to it. ``None`` takes the answer as it comes.
+                type, or a type made of these, such as ``list[Parcel]`` or ``tuple[int, str]``. The answer is
+                validated and converted to it. ``None`` leaves the answer unchanged.
 
         Returns:
-            The acknowledgement's only argument, a tuple of several, or ``None``; as ``returns`` says.
+            The acknowledgement's only argument, a tuple of several, or ``None``; converted to ``returns``.
 
         Raises:
-            AnswerMismatch: The answer does not fit ``returns``; the server has handled the event.
-            ConfigurationError: Nothing can be converted to ``returns``; the event is not sent.
-            EventRefused: The server did not handle the event: its handler refused it or failed, or there is none.
-                Only a Waypost server says so; what another server answers is returned.
-            AckTimeout: There was none in time; an event that was not sent by then won't be.
-            EncodingFailed: The event can't be encoded, or the server takes none so large.
-            NotConnected: The connection was lost before the acknowledgement came; or there was none, and as many
+            AnswerMismatch: The answer does not fit ``returns``. The server has handled the event.
+            ConfigurationError: No value can be converted to ``returns``. The event is not sent.
+            EventRefused: A Waypost server did not handle the event: its handler refused it or failed, or there is
+                none.
+            AckTimeout: No acknowledgement arrived in time. An event that was not sent by then will not be sent.
+            EncodingFailed: The event can't be encoded, or is larger than the server accepts.
+            NotConnected: The connection was lost before the acknowledgement arrived; or there was none, and as many
                 events wait as the options allow.
+
+        Delivery: at most once; when this returns, the server has handled the event. With the option ``retries``, at
+        least once. A call bypasses the durable outbox, and may overtake the events in it.
         """
         if timeout_s is not None:
             check("timeout_s", timeout_s, POSITIVE)
@@ -323,12 +327,12 @@ class Client(Listening):
 
     @property
     def volatile(self) -> VolatileEmitter:
-        """Emits what may be dropped when it can't leave at once."""
+        """An emitter that drops an event if it can't be sent at once."""
         return VolatileEmitter(self._session, self._manager)
 
 
 class VolatileEmitter:
-    """Emits what may be dropped. Made by `Client.volatile`."""
+    """Emits events that may be dropped. Made by `Client.volatile`."""
 
     __slots__ = ("_manager", "_session")
 
@@ -337,18 +341,18 @@ class VolatileEmitter:
         self._manager = manager
 
     async def emit(self, event: str, *args: Any) -> bool:
-        """Send an event if it can leave at once; otherwise drop it.
-
-        Delivery: at most once; it never waits, and is never sent again.
+        """Send an event if it can leave at once; drop it otherwise.
 
         Args:
             event: The event's name.
-            *args: Its arguments: whatever JSON can carry, and ``bytes``.
+            *args: The event's arguments: values that JSON can carry, and ``bytes``.
 
         Returns:
-            Whether it was sent.
+            Whether the event was sent.
 
         Raises:
-            EncodingFailed: The event can't be encoded, or the server takes none so large.
+            EncodingFailed: The event can't be encoded, or is larger than the server accepts.
+
+        Delivery: at most once. It never waits, and is never sent again.
         """
         return self._session.emit_volatile(event, args, writable=self._manager.writable)

@@ -1,4 +1,4 @@
-"""What an application can see of its client's durable outbox."""
+"""The application's view of its client's durable outbox."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class PendingEvent:
     """An event that waits in the outbox.
 
     Attributes:
-        id: Its id; the server's handler sees it as ``socket.message_id``.
-        event: Its name.
-        args: Its arguments.
-        since: When it was emitted, in seconds since 1970.
-        failures: How often it was tried in vain since the client was made: its handler raised, or nothing came back
-            in time. A lost connection is not counted.
+        id: The event's id; the server's handler has it as ``socket.message_id``.
+        event: The event's name.
+        args: The event's arguments.
+        since: The time of its emit, in seconds since 1970.
+        failures: The number of failed attempts since the client was made: the handler raised, or no answer arrived in
+            time. A lost connection does not count.
     """
 
     id: str
@@ -33,7 +33,7 @@ class PendingEvent:
 
 
 class ClientOutbox:
-    """The events of one namespace that wait to be acknowledged. Made by `waypost.Client`, see its ``outbox``."""
+    """The events of one namespace that wait for their acknowledgement. Made by ``waypost.Client.outbox``."""
 
     __slots__ = ("_outbox", "_sender")
 
@@ -45,10 +45,10 @@ class ClientOutbox:
         """Return the oldest events that wait, in order.
 
         Args:
-            max_events: The most to return.
+            max_events: The most events to return, from 1.
 
         Raises:
-            StorageError: The file can't be read, or another process has it.
+            StorageError: The file can't be read, or another process has it open.
         """
         check("max_events", max_events, COUNT)
         found = []
@@ -59,24 +59,25 @@ class ClientOutbox:
         return found
 
     async def count(self) -> int:
-        """Return how many events wait.
+        """Return the number of events that wait.
 
         Raises:
-            StorageError: The file can't be read, or another process has it.
+            StorageError: The file can't be read, or another process has it open.
         """
         return await self._outbox.count()
 
     async def discard(self, event_id: str) -> bool:
-        """Remove an event, so that it is not sent any more; one that was sent already may be handled all the same.
+        """Remove an event, so that it is not sent again. If it was sent already, the server may still handle it.
 
         Args:
             event_id: The event's id.
 
         Returns:
-            Whether it was there.
+            Whether the event was in the outbox.
 
         Raises:
-            StorageError: The file can't be written, or another process has it.
+            ConfigurationError: The id is not valid.
+            StorageError: The file can't be written, or another process has it open.
         """
         is_gone = await self._outbox.discard(as_name("event_id", event_id))
         self._sender.note_change()
@@ -86,6 +87,6 @@ class ClientOutbox:
         """Wait until no event waits: all were acknowledged, given up or discarded. May be cancelled.
 
         Raises:
-            StorageError: The file can't be read, or another process has it.
+            StorageError: The file can't be read, or another process has it open.
         """
         await self._sender.drained()

@@ -1,4 +1,4 @@
-"""What happens to a namespace, handed to the application's functions: in the order of arrival, one at a time."""
+"""The inbox of a namespace: calls the application's functions in the order of arrival, one at a time."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ logger = logging.getLogger("waypost.client")
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Something that happened, for the application.
+    """An event for the application.
 
     Attributes:
         event: The event's name.
-        arguments: Its arguments.
-        is_lifecycle: Whether the client itself made it.
-        ack_id: The id to acknowledge it with, if the server asked for that.
-        sid: The session that it came in; an acknowledgement is meant for that one only.
-        mark: Which message of a queue it is; ``None`` for all that come from no queue.
+        arguments: The event's arguments.
+        is_lifecycle: Whether it is one of the client's own events.
+        ack_id: The id for the acknowledgement; ``None`` if the server asked for none.
+        sid: The session in which it arrived; only that session gets the acknowledgement.
+        mark: The mark of a queued message; ``None`` for other events.
     """
 
     event: str
@@ -45,21 +45,21 @@ class Delivery:
 
 
 class Acknowledge(Protocol):
-    """Sends an acknowledgement, if the session that asked for it is still there; raises `EncodingFailed`."""
+    """Sends an acknowledgement, if its session still exists; raises `EncodingFailed`."""
 
     def __call__(self, ack_id: int, values: Sequence[Any], sid: str | None) -> None: ...
 
 
 class Inbox:
-    """Runs handlers. A task does so while there is something to do, and no longer.
+    """Runs handlers, in a task that exists only while there is work.
 
     Args:
         handlers: The functions.
         streams: The loops over events.
-        answers: What was acknowledged in the current session.
-        handled: What was handled of queues.
+        answers: The acknowledgements of the current session.
+        handled: The handled messages of queues.
         acknowledge: Sends an acknowledgement.
-        on_shrunk: Called when there is less to do than before.
+        on_shrunk: Called when fewer events wait than before.
     """
 
     def __init__(
@@ -85,23 +85,23 @@ class Inbox:
         return len(self._waiting)
 
     def put(self, delivery: Delivery) -> None:
-        """Put something at the end of the line."""
+        """Append an event."""
         self._waiting.append(delivery)
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
 
     def drop(self) -> None:
-        """Forget what waits; a handler that runs goes on."""
+        """Drop the waiting events; a running handler continues."""
         self._waiting.clear()
         self._on_shrunk()
 
     @property
     def is_current(self) -> bool:
-        """Whether the caller is a handler that it runs."""
+        """Whether the caller is a handler of this inbox."""
         return self._worker is not None and self._worker is asyncio.current_task()
 
     async def idle(self) -> None:
-        """Wait until all is done."""
+        """Wait until all events are handled. May be cancelled."""
         while self._worker is not None:
             await asyncio.wait((self._worker,))
 
@@ -135,7 +135,7 @@ class Inbox:
     async def _stream(self, delivery: Delivery, *, is_answered: bool) -> None:
         streams = self._streams.of(delivery.event)
         if not streams and not is_answered:
-            # A queue waits for an answer, and nothing behind this message may come until its lease has ended.
+            # A queue waits for the acknowledgement, and may deliver no later message until the lease ends.
             level = logging.DEBUG if delivery.mark is None else logging.WARNING
             logger.log(level, "event %r has no handler", delivery.event)
         for stream in streams:
@@ -150,7 +150,7 @@ class Inbox:
         return settle
 
     async def _known(self, delivery: Delivery) -> Sequence[Any] | None:
-        """Return how an event was acknowledged that has come before."""
+        """Return the acknowledgement of an event that was handled before, or ``None``."""
         if delivery.mark is not None:
             return await self._handled.find(delivery.mark)
         if delivery.ack_id is not None:
@@ -158,7 +158,7 @@ class Inbox:
         return None
 
     async def _settle(self, delivery: Delivery, values: Sequence[Any], *, accepted: bool) -> None:
-        """Acknowledge an event, and remember it."""
+        """Acknowledge an event, and remember the acknowledgement."""
         if delivery.ack_id is None:
             return
         if delivery.mark is None:
@@ -179,7 +179,7 @@ class Inbox:
     async def _run(
         self, function: Handler, arguments: tuple[Any, ...], delivery: Delivery
     ) -> tuple[bool, Sequence[Any]]:
-        """Run a function; return whether it returned, and what to acknowledge."""
+        """Run a function; returns whether it returned, and the acknowledgement's arguments."""
         try:
             if delivery.is_lifecycle:
                 result = await function.run_with(arguments)
@@ -198,7 +198,9 @@ class Inbox:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            return False, self._failed(delivery, error)  # something that the handler awaited was cancelled
+            return False, self._failed(
+                delivery, error
+            )  # not this task, but an awaitable of the handler was cancelled
         except Exception as error:  # noqa: BLE001  # logged there
             return False, self._failed(delivery, error)
         return True, answer_values(result)
@@ -210,13 +212,13 @@ class Inbox:
 
 
 def _refusal(refusal: EventRefused) -> tuple[dict[str, Any]]:
-    """Give the acknowledgement that refuses an event of no queue, as a server's to other clients."""
+    """Return the acknowledgement that refuses an event that comes from no queue, as a server refuses events."""
     error = {"error": refusal.message}
     return (error if refusal.data is None else {**error, "data": refusal.data},)
 
 
 def _rejection(error: BaseException) -> tuple[dict[str, Any]]:
-    """Give the acknowledgement that rejects; an exception's own text may be a secret, and stays here."""
+    """Return the acknowledgement for an exception. Its text is not included, because it may contain secrets."""
     if isinstance(error, Reject):
         return nack_values(error.reason, error.retry_in_s)
     return nack_values(type(error).__name__)

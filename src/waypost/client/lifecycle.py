@@ -1,4 +1,4 @@
-"""What happens to the connection under all namespaces, for functions of the application's."""
+"""The events of the connection that all namespaces share, and their handlers."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ logger = logging.getLogger("waypost.client")
 
 
 class ConnectionEvents:
-    """The events of the connection that all namespaces of a client share. It is `waypost.Client.io`.
+    """The events of the connection that all namespaces of a client share; the value of `waypost.Client.io`.
 
-    ``open()``: there is a connection, and no namespace yet. ``close(reason, details)``: it has ended.
-    ``error(error)``: there was none, with a `ConnectFailed`. ``ping()``: a heartbeat came.
-    ``reconnect_attempt(number)``, ``reconnect_error(error)``, ``reconnect(number)``: an attempt to reconnect begins,
-    failed, or succeeded. ``reconnect_failed()``: there will be no other.
+    ``open()``: a connection is open, without a namespace yet. ``close(reason, details)``: it has ended.
+    ``error(error)``: an attempt failed, with a `ConnectFailed`. ``ping()``: a heartbeat arrived.
+    ``reconnect_attempt(number)``, ``reconnect_error(error)``, ``reconnect(number)``: an attempt to reconnect starts,
+    failed, or succeeded. ``reconnect_failed()``: the client has given up.
 
-    Functions may be ``async def`` or ``def`` (run in a thread), take as many of these arguments as they like, and run
-    one at a time.
+    Functions are ``async def``, or ``def`` to run in a thread. They may take fewer of these arguments, and run one at
+    a time.
     """
 
     __slots__ = ("_handlers",)
@@ -49,17 +49,17 @@ class ConnectionEvents:
     @overload
     def on(self, event: str, handler: F) -> F: ...
     def on(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
-        """Register the function that is called for an event; an event has one.
+        """Register the function for an event; an event has one function.
 
         Args:
-            event: One of the events above.
-            handler: The function; without it, this is a decorator.
+            event: The name of one of the events above.
+            handler: The function; without one, this is a decorator.
 
         Returns:
             The function, or the decorator.
 
         Raises:
-            ConfigurationError: There is no such event, it is no function, or there is one already.
+            ConfigurationError: The event does not exist or has a function already, or the argument is not a function.
         """
         check("event", event, _EVENT)
 
@@ -70,11 +70,11 @@ class ConnectionEvents:
         return register if handler is None else register(handler)
 
     def off(self, event: str | None = None, handler: Callable[..., Any] | None = None) -> None:
-        """Take the function of an event away, or all of them.
+        """Remove the function of an event, or all functions.
 
         Args:
-            event: The event; ``None`` for all.
-            handler: Only if this is the function; ``None`` for whatever it is.
+            event: The event's name; ``None`` for all events.
+            handler: Remove the function only if it is this one; ``None`` for any.
         """
         self._handlers.remove(event, handler)
 
@@ -83,7 +83,7 @@ class Lifecycle:
     """Calls the application's functions for the connection's events, one at a time.
 
     Attributes:
-        public: What the application registers them with.
+        public: The object with which the application registers functions.
     """
 
     __slots__ = ("_handlers", "_waiting", "_worker", "public")
@@ -95,7 +95,7 @@ class Lifecycle:
         self.public = ConnectionEvents(self._handlers)
 
     def tell(self, event: str, *arguments: Any) -> None:
-        """Have an event's function called."""
+        """Call an event's function soon."""
         function = self._handlers.take(event)
         if function is not None:
             self._waiting.append((function, arguments))
@@ -108,7 +108,7 @@ class Lifecycle:
         return self._worker is not None and self._worker is asyncio.current_task()
 
     async def idle(self) -> None:
-        """Wait until the last function has returned."""
+        """Wait until the last function has returned. May be cancelled."""
         while self._worker is not None:
             await asyncio.wait((self._worker,))
 

@@ -1,4 +1,4 @@
-"""What an application registers on a client: the functions for its events, alike for asyncio and for threads."""
+"""The methods with which an application registers functions on a client, for asyncio and for threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Listening(Protocol):
-    """Calls functions of the application: what `waypost.Client` and `waypost.sync.Client` share."""
+    """Registers the application's functions: the methods that `waypost.Client` and `waypost.sync.Client` share."""
 
     __slots__ = ()
 

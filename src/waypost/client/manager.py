@@ -1,4 +1,4 @@
-"""One client's connections, one after the other, and the namespaces that share them."""
+"""The connections of one client, one after the other, and the namespaces that share them."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ logger = logging.getLogger("waypost.client")
 
 
 class Manager:
-    """Keeps a connection as long as a namespace is wanted.
+    """Keeps a connection as long as the application wants a namespace.
 
     Args:
-        endpoint: Where the server is.
-        url: The same as the application gave it, for errors.
+        endpoint: The server's address.
+        url: The application's URL, for errors.
         options: The client's options.
 
     Attributes:
-        events: What happens to the connection, for the application.
-        packet_source: What waits to be sent.
-        flow: When nothing more is read.
-        members: The namespaces by name.
+        events: The events of the connection, for the application.
+        packet_source: The packets that wait to be sent.
+        flow: Decides when reading pauses.
+        members: The memberships by namespace.
     """
 
     def __init__(self, endpoint: Endpoint, url: str, options: Options) -> None:
@@ -58,18 +58,22 @@ class Manager:
 
     @property
     def transport(self) -> str | None:
-        """The name of the transport of the connection; ``None`` if there is none."""
+        """The name of the connection's transport; ``None`` without a connection."""
         return None if self._engine is None else self._engine.transport
 
     @property
     def writable(self) -> bool:
-        """Whether something sent now leaves at once."""
+        """Whether a packet sent now leaves at once."""
         return self._engine is not None and self._engine.writable
 
     # -- for the application --------------------------------------------------------------------------------
 
     async def join(self, member: Membership, *, patient: bool) -> None:
-        """Get into a namespace, and stay in it; raises `ConnectFailed`."""
+        """Connect to a namespace, and stay connected. If cancelled, the client leaves it.
+
+        Raises:
+            ConnectFailed: The client got no connection, or the server refused it.
+        """
         joined = member.want(patient=patient)
         if self._main is None or self._main.done():
             self._main = asyncio.create_task(self._live())
@@ -86,7 +90,10 @@ class Manager:
             raise
 
     async def leave(self, member: Membership) -> None:
-        """Send what waits, get out of a namespace, and stay out; the connection ends with the last one."""
+        """Send the waiting packets, leave a namespace, and stay disconnected.
+
+        The connection ends with its last namespace.
+        """
         engine, main = self._engine, self._main
         if member.session.sid is not None and engine is not None and main is not None:
             member.session.say_goodbye()
@@ -100,14 +107,14 @@ class Manager:
             await self.stop()
 
     async def stop(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         main = self._main
         if main is not None and not main.done():
             main.cancel()
             await asyncio.wait((main,))
 
     async def ended(self) -> None:
-        """Wait until there is no connection, and will be none."""
+        """Wait until there is no connection, and no attempt to reconnect. May be cancelled."""
         if self._main is not None:
             await asyncio.wait((self._main,))
             if not self._main.cancelled():
@@ -119,7 +126,7 @@ class Manager:
         return [member for member in self.members.values() if member.wanted]
 
     async def _live(self) -> None:
-        """Serve one connection after the other, as long as a namespace is wanted."""
+        """Open one connection after the other, as long as a namespace is wanted."""
         options = self._options
         attempt, backoff = 0, self._new_backoff()
         while self._wanted():
@@ -135,7 +142,7 @@ class Manager:
             else:
                 attempt += 1
             if self._is_left:
-                attempt = 0  # whoever is wanted by now begins anew
+                attempt = 0  # namespaces that are wanted by now start with a first attempt
 
     def _new_backoff(self) -> Backoff:
         options = self._options
@@ -150,7 +157,7 @@ class Manager:
             self.events.tell("reconnect_failed")
 
     async def _connect(self, attempt: int) -> bool:
-        """Open a connection and serve it to its end; return whether it came into any namespace."""
+        """Open a connection and serve it to its end; returns whether the client joined a namespace on it."""
         self._is_left = False
         try:
             try:
@@ -197,7 +204,7 @@ class Manager:
             for task in self._entering:
                 task.cancel()
             self._is_left = not self._wanted()
-            # Without a reason, it is this side that ends: by leaving, or because its program does.
+            # Without a reason, this side ends the connection: the client left, or its program ends.
             reason, details = engine.reason or "io client disconnect", engine.details
             for member in self.members.values():
                 member.lose(reason, details)
@@ -247,7 +254,7 @@ class Manager:
         task.add_done_callback(self._entering.discard)
 
     async def _enter(self, member: Membership, engine: Engine) -> None:
-        """Ask to be let into a namespace, again after a failure of the application's auth."""
+        """Ask to join a namespace; retry if the application's auth failed."""
         backoff = self._new_backoff()
         while member.wanted and engine.reason is None:
             failure = await self._ask(member)

@@ -1,4 +1,4 @@
-"""What a client can be told: its options with their defaults, checked when it is made."""
+"""The options of a client with their defaults, checked when they are made."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ __all__ = ["Auth", "ClientOptions", "Headers", "Options", "Undelivered", "check_
 
 Credentials: TypeAlias = Mapping[str, Any] | None
 Auth: TypeAlias = Credentials | Callable[[], Credentials] | Callable[[], Awaitable[Credentials]]
-"""What a client shows to the server: a mapping, or a function that gives one, asked at every attempt."""
+"""The auth payload: a mapping, or a function that returns one and is called at every attempt."""
 
 Headers: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]] | None
-"""HTTP headers: a mapping, or a function that gives one, asked at every attempt."""
+"""HTTP headers: a mapping, or a function that returns one and is called at every attempt."""
 
 Undelivered: TypeAlias = Callable[[str, tuple[Any, ...], WaypostError], Awaitable[None] | None]
-"""Called with an event, its arguments and the error, when the event will never be delivered."""
+"""A function of an event's name, its arguments and the error, called when the event will never be delivered."""
 
 _MEBIBYTE = 1 << 20
 _AUTH = rule_of(Annotated[Auth, Secret()])
@@ -51,58 +51,63 @@ def _is_proxy(proxy: str) -> bool:
 @checked("waypost.Client")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Everything a `waypost.Client` can be told.
+    """The options of a `waypost.Client`.
 
     Attributes:
-        auth: What to show to the server: a mapping, or a function (``def`` or ``async def``) that gives one and
-            is asked at every attempt to connect.
-        namespace: The namespace to join; ``None`` for the path of the URL, which is ``/`` if it has none.
-        path: The path that the server serves.
-        headers: HTTP headers to send along, such as ``Authorization``: a mapping, or a function that gives one and
-            is asked at every attempt to connect.
-        query: Parameters to add to the URL's query.
-        cookies: Cookies to send along. Those that the server sets are kept as long as the client lives, and go with
-            every later request, WebSocket's too.
-        ssl: How to verify the server, and with which certificate; ``None`` for the system's defaults, which verify.
-        proxy: The URL of an HTTP proxy, credentials included; ``"environment"`` to do what ``HTTPS_PROXY``,
-            ``HTTP_PROXY`` and ``NO_PROXY`` say; ``None`` for none.
-        transports: Which transports to use, the one to begin with first.
-        connector: What opens WebSockets instead of the network, for tests: see `waypost.testing`. Polling, cookies,
-            TLS and proxies are the network's.
-        upgrade: Whether a connection that began with polling moves to WebSocket, where both sides can.
-        try_all_transports: Whether to try the next transport when the server can't be reached over one.
-        remember_upgrade: Whether to begin with WebSocket, once a connection has moved to it.
+        auth: The auth payload for the server: a mapping, or a function (``def`` or ``async def``) that returns one
+            and is called at every attempt to connect.
+        namespace: The namespace to join; ``None`` for the path of the URL, which is ``/`` if the URL has none.
+        path: The server's path.
+        headers: HTTP headers, such as ``Authorization``: a mapping, or a function that returns one and is called at
+            every attempt to connect.
+        query: Further parameters of the URL's query.
+        cookies: Cookies for the server. The server's own cookies are kept as long as the client, and sent with every
+            later request, WebSockets included.
+        ssl: The TLS context, which verifies the server and may have a client certificate; ``None`` for the system's
+            defaults, which verify.
+        proxy: The URL of an HTTP proxy, credentials included; ``"environment"`` to use ``HTTPS_PROXY``,
+            ``HTTP_PROXY`` and ``NO_PROXY``; ``None`` for no proxy.
+        transports: The transports to use; the first one is tried first.
+        connector: Opens WebSockets instead of the network, for tests; see `waypost.testing`. Polling, cookies, TLS
+            and proxies still use the network.
+        upgrade: Whether to upgrade from polling to a WebSocket, if both sides can.
+        try_all_transports: Whether to try the next transport when the first one gets no connection.
+        remember_upgrade: Whether to start with a WebSocket, once a connection was upgraded.
         reconnection: Whether to reconnect when the connection is lost.
-        reconnection_attempts: How often to try before giving up; ``None`` for ever.
-        reconnection_delay_s: Seconds before the first attempt; they double with each one.
+        reconnection_attempts: The number of attempts before the client gives up, from 1; ``None`` for no limit.
+        reconnection_delay_s: Seconds before the first attempt; they double with each attempt.
         reconnection_delay_max_s: The most seconds before any attempt.
-        reconnection_jitter: How far a wait may be off, as a share of it, from 0 to 1.
-        connect_timeout_s: Seconds that opening a connection over one transport may take, and as many again
-            that the server may take to let the client in.
-        ack_timeout_s: Seconds that `Client.call` waits unless it is told otherwise; with ``retries``, how long each
-            try waits.
-        retries: How often an event is sent again when no acknowledgement came in time; not with ``outbox``. With more
-            than 0, events are sent one at a time, each when the one before it was acknowledged; the server has to
-            acknowledge all.
-        outbox: A file, made if need be, that keeps what is emitted until the server has acknowledged it: it survives
-            a crash of this process, and a Waypost server handles each event once. One client at a time may have it.
-        outbox_max_events: How many events it holds; `OutboxFull` is raised for those beyond.
-        outbox_max_bytes: How many bytes of them.
-        outbox_retries: How often an event of it is sent again whose handler raised, or that nobody acknowledged in
-            time; then it is given up. ``None`` for ever. Lost connections don't count.
-        state: A file that remembers which messages of queues were handled, so that none is handled again after a
-            crash of this process. ``None`` for the same as ``outbox``, or for memory if there is none.
-        on_undelivered: Called when an event that was emitted is given up: ``async def``, or ``def``, which runs in a
-            thread. It may use the client, but not close it. With ``outbox`` the event stays in the file until this
-            has returned, and those behind it wait; a crash meanwhile makes it be called again. If it raises, that is
-            logged. By default, all that happens is that the event is logged.
-        parser: What packets are written in, as the server's option of that name.
-        max_payload_bytes: The largest message taken from the server, and the most bytes of one event's attachments.
+        reconnection_jitter: The share by which a delay may vary, from 0 to 1.
+        connect_timeout_s: Seconds that one transport has to open a connection, and that the server then has to answer
+            CONNECT.
+        ack_timeout_s: Seconds that `Client.call` waits by default; with ``retries``, seconds that each attempt waits.
+        retries: The number of times that an event is sent again if no acknowledgement arrives in time; not with
+            ``outbox``. Above 0, events are sent one at a time, each after the acknowledgement of the one before; the
+            server must acknowledge all.
+        outbox: A file, created if it does not exist, that keeps emitted events until the server has acknowledged
+            them. They survive a crash of this process, and a Waypost server handles each once. One client at a time
+            may have the file open.
+        outbox_max_events: The most events in the outbox; more raise `OutboxFull`.
+        outbox_max_bytes: The most bytes of events in the outbox; more raise `OutboxFull`.
+        outbox_retries: The number of times that an event of the outbox is sent again if its handler raised, or no
+            acknowledgement arrived in time; then it is given up. ``None`` for no limit. Lost connections do not
+            count.
+        state: A file that keeps the ids of handled messages of queues, so that none is handled again after a crash of
+            this process. ``None`` for the file of ``outbox``, or for memory without one.
+        on_undelivered: Called when an emitted event is given up: ``async def``, or ``def`` to run in a thread. It may
+            use the client, but not close it. With ``outbox``, the event stays in the file until the function has
+            returned, and later events wait; after a crash in the meantime it is called again. An exception is logged.
+            Without this option the event is only logged.
+        parser: The encoding of packets; the same as the server's.
+        max_payload_bytes: The largest message that the client accepts, and the most bytes of one event's attachments.
         max_attachments: The most binary attachments of one event from the server.
-        max_pending_events: How many events may wait for their handlers before the connection is read no further;
-            ten times as many while an acknowledgement is awaited, since that has to be read.
-        max_buffered_events: How many emitted events may wait to be sent, while there is no connection or a slow one.
-        max_buffered_bytes: How many bytes of them may wait.
+        max_pending_events: The number of waiting events at which reading from the connection pauses. While an
+            acknowledgement is awaited, it is ten times as many, because the acknowledgement has to be read.
+        max_buffered_events: The most emitted events that wait to be sent, without a connection or on a slow one.
+        max_buffered_bytes: The most bytes of emitted events that wait to be sent.
+
+    Raises:
+        ConfigurationError: An option has a value that it does not accept.
     """
 
     auth: Annotated[Auth, Secret()] = None
@@ -145,12 +150,16 @@ class Options:
 
 
 def check_auth(auth: object) -> None:
-    """Raise `ConfigurationError` for an ``auth`` that can't be one, without showing it."""
+    """Check a value for ``auth``; the error does not show it.
+
+    Raises:
+        ConfigurationError: The value is no auth payload.
+    """
     check("auth", auth, _AUTH)
 
 
 class ClientOptions(TypedDict, total=False):
-    """The keyword arguments of `waypost.Client`; `Options` says what each means."""
+    """The keyword arguments of `waypost.Client`; `Options` describes each."""
 
     auth: Auth
     namespace: str | None

@@ -1,4 +1,4 @@
-"""Events that are sent again until they are acknowledged: one at a time, in order (`Options.retries`)."""
+"""Sends events again until they are acknowledged: one at a time, in order (`Options.retries`)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Pending:
     """An event in an outbox.
 
     Attributes:
-        number: Its number in the outbox; rising, and never given twice.
+        number: The event's number in the outbox; it rises, and is never used twice.
         event: The event.
     """
 
@@ -35,14 +35,18 @@ class Pending:
 
 
 class Outbox(Protocol):
-    """Where events wait until they are acknowledged, in order.
+    """Keeps events until they are acknowledged, in order.
 
-    Whoever keeps it on disk returns from `append` when the event is there, and gives back after a restart what
-    was not removed.
+    An implementation on disk returns from `append` when the event is on disk, and after a restart returns the events
+    that were not removed.
     """
 
     async def append(self, event: EncodedEvent) -> int:
-        """Add an event at the end; return its number. Raises `NotConnected` when it is full."""
+        """Append an event; returns its number.
+
+        Raises:
+            NotConnected: The outbox is full.
+        """
         ...
 
     async def head(self) -> Pending | None:
@@ -50,17 +54,17 @@ class Outbox(Protocol):
         ...
 
     async def remove(self, number: int) -> None:
-        """Remove an event: it was acknowledged, or given up."""
+        """Remove an event that was acknowledged or given up."""
         ...
 
 
 class MemoryOutbox:
-    """An `Outbox` for as long as the client lives.
+    """An `Outbox` in memory, for the client's lifetime.
 
     Args:
         namespace: The namespace, for the error.
-        most_events: How many events it holds.
-        most_bytes: How many bytes of them; a single event may be larger.
+        most_events: The most events.
+        most_bytes: The most bytes of events; an event that is alone may be larger.
     """
 
     __slots__ = ("_bytes", "_events", "_most_bytes", "_most_events", "_namespace", "_next")
@@ -74,7 +78,11 @@ class MemoryOutbox:
         self._next = 0
 
     async def append(self, event: EncodedEvent) -> int:
-        """Add an event at the end; return its number."""
+        """Append an event; returns its number.
+
+        Raises:
+            NotConnected: The outbox is full.
+        """
         too_many = len(self._events) >= self._most_events or self._bytes + event.size > self._most_bytes
         if self._events and too_many:
             waiting = f"emit {event.event!r}, with {len(self._events)} events waiting to be acknowledged"
@@ -98,17 +106,17 @@ class MemoryOutbox:
 
 
 class OrderedSender:
-    """Sends what is in an outbox: the head until it is acknowledged or given up, then the next.
+    """Sends the oldest event of an outbox until it is acknowledged or given up, then the next one.
 
-    A try counts if it got no acknowledgement in time, or if the server's handler failed. A try whose connection was
-    lost does not count, and is made again on the next one. The server's final refusal ends the tries.
+    An attempt counts if no acknowledgement arrived in time, or the server's handler failed. An attempt whose
+    connection was lost does not count, and is repeated on the next connection. A final refusal ends the attempts.
 
     Args:
         outbox: The events.
         ask: Sends an event on the current connection and awaits its acknowledgement. Raises `AckTimeout`,
-            `EventRefused` if the server does not handle it, or `NotConnected` if the connection is or gets lost.
-        retries: How often a head is sent again; ``None`` for ever.
-        on_given_up: Awaited with a head that was given up.
+            `EventRefused` if the server does not handle it, or `NotConnected` without a connection.
+        retries: The number of times that an event is sent again; ``None`` for no limit.
+        on_given_up: Awaited with an event that was given up, and the error.
     """
 
     def __init__(
@@ -128,12 +136,12 @@ class OrderedSender:
         self._again = False
 
     async def emit(self, event: EncodedEvent) -> None:
-        """Put an event at the end; returns when it is in the outbox."""
+        """Append an event. Returns when it is in the outbox."""
         await self._outbox.append(event)
         self.go_on()
 
     async def call(self, event: EncodedEvent) -> list[Any]:
-        """Put an event at the end and await its acknowledgement; when cancelled, it is not sent any more."""
+        """Append an event and await its acknowledgement. If cancelled, the event is not sent again."""
         number = await self._outbox.append(event)
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._calls[number] = answer
@@ -147,7 +155,7 @@ class OrderedSender:
             del self._calls[number]
 
     def go_on(self) -> None:
-        """Send what waits; call it when there is a connection."""
+        """Send the waiting events; called when there is a connection."""
         self._again = True
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
@@ -176,7 +184,7 @@ class OrderedSender:
                     await self._give_up(head, failure)
                     continue
                 logger.debug("event %r is sent again: %s", head.event.event, failure)
-                if isinstance(failure, EventRefused):  # which may come at once
+                if isinstance(failure, EventRefused):  # a refusal may arrive at once, a timeout can't
                     await asyncio.sleep(backoff.next_s(random.random()))
             else:
                 await self._outbox.remove(head.number)

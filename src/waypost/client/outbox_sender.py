@@ -1,4 +1,4 @@
-"""Sends what is in the durable outbox: several events at a time, in order, until each is acknowledged or given up."""
+"""Sends the events of the durable outbox: several at a time, in order, until each is acknowledged or given up."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["OutboxSender"]
 logger = logging.getLogger("waypost.client")
 
 _MAX_BYTES = 1 << 18
-"""How many bytes are on their way at a time; a single event may be larger."""
+"""The most bytes of unacknowledged events; an event that is alone may be larger."""
 
 _RETRIES = RetryPolicy(first_s=0.5, longest_s=60.0, jitter=0.5)
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of an event that was sent.
+    """The result of sending an event.
 
     Attributes:
-        is_settled: Whether it need not be sent again.
-        error: Why it was not handled; ``None`` if it was, or if it is not known.
+        is_settled: Whether the event need not be sent again.
+        error: The reason why it was not handled; ``None`` if it was handled, or if that is unknown.
         is_lost: Whether the connection was lost, or there was none.
-        retry_in_s: When to send it again; ``None`` for the usual pause.
+        retry_in_s: Seconds until the next attempt; ``None`` for the usual pause.
     """
 
     is_settled: bool = False
@@ -42,18 +42,18 @@ class _Outcome:
 
 
 class OutboxSender:
-    """Empties an outbox as long as there is a connection.
+    """Sends the events of an outbox while there is a connection.
 
-    What fails is sent again, with pauses that grow, and a Waypost server handles nothing behind it meanwhile. A lost
-    connection is no failure.
+    A failed event is sent again, with growing pauses, and a Waypost server handles no later event in the meantime. A
+    lost connection is not a failure.
 
     Args:
         outbox: The events.
-        send: Sends an event, with the place up to which all are settled, over the current connection; returns why it
-            was not handled, or ``None`` if it was. Raises `NotConnected`, `AckTimeout`, and `EncodingFailed` or
-            `MalformedPacket` if it can't be sent at all.
-        window: Tells how many events may be on their way at a time.
-        retries: How often an event that failed is sent again; ``None`` for ever.
+        send: Sends an event on the current connection, with the place up to which all events are settled; returns the
+            rejection, or ``None`` if the server handled the event. Raises `NotConnected`, `AckTimeout`, and
+            `EncodingFailed` or `MalformedPacket` if the event can't be sent at all.
+        window: Returns the most unacknowledged events.
+        retries: The number of times that a failed event is sent again; ``None`` for no limit.
         on_given_up: Awaited with an event that is given up, before it is removed, and the error.
 
     Attributes:
@@ -86,30 +86,30 @@ class OutboxSender:
         self.go_on()
 
     def failures(self, event: StoredEvent) -> int:
-        """Return how often an event has failed since the client was made."""
+        """Return the number of an event's failures since the client was made."""
         return self._failures.get(event.number, 0)
 
     def go_on(self) -> None:
-        """Send what waits; call it when there is a connection."""
+        """Send the waiting events; called when there is a connection."""
         self._again = True
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         worker = self._worker
         if worker is not None:
             worker.cancel()
             await asyncio.wait((worker,))
 
     async def drained(self) -> None:
-        """Wait until nothing waits."""
+        """Wait until the outbox is empty. May be cancelled."""
         while await self.outbox.count():
             self._progress.clear()
             await self._progress.wait()
 
     def note_change(self) -> None:
-        """Take note that an event is gone."""
+        """Note that an event was removed."""
         self._progress.set()
 
     async def _work(self) -> None:
@@ -125,7 +125,7 @@ class OutboxSender:
     async def _drain(self) -> None:
         while batch := await self.outbox.first(max_events=self._window(), max_bytes=_MAX_BYTES):
             settled = batch[0].number - 1
-            # Tasks begin in the order in which they are made, and each has sent its event before it waits.
+            # Tasks start in the order in which they are made, and each sends its event before its first wait.
             outcomes = await asyncio.gather(*(self._try(event, settled) for event in batch))
             pause_s = await self._settle(batch, outcomes)
             if any(outcome.is_lost for outcome in outcomes):
@@ -145,12 +145,12 @@ class OutboxSender:
         if rejection is None:
             return _Outcome(is_settled=True)
         if not rejection.is_final and not rejection.reason:
-            return _Outcome()  # it only waits for one before it
+            return _Outcome()  # the event only waits for an earlier one
         error = EventRefused(rejection.reason, rejection.data, is_final=rejection.is_final)
         return _Outcome(rejection.is_final, error, retry_in_s=rejection.retry_in_s)
 
     async def _settle(self, batch: list[StoredEvent], outcomes: list[_Outcome]) -> float | None:
-        """Remove what need not be sent again; return for how long to wait before the rest is sent."""
+        """Remove the settled events; returns the pause before the others are sent again, in seconds."""
         gone: list[int] = []
         failed: _Outcome | None = None
         for event, outcome in zip(batch, outcomes, strict=True):

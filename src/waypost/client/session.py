@@ -1,4 +1,4 @@
-"""What a client has of one namespace, across connections: its place in it, calls, and what waits to be sent."""
+"""The client's session in one namespace, across connections: recovery position, calls, and packets to send."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ __all__ = ["Session"]
 logger = logging.getLogger("waypost.client")
 
 _OUTBOX_WINDOW = 64
-"""How many events of the outbox are on their way to a Waypost server at a time."""
+"""The most unacknowledged events of the outbox, with a Waypost server."""
 
 
 class Session:
-    """One namespace, seen from the client. `membership.Membership` moves it in and out.
+    """One namespace, as the client sees it. `membership.Membership` connects and disconnects it.
 
     Attributes:
-        namespace: Its name.
-        auth: What to show to the server.
+        namespace: The namespace's name.
+        auth: The auth payload, or the function that returns it.
         handlers: The application's functions.
         streams: The application's loops over events.
-        sid: The id of the socket on the server; ``None`` while there is no connection.
-        recovered: Whether the last connection went on where the one before had ended.
-        outbox: What sends the events of the durable outbox; ``None`` if there is none.
-        max_payload_bytes: The largest message that the server takes; ``None`` while that is not known.
+        sid: The id of the socket on the server; ``None`` while it is not connected.
+        recovered: Whether the server recovered the session at the last connect.
+        outbox: Sends the events of the durable outbox; ``None`` without one.
+        max_payload_bytes: The largest message that the server accepts; ``None`` while it is unknown.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Session:
         return OutboxSender(
             outbox,
             send=send,
-            # Other servers can't tell a repeat, and may handle the next event before it.
+            # Other servers can't recognise a repeat, and may handle the next event before it.
             window=lambda: _OUTBOX_WINDOW if self._server_revision else 1,
             retries=retries,
             on_given_up=lambda event, error: self._report_undelivered(event.record, error),
@@ -122,7 +122,12 @@ class Session:
     # -- in and out of the namespace ------------------------------------------------------------------------
 
     async def request(self) -> tuple[Frame, ...]:
-        """Give the packet that asks to join; raises `ConnectFailed` if there is no auth to send."""
+        """Return the CONNECT packet.
+
+        Raises:
+            ConnectFailed: The application's function for the auth payload raised an exception, or returned one that
+                can't be encoded.
+        """
         try:
             credentials = self.auth() if callable(self.auth) else self.auth
             if inspect.isawaitable(credentials):
@@ -133,7 +138,7 @@ class Session:
             raise ConnectFailed(self.namespace, f"getting auth raised {type(error).__name__}") from error
 
     def begin(self, sid: str, answer: dict[str, Any]) -> None:
-        """Take note that the server has accepted this client."""
+        """Note that the server has accepted the client."""
         pid, revision = answer.get("pid"), answer.get(ANSWER_FIELD)
         self.sid = sid
         self._server_revision = revision if type(revision) is int else 0
@@ -149,7 +154,7 @@ class Session:
             self.outbox.go_on()
 
     def lose(self, reason: str, details: DisconnectDetails) -> None:
-        """Take note that the connection is gone: what was sent on it will not be acknowledged any more."""
+        """Note that the connection is lost; its pending calls fail."""
         sid, self.sid = self.sid, None
         self._packet_source.shut(self)
         self._buffer.drop(lambda outgoing: outgoing.is_bound)
@@ -159,17 +164,17 @@ class Session:
         self.tell("disconnect", reason, details)
 
     def say_goodbye(self) -> None:
-        """Send that this client leaves, after all that waits."""
+        """Send a DISCONNECT, after all waiting packets."""
         frames = self._codec.encode_disconnect(self.namespace)
         self._push_over_limit(Outgoing(frames, len(frames[0]), self.sid))
 
     def forget(self) -> None:
-        """Begin anew at the next connection, and hand nothing more to the application that it has not begun with."""
+        """Start a new session at the next connect, and drop the events that wait for handlers."""
         self._continuity.forget()
         self._inbox.drop()
 
     def tell(self, event: str, *arguments: Any) -> None:
-        """Have the application's function called for something that the client itself noticed."""
+        """Call the application's function for one of the client's own events."""
         self._inbox.put(Delivery(event, arguments, is_lifecycle=True))
 
     @property
@@ -178,13 +183,13 @@ class Session:
         return self._inbox.is_current
 
     async def idle(self) -> None:
-        """Wait until the last handler has run."""
+        """Wait until the last handler has returned. May be cancelled."""
         await self._inbox.idle()
 
     # -- in -------------------------------------------------------------------------------------------------
 
     def take(self, packet: Packet) -> None:
-        """Take an event of the server's."""
+        """Take an event from the server."""
         ack_id, mark = packet.ack_id, None
         if ack_id is None:
             data = self._continuity.take(packet.data, time.time())
@@ -199,17 +204,17 @@ class Session:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many events wait for their handlers that no more should be read."""
+        """Whether so many events wait for handlers that reading must pause."""
         most = self._options.max_pending_events
         return len(self._inbox) >= (most * 10 if self._flow.awaited else most)
 
     async def has_room(self) -> None:
-        """Wait until more may be read."""
+        """Wait until reading may continue. May be cancelled."""
         while self.is_full and self.sid is not None:
             await self._flow.change()
 
     def _acknowledge(self, ack_id: int, values: Sequence[Any], sid: str | None) -> None:
-        """Send an acknowledgement, if the session that asked for it is still there when its turn comes."""
+        """Send an acknowledgement, if its session still exists when it is sent."""
         frames = self._codec.encode_ack(self.namespace, ack_id, values)
         if sid == self.sid:
             self._push_over_limit(Outgoing(frames, sum(map(len, frames)), sid))
@@ -217,10 +222,10 @@ class Session:
     # -- out ------------------------------------------------------------------------------------------------
 
     async def emit(self, event: str, args: Sequence[Any]) -> None:
-        """Put an event at the end of what is to be sent; wait while there is no room, if there is a connection.
+        """Append an event to the packets to send; waits for room while there is a connection.
 
         Raises:
-            EncodingFailed: The event can't be encoded, or the server does not take one so large.
+            EncodingFailed: The event can't be encoded, or is larger than the server accepts.
             NotConnected: There is neither a connection nor room.
             StorageError: The outbox has no room, or its file can't be written.
         """
@@ -233,7 +238,7 @@ class Session:
             await self._push(Outgoing(encoded.frames(), encoded.size), encoded)
 
     def emit_volatile(self, event: str, args: Sequence[Any], *, writable: bool) -> bool:
-        """Send an event if it can leave at once; return whether it was sent."""
+        """Send an event if it can leave at once; returns whether it was sent."""
         encoded = self._encode(event, args)
         if self.sid is None or len(self._buffer) or not writable:
             return False
@@ -241,15 +246,15 @@ class Session:
         return True
 
     async def call(self, event: str, args: Sequence[Any], timeout_s: float | None) -> Any:
-        """Emit an event and await its acknowledgement.
+        """Send an event and await its acknowledgement. May be cancelled.
 
         Returns:
             The acknowledgement's only argument, a tuple of several, or ``None``.
 
         Raises:
-            AckTimeout: There was none in time; if the event was not sent yet, it won't be.
+            AckTimeout: No acknowledgement arrived in time. An event that was not sent by then will not be sent.
             EventRefused: The server did not handle the event.
-            EncodingFailed: The event can't be encoded, or the server does not take one so large.
+            EncodingFailed: The event can't be encoded, or is larger than the server accepts.
             NotConnected: The connection was lost after the event was sent; or there was neither a connection nor
                 room.
         """
@@ -260,7 +265,11 @@ class Session:
         return answer_value(self._accepted(await self._exchange(encoded, wait_s, is_bound=False)))
 
     def _accepted(self, values: list[Any]) -> list[Any]:
-        """Return the arguments of an acknowledgement; raises `EventRefused` if they say that."""
+        """Return the arguments of an acknowledgement.
+
+        Raises:
+            EventRefused: The acknowledgement is a rejection.
+        """
         rejection = read_rejection(values) if self._server_revision else None
         if rejection is not None:
             raise EventRefused(rejection.reason, rejection.data, is_final=rejection.is_final)
@@ -306,7 +315,7 @@ class Session:
         return encoded
 
     def _encode_fitting(self, event: str, args: Sequence[Any]) -> EncodedEvent:
-        """Encode an event that the server takes, as far as that is known."""
+        """Encode an event, and check it against the server's size limit if that is known."""
         encoded = self._codec.encode_event(self.namespace, event, args)
         most = self.max_payload_bytes
         if most is not None and encoded.size * 2 > most:
@@ -316,7 +325,7 @@ class Session:
         return encoded
 
     async def _send_stored(self, event: StoredEvent, mark: OutboxMark) -> Rejection | None:
-        """Send an event of the outbox and await its acknowledgement; return why it was not handled."""
+        """Send an event of the outbox and await its acknowledgement; returns the rejection, or ``None``."""
         if self.sid is None:
             raise NotConnected(None, self.namespace, "send an event of the outbox")
         name, *args = event.values
@@ -330,7 +339,7 @@ class Session:
         await self._report_undelivered(event.to_record(), error)
 
     async def _report_undelivered(self, record: bytes, error: WaypostError) -> None:
-        """Tell the application that an event will never be delivered."""
+        """Notify the application that an event will never be delivered."""
         try:
             name, *args = read_values(record)
         except MalformedPacket:
@@ -345,7 +354,7 @@ class Session:
     # -- what waits to be sent, as `outgoing.PacketSource` asks for it ----------------------------------------------
 
     def next_outgoing(self) -> Outgoing | None:
-        """Return the next packet that may be sent; those of sessions that are over are dropped."""
+        """Return the next packet that may be sent; packets of ended sessions are dropped."""
         while (outgoing := self._buffer.peek()) is not None:
             if outgoing.sid is None or outgoing.sid == self.sid:
                 return outgoing
@@ -354,12 +363,12 @@ class Session:
         return None
 
     def take_outgoing(self) -> None:
-        """Take that packet out."""
+        """Remove that packet."""
         self._buffer.pop()
         self._changed.set()
 
     def put_back(self, outgoing: Outgoing) -> None:
-        """Put a packet that did not leave back to the front; `lose` drops those that are for this connection only."""
+        """Return a packet that was not sent to the front; `lose` drops the packets for this connection only."""
         self._buffer.put_back(outgoing, outgoing.size)
 
     async def _push(self, outgoing: Outgoing, encoded: EncodedEvent) -> None:

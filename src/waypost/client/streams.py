@@ -1,4 +1,4 @@
-"""Events as loops: ``async for event in client.events("pickup")``."""
+"""Loops over events: ``async for event in client.events("pickup")``."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Settle(Protocol):
 
 
 class ReceivedEvent:
-    """An event that a loop was given.
+    """An event that a loop received.
 
     Attributes:
-        name: Its name.
-        args: Its arguments.
+        name: The event's name.
+        args: The event's arguments.
     """
 
     __slots__ = ("_settle", "args", "name")
@@ -41,27 +41,30 @@ class ReceivedEvent:
 
     @property
     def arg(self) -> Any:
-        """Its only argument, a tuple of several, or ``None``."""
+        """The event's only argument, a tuple of several, or ``None``."""
         return answer_value(self.args)
 
     async def ack(self, *values: Any) -> None:
-        """Acknowledge it; does nothing if the server did not ask for that, or if that is done.
+        """Acknowledge the event. If the server asked for no acknowledgement or has it already, nothing happens.
 
         A loop acknowledges an event by itself when it asks for the next one.
 
         Args:
             *values: The acknowledgement's arguments.
+
+        Raises:
+            EncodingFailed: A value can't be encoded.
         """
         settle, self._settle = self._settle, None
         if settle is not None:
             await settle(values, accepted=True)
 
     async def reject(self, reason: str, retry_in_s: float | None = None) -> None:
-        """Reject it, so that a queue delivers it again later.
+        """Reject the event; a queue then delivers it again later.
 
         Args:
-            reason: Why.
-            retry_in_s: Seconds until then; ``None`` leaves them to the server.
+            reason: The reason.
+            retry_in_s: Seconds until the next delivery; ``None`` uses the queue's retry delay.
         """
         settle, self._settle = self._settle, None
         if settle is not None:
@@ -69,13 +72,13 @@ class ReceivedEvent:
 
 
 class EventStream:
-    """The events of some names, in the order of arrival. Made by `waypost.Client.events`.
+    """A loop over events, in the order of arrival. Made by `waypost.Client.events`.
 
-    It begins when it is made, and ends with `close`, with the ``async with`` block around it, or when the client has
-    left. Events that it has not been asked for yet wait, and hold the connection back when they are too many.
+    It starts when it is made. It ends with `close`, with the ``async with`` block around it, or when the client has
+    left. Events that the loop has not asked for wait; too many of them pause reading from the connection.
 
-    An event is acknowledged when the next one is asked for. To leave the loop in between, call `ReceivedEvent.ack`
-    first.
+    An event is acknowledged when the loop asks for the next one. Call `ReceivedEvent.ack` before you leave the loop
+    in between.
     """
 
     __slots__ = ("_line", "_streams")
@@ -95,7 +98,7 @@ class EventStream:
         return event
 
     async def close(self) -> None:
-        """End the loop. The events that it was given and has not acknowledged are rejected."""
+        """End the loop. Its unacknowledged events are rejected."""
         self._streams.remove(self._line)
         await self._line.reject_all()
 
@@ -112,8 +115,8 @@ class EventLine:
     """The events that wait for one loop.
 
     Args:
-        names: The events it is for; empty for all.
-        most: How many may wait.
+        names: The names of the loop's events; empty for all events.
+        most: The most events that may wait.
     """
 
     __slots__ = ("_changed", "_current", "_ended", "_most", "_names", "_waiting")
@@ -127,11 +130,11 @@ class EventLine:
         self._ended = False
 
     def wants(self, event: str) -> bool:
-        """Tell whether an event is for this loop."""
+        """Return whether an event is for this loop."""
         return not self._names or event in self._names
 
     async def put(self, event: ReceivedEvent) -> None:
-        """Add an event; wait while there are too many."""
+        """Append an event; waits while too many wait."""
         while len(self._waiting) >= self._most and not self._ended:
             self._changed.clear()
             await self._changed.wait()
@@ -142,7 +145,7 @@ class EventLine:
             self._changed.set()
 
     async def next(self) -> ReceivedEvent | None:
-        """Acknowledge the last event and wait for the next one; ``None`` when the loop has ended."""
+        """Acknowledge the last event and await the next one; ``None`` when the loop has ended. May be cancelled."""
         current, self._current = self._current, None
         if current is not None:
             await current.ack()
@@ -156,12 +159,12 @@ class EventLine:
         return self._current
 
     def end(self) -> None:
-        """Let the loop end after the events that wait."""
+        """End the loop after the waiting events."""
         self._ended = True
         self._changed.set()
 
     async def reject_all(self) -> None:
-        """Let the loop end at once, and reject what it has not acknowledged."""
+        """End the loop at once, and reject its unacknowledged events."""
         self.end()
         current, self._current = self._current, None
         for event in (current, *self._waiting):
@@ -179,7 +182,15 @@ class Streams:
         self._lines: list[EventLine] = []
 
     def open(self, names: Sequence[str], most: int) -> EventStream:
-        """Begin a loop over the events of some names, or over all."""
+        """Start a loop over events.
+
+        Args:
+            names: The events' names; empty for all events.
+            most: The most events that may wait for the loop.
+
+        Raises:
+            ConfigurationError: A name is not valid.
+        """
         for name in names:
             check("event", name, EVENT)
         line = EventLine(frozenset(names), most)
@@ -187,16 +198,16 @@ class Streams:
         return EventStream(self, line)
 
     def remove(self, line: EventLine) -> None:
-        """Forget a loop."""
+        """Remove a loop."""
         if line in self._lines:
             self._lines.remove(line)
 
     def of(self, event: str) -> list[EventLine]:
-        """Return the loops that an event is for."""
+        """Return the loops over an event."""
         return [line for line in self._lines if line.wants(event)]
 
     def end(self) -> None:
-        """Let all loops end after the events that wait."""
+        """End all loops after their waiting events."""
         for line in self._lines:
             line.end()
         self._lines.clear()

@@ -1,4 +1,4 @@
-"""The client for programs without asyncio: the asyncio client, on a loop and a thread of its own."""
+"""The client for programs without asyncio: the asyncio client, on a loop in its own thread."""
 
 from __future__ import annotations
 
@@ -38,22 +38,24 @@ class Client(Listening):
         client.emit("ready", 7)
         where = client.call("where is", "parcel 12")
 
-    It is a `waypost.Client` on a thread of its own: names, options and promises are the same, and methods return when
-    what they do is done. Any thread may use it, also several at a time. Ctrl-C interrupts a method, as if it was
-    cancelled, and the client can be used further.
+    It is a `waypost.Client` in its own thread, with the same names, options and guarantees. A method returns when its
+    work is done. Any thread may use the client, several at a time. Ctrl-C interrupts a method as a cancellation does,
+    and the client stays usable.
 
     Handlers are plain functions. They run in the order of arrival, one at a time, in a thread, and may use the
-    client; so may ``on_undelivered``, and ``auth``, if it is a function. ``headers`` and what `on_any_outgoing`
-    registers are called in passing, and may not.
+    client. So may ``on_undelivered``, and ``auth`` if it is a function. ``headers`` and functions of
+    `on_any_outgoing` are called on the client's own loop, and may not use it.
 
-    A program that ends without `disconnect` or `close` does not hang: what waits is sent, for at most 2 seconds.
+    A program that ends without `disconnect` or `close` does not hang: waiting events are sent for at most 2 seconds.
 
     Args:
-        url: The server, such as ``https://example.com``; a path in it is the namespace, and a query is sent along.
+        url: The server, such as ``https://example.com``. Its path is the namespace, and its query is sent with every
+            request.
         **options: See `waypost.client.options.Options`.
 
     Raises:
-        ConfigurationError: An option, or the URL, can't be what it is.
+        ConfigurationError: The URL is not valid, an option is unknown, or an option has a value that it does not
+            accept.
     """
 
     def __init__(self, url: str, **options: Unpack[ClientOptions]) -> None:
@@ -89,12 +91,12 @@ class Client(Listening):
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection that the server has accepted."""
+        """Whether the server has accepted the client on the current connection."""
         return self._inner.connected
 
     @property
     def active(self) -> bool:
-        """Whether the client is connected, or will be by itself."""
+        """Whether the client is connected, or will reconnect by itself."""
         return self._inner.active
 
     @property
@@ -104,12 +106,12 @@ class Client(Listening):
 
     @property
     def recovered(self) -> bool:
-        """Whether the last connection went on where the one before had ended, with nothing missed."""
+        """Whether the server recovered the session at the last connect: no event is missing."""
         return self._inner.recovered
 
     @property
     def transport(self) -> str | None:
-        """The transport that carries the connection: ``"websocket"`` or ``"polling"``; ``None`` without one."""
+        """The connection's transport: ``"websocket"`` or ``"polling"``; ``None`` without a connection."""
         return self._inner.transport
 
     @property
@@ -127,17 +129,17 @@ class Client(Listening):
         return ClientOutbox(self._thread, self._inner.outbox)
 
     def of(self, namespace: str, *, auth: Auth = None) -> Client:
-        """Return the client of another namespace over the same connection: see `waypost.Client.of`.
+        """Return the client of another namespace on the same connection; see `waypost.Client.of`.
 
         Args:
             namespace: The namespace's name, with its leading slash.
-            auth: What to show to the server there.
+            auth: The auth payload for that namespace.
 
         Returns:
-            The client; the same one each time.
+            The client; the same object each time.
 
         Raises:
-            ConfigurationError: The name, or ``auth``, can't be what it is.
+            ConfigurationError: The name or ``auth`` is not valid.
         """
 
         async def find() -> asynchronous.Client:
@@ -149,45 +151,44 @@ class Client(Listening):
     # -- connecting -----------------------------------------------------------------------------------------
 
     def connect(self, *, retry: bool = False) -> None:
-        """Connect to the server, and stay connected from then on; does nothing if that is so already.
+        """Connect to the server, and stay connected. If the client is connected, nothing happens.
 
-        If Ctrl-C interrupts it, the client stays away.
+        If Ctrl-C interrupts it, the client stays disconnected.
 
         Args:
-            retry: Whether to try again when there is no connection, as often as after a lost one. Being refused is
-                final in any case.
+            retry: Whether to retry a failed attempt, as after a lost connection. A refusal is always final.
 
         Raises:
-            ConnectFailed: There was no connection, or the server refused this client; ``data`` has the server's data.
-            StorageError: The file of ``outbox`` or ``state`` can't be used, or another client has it.
+            ConnectFailed: The client got no connection, or the server refused it; ``data`` has the server's data.
+            StorageError: The file of ``outbox`` or ``state`` can't be used, or another client has it open.
         """
         self._thread.run(self._inner.connect(retry=retry))
 
     def disconnect(self) -> None:
-        """Send what waits, leave the namespace and stay away; does nothing if there is no connection to leave.
+        """Send the waiting events, leave the namespace, and stay disconnected. Without a connection, nothing happens.
 
-        The connection ends with the last namespace on it. Events that wait for their handlers are dropped. A handler
-        that runs is not waited for.
+        The connection ends with its last namespace. Events that wait for their handlers are dropped. A running
+        handler is not awaited.
         """
         self._thread.run(self._inner.disconnect())
 
     def close(self) -> None:
-        """Leave all namespaces of this connection, like `disconnect`, wait for its end, and let the files go.
+        """Leave all namespaces of this connection as `disconnect` does, wait for its end, and close the files.
 
-        What waits in the durable outbox stays there. `ClientOutbox.drained` waits for it.
+        Events in the durable outbox stay there; `ClientOutbox.drained` waits for them.
         """
         self._thread.run(self._inner.close())
 
     def wait_closed(self, timeout_s: float | None = None) -> None:
-        """Wait until the connection has ended for good: see `waypost.Client.wait_closed`.
+        """Wait until the connection has ended for good; see `waypost.Client.wait_closed`.
 
-        Not for handlers: it waits for the last one.
+        A handler must not call it, because it waits for the last handler.
 
         Args:
-            timeout_s: Seconds to wait; ``None`` for as long as it takes.
+            timeout_s: Seconds to wait, from 0; ``None`` for no limit.
 
         Raises:
-            TimeoutError: It has not ended by then.
+            TimeoutError: The connection has not ended in time.
         """
         check("timeout_s", timeout_s, WAIT)
 
@@ -268,26 +269,29 @@ class Client(Listening):
 
     @property
     def volatile(self) -> VolatileEmitter:
-        """Emits what may be dropped when it can't leave at once."""
+        """An emitter that drops an event if it can't be sent at once."""
         return VolatileEmitter(self._thread, self._inner.volatile)
 
     def events(self, *names: str) -> EventStream:
         """Return a loop over events: ``for event in client.events("pickup")``; see `waypost.Client.events`.
 
         Args:
-            *names: Their names; none for every event.
+            *names: The events' names; none for all events.
 
         Returns:
-            The loop; it has begun, so that nothing is missed before the first turn.
+            The loop. It collects events from now on, so that none is missed before the first iteration.
 
-        Delivery: like a handler's, in order; an event that asks for an acknowledgement gets it when the loop asks for
-        the next one, unless there is a handler for it, too.
+        Raises:
+            ConfigurationError: A name is not valid.
+
+        Delivery: as to a handler, in order. An event that asks for an acknowledgement gets it when the loop asks for
+        the next event, unless the event has a handler too.
         """
         return EventStream(self._thread, self._inner.events(*names))
 
 
 class VolatileEmitter:
-    """Emits what may be dropped. Made by `Client.volatile`."""
+    """Emits events that may be dropped. Made by `Client.volatile`."""
 
     __slots__ = ("_inner", "_thread")
 
@@ -314,7 +318,7 @@ class VolatileEmitter:
 
 
 class ClientOutbox:
-    """The events of one namespace that wait to be acknowledged. Made by `Client.outbox`."""
+    """The events of one namespace that wait for their acknowledgement. Made by ``Client.outbox``."""
 
     __slots__ = ("_inner", "_thread")
 
@@ -326,32 +330,32 @@ class ClientOutbox:
         """Return the oldest events that wait, in order.
 
         Args:
-            max_events: The most to return.
+            max_events: The most events to return, from 1.
 
         Raises:
-            StorageError: The file can't be read, or another process has it.
+            StorageError: The file can't be read, or another process has it open.
         """
         return self._thread.run(self._inner.pending(max_events=max_events))
 
     def count(self) -> int:
-        """Return how many events wait.
+        """Return the number of events that wait.
 
         Raises:
-            StorageError: The file can't be read, or another process has it.
+            StorageError: The file can't be read, or another process has it open.
         """
         return self._thread.run(self._inner.count())
 
     def discard(self, event_id: str) -> bool:
-        """Remove an event, so that it is not sent any more. One that was sent already may be handled all the same.
+        """Remove an event, so that it is not sent again. If it was sent already, the server may still handle it.
 
         Args:
             event_id: The event's id.
 
         Returns:
-            Whether it was there.
+            Whether the event was in the outbox.
 
         Raises:
-            StorageError: The file can't be written, or another process has it.
+            StorageError: The file can't be written, or another process has it open.
         """
         return self._thread.run(self._inner.discard(event_id))
 
@@ -359,11 +363,11 @@ class ClientOutbox:
         """Wait until no event waits: all were acknowledged, given up or discarded.
 
         Args:
-            timeout_s: Seconds to wait; ``None`` for as long as it takes.
+            timeout_s: Seconds to wait, from 0; ``None`` for no limit.
 
         Raises:
-            TimeoutError: Some wait still.
-            StorageError: The file can't be read, or another process has it.
+            TimeoutError: Events still wait.
+            StorageError: The file can't be read, or another process has it open.
         """
         check("timeout_s", timeout_s, WAIT)
 
@@ -375,7 +379,7 @@ class ClientOutbox:
 
 
 def _in_thread(auth: Auth) -> Auth:
-    """Have a plain function asked in a thread: it may take its time, as whoever fetches a token does."""
+    """Call a plain function in a thread, because it may block, for example to fetch a token."""
     if not callable(auth) or inspect.iscoroutinefunction(auth):
         return auth
     ask = auth

@@ -1,4 +1,4 @@
-"""Events as loops, for programs without asyncio: ``for event in client.events("pickup")``."""
+"""Loops over events, for programs without asyncio: ``for event in client.events("pickup")``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["EventStream", "ReceivedEvent"]
 
 
 class EventStream:
-    """The events of some names, in the order of arrival. Made by `Client.events`.
+    """A loop over events, in the order of arrival. Made by `Client.events`.
 
     It ends with `close`, with the ``with`` block around it, or when the client has left. An event is acknowledged
-    when the next one is asked for; to leave the loop in between, call `ReceivedEvent.ack` first.
+    when the loop asks for the next one. Call `ReceivedEvent.ack` before you leave the loop in between.
     """
 
     __slots__ = ("_inner", "_thread")
@@ -29,14 +29,14 @@ class EventStream:
         """Wait for the next event.
 
         Args:
-            timeout_s: Seconds to wait; ``None`` for as long as it takes.
+            timeout_s: Seconds to wait, from 0; ``None`` for no limit.
 
         Returns:
             The event.
 
         Raises:
             StopIteration: The loop has ended.
-            TimeoutError: There was none in time.
+            TimeoutError: No event arrived in time.
         """
 
         async def step() -> streams.ReceivedEvent | None:
@@ -55,7 +55,7 @@ class EventStream:
         return self.next()
 
     def close(self) -> None:
-        """End the loop. The events that it was given and has not acknowledged are rejected."""
+        """End the loop. Its unacknowledged events are rejected."""
         self._thread.run(self._inner.close())
 
     def __enter__(self) -> Self:
@@ -68,12 +68,12 @@ class EventStream:
 
 
 class ReceivedEvent:
-    """An event that a loop was given.
+    """An event that a loop received.
 
     Attributes:
-        name: Its name.
-        args: Its arguments.
-        arg: Its only argument, a tuple of several, or ``None``.
+        name: The event's name.
+        args: The event's arguments.
+        arg: The event's only argument, a tuple of several, or ``None``.
     """
 
     __slots__ = ("_inner", "_thread", "arg", "args", "name")
@@ -89,20 +89,23 @@ class ReceivedEvent:
         return repr(self._inner)
 
     def ack(self, *values: Any) -> None:
-        """Acknowledge it; does nothing if the server did not ask for that, or if that is done.
+        """Acknowledge the event. If the server asked for no acknowledgement or has it already, nothing happens.
 
         A loop acknowledges an event by itself when it asks for the next one.
 
         Args:
-            *values: The ack's arguments.
+            *values: The acknowledgement's arguments.
+
+        Raises:
+            EncodingFailed: A value can't be encoded.
         """
         self._thread.run(self._inner.ack(*values))
 
     def reject(self, reason: str, retry_in_s: float | None = None) -> None:
-        """Reject it, so that a queue delivers it again later.
+        """Reject the event; a queue then delivers it again later.
 
         Args:
-            reason: Why.
-            retry_in_s: Seconds until then; ``None`` leaves them to the server.
+            reason: The reason.
+            retry_in_s: Seconds until the next delivery; ``None`` uses the queue's retry delay.
         """
         self._thread.run(self._inner.reject(reason, retry_in_s))
