@@ -103,6 +103,52 @@ async def test_refused_requests_are_told_with_code_and_context() -> None:
     assert refusals[2].handshake.address == "203.0.113.7"
 
 
+async def test_a_page_that_is_refused_is_told_with_the_option_to_set(caplog: pytest.LogCaptureFixture) -> None:
+    io = waypost.Server(drain_s=0.0)
+    with caplog.at_level("INFO", logger="waypost.asgi"):
+        async with serving(io):
+            for _ in range(2):
+                await ask(io, headers={"Origin": "https://shop.example:8443", "Host": "shop.example"})
+            async with websocket(io, headers={"Origin": "https://\x1b[2Jshop.example", "Host": "a\x9b"}) as socket:
+                await socket.next()
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records if "refused" in record.getMessage()]
+    assert [level for level, _ in lines] == ["WARNING", "INFO", "WARNING"]
+    for part in (
+        "https://shop.example:8443",
+        "its Host header says shop.example,",
+        "$http_host",
+        "cors_allowed_origins",
+    ):
+        assert part in lines[0][1]
+    assert all(text.isprintable() for _, text in lines)
+
+
+async def test_refused_origins_do_not_fill_the_log_with_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    io = waypost.Server(drain_s=0.0)
+    with caplog.at_level("INFO", logger="waypost.asgi"):
+        async with serving(io):
+            for number in range(120):
+                await ask(io, headers={"Origin": f"https://{number}.example"})
+    levels = [record.levelname for record in caplog.records if "refused" in record.getMessage()]
+    assert (levels.count("WARNING"), levels.count("INFO")) == (100, 20)
+
+
+@pytest.mark.parametrize(
+    ("query", "option"),
+    [
+        ("EIO=4&transport=pigeon", "transports"),
+        ("EIO=3&transport=polling", "allow_eio3"),
+        (f"{POLLING}&j=0", "allow_jsonp"),
+    ],
+)
+async def test_a_refusal_names_the_option(caplog: pytest.LogCaptureFixture, query: str, option: str) -> None:
+    io = waypost.Server(drain_s=0.0)
+    with caplog.at_level("INFO", logger="waypost.asgi"):
+        async with serving(io):
+            assert (await ask(io, query)).status == 400
+    assert [record for record in caplog.records if option in record.getMessage()]
+
+
 # -------------------------------------------------------------------------------------------- limits
 
 

@@ -13,11 +13,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import orjson
 
 from waypost.protocol.jsonp import callback_number
+from waypost.protocol.origins import Origin, is_same_origin, parse_origin, parse_origins
 from waypost.protocol.revision import Revision, Revision3, Revision4
 
 __all__ = [
@@ -43,7 +44,6 @@ _REVISION_3 = "3"
 _PYTHON_MAX_PACKETS = 16
 """python-engineio drops the connection if a response has more packets."""
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_QUERY_CHARACTERS = 16_384
 _MAX_PARAMETERS = 256
 _MAX_HEADERS = 128
@@ -109,6 +109,7 @@ class HandshakeRules:
         allow_jsonp: Whether a client may poll with JSONP.
         cors_credentials: Whether pages of listed origins may send cookies.
         cors_max_age_s: Seconds for which a browser may cache the response to a preflight.
+        listed_origins: The parts of the listed origins.
     """
 
     transports: tuple[str, ...]
@@ -118,6 +119,12 @@ class HandshakeRules:
     allow_jsonp: bool = False
     cors_credentials: bool = True
     cors_max_age_s: int = 600
+    listed_origins: frozenset[Origin] = field(init=False)
+
+    def __post_init__(self) -> None:
+        allowed = self.cors_allowed_origins
+        listed = parse_origins(allowed) if allowed is not None and allowed != "*" else frozenset()
+        object.__setattr__(self, "listed_origins", listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,43 +329,16 @@ def _content_type(request: Request) -> str:
 
 # ------------------------------------------------------------------------------------------------ origins
 
-_Origin: TypeAlias = tuple[str, str, int | None]
-
 
 def _origin_is_allowed(request: Request, rules: HandshakeRules) -> bool:
-    origin = request.headers.get("origin")
-    return origin is None or _is_same_origin(origin, request) or _is_listed(origin, rules)
+    text = request.headers.get("origin")
+    if text is None or is_same_origin(text, request.headers.get("host", ""), secure=request.secure):
+        return True
+    return _is_listed(text, rules)
 
 
-def _is_listed(origin: str, rules: HandshakeRules) -> bool:
-    allowed = rules.cors_allowed_origins
-    if allowed is None or allowed == "*":
-        return allowed == "*"
-    parsed = _parse_origin(origin)
-    return parsed is not None and any(parsed == _parse_origin(other) for other in allowed)
-
-
-def _is_same_origin(origin: str, request: Request) -> bool:
-    parsed = _parse_origin(origin)
-    if parsed is None:
-        return False
-    scheme, host, port = parsed
-    # A proxy in front may end TLS. Without TLS here, an https page may therefore be of this origin.
-    if scheme not in _DEFAULT_PORTS or (request.secure and scheme != "https"):
-        return False
-    return _parse_origin(f"{scheme}://{request.headers.get('host', '')}") == (scheme, host, port)
-
-
-def _parse_origin(origin: str) -> _Origin | None:
-    """Split an origin into lower-case scheme, host and port; ``None`` for other texts, such as ``null``."""
-    try:
-        parts = urlsplit(origin)
-        port = parts.port
-    except ValueError:
-        return None
-    if not parts.hostname or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
-        return None
-    return parts.scheme, parts.hostname, port or _DEFAULT_PORTS.get(parts.scheme)
+def _is_listed(text: str, rules: HandshakeRules) -> bool:
+    return rules.cors_allowed_origins == "*" or parse_origin(text) in rules.listed_origins
 
 
 def cors_headers(request: Request, rules: HandshakeRules) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -24,6 +23,7 @@ from waypost.checking.constraints import (
 from waypost.checking.options import checked
 from waypost.errors import ConfigurationError
 from waypost.protocol.custom_parser import Parser
+from waypost.protocol.origins import parse_origin
 from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.addresses import TrustedProxies
 from waypost.server.connections.cookie import Cookie
@@ -40,9 +40,7 @@ _StoreName: TypeAlias = Annotated[FilePath, Matching('"memory:" or the path of a
 # Clients get whole milliseconds. A browser's timer waits for interval plus timeout, and is limited to 2**31 ms.
 _Heartbeat: TypeAlias = Annotated[float, AtLeast(0.001), AtMost(1_000_000)]
 # Browsers send origins with a scheme and without a path; another one would never match.
-_Origin: TypeAlias = Annotated[
-    str, Matching("origins such as https://example.com", re.compile(r"[A-Za-z][\w.+-]*://[^/?#@\s]+").fullmatch)
-]
+_Origin: TypeAlias = Annotated[str, Matching("origins such as https://example.com", parse_origin)]
 
 
 @checked("waypost.Server")

@@ -32,7 +32,6 @@ from waypost.server.connections.addresses import TrustedProxies
 from waypost.server.connections.connection import Connection
 from waypost.server.hub import Hub
 from waypost.server.options import handshake_cookie
-from waypost.server.watching.hooks import RequestRefused
 from waypost.transports.asgi_websocket import FRAMES, Direct, WebSocketCarrier
 from waypost.transports.client_files import ClientFiles, client_file
 from waypost.transports.direct_polling import DirectPolling
@@ -47,6 +46,7 @@ from waypost.transports.http_answer import (
     compress,
     respond,
 )
+from waypost.transports.refusals import Refusals
 from waypost.transports.request_body import discard_body, read_body
 
 __all__ = ["AsgiTransport"]
@@ -87,6 +87,7 @@ class AsgiTransport:
         self._cookie = handshake_cookie(hub.options)
         self._client_files = ClientFiles()
         self._encoder = FrameEncoder()
+        self._refusals = Refusals(hub.hooks, hub.engine)
         self.direct_polling = DirectPolling(self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,7 +133,7 @@ class AsgiTransport:
         if isinstance(decision, Open):
             decision = await self._hub.gate.refusal(handshake) or decision
         if isinstance(decision, Refuse):
-            self._note_refusal(decision, handshake)
+            self._refusals.note(decision, handshake)
         if scope["type"] == "websocket":
             direct = self._direct(scope)
             await WebSocketCarrier(self._hub.engine, receive, send, self._cookie, direct).carry(decision, handshake)
@@ -164,16 +165,6 @@ class AsgiTransport:
         if hand_over is None:
             return None
         return partial(hand_over, encoder=self._encoder, turn=self._hub.turn, slices=self._hub.engine.slices)
-
-    def _note_refusal(self, refuse: Refuse, handshake: Handshake) -> None:
-        logger.info("refused a request from %s: %s (%s)", handshake.address, refuse.message, refuse.context)
-        hook = self._hub.hooks.request_refused
-        if hook.observers:
-            hook.tell(RequestRefused(refuse.code, refuse.message, refuse.context, handshake))
-        if refuse.ends_session is not None:
-            connection = self._hub.engine.get(refuse.ends_session)
-            if connection is not None:
-                connection.abort("transport error")
 
     # -- for direct polling ---------------------------------------------------------------------------------
 

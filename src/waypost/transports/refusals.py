@@ -1,0 +1,77 @@
+"""What a refused request leads to: a line in the log with the remedy, the hooks, and the end of its session."""
+
+from __future__ import annotations
+
+import logging
+
+from waypost.protocol.handshake import Refuse
+from waypost.protocol.origins import explain_refusal
+from waypost.server.basics.handshake import Handshake
+from waypost.server.connections.engine import Engine
+from waypost.server.watching.hooks import Hooks, RequestRefused
+from waypost.text import printable
+
+__all__ = ["Refusals"]
+
+logger = logging.getLogger("waypost.asgi")
+
+_MOST_WARNED = 100
+"""The most origins whose refusal is logged as a warning. Clients choose what they send as their origin."""
+_KEPT_CHARACTERS = 100
+_SHOWN_CHARACTERS = 100
+
+_REMEDIES = {
+    "UNKNOWN_TRANSPORT": "the option transports says which are served",
+    "UNSUPPORTED_PROTOCOL_VERSION": "clients of Socket.IO 2 need allow_eio3=True",
+    "JSONP": "JSONP needs allow_jsonp=True",
+    "UPGRADES_DISABLED": "upgrades need allow_upgrades=True",
+    "ADDRESS_LIMIT": (
+        "the options max_connections_per_address and max_handshakes_per_address; "
+        "if all clients come through a proxy, name it in trusted_proxies"
+    ),
+}
+"""What the operator can change, by the context of the refusal."""
+
+
+class Refusals:
+    """Handles refused requests.
+
+    Args:
+        hooks: The observers of refused requests.
+        engine: The open connections.
+    """
+
+    def __init__(self, hooks: Hooks, engine: Engine) -> None:
+        self._hooks = hooks
+        self._engine = engine
+        self._warned: set[str] = set()
+
+    def note(self, refuse: Refuse, handshake: Handshake) -> None:
+        """Log a refusal, tell the hooks, and end the session that the request broke."""
+        self._log(refuse, handshake)
+        hook = self._hooks.request_refused
+        if hook.observers:
+            hook.tell(RequestRefused(refuse.code, refuse.message, refuse.context, handshake))
+        if refuse.ends_session is not None:
+            connection = self._engine.get(refuse.ends_session)
+            if connection is not None:
+                connection.abort("transport error")
+
+    def _log(self, refuse: Refuse, handshake: Handshake) -> None:
+        level = logging.INFO
+        reason = refuse.context
+        if refuse.context == "INVALID_ORIGIN":
+            reason = explain_refusal(handshake.headers, secure=handshake.secure)
+            if self._is_new(handshake.headers.get("origin", "")):
+                level = logging.WARNING
+        elif refuse.context in _REMEDIES:
+            reason = f"{refuse.context}: {_REMEDIES[refuse.context]}"
+        address = printable(handshake.address, _SHOWN_CHARACTERS)
+        logger.log(level, "refused a request from %s: %s (%s)", address, refuse.message, reason)
+
+    def _is_new(self, origin: str) -> bool:
+        begun = origin[:_KEPT_CHARACTERS]
+        if begun in self._warned or len(self._warned) >= _MOST_WARNED:
+            return False
+        self._warned.add(begun)
+        return True
