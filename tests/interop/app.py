@@ -29,6 +29,7 @@ def _options() -> dict[str, Any]:
 io = waypost.Server(**_options())
 other = io.of("/other")
 control = io.of("/control")
+slow = io.of("/slow")
 tenants = io.of(re.compile(r"/tenant-\d+"))
 
 _sockets: dict[str, waypost.Socket] = {}
@@ -60,6 +61,21 @@ async def disconnect(socket: waypost.Socket, reason: str) -> None:
 @io.event
 async def echo(socket: waypost.Socket, *args: Any) -> tuple[Any, ...]:
     return args
+
+
+@slow.on("connect")
+async def connect_slowly(socket: waypost.Socket) -> None:
+    await asyncio.sleep(0.02)
+
+
+@slow.event
+async def who(socket: waypost.Socket) -> str:
+    return socket.id
+
+
+@io.event
+async def in_slow(socket: waypost.Socket) -> list[str]:
+    return [one.id for one in await slow.fetch_sockets()]
 
 
 @io.event

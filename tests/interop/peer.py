@@ -180,6 +180,10 @@ class Client:
         """Have the client connect, and reconnect from now on."""
         await self._run("connect", auth=encode(auth))
 
+    async def flicker(self, gaps_ms: Sequence[float], *, goodbye: bool = True) -> None:
+        """Have the client call `connect`, then after each pause `disconnect` (if it should) and `connect` again."""
+        await self._run("flicker", gaps=list(gaps_ms), goodbye=goodbye)
+
     async def cut(self, how: Literal["close", "reset"] = "close") -> None:
         """Destroy the client's TCP connections without a goodbye."""
         await self._run("cut", how=how)

@@ -179,3 +179,22 @@ async def test_the_connection_is_cut(connect: Connect, reasons: Reasons, mode: s
     ended = "transport error" if mode == "polling" else "transport close"
     assert await client.disconnected() == ended
     assert await reasons.of(client.connects[0].id) in ("transport close", "transport error")
+
+
+@pytest.mark.parametrize("goodbye", [True, False])
+@pytest.mark.parametrize("gaps_ms", [(0,), (0, 0, 0), (1,), (2, 1), (30,), (5, 60)])
+async def test_connecting_again_at_once_leaves_the_connection(
+    connect: Connect, mode: str, gaps_ms: tuple[float, ...], goodbye: bool
+) -> None:
+    """What React's StrictMode does, with a connection that another namespace holds open."""
+    main = await connect(mode)
+    other = await connect(mode, namespace="/slow", share=main)
+    await other.disconnect()
+    await other.disconnected()
+    await other.flicker(gaps_ms, goodbye=goodbye)
+    await other.connected(2)
+    [answer] = await other.call("who")
+    assert answer == (await other.state()).id
+    assert await main.call("in_slow") == [[answer]]
+    assert main.disconnects == []
+    assert main.connects[0].engine_id == (await main.state()).engine_id

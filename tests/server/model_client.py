@@ -53,6 +53,7 @@ class ModelClient:
         events: Arguments of every event it showed, without the offset; the name first.
         refusal: The payload of the last CONNECT_ERROR.
         answer: The payload of the last CONNECT.
+        answers: How many CONNECTs have come.
     """
 
     def __init__(self, server: Server, namespace: str = "/", *, handshake: Handshake = HANDSHAKE) -> None:
@@ -72,6 +73,7 @@ class ModelClient:
         self.sid: str | None = None
         self.offset: str | None = None
         self.answer: dict[str, Any] = {}
+        self.answers = 0
         self.refusal: dict[str, Any] | None = None
         self.connection: Connection | None = None
         self.reading: asyncio.Task[None] | None = None
@@ -144,6 +146,7 @@ class ModelClient:
     def _handle(self, packet: Packet) -> None:
         if packet.type is PacketType.CONNECT:
             self.answer = packet.data
+            self.answers += 1
             self.sid = packet.data["sid"]
             pid = packet.data.get("pid")
             self.recovered = pid is not None and pid == self.pid

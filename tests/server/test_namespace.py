@@ -129,24 +129,6 @@ async def test_unknown_namespace_is_refused(io: waypost.Server) -> None:
         assert client.refusal == {"message": "Invalid namespace"}
 
 
-async def test_connecting_twice_at_once_closes_the_connection(io: waypost.Server) -> None:
-    started = asyncio.Event()
-
-    @io.use
-    async def gate(socket: waypost.Socket) -> None:
-        started.set()
-        await asyncio.sleep(0.05)
-
-    async with running(io):
-        client = ModelClient(io)
-        client.open()
-        await started.wait()
-        with pytest.raises(Exception, match="one CONNECT"):
-            client.send("0")
-        assert client.connection is not None
-        assert not client.connection.is_open
-
-
 async def test_broadcasts_do_not_reach_who_is_not_admitted_yet(io: waypost.Server) -> None:
     waiting, go = asyncio.Event(), asyncio.Event()
 

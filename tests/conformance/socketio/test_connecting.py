@@ -133,14 +133,27 @@ async def test_a_refusal_brings_its_data_and_may_be_tried_again(site: Site, tran
 
 async def test_connects_that_race_make_one_socket(site: Site, transport: str) -> None:
     gate = Gate(site.io, f"/race-{transport}")
-    async with joined(site, transport) as (raw, sid):
+    async with joined(site, transport) as (raw, _):
         await raw.send(*[f"40{gate.name},"] * 3)
-        assert await raw.closed()
+        await until(lambda: gate.waiting > 0, "a client waits")
+        await still_works(raw)
         gate.go.set()
-        assert await site.reason(sid) == "forced server close"
-        await until(lambda: site.io.of(gate.name)._core.is_idle, "everything has ended")
-        assert gate.waiting <= 1
-        assert gate.sockets == []
+        packet = await raw.receive()
+        await until(lambda: len(gate.sockets) == 1, "it is let in")
+        assert str(packet).startswith(f'40{gate.name},{{"sid":"{gate.sockets[0]}"')
+        await still_works(raw)
+        assert gate.waiting <= 2
+        assert len(gate.sockets) == 1
+
+
+async def test_a_connect_for_a_namespace_it_is_in_begins_a_new_socket(site: Site, transport: str) -> None:
+    async with joined(site, transport) as (raw, first):
+        other = await connected(raw, "/other,")
+        second = await connected(raw)
+        assert len({first, second, other}) == 3
+        assert await site.reason(first) == "client namespace disconnect"
+        await still_works(raw)
+        await still_works(raw, "/other,")
 
 
 async def test_namespaces_are_entered_side_by_side(site: Site, transport: str) -> None:

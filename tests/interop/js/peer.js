@@ -191,6 +191,16 @@ const commands = {
     manager.reconnection(true);
     socket.connect();
   },
+  // connect(), disconnect(), connect(): with a manager that is open, two CONNECTs and no DISCONNECT.
+  async flicker({ client, goodbye, gaps }) {
+    const { socket } = clients.get(client);
+    socket.connect();
+    for (const gap of gaps) {
+      if (gap > 0) await new Promise((resolve) => setTimeout(resolve, gap));
+      if (goodbye) socket.disconnect();
+      socket.connect();
+    }
+  },
   pause({ client }) {
     clients.get(client).manager.reconnection(false);
   },

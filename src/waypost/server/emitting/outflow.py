@@ -199,9 +199,10 @@ class Outflow:
             position: The event's position; everything up to it is then sent.
 
         Returns:
-            Whether the connection is still open.
+            Whether the member is still there.
         """
-        if not await self._connection.wait_for_room(self._max_buffered_bytes // _REPLAY_SHARE):
+        is_open = await self._connection.wait_for_room(self._max_buffered_bytes // _REPLAY_SHARE)
+        if not is_open or self._addressee.left_because is not None:
             return False
         self._connection.send(self._frames(event, offset))
         if self.session is not None:

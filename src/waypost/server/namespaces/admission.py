@@ -50,6 +50,8 @@ class Admission:
 
     Attributes:
         channel: The client's channel, once it exists.
+        pid: The private id of the session that the payload names; ``None`` for none.
+        has_left: True once the client has left, or has sent another CONNECT. Then it gets no answer.
     """
 
     def __init__(
@@ -68,13 +70,13 @@ class Admission:
         self._namespace: NamespaceCore
         self._connection = connection
         self._dialect = dialect
-        self._pid, self._offset, auth = _split(payload or {}, recovers=recovery is not None)
+        self.pid, self._offset, auth = _split(payload or {}, recovers=recovery is not None)
         self._handshake = replace(connection.handshake, auth=auth)
         self._recovers = recovery is not None and recovery.sends_offset(self._handshake)
         self._keeper: Keeper | None = None
         self._reason: RecoveryReason | None = None
         self._step = "recovery"
-        self._has_left = False
+        self.has_left = False
         self._returning: Returning | None = None
         self.channel: Channel | None = None
 
@@ -93,9 +95,10 @@ class Admission:
         except ConnectionRefused as refusal:
             self._refuse(refusal.message, refusal.data)
         except (StorageError, NotNow) as problem:
-            # Official clients do not retry after a refusal, but they reconnect after a lost connection.
             logger.error("%s can't be entered now: %s", self._name, problem)
-            self._connection.close("forced server close")
+            if not self.has_left:
+                # Official clients do not retry after a refusal, but they reconnect after a lost connection.
+                self._connection.close("forced server close")
         except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
             sid = "" if self.channel is None else self.channel.sid
             report_failure(self._services.hooks, self._step, sid, self._name, error)
@@ -106,7 +109,7 @@ class Admission:
         if self._recovers:
             self._keeper = self._namespace.ownership.keeper
         returning = await self._look_up()
-        if self._has_left:
+        if self.has_left:
             return None
         self.channel = channel = self._make_channel(returning)
         if returning is not None and self._keeper is not None:
@@ -140,10 +143,10 @@ class Admission:
     # -- the steps ------------------------------------------------------------------------------------------
 
     async def _look_up(self) -> Returning | None:
-        if self._keeper is None or self._pid is None:
+        if self._keeper is None or self.pid is None:
             return None
         async with self._keeper.turns:
-            found = await self._keeper.look_up(self._pid, self._offset, self._handshake)
+            found = await self._keeper.look_up(self.pid, self._offset, self._handshake)
         if isinstance(found, RecoveryReason):
             self._reason = found
             count_recovery(self._keeper.counters, found)
@@ -194,7 +197,7 @@ class Admission:
         if channel.left_because is None:
             channel.start(frames)
             return channel
-        if channel.left_because == "server namespace disconnect":
+        if channel.left_because == "server namespace disconnect" and not self.has_left:
             self._connection.send(frames)
             self._connection.send(self._namespace.codec.encode_disconnect(self._namespace.name))
         channel.tell_disconnected()
@@ -207,13 +210,21 @@ class Admission:
 
     def leave(self, reason: str) -> None:
         """Note that the client has left. Running handlers continue to their end, and the client is not admitted."""
-        self._has_left = True
+        self.has_left = True
         if self.channel is not None:
             self.channel.close(reason)
+
+    def withdraw(self, pid: str | None) -> None:
+        """Note that the client has sent another CONNECT, which names this private id. This one gets no answer."""
+        self.has_left = True
+        if self.channel is not None:
+            self.channel.withdraw(pid)
 
     def _refuse(self, message: str, data: Any) -> None:
         if self.channel is not None:
             self.channel.refuse()
+        if self.has_left:
+            return
         payload = self._dialect.refusal(message, data)
         self._connection.send(self._services.codec.encode_connect_error(self._name, payload))
 

@@ -301,7 +301,20 @@ class Channel:
         """End: leave all rooms, keep or end the session, and run the disconnect handler after earlier events."""
         if self.left_because is not None:
             return
-        self._end(reason, recoverable=self.session is not None and reason not in _FINAL_REASONS)
+        self._close(reason, recoverable=self.session is not None and reason not in _FINAL_REASONS)
+
+    def withdraw(self, pid: str | None) -> None:
+        """End: the client has sent another CONNECT for the namespace. The session is kept if that one names it.
+
+        Args:
+            pid: The private id that the other CONNECT names; ``None`` if it names none.
+        """
+        if self.left_because is None:
+            recoverable = self.session is not None and self.session.pid == pid
+            self._close("client namespace disconnect", recoverable=recoverable)
+
+    def _close(self, reason: str, *, recoverable: bool) -> None:
+        self._end(reason, recoverable=recoverable)
         if self._was_connected:
             self.tell_disconnected()
 

@@ -13,6 +13,7 @@ from waypost.server.connections.pace import Pace
 from waypost.server.namespaces.admission import Admission
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.dialect import dialect_of
+from waypost.server.namespaces.entering import Entering
 from waypost.server.watching.hooks import PacketReceived
 
 if TYPE_CHECKING:
@@ -40,13 +41,13 @@ class Peer:
     """
 
     __slots__ = (
-        "_admissions",
         "_channels",
         "_connection",
         "_decoder",
         "_deliveries",
         "_dialect",
         "_directory",
+        "_entering",
         "_left",
         "_pace",
         "_parts",
@@ -68,7 +69,7 @@ class Peer:
             max_namespace_length=self._dialect.longest_namespace,
         )
         self._channels: dict[str, Channel] = {}
-        self._admissions: dict[str, Admission] = {}
+        self._entering: dict[str, Entering] = {}
         self._left: dict[str, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         allowed = settings.max_messages_per_s
@@ -102,7 +103,7 @@ class Peer:
             self._connect(self._dialect.read_connect(packet))
         elif packet.type is PacketType.DISCONNECT:
             self._disconnect(packet)
-        elif packet.namespace not in self._left:
+        elif not (self._is_held(packet) or packet.namespace in self._left):
             came = f"{packet.type.name} of {packet.namespace}"
             raise self._violation("a packet of a namespace that is connected", came)
 
@@ -119,8 +120,13 @@ class Peer:
         """Return whether a packet is allowed while the client has no namespace yet."""
         if packet is None:
             return False
-        is_withdrawal = packet.type is PacketType.DISCONNECT and packet.namespace in self._admissions
+        is_withdrawal = packet.type is PacketType.DISCONNECT and packet.namespace in self._entering
         return is_withdrawal or packet.type is PacketType.CONNECT
+
+    def _is_held(self, packet: Packet) -> bool:
+        """Return whether a packet that came before its namespace's answer waits for it."""
+        entering = self._entering.get(packet.namespace)
+        return entering is not None and entering.hold(packet)
 
     def _violation(self, expected: str, received: object) -> MalformedPacket:
         """Close the connection because of a readable packet that is not allowed now; returns the error to raise."""
@@ -162,37 +168,49 @@ class Peer:
         channels, self._channels = list(self._channels.values()), {}
         for channel in channels:
             channel.close(reason)
-        for admission in self._admissions.values():
-            admission.leave(reason)
+        for entering in self._entering.values():
+            entering.leave(reason)
 
     def _connect(self, packet: Packet) -> None:
+        """Begin to let the client in. If it is in the namespace, or has asked before, this replaces that."""
         name = packet.namespace
-        if name in self._channels or name in self._admissions:
-            raise self._violation("one CONNECT for a namespace", f"another one for {name}")
-        if len(self._channels) + len(self._admissions) >= self._parts.settings.max_namespaces:
+        channel, entering = self._channels.get(name), self._entering.get(name)
+        if channel is None and entering is None and self._is_full:
             refusal = self._dialect.refusal("Too many namespaces", None)
             self._connection.send(self._services.codec.encode_connect_error(name, refusal))
             return
         admission = Admission(self._parts, self._directory, name, self._connection, self._dialect, packet.data)
-        self._admissions[name] = admission
-        self._left.pop(name, None)
-        self._services.keep_task(asyncio.get_running_loop().create_task(self._admit(name, admission)))
-
-    async def _admit(self, name: str, admission: Admission) -> None:
-        try:
-            channel = await admission.run()
-        finally:
-            del self._admissions[name]
-        if channel is None:
-            self._remember(name)
-            if admission.channel is not None:
-                admission.channel.abandon()
+        if channel is not None:
+            channel.withdraw(admission.pid)
+        if entering is not None:
+            entering.ask(admission)
             return
+        max_events = self._parts.settings.max_pending_events
+        entering = Entering(self._connection, max_events=max_events, replaces=channel is not None)
+        entering.ask(admission)
+        self._entering[name] = entering
+        self._services.keep_task(asyncio.get_running_loop().create_task(self._admit(name, entering)))
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._channels) + len(self._entering) >= self._parts.settings.max_namespaces
+
+    async def _admit(self, name: str, entering: Entering) -> None:
+        try:
+            admitted = await entering.run()
+        finally:
+            del self._entering[name]
+        if admitted is None:
+            self._remember(name)
+            return
+        admission, channel = admitted
         self._channels[name] = channel
+        self._left.pop(name, None)
         channel.when_left = lambda: self._leave(name)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        entering.hand_over(channel)
         await admission.replay()
 
     def _disconnect(self, packet: Packet) -> None:
@@ -200,8 +218,8 @@ class Peer:
         channel = self._channels.get(name)
         if channel is not None:
             channel.close("client namespace disconnect")
-        elif (admission := self._admissions.get(name)) is not None:
-            admission.leave("client namespace disconnect")
+        elif (entering := self._entering.get(name)) is not None:
+            entering.leave("client namespace disconnect")
         elif name not in self._left:
             raise self._violation("a namespace that is connected", f"DISCONNECT of {name}")
 
