@@ -73,7 +73,7 @@ def is_same_origin(text: str, host: str, *, secure: bool) -> bool:
 
 
 def explain_refusal(headers: Mapping[str, str], *, secure: bool) -> str:
-    """Say why a page was refused, and what to do if it should not have been.
+    """Return the reason why a page was refused, and the option to set if it should be allowed.
 
     Args:
         headers: The request's headers, with lower-case names; one of them is ``origin``.

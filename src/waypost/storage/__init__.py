@@ -1,1 +1,1 @@
-"""Order and memory: journals, the sessions on them, and queues, as opaque bytes."""
+"""Storage: journals with their sessions, queues and answers, as opaque bytes in order."""

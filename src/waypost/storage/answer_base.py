@@ -1,7 +1,7 @@
-"""The contract for answers: what clients were answered to messages that they may send again.
+"""The contract for answers: the stored answers to messages that clients may send again.
 
-A client that sends a message until it is answered may send it again although it was handled: the answer was lost
-on its way. So the answer is kept until the client says that it has it.
+A client repeats a message until it gets the answer, so it may repeat one that was handled: the answer was lost. The
+store therefore keeps each answer until the client confirms it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Protocol
 __all__ = ["MAX_ANSWERS_PER_CLIENT", "Answer", "Answers"]
 
 MAX_ANSWERS_PER_CLIENT = 1_000
-"""How many answers to one client are kept; those to its latest messages are."""
+"""The most answers that are kept for one client; those to its latest messages stay."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a client was answered to one message.
+    """The answer to one message of a client.
 
     Attributes:
-        client: Which client; secret, so callers hand in a digest.
-        sequence: The message's number, from 1; a client's later messages have higher ones.
-        message: The message's id. A client whose numbers begin anew has other ids.
-        record: The answer.
+        client: The client's key; secret, so callers pass a digest.
+        sequence: The message's number, from 1; later messages of a client have larger numbers.
+        message: The message's id. If a client starts its numbers anew, the ids differ.
+        record: The encoded answer.
     """
 
     client: bytes
@@ -33,22 +33,22 @@ class Answer:
 
 
 class Answers(Protocol):
-    """What clients were answered. Made by `Store.answers`.
+    """The stored answers to clients. Made by `Store.answers`.
 
-    Guarantees: an answer whose `keep` has returned is found until the client has settled it, it is older than the
-    store keeps answers, or the client has `MAX_ANSWERS_PER_CLIENT` to later messages. In a durable store that
-    outlives a crash, also where writes to journals are reported before they are on disk.
+    Guarantees: after `keep` returns, `find` finds the answer until the client has settled it, the answer is older
+    than the store keeps answers, or the client has `MAX_ANSWERS_PER_CLIENT` answers to later messages. A durable
+    store keeps this guarantee over a crash, also where writes to journals are reported before they are on disk.
     """
 
     async def find(self, client: bytes, sequence: int, message: str) -> bytes | None:
-        """Return what a client was answered to a message; ``None`` if that is not known (any more)."""
+        """Return the answer to a client's message; ``None`` if the store has none."""
         ...
 
     async def keep(self, answer: Answer, settled: int) -> None:
-        """Keep an answer; one that is there for the same message is replaced.
+        """Store an answer; an answer to the same message is replaced.
 
         Args:
             answer: The answer.
-            settled: The client has all answers to its messages up to this number: they are forgotten.
+            settled: The client has the answers to all its messages up to this number; they are removed.
         """
         ...

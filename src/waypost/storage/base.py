@@ -76,11 +76,11 @@ OnCommit = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a store promises.
+    """The guarantees of a store.
 
     Attributes:
-        durable: Whether all that was reported survives ``kill -9`` and a power loss.
-        description: The store in words for a start-up line: what, where, and how durable.
+        durable: Whether everything that was reported survives ``kill -9`` and a power loss.
+        description: The store in words for a start-up line: its kind, its place, its durability.
     """
 
     durable: bool
@@ -89,12 +89,12 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How much a journal keeps; whichever limit is reached first trims its oldest entries.
+    """The limits of a journal. The first limit that is reached trims the oldest entries.
 
     Attributes:
-        max_age_s: The age of the oldest entry, in seconds.
-        max_entries: The number of entries.
-        max_bytes: The size of their records together, in bytes.
+        max_age_s: The largest age of an entry, in seconds.
+        max_entries: The largest number of entries.
+        max_bytes: The largest size of their records together, in bytes.
     """
 
     max_age_s: float = 24 * 3600
@@ -107,8 +107,8 @@ class Entry:
     """One entry of a journal.
 
     Attributes:
-        position: Where it stands, from 1.
-        record: What was appended.
+        position: The entry's position, from 1.
+        record: The appended record.
     """
 
     position: int
@@ -130,26 +130,25 @@ class Membership:
     until: int | None = None
 
     def covers(self, position: int) -> bool:
-        """Tell whether the session was in the room when this entry was appended."""
+        """Return whether the session was in the room when the entry at this position was appended."""
         return self.since < position and (self.until is None or position <= self.until)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A session as the store keeps it while it lives and for a while after.
+    """A stored session, during its life and for a while after it.
 
     Attributes:
-        key: What it is found by; secret, so callers hand in a digest.
+        key: The session's key; secret, so callers pass a digest.
         sid: The socket's public id.
-        start: The journal's top when it began: nothing up to there was ever meant for it.
-        proven: The position up to which all has certainly arrived; at least ``start``.
-        last: The position of the last entry up to there that was sent to it; ``start`` if there was none.
+        start: The journal's top when the session began; no entry up to it was for the session.
+        proven: The position up to which all entries have certainly arrived; at least ``start``.
+        last: The position of the last entry up to ``proven`` that was sent to the client; ``start`` without one.
         data: The application's data, as it was last saved.
-        expires_at: When its time ends, as wall time in seconds; ``None`` while it is attached.
-        memberships: Its rooms, now and earlier; earlier ones may be dropped once the journal no longer
-            reaches back to them.
-        expired: Whether its time is over. It may be forgotten already, and only its tombstone be left: then there
-            are neither data nor memberships, and ``start`` and ``proven`` are 0.
+        expires_at: The wall time at which the session ends, in seconds; ``None`` while it is attached.
+        memberships: The rooms of now and earlier. Earlier ones may be dropped once the journal has no older entries.
+        expired: Whether the session has ended. Only its tombstone may be left then: without data and memberships, and
+            with 0 as ``start`` and ``proven``.
     """
 
     key: bytes
@@ -165,7 +164,7 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class ExpiredSession:
-    """A session that was forgotten because its time had come.
+    """A session that was removed because its time was over.
 
     Attributes:
         journal: The name of its journal.
@@ -179,70 +178,72 @@ class ExpiredSession:
 
 
 class Journal(Protocol):
-    """The ordered log of one namespace, and the sessions that follow it. Made by `Store.journal`.
+    """The ordered log of one namespace, and its sessions. Made by `Store.journal`.
 
-    A write for a session that is not stored (any more) does nothing but call its ``on_commit``; to know, find
-    it afterwards.
+    A write for a session that is not stored only calls its ``on_commit``; look the session up afterwards to find out.
     """
 
     @property
     def name(self) -> str:
-        """The name it was asked for by."""
+        """The journal's name."""
         ...
 
     @property
     def generation(self) -> str:
-        """Names the journal's history since the store was opened: random letters and digits.
+        """The name of the journal's history since the store was opened: random letters and digits.
 
-        Each opening begins another one. So a position of a history that was lost (an older copy of the file was put
-        back, or another file) is recognised by a name that this file has never had, or by standing beyond where
-        the one of that name ended.
+        Each opening starts a new one. So a position of a lost history (an older copy of the file was restored, or
+        another file) is recognised: this file never had a history of that name, or that history ended before the
+        position.
         """
         ...
 
     @property
     def ends(self) -> Mapping[str, int]:
-        """Where earlier generations of this history ended: the last position of each; at least the last 1,000."""
+        """The last position of each earlier generation; at least the last 1,000 generations."""
         ...
 
     @property
     def top(self) -> int:
-        """The position of the last committed entry, 0 for none; moves just before its ``on_commit``."""
+        """The position of the last committed entry, 0 without one; changes right before its ``on_commit``."""
         ...
 
     @property
     def oldest(self) -> int:
-        """The oldest position still kept; ``top + 1`` when none is."""
+        """The oldest position that is kept; ``top + 1`` without entries."""
         ...
 
     @property
     def size_bytes(self) -> int:
-        """The size of the records still kept together, in bytes; costs nothing to ask for."""
+        """The size of the kept records together, in bytes; the call costs nothing."""
         ...
 
     async def append(self, record: bytes, on_commit: OnCommit) -> int:
-        """Add an entry.
+        """Append an entry.
 
         Args:
-            record: What to keep.
-            on_commit: Called with the entry's position, in order of positions.
+            record: The record.
+            on_commit: Called with the entry's position, in the order of positions.
 
         Returns:
             The entry's position.
+
+        Raises:
+            StorageError: The store did not take the entry.
         """
         ...
 
     async def read(self, after: int, upto: int, *, max_entries: int, max_bytes: int) -> list[Entry]:
-        """Read committed entries in order.
+        """Read committed entries in order. May be cancelled.
 
         Args:
-            after: The position before the first one wanted.
-            upto: The last position wanted; beyond ``top`` means ``top``.
+            after: Only entries after this position.
+            upto: The last position; beyond ``top`` it means ``top``.
             max_entries: The most entries to return, from 1.
-            max_bytes: Stop before their records exceed this; the first one is always returned.
+            max_bytes: The most bytes of their records together; the first entry is returned in any case.
 
         Returns:
-            The entries, empty only if there is none in ``(after, upto]``.
+            The entries; empty only if there is none in ``(after, upto]``.
 
         Raises:
             PositionGone: Entry ``after + 1`` was trimmed.
@@ -253,8 +254,8 @@ class Journal(Protocol):
         """Store a new, attached session.
 
         Args:
-            key: What it is found by, unique.
-            sid: Its public id.
+            key: The session's unique key.
+            sid: The socket's public id.
             data: The application's data.
             on_commit: Called with the session's start.
 
@@ -262,37 +263,37 @@ class Journal(Protocol):
             The session's start: the journal's top in the order of writes.
 
         Raises:
-            StorageError: The key is taken.
+            StorageError: The key is in use.
         """
         ...
 
     async def find_session(self, key: bytes) -> SessionRow | None:
-        """Look up a session; one whose time is over is marked as ``expired``.
+        """Return a session, or ``None``. A session whose time is over is marked as ``expired``.
 
-        It still is for `TOMBSTONE_S` after its time, among the last `MAX_TOMBSTONES`. Writes asked for earlier
-        are seen.
+        It is found for `TOMBSTONE_S` after its time, among the last `MAX_TOMBSTONES`. The look-up sees all earlier
+        writes.
         """
         ...
 
     async def attach_session(self, key: bytes, on_attach: Callable[[SessionRow], None]) -> SessionRow | None:
-        """Mark a session as in use, so that it does not expire, and give it as it is at that point.
+        """Mark a session as attached, so that it does not expire.
 
         Args:
             key: The session's key.
-            on_attach: Called in the order of writes, with the session: what was written before is in it, and what
-                is written after is reported after. Like an `OnCommit`, it must not raise and must not block.
+            on_attach: Called in the order of writes, with the session. The session contains all earlier writes; later
+                writes are reported later. As an `OnCommit`, it must not raise and must not block.
 
         Returns:
-            The session; ``None``, with ``on_attach`` not called, if it is unknown or its time is over.
+            The session; ``None``, without a call of ``on_attach``, if it is unknown or its time is over.
         """
         ...
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:
-        """Mark a session as away; after ``expires_at`` (wall time, seconds) its time is over."""
+        """Mark a session as detached; it ends at ``expires_at``, a wall time in seconds."""
         ...
 
     async def end_session(self, key: bytes) -> None:
-        """Forget a session at once."""
+        """Remove a session at once."""
         ...
 
     async def save_session(self, key: bytes, data: bytes) -> None:
@@ -300,55 +301,55 @@ class Journal(Protocol):
         ...
 
     def prove(self, key: bytes, position: int, last: int) -> None:
-        """Note that all up to a position has arrived; kept lazily, so a crash may forget the last notes.
+        """Note that all entries up to a position have arrived. Returns at once; a crash may lose the last notes.
 
-        Never moves backwards. Returns at once.
+        The position never moves backwards.
 
         Args:
             key: The session's key.
-            position: Up to where all has arrived.
-            last: The position of the last entry up to there that was sent to it.
+            position: The position.
+            last: The position of the last entry up to it that was sent to the client.
         """
         ...
 
     async def join(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
-        """Let a session join rooms for all entries from here on; those it is in already are left as they are.
+        """Let a session join rooms for all later entries; rooms that it is in already are ignored.
 
-        ``on_commit`` is called with the position after which it counts.
+        ``on_commit`` is called with the position after which the change applies.
         """
         ...
 
     async def leave(self, key: bytes, rooms: Collection[str], on_commit: OnCommit) -> None:
-        """Let a session leave rooms for all entries from here on; those it is not in are ignored.
+        """Let a session leave rooms for all later entries; other rooms are ignored.
 
-        ``on_commit`` is called with the last position that still counts.
+        ``on_commit`` is called with the last position before the change.
         """
         ...
 
     async def join_matching(
         self, rooms: Collection[str] | None, except_: Collection[str], joined: Collection[str], on_commit: OnCommit
     ) -> None:
-        """Let all sessions that match join rooms for all entries from here on, those that are away too.
+        """Let all matching sessions join rooms for all later entries, detached sessions too.
 
         Args:
-            rooms: Meant is every session, not expired, that is in any of these at this point of the order of
-                writes, its own sid being a room that it is in; ``None`` for every session.
-            except_: But none that is in any of these.
-            joined: The rooms to join; for each session but its own sid.
-            on_commit: Called with the position after which it counts.
+            rooms: Sessions that are in any of these rooms at this point of the order of writes, and not expired; a
+                session's sid is a room. ``None`` for all sessions.
+            except_: Sessions in any of these rooms are left out.
+            joined: The rooms to join, except a session's own sid.
+            on_commit: Called with the position after which the change applies.
         """
         ...
 
     async def leave_matching(
         self, rooms: Collection[str] | None, except_: Collection[str], left: Collection[str], on_commit: OnCommit
     ) -> None:
-        """Let all sessions that match leave rooms for all entries from here on, those that are away too.
+        """Let all matching sessions leave rooms for all later entries, detached sessions too.
 
         Args:
             rooms: As for `join_matching`.
             except_: As for `join_matching`.
-            left: The rooms to leave; for each session but its own sid.
-            on_commit: Called with the last position that still counts.
+            left: The rooms to leave, except a session's own sid.
+            on_commit: Called with the last position before the change.
         """
         ...
 
@@ -358,104 +359,103 @@ class Store(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this store promises."""
+        """The guarantees of this store."""
         ...
 
     async def open(self) -> None:
-        """Open it in the running event loop; sessions left attached by a crash are detached from now on.
+        """Open the store in the running event loop. Sessions that a crash left attached are detached.
 
         Raises:
-            ConfigurationError: There can't be a store where it was asked for.
-            StoreBusy: Another process owns it.
-            StoreDamaged: It is no store of ours, or a broken one; it is left as it is.
+            ConfigurationError: The store can't exist at that place.
+            StoreBusy: Another process has it open.
+            StoreDamaged: The file is not a Waypost store, or it is damaged. It was not changed.
         """
         ...
 
     async def close(self) -> None:
-        """Finish what was asked for and let go. Closing twice is fine."""
+        """Finish the pending calls, and close the store. A second call does nothing."""
         ...
 
     async def journal(self, name: str) -> Journal:
-        """Return a namespace's journal, made if need be; the same one for the same name."""
+        """Return a namespace's journal; if it does not exist, make it. The same object for the same name."""
         ...
 
     async def followed_journals(self) -> list[str]:
         """Return the names of the journals that have sessions, sorted.
 
-        A session whose time is over counts until it is forgotten.
+        A session whose time is over counts until it is removed.
         """
         ...
 
     async def drop_journal(self, name: str) -> bool:
-        """Forget a journal that nobody follows: its entries, its tombstones, and that it was there.
+        """Remove a journal without sessions, with its entries and tombstones.
 
-        Handles on it are of no more use. A journal of that name that is asked for later is another one, with a
-        generation of its own.
+        Handles on it can't be used any more. A later journal of that name is a new one, with its own generation.
 
         Returns:
-            Whether it is gone; ``False`` if it has sessions, and is left as it is.
+            Whether the journal is removed; ``False`` if it has sessions, and was not changed.
         """
         ...
 
     def queue(self, name: str) -> StoredQueue:
-        """Return a handle on a queue, whether it exists or not."""
+        """Return a handle on a queue, which need not exist."""
         ...
 
     def answers(self) -> Answers:
-        """Return a handle on what clients were answered."""
+        """Return a handle on the stored answers to clients."""
         ...
 
     async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueRow]:
-        """Return the states of queues whose names come after one, by name (in the order of their UTF-8).
+        """Return the states of queues after a name, sorted by name as UTF-8.
 
-        Without ``idle`` those are left out that keep no message and no dead letter.
+        Without ``idle``, queues without messages and dead letters are left out.
         """
         ...
 
     async def configurations(self) -> list[Configuration]:
-        """Return what was configured, of every queue where something was."""
+        """Return the configuration of every queue that has one."""
         ...
 
     async def release_due(self) -> Due:
-        """Give their positions to messages that have become due, and to what was published from outside.
+        """Assign positions to messages that are due, and to messages that other programs have published.
 
-        Call it when `watch` says so, and when a message that this, `enqueue` or `redrive` named falls due.
+        Call it when `watch` reports a change, and when a message that this, `enqueue` or `redrive` named falls due.
         """
         ...
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Have something called in the loop's thread when another program has written to the store.
+        """Call a function in the loop's thread soon after another program has written to the store.
 
-        `release_due` then says to which queues. It is called soon after the write, for as long as the store is open.
+        `release_due` then returns the queues.
         """
         ...
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
-        """Remove consumers that nobody has used for a time.
+        """Remove consumers that were not used for a time.
 
         Args:
-            idle_s: For how long, in seconds.
-            attached: Queue and name of those that are in use all the same.
+            idle_s: The time, in seconds.
+            attached: Queue and name of consumers that are in use all the same.
 
         Returns:
-            Those that were removed. Each is told once at most.
+            The removed consumers. Each is reported at most once.
         """
         ...
 
     async def expire_sessions(self) -> list[ExpiredSession]:
-        """Forget detached sessions whose time is over, but for their tombstones.
+        """Remove detached sessions whose time is over, except for their tombstones.
 
         Returns:
-            The sessions forgotten now. Each is told once at most: not if the process ends, or the caller is
-            cancelled, before it is told.
+            The removed sessions. Each is reported at most once: not if the process ends or the caller is cancelled
+            before that.
         """
         ...
 
     async def trim(self) -> int:
-        """Trim every journal to its retention; returns how many entries went since it was last called.
+        """Trim every journal to its retention; returns the number of entries removed since the last call.
 
-        Memberships that ended before a journal's oldest entry go too, and, of queues, messages that are too old or
-        have outlived their time to live, dead letters that are too old, ids whose window has ended, and answers that
-        are too old.
+        This also removes memberships that ended before a journal's oldest entry, messages and dead letters that are
+        too old, messages that have outlived their time to live, ids whose deduplication window has ended, and answers
+        that are too old.
         """
         ...

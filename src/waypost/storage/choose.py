@@ -1,4 +1,4 @@
-"""From the text that names a store to the store, or to a visitor of it."""
+"""Makes a store, or a visitor of one, from the text that names it."""
 
 from __future__ import annotations
 
@@ -38,25 +38,24 @@ def make_store(
     orphan_ttl_s: float = 3600,
     wall_time: Callable[[], float] = time.time,
 ) -> Store:
-    """Make the store that a text names; it is still to be opened.
+    """Make the store that a text names. The caller opens it.
 
     Args:
         spec: ``"memory:"``, or the path of a SQLite file, with or without ``sqlite:`` before it. A `pathlib.Path` is
-            always that of a file.
-        durability: When a write is reported; see `SqliteStore`. In memory it has no meaning.
-        retention: How much each journal keeps.
-        queue_limits: How much each queue keeps that has no limits of its own.
-        answer_ttl_s: For how long an answer is kept, in seconds.
-        tail_bytes: How much of each journal in a file is kept in memory too, in bytes.
-        orphan_ttl_s: How long a session that a crash left attached is kept after the next opening, in
-            seconds.
-        wall_time: The clock, in seconds since the epoch.
+            always a file's.
+        durability: The time at which a write is reported; see `SqliteStore`. A store in memory ignores it.
+        retention: The limits of each journal.
+        queue_limits: The limits of each queue without its own.
+        answer_ttl_s: Seconds for which an answer is kept.
+        tail_bytes: The bytes of each journal's newest records that a store in a file keeps in memory too.
+        orphan_ttl_s: Seconds for which a session that a crash left attached is kept after the next opening.
+        wall_time: The clock, in seconds since 1970.
 
     Returns:
         The store.
 
     Raises:
-        ConfigurationError: The text names no store that there is, or an option can't be what it is.
+        ConfigurationError: The text names no store, or an option has a value that it does not accept.
     """
     path = _path_of(spec)
     if path is None:
@@ -76,18 +75,22 @@ def make_store(
 
 
 def check_store(spec: str | PathLike[str]) -> None:
-    """Raise `ConfigurationError` for what names no store that there is; see `make_store`."""
+    """Check a text that names a store; see `make_store`.
+
+    Raises:
+        ConfigurationError: The text names no store.
+    """
     _path_of(spec)
 
 
 def make_visitor(spec: str | PathLike[str]) -> SqliteVisitor:
-    """Make a visitor to the store that a text names, which somebody else may own; it is still to be opened.
+    """Make a visitor of the store that a text names, which another process may have open. The caller opens it.
 
     Args:
         spec: As for `make_store`.
 
     Raises:
-        ConfigurationError: The text names no store that there is, or one that nobody else can see.
+        ConfigurationError: The text names no store, or a store that other processes can't open.
     """
     path = _path_of(spec)
     if path is None:

@@ -1,25 +1,27 @@
-"""The storage contract, its part about queues; `storage.base` has the guarantees that hold for it too.
+"""The storage contract for queues; the guarantees of `storage.base` apply too.
 
-A queue is a log of messages. A message stays until every consumer has settled it, or a limit ends it; one that no
-consumer exists for stays until then, too. What a consumer has done is kept as a cursor and exceptions to it: a
-million settled messages cost nothing.
+A queue is a log of messages. A message stays until every consumer has settled it, or a limit ends it; without
+consumers it stays until then too. The progress of a consumer is kept as a cursor and exceptions to it: a million
+settled messages cost nothing.
 
 Guarantees of every backend, beside those of `storage.base`
 ------------------------------------------------------------
-1. **The store does not know who has what in hand.** Reading marks nothing. Whoever delivers remembers what is in
-   flight, and after a crash begins with everything that is not settled.
+
+1. **The store does not know which messages are being delivered.** Reading marks nothing. The server remembers the
+   messages in flight, and after a crash starts with all messages that are not settled.
 2. **Everything else is on disk**: attempts with their times, dead letters, cursors, pauses, delays, notices of
    losses. Queues wait for the disk also where journals do not.
-3. **Order.** Messages get their positions in the order in which they were enqueued; those of one call together. One
-   with a delay gets its position when `Store.release_due` finds it due; until then it is not in the log, and blocks
-   nothing. Reading gives messages by position.
+3. **Order.** Messages get their positions in the order in which they were enqueued; those of one call together. A
+   delayed message gets its position when `Store.release_due` finds it due; until then it is not in the log, and
+   blocks
+   nothing. Reading returns messages by position.
 4. **Repetition is harmless.** All writes but `enqueue` and `redrive` may be asked for again after an error. So may
    `enqueue`, with a deduplication window.
 5. **Cost.** A write or a page of a read costs the same whatever the queue keeps, and whatever consumers have settled,
-   failed at, or have to wait for. A queue or consumer that nobody uses costs disk and no memory.
+   failed at, or have to wait for. An unused queue or consumer costs disk and no memory.
 6. **Epochs.** Settling and attempts name the epoch of the consumer that the message was read in. `seek`, and
-   `purge` of something it had not settled, begin another one; what comes with an old one is ignored. Without that, an
-   ack counts however late it is.
+   `purge` of something it had not settled, begin another one; calls with an old epoch are ignored. Otherwise an ack
+   counts however late it is.
 """
 
 from __future__ import annotations

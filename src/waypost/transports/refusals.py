@@ -1,4 +1,4 @@
-"""What a refused request leads to: a line in the log with the remedy, the hooks, and the end of its session."""
+"""The consequences of a refused request: a line in the log with the remedy, the hooks, and the end of its session."""
 
 from __future__ import annotations
 

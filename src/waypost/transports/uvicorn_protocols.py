@@ -119,12 +119,12 @@ class GuardedHttp(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
 
     def _should_upgrade(self) -> bool:
-        """Tell whether a request asks for a WebSocket in the way that RFC 6455 wants (section 4.1)."""
+        """Return whether a request asks for a WebSocket as RFC 6455 demands (section 4.1)."""
         is_handshake = self.parser.get_method() == b"GET" and self.parser.get_http_version() == "1.1"
         return is_handshake and super()._should_upgrade()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: the request is answered as if it had not asked, and any client may ask."""
+        """Log nothing: any client may send such a request, and it gets a normal response."""
 
     def handle_websocket_upgrade(self) -> None:
         """Hand over to the WebSocket's protocol, once the requests before it are answered."""

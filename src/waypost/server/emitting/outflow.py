@@ -59,14 +59,14 @@ class SendProgress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Departed:
-    """What is left of a member that has ended."""
+    """The identity of a member that has ended."""
 
     sid: str
     namespace: str
     left_because: str | None
 
     def tell_outgoing(self, event: EncodedEvent) -> None:
-        """Tell nobody: nothing goes out any more."""
+        """Do nothing: no event goes out any more."""
 
 
 class Outflow:

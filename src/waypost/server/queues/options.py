@@ -107,7 +107,7 @@ def with_settings(options: QueueOptions, **settings: Unpack[QueueSettings]) -> Q
 
 
 def encode_settings(settings: QueueSettings) -> bytes:
-    """Give a queue's own settings as bytes for the store."""
+    """Return a queue's own settings as bytes for the store."""
     return json.dumps(settings, sort_keys=True).encode()
 
 

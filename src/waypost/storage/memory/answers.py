@@ -29,13 +29,13 @@ class MemoryAnswers:
         self._clients: dict[bytes, dict[tuple[int, str], tuple[float, bytes]]] = {}
 
     async def find(self, client: bytes, sequence: int, message: str) -> bytes | None:
-        """Return what a client was answered to a message."""
+        """Return the answer to a client's message."""
         self._opening.check()
         found = self._clients.get(client, {}).get((sequence, message))
         return None if found is None else found[1]
 
     async def keep(self, answer: Answer, settled: int) -> None:
-        """Keep an answer, and forget those that the client has."""
+        """Store an answer, and remove those that the client has confirmed."""
         self._opening.check()
         answers = self._clients.setdefault(answer.client, {})
         answers[answer.sequence, answer.message] = (self._wall_time(), answer.record)
@@ -43,7 +43,7 @@ class MemoryAnswers:
         self._replace(answer.client, {key: answers[key] for key in latest})
 
     def trim(self) -> None:
-        """Forget those that are too old."""
+        """Remove answers that are too old."""
         oldest = self._wall_time() - self._ttl_s
         for client, answers in list(self._clients.items()):
             self._replace(client, {key: kept for key, kept in answers.items() if kept[0] >= oldest})

@@ -1,4 +1,4 @@
-"""What one queue keeps in memory: messages by position, and for each consumer what it has not settled."""
+"""One queue in memory: messages by position, and the unsettled messages of each consumer."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Backlog:
         return len(self._messages) + len(self.scheduled)
 
     def append(self, one: Scheduled, now: float) -> int:
-        """Give a message the next position."""
+        """Assign the next position to a message."""
         self.top += 1
         expires_at = None if one.ttl_s is None else one.due_at + one.ttl_s
         message = MessageRow(self.top, one.id, one.record, now, one.key, expires_at)

@@ -1,4 +1,4 @@
-"""Queues in memory: their handles, and what concerns all of them."""
+"""The queues in memory: handles on single queues, and the operations on all of them."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class MemoryQueues:
         return None
 
     def release_due(self) -> Due:
-        """Give their positions to messages that have become due."""
+        """Assign positions to messages that are due."""
         now = self.wall_time()
         released: set[str] = set()
         while (due_at := self.next_due_at()) is not None and due_at <= now:

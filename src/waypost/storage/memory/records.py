@@ -1,4 +1,4 @@
-"""What a queue in memory consists of."""
+"""The records of a queue in memory."""
 
 from __future__ import annotations
 

@@ -300,7 +300,7 @@ class MemoryStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this store promises."""
+        """The guarantees of this store."""
         return Capabilities(durable=False, description="memory, lost when the process ends  durability: none")
 
     async def open(self) -> None:
@@ -314,12 +314,12 @@ class MemoryStore:
         self._begin(closed=False)
 
     async def close(self) -> None:
-        """Forget everything; its journals and queues are of no more use. Closing twice is fine."""
+        """Remove everything; its journals and queues can't be used any more. A second call does nothing."""
         self._opening.closed = True
         self._begin(closed=True)
 
     async def journal(self, name: str) -> Journal:
-        """Return a namespace's journal, made if need be; the same one for the same name."""
+        """Return a namespace's journal; if it does not exist, make it. The same object for the same name."""
         self._opening.check()
         journal = self._journals.get(name)
         if journal is None:
@@ -333,7 +333,7 @@ class MemoryStore:
         return sorted(name for name, journal in self._journals.items() if journal.is_followed)
 
     async def drop_journal(self, name: str) -> bool:
-        """Forget a journal that has no sessions; returns whether it did."""
+        """Remove a journal without sessions; returns whether it was removed."""
         self._opening.check()
         journal = self._journals.get(name)
         if journal is not None and journal.is_followed:
@@ -347,7 +347,7 @@ class MemoryStore:
         return MemoryQueue(name, self._queues)
 
     def answers(self) -> Answers:
-        """Return a handle on what clients were answered."""
+        """Return a handle on the stored answers to clients."""
         self._opening.check()
         return self._answers
 
@@ -356,7 +356,7 @@ class MemoryStore:
         return self._queues.infos(after, max_queues, idle=idle)
 
     async def configurations(self) -> list[Configuration]:
-        """Return what was configured, of every queue where something was."""
+        """Return the configuration of every queue that has one."""
         self._opening.check()
         return [
             Configuration(name, backlog.limits, backlog.settings)
@@ -365,7 +365,7 @@ class MemoryStore:
         ]
 
     async def release_due(self) -> Due:
-        """Give their positions to messages that have become due."""
+        """Assign positions to messages that are due."""
         self._opening.check()
         return self._queues.release_due()
 
@@ -374,18 +374,18 @@ class MemoryStore:
         self._opening.check()
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
-        """Remove consumers that nobody has used for a time."""
+        """Remove consumers that were not used for a time."""
         self._opening.check()
         return self._queues.expire_consumers(idle_s, attached)
 
     async def expire_sessions(self) -> list[ExpiredSession]:
-        """Forget detached sessions whose time is over; returns them."""
+        """Remove detached sessions whose time is over; returns them."""
         self._opening.check()
         now = self._wall_time()
         return [one for journal in self._journals.values() for one in journal.expire_sessions(now)]
 
     async def trim(self) -> int:
-        """Trim every journal to its retention; returns how many entries went."""
+        """Trim every journal to its retention; returns the number of removed entries."""
         self._opening.check()
         now = self._wall_time()
         self._queues.trim()

@@ -1,4 +1,4 @@
-"""The store's file: who owns it, whether it is sound, and what SQLite's errors mean."""
+"""The store's file: its owner, its soundness, and the meaning of SQLite's errors."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _UNTOUCHED = "it was left as it is: put a good copy in its place, or move it awa
 
 
 def translate(store: str, error: sqlite3.Error) -> StorageError:
-    """Say in our words what SQLite reports.
+    """Return our error for an error of SQLite.
 
     Args:
         store: The store, as errors name it.
-        error: What was raised.
+        error: SQLite's error.
 
     Returns:
         The error to raise instead.
@@ -66,24 +66,24 @@ def translate(store: str, error: sqlite3.Error) -> StorageError:
 
 
 def is_store(connection: sqlite3.Connection) -> bool:
-    """Tell whether a connection is to a store's file."""
+    """Return whether a connection's file is a store."""
     cursor = connection.cursor()
     cursor.row_factory = None
     return bool(cursor.execute("PRAGMA main.application_id").fetchone() == (_APPLICATION_ID,))
 
 
 def take_ownership(path: Path) -> int:
-    """Become the one owner of a store, until the descriptor is closed or the process ends, however it ends.
+    """Become the only owner of a store, until the descriptor is closed or the process ends.
 
     Args:
         path: The store's file, with symbolic links resolved.
 
     Returns:
-        The descriptor to close in the end.
+        The descriptor; closing it gives the ownership up.
 
     Raises:
-        ConfigurationError: The file's directory does not exist or can't be written to.
-        StoreBusy: Someone else owns it.
+        ConfigurationError: The file's directory does not exist, or can't be written to.
+        StoreBusy: Another process owns the store.
     """
     import fcntl  # There is none on Windows.
 
@@ -101,14 +101,14 @@ def take_ownership(path: Path) -> int:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open a store's file to write to it, or make it; the caller owns it.
+    """Open a store's file for writing, or create it. The caller must own it.
 
     Returns:
         The connection, which any one thread may use.
 
     Raises:
-        ConfigurationError: It can't be opened.
-        StoreDamaged: It is no store of ours, a newer one, or a broken one.
+        ConfigurationError: The file can't be opened.
+        StoreDamaged: The file is not a Waypost store, is of a newer version, or is damaged.
     """
     store = str(path)
     try:
@@ -135,16 +135,16 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def open_beside(path: Path) -> sqlite3.Connection:
-    """Open a store's file to write to it beside its owner; neither converted nor searched for damage.
+    """Open a store's file for writing beside its owner, without conversion and without a search for damage.
 
-    A file that can't be written to is opened all the same, to be read.
+    A file that can't be written is opened for reading.
 
     Returns:
         The connection, which any one thread may use.
 
     Raises:
-        ConfigurationError: There is none, or it can't be opened.
-        StoreDamaged: It is no store of ours, or one of another version.
+        ConfigurationError: The file does not exist, or can't be opened.
+        StoreDamaged: The file is not a Waypost store, or is of another version.
     """
     store = str(path)
     # Not Path.is_file, which raises where this user may not look.

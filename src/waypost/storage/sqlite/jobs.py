@@ -1,4 +1,4 @@
-"""What the writer's thread is asked to do: appends to journals, jobs, and requests that are done together."""
+"""The writer's jobs: appends to journals, single jobs, and requests that are done together."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DEFERRED_BYTES = 512
 
 
 class CommittedLog(Protocol):
-    """The event loop's side of a journal that is appended to."""
+    """The event loop's side of a journal."""
 
     @property
     def id(self) -> int:
@@ -45,22 +45,22 @@ class CommittedLog(Protocol):
         ...
 
     def committed(self, record: bytes) -> int:
-        """Take note that a record was committed; returns its position, the next one."""
+        """Note that a record was committed; returns its position, the next one."""
         ...
 
     def flushed(self, entries: int) -> None:
-        """Take note that so many more of the deferred records are on disk."""
+        """Note that this many more of the deferred records are on disk."""
         ...
 
 
 @dataclass(slots=True)
 class Transaction:
-    """What a job works with, in the writer's thread.
+    """The tools of a job, in the writer's thread.
 
     Attributes:
         connection: The connection, inside a transaction.
         entries: Appends to journals, and knows their tops in the order of writes.
-        now: When the transaction began, as wall time in seconds.
+        now: The wall time at which the transaction began, in seconds.
     """
 
     connection: sqlite3.Connection
@@ -121,7 +121,7 @@ class Gathered(Generic[_R, _T]):
 
 
 def tell(job: Job[_T] | Gathered[Any, _T]) -> None:
-    """Tell who asked for a job what became of it, in the event loop."""
+    """Pass a job's result or error to its caller, in the event loop."""
     if job.error is None and job.on_commit is not None:
         report(job.on_commit, job.result)
     if job.future is None or job.future.done():
@@ -136,11 +136,11 @@ def tell(job: Job[_T] | Gathered[Any, _T]) -> None:
 # one has neither of these two.
 _Append: TypeAlias = tuple[CommittedLog, bytes, OnCommit | None, asyncio.Future[int] | None]
 Write: TypeAlias = "_Append | Job[Any] | Gathered[Any, Any]"
-"""Whatever the writer is asked for."""
+"""All kinds of requests to the writer."""
 
 
 def report(on_commit: Callable[[_T], None], result: _T) -> None:
-    """Call an ``on_commit``, whose errors are nobody's but its own."""
+    """Call an ``on_commit``; an exception in it is logged, and affects no other call."""
     try:
         on_commit(result)
     except Exception:

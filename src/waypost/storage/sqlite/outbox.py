@@ -1,7 +1,7 @@
-"""Publishing in an application's own transaction, on its own connection to the store's file.
+"""Publishes in an application's own transaction, on its own connection to the store's file.
 
-What is published is a row in the outbox, invisible until the application commits; soon after, the store's owner moves
-it into its queue, in the order of the commits and in one transaction: so it is never in both.
+A published message is a row in the outbox, invisible until the application commits. Soon after, the store's owner
+moves it into its queue, in the order of the commits and in one transaction, so that it is never in both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from waypost.storage.sqlite.queues.queues import own_limits
 
 __all__ = ["configuration_at", "file_of", "publish", "publishing"]
 
-# Writes nothing, but takes the lock: whoever reads first and writes later is refused if somebody wrote in between.
+# Writes nothing, but takes the lock: a transaction that reads first fails later if another one has written.
 _LOCK = "UPDATE main.outbox SET queue = queue WHERE 0"
 
 
@@ -33,22 +33,21 @@ def publish(
     limits: QueueLimits,
     wall_time: float | None = None,
 ) -> None:
-    """Put a message into a queue with the transaction that a connection is in, or that this begins.
+    """Put a message into a queue with a connection's current transaction, or with a new one.
 
     Args:
-        connection: A connection to the store's file. Committing and rolling back is the caller's affair, and so are
-            threads: it is used in the one that calls. One that commits each statement commits this one.
+        connection: A connection to the store's file. The caller commits or rolls back. It is used in the calling
+            thread. In autocommit mode the message is committed at once.
         queue: The queue's name.
-        message: The message. A delay counts from now, a time to live from when it is due.
-        deduplicate_s: A message whose id was accepted within so many seconds before is not added again; 0 for never.
-            Nobody is told.
-        limits: The limits of a queue that has none of its own.
-        wall_time: Now, in seconds; ``None`` asks the clock.
+        message: The message. Its delay counts from now, its time to live from when it is due.
+        deduplicate_s: The deduplication window, in seconds; 0 for none. A duplicate is dropped without a notice.
+        limits: The limits of a queue without its own.
+        wall_time: The current time, in seconds; ``None`` reads the clock.
 
     Raises:
-        QueueFull: The queue keeps as much as it may, and refuses.
-        ConfigurationError: It is no connection of the module ``sqlite3``.
-        StorageError: The connection's file is no store, or can't be written to.
+        QueueFull: The queue has reached its limits, and refuses messages.
+        ConfigurationError: ``connection`` is not a connection of the module ``sqlite3``.
+        StorageError: The connection's file is no store, or can't be written.
 
     Delivery: at least once, once the transaction is committed; in the order of the commits.
     """
@@ -73,7 +72,7 @@ def publish(
 
 
 def configuration_at(connection: sqlite3.Connection, queue: str) -> Configuration:
-    """Return what was configured of a queue, for one who is going to publish; to be called within `publishing`.
+    """Return a queue's configuration, for publishing; called within `publishing`.
 
     Args:
         connection: As for `publish`; it may be in a transaction afterwards.
@@ -86,14 +85,14 @@ def configuration_at(connection: sqlite3.Connection, queue: str) -> Configuratio
 
 @contextmanager
 def publishing(connection: sqlite3.Connection) -> Iterator[None]:
-    """Say in our words what goes wrong, and leave no transaction behind that the caller has not begun.
+    """Raise our errors for those of SQLite, and leave no transaction open that the caller has not begun.
 
     Args:
         connection: As for `publish`.
 
     Raises:
-        ConfigurationError: It is no connection of the module ``sqlite3``.
-        StorageError: The connection's file is no store, or can't be written to.
+        ConfigurationError: ``connection`` is not a connection of the module ``sqlite3``.
+        StorageError: The connection's file is no store, or can't be written.
     """
     store = file_of(connection)
     was_in_transaction = connection.in_transaction

@@ -1,4 +1,4 @@
-"""The tables of a store's file, and how older files get them."""
+"""The tables of a store's file, and the migration of older files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_schema() -> str:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Give an older file the tables of this version, in one transaction; a file that has them is left alone."""
+    """Migrate an older file to the tables of this version, in one transaction; a current file is not changed."""
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     if version == SCHEMA_VERSION:
         return

@@ -1,8 +1,8 @@
 """The durable backend: one SQLite file, one thread that writes to it, one that reads.
 
-With ``durability="commit"`` a write is reported when it is on disk (in a log that every commit flushes), so what
-was reported survives ``kill -9`` and a power loss. With ``"async"`` a write to a journal is reported at once, and
-an opening that finds that the last ones may be lost begins a new generation.
+With ``durability="commit"`` a write is reported when it is on disk (in a log that every commit flushes), so it
+survives ``kill -9`` and a power loss. With ``"async"`` a write to a journal is reported at once. If the next opening
+finds that the last writes may be lost, it begins a new generation.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _DURABILITY = rule_of(Durability)
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What an open file consists of."""
+    """The parts of an open file."""
 
     owner: int
     writing: sqlite3.Connection
@@ -78,21 +78,21 @@ class _Opened:
 class SqliteStore:
     """Journals, sessions, queues and answers in one file; see `waypost.storage.base.Store`.
 
-    The file belongs to one store at a time, which ``<path>-owner`` beside it shows.
+    The file belongs to one store at a time; ``<path>-owner`` beside it marks the owner.
 
     Args:
-        path: The file, made if need be in a directory that exists.
-        durability: ``"commit"``: a write is reported when it is on disk. ``"async"``: writes to journals are
-            reported at once, and are on disk within 50 ms; queues as with ``"commit"``.
-        retention: How much each journal keeps; kept by `trim`.
-        queue_limits: How much each queue keeps that has no limits of its own.
-        answer_ttl_s: For how long an answer is kept, in seconds.
-        tail_bytes: How much of each journal is also kept in memory, in bytes.
-        orphan_ttl_s: How long a session that a crash left attached is kept after the next `open`, in seconds.
-        wall_time: The clock, in seconds since the epoch; called in threads of the store.
+        path: The file, created if it does not exist; its directory must exist.
+        durability: ``"commit"``: a write is reported when it is on disk. ``"async"``: a write to a journal is
+            reported at once, and is on disk within 50 ms; queues as with ``"commit"``.
+        retention: The limits of each journal; `trim` applies them.
+        queue_limits: The limits of each queue without its own.
+        answer_ttl_s: Seconds for which an answer is kept.
+        tail_bytes: The bytes of each journal's newest records that memory keeps too.
+        orphan_ttl_s: Seconds for which a session that a crash left attached is kept after the next `open`.
+        wall_time: The clock, in seconds since 1970; called in threads of the store.
 
     Raises:
-        ConfigurationError: An option can't be what it is.
+        ConfigurationError: An option has a value that it does not accept.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class SqliteStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this store promises."""
+        """The guarantees of this store."""
         file = f"SQLite file {self._name}"
         if not self._deferred:
             return Capabilities(durable=True, description=f"{file} (WAL, synchronous=FULL)  durability: commit")
@@ -131,13 +131,13 @@ class SqliteStore:
         return Capabilities(durable=False, description=f"{file} (WAL, synchronous=FULL)  durability: {told}")
 
     async def open(self) -> None:
-        """Open the file, or make it; sessions left attached are detached from now on.
+        """Open the file, or create it. Sessions that a crash left attached are detached.
 
         Raises:
-            ConfigurationError: The path is not one of a file that can be opened.
-            StoreBusy: Another store owns it.
-            StoreDamaged: It is no store of ours, or a broken one; it is left as it is.
-            StorageError: It is open already.
+            ConfigurationError: The path is not that of a file that can be opened.
+            StoreBusy: Another store has the file open.
+            StoreDamaged: The file is not a Waypost store, or it is damaged. It was not changed.
+            StorageError: The store is open already.
         """
         async with self._changing:
             if self._opened is not None:
@@ -159,11 +159,11 @@ class SqliteStore:
             self._opened = _Opened(writer, reader, file.owner, queues, answers)
 
     async def close(self) -> None:
-        """Finish what was asked for and let the file go. Closing twice is fine.
+        """Finish the pending calls, and close the file. A second call does nothing.
 
         Raises:
-            StorageError: What was reported already can't be written. The file is let go all the same, and the
-                next opening tells.
+            StorageError: Reported writes can't be written to disk. The file is closed all the same, and the next
+                opening reports the loss.
         """
         async with self._changing:
             if self._opened is None:
@@ -196,7 +196,7 @@ class SqliteStore:
                 await released
 
     async def journal(self, name: str) -> Journal:
-        """Return a namespace's journal, made if need be; the same one for the same name."""
+        """Return a namespace's journal; if it does not exist, make it. The same object for the same name."""
         opened = self._open()
         # One at a time, so that two who ask for the same one get the same.
         async with opened.loading:
@@ -218,7 +218,7 @@ class SqliteStore:
         return await self._open().writer.submit(_followed_journals)
 
     async def drop_journal(self, name: str) -> bool:
-        """Forget a journal that has no sessions; returns whether it did."""
+        """Remove a journal without sessions; returns whether it was removed."""
         opened = self._open()
         async with opened.loading:
             journal = opened.journals.get(name)
@@ -238,7 +238,7 @@ class SqliteStore:
         return SqliteQueue(name, self._open().queues)
 
     def answers(self) -> Answers:
-        """Return a handle on what clients were answered."""
+        """Return a handle on the stored answers to clients."""
         return self._open().answers
 
     async def queues(self, *, after: str = "", max_queues: int = 1000, idle: bool = True) -> list[QueueRow]:
@@ -246,23 +246,23 @@ class SqliteStore:
         return await self._open().reader.run(lambda connection: queues.infos(connection, after, max_queues, idle))
 
     async def configurations(self) -> list[Configuration]:
-        """Return what was configured, of every queue where something was."""
+        """Return the configuration of every queue that has one."""
         return await self._open().reader.run(queues.configurations)
 
     async def release_due(self) -> Due:
-        """Give their positions to messages that have become due, and to what was published from outside."""
+        """Assign positions to messages that are due, and to messages that other programs have published."""
         return await release_due(self._open().queues)
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Have something called when another program has written to the file."""
+        """Call a function when another program has written to the file."""
         self._open().writer.watch(changed)
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
-        """Remove consumers that nobody has used for a time."""
+        """Remove consumers that were not used for a time."""
         return await expire_consumers(self._open().queues, idle_s, attached)
 
     async def expire_sessions(self) -> list[ExpiredSession]:
-        """Forget detached sessions whose time is over; returns them."""
+        """Remove detached sessions whose time is over; returns them."""
         opened = self._open()
         expired: list[ExpiredSession] = []
         try:
@@ -281,7 +281,7 @@ class SqliteStore:
         return expired
 
     async def trim(self) -> int:
-        """Trim every journal to its retention; returns how many entries went."""
+        """Trim every journal to its retention; returns the number of removed entries."""
         opened = self._open()
         handles = {journal.log.id: journal for journal in opened.journals.values()}
         entries = 0

@@ -1,4 +1,4 @@
-"""What is done for all queues of a file from time to time, in steps between other jobs."""
+"""The periodic tasks for all queues of a file, in steps between other jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["expire_consumers", "release_due", "repeat", "trim_queues"]
 
 
 async def repeat(writer: Writer, step: Callable[[Transaction], int]) -> int:
-    """Run a job that does a part and says how much that was, until nothing is left; returns the sum."""
+    """Run a job until nothing is left to do; returns the sum of its results."""
     done = 0
     while part := await writer.submit(step):
         done += part
@@ -25,7 +25,7 @@ async def repeat(writer: Writer, step: Callable[[Transaction], int]) -> int:
 
 
 async def trim_queues(file: QueueFile) -> None:
-    """End what is too old, or has outlived its time to live."""
+    """Remove messages that are too old or have outlived their time to live."""
     max_age_s = file.limits.max_age_s
     now = file.wall_time()
     for queue in await file.reader.run(lambda connection: queues.queues_to_age(connection, now, max_age_s)):
@@ -35,7 +35,11 @@ async def trim_queues(file: QueueFile) -> None:
 
 
 async def release_due(file: QueueFile) -> Due:
-    """Give their positions to messages that are due or were published, and say which queues others have changed."""
+    """Assign positions to messages that are due or published.
+
+    Returns:
+        The queues with new messages, those that other programs have changed, and the time of the next due message.
+    """
     arrived: set[str] = set()
     changed: set[str] = set()
     while True:
@@ -59,7 +63,7 @@ def _release(tx: Transaction, file: QueueFile) -> tuple[set[str], set[str], bool
 async def expire_consumers(
     file: QueueFile, idle_s: float, attached: Collection[tuple[str, str]]
 ) -> list[ExpiredConsumer]:
-    """Remove consumers that nobody has used for a time."""
+    """Remove consumers that were not used for a time."""
     in_use, limit = frozenset(attached), file.wall_time() - idle_s
     expired: list[ExpiredConsumer] = []
     after = -1

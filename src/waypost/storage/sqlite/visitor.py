@@ -1,4 +1,4 @@
-"""A store's file as another program sees it: to look at queues and change them, beside its server or without one."""
+"""A store's file as another program sees it: reads and changes queues, with or without a running server."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["SqliteVisitor"]
 
 
 class SqliteVisitor:
-    """Queues of a file that somebody else may own; whoever does is told which of them were changed.
+    """The queues of a file that another process may own; the owner is notified of the changed queues.
 
-    It converts no older file, trims nothing, and does not release what is due: that is the owner's.
+    A visitor converts no older file, trims nothing, and does not release due messages: the owner does.
 
     Args:
         path: The file.
-        queue_limits: The limits of queues that have none of their own, for messages that are enqueued here.
-        wall_time: The clock, in seconds since the epoch; called in threads of the visitor.
+        queue_limits: The limits of queues without their own, for messages that are enqueued here.
+        wall_time: The clock, in seconds since 1970; called in threads of the visitor.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class SqliteVisitor:
         """Open the file.
 
         Raises:
-            ConfigurationError: There is none, or it can't be opened.
-            StoreDamaged: It is no store of ours, or one of another version.
+            ConfigurationError: The file does not exist, or can't be opened.
+            StoreDamaged: The file is not a Waypost store, or is of another version.
         """
         writing, reading = open_beside(self._path), connect(self._path)
         writer = Writer(self._name, writing, asyncio.get_running_loop(), self._wall_time)
@@ -60,7 +60,7 @@ class SqliteVisitor:
         self._file = QueueFile(self._name, self._limits, self._wall_time, writer, reader, holds, is_visit=True)
 
     async def close(self) -> None:
-        """Finish what was asked for and let the file go. Closing twice is fine."""
+        """Finish the pending calls, and close the file. A second call does nothing."""
         if self._file is not None:
             file, self._file = self._file, None
             file.holds.stop()
@@ -76,7 +76,7 @@ class SqliteVisitor:
         return await self._opened().reader.run(lambda connection: queues.infos(connection, after, max_queues, idle))
 
     async def configurations(self) -> list[Configuration]:
-        """Return what was configured, of every queue where something was."""
+        """Return the configuration of every queue that has one."""
         return await self._opened().reader.run(queues.configurations)
 
     def _opened(self) -> QueueFile:

@@ -70,16 +70,16 @@ class _Flushed:
 
 
 class Writer:
-    """Runs jobs in order in its own thread and tells the event loop what was committed.
+    """Runs jobs in order in its own thread, and reports commits to the event loop.
 
     Args:
         store: The store, as errors name it.
-        connection: The connection to write with; the writer closes it in the end.
-        loop: The event loop that asks and is told.
-        wall_time: The clock, in seconds since the epoch; called in the writer's thread.
+        connection: The connection for writing; the writer closes it in the end.
+        loop: The event loop that submits jobs and gets the reports.
+        wall_time: The clock, in seconds since 1970; called in the writer's thread.
 
     Attributes:
-        unflushed: What was deferred and is not on disk yet.
+        unflushed: The deferred writes that are not on disk yet.
     """
 
     __slots__ = (
@@ -131,24 +131,28 @@ class Writer:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that is told of what was committed."""
+        """The event loop that gets the reports of commits."""
         return self._loop
 
     def check(self) -> None:
-        """Raise `StoreClosed` if nothing can be asked for any more."""
+        """Check that the writer accepts jobs.
+
+        Raises:
+            StoreClosed: The store was closed.
+        """
         if self._closed:
             raise StoreClosed(self._store)
 
     def append(self, log: CommittedLog, record: bytes, on_commit: OnCommit) -> asyncio.Future[int]:
-        """Ask for a record to be appended to a journal.
+        """Append a record to a journal.
 
         Args:
             log: The journal.
-            record: What to append.
-            on_commit: Called with its position.
+            record: The record.
+            on_commit: Called with the record's position.
 
         Returns:
-            The position, once it is committed.
+            A future of the position, done at the commit.
 
         Raises:
             StoreClosed: The store was closed.
@@ -163,21 +167,25 @@ class Writer:
         return future
 
     def check_size(self, size: int) -> None:
-        """Raise `StorageError` if a record of that many bytes is too large."""
+        """Check the size of a record.
+
+        Raises:
+            StorageError: The record is too large.
+        """
         if size > LARGEST_RECORD_BYTES:
             raise StorageError(self._store, f"a record of {size} bytes, at most {LARGEST_RECORD_BYTES} fit")
 
     def submit(
         self, work: Callable[[Transaction], _T], on_commit: Callable[[_T], None] | None = None
     ) -> asyncio.Future[_T]:
-        """Ask for a job to be done after all that was asked for before.
+        """Run a job after all earlier ones.
 
         Args:
-            work: What to do, in the writer's thread. May be called again after a rollback.
-            on_commit: Called in the event loop with its result once that is committed.
+            work: The job, called in the writer's thread. It may be called again after a rollback.
+            on_commit: Called in the event loop with the job's result at the commit.
 
         Returns:
-            The job's result, once it is committed.
+            A future of the job's result, done at the commit.
 
         Raises:
             StoreClosed: The store was closed.
@@ -196,13 +204,14 @@ class Writer:
         size: int,
         on_commit: Callable[[_T], None],
     ) -> asyncio.Future[_T]:
-        """Ask for what is done together with others of its kind that stand beside it; else as `submit`.
+        """Run a request together with its neighbours of the same kind; otherwise as `submit`.
 
         Args:
-            together: Does many requests, in the writer's thread. May be called again after a rollback, with fewer.
-            request: What is asked for.
-            size: How much it holds in memory, in bytes.
-            on_commit: Called in the event loop with its result once that is committed.
+            together: Handles many requests, in the writer's thread. It may be called again after a rollback, with
+                fewer.
+            request: The request.
+            size: The request's size in memory, in bytes.
+            on_commit: Called in the event loop with the request's result at the commit.
         """
         if self._closed:
             raise StoreClosed(self._store)
@@ -212,22 +221,22 @@ class Writer:
         return future
 
     def defer_append(self, log: CommittedLog, record: bytes) -> None:
-        """Have a record appended that is reported already; the log hears of it when it is on disk."""
+        """Append a record that is reported already; the log is notified when it is on disk."""
         self.unflushed.add(len(record) + DEFERRED_BYTES)
         self._jobs.put((log, record, None, None))
 
     def defer(self, work: Callable[[Transaction], object], size: int) -> None:
-        """Have a job done that is reported already.
+        """Run a job that is reported already.
 
         Args:
-            work: What to do, in the writer's thread. May be called again after a rollback.
-            size: How much it holds in memory, in bytes.
+            work: The job, called in the writer's thread. It may be called again after a rollback.
+            size: The job's size in memory, in bytes.
         """
         self.unflushed.add(size + DEFERRED_BYTES)
         self._jobs.put(Job(work, None, None, size))
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Have something called in the event loop when another program has written to the file."""
+        """Call a function in the event loop when another program has written to the file."""
         self._watchers.append(changed)
         # What the writer's thread is in may be a wait that looks at nothing.
         self.submit(lambda _: None)
@@ -237,7 +246,7 @@ class Writer:
             changed()
 
     async def close(self) -> None:
-        """Finish what was asked for, and close the connection. Closing twice is fine."""
+        """Finish the pending jobs, and close the connection. A second call does nothing."""
         if not self._closed:
             self._closed = True
             self._jobs.put(None)
@@ -334,7 +343,7 @@ class Writer:
         return kept
 
     def _keep(self, batch: list[Write], error: Exception) -> list[Write]:
-        """Tell those who wait that a batch can't be written; returns the deferred ones, which are kept."""
+        """Pass the error of a batch to its callers; returns the deferred writes, which are kept."""
         asked = [job for job in batch if future_of(job) is not None]
         kept = [job for job in batch if future_of(job) is None]
         if asked:

@@ -33,7 +33,7 @@ class SqliteAnswers:
         self._ttl_s = ttl_s
 
     async def find(self, client: bytes, sequence: int, message: str) -> bytes | None:
-        """Return what a client was answered to a message."""
+        """Return the answer to a client's message."""
 
         def query(connection: sqlite3.Connection) -> bytes | None:
             rows = connection.execute(
@@ -45,7 +45,7 @@ class SqliteAnswers:
         return await self._reader.run(query)
 
     async def keep(self, answer: Answer, settled: int) -> None:
-        """Keep an answer, and forget those that the client has."""
+        """Store an answer, and remove those that the client has confirmed."""
         self._writer.check_size(len(answer.record))
 
         def work(tx: Transaction) -> None:
@@ -63,7 +63,7 @@ class SqliteAnswers:
         await self._writer.submit(work)
 
     async def trim(self) -> None:
-        """Forget those that are too old."""
+        """Remove answers that are too old."""
 
         def step(tx: Transaction) -> int:
             rows = tx.connection.execute(

@@ -1,7 +1,7 @@
-"""Writes to a journal that are reported at once and are on disk a little later.
+"""Writes to a journal that are reported at once, and are on disk a little later.
 
-Each is given its position in the event loop, but only up to what is reserved on disk; the next block is reserved
-before the current one is used up. A write that can't have its place yet waits, and those behind it do too.
+Each write gets its position in the event loop, but only up to the last position reserved on disk. The next block is
+reserved before the current one is used up. A write that can't have its position yet waits, and later writes wait too.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class DeferredWrites:
         await self._in_turn(partial(self._writer.defer, work, size))
 
     def note(self, work: Work) -> None:
-        """Do a job that nobody waits for; behind none that wait, as it may be lost."""
+        """Run a job without a caller that waits; it may be lost, so waiting writes do not delay it."""
         self._writer.defer(work, 0)
 
     async def ask(self, work: Callable[[Transaction], _T]) -> _T:
@@ -143,11 +143,11 @@ class DeferredWrites:
         return await (await self._in_turn(partial(self._writer.submit, work), is_write=False))
 
     def expired(self, key: bytes) -> None:
-        """Take note that a session is no longer stored."""
+        """Note that a session is no longer stored."""
         self._keys.discard(key)
 
     async def finish(self) -> None:
-        """Take no more, and wait until all that waits has its place, or can't have one."""
+        """Accept no more writes, and wait until all waiting ones have a position or an error."""
         self._closed = True
         if self._waiting:
             await asyncio.wait({waiting.future for waiting in self._waiting})
@@ -186,7 +186,7 @@ class DeferredWrites:
         return self._log.top
 
     def _go_on(self, failure: BaseException | None = None) -> None:
-        """Give those that wait their places, in order, or say why they can't have them."""
+        """Assign positions to the waiting writes, in order, or pass them the error."""
         while self._waiting:
             head = self._waiting[0]
             reason = failure or self._unflushed.failure

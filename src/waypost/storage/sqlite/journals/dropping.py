@@ -1,4 +1,4 @@
-"""Forgetting a journal that nobody follows, as jobs of the writer."""
+"""Removes a journal without sessions, as jobs of the writer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _STEP = 1000
 
 
 def is_followed(tx: Transaction, name: str) -> bool:
-    """Tell whether a journal has sessions."""
+    """Return whether a journal has sessions."""
     query = "SELECT 1 FROM session JOIN journal ON journal.id = session.journal WHERE journal.name = ? LIMIT 1"
     return tx.connection.execute(query, (name,)).fetchone() is not None
 
 
 def drop_part(tx: Transaction, name: str) -> int:
-    """Forget some of a journal, itself at last; returns how many rows that were, 0 when it is gone."""
+    """Remove a part of a journal, at last the journal itself; returns the number of rows, 0 when it is gone."""
     tx.entries.flush()
     found = tx.connection.execute("SELECT id FROM journal WHERE name = ?", (name,)).fetchall()
     if not found:

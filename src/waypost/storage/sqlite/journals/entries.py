@@ -44,11 +44,11 @@ class Appender:
         self._now = 0.0
 
     def begin(self, now: float) -> None:
-        """Note the time that what follows is appended at, as wall time in seconds."""
+        """Note the wall time of the following appends, in seconds."""
         self._now = now
 
     def append(self, journal: int, record: bytes) -> None:
-        """Give the next position to a record; it is inserted at the next `flush` at the latest."""
+        """Assign the next position to a record; the next `flush` inserts it at the latest."""
         extent = self._extents.get(journal) or self._load(journal)
         extent.top += 1
         extent.records.append(record)
@@ -57,7 +57,7 @@ class Appender:
             self._insert(journal, extent)
 
     def top(self, journal: int) -> int:
-        """Return the position given last."""
+        """Return the last assigned position."""
         return (self._extents.get(journal) or self._load(journal)).top
 
     def total_bytes(self, journal: int) -> int:
@@ -75,7 +75,7 @@ class Appender:
         self._extents.clear()
 
     def forget_journal(self, journal: int) -> None:
-        """A journal is gone; nothing may wait for a `flush`."""
+        """Note that a journal was removed; no record may wait for a `flush`."""
         self._extents.pop(journal, None)
 
     def _insert(self, journal: int, extent: _Extent) -> None:

@@ -57,7 +57,7 @@ class SqliteJournal:
 
     @property
     def generation(self) -> str:
-        """Names this history."""
+        """The name of this history."""
         return self.log.generation
 
     @property
@@ -121,7 +121,7 @@ class SqliteJournal:
         return await self._writes.ask(lambda tx: sessions.find(tx, self.log.id, key))
 
     async def attach_session(self, key: bytes, on_attach: Callable[[SessionRow], None]) -> SessionRow | None:
-        """Mark a session as in use, so that it does not expire, and give it as it is at that point."""
+        """Mark a session as attached, so that it does not expire; returns it."""
 
         def attached(found: SessionRow | None) -> None:
             if found is not None:
@@ -143,18 +143,18 @@ class SqliteJournal:
         await self._writes.change(lambda tx: sessions.save(tx, self.log.id, key, data), len(data))
 
     def expired(self, key: bytes) -> None:
-        """Take note that the store has forgotten a session whose time was over."""
+        """Note that the store has removed a session whose time was over."""
         self._writes.expired(key)
 
     def prove(self, key: bytes, position: int, last: int) -> None:
-        """Note that all up to a position has arrived; written with others about a second later."""
+        """Note that all entries up to a position have arrived; written with others about a second later."""
         self._writer.check()
         self._proven[key] = max((position, last), self._proven.get(key, (0, 0)))
         if self._prover is None:
             self._prover = self._writer.loop.call_later(_PROVE_AFTER_S, self.write_proven)
 
     def write_proven(self) -> None:
-        """Ask for what `prove` noted to be written now."""
+        """Write the notes of `prove` now."""
         if self._prover is not None:
             self._prover.cancel()
             self._prover = None
@@ -187,11 +187,11 @@ class SqliteJournal:
         await self._move(leave_matching, rooms, except_, left, on_commit)
 
     async def is_followed(self) -> bool:
-        """Tell whether it has sessions, with all writes asked for before."""
+        """Return whether the journal has sessions, after all earlier writes."""
         return await self._writes.ask(lambda tx: dropping.is_followed(tx, self.name))
 
     async def finish(self) -> None:
-        """Take no more writes, and hand all that were asked for to the writer."""
+        """Accept no more writes, and pass all pending ones to the writer."""
         await self._writes.finish()
 
     async def _move(
@@ -211,14 +211,14 @@ class SqliteJournal:
 async def load_journal(
     store: str, name: str, writer: Writer, reader: Reader, *, tail_bytes: int, deferred: bool
 ) -> SqliteJournal:
-    """Find a journal in the file, or begin it there, and take its newest records into memory.
+    """Load a journal from the file, or create it there; its newest records are kept in memory.
 
     Args:
         store: The store, as errors name it.
         name: The journal's name.
-        writer: What it writes with.
-        reader: What it reads with.
-        tail_bytes: How much of it is kept in memory, in bytes.
+        writer: Writes to the file.
+        reader: Reads from the file.
+        tail_bytes: The bytes of its newest records that memory keeps.
         deferred: Whether its writes are reported before they are on disk.
     """
     row = await writer.submit(partial(_find_or_insert, name=name, reserves=deferred))

@@ -1,4 +1,4 @@
-"""What the event loop knows of a journal in a file: where it stands, and its newest records."""
+"""The event loop's knowledge of a journal in a file: its positions, and its newest records."""
 
 from __future__ import annotations
 
@@ -77,32 +77,32 @@ class Log:
         return self._flushed if self._holds else self.top
 
     def committed(self, record: bytes) -> int:
-        """Take note of the next entry; returns its position."""
+        """Note the next entry; returns its position."""
         self.top += 1
         self._total += len(record)
         self.tail.append(record)
         return self.top
 
     def flushed(self, entries: int) -> None:
-        """Take note that so many more of the entries that are held are on disk."""
+        """Note that this many more of the held entries are on disk."""
         self._flushed += entries
         self.tail.release(self._flushed)
 
     def trimmed(self, oldest: int, before: int) -> None:
-        """Take note that what stands before a position, so many bytes in all, is gone."""
+        """Note that the entries before a position are removed; ``before`` is their size in bytes."""
         self.oldest = oldest
         self._before = before
         self.tail.drop_before(oldest)
 
 
 async def load_log(row: Row, reader: Reader, *, tail_bytes: int, holds: bool) -> Log:
-    """Take a journal's newest records into memory, and find out what it keeps.
+    """Read a journal's newest records into memory, and the size of its records.
 
     Args:
         row: The journal in the file.
-        reader: What to read with.
-        tail_bytes: How much of it is kept in memory, in bytes.
-        holds: Whether entries are kept there at least until they are on disk.
+        reader: Reads from the file.
+        tail_bytes: The bytes of its newest records that memory keeps.
+        holds: Whether memory keeps entries at least until they are on disk.
     """
 
     def load(connection: sqlite3.Connection) -> tuple[int, list[bytes]]:

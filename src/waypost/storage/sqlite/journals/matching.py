@@ -27,12 +27,12 @@ _MEMBERS = "temp.asked a CROSS JOIN membership m ON m.journal = ? AND m.room = a
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """Which sessions of a journal are meant: those that are not expired, in any of some rooms, in none of others.
+    """Selects the sessions of a journal that are not expired, are in any of some rooms, and in none of others.
 
     Attributes:
         journal: The journal's number.
-        rooms: The rooms, of which a session's own sid may be one; ``None`` for all sessions.
-        except_: The others.
+        rooms: The rooms, a session's own sid included; ``None`` for all sessions.
+        except_: The other rooms.
     """
 
     journal: int
@@ -46,7 +46,7 @@ def prepare(connection: sqlite3.Connection) -> None:
 
 
 def join_matching(tx: Transaction, matching: Matching, rooms: Collection[str]) -> int:
-    """Let sessions join rooms; returns the position after which that counts."""
+    """Let sessions join rooms; returns the position after which the change applies."""
     top = tx.entries.top(matching.journal)
     _find(tx, matching, rooms)
     tx.connection.execute(
@@ -59,7 +59,7 @@ def join_matching(tx: Transaction, matching: Matching, rooms: Collection[str]) -
 
 
 def leave_matching(tx: Transaction, matching: Matching, rooms: Collection[str]) -> int:
-    """Let sessions leave rooms; returns the last position that still counts."""
+    """Let sessions leave rooms; returns the last position before the change."""
     top = tx.entries.top(matching.journal)
     _find(tx, matching, rooms)
     theirs = "(session, room) IN (SELECT session, room FROM temp.concerned) AND until IS NULL"

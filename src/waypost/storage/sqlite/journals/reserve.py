@@ -1,6 +1,6 @@
-"""Positions that are reserved before they are given, for journals that report writes before they are on disk.
+"""Positions that are reserved before they are assigned, for journals that report writes before they are on disk.
 
-A reservation also marks its journal: if it is still there when the file is opened, the last writes may be lost.
+A reservation also marks its journal: if it still exists when the file is opened, the last writes may be lost.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ def reserve(tx: Transaction, journal: int, upto: int) -> None:
 
 
 def release_all(tx: Transaction) -> None:
-    """Give up all reservations, with the last write of an opening: nothing is lost then."""
+    """Remove all reservations, with the last write of an opening: no write is lost then."""
     tx.connection.execute("UPDATE journal SET reserved = NULL WHERE reserved IS NOT NULL")
 
 
 def fork_unclean(connection: sqlite3.Connection, now: float) -> list[str]:
-    """Begin anew, behind what was reserved, in each journal whose last writes may be lost.
+    """Begin a new generation, after the reserved positions, in each journal whose last writes may be lost.
 
-    Nobody can be proven whole then, so its sessions are forgotten, and nobody is to be replayed across the gap,
-    so what stands before it is kept no more; trimming removes it.
+    Its sessions are removed, because none of them can be proven complete. No replay crosses the gap, so the entries
+    before it are not kept; trimming removes them.
 
     Args:
         connection: The writer's connection, before there is a writer.
-        now: Wall time, in seconds.
+        now: The wall time, in seconds.
 
     Returns:
         The names of those journals.

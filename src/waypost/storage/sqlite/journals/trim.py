@@ -18,12 +18,12 @@ _TRIM_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """What one step of trimming did.
+    """The result of one step of trimming.
 
     Attributes:
-        oldest: The oldest position kept now.
-        before: The size of all records before that one, in bytes.
-        entries: How many entries went.
+        oldest: The oldest position that is kept now.
+        before: The size of all records before it, in bytes.
+        entries: The number of removed entries.
         more: Whether there may be more to trim.
     """
 

@@ -1,4 +1,4 @@
-"""What a store has reported before it is on disk, as the event loop sees it."""
+"""Writes that the store has reported before they are on disk, as the event loop sees them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _MAX_BYTES = 64 << 20
 
 
 class Unflushed:
-    """Counts what is reported and not on disk yet, of all journals of a store.
+    """Counts the reported writes that are not on disk yet, of all journals of a store.
 
     Attributes:
-        failure: Why it can't be written at present; ``None`` if all is well. It is tried again until it can.
+        failure: The error that keeps them from the disk; ``None`` without one. The writer retries until it succeeds.
     """
 
     __slots__ = ("_size_bytes", "_watchers", "failure")
@@ -25,15 +25,15 @@ class Unflushed:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that nothing more may be reported."""
+        """Whether so many bytes wait that no further write may be reported."""
         return self._size_bytes >= _MAX_BYTES
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Have something called whenever it has become less, or can't be written, or can again."""
+        """Call a function whenever fewer bytes wait, or the failure begins or ends."""
         self._watchers.append(changed)
 
     def unwatch(self, changed: Callable[[], None]) -> None:
-        """Have it called no more."""
+        """Stop calling the function."""
         self._watchers.remove(changed)
 
     def add(self, size: int) -> None:
@@ -41,12 +41,12 @@ class Unflushed:
         self._size_bytes += size
 
     def written(self, size: int) -> None:
-        """Take note that so many bytes of it are on disk."""
+        """Note that this many bytes are on disk."""
         self._size_bytes -= size
         self._tell()
 
     def failed(self, failure: Exception | None) -> None:
-        """Take note that it can't be written, or with ``None`` that it can again."""
+        """Note that the writes can't be written; ``None`` ends the failure."""
         self.failure = failure
         self._tell()
 

@@ -1,4 +1,4 @@
-"""How writes to a journal are reported: the two ways' common form, and the way that waits for the disk."""
+"""The two ways of reporting writes to a journal: their common interface, and the way that waits for the disk."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Work = Callable[[Transaction], object]
 
 
 class Writes(Protocol):
-    """Writes to one journal, in the order in which they are asked for."""
+    """Writes to one journal, in the order of the calls."""
 
     def append(self, record: bytes, on_commit: OnCommit) -> Awaitable[int]:
-        """Append a record; gives its position."""
+        """Append a record; returns its position."""
         ...
 
     def begin(
         self, key: bytes, sid: str, size: int, work: Callable[[Transaction], int], on_commit: OnCommit
     ) -> Awaitable[int]:
-        """Store a session, of that many bytes, by a job that refuses a key that is taken; gives its start."""
+        """Store a session of ``size`` bytes with a job that refuses a key in use; returns its start."""
         ...
 
     def end(self, key: bytes, work: Work) -> Awaitable[object]:
@@ -39,31 +39,31 @@ class Writes(Protocol):
         ...
 
     def attach(self, work: Callable[[Transaction], _T], on_commit: Callable[[_T], None]) -> Awaitable[_T]:
-        """Do a job that reads and writes; what is written later is reported later."""
+        """Run a job that reads and writes; later writes are reported later."""
         ...
 
     def place(self, work: Callable[[Transaction], int], size: int, on_commit: OnCommit) -> Awaitable[int]:
-        """Do a job, of that many bytes, whose position counts; it returns the top, which is given."""
+        """Run a job of ``size`` bytes that returns the journal's top; returns that position."""
         ...
 
     def change(self, work: Work, size: int) -> Awaitable[object]:
-        """Do a job of that many bytes."""
+        """Run a job of ``size`` bytes."""
         ...
 
     def note(self, work: Work) -> None:
-        """Do a job that nobody waits for and that may be lost."""
+        """Run a job without a caller that waits; it may be lost."""
         ...
 
     def ask(self, work: Callable[[Transaction], _T]) -> Awaitable[_T]:
-        """Do a job that only reads, but sees all writes asked for earlier."""
+        """Run a job that only reads, but sees all earlier writes."""
         ...
 
     def expired(self, key: bytes) -> None:
-        """Take note that the store has forgotten a session."""
+        """Note that the store has removed a session."""
         ...
 
     async def finish(self) -> None:
-        """Take no more, and wait until what was asked for is in the writer's hands."""
+        """Accept no more writes, and wait until the writer has all pending ones."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""A consumer as it is in the file, and what is told of it."""
+"""A consumer's row in the file, and its public state."""
 
 from __future__ import annotations
 
@@ -103,14 +103,14 @@ def save(connection: sqlite3.Connection, consumer: ConsumerState) -> None:
 
 
 def begin_epoch(connection: sqlite3.Connection, consumer: ConsumerState) -> None:
-    """Give a consumer an epoch that none of its queue ever had; to be saved."""
+    """Assign a consumer an epoch that its queue never had; the caller saves it."""
     ((consumer.epoch,),) = connection.execute(
         "UPDATE queue SET epochs = epochs + 1 WHERE id = ? RETURNING epochs", (consumer.queue,)
     ).fetchall()
 
 
 def consumer_info(connection: sqlite3.Connection, consumer: ConsumerState) -> ConsumerRow:
-    """Say how a consumer stands."""
+    """Return a consumer's state."""
     lost = Loss(consumer.lost, consumer.lost_first, consumer.lost_last) if consumer.lost else None
     return ConsumerRow(
         consumer.name,

@@ -1,7 +1,7 @@
-"""Messages that come into queues: many at a time, whoever sent them.
+"""Adds messages to queues, many at a time and from any source.
 
-What waits for the writer is added together: each queue's counters are read and written once, and rows are inserted
-many at a time, so that a message costs little more than its row.
+All requests that wait for the writer are handled together: each queue's counters are read and written once, and rows
+are inserted many at a time, so that a message costs little more than its row.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class _QueueState:
     seen: dict[str, tuple[int, float, float]] = field(default_factory=dict)
 
     def has_room_for(self, request: Request) -> bool:
-        """Tell whether a request fits into the limits, or they do not hold for it."""
+        """Return whether a request fits into the limits, or they do not apply to it."""
         limits = self.limits
         return not request.limited or (
             self.messages + self.delayed + len(request.messages) <= limits.max_messages
@@ -193,7 +193,7 @@ class Enqueuing:
         return schedule(self._tx.connection, row)
 
     def _make_room(self, request: Request, state: _QueueState) -> list[str]:
-        """See to it that messages fit into the limits; returns who lost messages for it."""
+        """Make room for messages within the limits; returns the consumers that lost messages."""
         limits = state.limits
         beyond = state.messages + state.delayed + len(request.messages) - limits.max_messages
         beyond_bytes = state.bytes + request.size - limits.max_bytes
@@ -260,13 +260,13 @@ def schedule(connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
 
 
 def append_for(tx: Transaction, queue: int, consumer: int, row: tuple[object, ...]) -> None:
-    """Give a message for one consumer alone the next position.
+    """Assign the next position to a message for one consumer alone.
 
     Args:
         tx: The transaction.
         queue: The queue's number.
         consumer: The consumer's number.
-        row: Its id, key, time to live, history and record.
+        row: The message's id, key, time to live, history and record.
     """
     message_id, key, expires_at, history, record = row
     ((top,),) = tx.connection.execute(
@@ -281,10 +281,10 @@ def append_for(tx: Transaction, queue: int, consumer: int, row: tuple[object, ..
 
 
 def release(tx: Transaction) -> tuple[set[str], float | None]:
-    """Give their positions to some messages that are due.
+    """Assign positions to some messages that are due.
 
     Returns:
-        The names of their queues, and when the next one is due; which may be now.
+        The names of their queues, and the time at which the next one is due, which may be now.
     """
     connection = tx.connection
     rows = connection.execute(

@@ -1,4 +1,4 @@
-"""What connections and workers have in hand: noted lazily, and counted against the messages after a crash."""
+"""The messages that connections and workers hold: noted lazily, and counted as lost deliveries after a crash."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def _write(tx: Transaction, noted: dict[_Key, int | None]) -> None:
 
 
 def forget_holders(tx: Transaction) -> None:
-    """Forget what is in hand, as nobody has anything in hand any more."""
+    """Remove all notes, because no message is held any more."""
     tx.connection.execute("DELETE FROM holding")
 
 
 def blame_holders(connection: sqlite3.Connection, now: float) -> None:
-    """Count a lost delivery against whatever was in hand when the store was not closed."""
+    """Count a lost delivery for each message that was held when the store was killed."""
     # In one transaction, so that a kill while this runs counts nothing twice.
     connection.execute("BEGIN IMMEDIATE")
     rows = connection.execute(

@@ -43,16 +43,16 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class QueueFile:
-    """What all queues of one opening share.
+    """The parts that all queues of one opening share.
 
     Attributes:
         store: The store, as errors name it.
-        limits: The limits of queues that have none of their own.
-        wall_time: The clock, in seconds since the epoch; called in the store's threads.
-        writer: What they write with.
-        reader: What they read with.
-        holds: Where they note what is in hand.
-        is_visit: Whether somebody else owns the file, and is to be told what was changed.
+        limits: The limits of queues without their own.
+        wall_time: The clock, in seconds since 1970; called in the store's threads.
+        writer: Writes to the file.
+        reader: Reads from the file.
+        holds: The notes of held messages.
+        is_visit: Whether another process owns the file, and must be notified of changes.
     """
 
     store: str
@@ -70,7 +70,7 @@ class QueueFile:
             self._note_change(tx, job.request.queue)
 
     def submit(self, queue: str, work: Callable[[Transaction], _T]) -> asyncio.Future[_T]:
-        """Ask for a queue to be changed."""
+        """Run a job that changes a queue."""
         if not self.is_visit:
             return self.writer.submit(work)
 

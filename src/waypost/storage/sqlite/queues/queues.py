@@ -1,4 +1,4 @@
-"""Queues as a whole, on disk: made, told of, configured, emptied, and what their limits of time end."""
+"""Whole queues on disk: creation, state, configuration, removal, and the limits on age."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def configure(tx: Transaction, name: str, limits: QueueLimits | None, settings: 
 
 
 def configurations(connection: sqlite3.Connection, name: str | None = None) -> list[Configuration]:
-    """Return what was configured, of every queue where something was, or of one."""
+    """Return the configuration of every queue that has one, or of one queue."""
     rows = connection.execute(
         "SELECT name, settings, max_messages, max_bytes, max_age_s, overflow FROM queue "
         "WHERE settings IS NOT NULL AND name = coalesce(?, name) ORDER BY name",
@@ -105,7 +105,7 @@ def configurations(connection: sqlite3.Connection, name: str | None = None) -> l
 
 
 def configuration(connection: sqlite3.Connection, name: str) -> Configuration:
-    """Return what was configured of a queue."""
+    """Return a queue's configuration."""
     found = configurations(connection, name)
     return found[0] if found else Configuration(name, None, b"")
 

@@ -1,4 +1,4 @@
-"""Messages that leave a queue: settled by all, dropped for want of room, outlived, or purged."""
+"""Removes messages from a queue: settled by all, dropped by a limit, expired, or purged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ALL = (1 << 63) - 1
 
 
 def remove_unwanted(connection: sqlite3.Connection, queue: int, positions: Collection[int]) -> None:
-    """Remove those messages that no consumer wants any more; what changed of consumers is to be saved before."""
+    """Remove messages that no consumer wants any more; the caller has saved the consumers."""
     if positions:
         values = {"queue": queue, "positions": json.dumps([*positions]), "all": _ALL}
         _remove(connection, _UNWANTED, values)

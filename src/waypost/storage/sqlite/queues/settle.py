@@ -1,6 +1,6 @@
-"""What became of a consumer's messages, on disk: its frontier, and what is outstanding before it.
+"""The outcomes of a consumer's messages, on disk: its frontier, and the outstanding messages before it.
 
-The work does not grow with the backlog.
+The cost does not grow with the backlog.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["bury", "pack_history", "retry", "settle", "take_outstanding", "unpac
 
 
 def settle(connection: sqlite3.Connection, consumer: ConsumerState, positions: Collection[int], now: float) -> None:
-    """Mark messages as done, and remove those that nobody wants any more."""
+    """Settle messages, and remove those that no consumer wants any more."""
     finished = _finish(connection, consumer, positions)
     consumer.settled += len(finished)
     consumer.active_at = now
@@ -27,7 +27,7 @@ def settle(connection: sqlite3.Connection, consumer: ConsumerState, positions: C
 
 
 def retry(connection: sqlite3.Connection, consumer: ConsumerState, attempts: Sequence[Attempt]) -> None:
-    """Keep how attempts ended."""
+    """Store the outcomes of attempts."""
     for attempt in attempts:
         _pass(connection, consumer, attempt.position, set())
         row = _outstanding(connection, consumer, attempt.position)
