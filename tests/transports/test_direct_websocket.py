@@ -338,8 +338,9 @@ async def test_an_application_that_ends_without_closing(
         caplog.clear()
 
 
-async def test_compression_is_left_to_uvicorn_where_it_is_on() -> None:
-    async with serving(ws_per_message_deflate=True) as site:
+async def test_compression_is_left_to_uvicorn_where_it_is_allowed() -> None:
+    protocol = partial(DirectWebSocket, may_compress=True)
+    async with serving(ws_per_message_deflate=True, ws=protocol) as site:
         where = f"ws://127.0.0.1:{site.port}{target(transport='websocket')}"
         for compression in ("deflate", None):
             async with connect(where, compression=compression) as connection:

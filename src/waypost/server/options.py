@@ -85,6 +85,9 @@ class Options:
         cookie: The cookie that the response to a handshake sets: a `Cookie`, or its name; ``None`` for none.
         http_compression: Whether to compress responses to polls for clients that accept it.
         http_compression_threshold_bytes: The smallest response that is compressed, in bytes.
+        websocket_compression: Whether uvicorn may compress WebSocket messages (per-message deflate). A small message
+            can become a large one that way; every limit counts the large one. Clients that use it are served by
+            uvicorn's own protocol, which is slower.
         serve_client: Whether to serve the official JavaScript client, as ``socket.io.js`` under ``path``.
         trusted_proxies: Addresses or networks of the proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are
             trusted.
@@ -137,6 +140,7 @@ class Options:
     cookie: Cookie | str | None = None
     http_compression: bool = True
     http_compression_threshold_bytes: CountOrZero = 1024
+    websocket_compression: bool = False
     serve_client: bool = True
     trusted_proxies: Sequence[str] = ()
     max_connections_per_address: Count = 10_000
@@ -201,6 +205,7 @@ class ServerOptions(TypedDict, total=False):
     cookie: Cookie | str | None
     http_compression: bool
     http_compression_threshold_bytes: int
+    websocket_compression: bool
     serve_client: bool
     trusted_proxies: Sequence[str]
     max_connections_per_address: int

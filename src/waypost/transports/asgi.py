@@ -48,6 +48,7 @@ from waypost.transports.http_answer import (
 )
 from waypost.transports.refusals import Refusals
 from waypost.transports.request_body import discard_body, read_body
+from waypost.transports.websocket_compression import turn_off_compression
 
 __all__ = ["AsgiTransport"]
 
@@ -92,6 +93,8 @@ class AsgiTransport:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
+        if scope["type"] != "http" and not self._hub.options.websocket_compression:
+            turn_off_compression(receive)
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif matches_path(scope["path"], scope.get("root_path", ""), self._hub.options.path):

@@ -53,10 +53,20 @@ class DirectWebSocket(asyncio.Protocol):
         config: uvicorn's configuration.
         server_state: The state that uvicorn's connections share.
         app_state: The state that the application's lifespan put into its scopes.
+        may_compress: Whether Engine.IO clients that ask for compression get it, if uvicorn's configuration has it on.
+            Other WebSockets of the application get it by that configuration alone.
     """
 
-    def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        *,
+        may_compress: bool = False,
+    ) -> None:
         self._config = config
+        self._may_compress = may_compress and config.ws_per_message_deflate
         self._server_state = server_state
         self._app_state = app_state
         self._transport: asyncio.Transport
@@ -118,9 +128,7 @@ class DirectWebSocket(asyncio.Protocol):
     def _can_serve(self, target: bytes, headers: _Headers) -> bool:
         if b"EIO=" not in target.partition(b"?")[2] or len(headers) > _MAX_HEADERS:
             return False
-        if self._config.ws_per_message_deflate and b"permessage-deflate" in _value(
-            headers, b"sec-websocket-extensions"
-        ):
+        if self._may_compress and b"permessage-deflate" in _value(headers, b"sec-websocket-extensions"):
             return False
         key = _value(headers, b"sec-websocket-key")
         tokens = [token.strip() for token in _value(headers, b"connection").lower().split(b",")]

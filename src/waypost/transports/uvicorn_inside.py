@@ -33,7 +33,7 @@ _NEEDED = {
     ("uvicorn.protocols.http.flow_control", "FlowControl"): "resume_reading write_paused",
     ("uvicorn.protocols.websockets.websockets_sansio_impl", "WebSocketsSansIOProtocol"): (
         "connection_made connection_lost data_received handle_cont handle_parser_exception"
-        " close_sent conn frames logger transport"
+        " receive close_sent conn frames logger read_paused transport"
     ),
     ("websockets.server", "ServerProtocol"): "fail handshake_exc",
     ("uvicorn.server", "ServerState"): "connections tasks default_headers total_requests",

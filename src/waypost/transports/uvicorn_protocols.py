@@ -18,7 +18,7 @@ from websockets.frames import CloseCode, Frame
 from waypost.transports.direct_polling import DirectPolling, Exchange, Polled
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
+    from uvicorn._types import ASGI3Application, ASGIReceiveEvent
 
 __all__ = ["GuardedHttp", "GuardedWebSocket"]
 
@@ -26,6 +26,8 @@ _HEADERS_TIMEOUT_S = 10.0
 _MAX_HEADER_BYTES = 65_536
 _MAX_PIPELINED = 32
 """How many requests may wait for the answers before theirs. Browsers and proxies send none ahead."""
+_COMPRESSED_BYTES = 1_024
+"""A message of the largest size takes about as many bytes when it is compressed as far as can be."""
 _MAX_FRAGMENTS = 16_384
 """Enough for a message of the largest size in frames of 64 bytes. Empty fragments count: they cost memory too."""
 
@@ -206,10 +208,33 @@ class GuardedHttp(HttpToolsProtocol):
 
 
 class GuardedWebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol, with a limit on a message's fragments, and a response to every handshake."""
+    """uvicorn's WebSocket protocol, with limits on fragments and inflated bytes, and an answer to handshakes."""
+
+    _backlog = b""
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, and refuse an unreadable handshake with status 431: uvicorn would send no response."""
+        """Take bytes, and refuse an unreadable handshake with status 431: uvicorn would send no response.
+
+        Where messages may be compressed, it takes few bytes at a time, and no more until the application has the
+        messages in them: each may be inflated to the largest that is accepted.
+        """
+        if not self.conn.extensions:
+            self._receive(data)
+            return
+        backlog = self._backlog + data
+        while backlog and not self.read_paused and not self.transport.is_closing():
+            piece, backlog = backlog[:_COMPRESSED_BYTES], backlog[_COMPRESSED_BYTES:]
+            self._receive(piece)
+        self._backlog = backlog
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """Give the application the next message, then take more bytes."""
+        message = await super().receive()
+        if self._backlog and not self.read_paused:
+            self.data_received(b"")
+        return message
+
+    def _receive(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.transport.is_closing():
             self.logger.warning("Refused a WebSocket whose handshake can't be read.")

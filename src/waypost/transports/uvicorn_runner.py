@@ -13,6 +13,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from functools import partial
 from types import FrameType
 from typing import Annotated, Any, Protocol, cast
 
@@ -162,6 +163,8 @@ def configure(app: Any, options: Options) -> uvicorn.Config:
         options: The Waypost server's options.
     """
     http, websocket = choose_protocols()
+    if options.websocket_compression and websocket != "auto":
+        websocket = partial(websocket, may_compress=True)
     return uvicorn.Config(
         app,
         http=cast("Any", http),
@@ -172,7 +175,7 @@ def configure(app: Any, options: Options) -> uvicorn.Config:
         # Engine.IO has its own heartbeat.
         ws_ping_interval=None,
         # As in Node's server: for small events, compression costs more memory and time than it saves.
-        ws_per_message_deflate=False,
+        ws_per_message_deflate=options.websocket_compression,
         # After a restart all clients connect at the same time. The kernel caps this value.
         backlog=_BACKLOG,
         access_log=False,
