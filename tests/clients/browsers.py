@@ -27,6 +27,7 @@ _CHROMIUM = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--ignore-certificate-errors",
 )
 _FIREFOX = ("--headless", "--no-remote", "--new-instance")
 BROWSERS = {

@@ -8,7 +8,8 @@
 // Values: a Buffer is {"$bytes": "<base64>"}; a plain object with a single key that begins with "$" is
 // wrapped as {"$object": …}, so that data can't be mistaken for a Buffer. The rest is JSON.
 
-import { Agent } from "node:http";
+import http from "node:http";
+import https from "node:https";
 import { createInterface } from "node:readline";
 import { Manager } from "socket.io-client";
 import { Manager as Manager40 } from "socket.io-client-4-0";
@@ -44,7 +45,7 @@ function decode(value) {
 
 // The client's own close() says goodbye. To cut it off as a tunnel does, its TCP sockets must be known, and
 // those it opens before it notices: between two polls there may be none.
-class Wires extends Agent {
+const wiresOf = (Agent) => class extends Agent {
   alive = new Set();
   doom = null;
 
@@ -69,7 +70,9 @@ class Wires extends Agent {
     if (this.doom === "reset") socket.resetAndDestroy();
     else socket.destroy();
   }
-}
+};
+const Wires = wiresOf(http.Agent);
+const SecureWires = wiresOf(https.Agent);
 
 // Before 4.4 an ack could not time out.
 function addTimeout(socket) {
@@ -154,7 +157,7 @@ class Client {
 }
 
 function createManager(client, url, { version = 4, parser, ...options }) {
-  const wires = new Wires();
+  const wires = url.startsWith("https:") ? new SecureWires() : new Wires();
   const manager = new managers[version](url, {
     autoConnect: false,
     reconnectionDelay: 20,
