@@ -97,13 +97,13 @@ def _rebuild(kind: type[WaypostError], args: tuple[Any, ...], data: dict[str, An
 
 
 class ConfigurationError(WaypostError):
-    """An option or an argument has a value that it does not accept, or there is no option of that name.
+    """An option or an argument has a value that it does not accept, or no option has that name.
 
     Attributes:
         option: The option's name.
-        value: The value that it was given; only the name of its type, where it may be a secret.
+        value: The value that it was given; only the name of its type, if the value may be a secret.
         expected: The values that it accepts, in words.
-        suggestion: What was probably meant, as it is written; ``None`` where nothing is near.
+        suggestion: The known name or value that was probably meant; ``None`` if none is close.
     """
 
     def __init__(self, option: str, value: object, expected: str, *, suggestion: str | None = None) -> None:
@@ -257,13 +257,13 @@ class AckTimeout(WaypostError):
 
 
 class AnswerMismatch(WaypostError):
-    """The acknowledgement of a call is not what the caller said that it returns.
+    """The answer of a call does not fit the type that the caller named.
 
     Attributes:
         event: The event's name.
         expected: The type, in words.
-        received: What came.
-        problem: What about it does not fit, and where.
+        received: The answer that arrived.
+        problem: The part of the answer that does not fit, and the reason.
     """
 
     def __init__(self, event: str, expected: str, received: object, problem: str) -> None:

@@ -72,7 +72,7 @@ def _refuse_unknown(public_name: str, given: Mapping[str, object], rules: Mappin
         if name in rules:
             continue
         meant = nearest(name, rules)
-        # With a wrong name, nobody knows whether the value is a password.
+        # With a wrong name, the value may be a password.
         may_be_secret = rules[meant].is_secret if meant else any(rule.is_secret for rule in rules.values())
         shown = type(value).__name__ if may_be_secret else value
         raise ConfigurationError(name, shown, f"an option of {public_name}", suggestion=meant)

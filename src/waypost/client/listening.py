@@ -40,8 +40,8 @@ class Listening(Protocol):
             The handler; without one, a decorator.
 
         Raises:
-            ConfigurationError: It is no function, the event has a handler already, or arguments can't be converted to
-                an annotation of it.
+            ConfigurationError: The argument is not a function, the event has a handler already, or no argument can be
+                converted to an annotation.
         """
 
         def add(function: F) -> F:
@@ -57,7 +57,7 @@ class Listening(Protocol):
     def once(self, event: str, handler: F) -> F: ...
 
     def once(self, event: str, handler: F | None = None) -> F | Callable[[F], F]:
-        """Register a handler for the next such event only; see `on`. It is taken away when it is called.
+        """Register a handler for the next such event only; see `on`. It is removed when it is called.
 
         Args:
             event: As for `on`.
@@ -91,32 +91,32 @@ class Listening(Protocol):
         return self.on(name_of(function), function)
 
     def off(self, event: str | None = None, handler: Callable[..., Any] | None = None) -> None:
-        """Take the handler of an event away, or all handlers. Without a handler, nothing happens.
+        """Remove the handler of an event, or all handlers. If there is none, nothing happens.
 
         Args:
             event: The event's name; ``None`` for all events.
-            handler: Take it away only if it is this one; ``None`` for any.
+            handler: Remove the handler only if it is this one; ``None`` for any.
         """
         self._handlers.remove(event, handler)
 
     def on_any(self, function: F) -> F:
-        """Register a function that sees every event of the server before its handler does. There may be several.
+        """Register a function for all events from the server; usable as a decorator. There may be several.
 
         Args:
-            function: Called with the event's name and its arguments. ``async def``, or ``def`` to run in a thread.
-                What it returns is ignored.
+            function: Called with the event's name and its arguments, before the event's own handler. ``async def``,
+                or ``def`` to run in a thread. Its result is ignored.
 
         Returns:
             The function.
 
         Raises:
-            ConfigurationError: It can't be called that way.
+            ConfigurationError: The function can't be called that way.
         """
         self._handlers.add_any(function)
         return function
 
     def off_any(self, function: Callable[..., Any] | None = None) -> None:
-        """Take a function away that sees every event.
+        """Remove a function for all events from the server.
 
         Args:
             function: The function; ``None`` for all of them.
@@ -124,7 +124,7 @@ class Listening(Protocol):
         self._handlers.remove_any(function)
 
     def on_any_outgoing(self, function: F) -> F:
-        """Register a function that sees every event that is emitted. There may be several.
+        """Register a function for all emitted events; usable as a decorator. There may be several.
 
         Args:
             function: A short ``def``, called by ``emit`` itself with the event's name and its arguments.
@@ -133,13 +133,13 @@ class Listening(Protocol):
             The function.
 
         Raises:
-            ConfigurationError: It is ``async``.
+            ConfigurationError: The function is ``async``.
         """
         self._handlers.add_any_outgoing(function)
         return function
 
     def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
-        """Take a function away that sees every emitted event.
+        """Remove a function for all emitted events.
 
         Args:
             function: The function; ``None`` for all of them.

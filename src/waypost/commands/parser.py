@@ -1,4 +1,4 @@
-"""The parser of the command line: says of a misspelt option or command which one was probably meant."""
+"""The parser of the command line; suggests the known option or command for a misspelt one."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class CommandParser(argparse.ArgumentParser):
         return options, more
 
     def error(self, message: str) -> NoReturn:
-        """Print how the command is used and what is wrong; exit with 2.
+        """Print the command's usage and the error; exit with 2.
 
         Args:
-            message: What is wrong.
+            message: The error.
         """
         if found := _INVALID_CHOICE.search(message):
             meant = nearest(found[1], _WORD.findall(found[2]))

@@ -1,7 +1,7 @@
-"""How each side tells the other that it has not handled an event: one rejection, with two forms on the wire.
+"""Rejections of events: one record, with two forms on the wire.
 
-Any client rejects a queue's message with an acknowledgement that people write by hand: ``{nack: "why"}``.
-Waypost's server rejects an event of a client's outbox with an object that no application can have meant.
+Any client rejects a queue's message with an acknowledgement that people write by hand: ``{nack: "why"}``. Waypost's
+server rejects an event of a client's outbox with an object that no application would send.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _LONGEST_PAUSE_S = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why an event was not handled.
+    """The reason why an event was not handled.
 
     Attributes:
-        reason: Why, in words; ``""`` if an event of an outbox only waits for an event before it.
-        is_final: True if it will never be handled.
-        data: What the application says about it, or ``None``.
-        retry_in_s: Seconds after which to send it again; ``None`` leaves them to the sender.
+        reason: The reason in words; ``""`` if an event of an outbox only waits for an earlier one.
+        is_final: Whether the event will never be handled.
+        data: Data from the application, or ``None``.
+        retry_in_s: Seconds until the next attempt; ``None`` leaves the delay to the sender.
     """
 
     reason: str
@@ -58,8 +58,8 @@ def nack_values(reason: str, retry_in_s: float | None = None) -> tuple[dict[str,
     """Return the acknowledgement's arguments that reject a queue's message.
 
     Args:
-        reason: Why.
-        retry_in_s: Seconds until it is delivered again; ``None`` leaves them to the server.
+        reason: The reason.
+        retry_in_s: Seconds until the next delivery; ``None`` leaves the delay to the server.
     """
     return ({"nack": reason} if retry_in_s is None else {"nack": reason, "retry_in": retry_in_s},)
 
@@ -71,8 +71,8 @@ def read_nack(arguments: list[Any]) -> Rejection | None:
         arguments: The acknowledgement's arguments.
 
     Returns:
-        The rejection that ``ack({nack: "why", retry_in: seconds})`` is. ``None`` for everything else, which
-        acknowledges: people write ``ack("ok")``, and ``ack({status: "ok"})``.
+        The rejection, if the argument has the form ``{nack: "why", retry_in: seconds}``. All others acknowledge and
+        return ``None``: people write ``ack("ok")``, and ``ack({status: "ok"})``.
     """
     if len(arguments) != 1 or not isinstance(arguments[0], dict):
         return None

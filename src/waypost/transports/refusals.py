@@ -30,7 +30,7 @@ _REMEDIES = {
         "if all clients come through a proxy, name it in trusted_proxies"
     ),
 }
-"""What the operator can change, by the context of the refusal."""
+"""The remedies for the operator, by the context of the refusal."""
 
 
 class Refusals:
@@ -47,7 +47,7 @@ class Refusals:
         self._warned: set[str] = set()
 
     def note(self, refuse: Refuse, handshake: Handshake) -> None:
-        """Log a refusal, tell the hooks, and end the session that the request broke."""
+        """Log a refusal, notify the observers, and close the session that the request broke."""
         self._log(refuse, handshake)
         hook = self._hooks.request_refused
         if hook.observers:

@@ -1,6 +1,6 @@
-"""Chooses which protocols serve under uvicorn: our faster ones, or uvicorn's own where it has changed inside.
+"""Chooses the protocols under uvicorn: our faster ones, or uvicorn's own if its internals have changed.
 
-Our protocols override methods and read attributes of uvicorn's classes that uvicorn does not promise to keep.
+Our protocols override methods and read attributes of uvicorn's classes that uvicorn does not guarantee.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def choose_protocols() -> tuple[type[Protocol] | str, Any]:
     """Choose the protocols for HTTP and WebSocket, as `uvicorn.Config` takes them.
 
     If uvicorn lacks something that ours need, this logs one warning and chooses uvicorn's own. Clients notice no
-    difference, but each event costs more time, and the limits on headers and fragments are gone.
+    difference, but each event costs more time, and the limits on headers and fragments do not apply.
     """
     missing = find_missing()
     if not missing:
@@ -65,7 +65,7 @@ def choose_protocols() -> tuple[type[Protocol] | str, Any]:
 
 
 def __getattr__(name: str) -> Any:
-    """Return ``DirectWebSocket``, which is `waypost.DirectWebSocket`, or what serves in its place."""
+    """Return ``DirectWebSocket``, the value of `waypost.DirectWebSocket`, or its replacement."""
     if name != "DirectWebSocket":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     _, chosen = choose_protocols()
@@ -73,7 +73,11 @@ def __getattr__(name: str) -> Any:
 
 
 def find_missing() -> list[str]:
-    """Return what our protocols need and the installed uvicorn lacks, as ``Class.name`` or the name of a class."""
+    """Return the names that our protocols need and the installed uvicorn lacks.
+
+    Returns:
+        Names such as ``Class.name``, or the name of a class.
+    """
     missing = []
     for (module, class_name), names in _NEEDED.items():
         try:
@@ -87,7 +91,7 @@ def find_missing() -> list[str]:
 
 
 def _names_of(found: type) -> set[str]:
-    """Return the attributes of a class, and those that its methods assign: most of uvicorn's are made so."""
+    """Return the attributes of a class, and the attributes that its methods assign, as most of uvicorn's are."""
     names = set(dir(found))
     for each in found.__mro__:
         for method in vars(each).values():

@@ -120,8 +120,8 @@ class AmongServers(Protocol):
 
         Args:
             event: The event's name; none of Socket.IO's reserved names.
-            handler: Called with the event's arguments. ``async def``, or ``def`` to run in a thread. What it returns
-                is the answer.
+            handler: Called with the event's arguments. ``async def``, or ``def`` to run in a thread. Its result is
+                the answer.
 
         Returns:
             The handler; without one, a decorator.
@@ -138,7 +138,7 @@ class AmongServers(Protocol):
         return add if handler is None else add(handler)
 
     async def server_side_emit(self, event: str, *args: Any) -> None:
-        """Emit an event to all other servers of the cluster, not to this one. Without a cluster it reaches nobody.
+        """Emit an event to all other servers of the cluster. Without a cluster it reaches no server.
 
         Args:
             event: The event's name; none of Socket.IO's reserved names.

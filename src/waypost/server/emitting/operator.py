@@ -130,7 +130,7 @@ class Broadcasting(Protocol):
 
         Raises:
             EncodingFailed: An argument can't be encoded, or the name is reserved.
-            StorageError: The store did not take the event. It is delivered to nobody.
+            StorageError: The store did not take the event. No client gets it.
 
         Delivery: in order, and once to each client that is connected or comes back in time. A volatile event goes at
         most once, to clients that can take it right now. This returns when the event is in the store. If it is
@@ -180,41 +180,40 @@ class Broadcasting(Protocol):
         return await fetch_sockets(self._members, self._target, address, local=self._flags.local)
 
     async def sockets_join(self, *rooms: Names) -> None:
-        """Let the addressed clients join rooms, also those that are away and may come back.
+        """Let the addressed clients join rooms, clients that are away and may come back included.
 
-        Returns when it counts: what is emitted to the rooms from then on reaches them. If it is cancelled, they may
-        join all the same.
+        When this returns, emits to the rooms reach them. If cancelled, they may still join.
 
         Args:
             rooms: As for `to`.
 
         Raises:
             ConfigurationError: An argument is no name of a room.
-            StorageError: The store did not take it. Nobody joined.
+            StorageError: The store did not take the change. No client joined.
         """
         await self._members.join(self._target, as_names("room", rooms))
 
     async def sockets_leave(self, *rooms: Names) -> None:
-        """Let the addressed clients leave rooms, also those that are away and may come back.
+        """Let the addressed clients leave rooms, clients that are away and may come back included.
 
-        Returns when it counts. If it is cancelled, they may leave all the same.
+        When this returns, emits to the rooms no longer reach them. If cancelled, they may still leave.
 
         Args:
-            rooms: As for `to`. A client does not leave the room that is its own id.
+            rooms: As for `to`. A client does not leave the room of its own id.
 
         Raises:
             ConfigurationError: An argument is no name of a room.
-            StorageError: The store did not take it. Nobody left.
+            StorageError: The store did not take the change. No client left.
         """
         await self._members.leave(self._target, as_names("room", rooms))
 
     async def disconnect_sockets(self, *, close: bool = False) -> None:
-        """Disconnect the addressed clients from the namespace, after what was emitted before.
+        """Disconnect the addressed clients from the namespace, after all earlier emits.
 
-        They do not come back by themselves. If this is cancelled, they may be disconnected all the same.
+        They do not reconnect by themselves. If cancelled, they may still be disconnected.
 
         Args:
-            close: Close their whole connections too, with all their namespaces.
+            close: Whether to close their whole connections too, with all their namespaces.
         """
 
         def disconnect(member: Member) -> None:

@@ -55,30 +55,30 @@ class Listening(Protocol[S]):
 
         The server itself calls handlers under these names:
 
-        - ``"connect"``, with ``(socket, auth)``, when a client has come; it may raise `ConnectionRefused`.
-        - ``"disconnecting"``, with ``(socket, reason)``, while ``socket.rooms`` still tells its rooms.
+        - ``"connect"``, with ``(socket, auth)``, when a client connects; it may raise `ConnectionRefused`.
+        - ``"disconnecting"``, with ``(socket, reason)``, while ``socket.rooms`` still has the rooms.
         - ``"disconnect"``, with ``(socket, reason)``, after that.
-        - ``"session_expired"``, with an `EndedSession`, when a client that left did not come back in time. Nothing is
-          kept for it any more.
-        - ``"new_namespace"``, on a `ParentNamespace` only, with the `Namespace` that a client made, before anybody is
-          let in.
+        - ``"session_expired"``, with an `EndedSession`, when a client did not come back in time. Its session is
+          removed.
+        - ``"new_namespace"``, on a `ParentNamespace` only, with the `Namespace` that a client created, before any
+          client enters it.
 
         Args:
             event: The event's name, or one of the names above.
             handler: Called with the socket and the event's arguments. ``async def``, or ``def`` to run in a thread.
-                What it returns is the ack: a tuple is several arguments, ``None`` none, anything else one. Arguments
-                are converted for parameters that are annotated with a dataclass, `msgspec.Struct`, pydantic model,
+                Its result is the ack: a tuple is several arguments, ``None`` none, any other value one. Arguments are
+                converted for parameters that are annotated with a dataclass, `msgspec.Struct`, pydantic model,
                 ``TypedDict`` or builtin type. An event with an argument that does not fit is answered with an error,
                 and the handler is not called. Auth that does not fit refuses the client.
-            concurrent: Let the handler run at the same time as other handlers of the same socket, instead of in the
-                order in which the events came. A socket has at most the server's ``concurrent_handlers`` of them.
+            concurrent: Whether the handler may run at the same time as other handlers of the same socket, instead of
+                in the order of arrival. A socket has at most the server's ``concurrent_handlers`` of them.
 
         Returns:
             The handler; without one, a decorator.
 
         Raises:
             ConfigurationError: The handler can't be called that way, an annotation is none of those above, the event
-                has a handler already, or no such event would ever come.
+                has a handler already, or no such event can occur.
         """
         add = self._registry.adder(event, concurrent=concurrent)
         return add if handler is None else add(handler)
@@ -90,9 +90,9 @@ class Listening(Protocol[S]):
     def once(self, event: str, handler: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]: ...
 
     def once(self, event: str, handler: Callable[..., Any] | None = None) -> Any:
-        """Register a handler for the next such event only, of whichever socket; see `on`.
+        """Register a handler for the next such event only, of any socket; see `on`.
 
-        The handler is taken away when it is called. An event whose arguments do not fit leaves it in place.
+        The handler is removed when it is called. An event whose arguments do not fit leaves it in place.
 
         Args:
             event: The event's name; none of the names under which the server itself calls handlers.
@@ -135,7 +135,7 @@ class Listening(Protocol[S]):
         return add if handler is None else add(handler)
 
     def off(self, event: str) -> None:
-        """Take the handler of an event away. One that is running goes on. Without a handler, nothing happens.
+        """Remove the handler of an event. A running call continues. If the event has no handler, nothing happens.
 
         Args:
             event: The event's name.
@@ -160,13 +160,13 @@ class Listening(Protocol[S]):
         return handlers
 
     def on_any(self, handler: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-        """Register a handler for all events that come from clients; usable as a decorator. There may be several.
+        """Register a handler for all events from clients; usable as a decorator. There may be several.
 
         Args:
             handler: Called with the socket, the event's name and its arguments, before the event's own handler, and
-                also when there is none. ``async def``, or ``def`` to run in a thread. What it returns is ignored.
-                With annotated parameters it is called for events that fit them only. Several are called in the order
-                in which they were registered, the socket's own after these. Acks are not seen.
+                also if there is none. ``async def``, or ``def`` to run in a thread. Its result is ignored. If its
+                parameters are annotated, it is called only for events that fit. Several are called in the order in
+                which they were registered, the socket's own after these. Acks are not events.
 
         Returns:
             The handler.
@@ -178,7 +178,7 @@ class Listening(Protocol[S]):
         return handler
 
     def off_any(self, handler: Callable[..., Any] | None = None) -> None:
-        """Take a handler of all events away.
+        """Remove a handler for all events.
 
         Args:
             handler: The handler; ``None`` for all of them.
@@ -186,12 +186,12 @@ class Listening(Protocol[S]):
         self._registry.catch_alls.remove_incoming(handler)
 
     def on_any_outgoing(self, listener: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-        """Register a listener for all events that go out to clients; usable as a decorator. There may be several.
+        """Register a listener for all events to clients; usable as a decorator. There may be several.
 
         Args:
             listener: A short ``def``. It is called on the event loop with the socket, the event's name and its
-                arguments, once for each client that an event is handed to, also when the event is replayed to a
-                client that was away. What it raises is logged. Acks are not seen.
+                arguments, once for each client that gets the event, and also when the event is replayed to a client
+                that was away. Its exceptions are logged. Acks are not events.
 
         Returns:
             The listener.
@@ -203,7 +203,7 @@ class Listening(Protocol[S]):
         return listener
 
     def off_any_outgoing(self, listener: Callable[..., Any] | None = None) -> None:
-        """Take a listener of all outgoing events away.
+        """Remove a listener for all events to clients.
 
         Args:
             listener: The listener; ``None`` for all of them.
@@ -216,14 +216,14 @@ class Listening(Protocol[S]):
         Several are called in the order in which they were added, a parent's before its child's.
 
         Args:
-            middleware: ``async def middleware(socket)``, or ``def`` to run in a thread. It raises
-                `ConnectionRefused` to refuse the client.
+            middleware: ``async def middleware(socket)``, or ``def`` to run in a thread. It raises `ConnectionRefused`
+                to refuse the client.
 
         Returns:
             The function.
 
         Raises:
-            ConfigurationError: It can't be called that way.
+            ConfigurationError: The function can't be called that way.
         """
         self._middlewares.append(check_handler("middleware", middleware, 1))
         return middleware

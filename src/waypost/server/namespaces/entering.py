@@ -1,4 +1,4 @@
-"""A client's CONNECTs for one namespace, of which the newest counts, and what it sends before the answer."""
+"""A client's CONNECT packets for one namespace, of which the newest counts, and its events before the answer."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["Entering"]
 
 
 class Entering:
-    """A client's way into one namespace, over one connection.
+    """A client's way into one namespace, on one connection.
 
-    A client may send CONNECT again before it has the answer to the one before: ``connect()``, ``disconnect()`` and
-    ``connect()`` in a row send two of them, and no DISCONNECT between. The newest one counts, and withdraws the one
-    before. It has to wait until the code that the application runs for the one before has ended.
+    A client may send CONNECT again before it has the answer to the last one: ``connect()``, ``disconnect()`` and
+    ``connect()`` in a row send two of them, without a DISCONNECT between. The newest one counts, and withdraws the
+    one before. It waits until the application's code for the one before has ended.
 
     Args:
         connection: The connection.
-        max_events: From this number of waiting events on, we read no more from the connection.
-        replaces: Whether the client may believe that it is connected already: a socket of this connection has just
-            ended, whose answer may still be on its way.
+        max_events: The number of waiting events at which reading from the connection pauses.
+        replaces: Whether the client may believe that it is connected: a socket of this connection has just ended, and
+            its answer may still be on its way.
     """
 
     __slots__ = ("_connection", "_events", "_max_events", "_newest", "_replaces")
@@ -44,7 +44,7 @@ class Entering:
             earlier.withdraw(admission.pid)
 
     def leave(self, reason: str) -> None:
-        """Note that the client wants in no more, or is gone."""
+        """Note that the client no longer wants to enter, or has left."""
         self._events.clear()
         if self._newest is not None:
             self._newest.leave(reason)
@@ -53,7 +53,7 @@ class Entering:
         """Run the admissions one after the other, up to the newest.
 
         Returns:
-            The admission that let the client in, and its channel. ``None`` if the client was refused or is gone.
+            The admission that let the client in, and its channel. ``None`` if the client was refused or has left.
         """
         try:
             while (admission := self._newest) is not None:
@@ -69,9 +69,9 @@ class Entering:
         return None
 
     def hold(self, packet: Packet) -> bool:
-        """Keep an event that came before the answer; returns False if the client could not send it yet.
+        """Keep an event that arrived before the answer; returns False if the client can't have sent it yet.
 
-        A client that takes the answer to an earlier CONNECT for the answer to its last one sends events at once.
+        A client that mistakes the answer to an earlier CONNECT for the answer to its last one sends events at once.
         """
         if packet.type is not PacketType.EVENT or not self._replaces:
             return False
@@ -81,6 +81,6 @@ class Entering:
         return True
 
     def hand_over(self, channel: Channel) -> None:
-        """Give the socket that was let in the events that came before the answer."""
+        """Pass the events that arrived before the answer to the socket that was admitted."""
         for packet in self._events:
             channel.receive_event(packet)

@@ -29,11 +29,12 @@ class Settler:
     Args:
         queue: The stored queue.
         consumer: The consumer.
+        epoch: The consumer's epoch.
         stored: Called with the consumer's row after each write.
-        keep_task: Holds on to a task until it is done.
+        keep_task: Keeps a task until it is done.
 
     Attributes:
-        epoch: The epoch of everything that is stored from now on.
+        epoch: The epoch of all outcomes that are stored from now on.
     """
 
     __slots__ = (

@@ -14,12 +14,12 @@ __all__ = ["ConsumerState", "Kept", "Outstanding", "Scheduled"]
 
 @dataclass(slots=True)
 class Kept:
-    """A message that is kept.
+    """A message in the queue.
 
     Attributes:
         message: The message.
-        only: The one consumer it is for, or ``None``.
-        wanted: How many consumers have not settled it.
+        only: The name of the one consumer that it is for, or ``None``.
+        wanted: The number of consumers that have not settled it.
         history: Its attempts before it was redriven.
     """
 
@@ -34,12 +34,12 @@ class Scheduled:
     """A message that is not due yet.
 
     Attributes:
-        id: Its id.
-        record: Its record.
-        key: Its key.
-        ttl_s: Its time to live, in seconds.
-        due_at: When it is due, as wall time in seconds.
-        only: The one consumer it is for, or ``None``.
+        id: The message's id.
+        record: The encoded event.
+        key: The ordering key.
+        ttl_s: The time to live, in seconds.
+        due_at: The wall time at which it is due, in seconds.
+        only: The name of the one consumer that it is for, or ``None``.
         history: Its attempts before it was redriven.
     """
 
@@ -67,10 +67,22 @@ class ConsumerState:
     """One consumer.
 
     Attributes:
-        name: Its name.
-        epoch: Its epoch.
-        frontier: Up to here it has settled everything but what is outstanding; nothing beyond it.
-        passed: What the queue's count of messages for all is more than those that are for it beyond the frontier.
+        name: The consumer's name.
+        epoch: The consumer's epoch.
+        frontier: The consumer has settled all messages up to this position except the outstanding ones, and none
+            beyond.
+        active_at: The wall time of the last use, in seconds.
+        passed: The queue's number of messages for all consumers, minus those beyond the frontier for this one.
+        outstanding: The messages up to the frontier that are not settled, by position.
+        by_key: The positions of outstanding messages by ordering key.
+        retrying: The time and the position of each outstanding message that waits for a retry, in order.
+        settled: The number of messages that the consumer has ever settled.
+        failed: The number of failures ever counted.
+        redelivered: The number of attempts that ended without an ack and led to another delivery.
+        dead: The number of the consumer's dead letters.
+        lost: The lost messages that were not reported yet, or ``None``.
+        paused_until: The wall time at which the pause ends, in seconds; ``None`` without a pause.
+        holding: The oldest held position of each holder.
     """
 
     name: str
@@ -90,12 +102,12 @@ class ConsumerState:
     holding: dict[str, int] = field(default_factory=dict)
 
     def next_retry_at(self, now: float) -> float | None:
-        """Return when the next message is due again that is not, if there is one."""
+        """Return the time of the next retry after now, or ``None``."""
         index = bisect_right(self.retrying, (now, maxsize))
         return self.retrying[index][0] if index < len(self.retrying) else None
 
     def forget_retry(self, position: int) -> None:
-        """Take a message out of those that are to be retried, if it is one."""
+        """Remove a message from the waiting retries, if it is one."""
         retry = (self.outstanding[position].retry_at, position)
         index = bisect_left(self.retrying, retry)
         if self.retrying[index : index + 1] == [retry]:

@@ -18,17 +18,30 @@ _COLUMNS = (
 
 @dataclass(slots=True)
 class ConsumerState:
-    """A consumer's row, and what its queue's says of it.
+    """A consumer's row, with the columns of its queue that belong to its state.
 
     Attributes:
-        id: Its number.
-        queue: Its queue's number.
-        frontier: Up to here it has settled everything but what is outstanding; nothing beyond it.
-        passed: What ``for_all`` is more than the number of messages that are for it beyond the frontier.
-        outstanding: How many messages are.
-        retrying: How many of them are to be retried.
-        top: Its queue's newest position.
-        for_all: How many messages for all consumers its queue ever had.
+        id: The consumer's number.
+        queue: The queue's number.
+        name: The consumer's name.
+        epoch: The consumer's epoch.
+        frontier: The consumer has settled all messages up to this position except the outstanding ones, and none
+            beyond.
+        passed: ``for_all`` minus the number of messages beyond the frontier that are for this consumer.
+        outstanding: The number of outstanding messages.
+        retrying: The number of outstanding messages that wait for a retry.
+        settled: The number of messages that the consumer has ever settled.
+        failed: The number of failures ever counted.
+        redelivered: The number of attempts that ended without an ack and led to another delivery.
+        dead: The number of the consumer's dead letters.
+        lost: The number of lost messages that were not reported yet.
+        lost_first: The position of the first one.
+        lost_last: The position of the last one.
+        paused_until: The wall time at which the pause ends, in seconds; ``None`` without a pause.
+        active_at: The wall time of the last use, in seconds.
+        generation: The queue's generation.
+        top: The queue's newest position.
+        for_all: The number of messages for all consumers that the queue ever had.
     """
 
     id: int
@@ -54,7 +67,7 @@ class ConsumerState:
 
     @property
     def fresh(self) -> int:
-        """How many messages beyond the frontier are for it."""
+        """The number of messages beyond the frontier that are for the consumer."""
         return self.for_all - self.passed
 
 
