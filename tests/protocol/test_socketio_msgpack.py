@@ -272,7 +272,7 @@ def test_any_bytes_are_decoded_or_refused(frame: bytes) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [object(), 1j, "\ud800", {b"x": 1}, {(1,): 1}, nested(5000), circle(), datetime],
+    [object(), 1j, "\ud800", {(1,): 1}, nested(200_000), circle(), datetime],
     ids=lambda value: type(value).__name__,
 )
 def test_what_cannot_be_encoded_is_named(value: object) -> None:
@@ -280,6 +280,15 @@ def test_what_cannot_be_encoded_is_named(value: object) -> None:
         encode_event("/", "pickup", [value])
     with pytest.raises(EncodingFailed, match=r"ack 3 can't be encoded: ."):
         encode_ack("/", 3, [value])
+
+
+def test_a_key_of_bytes_is_refused_or_becomes_text() -> None:
+    # It depends on the version of msgspec; JavaScript must never get such a key.
+    try:
+        [frame] = encode_event("/", "x", [{b"x": 1}]).frames()
+    except EncodingFailed:
+        return
+    assert read(frame).data == ["x", {"eA==": 1}]
 
 
 def test_a_record_cut_short_is_none() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import enum
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,12 +75,12 @@ def add_worker(house: House, **options: Any) -> None:
 
 
 def publish_beside(house: House, **options: Any) -> None:
-    with sqlite3.connect(house.path) as connection:
+    with closing(sqlite3.connect(house.path)) as connection, connection:
         house.io.queue("jobs").publish(connection, "job", **options)
 
 
 def publish_alone(house: House, queue: Any = "jobs", **options: Any) -> None:
-    with sqlite3.connect(house.path) as connection:
+    with closing(sqlite3.connect(house.path)) as connection, connection:
         waypost.publish(connection, queue, "job", **options)
 
 
