@@ -15,7 +15,11 @@ EXAMPLES: list[tuple[errors.WaypostError, str]] = [
     (errors.Reject("no van", 5), "rejected: no van"),
     (
         errors.ArgumentMismatch(2, "to", "int", "x", "Expected `int`, got `str`"),
-        "argument 2 (to): expected int, received 'x': Expected `int`, got `str`",
+        "argument 2 (to): expected int, received str",
+    ),
+    (
+        errors.ArgumentMismatch(2, "to", "int", "x", "Expected `int`, got `str`", fault="Expected `int`, got `str`"),
+        "argument 2 (to): expected int, received str: Expected `int`, got `str`",
     ),
     (
         errors.NotConnected("abc", "/", "emit x"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from waypost.checking.arguments import COUNT, FUNCTION, TEXT, check
 from waypost.checking.names import Name, as_name
 from waypost.checking.options import refuse_positional
 from waypost.checking.rules import rule_of
+from waypost.logs import get_logger
 from waypost.server.basics.environment import Environment
 from waypost.server.basics.targets import EVERYONE
 from waypost.server.cluster.server_side import AmongServers
@@ -36,7 +36,7 @@ __all__ = ["MountedServer", "Server"]
 
 _ENVIRONMENT = rule_of(Environment | None)
 
-logger = logging.getLogger("waypost.server")
+logger = get_logger("waypost.server")
 
 P = ParamSpec("P")
 R = TypeVar("R")

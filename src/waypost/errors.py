@@ -82,6 +82,16 @@ def shorten(value: object, limit: int = _SHOWN_CHARACTERS) -> str:
     return f"{text[:limit]}…{size}"
 
 
+def _cut(problem: str) -> str:
+    return problem if len(problem) <= _SHOWN_PROBLEM_CHARACTERS else f"{problem[:_SHOWN_PROBLEM_CHARACTERS]}…"
+
+
+def _misfit(expected: str, received: object, fault: str) -> str:
+    """Say that a value does not fit a type, without the value."""
+    sentence = f"expected {expected}, received {type(received).__name__}"
+    return f"{sentence}: {_cut(fault)}" if fault else sentence
+
+
 class WaypostError(Exception):
     """The root of the tree: ``except WaypostError`` catches every error that Waypost raises."""
 
@@ -145,34 +155,39 @@ class ArgumentMismatch(WaypostError):
         parameter: The parameter's name.
         expected: The annotation, in words.
         received: The argument that arrived.
-        problem: The part of the argument that does not fit, and the reason.
+        problem: The part of the argument that does not fit, and the reason; may quote what arrived.
+        fault: The same with types and names only; ``""`` if that says nothing. The sentence shows this one, because
+            the argument may be a secret, and sentences end up in logs.
     """
 
-    def __init__(self, number: int, parameter: str, expected: str, received: object, problem: str) -> None:
+    def __init__(
+        self, number: int, parameter: str, expected: str, received: object, problem: str, *, fault: str = ""
+    ) -> None:
         super().__init__(number, parameter, expected, received, problem)
         self.number = number
         self.parameter = parameter
         self.expected = expected
         self.received = received
         self.problem = problem
+        self.fault = fault
 
     def __str__(self) -> str:
-        came = _OUTLINE.repr(self.received)
-        shown = _SHOWN_PROBLEM_CHARACTERS
-        problem = self.problem if len(self.problem) <= shown else f"{self.problem[:shown]}…"
-        return f"argument {self.number} ({self.parameter}): expected {self.expected}, received {came}: {problem}"
+        misfit = _misfit(self.expected, self.received, self.fault)
+        return f"argument {self.number} ({self.parameter}): {misfit}"
 
     def to_payload(self) -> dict[str, Any]:
         """Return the data of the refusal that the client gets.
 
         Returns:
-            An object with ``argument`` (its number), ``parameter``, ``expected`` and ``received``.
+            An object with ``argument`` (its number), ``parameter``, ``expected``, ``received`` and ``problem``. It
+            quotes what the client sent, so it is for that client only.
         """
         return {
             "argument": self.number,
             "parameter": self.parameter,
             "expected": self.expected,
             "received": _OUTLINE.repr(self.received),
+            "problem": _cut(self.problem),
         }
 
 
@@ -263,19 +278,21 @@ class AnswerMismatch(WaypostError):
         event: The event's name.
         expected: The type, in words.
         received: The answer that arrived.
-        problem: The part of the answer that does not fit, and the reason.
+        problem: The part of the answer that does not fit, and the reason; may quote the answer.
+        fault: The same with types and names only; ``""`` if that says nothing. The sentence shows this one, because
+            the answer may be a secret, and sentences end up in logs.
     """
 
-    def __init__(self, event: str, expected: str, received: object, problem: str) -> None:
+    def __init__(self, event: str, expected: str, received: object, problem: str, *, fault: str = "") -> None:
         super().__init__(event, expected, received, problem)
         self.event = event
         self.expected = expected
         self.received = received
         self.problem = problem
+        self.fault = fault
 
     def __str__(self) -> str:
-        came = _OUTLINE.repr(self.received)
-        return f"the answer to {self.event!r}: expected {self.expected}, received {came}: {self.problem}"
+        return f"the answer to {self.event!r}: {_misfit(self.expected, self.received, self.fault)}"
 
 
 class EncodingFailed(WaypostError):

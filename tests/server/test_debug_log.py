@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -114,6 +115,34 @@ def test_members_with_telling_names_are_hidden_in_text(name: str, value: str) ->
     assert "hush" not in masked
     assert "12345" not in masked
     assert masked.startswith(f'42["x",{{"{name}":***')
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"a": "hush", "b": ["hush", {"c": "}hush"}]}',
+        '["hush", "]hush", [1, "hush"]]',
+        '{"a": "hush',
+        '["hush", ["hush"',
+    ],
+)
+@pytest.mark.parametrize("name", ["password", "token"])
+def test_lists_and_objects_with_telling_names_are_hidden_whole(name: str, value: str) -> None:
+    masked = mask_text(f'42["x",{{"{name}": {value}')
+    assert "hush" not in masked
+    assert masked == f'42["x",{{"{name}": ***'
+    assert "hush" not in str(mask({"a": [{name: ["hush", {"b": "hush"}]}]}))
+
+
+def test_what_follows_a_hidden_member_is_shown() -> None:
+    assert mask_text('["x",{"token":{"a":["]"]},"b":1,"pin":2}]') == '["x",{"token":***,"b":1,"pin":2}]'
+    assert mask_text('["{\\"password\\": \\"hush hush\\", \\"b\\": 1}"]') == '["{\\"password\\": ***, \\"b\\": 1}"]'
+
+
+@given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_any_json_of_a_secret_is_hidden_whole(value: Any) -> None:
+    text = json.dumps({"token": value, "b": 1})
+    assert mask_text(text) == '{"token": ***, "b": 1}'
 
 
 MEMBERS = st.dictionaries(st.sampled_from([*NAMES, "a"]), st.integers() | st.binary(max_size=9), max_size=3)

@@ -134,7 +134,7 @@ async def test_an_unknown_name_is_a_warning_once(caplog: pytest.LogCaptureFixtur
             client.send(f'2["unknown {number}"]')
         await client.call("last")
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert said[0] == f"socket {client.sid} sent event 'odd\\\\u202e\\\\n', which has no handler"
+    assert said[0] == f"socket {client.sid} sent event 'odd\\u202e\\n', which has no handler"
     assert len(said) == len(set(said)) == 100
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ from waypost.client.polling import PollingTransport
 from waypost.client.transport import Transport, TransportEnded
 from waypost.client.websocket import WebSocketTransport
 from waypost.errors import ConnectFailed, MalformedPacket, ProtocolViolation
+from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame, OpenParameters, parse_open
 
 __all__ = ["Dialer", "Opened"]
 
-logger = logging.getLogger("waypost.client")
+logger = get_logger("waypost.client")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ Source: Engine.IO protocol, revision 4 ("Upgrade", "Heartbeat").
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from waypost.client.dialer import Dialer, Opened
 from waypost.client.transport import Transport, TransportEnded
 from waypost.client.watch import Watch
 from waypost.errors import MalformedPacket, ProtocolViolation
+from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame, PacketType, packet_type
 
 __all__ = ["DisconnectDetails", "Engine", "Source"]
@@ -29,7 +29,7 @@ _UPGRADE_TIMEOUT_S = 10.0
 _PROBE_PING = "2probe"
 _PROBE_PONG = "3probe"
 
-logger = logging.getLogger("waypost.client")
+logger = get_logger("waypost.client")
 
 
 @dataclass(frozen=True, slots=True)

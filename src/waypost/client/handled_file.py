@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 from waypost.client.answers import MemoryHandledMessages
 from waypost.client.state_file import StateFile
 from waypost.errors import EncodingFailed, StorageError
+from waypost.logs import get_logger
 from waypost.protocol import socketio
 from waypost.protocol.extension import DeliveryMark
 from waypost.protocol.records import read_values
 
 __all__ = ["FileHandledMessages"]
 
-logger = logging.getLogger("waypost.client")
+logger = get_logger("waypost.client")
 
 
 class FileHandledMessages:

@@ -13,6 +13,7 @@ from waypost.client.answers import Answers, HandledMessages
 from waypost.client.handlers import Handlers
 from waypost.client.streams import ReceivedEvent, Streams
 from waypost.errors import ArgumentMismatch, EncodingFailed, EventRefused, Reject
+from waypost.logs import get_logger
 from waypost.protocol.answers import answer_values
 from waypost.protocol.extension import DeliveryMark
 from waypost.protocol.rejections import nack_values
@@ -20,7 +21,7 @@ from waypost.typed.handlers import Handler
 
 __all__ = ["Delivery", "Inbox"]
 
-logger = logging.getLogger("waypost.client")
+logger = get_logger("waypost.client")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
@@ -11,6 +10,7 @@ from typing import Any, TypeVar, overload
 from waypost.checking.arguments import check
 from waypost.checking.rules import Rule
 from waypost.client.handlers import Handlers
+from waypost.logs import get_logger
 from waypost.typed.handlers import Handler
 
 __all__ = ["ConnectionEvents", "Lifecycle"]
@@ -24,7 +24,7 @@ _EVENT = Rule(f"one of {', '.join(_NAMES)}", lambda event: event in _NAMES, _NAM
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-logger = logging.getLogger("waypost.client")
+logger = get_logger("waypost.client")
 
 
 class ConnectionEvents:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 
 from waypost.client.dialer import Dialer
@@ -16,6 +15,7 @@ from waypost.client.membership import Membership
 from waypost.client.options import Options
 from waypost.client.outgoing import PacketSource
 from waypost.errors import ConnectFailed, ProtocolViolation
+from waypost.logs import get_logger
 from waypost.protocol.codec import codec_for
 from waypost.retrying import Backoff, RetryPolicy
 
@@ -23,7 +23,7 @@ __all__ = ["Manager"]
 
 _LEAVE_TIMEOUT_S = 2.0
 
-logger = logging.getLogger("waypost.client")
+logger = get_logger("waypost.client")
 
 
 class Manager:

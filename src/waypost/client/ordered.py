@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -11,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from waypost.errors import AckTimeout, EventRefused, NotConnected, WaypostError
+from waypost.logs import get_logger
 from waypost.protocol.codec import EncodedEvent
 from waypost.retrying import Backoff, RetryPolicy
 
 __all__ = ["MemoryOutbox", "OrderedSender", "Outbox", "Pending"]
 
-logger = logging.getLogger("waypost.client")
+logger = get_logger("waypost.client")
 
 _RETRIES = RetryPolicy(first_s=0.5, longest_s=60.0, jitter=0.5)
 

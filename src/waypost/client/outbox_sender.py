@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from waypost.client.outbox import Outbox, StoredEvent
 from waypost.errors import AckTimeout, EncodingFailed, EventRefused, MalformedPacket, NotConnected, WaypostError
+from waypost.logs import get_logger
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.rejections import Rejection
 from waypost.retrying import Backoff, RetryPolicy
 
 __all__ = ["OutboxSender"]
 
-logger = logging.getLogger("waypost.client")
+logger = get_logger("waypost.client")
 
 _MAX_BYTES = 1 << 18
 """The most bytes of unacknowledged events; an event that is alone may be larger."""

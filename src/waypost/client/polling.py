@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from math import inf
 
@@ -13,6 +12,7 @@ from yarl import URL
 from waypost.client.http import Http, ended_by, refusal
 from waypost.client.transport import TransportEnded
 from waypost.errors import LimitExceeded
+from waypost.logs import get_logger
 from waypost.protocol.engineio import (
     Frame,
     OpenParameters,
@@ -30,7 +30,7 @@ _MAX_REFUSAL_BYTES = 500
 _TEXT = {"Content-Type": "text/plain;charset=UTF-8"}
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
-logger = logging.getLogger("waypost.client")
+logger = get_logger("waypost.client")
 
 
 class PollingTransport:

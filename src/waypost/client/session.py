@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import time
 from collections.abc import Awaitable, Sequence
 from typing import Any
@@ -32,6 +31,7 @@ from waypost.errors import (
     NotConnected,
     WaypostError,
 )
+from waypost.logs import get_logger
 from waypost.protocol.answers import answer_value
 from waypost.protocol.codec import EncodedEvent, codec_for
 from waypost.protocol.engineio import Frame, polled_size
@@ -44,7 +44,7 @@ from waypost.typed.handlers import check_handler
 
 __all__ = ["Session"]
 
-logger = logging.getLogger("waypost.client")
+logger = get_logger("waypost.client")
 
 _OUTBOX_WINDOW = 64
 """The most unacknowledged events of the outbox, with a Waypost server."""

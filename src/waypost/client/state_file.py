@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import sqlite3
@@ -14,10 +13,11 @@ from typing import Any, TypeVar
 
 from waypost.client.daemon_threads import DaemonThreads
 from waypost.errors import ConfigurationError, StorageError, StoreBusy, StoreDamaged, StoreFull, WaypostError
+from waypost.logs import get_logger
 
 __all__ = ["StateFile"]
 
-logger = logging.getLogger("waypost.client")
+logger = get_logger("waypost.client")
 
 _T = TypeVar("_T")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
 from waypost.errors import ConfigurationError, StorageError
+from waypost.logs import get_logger
 from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import PacketType
 from waypost.protocol.session_settings import SessionSettings
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Hub"]
 
-logger = logging.getLogger("waypost.server")
+logger = get_logger("waypost.server")
 
 _UPKEEP_INTERVAL_S = 10.0
 

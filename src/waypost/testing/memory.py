@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, TypeAlias
@@ -11,6 +10,7 @@ from typing import Any, TypeAlias
 from yarl import URL
 
 from waypost.client.transport import TransportEnded
+from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame
 
 __all__ = ["Application", "MemoryConnector", "Message", "Pipe"]
@@ -24,7 +24,7 @@ _MOST_WAITING = 64
 _CLOSE_TIMEOUT_S = 1.0
 _ADDRESS = "127.0.0.1"
 
-logger = logging.getLogger("waypost.testing")
+logger = get_logger("waypost.testing")
 
 
 class Pipe:

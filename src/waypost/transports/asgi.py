@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 
 from waypost.errors import ProtocolViolation, StorageError
+from waypost.logs import get_logger
 from waypost.protocol.handshake import (
     HandshakeRules,
     Open,
@@ -32,6 +32,7 @@ from waypost.server.connections.addresses import TrustedProxies
 from waypost.server.connections.connection import Connection
 from waypost.server.hub import Hub
 from waypost.server.options import handshake_cookie
+from waypost.transports.access_log import hide_session_ids
 from waypost.transports.asgi_websocket import FRAMES, Direct, WebSocketCarrier
 from waypost.transports.client_files import ClientFiles, client_file
 from waypost.transports.direct_polling import DirectPolling
@@ -52,7 +53,7 @@ from waypost.transports.websocket_compression import turn_off_compression
 
 __all__ = ["AsgiTransport"]
 
-logger = logging.getLogger("waypost.asgi")
+logger = get_logger("waypost.asgi")
 
 _NAMES = 256
 """How many names of headers are kept once for all. Clients may send any, so there must be an end."""
@@ -90,6 +91,7 @@ class AsgiTransport:
         self._encoder = FrameEncoder()
         self._refusals = Refusals(hub.hooks, hub.engine)
         self.direct_polling = DirectPolling(self)
+        hide_session_ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""

@@ -6,10 +6,10 @@ Source: Engine.IO protocol, revision 4 ("WebSocket", "Upgrade").
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
+from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.handshake import Decision, Open, Refuse, Upgrade, refusal_body
 from waypost.server.basics.handshake import Handshake
@@ -28,7 +28,7 @@ FRAMES = "waypost.frames"
 Direct = Callable[[Connection], WireOutlet]
 """Routes all further frames of a WebSocket to a connection, and returns the outlet for the connection's frames."""
 
-logger = logging.getLogger("waypost.asgi")
+logger = get_logger("waypost.asgi")
 
 _NORMAL = 1000
 _TOO_BIG = 1009

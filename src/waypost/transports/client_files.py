@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from waypost.logs import get_logger
 from waypost.transports.http_answer import TEXT, Headers, Send, choose_encoding, compress, respond
 
 __all__ = ["FOLDER", "ClientFiles", "client_file"]
 
-logger = logging.getLogger("waypost.asgi")
+logger = get_logger("waypost.asgi")
 
 FOLDER = Path(__file__).parent / "static"
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import binascii
-import logging
 from base64 import b64decode
 from collections import deque
 from collections.abc import Iterable
@@ -23,6 +22,7 @@ import uvicorn
 from uvicorn.protocols.utils import ClientDisconnected, get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
+from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import FrameEncoder, accept_key
 from waypost.server.basics.slices import Slices
@@ -34,7 +34,7 @@ from waypost.transports.uvicorn_protocols import GuardedWebSocket
 
 __all__ = ["DirectWebSocket"]
 
-logger = logging.getLogger("waypost.websocket")
+logger = get_logger("waypost.websocket")
 
 _INTERNAL_ERROR = 1011
 _STATUSES = frozenset(HTTPStatus)

@@ -7,11 +7,11 @@ this one object. Source: RFC 6455, sections 5 to 7.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
 
 from waypost.errors import LimitExceeded, ProtocolViolation
+from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import Closing, FrameEncoder, MessageReader, frame_close, frame_pong
 from waypost.server.basics.slices import Slices
@@ -19,7 +19,7 @@ from waypost.server.basics.write_turn import WriteTurn
 
 __all__ = ["FrameCarrier", "FrameTaker"]
 
-logger = logging.getLogger("waypost.websocket")
+logger = get_logger("waypost.websocket")
 
 _NORMAL, _LOST, _TOO_BIG, _RESTART = 1000, 1006, 1009, 1012
 _LARGE_BYTES = 16_384

@@ -6,14 +6,15 @@ Source: RFC 9110, sections 12.5.3 ("Accept-Encoding") and 8.4 ("Content-Encoding
 from __future__ import annotations
 
 import asyncio
-import logging
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from waypost.logs import get_logger
+
 __all__ = ["TEXT", "Headers", "Message", "Receive", "Scope", "Send", "choose_encoding", "compress", "respond"]
 
-logger = logging.getLogger("waypost.asgi")
+logger = get_logger("waypost.asgi")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from waypost.logs import get_logger
 from waypost.protocol.handshake import Refuse
 from waypost.protocol.origins import explain_refusal
 from waypost.server.basics.handshake import Handshake
@@ -13,7 +14,7 @@ from waypost.text import printable
 
 __all__ = ["Refusals"]
 
-logger = logging.getLogger("waypost.asgi")
+logger = get_logger("waypost.asgi")
 
 _MOST_WARNED = 100
 """The most origins whose refusal is logged as a warning. Clients choose what they send as their origin."""

@@ -6,7 +6,6 @@ Our protocols override methods and read attributes of uvicorn's classes that uvi
 from __future__ import annotations
 
 import dis
-import logging
 from asyncio import Protocol
 from importlib import import_module
 from types import FunctionType
@@ -14,9 +13,11 @@ from typing import Any
 
 import uvicorn
 
+from waypost.logs import get_logger
+
 __all__ = ["choose_protocols", "find_missing"]
 
-_log = logging.getLogger("waypost.serve")
+_log = get_logger("waypost.serve")
 
 _HTTP = "uvicorn.protocols.http.httptools_impl"
 _NEEDED = {

@@ -23,6 +23,7 @@ from waypost.checking.arguments import TEXT, check
 from waypost.checking.constraints import AtLeast, AtMost
 from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError
+from waypost.logs import get_logger
 from waypost.server.options import Options
 from waypost.transports.uvicorn_inside import choose_protocols
 
@@ -33,7 +34,7 @@ _PORT = rule_of(Annotated[int, AtLeast(0), AtMost(65535)])
 _GRACE_S = 5
 _FORCED_S = 1.0
 _BACKLOG = 65_535
-_log = logging.getLogger("waypost.serve")
+_log = get_logger("waypost.serve")
 
 
 class Served(Protocol):

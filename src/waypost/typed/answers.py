@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from waypost.errors import AnswerMismatch
-from waypost.typed.conversion import MISFITS, check_convertible, convert, show
+from waypost.typed.conversion import MISFITS, check_convertible, convert, fault_of, show
 
 __all__ = ["AnswerType"]
 
@@ -45,4 +45,7 @@ class AnswerType:
         try:
             return convert(answer, self.annotation)
         except MISFITS as error:
-            raise AnswerMismatch(self.event, show(self.annotation), answer, str(error)) from error
+            # Without its cause, which may quote the answer: whoever logs this logs no secret.
+            raise AnswerMismatch(
+                self.event, show(self.annotation), answer, str(error), fault=fault_of(error)
+            ) from None

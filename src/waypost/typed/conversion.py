@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from typing import Any
 
@@ -9,13 +10,17 @@ import msgspec
 
 from waypost.errors import ConfigurationError
 
-__all__ = ["CONVERTIBLE", "MISFITS", "check_convertible", "convert", "show"]
+__all__ = ["CONVERTIBLE", "MISFITS", "check_convertible", "convert", "fault_of", "show"]
 
 CONVERTIBLE = "dataclasses, msgspec.Structs, pydantic models, TypedDicts, or builtin types of these"
 """The types that values are converted to, in words."""
 
 MISFITS = (msgspec.ValidationError, RecursionError)
 """The exceptions that `convert` raises for a value that does not fit."""
+
+_QUOTED = re.compile(r"^(Invalid (?:enum )?value) .*?(?=$| - at `)", re.DOTALL)
+"""The only sentences of msgspec that quote the value."""
+_PLACE = re.compile(r" - at `[^`]*`$")
 
 _NATIVE = (bytes, bytearray, memoryview)
 """Types that pass unchanged. msgspec would otherwise decode text as bytes in base64."""
@@ -49,6 +54,39 @@ def convert(value: Any, annotation: Any) -> Any:
     return msgspec.convert(value, annotation, builtin_types=_NATIVE, dec_hook=_validate)
 
 
+def fault_of(error: Exception) -> str:
+    """Say what does not fit, with types and names only.
+
+    Args:
+        error: What `convert` raised.
+
+    Returns:
+        The sentence, without the value. What an application's own check said may quote it, so only the kind of its
+        exception is left of it, and where in the value it is.
+    """
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    text = str(error)
+    cause = error.__cause__
+    if cause is None:
+        return _QUOTED.sub(r"\1", text)
+    place = _PLACE.search(text)
+    said = cause.fault if isinstance(cause, _InvalidModel) else type(cause).__name__
+    return said + (place[0] if place else "")
+
+
+class _InvalidModel(ValueError):
+    """A pydantic model can't be built.
+
+    Attributes:
+        fault: The members that do not fit, each with pydantic's name for the problem.
+    """
+
+    def __init__(self, said: str, fault: str) -> None:
+        super().__init__(said)
+        self.fault = fault
+
+
 def _unknown_type(described: msgspec.inspect.Type) -> type | None:
     """Return a type to which no value can be converted, or ``None``."""
     # A loop instead of recursion, because a type may contain itself.
@@ -75,8 +113,9 @@ def _validate(model: type, value: Any) -> Any:
         problems = getattr(error, "errors", None)
         if problems is None:
             raise
-        said = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems()]
-        raise ValueError("; ".join(said)) from error
+        found = [(".".join(map(str, problem["loc"])), problem["msg"], problem["type"]) for problem in problems()]
+        said = "; ".join(f"{where}: {message}" for where, message, _ in found)
+        raise _InvalidModel(said, "; ".join(f"{where}: {kind}" for where, _, kind in found)) from error
 
 
 def show(annotation: Any) -> str:

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from waypost.errors import ArgumentMismatch, ConfigurationError
-from waypost.typed.conversion import CONVERTIBLE, MISFITS, check_convertible, convert, show
+from waypost.typed.conversion import CONVERTIBLE, MISFITS, check_convertible, convert, fault_of, show
 
 __all__ = ["Parameters", "read_parameters"]
 
@@ -31,7 +31,10 @@ class _Parameter:
         try:
             return convert(value, self.annotation)
         except MISFITS as error:
-            raise ArgumentMismatch(number, self.name, show(self.annotation), value, str(error)) from error
+            # Without its cause, which may quote the argument: whoever logs this logs no secret.
+            raise ArgumentMismatch(
+                number, self.name, show(self.annotation), value, str(error), fault=fault_of(error)
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

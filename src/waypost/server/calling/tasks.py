@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any
+
+from waypost.logs import get_logger
 
 __all__ = ["Tasks"]
 
-logger = logging.getLogger("waypost.server")
+logger = get_logger("waypost.server")
 
 _TIMEOUT_S = 5.0
 

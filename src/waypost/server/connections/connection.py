@@ -7,12 +7,12 @@ all decisions; this file only adds the event loop.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Iterator
 from math import inf
 from typing import Any
 
 from waypost.errors import ProtocolViolation
+from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.revision import Payload
 from waypost.protocol.session import EngineSession, Event
@@ -25,7 +25,7 @@ from waypost.server.watching.masking import mask_text
 
 __all__ = ["Connection"]
 
-logger = logging.getLogger("waypost.engine")
+logger = get_logger("waypost.engine")
 
 
 class Connection:

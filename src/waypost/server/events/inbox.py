@@ -7,10 +7,11 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from waypost.errors import ArgumentMismatch, EventRefused
+from waypost.errors import ArgumentMismatch, EventRefused, shorten
+from waypost.logs import get_logger
 from waypost.protocol.packet import Packet
 from waypost.server.events.incoming import MESSAGE_ID, Incoming
-from waypost.text import printable
+from waypost.server.watching.masking import mask
 from waypost.typed.handlers import Handler
 
 if TYPE_CHECKING:
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Inbox"]
 
-logger = logging.getLogger("waypost.socket")
+logger = get_logger("waypost.socket")
 
 _NAME_CHARACTERS = 100
+_MISFIT_CHARACTERS = 200
 
 
 class Inbox:
@@ -157,8 +159,8 @@ class Inbox:
         seen = any(registry.catch_alls.incoming for registry in registries)
         is_news = not seen and registries[-1].note_unknown(event.name)
         level = logging.WARNING if is_news else logging.DEBUG
-        name = printable(event.name, _NAME_CHARACTERS)
-        logger.log(level, "socket %s sent event %r, which has no handler", self._source.sid, name)
+        name = shorten(event.name, _NAME_CHARACTERS)
+        logger.log(level, "socket %s sent event %s, which has no handler", self._source.sid, name)
 
     async def _show_to_all(self, registries: tuple[Registry, ...], event: Incoming) -> None:
         for registry in reversed(registries):
@@ -203,6 +205,9 @@ class Inbox:
                 arguments = handler.convert(arguments)
         except ArgumentMismatch as mismatch:
             logger.warning("socket %s: %s: %s", self._source.sid, event.name, mismatch)
+            if logger.isEnabledFor(logging.DEBUG):
+                shown = shorten(mask({mismatch.parameter: mismatch.received}), _MISFIT_CHARACTERS)
+                logger.debug("socket %s: %s: received %s", self._source.sid, event.name, shown)
             event.refuse(EventRefused(str(mismatch), mismatch.to_payload()))
             return None
         return (self._source.socket, *arguments) if handler.leading else arguments

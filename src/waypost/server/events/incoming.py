@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import EncodingFailed, EventRefused, Reject
+from waypost.logs import get_logger
 from waypost.protocol.answers import answer_values
 from waypost.protocol.extension import READS_REJECTIONS, OutboxMark, split_outbox_mark
 from waypost.protocol.packet import Packet
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MESSAGE_ID", "Incoming"]
 
-logger = logging.getLogger("waypost.socket")
+logger = get_logger("waypost.socket")
 
 MESSAGE_ID: ContextVar[tuple[str, str] | None] = ContextVar("MESSAGE_ID", default=None)
 """The socket's id and the event's id while an event of an outbox is handled; ``None`` for other events."""

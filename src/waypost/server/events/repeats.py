@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
 
 from waypost.errors import StorageError
+from waypost.logs import get_logger
 from waypost.protocol.extension import OutboxMark
 from waypost.protocol.rejections import Rejection
 from waypost.server.events.source import EventSource
@@ -17,7 +17,7 @@ from waypost.storage.answer_base import Answer, Answers
 
 __all__ = ["Admitted", "AnswerTurn", "Repeats"]
 
-logger = logging.getLogger("waypost.socket")
+logger = get_logger("waypost.socket")
 
 _MAX_CLIENTS = 10_000
 """The most clients with an outbox that memory keeps; the least recent sender is dropped first."""

@@ -7,11 +7,11 @@ held back), call the connect handler, answer CONNECT, replay the missed events, 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ArgumentMismatch, ConnectionRefused, StorageError
+from waypost.logs import get_logger
 from waypost.protocol.extension import ANSWER_FIELD
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.socket import Socket
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Admission"]
 
-logger = logging.getLogger("waypost.admission")
+logger = get_logger("waypost.admission")
 
 
 _LONGEST_CLAIM = 200
@@ -134,9 +134,7 @@ class Admission:
         try:
             return handler.convert((self._handshake.auth,))
         except ArgumentMismatch as mismatch:
-            logger.info(
-                "a client of %s is refused, its auth does not fit: %s", self._namespace.name, mismatch.problem
-            )
+            logger.info("a client of %s is refused, its auth does not fit: %s", self._namespace.name, mismatch)
             data = {"error": str(mismatch), **mismatch.to_payload()}
             raise ConnectionRefused("Invalid auth", data) from mismatch
 

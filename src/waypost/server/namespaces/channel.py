@@ -5,11 +5,11 @@ Its `Outflow` handles outgoing packets, and its `Inbox` handles incoming events.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import NotConnected, StorageError
+from waypost.logs import get_logger
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.protocol.engineio import Frame
 from waypost.protocol.extension import client_revision
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
-logger = logging.getLogger("waypost.socket")
+logger = get_logger("waypost.socket")
 
 _FINAL_REASONS = frozenset({"client namespace disconnect", "server namespace disconnect", "parse error"})
 """After these reasons a client does not come back to its session, as with Node's server."""

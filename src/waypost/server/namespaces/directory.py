@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +9,7 @@ from weakref import WeakValueDictionary
 
 from waypost.checking.arguments import NAMESPACE, check
 from waypost.errors import ConfigurationError, ConnectionRefused
+from waypost.logs import get_logger
 from waypost.server.emitting.flags import Flags
 from waypost.server.namespaces.core import NamespaceCore, Parts
 from waypost.server.namespaces.namespace import Namespace, ParentNamespace
@@ -17,7 +17,7 @@ from waypost.server.namespaces.parents import ParentCore
 
 __all__ = ["Directory"]
 
-logger = logging.getLogger("waypost.namespace")
+logger = get_logger("waypost.namespace")
 
 
 class Directory:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from waypost.errors import MalformedPacket
+from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import Packet, PacketType
 from waypost.server.connections.pace import Pace
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Peer"]
 
-logger = logging.getLogger("waypost.peer")
+logger = get_logger("waypost.peer")
 
 _EVENT = PacketType.EVENT
 _ACK = PacketType.ACK

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 
 from waypost.errors import ConfigurationError
+from waypost.logs import get_logger
 from waypost.server.queues.options import QueueOptions, QueueSettings, decode_settings, with_settings
 from waypost.storage.queue_records import Configuration
 
 __all__ = ["Configured"]
 
-logger = logging.getLogger("waypost.queue")
+logger = get_logger("waypost.queue")
 
 
 class Configured:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from waypost.errors import ConfigurationError, NotConnected
+from waypost.logs import get_logger
 from waypost.server.emitting.members import Member
 from waypost.server.queues.configured import Configured
 from waypost.server.queues.delivery import Attachment
@@ -24,7 +24,7 @@ from waypost.storage.queue_records import Attempt, Due, Enqueued, MessageRow, Ne
 
 __all__ = ["Consumption", "Deliveries"]
 
-logger = logging.getLogger("waypost.queue")
+logger = get_logger("waypost.queue")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from waypost.errors import StorageError
+from waypost.logs import get_logger
 from waypost.server.queues.work_loop import WorkLoop
 from waypost.storage.base import Store
 from waypost.storage.queue_records import Due
 
 __all__ = ["DueTimer"]
 
-logger = logging.getLogger("waypost.queue")
+logger = get_logger("waypost.queue")
 
 _LONGEST_SLEEP_S = 3600.0
 """The longest timer: the wall clock may be set in between."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from waypost.errors import StorageError
+from waypost.logs import get_logger
 from waypost.server.queues.takers import Takers
 from waypost.server.watching.hooks import Hooks
 from waypost.server.watching.queue_events import MessagesLost
@@ -15,7 +15,7 @@ from waypost.storage.queue_records import ConsumerRow
 
 __all__ = ["Losses"]
 
-logger = logging.getLogger("waypost.queue")
+logger = get_logger("waypost.queue")
 
 
 class LosingConsumer(Protocol):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import replace
 from math import inf
 from typing import Protocol
 
+from waypost.logs import get_logger
 from waypost.server.queues.delivery_order import DeliveryOrder, Read, ReadRetries, make_order
 from waypost.server.queues.options import Order, QueueOptions
 from waypost.server.queues.pages import Pages
@@ -19,7 +19,7 @@ from waypost.storage.queue_records import Attempt, ConsumerRow, MessageRow
 
 __all__ = ["Listener", "Progress"]
 
-logger = logging.getLogger("waypost.queue")
+logger = get_logger("waypost.queue")
 
 
 class Listener(Protocol):

@@ -7,11 +7,11 @@ runner has a task only while there is work.
 from __future__ import annotations
 
 import asyncio
-import logging
 from math import inf
 from typing import Protocol
 
 from waypost.errors import StorageError
+from waypost.logs import get_logger
 from waypost.protocol.rejections import Rejection
 from waypost.server.queues.delivery import Attachment, Delivery
 from waypost.server.queues.delivery_order import DeliveryOrder
@@ -28,7 +28,7 @@ from waypost.storage.queue_records import Attempt, ConsumerRow, MessageRow
 
 __all__ = ["Runner", "Watcher"]
 
-logger = logging.getLogger("waypost.queue")
+logger = get_logger("waypost.queue")
 
 
 class Watcher(Protocol):

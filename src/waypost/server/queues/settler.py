@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from waypost.errors import StorageError, StoreClosed
+from waypost.logs import get_logger
 from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, ConsumerRow
 
 __all__ = ["Settler"]
 
-logger = logging.getLogger("waypost.queue")
+logger = get_logger("waypost.queue")
 
 _MOST_PENDING = 4096
 # Acks gather for this time before they are stored: nobody waits for them, and a commit costs more than many acks.

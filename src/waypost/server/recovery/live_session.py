@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
+from waypost.logs import get_logger
 from waypost.server.recovery.snapshot import Snapshot
 from waypost.storage.base import Journal, OnCommit
 
 __all__ = ["EndedSession", "LiveSession", "session_key"]
 
-logger = logging.getLogger("waypost.recovery")
+logger = get_logger("waypost.recovery")
 
 
 @dataclass(frozen=True, slots=True)

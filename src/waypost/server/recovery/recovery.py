@@ -7,12 +7,12 @@ offset recovers. It recovers only if no event is missing; otherwise it gets the 
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from waypost.errors import PositionGone, StorageError, StoreClosed, shorten
+from waypost.logs import get_logger
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.offsets import Offset
 from waypost.server.basics.handshake import Handshake
@@ -26,7 +26,7 @@ from waypost.storage.base import Journal, Membership, SessionRow
 
 __all__ = ["Keeper", "RecoveryOutcome", "RecoveryReason", "Returning"]
 
-logger = logging.getLogger("waypost.recovery")
+logger = get_logger("waypost.recovery")
 
 _PAGE_ENTRIES = 256
 _PAGE_BYTES = 256 << 10

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 
 from waypost.errors import shorten
+from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import PacketType
 from waypost.server.watching.hooks import (
@@ -26,8 +27,8 @@ from waypost.server.watching.masking import mask, mask_headers, mask_text, mask_
 
 __all__ = ["attach_debug_log"]
 
-connections = logging.getLogger("waypost.connections")
-packets = logging.getLogger("waypost.packets")
+connections = get_logger("waypost.connections")
+packets = get_logger("waypost.packets")
 
 _SHOWN_CHARACTERS = 120
 _LOOKED_AT_CHARACTERS = 1_000

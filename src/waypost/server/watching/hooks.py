@@ -13,12 +13,12 @@ exceptions are logged and have no other effect. A hook without observers costs o
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from waypost.errors import ConfigurationError, NotConnected
+from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.socketio import Packet
 from waypost.server.basics.handshake import Handshake
@@ -39,7 +39,7 @@ __all__ = [
     "report_failure",
 ]
 
-logger = logging.getLogger("waypost.hooks")
+logger = get_logger("waypost.hooks")
 
 T = TypeVar("T")
 

@@ -12,12 +12,16 @@ from waypost.errors import shorten
 __all__ = ["mask", "mask_headers", "mask_text", "mask_url"]
 
 _HIDDEN = "***"
-_SECRET = r"[\w-]*(?:auth|cookie|credential|passw|secret|session|token|api[_-]?key)[\w-]*|sid|pid|key"
-_SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
-# A value without a closing quote was cut off.
-_SECRET_MEMBER = re.compile(
-    rf"""(["']({_SECRET})\\?["']\s*:\s*)("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^\s,}}\]]+)""", re.IGNORECASE
+_SECRET = (
+    r"[\w-]*(?:auth|cookie|credential|passw|passphrase|passcode|secret|session|token|api[_-]?key)[\w-]*"
+    r"|sid|pid|key|pwd|jwt"
 )
+_SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
+_SECRET_MEMBER = re.compile(rf"""["'](?:{_SECRET})\\?["']\s*:\s*""", re.IGNORECASE)
+# A value without a closing quote was cut off. JSON within JSON has its quotes escaped.
+_TEXT = r"""\\"(?:(?!\\").)*(?:\\")?|"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?"""
+_PLAIN = re.compile(rf"""{_TEXT}|[^\s,\[\]{{}}]*""", re.DOTALL)
+_STEP = re.compile(rf"""{_TEXT}|[\[\]{{}}]|[^\[\]{{}}"'\\]+|.""", re.DOTALL)
 _DEEPEST = 4
 
 
@@ -44,8 +48,26 @@ def mask(value: Any, deepest: int = _DEEPEST) -> Any:
 
 
 def mask_text(text: str) -> str:
-    """Hide the members with secret names in JSON or a part of it."""
-    return _SECRET_MEMBER.sub(rf"\1{_HIDDEN}", text)
+    """Hide the members with secret names in JSON or a part of it, whatever their values are."""
+    shown: list[str] = []
+    end = 0
+    while found := _SECRET_MEMBER.search(text, end):
+        shown += (text[end : found.end()], _HIDDEN)
+        end = _end_of_value(text, found.end())
+    return "".join((*shown, text[end:])) if shown else text
+
+
+def _end_of_value(text: str, start: int) -> int:
+    """Return where a value of JSON ends, lists and objects whole; the text's end if the value was cut off."""
+    if text[start : start + 1] not in ("[", "{"):
+        found = _PLAIN.match(text, start)
+        return start if found is None else found.end()
+    depth = 0
+    for step in _STEP.finditer(text, start):
+        depth += (step[0] in ("[", "{")) - (step[0] in ("]", "}"))
+        if depth == 0:
+            return step.end()
+    return len(text)
 
 
 def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:

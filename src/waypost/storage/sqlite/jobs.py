@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from waypost.errors import StorageError
+from waypost.logs import get_logger
 from waypost.storage.base import OnCommit
 from waypost.storage.sqlite.journals.entries import Appender
 
@@ -27,7 +27,7 @@ __all__ = [
     "units",
 ]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import sqlite3
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from waypost.checking.arguments import check
 from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError, StorageError, StoreClosed
+from waypost.logs import get_logger
 from waypost.storage.answer_base import Answers
 from waypost.storage.base import ANSWER_TTL_S, Capabilities, Durability, ExpiredSession, Journal, Retention
 from waypost.storage.queue_base import StoredQueue
@@ -45,7 +45,7 @@ from waypost.storage.sqlite.writer import Writer
 
 __all__ = ["SqliteStore"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _DURABILITY = rule_of(Durability)
 

@@ -13,7 +13,6 @@ raises anything else, the transaction is rolled back and its jobs run again one 
 from __future__ import annotations
 
 import asyncio
-import logging
 import queue
 import sqlite3
 import threading
@@ -22,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from waypost.errors import StorageError, StoreClosed, StoreFull
+from waypost.logs import get_logger
 from waypost.retrying import RetryPolicy
 from waypost.storage.base import OnCommit
 from waypost.storage.sqlite.file import translate
@@ -43,7 +43,7 @@ from waypost.storage.sqlite.journals.unflushed import Unflushed
 
 __all__ = ["LARGEST_RECORD_BYTES", "Writer"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")

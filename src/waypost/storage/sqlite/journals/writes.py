@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
+from waypost.logs import get_logger
 from waypost.storage.base import OnCommit
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals.log import Log
@@ -14,7 +14,7 @@ from waypost.storage.sqlite.writer import Writer
 
 __all__ = ["CommittedWrites", "Work", "Writes"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _T = TypeVar("_T")
 

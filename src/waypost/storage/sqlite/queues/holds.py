@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 
+from waypost.logs import get_logger
 from waypost.storage.queue_records import Attempt
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.queues.consumers import find
@@ -14,7 +14,7 @@ from waypost.storage.sqlite.writer import Writer
 
 __all__ = ["Holds", "blame_holders", "forget_holders"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 # What is held for less than this is never written.
 _WRITE_AFTER_S = 0.03

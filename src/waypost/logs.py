@@ -1,0 +1,106 @@
+"""The loggers of Waypost: whatever somebody else chose is printable in each line they write.
+
+Clients choose names of events and namespaces, headers, paths, reasons; applications raise exceptions that quote them.
+With line ends and ESC in it, such a text could forge log lines, or control the terminal that shows them. So all
+modules take their logger from `get_logger`, and need not think of it at each call.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from traceback import TracebackException
+from typing import Any
+
+from waypost.text import printable
+
+__all__ = ["PRINTABLE", "get_logger"]
+
+_CONTINUED = "\n    "
+_OWN_PARTS = ('File "', "Traceback (", "+ Exception Group Traceback", "During handling of", "The above exception")
+"""What Python begins a part of a traceback with; the text of an exception begins with its type's name."""
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return the logger of a name; what its records show is printable.
+
+    Args:
+        name: The logger's name, below ``waypost``.
+    """
+    logger = logging.getLogger(name)
+    logger.addFilter(PRINTABLE)
+    return logger
+
+
+class _Printable(logging.Filter):
+    """Makes the arguments and the traceback of each record printable. Drops no record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            if record.args and not record.getMessage().isprintable():
+                record.args = _shown_arguments(record.args)
+            if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
+                record.exc_text = _traceback(record.exc_info[1])
+        except Exception:  # noqa: BLE001  # an argument's own `__str__` failed; the handler meets it too, and reports it
+            record.exc_text = None
+        return True
+
+
+PRINTABLE = _Printable()
+
+
+class _Shown:
+    """An argument of a log call, printable with ``%s`` and with ``%r``."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __str__(self) -> str:
+        return printable(str(self._value))
+
+    def __repr__(self) -> str:
+        return printable(repr(self._value))
+
+
+def _shown_arguments(arguments: tuple[object, ...] | Mapping[str, object]) -> tuple[object, ...] | dict[str, object]:
+    if isinstance(arguments, Mapping):
+        return {name: _shown(value) for name, value in arguments.items()}
+    return tuple(map(_shown, arguments))
+
+
+def _shown(value: object) -> Any:
+    return value if isinstance(value, int | float) else _Shown(value)  # %d needs a number
+
+
+def _traceback(error: BaseException) -> str | None:
+    """Format an exception as `logging` does, but each line is printable, and no text in it can begin a line.
+
+    Returns:
+        The text; ``None`` if the exception can be shown as it is, so that a formatter may do it in its own way.
+    """
+    formatted = TracebackException.from_exception(error, compact=True)
+    raw = "".join(formatted.format())
+    for one in _all_of(formatted):
+        one.__notes__ = [str(note).replace("\n", _CONTINUED) for note in one.__notes__ or ()]
+    text = "\n".join(line for part in formatted.format() for line in _lines(part))
+    return None if text == raw.rstrip("\n") else text
+
+
+def _all_of(formatted: TracebackException) -> Iterator[TracebackException]:
+    """Yield an exception, those that led to it, and those in its group."""
+    yield formatted
+    for other in (formatted.__cause__, formatted.__context__, *(formatted.exceptions or ())):
+        if other is not None:
+            yield from _all_of(other)
+
+
+def _lines(part: str) -> Iterator[str]:
+    """Split a part of a traceback into printable lines; those after the first of an exception's text are indented."""
+    indent = "" if part.lstrip(" |\n").startswith(_OWN_PARTS) else "    "
+    first, *others = part.rstrip("\n").split("\n") if part.strip() else [""]
+    yield printable(first)
+    for other in others:
+        yield indent + printable(other)
+    yield from [""] * (len(part) - len(part.rstrip("\n")) - 1)
