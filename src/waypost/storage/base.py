@@ -1,32 +1,31 @@
-"""The storage contract: what every backend guarantees, in words, and the records it takes and gives.
+"""The storage contract: the guarantees of every backend, in words, and its records.
 
-One store holds *journals* (one a namespace: the ordered log of what was emitted, with the sessions that
-follow it), *queues* (durable logs of messages, with the consumers that work through them) and *answers* (what
-clients were answered to what they may send again). It keeps bytes and never looks into them, and knows neither
-sockets nor packets.
+One store holds *journals* (the ordered log of a namespace's events, with its sessions), *queues* (durable logs of
+messages, with their consumers) and *answers* (the answers to messages that clients may send again). It keeps opaque
+bytes, and knows neither sockets nor packets.
 
 Guarantees of every backend
 ---------------------------
 1. **One order.** All writes of a store take effect in the order in which they were asked for (the order in
    which the coroutines first ran). A write's ``on_commit`` is called in that same order, in the event loop's
-   thread, once the write can no longer be lost, and before the coroutine that asked for it resumes. Nobody
-   learns of a position before its entry is safe.
+   thread, once the write can no longer be lost, and before the coroutine that asked for it resumes. No position is
+   reported before its entry is safe.
 2. **All or nothing.** A write that raises has left nothing behind; its ``on_commit`` is never called, and the
    writes around it are not harmed. A disk that is full raises `StoreFull`; with space it works again.
 3. **Dense positions.** A journal's positions, and a queue's, are 1, 2, 3… without a hole; a position is never
    given twice, not even after a crash or in another generation.
 4. **Cancellation.** A cancelled write may still take effect; then its ``on_commit`` is still called. Reads
    may be cancelled at will.
-5. **Crash.** What a durable store reported as committed is there after ``kill -9`` and after a power loss.
+5. **Crash.** A write that a durable store reported as committed survives ``kill -9`` and a power loss.
 
-A backend that can't give one of these says so in its `Capabilities`; it does not pretend. One that is in a file
-but not ``durable`` is **asynchronous**, and differs in this, and in nothing for queues but their order:
+A backend without one of these guarantees declares it in its `Capabilities`. A store in a file that is not ``durable``
+is **asynchronous**. It differs in these points; of queues only the order differs:
 
 - A write to a journal is reported at once, and is on disk within 50 ms while the disk takes it. It waits only if
   there is no position for it yet, or too much waits for the disk; `StoreFull` tells if the disk is full as well.
 - The order is one for all journals unless one has to wait, and one for each queue.
-- A journal that was in use and not closed begins anew when it is opened: positions jump, never to be given twice,
-  over all that may have been given; what stands before is trimmed; a new generation begins, without sessions.
+- A journal that was in use and not closed begins anew at the next opening: positions jump over all that may have been
+  assigned, so that none is used twice; the entries before are trimmed; a new generation begins, without sessions.
 
 Journals and queues belong to the opening of the store that made them: once it is closed, every method of
 theirs raises `StoreClosed`, also when the store is opened again.
@@ -62,13 +61,13 @@ Durability: TypeAlias = Literal["commit", "async"]
 """When a write to a journal is reported: when it is on disk, or at once."""
 
 ANSWER_TTL_S = 7 * 24 * 3600.0
-"""For how long answers are kept unless it is said otherwise, in seconds."""
+"""Seconds for which answers are kept by default."""
 
 TOMBSTONE_S = 24 * 3600.0
 """For how long after its time an expired session is still known as one, in seconds."""
 
 MAX_TOMBSTONES = 100_000
-"""How many expired sessions of a journal are still known as such; those that expired last are."""
+"""The most tombstones of a journal; those of the sessions that expired last stay."""
 
 OnCommit = Callable[[int], None]
 """Called in the loop's thread with the position a write took effect at. Must not raise and must not block."""

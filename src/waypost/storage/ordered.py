@@ -1,4 +1,4 @@
-"""A map whose keys only grow, until it is empty, and that can be read from any of them on."""
+"""A map with growing keys that can be read from any key on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Ordered(Generic[_V]):
         return self._values[position]
 
     def get(self, position: int) -> _V | None:
-        """Return what is at a position, or ``None``."""
+        """Return the value at a position, or ``None``."""
         return self._values.get(position)
 
     def append(self, position: int, value: _V) -> None:
@@ -44,11 +44,11 @@ class Ordered(Generic[_V]):
         self._order.append(position)
 
     def replace(self, position: int, value: _V) -> None:
-        """Put another value in the place of one."""
+        """Replace the value at a position."""
         self._values[position] = value
 
     def pop(self, position: int) -> _V | None:
-        """Remove and return what is at a position, if there is something."""
+        """Remove and return the value at a position, or return ``None``."""
         value = self._values.pop(position, None)
         if not self._values:
             # Smaller positions may come now: a consumer that has settled all of it may be moved back.
@@ -64,14 +64,14 @@ class Ordered(Generic[_V]):
         return self._order[self._begin] if self._values else None
 
     def after(self, position: int) -> Iterator[int]:
-        """Return the positions after one, in order; nothing may be removed meanwhile."""
+        """Return the positions after one, in order; no position may be removed in the meantime."""
         order = self._order
         for index in range(max(self._begin, bisect_right(order, position)), len(order)):
             if order[index] in self._values:
                 yield order[index]
 
     def before_first(self, least: float, of: Callable[[_V], float]) -> int:
-        """Return the position before the first one whose value is at least so much; values must not shrink."""
+        """Return the position before the first value that reaches a bound; values must not shrink."""
         self._compact()
         index = bisect_left(self._order, least, key=lambda position: of(self._values[position]))
         if index < len(self._order):

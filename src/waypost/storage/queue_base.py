@@ -48,7 +48,7 @@ from waypost.storage.queue_records import (
 __all__ = ["AT_ONCE", "DEAD_LETTER_S", "MAX_HISTORY", "StoredQueue"]
 
 AT_ONCE = 1.0
-"""What is kept as the time of a retry that has no pause: long past, also for a clock that is set back."""
+"""The stored time of a retry without a pause: long past, even after the clock was set back."""
 
 MAX_HISTORY = 32
 """How many of a message's attempts are remembered; the last ones are."""
@@ -60,7 +60,7 @@ DEAD_LETTER_S = 14 * 24 * 3600.0
 class StoredQueue(Protocol):
     """A durable log of messages and its consumers. Made by `Store.queue`; holds no state.
 
-    A queue begins with its first message, consumer or configuration. What is asked for an unknown consumer raises
+    A queue begins with its first message, consumer or configuration. A call for an unknown consumer raises
     `StorageError`.
     """
 
@@ -165,9 +165,9 @@ class StoredQueue(Protocol):
         ...
 
     async def seek(self, consumer: str, place: Place) -> ConsumerRow:
-        """Move a consumer to a place: what the queue keeps behind it is unsettled, what stands before it settled.
+        """Move a consumer to a place: later messages are then unsettled, earlier ones settled.
 
-        It begins a new epoch, and forgets attempts and losses.
+        It begins a new epoch, and removes attempts and losses.
         """
         ...
 
@@ -261,11 +261,11 @@ class StoredQueue(Protocol):
         ...
 
     def hold(self, consumer: str, holder: str, position: int | None) -> None:
-        """Note the oldest message that a holder (a connection, a worker) has in hand; ``None``: it has none.
+        """Note the oldest message that a holder (a connection, a worker) holds; ``None`` for none. Returns at once.
 
-        Kept lazily, within 50 ms, so one that is settled faster costs nothing. If the store is not closed but killed,
-        the next opening counts a lost delivery against each one that is noted and not settled: so a message that
-        kills the process is found in the end. Returns at once.
+        The note is written within 50 ms, so a message that is settled faster costs nothing. If the store is killed,
+        the next opening counts a lost delivery for each noted message that is not settled: so a message that kills
+        the process becomes a dead letter in the end.
         """
         ...
 

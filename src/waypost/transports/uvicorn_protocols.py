@@ -228,7 +228,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         self._backlog = backlog
 
     async def receive(self) -> ASGIReceiveEvent:
-        """Give the application the next message, then take more bytes."""
+        """Pass the application the next message, then take more bytes."""
         message = await super().receive()
         if self._backlog and not self.read_paused:
             self.data_received(b"")

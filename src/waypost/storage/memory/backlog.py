@@ -75,7 +75,7 @@ class Backlog:
 
     @property
     def count(self) -> int:
-        """How many messages it keeps, those that are not due yet included."""
+        """The number of messages, delayed ones included."""
         return len(self._messages) + len(self.scheduled)
 
     def append(self, one: Scheduled, now: float) -> int:
@@ -101,7 +101,7 @@ class Backlog:
         return (self._messages[position].message for position in self._messages.after(after))
 
     def older_than(self, time: float) -> list[int]:
-        """Return the positions of the oldest messages, those that got them before a time."""
+        """Return the positions of the messages that got them before a time."""
         return [one.position for one in takewhile(lambda one: one.enqueued_at < time, self.kept())]
 
     def drop(self, positions: Collection[int]) -> list[ConsumerState]:
@@ -116,14 +116,17 @@ class Backlog:
         return [*wanting.values()]
 
     def purge(self, upto: int) -> int:
-        """Remove messages up to a position; who had not settled some begins another epoch. Returns how many went."""
+        """Remove messages up to a position; returns their number.
+
+        Consumers that had not settled some of them begin a new epoch.
+        """
         positions = [one.position for one in takewhile(lambda one: one.position <= upto, self.kept())]
         for consumer in self.drop(positions):
             consumer.epoch = self._next_epoch()
         return len(positions)
 
     def lose(self, positions: list[int]) -> list[str]:
-        """Remove messages for want of room, or as they are too old; returns the names of those that lost some."""
+        """Remove messages because of a limit; returns the names of the consumers that lost some."""
         losers: dict[str, None] = {}
         for position in positions:
             kept = self._messages[position]
@@ -153,7 +156,7 @@ class Backlog:
         return position > consumer.frontier or position in consumer.outstanding
 
     def _pass(self, consumer: ConsumerState, position: int, kept: Kept) -> None:
-        """Let a consumer want a message no more."""
+        """Note that a consumer no longer wants a message."""
         kept.wanted -= 1
         if position > consumer.frontier:
             consumer.passed += 1
@@ -173,7 +176,7 @@ class Backlog:
     # -- consumers -------------------------------------------------------------------------------------------
 
     def add_consumer(self, name: str, start: Place, now: float) -> ConsumerState:
-        """Return a consumer, made if need be."""
+        """Return a consumer; if it does not exist, make it."""
         consumer = self.consumers.get(name)
         if consumer is None:
             consumer = self.consumers[name] = ConsumerState(name, self._next_epoch(), self.top, now, self._for_all)
@@ -194,7 +197,7 @@ class Backlog:
             self._remove_if_unwanted(position)
 
     def remove_consumer(self, name: str) -> None:
-        """Forget a consumer."""
+        """Remove a consumer."""
         consumer = self.consumers.get(name)
         if consumer is None:
             return
@@ -211,7 +214,7 @@ class Backlog:
                 self._remove_if_unwanted(position)
 
     def _place(self, consumer: ConsumerState, place: Place) -> None:
-        """Put a consumer that wants nothing before a place."""
+        """Place a consumer without outstanding messages."""
         consumer.frontier = min(self._position_before(place), self.top)
         for position in self._fresh(consumer, consumer.frontier):
             self._messages[position].wanted += 1
@@ -238,7 +241,11 @@ class Backlog:
         return self._epochs
 
     def found(self, name: str) -> ConsumerState:
-        """Return a consumer; raises `StorageError` if there is none."""
+        """Return a consumer.
+
+        Raises:
+            StorageError: There is no such consumer.
+        """
         consumer = self.consumers.get(name)
         if consumer is None:
             raise StorageError(self.store, f"queue {self.name} has no consumer {name}")
@@ -247,14 +254,14 @@ class Backlog:
     # -- reading ---------------------------------------------------------------------------------------------
 
     def unsettled(self, consumer: ConsumerState, after: int) -> Iterator[MessageRow]:
-        """Return what a consumer has not settled after a position."""
+        """Return a consumer's unsettled messages after a position."""
         for position in consumer.outstanding.after(after):
             yield self._seen(consumer, position)
         for position in self._fresh(consumer, max(after, consumer.frontier)):
             yield self._messages[position].message
 
     def unsettled_with_key(self, consumer: ConsumerState, key: str, after: int) -> Iterator[MessageRow]:
-        """Return what a consumer has not settled after a position, of those with a key."""
+        """Return a consumer's unsettled messages with a key, after a position."""
         for position in consumer.by_key.get(key, Ordered[None]()).after(after):
             yield self._seen(consumer, position)
         for position in self._by_key.get(key, Ordered[None]()).after(max(after, consumer.frontier)):
@@ -262,7 +269,7 @@ class Backlog:
                 yield self._messages[position].message
 
     def retries(self, consumer: ConsumerState, now: float) -> Iterator[MessageRow]:
-        """Return what failed or was lost at a consumer before and is due again, by time."""
+        """Return a consumer's messages that failed or were lost and are due again, by time."""
         for _, position in consumer.retrying[: bisect_right(consumer.retrying, (now, maxsize))]:
             yield self._seen(consumer, position)
 
@@ -274,13 +281,13 @@ class Backlog:
     # -- what became of them ---------------------------------------------------------------------------------
 
     def settle(self, consumer: ConsumerState, positions: Iterable[int]) -> None:
-        """Mark messages as done."""
+        """Settle messages."""
         for kept in self._finish(consumer, positions):
             consumer.settled += 1
             self._remove_if_unwanted(kept.message.position)
 
     def retry(self, consumer: ConsumerState, attempt: Attempt) -> None:
-        """Keep how an attempt ended."""
+        """Store the outcome of an attempt."""
         self._advance(consumer, attempt.position)
         one = consumer.outstanding.get(attempt.position)
         if one is None:
@@ -292,7 +299,7 @@ class Backlog:
         insort(consumer.retrying, (one.retry_at, attempt.position))
 
     def bury(self, consumer: ConsumerState, attempt: Attempt, number: int) -> bool:
-        """Make a message a dead letter; returns whether it was there to be made one."""
+        """Make a message a dead letter; returns whether it was unsettled."""
         self._advance(consumer, attempt.position)
         one = consumer.outstanding.get(attempt.position)
         if one is None:
@@ -319,12 +326,12 @@ class Backlog:
         return True
 
     def forget_letters(self, numbers: Iterable[int]) -> None:
-        """Forget dead letters."""
+        """Remove dead letters."""
         for number in numbers:
             self.consumers[self.letters.pop(number).consumer].dead -= 1
 
     def _count(self, consumer: ConsumerState, attempt: Attempt, one: Outstanding) -> tuple[HistoryItem, ...]:
-        """Count what an attempt has more than the one before; returns the history with it."""
+        """Count the failures and losses that an attempt adds; returns the history with it."""
         failures = max(0, attempt.failures - one.failures)
         consumer.failed += failures
         consumer.redelivered += failures + max(0, attempt.losses - one.losses)
@@ -333,7 +340,7 @@ class Backlog:
         return history if history[-1:] == (item,) else (*history, item)[-MAX_HISTORY:]
 
     def _advance(self, consumer: ConsumerState, position: int) -> None:
-        """Move a consumer's frontier to a message, if it is beyond; what it passes is outstanding."""
+        """Move a consumer's frontier to a message beyond it; the messages between become outstanding."""
         if position <= consumer.frontier or position not in self._messages:
             return
         if self._messages[position].only not in (None, consumer.name):
@@ -349,7 +356,7 @@ class Backlog:
         consumer.frontier = position
 
     def _finish(self, consumer: ConsumerState, positions: Iterable[int]) -> list[Kept]:
-        """Let a consumer be done with messages; returns those that it was not done with before."""
+        """Settle messages for a consumer; returns those that it had not settled before."""
         finished: list[Kept] = []
         for position in sorted({*positions}):
             self._advance(consumer, position)

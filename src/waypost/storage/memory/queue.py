@@ -39,18 +39,22 @@ _T = TypeVar("_T", MessageRow, DeadLetterRow)
 
 @dataclass(slots=True)
 class Opening:
-    """The time from a store's opening to its closing; what it made belongs to it.
+    """The time from a store's opening to its closing; all handles belong to one opening.
 
     Attributes:
         store: The store, as errors name it.
-        closed: Whether it is over.
+        closed: Whether it has ended.
     """
 
     store: str
     closed: bool
 
     def check(self) -> None:
-        """Raise `StoreClosed` if it is over."""
+        """Check that the store is open.
+
+        Raises:
+            StoreClosed: It was closed.
+        """
         if self.closed:
             raise StoreClosed(self.store)
 
@@ -85,12 +89,12 @@ class MemoryQueues:
         self._due: list[tuple[float, int, str]] = []
 
     def found(self, name: str) -> Backlog:
-        """Return a queue, an empty one that does not count if it does not exist."""
+        """Return a queue; for an unknown one, an empty queue that is not stored."""
         self.opening.check()
         return self.backlogs.get(name) or Backlog(self.opening.store, name, self._limits)
 
     def made(self, name: str) -> Backlog:
-        """Return a queue, made if need be."""
+        """Return a queue; if it does not exist, make it."""
         backlog = self.found(name)
         if name not in self.backlogs:
             self.backlogs[name] = backlog
@@ -98,7 +102,7 @@ class MemoryQueues:
         return backlog
 
     def remove(self, name: str) -> None:
-        """Remove a queue with all it has."""
+        """Remove a queue with its messages and consumers."""
         self.opening.check()
         if self.backlogs.pop(name, None) is not None:
             self._names = None
@@ -147,7 +151,7 @@ class MemoryQueues:
         return Due(frozenset(released), self.next_due_at())
 
     def trim(self) -> None:
-        """End what is too old, or has outlived its time to live."""
+        """Remove messages that are too old or have outlived their time to live."""
         now = self.wall_time()
         for backlog in self.backlogs.values():
             outlived = backlog.outlived(now)
@@ -159,7 +163,7 @@ class MemoryQueues:
         self.accepted = {one: seen for one, seen in self.accepted.items() if now < seen[2]}
 
     def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
-        """Remove consumers that nobody has used for a time."""
+        """Remove consumers that were not used for a time."""
         limit = self.wall_time() - idle_s
         expired: list[ExpiredConsumer] = []
         for name, backlog in self.backlogs.items():
@@ -278,7 +282,7 @@ class MemoryQueue:
         backlog.limits, backlog.settings = limits, settings
 
     async def configuration(self) -> Configuration:
-        """Return what was configured."""
+        """Return the queue's configuration."""
         backlog = self._queues.found(self.name)
         return Configuration(self.name, backlog.limits, backlog.settings or b"")
 
@@ -297,7 +301,7 @@ class MemoryQueue:
     # -- consumers -------------------------------------------------------------------------------------------
 
     async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerRow:
-        """Return a consumer, made if need be."""
+        """Return a consumer; if it does not exist, make it."""
         backlog = self._queues.made(self.name)
         return backlog.consumer_info(backlog.add_consumer(consumer, start, self._queues.wall_time()))
 
@@ -328,7 +332,7 @@ class MemoryQueue:
         self._queues.found(self.name).remove_consumer(consumer)
 
     async def forget_loss(self, consumer: str, upto: int) -> ConsumerRow:
-        """Forget what a consumer lost, as it was told."""
+        """Forget a consumer's losses, which were reported."""
         backlog, found = self._found(consumer)
         if found.lost is not None and found.lost.last <= upto:
             found.lost = None
@@ -390,7 +394,7 @@ class MemoryQueue:
         return backlog.consumer_info(found)
 
     def hold(self, consumer: str, holder: str, position: int | None) -> None:
-        """Note the oldest message that a holder has in hand."""
+        """Note the oldest message that a holder holds."""
         self._queues.opening.check()
         found = self._queues.found(self.name).consumers.get(consumer)
         if found is None:

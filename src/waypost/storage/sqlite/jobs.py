@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 DEFERRED_BYTES = 512
-"""What a deferred write counts for beside what it holds, in bytes."""
+"""The bytes that a deferred write counts for, in addition to its content."""
 
 
 class CommittedLog(Protocol):
@@ -149,12 +149,12 @@ def report(on_commit: Callable[[_T], None], result: _T) -> None:
 
 
 def future_of(job: Write) -> asyncio.Future[Any] | None:
-    """Return the future of a write; ``None`` if nobody waits for it."""
+    """Return the future of a write; ``None`` for a deferred one."""
     return job[3] if isinstance(job, tuple) else job.future
 
 
 def size_of(job: Write) -> int:
-    """Return what a write holds, as `Unflushed` counts it."""
+    """Return a write's size in memory, as `Unflushed` counts it."""
     return DEFERRED_BYTES + (len(job[1]) if isinstance(job, tuple) else job.size)
 
 

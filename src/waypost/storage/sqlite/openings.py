@@ -1,8 +1,8 @@
-"""Openings and closings, counted in the file and beside it, so that an older copy of the file is recognised.
+"""Counts openings and closings in the file and beside it, to recognise an older copy of the file.
 
-A copy that is put back has an older count than what stands beside it in ``<path>-owner``. What happened after the
-copy was made is lost, and nobody can be proven whole. A copy without what stands beside it, or one made in an opening
-that ended in a crash, is not recognised here; the server recognises it by the offsets of clients.
+An older copy that was restored has a smaller count than ``<path>-owner`` beside it. Everything after the copy is
+lost, and no session can be proven complete. A copy without ``<path>-owner``, or of an opening that ended in a crash,
+is not recognised here; the server recognises it by the offsets of clients.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ def note_count(owner: int, counted: int) -> None:
 
 
 def read_noted_count(owner: int) -> int:
-    """Read the count that stands beside the file, 0 if there is none."""
+    """Return the count in ``<path>-owner``; 0 without one."""
     noted = os.pread(owner, _DIGITS, 0)
     return int(noted) if noted.isdigit() else 0
 
 
 def forget_lost(connection: sqlite3.Connection, owner: int, now: float) -> bool:
-    """Count this opening; if the file is an older copy, let everybody start anew.
+    """Count this opening; if the file is an older copy, remove all sessions, so that clients start anew.
 
     Args:
         connection: The writer's connection, before there is a writer.
-        owner: The descriptor of what stands beside the file.
-        now: Wall time, in seconds.
+        owner: The descriptor of ``<path>-owner``.
+        now: The wall time, in seconds.
 
     Returns:
         Whether the file is an older copy.

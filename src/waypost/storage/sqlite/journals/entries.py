@@ -18,7 +18,7 @@ _CHUNK_ENTRIES = 512
 
 @dataclass(slots=True)
 class _Extent:
-    """Where a journal stands, with what is not flushed yet.
+    """The positions of a journal, with the entries that are not flushed yet.
 
     ``total`` counts the bytes of every record ever appended.
     """
@@ -65,7 +65,7 @@ class Appender:
         return (self._extents.get(journal) or self._load(journal)).total
 
     def flush(self) -> None:
-        """Insert what was gathered."""
+        """Insert the gathered records."""
         for journal, extent in self._extents.items():
             if extent.records:
                 self._insert(journal, extent)

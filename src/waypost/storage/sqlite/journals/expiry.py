@@ -16,12 +16,12 @@ _STEP = 1000
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """A session that was just forgotten because its time had come.
+    """A session that was just removed because its time was over.
 
     Attributes:
         journal: Its journal's number.
-        key: What it was found by.
-        session: What is told of it.
+        key: Its key.
+        session: The record for the application.
     """
 
     journal: int
@@ -45,7 +45,7 @@ def expire(tx: Transaction) -> list[Forgotten]:
 
 
 def find_tombstone(connection: sqlite3.Connection, journal: int, key: bytes, now: float) -> SessionRow | None:
-    """Look up what is left of a session that was forgotten because its time had come."""
+    """Return the tombstone of a session that was removed because its time was over, or ``None``."""
     found = connection.execute(
         "SELECT sid, expired_at FROM tombstone WHERE journal = ? AND key = ? AND expired_at >= ?",
         (journal, key, now - TOMBSTONE_S),

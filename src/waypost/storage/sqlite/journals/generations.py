@@ -24,7 +24,7 @@ def begin_generation(tx: Transaction, journal: int, name: str, top: int) -> None
 
 
 def forget_generations(tx: Transaction, journal: int) -> None:
-    """Forget all earlier generations: nobody may go on from one."""
+    """Remove all earlier generations: no client may recover from one."""
     tx.connection.execute("DELETE FROM generation WHERE journal = ?", (journal,))
 
 

@@ -33,14 +33,14 @@ class SqliteJournal:
     Args:
         store: The store, as errors name it.
         name: The journal's name.
-        log: Where it stands.
-        writes: How it writes.
-        writer: What it writes with.
-        reader: What it reads with.
+        log: The journal's positions and newest records.
+        writes: The way in which writes are reported.
+        writer: Writes to the file.
+        reader: Reads from the file.
 
     Attributes:
         name: The journal's name.
-        log: Where it stands.
+        log: The journal's positions and newest records.
     """
 
     __slots__ = ("_proven", "_prover", "_reader", "_store", "_writer", "_writes", "log", "name")

@@ -15,15 +15,15 @@ __all__ = ["Log", "Row", "load_log"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A journal as it is in the file.
+    """A journal's row in the file.
 
     Attributes:
-        id: Its number.
+        id: The journal's number.
         generation: The name of its history.
         top: Its newest position.
         oldest: The oldest position that is kept.
-        total_bytes: The size of all records ever appended.
-        ends: Where earlier generations ended.
+        total_bytes: The size of all records ever appended, in bytes.
+        ends: The last position of each earlier generation.
     """
 
     id: int

@@ -63,7 +63,7 @@ def find(tx: Transaction, journal: int, key: bytes) -> SessionRow | None:
 
 
 def attach(tx: Transaction, journal: int, key: bytes) -> SessionRow | None:
-    """Mark a session as in use, unless its time is over; returns it as it is then."""
+    """Mark a session as attached, unless its time is over; returns it."""
     found = find(tx, journal, key)
     if found is None or found.expired:
         return None
@@ -94,7 +94,7 @@ def end(tx: Transaction, journal: int, key: bytes) -> None:
 
 
 def forget_all(tx: Transaction, journal: int) -> None:
-    """Forget a journal's sessions, and those that expired."""
+    """Remove a journal's sessions and tombstones."""
     tx.connection.execute("DELETE FROM session WHERE journal = ?", (journal,))
     tx.connection.execute("DELETE FROM tombstone WHERE journal = ?", (journal,))
 
@@ -105,7 +105,7 @@ def save(tx: Transaction, journal: int, key: bytes, data: bytes) -> None:
 
 
 def prove(tx: Transaction, journal: int, proven: Mapping[bytes, tuple[int, int]]) -> None:
-    """Move what is proven of sessions forwards: up to where, and the last position up to there that was sent."""
+    """Move the proven positions of sessions forwards, with the last position up to each that was sent."""
     tx.connection.executemany(
         "UPDATE session SET proven = ?1, last = ?2 WHERE journal = ?3 AND key = ?4 AND proven < ?1",
         [(position, last, journal, key) for key, (position, last) in proven.items()],
@@ -136,7 +136,11 @@ def leave(tx: Transaction, journal: int, key: bytes, rooms: Collection[str]) -> 
 
 
 def drop_left(tx: Transaction, journal: int, oldest: int) -> int:
-    """Drop some memberships that ended before what the journal keeps; returns how many, 0 if none is left."""
+    """Remove some memberships that ended before the journal's oldest entry.
+
+    Returns:
+        Their number, 0 if none is left.
+    """
     return tx.connection.execute(
         "DELETE FROM membership WHERE (session, room, since) IN (SELECT session, room, since FROM membership "
         "WHERE journal = ? AND until < ? LIMIT ?)",

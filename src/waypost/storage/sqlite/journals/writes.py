@@ -108,7 +108,7 @@ class CommittedWrites:
         return self._writer.submit(work)
 
     def note(self, work: Work) -> None:
-        """Do a job that nobody waits for."""
+        """Run a job without a caller that waits."""
         self._writer.submit(work).add_done_callback(_heed)
 
     def ask(self, work: Callable[[Transaction], _T]) -> Awaitable[_T]:
@@ -116,10 +116,10 @@ class CommittedWrites:
         return self._writer.submit(work)
 
     def expired(self, key: bytes) -> None:
-        """Nothing to do: what is stored is known from the file alone."""
+        """Do nothing: only the file knows the stored sessions."""
 
     async def finish(self) -> None:
-        """Nothing to wait for: all that was asked for is in the writer's hands."""
+        """Do nothing: the writer has all pending writes."""
 
 
 def _heed(written: asyncio.Future[object]) -> None:
