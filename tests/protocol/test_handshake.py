@@ -232,6 +232,9 @@ def admits(origin: str | None, host: str, *, secure: bool = False, allowed: Allo
         ("https://example.com", "example.com", True),
         ("https://example.com", "example.com:443", True),
         ("https://example.com", "example.com", False),  # TLS ends at a proxy in front
+        ("ws://example.com:8000", "example.com:8000", False),  # the Swift client's own URL, which no page has
+        ("wss://example.com", "example.com", True),
+        ("wss://example.com", "example.com", False),
     ],
 )
 def test_pages_of_the_same_origin_are_admitted(origin: str | None, host: str, secure: bool) -> None:
@@ -257,7 +260,9 @@ def test_pages_of_the_same_origin_are_admitted(origin: str | None, host: str, se
         ("//example.com", "example.com", False),
         ("file://", "example.com", False),
         ("file://example.com", "example.com", False),
-        ("ws://example.com", "example.com", False),
+        ("ws://example.com", "example.com", True),
+        ("ws://example.com", "evil.example", False),
+        ("wss://example.com", "example.com:80", False),
         ("capacitor://localhost", "localhost", False),
         ("http://example.com/", "example.com", False),
         ("http://user@example.com", "example.com", False),

@@ -20,7 +20,9 @@ __all__ = ["Origin", "explain_refusal", "is_same_origin", "parse_origin", "parse
 Origin: TypeAlias = tuple[str, str, int | None]
 """Scheme and host in lower case, and the port; ``None`` if there is none and the scheme has no default."""
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_PAGE_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+"""The scheme of a page by the scheme of its origin. No page has the others: the Swift client names its own URL."""
 _MAX_PORT = 65535
 _SHOWN = 200
 """The most characters of a header that a sentence shows."""
@@ -64,10 +66,10 @@ def is_same_origin(text: str, host: str, *, secure: bool) -> bool:
         secure: Whether the request came over TLS, as far as this server knows.
     """
     origin = parse_origin(text)
-    if origin is None:
+    if origin is None or origin[0] not in _PAGE_SCHEMES:
         return False
     # A proxy in front may end TLS. Without TLS here, an https page may therefore be of this origin.
-    if origin[0] not in _DEFAULT_PORTS or (secure and origin[0] != "https"):
+    if secure and _PAGE_SCHEMES[origin[0]] != "https":
         return False
     return parse_origin(f"{origin[0]}://{host}") == origin
 
