@@ -87,7 +87,7 @@ def _cut(problem: str) -> str:
 
 
 def _misfit(expected: str, received: object, fault: str) -> str:
-    """Say that a value does not fit a type, without the value."""
+    """Return the reason why a value does not fit a type, without the value."""
     sentence = f"expected {expected}, received {type(received).__name__}"
     return f"{sentence}: {_cut(fault)}" if fault else sentence
 

@@ -1,7 +1,7 @@
 """Keeps session ids out of uvicorn's logs.
 
 Each request after the handshake has the id of its session in the query, and uvicorn logs paths with their queries.
-Whoever knows an id can read and write in that session until it ends.
+The id gives access to the session until it ends.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class AnswerType:
         try:
             return convert(answer, self.annotation)
         except MISFITS as error:
-            # Without its cause, which may quote the answer: whoever logs this logs no secret.
+            # Without its cause, which may quote the answer: a log of this error then contains no secret.
             raise AnswerMismatch(
                 self.event, show(self.annotation), answer, str(error), fault=fault_of(error)
             ) from None

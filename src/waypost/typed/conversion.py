@@ -55,7 +55,7 @@ def convert(value: Any, annotation: Any) -> Any:
 
 
 def fault_of(error: Exception) -> str:
-    """Say what does not fit, with types and names only.
+    """Return the reason why a value does not fit, with types and names only.
 
     Args:
         error: What `convert` raised.

@@ -31,7 +31,7 @@ class _Parameter:
         try:
             return convert(value, self.annotation)
         except MISFITS as error:
-            # Without its cause, which may quote the argument: whoever logs this logs no secret.
+            # Without its cause, which may quote the argument: a log of this error then contains no secret.
             raise ArgumentMismatch(
                 number, self.name, show(self.annotation), value, str(error), fault=fault_of(error)
             ) from None
