@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -431,21 +432,73 @@ async def test_unanswered_call_is_sent_again_with_the_same_id(make_server: MakeS
         assert await asking == "answer"
 
 
-async def test_client_that_can_not_take_offsets_gets_plain_events(make_server: MakeServer) -> None:
-    handshake = waypost.Handshake(
-        **{
-            name: getattr(HANDSHAKE, name)
-            for name in ("headers", "auth", "url", "address", "secure", "cross_origin", "time")
-        },
-        query={"t": "1700000000.25"},
-    )
+def asking(**query: str) -> waypost.Handshake:
+    """Return the handshake of a client whose request has this query."""
+    return dataclasses.replace(HANDSHAKE, query=query)
+
+
+@pytest.mark.parametrize("query", [{"t": "1700000000.25"}, {"t": "abc", "waypost-offsets": "no"}])
+async def test_client_that_can_not_take_offsets_gets_plain_events(
+    make_server: MakeServer, query: dict[str, str]
+) -> None:
     async with running(make_server()) as io:
-        client = ModelClient(io, handshake=handshake)
+        client = ModelClient(io, handshake=asking(**query))
         await client.connect()
         assert "pid" not in client.answer
         await io.emit("tick", 1, "text")
         await client.wait_for(1)
         assert client.events == [["tick", 1, "text"]]
+
+
+async def test_client_that_can_not_recover_leaves_no_session(make_server: MakeServer) -> None:
+    """Each of its reconnects is another client, and the one before is gone for good as soon as its line is."""
+    told: list[tuple[str, str, Any]] = []
+    async with running(make_server()) as io:
+
+        @io.on("connect")
+        async def connect(socket: waypost.Socket) -> None:
+            socket.data["name"] = "seven"
+
+        @io.on("disconnect")
+        async def disconnect(socket: waypost.Socket, reason: str) -> None:
+            told.append(("disconnect", socket.id, reason))
+
+        @io.on("session_expired")
+        async def expired(session: waypost.EndedSession) -> None:
+            told.append(("session_expired", session.socket_id, session.data))
+
+        client = ModelClient(io, handshake=asking(t="1700000000.25"))
+        await client.connect()
+        first = str(client.sid)
+        await client.cut()
+        await client.connect()
+        await until(lambda: len(told) == 2)
+        second = str(client.sid)
+        client.send("1")
+        await until(lambda: len(told) == 3)
+        able = ModelClient(io)
+        await able.connect()
+        await able.cut()
+        await until(lambda: len(told) == 4)
+    assert told == [
+        ("disconnect", first, "transport close"),
+        ("session_expired", first, {"name": "seven"}),
+        ("disconnect", second, "client namespace disconnect"),
+        ("disconnect", able.sid, "transport close"),
+    ]
+
+
+async def test_an_empty_offset_is_none(make_server: MakeServer, caplog: pytest.LogCaptureFixture) -> None:
+    async with running(make_server()) as io:
+        client = ModelClient(io)
+        await client.connect()
+        await client.cut()
+        await io.emit("missed")
+        client.offset = ""
+        await client.connect()
+        assert client.recovered
+        assert await client.wait_for(1) == [["missed"]]
+    assert "older copy" not in caplog.text
 
 
 async def test_recovery_off_means_plain_socket_io(make_server: MakeServer) -> None:

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from waypost.protocol.jsonp import callback_number
+from waypost.protocol.known_clients import is_python_client
 from waypost.protocol.origins import Origin, is_same_origin, parse_origin, parse_origins
 from waypost.protocol.revision import Revision, Revision3, Revision4
 
@@ -34,7 +35,6 @@ __all__ = [
     "Upgrade",
     "cors_headers",
     "decide",
-    "is_python_client",
     "matches_path",
     "refusal_body",
 ]
@@ -286,18 +286,6 @@ def _open(request: Request, rules: HandshakeRules, transport: str, jsonp: str | 
     if eio == _REVISION_3 and rules.allow_eio3:
         return Open(transport, Revision3(text_only=bool(parameters.get("b64")) or jsonp is not None), jsonp)
     return Refuse(400, 5, "Unsupported protocol version", "UNSUPPORTED_PROTOCOL_VERSION")
-
-
-def is_python_client(parameters: Mapping[str, str]) -> bool:
-    """Return whether a request comes from the client of python-socketio.
-
-    Its parameter ``t`` is a time as a decimal number; the JavaScript client sends letters there.
-
-    Args:
-        parameters: The query's parameters.
-    """
-    seconds, point, fraction = parameters.get("t", "").partition(".")
-    return bool(point) and seconds.isdigit() and fraction.isdigit()
 
 
 def _resume(request: Request, transport: str, sid: str, session: SessionView | None, jsonp: str | None) -> Decision:

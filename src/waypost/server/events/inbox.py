@@ -102,6 +102,7 @@ class Inbox:
                 if handler is not None:
                     await self._handling.run(handler, moment, self._source, reason)
             self._source.forget_rooms()
+        await self._source.tell_ended()
         self._source.release()
 
     @property

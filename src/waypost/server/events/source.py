@@ -87,6 +87,10 @@ class EventSource(Protocol):
         """Note that the application was notified of the disconnect."""
         ...
 
+    async def tell_ended(self) -> None:
+        """Tell the application of the end of its session, if the client is lost and can't come back."""
+        ...
+
     async def save_data(self) -> None:
         """Store the application's data if a handler may have changed it."""
         ...

@@ -254,4 +254,5 @@ def _split(payload: dict[str, Any], *, recovers: bool) -> tuple[str | None, str 
         return None, None, payload
     if max(len(pid), len(offset or "")) > _LONGEST_CLAIM:
         return None, None, payload
-    return pid, offset, {name: value for name, value in payload.items() if name not in ("pid", "offset")}
+    # A Go client sends an empty offset when it has none.
+    return pid, offset or None, {name: value for name, value in payload.items() if name not in ("pid", "offset")}

@@ -333,6 +333,12 @@ class Channel:
         if self._inbox is not None:
             self._inbox.tell_disconnected(self.left_because or "")
 
+    async def tell_ended(self) -> None:
+        """Call the handlers of ``session_expired`` for a client that is lost, and for which no session is kept."""
+        is_lost = self.left_because not in _FINAL_REASONS and not self.out.takes_offset
+        if is_lost and self.core.parts.settings.recovery is not None:
+            await self.core.tell_ended(self.sid, self.data)
+
     def abandon(self) -> None:
         """Note that the client was not let in. If its disconnect handlers are to be called, they end it."""
         if self._inbox is not None and not self._inbox.is_working:

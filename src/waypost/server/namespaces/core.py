@@ -128,12 +128,15 @@ class NamespaceCore:
     async def tell_expired(self, expired: ExpiredSession) -> None:
         """Call the application's handlers for a client that did not come back in time."""
         self.ownership.forget_expired(expired.sid)
+        await self.tell_ended(expired.sid, Snapshot.decode(expired.data).data)
+
+    async def tell_ended(self, sid: str, data: dict[str, Any]) -> None:
+        """Call the application's handlers for a client that is gone and will not come back to its socket."""
         for handler in self.handling.handlers_of("session_expired"):
-            ended = EndedSession(expired.sid, self.name, Snapshot.decode(expired.data).data)
             try:
-                await handler.run_with((ended,), self.handling.threads)
+                await handler.run_with((EndedSession(sid, self.name, data),), self.handling.threads)
             except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not stop the server's upkeep
-                self.handling.report_failure("session_expired", expired.sid, error)
+                self.handling.report_failure("session_expired", sid, error)
 
     # -- who is here ----------------------------------------------------------------------------------------
 

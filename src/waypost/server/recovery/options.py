@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from waypost.checking.constraints import Count, Positive
 from waypost.checking.options import checked
 from waypost.errors import ConfigurationError
-from waypost.protocol.handshake import is_python_client
+from waypost.protocol.known_clients import gets_offsets
 from waypost.server.basics.handshake import Handshake
 from waypost.typed.handlers import check_handler
 
@@ -18,15 +18,12 @@ _MEBIBYTE = 1 << 20
 
 
 def sends_offset_safely(handshake: Handshake) -> bool:
-    """Return whether a client can take an offset as an event's last argument.
-
-    Official clients pass the offset to the application as one more argument, which JavaScript ignores. The exception
-    is python-socketio's client: it raises a TypeError and loses the event.
+    """Return whether a client gets offsets as an event's last argument; see `waypost.protocol.known_clients`.
 
     Args:
         handshake: The client's handshake.
     """
-    return not is_python_client(handshake.query)
+    return gets_offsets(handshake.query, handshake.headers)
 
 
 @checked("waypost.Recovery", prefix="recovery.")
@@ -45,7 +42,9 @@ class Recovery:
         tail_bytes: The bytes of a namespace's newest events that memory keeps too, for fast replays.
         concurrent_replays: The most clients that get a replay at the same time, from 1; the others wait.
         sends_offset: Returns whether a client with this handshake gets offsets. A client without offsets has no
-            recovery. The default excludes python-socketio's client, which would lose events.
+            recovery: no session is kept for it, and ``session_expired`` is called when its connection is lost. The
+            default excludes clients that are known not to recover, and follows the query parameter
+            ``waypost-offsets``: ``no`` or ``yes``.
         may_resume: Awaited with the session's handshake (its first, or that of its last recovery) and the handshake
             of the client that sends its private id now. If it returns False, the client starts a new session. With
             this option the store keeps handshakes: headers and auth, secrets included. ``None`` lets every client
