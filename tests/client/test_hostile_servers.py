@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection
@@ -189,3 +191,50 @@ async def test_what_the_client_says_first() -> None:
             pass
     assert requests == ["/my/path?tenant=7&EIO=4&transport=websocket", "Bearer x"]
     assert packets == ['40/admin,{"a":1}']
+
+
+async def test_events_that_are_large_once_decoded_wait_as_they_came() -> None:
+    lists = "[" + ",".join(["[]"] * 100_000) + "]"
+    async with playing(accepts(*[f'42["large",{lists}]'] * 10, '42["last"]')) as url:
+        client = waypost.Client(url, max_pending_bytes=1 << 20)
+        decoded: list[int] = []
+        last = asyncio.Event()
+
+        @client.event
+        async def large(value: Any) -> None:
+            await asyncio.sleep(0.02)
+            decoded.append(sum(type(one) is list and len(one) == len(value) for one in gc.get_objects()))
+
+        client.on("last", last.set)
+        async with client, asyncio.timeout(20):
+            await last.wait()
+    assert decoded == [1] * 10
+
+
+async def test_a_loop_takes_only_so_many_bytes() -> None:
+    lists = "[" + ",".join(["[]"] * 100_000) + "]"
+    async with playing(accepts(*[f'42["large",{lists}]'] * 10, '42["last"]')) as url:
+        client = waypost.Client(url, max_pending_bytes=1 << 20)
+        async with client, client.events() as stream, asyncio.timeout(20):
+            seen = 0
+            async for event in stream:
+                await asyncio.sleep(0.02)
+                alive = sum(type(one) is list and len(one) == 100_000 for one in gc.get_objects())
+                assert alive <= 3  # one here, one in the line, and one that waits for the line
+                seen += 1
+                if event.name == "last":
+                    break
+    assert seen == 11
+
+
+async def test_large_events_before_the_answer_are_not_kept() -> None:
+    lists = "[" + ",".join(["[]"] * 10_000) + "]"
+
+    async def floods(connection: ServerConnection) -> None:
+        while True:
+            await connection.send(f'42["x",{lists}]')
+
+    async with playing(says(then=floods)) as url:
+        client = waypost.Client(url, max_pending_bytes=1 << 20, reconnection=False)
+        with pytest.raises(waypost.ConnectFailed):
+            await client.connect()

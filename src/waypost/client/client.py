@@ -96,7 +96,9 @@ class Client(Listening):
         manager = self._manager
         self._session = Session(namespace, auth, self._options, manager.packet_source, manager.flow, self._durable)
         self._handlers = self._session.handlers
-        self._member = manager.members[namespace] = Membership(self._session, self._url)
+        self._member = manager.members[namespace] = Membership(
+            self._session, self._url, self._options.max_pending_bytes
+        )
         self._clients[namespace] = self
 
     def __repr__(self) -> str:
@@ -192,7 +194,8 @@ class Client(Listening):
         Delivery: as to a handler, in order. An event that asks for an acknowledgement gets it when the loop asks for
         the next event, unless the event has a handler too.
         """
-        return self._session.streams.open(names, self._options.max_pending_events)
+        options = self._options
+        return self._session.streams.open(names, options.max_pending_events, options.max_pending_bytes)
 
     # -- connecting -----------------------------------------------------------------------------------------
 

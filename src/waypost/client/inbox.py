@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from waypost.client.answers import Answers, HandledMessages
+from waypost.client.flow import Flow
 from waypost.client.handlers import Handlers
 from waypost.client.streams import ReceivedEvent, Streams
 from waypost.errors import ArgumentMismatch, EncodingFailed, EventRefused, Reject
@@ -35,6 +36,7 @@ class Delivery:
         ack_id: The id for the acknowledgement; ``None`` if the server asked for none.
         sid: The session in which it arrived; only that session gets the acknowledgement.
         mark: The mark of a queued message; ``None`` for other events.
+        size: The bytes that the event takes in memory.
     """
 
     event: str
@@ -43,6 +45,7 @@ class Delivery:
     ack_id: int | None = None
     sid: str | None = None
     mark: DeliveryMark | None = None
+    size: int = 0
 
 
 class Acknowledge(Protocol):
@@ -60,7 +63,7 @@ class Inbox:
         answers: The acknowledgements of the current session.
         handled: The handled messages of queues.
         acknowledge: Sends an acknowledgement.
-        on_shrunk: Called when fewer events wait than before.
+        flow: The backpressure of the connection.
     """
 
     def __init__(
@@ -71,14 +74,14 @@ class Inbox:
         answers: Answers,
         handled: HandledMessages,
         acknowledge: Acknowledge,
-        on_shrunk: Callable[[], None],
+        flow: Flow,
     ) -> None:
         self._handlers = handlers
         self._streams = streams
         self._answers = answers
         self._handled = handled
         self._acknowledge = acknowledge
-        self._on_shrunk = on_shrunk
+        self._flow = flow
         self._waiting: deque[Delivery] = deque()
         self._worker: asyncio.Task[None] | None = None
 
@@ -88,13 +91,14 @@ class Inbox:
     def put(self, delivery: Delivery) -> None:
         """Append an event."""
         self._waiting.append(delivery)
+        self._flow.put(delivery.size)
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
 
     def drop(self) -> None:
         """Drop the waiting events; a running handler continues."""
+        self._flow.drop(sum(delivery.size for delivery in self._waiting))
         self._waiting.clear()
-        self._on_shrunk()
 
     @property
     def is_current(self) -> bool:
@@ -110,8 +114,11 @@ class Inbox:
         try:
             while self._waiting:
                 delivery = self._waiting.popleft()
-                self._on_shrunk()
-                await self._process(delivery)
+                self._flow.take(delivery.size)
+                try:
+                    await self._process(delivery)
+                finally:
+                    self._flow.release(delivery.size)
         finally:
             self._worker = None
 
@@ -142,7 +149,7 @@ class Inbox:
         for stream in streams:
             settle = None if is_answered or delivery.ack_id is None else self._settler(delivery)
             is_answered = True
-            await stream.put(ReceivedEvent(delivery.event, delivery.arguments, settle))
+            await stream.put(ReceivedEvent(delivery.event, delivery.arguments, settle), delivery.size)
 
     def _settler(self, delivery: Delivery) -> Callable[..., Any]:
         async def settle(values: Sequence[Any], *, accepted: bool) -> None:

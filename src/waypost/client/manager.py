@@ -44,7 +44,7 @@ class Manager:
     def __init__(self, endpoint: Endpoint, url: str, options: Options) -> None:
         self.events = Lifecycle()
         self.packet_source = PacketSource(self._wake)
-        self.flow = Flow()
+        self.flow = Flow(options.max_pending_events, options.max_pending_bytes)
         self.members: dict[str, Membership] = {}
         self._url = url
         self._options = options
@@ -220,19 +220,23 @@ class Manager:
         return sum(member.entries for member in self.members.values())
 
     async def _read(self, engine: Engine) -> None:
-        decoder = codec_for(self._options.parser).make_decoder(
+        codec = codec_for(self._options.parser)
+        decoder = codec.make_decoder(
             max_attachments=self._options.max_attachments,
             max_attachment_bytes=self._options.max_payload_bytes,
         )
+        partial_bytes = 0
         while (frame := await engine.receive()) is not None:
+            # The message waits as it came: decoded it may be much larger.
+            await self.flow.room_for(partial_bytes + codec.decoded_size(frame, None))
             try:
                 packet = decoder.feed(frame)
-                if packet is None:
+                size = partial_bytes + codec.decoded_size(frame, packet)
+                partial_bytes = size if packet is None else 0
+                member = None if packet is None else self.members.get(packet.namespace)
+                if packet is None or member is None:
                     continue
-                member = self.members.get(packet.namespace)
-                if member is None:
-                    continue
-                member.receive(packet)
+                member.receive(packet, size)
             except ProtocolViolation as violation:
                 logger.warning("the server broke the protocol: %s", violation)
                 engine.end("parse error", str(violation))

@@ -18,13 +18,18 @@ _MAX_EARLY_PACKETS = 10_000
 class Membership:
     """The client's membership in one namespace.
 
+    Args:
+        session: The client's session in the namespace.
+        url: The URL that the application gave, for errors.
+        max_early_bytes: The most bytes, as decoded, of the packets that the server sends before it answers CONNECT.
+
     Attributes:
         session: The client's session in the namespace.
         wanted: Whether the application wants to be connected; the client then reconnects after a loss.
         entries: The number of times that the server has accepted the client.
     """
 
-    def __init__(self, session: Session, url: str) -> None:
+    def __init__(self, session: Session, url: str, max_early_bytes: int) -> None:
         self.session = session
         self.wanted = False
         self.entries = 0
@@ -32,7 +37,9 @@ class Membership:
         self._patient = False
         self._waiting: asyncio.Future[None] | None = None
         self._answered: asyncio.Future[None] | None = None
-        self._early: list[Packet] = []
+        self._early: list[tuple[Packet, int]] = []
+        self._early_bytes = 0
+        self._max_early_bytes = max_early_bytes
 
     def want(self, *, patient: bool) -> asyncio.Future[None]:
         """Ask for the connection to the namespace.
@@ -55,7 +62,7 @@ class Membership:
         Returns:
             A future that is done when the answer arrives, or can't arrive any more.
         """
-        self._early = []
+        self._early, self._early_bytes = [], 0
         self._answered = asyncio.get_running_loop().create_future()
         return self._answered
 
@@ -64,8 +71,12 @@ class Membership:
         """Whether the client awaits an answer to CONNECT."""
         return self._answered is not None
 
-    def receive(self, packet: Packet) -> None:
+    def receive(self, packet: Packet, size: int) -> None:
         """Take a packet of this namespace.
+
+        Args:
+            packet: The packet.
+            size: How many bytes it takes in memory.
 
         Raises:
             MalformedPacket: The packet is not allowed at this point.
@@ -73,25 +84,27 @@ class Membership:
         if self.session.sid is None and self._answered is None:
             return
         if packet.type is PacketType.EVENT and self._answered is None:
-            self.session.take(packet)
+            self.session.take(packet, size)
         elif packet.type is PacketType.ACK and packet.ack_id is not None and self._answered is None:
             self.session.calls.answer(packet.ack_id, packet.data)
         elif self._answered is not None:
-            self._receive_early(packet)
+            self._receive_early(packet, size)
         elif packet.type is PacketType.DISCONNECT:
             self.leave("io server disconnect", DisconnectDetails("the server disconnected this client"))
         else:
             raise MalformedPacket("no second answer to CONNECT", f"{packet.type.name} of {packet.namespace}")
 
-    def _receive_early(self, packet: Packet) -> None:
+    def _receive_early(self, packet: Packet, size: int) -> None:
         if packet.type is PacketType.CONNECT:
             self._accept(packet.data or {})
         elif packet.type is PacketType.CONNECT_ERROR:
             self._refuse(packet.data)
-        elif len(self._early) >= _MAX_EARLY_PACKETS:
-            raise MalformedPacket("an answer to CONNECT", f"{len(self._early)} other packets")
+        elif len(self._early) >= _MAX_EARLY_PACKETS or self._early_bytes + size > self._max_early_bytes:
+            came = f"{len(self._early)} other packets, which take {self._early_bytes} bytes"
+            raise MalformedPacket("an answer to CONNECT", came)
         else:
-            self._early.append(packet)  # Node's server replays missed events before it answers
+            self._early.append((packet, size))  # Node's server replays missed events before it answers
+            self._early_bytes += size
 
     def _accept(self, answer: dict[str, Any]) -> None:
         sid = answer.get("sid")
@@ -103,8 +116,8 @@ class Membership:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
         early, self._early = self._early, []
-        for packet in early:
-            self.receive(packet)
+        for packet, size in early:
+            self.receive(packet, size)
 
     def _refuse(self, data: Any) -> None:
         self._stop_asking()

@@ -103,6 +103,10 @@ class Options:
         max_attachments: The most binary attachments of one event from the server.
         max_pending_events: The number of waiting events at which reading from the connection pauses. While an
             acknowledgement is awaited, it is ten times as many, because the acknowledgement has to be read.
+        max_pending_bytes: The most bytes that events take in memory, waiting ones and those that are being handled;
+            at more, the next message is not decoded yet. While an acknowledgement is awaited, it is ten times as
+            many. A decoded message takes up to 48 times the bytes of its JSON (``[]``, ``{}``). A single event may
+            exceed the limit, if there is no other.
         max_buffered_events: The most emitted events that wait to be sent, without a connection or on a slow one.
         max_buffered_bytes: The most bytes of emitted events that wait to be sent.
 
@@ -141,6 +145,7 @@ class Options:
     max_payload_bytes: Count = 16 * _MEBIBYTE
     max_attachments: CountOrZero = 100
     max_pending_events: Count = 1_000
+    max_pending_bytes: Count = 64 * _MEBIBYTE
     max_buffered_events: Count = 10_000
     max_buffered_bytes: Count = 16 * _MEBIBYTE
 
@@ -192,5 +197,6 @@ class ClientOptions(TypedDict, total=False):
     max_payload_bytes: int
     max_attachments: int
     max_pending_events: int
+    max_pending_bytes: int
     max_buffered_events: int
     max_buffered_bytes: int

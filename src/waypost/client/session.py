@@ -97,7 +97,7 @@ class Session:
             answers=self._answers,
             handled=durable.handled(namespace),
             acknowledge=self._acknowledge,
-            on_shrunk=flow.shrunk,
+            flow=flow,
         )
 
     def _make_ordered(self, options: Options) -> OrderedSender:
@@ -160,7 +160,7 @@ class Session:
         self._buffer.drop(lambda outgoing: outgoing.is_bound)
         self.calls.lose(NotConnected(sid, self.namespace, "await an acknowledgement"))
         self._changed.set()
-        self._flow.shrunk()
+        self._flow.lost()
         self.tell("disconnect", reason, details)
 
     def say_goodbye(self) -> None:
@@ -188,8 +188,8 @@ class Session:
 
     # -- in -------------------------------------------------------------------------------------------------
 
-    def take(self, packet: Packet) -> None:
-        """Take an event from the server."""
+    def take(self, packet: Packet, size: int) -> None:
+        """Take an event from the server, which takes so many bytes in memory."""
         ack_id, mark = packet.ack_id, None
         if ack_id is None:
             data = self._continuity.take(packet.data, time.time())
@@ -200,13 +200,12 @@ class Session:
         else:
             data = packet.data
         event, *arguments = data
-        self._inbox.put(Delivery(event, tuple(arguments), ack_id=ack_id, sid=self.sid, mark=mark))
+        self._inbox.put(Delivery(event, tuple(arguments), ack_id=ack_id, sid=self.sid, mark=mark, size=size))
 
     @property
     def is_full(self) -> bool:
         """Whether so many events wait for handlers that reading must pause."""
-        most = self._options.max_pending_events
-        return len(self._inbox) >= (most * 10 if self._flow.awaited else most)
+        return self._flow.is_full(len(self._inbox))
 
     async def has_room(self) -> None:
         """Wait until reading may continue. May be cancelled."""

@@ -117,14 +117,17 @@ class EventLine:
     Args:
         names: The names of the loop's events; empty for all events.
         most: The most events that may wait.
+        most_bytes: The most bytes that waiting events take in memory; a single event may exceed it.
     """
 
-    __slots__ = ("_changed", "_current", "_ended", "_most", "_names", "_waiting")
+    __slots__ = ("_bytes", "_changed", "_current", "_ended", "_most", "_most_bytes", "_names", "_waiting")
 
-    def __init__(self, names: frozenset[str], most: int) -> None:
+    def __init__(self, names: frozenset[str], most: int, most_bytes: int) -> None:
         self._names = names
         self._most = most
-        self._waiting: deque[ReceivedEvent] = deque()
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._waiting: deque[tuple[ReceivedEvent, int]] = deque()
         self._current: ReceivedEvent | None = None
         self._changed = asyncio.Event()
         self._ended = False
@@ -133,16 +136,20 @@ class EventLine:
         """Return whether an event is for this loop."""
         return not self._names or event in self._names
 
-    async def put(self, event: ReceivedEvent) -> None:
-        """Append an event; waits while too many wait."""
-        while len(self._waiting) >= self._most and not self._ended:
+    async def put(self, event: ReceivedEvent, size: int) -> None:
+        """Append an event that takes so many bytes in memory; waits while too many wait."""
+        while self._is_full(size) and not self._ended:
             self._changed.clear()
             await self._changed.wait()
         if self._ended:
             await event.reject("nobody listens any more")
         else:
-            self._waiting.append(event)
+            self._waiting.append((event, size))
+            self._bytes += size
             self._changed.set()
+
+    def _is_full(self, size: int) -> bool:
+        return len(self._waiting) >= self._most or (bool(self._waiting) and self._bytes + size > self._most_bytes)
 
     async def next(self) -> ReceivedEvent | None:
         """Acknowledge the last event and await the next one; ``None`` when the loop has ended. May be cancelled."""
@@ -154,7 +161,8 @@ class EventLine:
                 return None
             self._changed.clear()
             await self._changed.wait()
-        self._current = self._waiting.popleft()
+        self._current, size = self._waiting.popleft()
+        self._bytes -= size
         self._changed.set()
         return self._current
 
@@ -167,10 +175,11 @@ class EventLine:
         """End the loop at once, and reject its unacknowledged events."""
         self.end()
         current, self._current = self._current, None
-        for event in (current, *self._waiting):
+        for event in (current, *(event for event, _ in self._waiting)):
             if event is not None:
                 await event.reject("nobody listens any more")
         self._waiting.clear()
+        self._bytes = 0
 
 
 class Streams:
@@ -181,19 +190,20 @@ class Streams:
     def __init__(self) -> None:
         self._lines: list[EventLine] = []
 
-    def open(self, names: Sequence[str], most: int) -> EventStream:
+    def open(self, names: Sequence[str], most: int, most_bytes: int) -> EventStream:
         """Start a loop over events.
 
         Args:
             names: The events' names; empty for all events.
             most: The most events that may wait for the loop.
+            most_bytes: The most bytes that waiting events take in memory; a single event may exceed it.
 
         Raises:
             ConfigurationError: A name is not valid.
         """
         for name in names:
             check("event", name, EVENT)
-        line = EventLine(frozenset(names), most)
+        line = EventLine(frozenset(names), most, most_bytes)
         self._lines.append(line)
         return EventStream(self, line)
 

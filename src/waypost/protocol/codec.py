@@ -91,6 +91,15 @@ class Codec(Protocol):
         """
         ...
 
+    def decoded_size(self, message: Frame, packet: Packet | None, /) -> int:
+        """Estimate how many bytes a message takes in memory once it is decoded.
+
+        Args:
+            message: A message that the decoder has taken.
+            packet: The packet that it completed, or ``None``.
+        """
+        ...
+
     def encode_event(self, namespace: str, event: str, args: Sequence[Any]) -> EncodedEvent:
         """Encode an event once for all its recipients.
 

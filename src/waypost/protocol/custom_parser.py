@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from waypost.errors import EncodingFailed, MalformedPacket, ProtocolViolation
 from waypost.protocol import socketio
+from waypost.protocol.decoded_size import custom_size
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import RESERVED_EVENTS, Packet, PacketType, check_packet
 from waypost.protocol.records import read_values
@@ -177,6 +178,10 @@ class CustomCodec:
         The limits on attachments do not apply: the parser decides how many messages a packet has.
         """
         return CustomDecoder(self._parser.make_decoder(), max_namespace_length)
+
+    def decoded_size(self, message: Frame, packet: Packet | None) -> int:
+        """Estimate how many bytes a message takes in memory once it is decoded."""
+        return len(message) if packet is None else custom_size(message, packet.data)
 
     def encode_event(self, namespace: str, event: str, args: Sequence[Any]) -> CustomEvent:
         """Encode an event."""

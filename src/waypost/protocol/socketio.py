@@ -25,6 +25,7 @@ from typing import Any
 import orjson
 
 from waypost.errors import EncodingFailed, LimitExceeded, MalformedPacket
+from waypost.protocol.decoded_size import json_size as decoded_size
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import EXPECTED, MAX_ACK_ID, RESERVED_EVENTS, Packet, PacketType
 from waypost.protocol.records import is_json, read_json, read_values, write_json
@@ -36,6 +37,7 @@ __all__ = [
     "JsonEvent",
     "Packet",
     "PacketType",
+    "decoded_size",
     "encode_ack",
     "encode_connect",
     "encode_connect_error",

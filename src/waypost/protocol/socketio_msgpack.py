@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from waypost.errors import EncodingFailed, MalformedPacket
+from waypost.protocol.decoded_size import msgpack_size
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import RESERVED_EVENTS, Packet, PacketType, check_packet
 from waypost.protocol.records import is_msgpack, read_msgpack, read_values, write_msgpack
@@ -18,6 +19,7 @@ from waypost.protocol.rich_msgpack import pack, unpack
 __all__ = [
     "Decoder",
     "MsgpackEvent",
+    "decoded_size",
     "encode_ack",
     "encode_connect",
     "encode_connect_error",
@@ -279,3 +281,8 @@ class Decoder:
 def make_decoder(*, max_attachments: int, max_attachment_bytes: int, max_namespace_length: int = 255) -> Decoder:
     """Make the decoder of a connection. A packet is one message, so the limits on attachments do not apply."""
     return Decoder(max_namespace_length=max_namespace_length)
+
+
+def decoded_size(message: Frame, packet: Packet | None) -> int:
+    """Estimate how many bytes a message takes in memory once it is decoded."""
+    return msgpack_size(message, None if packet is None else packet.data)

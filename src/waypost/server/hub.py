@@ -274,11 +274,13 @@ class Hub:
             connect_timeout_s=options.connect_timeout_s,
             concurrent_handlers=options.concurrent_handlers,
             max_attachments=options.max_attachments,
+            max_auth_bytes=options.max_auth_bytes,
             max_buffered_bytes=options.max_buffered_bytes,
             max_child_namespaces=options.max_child_namespaces,
             max_messages_per_s=options.max_messages_per_s,
             max_namespaces=options.max_namespaces,
             max_payload_bytes=options.max_payload_bytes,
+            max_pending_bytes=options.max_pending_bytes,
             max_pending_events=options.max_pending_events,
             cleanup_empty_child_namespaces=options.cleanup_empty_child_namespaces,
         )

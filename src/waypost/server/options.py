@@ -70,6 +70,7 @@ class Options:
             ``Origin``, so any page could connect with its visitor's cookies: only for servers that do not trust
             cookies.
         max_attachments: The most binary attachments of one event.
+        max_auth_bytes: The most bytes that a client's auth for one namespace takes in memory; more is refused.
         max_buffered_bytes: The most bytes that may wait for a slow client; more disconnects it. It can recover what
             it missed.
         max_stalled_s: Seconds that frames may wait for a client that takes none; longer disconnects it.
@@ -77,6 +78,9 @@ class Options:
             reading from a faster client for a while; one that exceeds the rate by far is disconnected. ``None`` for
             no limit.
         max_pending_events: The number of one socket's waiting events at which reading from its connection pauses.
+        max_pending_bytes: The most bytes that the events of one connection take in memory, waiting ones and those
+            that are being handled; at more, reading from it pauses. A decoded event takes up to 48 times the bytes of
+            its JSON (``[]``, ``{}``), so a single event may take 48 times ``max_payload_bytes`` on top.
         cors_allowed_origins: ``None`` for the same origin only, ``"*"`` for all origins, or a list of origins.
         cors_credentials: Whether pages of listed origins may send cookies and HTTP authentication.
         cors_max_age_s: Seconds for which a browser may cache the response to a preflight.
@@ -129,10 +133,12 @@ class Options:
     allow_eio3: bool = False
     allow_jsonp: bool = False
     max_attachments: CountOrZero = 10
+    max_auth_bytes: Count = 65_536
     max_buffered_bytes: Count = _MEBIBYTE
     max_stalled_s: Positive = 10
     max_messages_per_s: Annotated[float, AtLeast(0.001)] | None = None
     max_pending_events: Count = 1_000
+    max_pending_bytes: Count = 16 * _MEBIBYTE
     cors_allowed_origins: Literal["*"] | Sequence[_Origin] | None = None
     cors_credentials: bool = True
     cors_max_age_s: CountOrZero = 600
@@ -194,10 +200,12 @@ class ServerOptions(TypedDict, total=False):
     allow_eio3: bool
     allow_jsonp: bool
     max_attachments: int
+    max_auth_bytes: int
     max_buffered_bytes: int
     max_stalled_s: float
     max_messages_per_s: float | None
     max_pending_events: int
+    max_pending_bytes: int
     cors_allowed_origins: Literal["*"] | Sequence[str] | None
     cors_credentials: bool
     cors_max_age_s: int

@@ -11,6 +11,7 @@ from waypost.errors import ArgumentMismatch, EventRefused, shorten
 from waypost.logs import get_logger
 from waypost.protocol.packet import Packet
 from waypost.server.events.incoming import MESSAGE_ID, Incoming
+from waypost.server.events.pending import LARGE
 from waypost.server.watching.masking import mask
 from waypost.typed.handlers import Handler
 
@@ -52,9 +53,15 @@ class Inbox:
         """Whether handlers are running, or about to be called."""
         return self._is_working
 
-    def receive(self, packet: Packet) -> None:
-        """Take an event of the client; too many waiting events pause reading from its connection."""
-        items = self._put(Incoming(self._source, self._handling.repeats, packet))
+    def receive(self, packet: Packet, size: int) -> None:
+        """Take an event of the client; too many waiting events, or bytes, pause reading from its connection.
+
+        Args:
+            packet: The event.
+            size: The bytes that the event takes in memory.
+        """
+        items = self._put(Incoming(self._source, self._handling.repeats, packet, size))
+        self._source.pending.put(size)
         if len(items) >= self._handling.max_pending_events:
             self._source.pause_reading()
 
@@ -76,6 +83,7 @@ class Inbox:
     async def _work(self) -> None:
         items = self._items
         assert items is not None
+        pending = self._source.pending
         half = self._handling.max_pending_events // 2
         try:
             while items:
@@ -84,10 +92,18 @@ class Inbox:
                     self._source.resume_reading()
                 if isinstance(item, str):
                     await self._handle_disconnect(item)
-                elif item.is_marked:
-                    await self._handle_marked(item)
-                else:
-                    await self._process(item)
+                    continue
+                size = item.size
+                if size > LARGE:
+                    await pending.room_for(size)
+                pending.waiting -= size
+                pending.in_hand += size
+                if pending.is_paused:
+                    pending.check()
+                try:
+                    await (self._handle_marked if item.is_marked else self._process)(item)
+                finally:
+                    pending.release(size)
         finally:
             self._is_working = False
             if not items:
@@ -220,8 +236,10 @@ class Inbox:
         while len(self._running) >= handling.concurrent_handlers:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         task = asyncio.get_running_loop().create_task(self._answer(handler, event, arguments))
+        self._source.pending.in_hand += event.size  # until the task is done; the event's own turn ends before
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda _: self._source.pending.release(event.size))
         handling.keep_task(task)
 
     async def _answer(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from waypost.protocol.codec import Codec
 from waypost.server.emitting.outflow import Outflow
+from waypost.server.events.pending import Pending
 from waypost.server.events.registry import Registry
 from waypost.typed.handlers import Handler
 
@@ -17,9 +18,11 @@ class EventSource(Protocol):
 
     Attributes:
         data_touched: Whether a handler may have changed the application's data since it was stored.
+        pending: The bytes of its connection's events that were not handled yet.
     """
 
     data_touched: bool
+    pending: Pending
 
     @property
     def sid(self) -> str:

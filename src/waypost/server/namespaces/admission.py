@@ -23,6 +23,7 @@ from waypost.server.watching.hooks import report_failure
 
 if TYPE_CHECKING:
     from waypost.server.connections.connection import Connection
+    from waypost.server.events.pending import Pending
     from waypost.server.namespaces.core import NamespaceCore, Parts
     from waypost.server.namespaces.dialect import Dialect
     from waypost.server.namespaces.directory import Directory
@@ -45,6 +46,7 @@ class Admission:
         directory: The namespaces of the server.
         name: The name of the wanted namespace.
         connection: The client's connection.
+        pending: The bytes of the connection's unhandled events.
         dialect: The client's dialect.
         payload: The payload of the CONNECT packet.
 
@@ -60,6 +62,7 @@ class Admission:
         directory: Directory,
         name: str,
         connection: Connection,
+        pending: Pending,
         dialect: Dialect,
         payload: dict[str, Any] | None,
     ) -> None:
@@ -69,6 +72,7 @@ class Admission:
         self._name = name
         self._namespace: NamespaceCore
         self._connection = connection
+        self._pending = pending
         self._dialect = dialect
         self.pid, self._offset, auth = _split(payload or {}, recovers=recovery is not None)
         self._handshake = replace(connection.handshake, auth=auth)
@@ -157,6 +161,7 @@ class Admission:
             self._namespace,
             self._connection,
             self._handshake,
+            pending=self._pending,
             sid=self._new_sid() if returning is None else returning.stored.sid,
             data={} if returning is None else Snapshot.decode(returning.stored.data).data,
             recovered=returning is not None,

@@ -22,6 +22,7 @@ from waypost.server.watching.hooks import SocketConnected, SocketDisconnected
 if TYPE_CHECKING:
     from waypost.server.basics.handshake import Handshake
     from waypost.server.connections.connection import Connection
+    from waypost.server.events.pending import Pending
     from waypost.server.namespaces.core import NamespaceCore
     from waypost.server.recovery.live_session import LiveSession
     from waypost.server.recovery.recovery import RecoveryOutcome
@@ -50,6 +51,7 @@ class Channel:
         out: The outgoing packets.
         data: The application's data.
         data_touched: Whether a handler may have changed the data since it was stored.
+        pending: The bytes of the connection's unhandled events.
         handshake: The client's request for the connection.
         client_revision: The revision of `protocol.extension` that the client speaks; 0 for official clients.
         recovered: Whether the client's session was recovered.
@@ -83,6 +85,7 @@ class Channel:
         "middlewares",
         "namespace",
         "out",
+        "pending",
         "recovered",
         "recovery",
         "registry",
@@ -99,6 +102,7 @@ class Channel:
         connection: Connection,
         handshake: Handshake,
         *,
+        pending: Pending,
         sid: str,
         data: dict[str, Any],
         recovered: bool,
@@ -110,6 +114,7 @@ class Channel:
         self.namespace = core.name
         self.data = data
         self.data_touched = False
+        self.pending = pending
         self.handshake = handshake
         self.client_revision = client_revision(handshake.headers)
         self.recovered = recovered
@@ -250,10 +255,10 @@ class Channel:
 
     # -- in -------------------------------------------------------------------------------------------------
 
-    def receive_event(self, packet: Packet) -> None:
-        """Take an event of the client; it is handled after earlier events."""
+    def receive_event(self, packet: Packet, size: int) -> None:
+        """Take an event of the client, which takes so many bytes in memory; it is handled after earlier events."""
         if self._inbox is not None:
-            self._inbox.receive(packet)
+            self._inbox.receive(packet, size)
 
     def receive_ack(self, packet: Packet) -> None:
         """Take an acknowledgement of the client."""

@@ -8,6 +8,7 @@ from waypost.protocol.packet import Packet, PacketType
 
 if TYPE_CHECKING:
     from waypost.server.connections.connection import Connection
+    from waypost.server.events.pending import Pending
     from waypost.server.namespaces.admission import Admission
     from waypost.server.namespaces.channel import Channel
 
@@ -23,19 +24,21 @@ class Entering:
 
     Args:
         connection: The connection.
+        pending: The bytes of the connection's unhandled events.
         max_events: The number of waiting events at which reading from the connection pauses.
         replaces: Whether the client may believe that it is connected: a socket of this connection has just ended, and
             its answer may still be on its way.
     """
 
-    __slots__ = ("_connection", "_events", "_max_events", "_newest", "_replaces")
+    __slots__ = ("_connection", "_events", "_max_events", "_newest", "_pending", "_replaces")
 
-    def __init__(self, connection: Connection, *, max_events: int, replaces: bool) -> None:
+    def __init__(self, connection: Connection, pending: Pending, *, max_events: int, replaces: bool) -> None:
         self._connection = connection
+        self._pending = pending
         self._max_events = max_events
         self._replaces = replaces
         self._newest: Admission | None = None
-        self._events: list[Packet] = []
+        self._events: list[tuple[Packet, int]] = []
 
     def ask(self, admission: Admission) -> None:
         """Take a CONNECT, which withdraws the one before."""
@@ -45,7 +48,7 @@ class Entering:
 
     def leave(self, reason: str) -> None:
         """Note that the client no longer wants to enter, or has left."""
-        self._events.clear()
+        self._let_go_of_events()
         if self._newest is not None:
             self._newest.leave(reason)
 
@@ -68,19 +71,25 @@ class Entering:
             self._connection.resume_reading(self)
         return None
 
-    def hold(self, packet: Packet) -> bool:
+    def hold(self, packet: Packet, size: int) -> bool:
         """Keep an event that arrived before the answer; returns False if the client can't have sent it yet.
 
         A client that mistakes the answer to an earlier CONNECT for the answer to its last one sends events at once.
         """
         if packet.type is not PacketType.EVENT or not self._replaces:
             return False
-        self._events.append(packet)
+        self._events.append((packet, size))
+        self._pending.put(size)
         if len(self._events) >= self._max_events:
             self._connection.pause_reading(self)
         return True
 
     def hand_over(self, channel: Channel) -> None:
         """Pass the events that arrived before the answer to the socket that was admitted."""
-        for packet in self._events:
-            channel.receive_event(packet)
+        for packet, size in self._let_go_of_events():
+            channel.receive_event(packet, size)
+
+    def _let_go_of_events(self) -> list[tuple[Packet, int]]:
+        events, self._events = self._events, []
+        self._pending.drop(sum(size for _, size in events))
+        return events

@@ -10,6 +10,7 @@ from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import Packet, PacketType
 from waypost.server.connections.pace import Pace
+from waypost.server.events.pending import Pending
 from waypost.server.namespaces.admission import Admission
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.dialect import dialect_of
@@ -50,8 +51,11 @@ class Peer:
         "_entering",
         "_left",
         "_pace",
+        "_partial_bytes",
         "_parts",
+        "_pending",
         "_services",
+        "_size_of",
         "_timer",
     )
 
@@ -68,6 +72,9 @@ class Peer:
             max_attachment_bytes=settings.max_payload_bytes,
             max_namespace_length=self._dialect.longest_namespace,
         )
+        self._size_of = parts.services.codec.decoded_size
+        self._partial_bytes = 0
+        self._pending = Pending(connection, settings.max_pending_bytes)
         self._channels: dict[str, Channel] = {}
         self._entering: dict[str, Entering] = {}
         self._left: dict[str, None] = {}
@@ -76,7 +83,7 @@ class Peer:
         self._pace = None if allowed is None else Pace(connection, allowed)
         self._expect_connect()
         if self._dialect.connects_unasked:
-            self._connect(Packet(PacketType.CONNECT))
+            self._connect(Packet(PacketType.CONNECT), 0)
 
     def receive_message(self, message: Frame) -> None:
         """Take a message.
@@ -91,19 +98,23 @@ class Peer:
             # Without this rule a client without access could fill the memory with attachments.
             raise self._violation("a CONNECT packet first", message)
         if packet is None:
+            self._partial_bytes += self._size_of(message, None)
             return
+        size = self._size_of(message, packet)
+        if self._partial_bytes:
+            size, self._partial_bytes = size + self._partial_bytes, 0
         if self._services.hooks.packet_received.observers:
             self._services.hooks.packet_received.tell(PacketReceived(self._connection.number, packet))
         channel = self._channels.get(packet.namespace)
         if packet.type is _EVENT and channel is not None:
-            channel.receive_event(packet)
+            channel.receive_event(packet, size)
         elif packet.type is _ACK and channel is not None:
             channel.receive_ack(packet)
         elif packet.type is PacketType.CONNECT:
-            self._connect(self._dialect.read_connect(packet))
+            self._connect(self._dialect.read_connect(packet), size)
         elif packet.type is PacketType.DISCONNECT:
             self._disconnect(packet)
-        elif not (self._is_held(packet) or packet.namespace in self._left):
+        elif not (self._is_held(packet, size) or packet.namespace in self._left):
             came = f"{packet.type.name} of {packet.namespace}"
             raise self._violation("a packet of a namespace that is connected", came)
 
@@ -123,10 +134,10 @@ class Peer:
         is_withdrawal = packet.type is PacketType.DISCONNECT and packet.namespace in self._entering
         return is_withdrawal or packet.type is PacketType.CONNECT
 
-    def _is_held(self, packet: Packet) -> bool:
+    def _is_held(self, packet: Packet, size: int) -> bool:
         """Return whether a packet that came before its namespace's answer waits for it."""
         entering = self._entering.get(packet.namespace)
-        return entering is not None and entering.hold(packet)
+        return entering is not None and entering.hold(packet, size)
 
     def _violation(self, expected: str, received: object) -> MalformedPacket:
         """Close the connection because of a readable packet that is not allowed now; returns the error to raise."""
@@ -171,25 +182,33 @@ class Peer:
         for entering in self._entering.values():
             entering.leave(reason)
 
-    def _connect(self, packet: Packet) -> None:
+    def _connect(self, packet: Packet, size: int) -> None:
         """Begin to let the client in. If it is in the namespace, or has asked before, this replaces that."""
         name = packet.namespace
         channel, entering = self._channels.get(name), self._entering.get(name)
-        if channel is None and entering is None and self._is_full:
-            refusal = self._dialect.refusal("Too many namespaces", None)
-            self._connection.send(self._services.codec.encode_connect_error(name, refusal))
+        if size > self._parts.settings.max_auth_bytes:
+            self._refuse(name, "Auth too large")
             return
-        admission = Admission(self._parts, self._directory, name, self._connection, self._dialect, packet.data)
+        if channel is None and entering is None and self._is_full:
+            self._refuse(name, "Too many namespaces")
+            return
+        admission = Admission(
+            self._parts, self._directory, name, self._connection, self._pending, self._dialect, packet.data
+        )
         if channel is not None:
             channel.withdraw(admission.pid)
         if entering is not None:
             entering.ask(admission)
             return
         max_events = self._parts.settings.max_pending_events
-        entering = Entering(self._connection, max_events=max_events, replaces=channel is not None)
+        entering = Entering(self._connection, self._pending, max_events=max_events, replaces=channel is not None)
         entering.ask(admission)
         self._entering[name] = entering
         self._services.keep_task(asyncio.get_running_loop().create_task(self._admit(name, entering)))
+
+    def _refuse(self, name: str, message: str) -> None:
+        refusal = self._dialect.refusal(message, None)
+        self._connection.send(self._services.codec.encode_connect_error(name, refusal))
 
     @property
     def _is_full(self) -> bool:
