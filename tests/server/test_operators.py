@@ -313,7 +313,7 @@ async def test_what_must_not_be_compressed_is_not() -> None:
         polling.receive_post(b"40")
         connected = await polled(polling)
         assert connected is not None
-        assert connected.compress
+        assert not connected.compress  # it holds a pid
         for plain, packed, expected in ((1, 0, False), (0, 1, True), (1, 1, True), (2, 0, False)):
             for _ in range(plain):
                 await io.compress(False).emit("picture", "x" * 2000)

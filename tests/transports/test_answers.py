@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 import waypost
+from tests.server.model_client import hub_of
 from tests.sim.clock import VirtualLoop
+from tests.support.waiting import until
 from tests.transports.asgi_client import POLLING, ask, serving, sid_of, websocket
 from waypost.transports.http_answer import choose_encoding, compress
 
@@ -48,23 +50,30 @@ async def test_what_is_compressed_can_be_read(size: int) -> None:
 
 
 def speaking_server(**options: Any) -> waypost.Server:
-    """A server that greets everyone with 4,000 characters."""
+    """A server that greets everyone, and again those who ask, with as many characters as they want."""
     io = waypost.Server(drain_s=0.0, recovery=None, **options)
 
     @io.on("connect")
     async def connect(socket: waypost.Socket, auth: Any) -> None:
         await socket.emit("greeting", "x" * auth["size"])
 
+    @io.event
+    async def greet(socket: waypost.Socket, size: int) -> None:
+        await socket.emit("greeting", "x" * size)
+
     return io
 
 
 async def greeting(io: waypost.Server, size: int, accept: str) -> tuple[str | None, bytes]:
-    """Connect, and return the encoding and the body of the poll with the greeting in it."""
+    """Connect, ask for a greeting, and return the encoding and the body of the poll with it."""
     sid = sid_of(await ask(io))
     headers = {"Accept-Encoding": accept}
-    await ask(io, f"{POLLING}&sid={sid}", method="POST", body=[b'40{"size":%d}' % size])
+    await ask(io, f"{POLLING}&sid={sid}", method="POST", body=[b'40{"size":0}'])
+    while b"40{" not in (await ask(io, f"{POLLING}&sid={sid}")).body:
+        pass
+    await ask(io, f"{POLLING}&sid={sid}", method="POST", body=[b'42["greet",%d]' % size])
     answer = await ask(io, f"{POLLING}&sid={sid}", headers=headers)
-    while b"greeting" not in (body := gunzip(answer.body, answer.headers.get("content-encoding"))):
+    while b"x" not in (body := gunzip(answer.body, answer.headers.get("content-encoding"))):
         answer = await ask(io, f"{POLLING}&sid={sid}", headers=headers)
     assert int(answer.headers["content-length"]) == len(answer.body)
     return answer.headers.get("content-encoding"), body
@@ -95,6 +104,29 @@ async def test_large_polls_are_compressed(
         used, body = await greeting(io, size, accept)
     assert used == encoding
     assert b"x" * size in body
+
+
+@pytest.mark.parametrize("recovery", [waypost.Recovery(), None], ids=["with a pid", "without"])
+async def test_a_secret_is_not_compressed_together_with_what_others_chose(recovery: waypost.Recovery | None) -> None:
+    io = waypost.Server(drain_s=0.0, recovery=recovery)
+
+    @io.on("connect")
+    async def connect(socket: waypost.Socket) -> None:
+        await socket.join("room")
+
+    async with serving(io):
+        where = f"{POLLING}&sid={sid_of(await ask(io))}"
+        gzip_ = {"Accept-Encoding": "gzip"}
+        await ask(io, where, method="POST", body=[b"40"])
+        await until(lambda: len(hub_of(io).directory.core("/").index) == 1, "it is let in")
+        await io.to("room").emit("chosen", '"pid":"guess' * 500)
+        answer = await ask(io, where, headers=gzip_)
+        assert b"40{" in answer.body
+        assert b"guess" in answer.body
+        assert "content-encoding" not in answer.headers
+        # From then on it is worth while again.
+        await io.to("room").emit("chosen", "guess" * 500)
+        assert (await ask(io, where, headers=gzip_)).headers["content-encoding"] == "gzip"
 
 
 @pytest.mark.parametrize(

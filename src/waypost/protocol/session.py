@@ -137,6 +137,7 @@ class EngineSession:
         "_client_closed",
         "_close_deadline",
         "_declines_compression",
+        "_has_secret",
         "_heartbeat",
         "_poll_open",
         "_post_open",
@@ -168,6 +169,7 @@ class EngineSession:
         # Made at the first frame that has to wait: most WebSockets accept every frame at once.
         self._buffer: deque[Frame] | None = None
         self._declines_compression = False
+        self._has_secret = True  # the open packet has the session's id
         self._poll_open = False
         self._post_open = False
         self._client_closed = False
@@ -206,6 +208,14 @@ class EngineSession:
     def is_direct(self) -> bool:
         """Whether frames may bypass the buffer: the transport is a WebSocket, and no frame waits."""
         return self.state is _WEBSOCKET and not self._buffer
+
+    def keep_secret(self) -> None:
+        """Note that the message queued next holds a secret: its payload is not compressed.
+
+        A compressed payload with the secret and with text that somebody else chose tells by its length whether the
+        text has a piece of the secret in it.
+        """
+        self._has_secret = True
 
     @property
     def wants_transport(self) -> bool:
@@ -273,7 +283,8 @@ class EngineSession:
         compress = True
         if self._buffer and self.state is not _WEBSOCKET:
             frames = self._take_buffered(now)
-            compress = not self._declines_compression
+            compress = not (self._declines_compression or self._has_secret)
+            self._has_secret = self._has_secret and bool(self._buffer)
         elif self.state not in _OPEN_STATES:
             # CLOSE gets a payload of its own. The JavaScript client closes before it handles the other events of
             # the payload, keeps them for later, and would get them a second time in a replay.

@@ -43,6 +43,7 @@ __all__ = [
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+_OPCODES = frozenset((_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG))
 _FIN = 0x80
 _MASKED = 0x80
 _WHOLE_TEXT = _FIN | _TEXT
@@ -217,7 +218,13 @@ class MessageReader:
                 start += 4
             stop = start + length
             if stop > end:
-                self._needed = stop - position
+                if end - position >= 2 and (fault := self._fault_of(data[position], length)) is not None:
+                    # What is wrong with its beginning is told at once, as other implementations do.
+                    self._fail(_PROTOCOL_ERROR, fault)
+                    break
+                # The length first, if that is not whole yet: it may be too large.
+                head = start - position - (4 if mask_bit else 0)
+                self._needed = head if head > end - position else stop - position
                 self._rest = bytearray(data[position:])
                 break
             payload = data[start:stop]
@@ -243,24 +250,31 @@ class MessageReader:
             self._finish(_TEXT, payload, messages)
             return
         opcode = first & 0x0F
-        if first & 0x70 or opcode not in (_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG):
-            self._fail(_PROTOCOL_ERROR, f"a frame that begins with 0x{first:02x}")
-        elif opcode >= _CLOSE:
-            self._take_control(opcode, payload, is_whole=bool(first & _FIN))
-        elif (opcode == _CONTINUATION) is not bool(self._opcode):
-            self._fail(_PROTOCOL_ERROR, "a fragment that does not belong to the message before it")
+        fault = self._fault_of(first, len(payload))
+        if fault is not None:
+            self._fail(_PROTOCOL_ERROR, fault)
+        elif opcode == _PING:
+            self.pings.append(payload)
+        elif opcode == _CLOSE:
+            self._take_close(payload)
+        elif opcode == _PONG:
+            return
         elif first & _FIN and not self._opcode:
             self._finish(opcode, payload, messages)
         else:
             self._take_fragment(opcode, payload, messages, is_last=bool(first & _FIN))
 
-    def _take_control(self, opcode: int, payload: bytes, *, is_whole: bool) -> None:
-        if not is_whole or len(payload) > _MAX_CONTROL_BYTES:
-            self._fail(_PROTOCOL_ERROR, "a control frame that is not short and whole")
-        elif opcode == _PING:
-            self.pings.append(payload)
-        elif opcode == _CLOSE:
-            self._take_close(payload)
+    def _fault_of(self, first: int, length: int) -> str | None:
+        """Tell what is wrong with a frame's beginning; ``None`` if nothing is."""
+        opcode = first & 0x0F
+        if first & 0x70 or opcode not in _OPCODES:
+            return f"a frame that begins with 0x{first:02x}"
+        if opcode >= _CLOSE:
+            is_right = first & _FIN and length <= _MAX_CONTROL_BYTES
+            return None if is_right else "a control frame that is not short and whole"
+        if (opcode == _CONTINUATION) is not bool(self._opcode):
+            return "a fragment that does not belong to the message before it"
+        return None
 
     def _take_close(self, payload: bytes) -> None:
         code = int.from_bytes(payload[:2]) if len(payload) >= 2 else _NO_CODE

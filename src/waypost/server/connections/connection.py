@@ -121,6 +121,11 @@ class Connection:
         """Whether a message sent now leaves at once."""
         return self._session.writable
 
+    def send_secret(self, frames: tuple[Frame, ...]) -> None:
+        """Send a message that holds a secret of the client: a poll's response with it is not compressed."""
+        self._session.keep_secret()
+        self.send(frames)
+
     def send(self, frames: tuple[Frame, ...], *, compress: bool = True) -> None:
         """Send a message's frames after all earlier messages.
 

@@ -188,7 +188,7 @@ class Outflow:
 
     def start(self, connect: tuple[Frame, ...]) -> None:
         """Write the answer to CONNECT, before the packets that are held back."""
-        self._connection.send(connect)
+        self._connection.send_secret(connect)
 
     async def replay(self, event: EncodedEvent, offset: str, position: int) -> bool:
         """Write a missed event, before the packets that are held back. May be cancelled.

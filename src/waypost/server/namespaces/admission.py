@@ -201,7 +201,7 @@ class Admission:
             channel.start(frames)
             return channel
         if channel.left_because == "server namespace disconnect" and not self.has_left:
-            self._connection.send(frames)
+            self._connection.send_secret(frames)
             self._connection.send(self._namespace.codec.encode_disconnect(self._namespace.name))
         channel.tell_disconnected()
         return None
