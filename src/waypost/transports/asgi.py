@@ -28,7 +28,7 @@ from waypost.protocol.jsonp import wrap_answer
 from waypost.protocol.revision import Payload
 from waypost.protocol.websocket import FrameEncoder
 from waypost.server.basics.handshake import Handshake
-from waypost.server.connections.addresses import TrustedProxies
+from waypost.server.connections.addresses import NetworkLimits, TrustedProxies
 from waypost.server.connections.connection import Connection
 from waypost.server.hub import Hub
 from waypost.server.options import handshake_cookie
@@ -69,6 +69,7 @@ class AsgiTransport:
         other: The ASGI application for all requests outside the server's path; ``None`` answers them with 404.
 
     Attributes:
+        network: Limits the network connections of each address, if uvicorn calls the server directly.
         direct_polling: Answers polls and POSTs if uvicorn calls the server directly.
     """
 
@@ -90,6 +91,7 @@ class AsgiTransport:
         self._client_files = ClientFiles()
         self._encoder = FrameEncoder()
         self._refusals = Refusals(hub.hooks, hub.engine)
+        self.network = NetworkLimits(hub.options.max_connections_per_address, self._proxies)
         self.direct_polling = DirectPolling(self)
         hide_session_ids()
 

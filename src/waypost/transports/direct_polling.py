@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from waypost.errors import ProtocolViolation
 from waypost.protocol.handshake import Poll, Post, Request
 from waypost.protocol.revision import Payload
+from waypost.server.connections.addresses import NetworkLimits
 from waypost.server.connections.connection import Connection
 from waypost.transports.http_answer import TEXT, Headers, Scope
 
@@ -42,6 +43,11 @@ class Exchange(Protocol):
 
 class Surroundings(Protocol):
     """The part of the ASGI transport that direct polling needs."""
+
+    @property
+    def network(self) -> NetworkLimits:
+        """The limits of network connections by address."""
+        ...
 
     @property
     def max_body_bytes(self) -> int:
@@ -74,6 +80,11 @@ class DirectPolling:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
+
+    @property
+    def network(self) -> NetworkLimits:
+        """The limits of network connections by address."""
+        return self._surroundings.network
 
     def take(self, exchange: Exchange) -> Polled | None:
         """Take a request whose headers are complete; ``None`` leaves the unchanged request to ASGI."""

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 
+from waypost.server.connections.addresses import NetworkLimits
 from waypost.transports.direct_polling import DirectPolling, Exchange, Polled
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["GuardedHttp", "GuardedWebSocket"]
 
 _HEADERS_TIMEOUT_S = 10.0
+_REST_TIMEOUT_S = 10.0
+"""Seconds that the rest of a body may take whose request is answered already."""
 _MAX_HEADER_BYTES = 65_536
 _MAX_PIPELINED = 32
 """How many requests may wait for the answers before theirs. Browsers and proxies send none ahead."""
@@ -47,15 +50,25 @@ class GuardedHttp(HttpToolsProtocol):
     _awaits_upgrade = False
     _has_started_one = False
     _running: RequestResponseCycle | None = None
+    _rest_timer: asyncio.TimerHandle | None = None
+    _network: NetworkLimits | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the time limit for the first request's headers."""
         super().connection_made(transport)
         self._expect_headers()
+        polling: DirectPolling | None = getattr(self.app, "_direct_polling", None)
+        if polling is not None and self.client is not None:
+            if polling.network.enter(self.client[0]):
+                self._network = polling.network
+            else:
+                self.logger.info("closed a connection of an address that has too many")
+                transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the time limit."""
         self._have_headers()
+        self._have_rest()
         super().connection_lost(exc)
         self._drop_requests()
         self._let_go()
@@ -71,11 +84,20 @@ class GuardedHttp(HttpToolsProtocol):
             super().data_received(data)
         finally:
             self._is_receiving = False
+        self._expect_rest()
         if self._awaits_body is not None:
             # The body arrives in parts: leave the request to ASGI.
             (_, cycle), self._awaits_body = self._awaits_body, None
             super()._start_asgi_task(cycle, self.app)
-        if self._has_begun and self._headers_timer is None:
+        idle = cast("RequestResponseCycle | None", self.cycle)
+        is_between = (
+            idle is not None
+            and idle.response_complete
+            and not (idle.more_body or self.pipeline or self.timeout_keep_alive_task)
+            and self.parser is not None
+        )
+        # Blank lines between requests begin none, but stop uvicorn's patience with a connection that is idle.
+        if self._headers_timer is None and (self._has_begun or is_between):
             # Started late, because almost all headers arrive in one piece and need no timer.
             self._expect_headers()
         if self._headers_timer is not None:
@@ -105,6 +127,8 @@ class GuardedHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request, but not from within the answer to this one: there may be many."""
+        if not self._is_receiving:
+            self._expect_rest()
         if not self.pipeline:
             super().on_response_complete()
             if self._awaits_upgrade:
@@ -156,10 +180,14 @@ class GuardedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Answer a POST whose body arrived in one piece."""
         super().on_message_complete()
+        self._have_rest()
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None and cycle.response_complete:
+            cycle.more_body = False
         if self._awaits_body is not None:
-            (polled, cycle), self._awaits_body = self._awaits_body, None
+            (polled, posted), self._awaits_body = self._awaits_body, None
             if not polled.begin(self.tasks):
-                super()._start_asgi_task(cycle, self.app)
+                super()._start_asgi_task(posted, self.app)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse malformed input with status 400, and too large headers with status 431."""
@@ -173,8 +201,22 @@ class GuardedHttp(HttpToolsProtocol):
             self.logger.warning("Refused a request whose headers are larger than %d bytes.", _MAX_HEADER_BYTES)
         _refuse_headers(self.transport)
 
+    def _expect_rest(self) -> None:
+        """Give the rest of a body some time, if its answer came before it did, as that of a refusal does."""
+        cycle = self._running
+        if cycle is not None and cycle.response_complete and cycle.more_body and self._rest_timer is None:
+            self._rest_timer = self.loop.call_later(_REST_TIMEOUT_S, self.transport.close)
+
+    def _have_rest(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
+
     def _let_go(self) -> None:
         """Let go of what refers back to this, so that all of it is freed without the garbage collector."""
+        if self._network is not None and self.client is not None:
+            self._network.leave(self.client[0])
+            self._network = None
         self.parser = None  # type: ignore[assignment]  # as uvicorn's own `connection_lost` does
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is not None:

@@ -12,7 +12,7 @@ from waypost.errors import ConfigurationError
 from waypost.server.basics.handshake import Handshake
 from waypost.server.watching.hooks import ConnectionClosed, ConnectionOpened, Hooks, SocketConnected
 
-__all__ = ["AddressLimits", "TrustedProxies"]
+__all__ = ["AddressLimits", "NetworkLimits", "TrustedProxies"]
 
 _Address: TypeAlias = IPv4Address | IPv6Address
 
@@ -57,6 +57,11 @@ class TrustedProxies:
             if not self._trusts(hop):
                 return nearest
         return nearest
+
+    def trusts(self, address: str) -> bool:
+        """Return whether an address is a trusted proxy's."""
+        hop = _parse(address)
+        return hop is not None and self._trusts(hop)
 
     def hides_client(self, peer: str, headers: Mapping[str, str]) -> bool:
         """Return whether a trusted proxy says where a request comes from, but not in a way that can be read."""
@@ -145,6 +150,41 @@ class AddressLimits:
         site = self._sites.pop(connection, None)
         if site is not None:
             _decrease(self._open, site)
+
+
+class NetworkLimits:
+    """Counts the network connections that carry HTTP, by the address they come from, and limits them.
+
+    Each counts, whatever is asked over it, unless it comes from loopback or a trusted proxy, who serve many clients.
+
+    Args:
+        max_connections: The most connections of one address, from 1.
+        proxies: The trusted proxies.
+    """
+
+    def __init__(self, max_connections: int, proxies: TrustedProxies) -> None:
+        self._max_connections = max_connections
+        self._proxies = proxies
+        self._open: Counter[str] = Counter()
+
+    def enter(self, address: str) -> bool:
+        """Count one more connection; False if there are enough. Call `leave` for each that was counted."""
+        site = self._site(address)
+        if site is None:
+            return True
+        if self._open[site] >= self._max_connections:
+            return False
+        self._open[site] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Count a connection no more: it is closed, or has become a WebSocket, which counts by its session."""
+        site = self._site(address)
+        if site is not None:
+            _decrease(self._open, site)
+
+    def _site(self, address: str) -> str | None:
+        return None if self._proxies.trusts(address) else _site(address)
 
 
 def _decrease(counter: Counter[str], site: str) -> None:

@@ -463,7 +463,8 @@ class Connection:
 
     def catch_up(self) -> None:
         """Do the work that is due, even if its tick is late; called for each request."""
-        if self._session.deadline <= self._loop.time():
+        # It rings at the deadline or before, for deadlines move on.
+        if self._rings_at <= self._loop.time():
             self._rings_at = self._deadlines.move(self, self._rings_at, inf)
             self.tick()
 
