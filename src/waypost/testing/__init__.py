@@ -5,7 +5,8 @@ The functions are context managers. `waypost.testing.fixtures` offers them as py
 
 from __future__ import annotations
 
+from waypost.testing.engine import EngineApplication, EngineClient
 from waypost.testing.serving import serve, serve_in_memory, serve_in_thread
 from waypost.testing.site import Site, ThreadSite
 
-__all__ = ["Site", "ThreadSite", "serve", "serve_in_memory", "serve_in_thread"]
+__all__ = ["EngineApplication", "EngineClient", "Site", "ThreadSite", "serve", "serve_in_memory", "serve_in_thread"]

@@ -35,6 +35,7 @@ from waypost.server.options import handshake_cookie
 from waypost.transports.access_log import hide_session_ids
 from waypost.transports.asgi_websocket import FRAMES, Direct, WebSocketCarrier
 from waypost.transports.client_files import ClientFiles, client_file
+from waypost.transports.descriptors import DescriptorWatch
 from waypost.transports.direct_polling import DirectPolling
 from waypost.transports.http_answer import (
     TEXT,
@@ -70,6 +71,7 @@ class AsgiTransport:
 
     Attributes:
         network: Limits the network connections of each address, if uvicorn calls the server directly.
+        descriptors: Says when the process runs out of file descriptors.
         direct_polling: Answers polls and POSTs if uvicorn calls the server directly.
     """
 
@@ -92,6 +94,7 @@ class AsgiTransport:
         self._encoder = FrameEncoder()
         self._refusals = Refusals(hub.hooks, hub.engine)
         self.network = NetworkLimits(hub.options.max_connections_per_address, self._proxies)
+        self.descriptors = DescriptorWatch()
         self.direct_polling = DirectPolling(self)
         hide_session_ids()
 

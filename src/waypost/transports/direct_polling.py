@@ -19,6 +19,7 @@ from waypost.protocol.handshake import Poll, Post, Request
 from waypost.protocol.revision import Payload
 from waypost.server.connections.addresses import NetworkLimits
 from waypost.server.connections.connection import Connection
+from waypost.transports.descriptors import DescriptorWatch
 from waypost.transports.http_answer import TEXT, Headers, Scope
 
 __all__ = ["DirectPolling", "Exchange", "Polled", "Surroundings"]
@@ -47,6 +48,11 @@ class Surroundings(Protocol):
     @property
     def network(self) -> NetworkLimits:
         """The limits of network connections by address."""
+        ...
+
+    @property
+    def descriptors(self) -> DescriptorWatch:
+        """Says when the process runs out of file descriptors."""
         ...
 
     @property
@@ -85,6 +91,11 @@ class DirectPolling:
     def network(self) -> NetworkLimits:
         """The limits of network connections by address."""
         return self._surroundings.network
+
+    @property
+    def descriptors(self) -> DescriptorWatch:
+        """Says when the process runs out of file descriptors."""
+        return self._surroundings.descriptors
 
     def take(self, exchange: Exchange) -> Polled | None:
         """Take a request whose headers are complete; ``None`` leaves the unchanged request to ASGI."""

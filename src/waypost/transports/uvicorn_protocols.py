@@ -59,6 +59,9 @@ class GuardedHttp(HttpToolsProtocol):
         self._expect_headers()
         polling: DirectPolling | None = getattr(self.app, "_direct_polling", None)
         if polling is not None and self.client is not None:
+            raw = transport.get_extra_info("socket")
+            if raw is not None:
+                polling.descriptors.note(raw.fileno())
             if polling.network.enter(self.client[0]):
                 self._network = polling.network
             else:

@@ -25,6 +25,7 @@ from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError
 from waypost.logs import get_logger
 from waypost.server.options import Options
+from waypost.transports.descriptors import OncePerShortage
 from waypost.transports.uvicorn_inside import choose_protocols
 
 __all__ = ["Served", "bind", "configure", "running", "serve"]
@@ -109,6 +110,7 @@ def serve(app: Any, io: Served, listeners: list[socket.socket], *, announce: Cal
     _calm_garbage_collection()
     config = configure(app, io.options)
     logging.getLogger("uvicorn.error").addFilter(_WithoutTraceback())
+    logging.getLogger("asyncio").addFilter(OncePerShortage())
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         return runner.run(_serve(config, io, listeners, announce))
 

@@ -29,6 +29,7 @@ class Engine:
         hooks: The observers of connections and packets.
 
     Attributes:
+        accept: The function of that name. A test may put another layer above Engine.IO with it.
         slices: The time slices that the input of all connections shares.
         when_forgotten: Called with the number of each connection of which nothing is left.
     """
@@ -41,9 +42,9 @@ class Engine:
         hooks: Hooks,
     ) -> None:
         self.hooks = hooks
+        self.accept = accept
         self._settings = settings
         self._new_id = new_id
-        self._accept = accept
         self._connections: dict[str, Connection] = {}
         self._opened = 0
         self._deadlines: Deadlines | None = None
@@ -77,7 +78,7 @@ class Engine:
         self._connections[session.sid] = connection
         if self.hooks.connection_opened.observers:
             self.hooks.connection_opened.tell(ConnectionOpened(connection.number, transport, handshake))
-        connection.receiver = self._accept(connection)
+        connection.receiver = self.accept(connection)
         connection.send(())
         return connection
 
