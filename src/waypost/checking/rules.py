@@ -158,7 +158,7 @@ def _is_asked_for(name: str) -> bool:
 def _instance(kind: type) -> Rule:
     name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
     article = "an" if name[0] in "aeiou" else "a"
-    return Rule(f"{article} {name}", lambda value: isinstance(value, kind))
+    return Rule(f"{article} {name}", kind.__instancecheck__)
 
 
 def _either(words: Sequence[str]) -> str:

@@ -49,13 +49,17 @@ class Ordered(Generic[_V]):
 
     def pop(self, position: int) -> _V | None:
         """Remove and return the value at a position, or return ``None``."""
-        value = self._values.pop(position, None)
-        if not self._values:
+        values, order, begin = self._values, self._order, self._begin
+        value = values.pop(position, None)
+        if not values:
             # Smaller positions may come now: a consumer that has settled all of it may be moved back.
             self._order, self._begin = [], 0
-        while self._begin < len(self._order) and self._order[self._begin] not in self._values:
-            self._begin += 1
-        if len(self._order) - len(self._values) > max(_MIN_GARBAGE, len(self._values)):
+            return value
+        while order[begin] not in values:
+            begin += 1
+        self._begin = begin
+        garbage = len(order) - len(values)
+        if garbage > _MIN_GARBAGE and garbage > len(values):
             self._compact()
         return value
 

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from enum import Enum, auto
 
 from waypost.server.queues.delivery import Attachment, Delivery
 from waypost.server.queues.leases import Leases
 from waypost.server.queues.options import QueueOptions
 from waypost.storage.queue_records import MessageRow
 
-__all__ = ["Flight", "Standing"]
-
-
-class Standing(Enum):
-    """The standing of a delivery, which decides whether an answer counts."""
-
-    OUT = auto()
-    """The message is in the taker's hands: an ack and a nack count."""
-    LATE = auto()
-    """The delivery has ended, and the message was not handed out again: an ack still counts."""
-    VOID = auto()
-    """The message is in other hands, settled, or not the consumer's any more: nothing counts."""
+__all__ = ["Flight"]
 
 
 class Flight:
     """One consumer's messages that are in the hands of sockets and workers.
+
+    A delivery is *out* from `hand` to `end`: an ack and a nack count. It may be *late* afterwards, from
+    `expect_late_ack` until the message is handed out again: only an ack counts. Otherwise the message is in other
+    hands, settled, or not the consumer's any more: no answer counts.
 
     Args:
         lease_ended: Called with each delivery whose lease has ended.
@@ -49,13 +41,6 @@ class Flight:
     def __len__(self) -> int:
         return len(self._out)
 
-    def standing(self, delivery: Delivery) -> Standing:
-        """Return the standing of a delivery now."""
-        position = delivery.message.position
-        if self._out.get(position) is delivery:
-            return Standing.OUT
-        return Standing.LATE if self._late.get(position) is delivery else Standing.VOID
-
     def held_by_others(self, attachment: Attachment) -> list[Attachment]:
         """Return the takers other than one that have something in hand."""
         return list(dict.fromkeys(one.attachment for one in self._out.values() if one.attachment is not attachment))
@@ -72,15 +57,28 @@ class Flight:
         self._leases.watch(options)
         self._changed[taker] = None
 
-    def end(self, delivery: Delivery) -> None:
-        """End a delivery that is out; no answer counts any more."""
-        del self._out[delivery.message.position]
-        delivery.attachment.release(delivery)
-        self._changed[delivery.attachment] = None
+    def end(self, delivery: Delivery) -> bool:
+        """End a delivery that is out; no answer counts any more. Returns False if it is not out."""
+        position = delivery.message.position
+        if self._out.get(position) is not delivery:
+            return False
+        del self._out[position]
+        attachment = delivery.attachment
+        attachment.release(delivery)
+        self._changed[attachment] = None
+        return True
 
     def expect_late_ack(self, delivery: Delivery) -> None:
         """Let a late ack of an ended delivery count until its message is delivered again."""
         self._late[delivery.message.position] = delivery
+
+    def end_late(self, delivery: Delivery) -> bool:
+        """End a late delivery; no answer counts any more. Returns False if it is not late."""
+        position = delivery.message.position
+        if self._late.get(position) is not delivery:
+            return False
+        del self._late[position]
+        return True
 
     def drop_late(self, message: MessageRow) -> None:
         """Let no late ack of a message count any more."""

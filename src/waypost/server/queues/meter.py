@@ -31,7 +31,8 @@ class Meter:
     def add(self, count: int = 1) -> None:
         """Count."""
         self.total += count
-        self._turn()
+        if self._clock() - self._start >= _WINDOW_S:
+            self._turn()
         self._since += count
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from math import inf
 from typing import Protocol
@@ -67,7 +66,6 @@ class Progress:
         "_pages",
         "_queue",
         "_queue_paused_until",
-        "_reading",
         "_settler",
         "row",
         "upcoming",
@@ -91,16 +89,10 @@ class Progress:
         self._queue_paused_until = 0.0
         self._settler = Settler(queue, row.name, row.epoch, self._stored, services.keep_task)
         self._pages = Pages(queue, row.name)
-        self._reading: DeliveryOrder | None = None
         self._is_stale = False
         self._awaits_retries = False
 
     # -- the place in the queue -----------------------------------------------------------------------------
-
-    @property
-    def is_reading(self) -> bool:
-        """True while more messages are being read from the store for `upcoming`."""
-        return self._reading is not None and self._reading is self.upcoming
 
     def look_again(self) -> None:
         """Let the next `look` ask the store: the consumer may have changed, or the queue may have new messages."""
@@ -150,18 +142,12 @@ class Progress:
         Raises:
             StorageError: The store did not answer.
         """
-        self._reading = upcoming
         if isinstance(read, ReadRetries):
             # The store can't know failures that are not stored yet. As soon as they are, they may be due.
             self._awaits_retries = self._settler.has_retries
             read = replace(read, excluding=read.excluding | self._settler.pending)
-        try:
-            messages, due_at = await self._pages.read(read)
-        finally:
-            self._reading = None
+        messages, due_at = await self._pages.read(read)
         upcoming.take(read, messages, self._environment.wall_time(), complete=not messages, due_at=due_at)
-        # A store in memory answers at once; other tasks have to run, too.
-        await asyncio.sleep(0)
 
     async def flush(self) -> None:
         """Wait until everything is stored."""
@@ -189,16 +175,11 @@ class Progress:
 
     # -- outcomes -------------------------------------------------------------------------------------------
 
-    def arrive(self, message: MessageRow) -> bool:
-        """Take a message that was just stored; returns False if the consumer's place is not known yet."""
-        if self.upcoming is None:
-            return False
-        self.upcoming.arrive(message, self._environment.wall_time())
-        return True
-
     def acknowledge(self, message: MessageRow) -> None:
         """Settle a message that was out."""
-        self._coming().done(message)
+        upcoming = self.upcoming
+        assert upcoming is not None  # see _coming
+        upcoming.done(message)
         self._settler.settle(message.position)
 
     def acknowledge_late(self, message: MessageRow) -> None:

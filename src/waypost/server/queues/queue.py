@@ -179,7 +179,8 @@ class Queue:
         check("messages", messages, _MESSAGES)
         if not messages:
             return []
-        stored = [self._to_store(one) for one in messages]
+        codec, new_id = self._services.codec, self._deliveries.message_ids
+        stored = [to_row(one, codec, new_id) for one in messages]
         enqueued = await self._enqueue(stored, can_repeat=any(one.id is not None for one in messages))
         return [*map(Receipt._make, enqueued.accepted)]
 

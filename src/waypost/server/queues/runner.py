@@ -15,7 +15,7 @@ from waypost.logs import get_logger
 from waypost.protocol.rejections import Rejection
 from waypost.server.queues.delivery import Attachment, Delivery
 from waypost.server.queues.delivery_order import DeliveryOrder
-from waypost.server.queues.flight import Flight, Standing
+from waypost.server.queues.flight import Flight
 from waypost.server.queues.meter import ConsumerMeter
 from waypost.server.queues.options import Order, QueueOptions
 from waypost.server.queues.progress import Progress
@@ -69,7 +69,6 @@ class Runner:
         "_environment",
         "_flight",
         "_loop",
-        "_meanwhile",
         "_progress",
         "_queue",
         "_watcher",
@@ -100,8 +99,6 @@ class Runner:
         self._progress = Progress(queue, row, order, services, self)
         self._flight = Flight(self._lease_ended, self._note_oldest)
         self._work = WorkLoop(self._run_round, self._halted, services.keep_task)
-        # The call that hands out what is there while more is being read.
-        self._meanwhile: asyncio.Handle | None = None
 
     @property
     def queue_name(self) -> str:
@@ -161,8 +158,11 @@ class Runner:
 
     def arrive(self, message: MessageRow) -> None:
         """Take a message that was just stored."""
-        if self._progress.arrive(message):
-            self.wake()
+        upcoming = self._progress.upcoming
+        # Without a place in the queue yet, the message will be read from the store.
+        if upcoming is not None:
+            upcoming.arrive(message, message.enqueued_at)
+            self._work.wake()
 
     def begin_anew(self) -> None:
         """Take back all messages, and begin anew at the consumer's place in the store.
@@ -198,24 +198,20 @@ class Runner:
 
     def acknowledge(self, delivery: Delivery) -> bool:
         """Take an ack; returns whether it counts."""
-        standing = self._flight.standing(delivery)
-        if standing is Standing.VOID:
-            return False
-        if standing is Standing.OUT:
-            self._release(delivery)
+        if self._release(delivery):
             self._progress.acknowledge(delivery.message)
-        else:
-            self._flight.drop_late(delivery.message)
+        elif self._flight.end_late(delivery):
             self._progress.acknowledge_late(delivery.message)
+        else:
+            return False
         self.meter.acknowledged.add()
-        self.wake()
+        self._work.wake()
         return True
 
     def reject(self, delivery: Delivery, rejection: Rejection) -> bool:
         """Take a nack; returns whether it counts."""
-        if self._flight.standing(delivery) is not Standing.OUT:
+        if not self._release(delivery):
             return False
-        self._release(delivery)
         self._fail(delivery.message, Blame.REJECTED, rejection.reason, rejection.retry_in_s)
         self.wake()
         return True
@@ -243,12 +239,15 @@ class Runner:
                 self._fail(delivery.message, Blame.LOST, blame)
                 blame = None
 
-    def _release(self, delivery: Delivery) -> None:
+    def _release(self, delivery: Delivery) -> bool:
+        """Take a message back from its taker; returns False if the taker does not have it any more."""
+        if not self._flight.end(delivery):
+            return False
         attachment = delivery.attachment
-        self._flight.end(delivery)
         self.takers.enter_rotation(attachment)
         if attachment.is_leaving and not attachment.in_hand:
             self.detach(attachment, to_blame=False)
+        return True
 
     def _fail(self, message: MessageRow, blame: Blame, reason: str, retry_in_s: float | None = None) -> None:
         if self._progress.fail(message, blame, reason, self.options, retry_in_s):
@@ -261,8 +260,6 @@ class Runner:
     def wake(self) -> None:
         """Run a round now. During a read, deliver what is there already."""
         self._work.wake()
-        if self._progress.is_reading and self._meanwhile is None:
-            self._meanwhile = self._loop.call_soon(self._hand_out_meanwhile)
 
     async def _run_round(self) -> None:
         if not self.takers:
@@ -281,7 +278,9 @@ class Runner:
             read = upcoming.wants(now)
             if read is None:
                 break
-            await self._progress.read(upcoming, read)
+            await self._work.wait_for(self._progress.read(upcoming, read), self._hand_out_meanwhile)
+            # A store in memory answers at once; other tasks have to run, too.
+            await asyncio.sleep(0)
             if self._progress.upcoming is not upcoming:
                 return
         self._flight.note_oldest()
@@ -309,9 +308,8 @@ class Runner:
 
     def _hand_out_meanwhile(self) -> None:
         """Deliver the messages that are there while more are being read."""
-        self._meanwhile = None
         upcoming, now = self._progress.upcoming, self._now()
-        if upcoming is not None and self._progress.is_reading and self._may_hand_out(now):
+        if upcoming is not None and self._may_hand_out(now):
             self._hand_out(upcoming, now)
 
     def _hand_out(self, upcoming: DeliveryOrder, now: float) -> None:

@@ -24,11 +24,17 @@ class _State(Enum):
     """No round begins any more."""
 
 
+# Each message wakes a loop, and Python 3.11 takes as long as for a call to find a member in its class.
+_IDLE, _WORKING, _WOKEN, _STOPPED = _State
+
+
 class WorkLoop:
     """Runs rounds of work one after the other.
 
     After a round in which the store failed, the next round begins after a pause by `STORE_RETRIES`, or at the next
     `wake`. After a round in which the store was closed, it begins at the next `wake`.
+
+    A round that waits for the store may name a function that `wake` calls meanwhile; see `wait_for`.
 
     Args:
         run_round: Does the work; may raise `StorageError`.
@@ -36,7 +42,17 @@ class WorkLoop:
         keep_task: Holds on to a task until it is done.
     """
 
-    __slots__ = ("_alarm", "_backoff", "_halted", "_keep_task", "_loop", "_run_round", "_state")
+    __slots__ = (
+        "_alarm",
+        "_backoff",
+        "_halted",
+        "_keep_task",
+        "_loop",
+        "_meanwhile",
+        "_meanwhile_call",
+        "_run_round",
+        "_state",
+    )
 
     def __init__(
         self,
@@ -48,23 +64,39 @@ class WorkLoop:
         self._halted = halted
         self._keep_task = keep_task
         self._loop = asyncio.get_running_loop()
-        self._state = _State.IDLE
+        self._state: _State = _IDLE
         self._backoff = Backoff(STORE_RETRIES)
         self._alarm: asyncio.TimerHandle | None = None
+        self._meanwhile: Callable[[], None] | None = None
+        self._meanwhile_call: asyncio.Handle | None = None
 
     @property
     def is_stopped(self) -> bool:
         """True after `stop`."""
-        return self._state is _State.STOPPED
+        return self._state is _STOPPED
 
     def wake(self) -> None:
         """Run a round now, or after the present one."""
-        if self._state is _State.IDLE:
+        if self._state is _IDLE:
             task = self._loop.create_task(self._work())
-            self._state = _State.WOKEN
+            self._state = _WOKEN
             self._keep_task(task)
-        elif self._state is _State.WORKING:
-            self._state = _State.WOKEN
+        elif self._state is _WORKING:
+            self._state = _WOKEN
+        if self._meanwhile is not None and self._meanwhile_call is None:
+            self._meanwhile_call = self._loop.call_soon(self._call_meanwhile)
+
+    async def wait_for(self, answer: Awaitable[None], meanwhile: Callable[[], None]) -> None:
+        """Await the store's answer within a round. Each `wake` until then calls ``meanwhile`` soon.
+
+        Raises:
+            StorageError: The store did not answer.
+        """
+        self._meanwhile = meanwhile
+        try:
+            await answer
+        finally:
+            self._meanwhile = None
 
     def wake_in(self, seconds: float) -> None:
         """Wake after some seconds; this replaces the time of an earlier call."""
@@ -79,13 +111,13 @@ class WorkLoop:
 
     def stop(self) -> None:
         """Let the present round be the last one."""
-        self._state = _State.STOPPED
+        self._state = _STOPPED
         self.cancel_alarm()
 
     async def _work(self) -> None:
         try:
-            while self._state is _State.WOKEN:
-                self._state = _State.WORKING
+            while self._state is _WOKEN:
+                self._state = _WORKING
                 try:
                     await self._run_round()
                     self._backoff.reset()
@@ -94,14 +126,19 @@ class WorkLoop:
                 except StorageError as problem:
                     self._halt(problem)
         finally:
-            if self._state is not _State.STOPPED:
-                self._state = _State.IDLE
+            if self._state is not _STOPPED:
+                self._state = _IDLE
 
     def _halt(self, problem: StorageError) -> None:
         pause_s = self._backoff.next_s()
         self._halted(problem, pause_s)
-        if self._state is not _State.STOPPED:
+        if self._state is not _STOPPED:
             self.wake_in(pause_s)
+
+    def _call_meanwhile(self) -> None:
+        self._meanwhile_call = None
+        if self._meanwhile is not None:
+            self._meanwhile()
 
     def _ring(self) -> None:
         self._alarm = None

@@ -358,8 +358,11 @@ class Backlog:
     def _finish(self, consumer: ConsumerState, positions: Iterable[int]) -> list[Kept]:
         """Settle messages for a consumer; returns those that it had not settled before."""
         finished: list[Kept] = []
-        for position in sorted({*positions}):
+        ordered = sorted({*positions})
+        # The last one first: the frontier passes the others on its way there.
+        for position in reversed(ordered):
             self._advance(consumer, position)
+        for position in ordered:
             if position in consumer.outstanding:
                 kept = self._messages[position]
                 self._pass(consumer, position, kept)
