@@ -736,3 +736,58 @@ async def test_endless_offset_is_not_stored(make_server: MakeServer) -> None:
         channel = only_channel(io)
         assert channel.session is not None
         assert len(channel.session._encoded) < 300
+
+
+async def recovered_with(io: waypost.Server, stop_reading: bool) -> ModelClient:
+    """Let a client miss 20 kB of events, and come back."""
+    client = ModelClient(io)
+    await client.connect()
+    assert client.sid is not None
+    own = io.to(client.sid)
+    await own.emit("tick", 0)
+    await client.wait_for(1)
+    await client.cut()
+    for number in range(1, 21):
+        await own.emit("tick", number, "x" * 1_000)
+    if stop_reading:
+        client.stop_reading()
+    client.open()
+    if stop_reading:
+        await until(lambda: client.connection is not None and client.connection.buffered_bytes > 1_000)
+    return client
+
+
+async def test_clients_that_read_nothing_hold_no_turn(make_server: MakeServer) -> None:
+    io = make_server(recovery=waypost.Recovery(concurrent_replays=1), max_buffered_bytes=4_000)
+    async with running(io):
+        silent = [await recovered_with(io, stop_reading=True) for _ in range(3)]
+        honest = await recovered_with(io, stop_reading=False)
+        await honest.wait_for(21)
+        assert numbers(honest) == list(range(21))
+        # They are still being sent what they have missed.
+        assert all(
+            len(client.events) < 21 and client.connection.buffered_bytes for client in silent if client.connection
+        )
+
+
+async def test_clients_that_the_application_thinks_about_hold_no_turn(make_server: MakeServer) -> None:
+    asked: list[Any] = []
+    go = asyncio.Event()
+
+    async def may_resume(earlier: Any, now: Any) -> bool:
+        asked.append(now)
+        if len(asked) <= 3:
+            await go.wait()
+        return True
+
+    io = make_server(recovery=waypost.Recovery(concurrent_replays=1, may_resume=may_resume))
+    async with running(io):
+        waiting = [await recovered_with(io, stop_reading=False) for _ in range(3)]
+        await until(lambda: len(asked) == 3)
+        honest = await recovered_with(io, stop_reading=False)
+        await honest.wait_for(21)
+        assert honest.recovered
+        assert not any(client.connected for client in waiting)
+        go.set()
+        for client in waiting:
+            await client.wait_for(21)

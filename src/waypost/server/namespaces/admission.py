@@ -147,8 +147,7 @@ class Admission:
     async def _look_up(self) -> Returning | None:
         if self._keeper is None or self.pid is None:
             return None
-        async with self._keeper.turns:
-            found = await self._keeper.look_up(self.pid, self._offset, self._handshake)
+        found = await self._keeper.look_up(self.pid, self._offset, self._handshake)
         if isinstance(found, RecoveryReason):
             self._reason = found
             count_recovery(self._keeper.counters, found)
@@ -237,8 +236,7 @@ class Admission:
         if channel is None:
             return
         if returning is not None and self._keeper is not None:
-            async with self._keeper.turns:
-                await self._write_missed(channel, returning)
+            await self._write_missed(channel, returning)
             count_recovery(self._keeper.counters, "recovered")
             self._keeper.counters.replayed_events += len(returning.missed)
             logger.debug("socket %s recovered, %d events replayed", channel.sid, len(returning.missed))

@@ -40,7 +40,8 @@ class Recovery:
             session.
         replay_max_bytes: The most bytes of events replayed to one client, from 1.
         tail_bytes: The bytes of a namespace's newest events that memory keeps too, for fast replays.
-        concurrent_replays: The most clients that get a replay at the same time, from 1; the others wait.
+        concurrent_replays: The most clients for which the store is read at the same time, from 1; the others wait.
+            A client that reads its replay slowly, or awaits ``may_resume``, does not count.
         sends_offset: Returns whether a client with this handshake gets offsets. A client without offsets has no
             recovery: no session is kept for it, and ``session_expired`` is called when its connection is lost. The
             default excludes clients that are known not to recover, and follows the query parameter

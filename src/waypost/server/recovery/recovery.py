@@ -7,6 +7,7 @@ offset recovers. It recovers only if no event is missing; otherwise it gets the 
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -106,7 +107,7 @@ class Keeper:
 
     def __init__(self, journal: Journal, options: Recovery, services: Services, turns: asyncio.Semaphore) -> None:
         self.journal = journal
-        self.turns = turns
+        self._turns = turns
         self.counters = services.counters
         self._options = options
         self._environment = services.environment
@@ -191,7 +192,8 @@ class Keeper:
         seen = None if offset is None else Offset.parse(offset)
         # The stored rooms are complete up to this position. `Ownership.take_over` finds later changes.
         top = self.journal.top
-        stored = await self.journal.find_session(session_key(pid))
+        async with self._turns:
+            stored = await self.journal.find_session(session_key(pid))
         if stored is None or stored.key in self._ending:
             return (
                 RecoveryReason.UNKNOWN
@@ -218,7 +220,7 @@ class Keeper:
         # the application, or a handler threw). If the client has the last event before the pong, it ignored none.
         after = max(last, stored.proven) if last >= stored.last else last
         top = max(top, after)
-        missed = await self.collect(stored, after, top)
+        missed = await self._collect(stored, after, top, self._turns)
         return missed if isinstance(missed, RecoveryReason) else Returning(pid, stored, last, top, missed)
 
     def _knows(self, seen: Offset) -> bool:
@@ -228,18 +230,25 @@ class Keeper:
         return seen.position <= end
 
     async def collect(self, stored: SessionRow, after: int, top: int) -> list[Missed] | RecoveryReason:
-        """Collect the events for a session after one position and up to another.
+        """Collect the events for a session after one position and up to another, ahead of clients that still wait.
 
         Returns:
             The events in order, or the reason why they can't be replayed.
         """
+        return await self._collect(stored, after, top, nullcontext())
+
+    async def _collect(
+        self, stored: SessionRow, after: int, top: int, turn: AbstractAsyncContextManager[None]
+    ) -> list[Missed] | RecoveryReason:
         past_rooms = _PastRooms(stored)
         missed: list[Missed] = []
         missed_bytes = 0
         position = after
         while position < top:
             try:
-                page = await self.journal.read(position, top, max_entries=_PAGE_ENTRIES, max_bytes=_PAGE_BYTES)
+                # A turn for each page: clients that have missed little do not wait for those that have missed much.
+                async with turn:
+                    page = await self.journal.read(position, top, max_entries=_PAGE_ENTRIES, max_bytes=_PAGE_BYTES)
             except PositionGone:
                 return RecoveryReason.RETENTION
             for entry in page:
