@@ -265,7 +265,7 @@ class MessageReader:
             self._take_fragment(opcode, payload, messages, is_last=bool(first & _FIN))
 
     def _fault_of(self, first: int, length: int) -> str | None:
-        """Tell what is wrong with a frame's beginning; ``None`` if nothing is."""
+        """Return the fault of a frame's beginning; ``None`` without one."""
         opcode = first & 0x0F
         if first & 0x70 or opcode not in _OPCODES:
             return f"a frame that begins with 0x{first:02x}"

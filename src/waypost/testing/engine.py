@@ -54,7 +54,7 @@ class EngineApplication:
         options: The options.
 
     Raises:
-        ConfigurationError: An option can't be what it is.
+        ConfigurationError: An option has a value that it does not accept.
     """
 
     def __init__(

@@ -51,5 +51,5 @@ class OncePerShortage(logging.Filter):
     """Drops what asyncio logs each second while there are no descriptors; `DescriptorWatch` has said so."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether to log a record."""
+        """Return whether to log a record."""
         return not record.getMessage().startswith(_ASYNCIO)

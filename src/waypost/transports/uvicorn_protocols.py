@@ -205,7 +205,7 @@ class GuardedHttp(HttpToolsProtocol):
         _refuse_headers(self.transport)
 
     def _expect_rest(self) -> None:
-        """Give the rest of a body some time, if its answer came before it did, as that of a refusal does."""
+        """Limit the time of the rest of a body whose answer came before it, as that of a refusal does."""
         cycle = self._running
         if cycle is not None and cycle.response_complete and cycle.more_body and self._rest_timer is None:
             self._rest_timer = self.loop.call_later(_REST_TIMEOUT_S, self.transport.close)
