@@ -26,7 +26,7 @@ HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.s
     if (a > c || (a === c && b >= d)) console.log("yes")' 2>/dev/null)
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
 
-.PHONY: demo test test-long test-versions check bench bench-full bench-queue fuzz simulate docs web clients clean
+.PHONY: demo test test-long test-versions check bench bench-full bench-queue fuzz soak simulate docs web clients clean
 
 demo: $(INSTALLED) web
 ifeq ($(HAVE_NODE),yes)
@@ -70,6 +70,10 @@ bench-full: $(INSTALLED) $(PEERS)
 bench-queue: $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m bench.queue
+
+# An hour of honest clients beside attackers; MINUTES=15 for less.
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60)
 
 fuzz: $(INSTALLED)
 	$(BIN)/python -m tests.fuzz
