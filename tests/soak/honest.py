@@ -62,7 +62,6 @@ class Crowd:
         self._port = port
         self._size = size
         self._rng = rng
-        self._next = 0
 
     @asynccontextmanager
     async def present(self) -> AsyncIterator[None]:
@@ -120,8 +119,7 @@ class Crowd:
 
     async def _tick(self, client: waypost.Client) -> None:
         while True:
-            self._next += 1
-            await client.emit("tick", self._next)
+            await client.emit("tick")
             await asyncio.sleep(0.5)
 
     async def _cut(self, links: list[Link]) -> None:
