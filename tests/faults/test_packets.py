@@ -44,7 +44,6 @@ CLOSING: dict[str, Packets] = {
     "ack without a payload": ["431"],
     "connect error from the client": ['44{"message":"x"}'],
     "disconnect with a payload": ["41{}"],
-    "second connect": ["40"],
     "event for a namespace not joined": ['42/other,["x"]'],
     "unexpected binary": [b"\x00\x01"],
     "no attachments in a binary event": ['450-["x"]'],
