@@ -41,7 +41,7 @@ class EngineClient:
 
 
 class EngineApplication:
-    """An ASGI application that serves Engine.IO like a `waypost.Server`, with another layer above.
+    """Serves Engine.IO like a `waypost.Server`, as an ASGI application, with a layer of yours above.
 
     Transports, heartbeats, upgrades and limits are those of the server; the messages are yours. Serve it as any ASGI
     application, such as ``uvicorn.run(EngineApplication(echo, path="/engine.io/"))``.
