@@ -87,18 +87,6 @@ def lines() -> Iterator[Lines]:
 # ------------------------------------------------------------------------------------------ the mechanism
 
 
-def test_every_module_takes_its_logger_from_one_place() -> None:
-    """A call with what a client chose can't be forgotten: all loggers make their arguments printable."""
-    own = {"logs.py", "access_log.py", "common.py", "uvicorn_runner.py"}  # the last three: uvicorn's loggers
-    found = [
-        file.name
-        for file in SOURCE.rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Attribute) and node.attr == "getLogger" and file.name not in own
-    ]
-    assert found == []
-
-
 def test_what_is_logged_is_a_constant_and_its_arguments() -> None:
     """Only arguments are made printable, so nothing may be built into the message."""
     calls = 0

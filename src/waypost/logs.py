@@ -14,7 +14,7 @@ from typing import Any
 
 from waypost.text import printable
 
-__all__ = ["PRINTABLE", "get_logger"]
+__all__ = ["get_logger"]
 
 _CONTINUED = "\n    "
 _OWN_PARTS = ('File "', "Traceback (", "+ Exception Group Traceback", "During handling of", "The above exception")
@@ -25,10 +25,10 @@ def get_logger(name: str) -> logging.Logger:
     """Return the logger of a name; what its records show is printable.
 
     Args:
-        name: The logger's name, below ``waypost``.
+        name: The logger's name: below ``waypost``, or uvicorn's.
     """
-    logger = logging.getLogger(name)
-    logger.addFilter(PRINTABLE)
+    logger = logging.getLogger(name)  # noqa: TID251  # the one place
+    logger.addFilter(_PRINTABLE)
     return logger
 
 
@@ -46,7 +46,7 @@ class _Printable(logging.Filter):
         return True
 
 
-PRINTABLE = _Printable()
+_PRINTABLE = _Printable()
 
 
 class _Shown:

@@ -6,6 +6,8 @@ import argparse
 import logging
 from typing import TYPE_CHECKING
 
+from waypost.logs import get_logger
+
 if TYPE_CHECKING:
     # argparse has no public name for the type that `add_subparsers` returns.
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
@@ -40,7 +42,7 @@ def configure_logging(level: str) -> None:
     logging.basicConfig(level=level.upper(), format=_LOG_FORMAT)
     if level == "info":
         # uvicorn's start and stop messages only repeat Waypost's start-up line.
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        get_logger("uvicorn").setLevel(logging.WARNING)
 
 
 def port_number(text: str) -> int:

@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Mapping
 
-from waypost.logs import PRINTABLE
+from waypost.logs import get_logger
 
 __all__ = ["hide_session_ids"]
 
@@ -21,9 +21,7 @@ _SESSION_ID = re.compile(r"([?&]sid=)[^&\s\"']+", re.IGNORECASE)
 def hide_session_ids() -> None:
     """Hide session ids in what uvicorn logs of requests; make the rest printable. May be called again."""
     for name in _LOGGERS:
-        logger = logging.getLogger(name)
-        logger.addFilter(_WITHOUT_SESSION_ID)
-        logger.addFilter(PRINTABLE)
+        get_logger(name).addFilter(_WITHOUT_SESSION_ID)
 
 
 class _WithoutSessionId(logging.Filter):

@@ -109,8 +109,8 @@ def serve(app: Any, io: Served, listeners: list[socket.socket], *, announce: Cal
     """
     _calm_garbage_collection()
     config = configure(app, io.options)
-    logging.getLogger("uvicorn.error").addFilter(_WithoutTraceback())
-    logging.getLogger("asyncio").addFilter(OncePerShortage())
+    get_logger("uvicorn.error").addFilter(_WithoutTraceback())
+    get_logger("asyncio").addFilter(OncePerShortage())
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         return runner.run(_serve(config, io, listeners, announce))
 

@@ -7,14 +7,14 @@ connection, and that can be reached from the functions that it passes to applica
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
+from waypost.logs import get_logger
 from waypost.transports.http_answer import Receive
 
 __all__ = ["turn_off_compression"]
 
-logger = logging.getLogger("waypost.asgi")
+logger = get_logger("waypost.asgi")
 
 
 def turn_off_compression(receive: Receive) -> None:
