@@ -53,6 +53,7 @@ class ModelClient:
         events: Arguments of every event it showed, without the offset; the name first.
         refusal: The payload of the last CONNECT_ERROR.
         answer: The payload of the last CONNECT.
+        payload: What CONNECT carries instead of pid and offset; ``None`` for these.
         answers: How many CONNECTs have come.
     """
 
@@ -69,6 +70,7 @@ class ModelClient:
         self.connected = False
         self.recovered = False
         self.disconnected_by_server = False
+        self.payload: dict[str, Any] | None = None
         self.pid: str | None = None
         self.sid: str | None = None
         self.offset: str | None = None
@@ -95,8 +97,8 @@ class ModelClient:
     def open(self, auth: str = "") -> None:
         """Open a connection and send CONNECT, with pid and offset if there are any."""
         self.connection = self.hub.engine.open("websocket", self.handshake, Revision4())
-        payload: dict[str, Any] = {}
-        if self.pid is not None:
+        payload: dict[str, Any] = dict(self.payload or {})
+        if self.payload is None and self.pid is not None:
             payload["pid"] = self.pid
             if self.offset is not None:
                 payload["offset"] = self.offset

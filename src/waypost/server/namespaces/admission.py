@@ -7,7 +7,7 @@ held back), call the connect handler, answer CONNECT, replay the missed events, 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ArgumentMismatch, ConnectionRefused, StorageError
@@ -35,7 +35,25 @@ logger = get_logger("waypost.admission")
 
 
 _LONGEST_CLAIM = 200
-"""Our pids and offsets are shorter by far. A longer value is the application's, or an attempt to fill the store."""
+"""Our pids and offsets are shorter by far. A longer value is an attempt to fill the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What a CONNECT packet says of an earlier session.
+
+    Attributes:
+        pid: The session's private id, if it can be one.
+        offset: The offset of the last event seen, if it can be one.
+        problem: Why no session can be looked for.
+    """
+
+    pid: str | None
+    offset: str | None
+    problem: RecoveryReason | None
+
+
+_NO_CLAIM = _Claim(None, None, None)
 
 
 class Admission:
@@ -74,7 +92,8 @@ class Admission:
         self._connection = connection
         self._pending = pending
         self._dialect = dialect
-        self.pid, self._offset, auth = _split(payload or {}, recovers=recovery is not None)
+        self._claim, auth = (_NO_CLAIM, payload or {}) if recovery is None else _split(payload or {})
+        self.pid = self._claim.pid
         self._handshake = replace(connection.handshake, auth=auth)
         self._recovers = recovery is not None and recovery.sends_offset(self._handshake)
         self._keeper: Keeper | None = None
@@ -145,15 +164,21 @@ class Admission:
     # -- the steps ------------------------------------------------------------------------------------------
 
     async def _look_up(self) -> Returning | None:
-        if self._keeper is None or self.pid is None:
+        if self._keeper is None:
             return None
-        found = await self._keeper.look_up(self.pid, self._offset, self._handshake)
+        found = await self._find(self._keeper)
         if isinstance(found, RecoveryReason):
             self._reason = found
             count_recovery(self._keeper.counters, found)
             logger.info("a client of %s starts anew: %s", self._namespace.name, found)
             return None
         return found
+
+    async def _find(self, keeper: Keeper) -> Returning | RecoveryReason | None:
+        claim = self._claim
+        if claim.pid is None or claim.problem is not None:
+            return claim.problem
+        return await keeper.look_up(claim.pid, claim.offset, self._handshake)
 
     def _make_channel(self, returning: Returning | None) -> Channel:
         channel = Channel(
@@ -183,7 +208,7 @@ class Admission:
             channel.recovery = RecoveryOutcome(None, len(missed))
             return replace(returning, missed=missed)
         await self._namespace.ownership.begin(
-            channel, self._keeper.new_session(channel.data, self._handshake, self._offset)
+            channel, self._keeper.new_session(channel.data, self._handshake, self._claim.offset)
         )
         return None
 
@@ -250,12 +275,15 @@ class Admission:
                 return
 
 
-def _split(payload: dict[str, Any], *, recovers: bool) -> tuple[str | None, str | None, dict[str, Any]]:
-    """Split a CONNECT payload into the fields of recovery and the application's auth."""
-    pid, offset = payload.get("pid"), payload.get("offset")
-    if not recovers or not isinstance(pid, str) or not isinstance(offset, str | None):
-        return None, None, payload
-    if max(len(pid), len(offset or "")) > _LONGEST_CLAIM:
-        return None, None, payload
+def _split(payload: dict[str, Any]) -> tuple[_Claim, dict[str, Any]]:
+    """Split a CONNECT payload into what the client says of its session, and the application's auth."""
+    if "pid" not in payload:
+        return _NO_CLAIM, payload
+    auth = {name: value for name, value in payload.items() if name not in ("pid", "offset")}
+    pid, offset = payload["pid"], payload.get("offset")
+    if not isinstance(pid, str) or len(pid) > _LONGEST_CLAIM:
+        return _Claim(None, None, RecoveryReason.UNKNOWN), auth
+    if not isinstance(offset, str | None) or len(offset or "") > _LONGEST_CLAIM:
+        return _Claim(pid, None, RecoveryReason.GENERATION), auth
     # A Go client sends an empty offset when it has none.
-    return pid, offset or None, {name: value for name, value in payload.items() if name not in ("pid", "offset")}
+    return _Claim(pid, offset or None, None), auth

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from waypost.errors import PositionGone, StorageError, StoreClosed, shorten
+from waypost.errors import PositionGone, StorageError, StoreClosed
 from waypost.logs import get_logger
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.offsets import Offset
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.targets import Target
 from waypost.server.recovery.live_session import LiveSession, session_key
+from waypost.server.recovery.lost_history import LostHistory
 from waypost.server.recovery.options import Recovery
 from waypost.server.recovery.replay_cache import ReplayCache
 from waypost.server.recovery.snapshot import Snapshot
@@ -112,6 +113,7 @@ class Keeper:
         self._options = options
         self._environment = services.environment
         self._ending: set[bytes] = set()
+        self._lost_history = LostHistory(journal)
         self._cache = ReplayCache(journal.name, services.codec, _CACHE_BYTES)
 
     def new_session(self, data: dict[str, Any], handshake: Handshake, stale_offset: str | None) -> LiveSession:
@@ -208,12 +210,7 @@ class Keeper:
         last = stored.start
         if offset is not None and offset != snapshot.stale_offset:
             if seen is None or not self._knows(seen):
-                logger.warning(
-                    "a client of %s has seen offset %s, which this store does not know: it is an older copy, or was "
-                    "replaced, and what it had kept since is lost",
-                    self.journal.name,
-                    shorten(offset),
-                )
+                self._lost_history.note(stored, offset, handshake)
                 return RecoveryReason.GENERATION
             last = max(last, seen.position)
         # A pong proves that the client's engine got the frames, but its socket may have ignored them (disconnected by
