@@ -8,9 +8,11 @@ import sys
 if sys.platform != "win32":
     import resource
 
+from waypost.logs import get_logger
+
 __all__ = ["DescriptorWatch", "OncePerShortage"]
 
-logger = logging.getLogger("waypost.serve")
+logger = get_logger("waypost.serve")
 
 _LEFT = 8
 """So few are as good as none: the store and the log need some, too."""
