@@ -40,7 +40,7 @@ _LONGEST_CLAIM = 200
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """What a CONNECT packet says of an earlier session.
+    """The earlier session that a CONNECT packet names.
 
     Attributes:
         pid: The session's private id, if it can be one.

@@ -35,7 +35,7 @@ class LostHistory:
         self._witnesses: set[str] = set()
 
     def note(self, stored: SessionRow, offset: str, handshake: Handshake) -> None:
-        """Take note of an offset that the store does not know.
+        """Note an offset that the store does not know.
 
         Args:
             stored: The session of the client that sent it.
