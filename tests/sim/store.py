@@ -333,6 +333,10 @@ class SimJournal:
         found: SessionRow | None = await self._write(lambda: run_now(self._inner.find_session(key)))
         return found
 
+    async def sessions(self, max_sessions: int) -> list[SessionRow]:
+        found: list[SessionRow] = await self._write(lambda: run_now(self._inner.sessions(max_sessions)))
+        return found
+
     async def attach_session(self, key: bytes, on_attach: Callable[[SessionRow], None]) -> SessionRow | None:
         self.write_proven()
 

@@ -324,3 +324,17 @@ async def test_old_memberships_go_with_the_entries(factory: Factory, clock: Cloc
     await store.trim()
     assert {one.room for one in (await found(journal)).memberships} == {"late", "still"}
     await store.close()
+
+
+async def test_the_sessions_of_a_journal_can_be_looked_through(store: Store, clock: Clock) -> None:
+    journal, other = await store.journal("/"), await store.journal("/other")
+    for number in range(5):
+        await journal.open_session(b"%d" % number, f"sid {number}", b"data", ignore)
+    await other.open_session(b"else", "sid", b"", ignore)
+    await journal.join(b"3", ["room"], ignore)
+    await journal.end_session(b"4")
+    found = {one.key: one for one in await journal.sessions(10)}
+    assert found.keys() == {b"0", b"1", b"2", b"3"}
+    assert found[b"3"] == await journal.find_session(b"3")
+    assert len(await journal.sessions(2)) == 2
+    assert await (await store.journal("/none")).sessions(10) == []

@@ -277,6 +277,7 @@ class Hub:
             max_auth_bytes=options.max_auth_bytes,
             max_buffered_bytes=options.max_buffered_bytes,
             max_child_namespaces=options.max_child_namespaces,
+            max_child_namespaces_per_address=options.max_child_namespaces_per_address,
             max_messages_per_s=options.max_messages_per_s,
             max_namespaces=options.max_namespaces,
             max_payload_bytes=options.max_payload_bytes,

@@ -110,6 +110,8 @@ class Options:
             the client confirms it earlier. A client that is away for longer may have an event handled twice.
         max_namespaces: The most namespaces of one connection at the same time.
         max_child_namespaces: The most namespaces that clients may create, under all parents together.
+        max_child_namespaces_per_address: The most of them that clients of one address may have created; loopback
+            is not counted.
         cleanup_empty_child_namespaces: Whether to remove a child namespace that has no clients and no sessions;
             checked every 10 s.
         queues: The default options of queues; `Queue.configure` overrides them.
@@ -160,6 +162,7 @@ class Options:
     parser: Literal["json", "msgpack"] | Parser = "json"
     max_namespaces: Count = 100
     max_child_namespaces: CountOrZero = 10_000
+    max_child_namespaces_per_address: CountOrZero = 100
     cleanup_empty_child_namespaces: bool = True
     queues: QueueOptions = field(default_factory=QueueOptions)
     answer_ttl_s: Positive = ANSWER_TTL_S
@@ -227,6 +230,7 @@ class ServerOptions(TypedDict, total=False):
     parser: Literal["json", "msgpack"] | Parser
     max_namespaces: int
     max_child_namespaces: int
+    max_child_namespaces_per_address: int
     cleanup_empty_child_namespaces: bool
     queues: QueueOptions
     answer_ttl_s: float

@@ -274,6 +274,13 @@ class Journal(Protocol):
         """
         ...
 
+    async def sessions(self, max_sessions: int) -> list[SessionRow]:
+        """Return some of the journal's sessions, after all earlier writes; all, if it has no more than that.
+
+        A session whose time is over is marked as ``expired``, or left out.
+        """
+        ...
+
     async def attach_session(self, key: bytes, on_attach: Callable[[SessionRow], None]) -> SessionRow | None:
         """Mark a session as attached, so that it does not expire.
 

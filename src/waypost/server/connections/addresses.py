@@ -116,13 +116,13 @@ class AddressLimits:
 
     def allows(self, handshake: Handshake) -> bool:
         """Return whether one more connection may be opened from where a handshake comes from."""
-        site = _counted_for(handshake)
+        site = counted_address(handshake)
         if site is None:
             return True
         return self._open[site] < self._max_connections and self._half_open[site] < self._max_handshakes
 
     def _count(self, opened: ConnectionOpened) -> None:
-        site = _counted_for(opened.handshake)
+        site = counted_address(opened.handshake)
         if site is not None:
             self._sites[opened.connection] = site
             self._handshaking.add(opened.connection)
@@ -209,7 +209,8 @@ def _parse(text: str) -> _Address | None:
     return mapped or address
 
 
-def _counted_for(handshake: Handshake) -> str | None:
+def counted_address(handshake: Handshake) -> str | None:
+    """Return the address or IPv6 network that limits count a client for; ``None`` for an uncounted client."""
     return handshake.counted_for or _site(handshake.address)
 
 

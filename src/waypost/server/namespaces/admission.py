@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from waypost.errors import ArgumentMismatch, ConnectionRefused, StorageError
 from waypost.logs import get_logger
 from waypost.protocol.extension import ANSWER_FIELD
+from waypost.server.connections.addresses import counted_address
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.socket import Socket
 from waypost.server.recovery.ownership import NotNow
@@ -111,7 +112,9 @@ class Admission:
             refused or has left.
         """
         try:
-            self._namespace = await self._directory.find(self._name, self._handshake.auth)
+            self._namespace = await self._directory.find(
+                self._name, self._handshake.auth, counted_address(self._connection.handshake)
+            )
             with self._namespace.visit():
                 await self._namespace.ready()
                 return await self._let_in()

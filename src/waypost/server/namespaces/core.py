@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class NamespaceCore:
         flags: The default options of an emit.
         server_side: The events between servers of a cluster.
         ownership: The owner of each session.
+        empty_since: The event loop's time at which the last member or connecting client left, in seconds.
     """
 
     def __init__(self, name: str, parts: Parts, parent: ParentCore | None = None) -> None:
@@ -94,6 +96,7 @@ class NamespaceCore:
         self.flags = Flags(timeout_s=settings.ack_timeout_s)
         self.server_side = ServerSide(self)
         self.ownership = Ownership(self.index, services)
+        self.empty_since = 0.0
         self._visitors = 0
 
     @property
@@ -148,6 +151,7 @@ class NamespaceCore:
             yield
         finally:
             self._visitors -= 1
+            self._note_empty()
 
     @property
     def is_idle(self) -> bool:
@@ -163,6 +167,11 @@ class NamespaceCore:
         self.index.remove(member)
         self.parts.deliveries.detach(member)
         self.ownership.let_go(member, recoverable=recoverable)
+        self._note_empty()
+
+    def _note_empty(self) -> None:
+        if not (self._visitors or len(self.index)):
+            self.empty_since = asyncio.get_running_loop().time()
 
     # -- other servers --------------------------------------------------------------------------------------
 

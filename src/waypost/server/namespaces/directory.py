@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakValueDictionary
@@ -12,6 +14,7 @@ from waypost.errors import ConfigurationError, ConnectionRefused
 from waypost.logs import get_logger
 from waypost.server.emitting.flags import Flags
 from waypost.server.namespaces.core import NamespaceCore, Parts
+from waypost.server.namespaces.eviction import Eviction
 from waypost.server.namespaces.namespace import Namespace, ParentNamespace
 from waypost.server.namespaces.parents import ParentCore
 
@@ -32,6 +35,9 @@ class Directory:
         self._named: dict[str, NamespaceCore] = {}
         self._parents: list[ParentCore] = []
         self._children: dict[str, NamespaceCore] = {}
+        self._made_from: dict[str, str] = {}
+        self._made: Counter[str] = Counter()
+        self._eviction = Eviction(self._children.values, lambda child: self._children.get(child.name) is child)
         # The application may still hold a removed child. If it is needed again, it must be the same object.
         self._forgotten: WeakValueDictionary[str, NamespaceCore] = WeakValueDictionary()
 
@@ -75,6 +81,7 @@ class Directory:
 
     def _keep(self, namespace: NamespaceCore) -> None:
         self._children.pop(namespace.name, None)
+        self._count_no_more(namespace.name)
         self._named[namespace.name] = namespace
 
     def add_parent(self, accepts: re.Pattern[str] | Callable[..., Any]) -> ParentNamespace:
@@ -93,10 +100,15 @@ class Directory:
         """Return an existing namespace, or ``None``."""
         return self._named.get(name) or self._children.get(name)
 
-    async def find(self, name: str, auth: dict[str, Any] | None) -> NamespaceCore:
+    async def find(self, name: str, auth: dict[str, Any] | None, site: str | None) -> NamespaceCore:
         """Return the namespace that a client named; if a parent accepts it, make it.
 
         A parent's function is called for every client, also if the namespace exists.
+
+        Args:
+            name: The name.
+            auth: The client's auth.
+            site: The client's address, for the limit on the children of one address; ``None`` is not counted.
 
         Raises:
             ConnectionRefused: No namespace of that name accepts this client.
@@ -104,20 +116,53 @@ class Directory:
         namespace = self.get(name)
         for parent in self._parents if namespace is None else (namespace.parent,):
             if parent is None or await parent.accepts(name, auth):
-                return await self._enter(name, parent)
+                return await self._enter(name, parent, site)
         raise ConnectionRefused("Invalid namespace")
 
-    async def _enter(self, name: str, parent: ParentCore | None) -> NamespaceCore:
+    async def _enter(self, name: str, parent: ParentCore | None, site: str | None) -> NamespaceCore:
         # While the parent decided, other clients may have created it, or the upkeep may have removed it.
         namespace = self.get(name)
         if namespace is None:
-            if len(self._children) >= self._parts.settings.max_child_namespaces:
-                logger.warning("refused to make %s: there are %d child namespaces", name, len(self._children))
+            settings = self._parts.settings
+            if site is not None and self._made[site] >= settings.max_child_namespaces_per_address:
+                logger.warning("refused to make %s: %s has made %d child namespaces", name, site, self._made[site])
                 raise ConnectionRefused("Too many namespaces")
-            namespace = self._children[name] = self._make(name, parent)
+            if len(self._children) >= settings.max_child_namespaces:
+                await self._make_room(name)
+            namespace = self.get(name) or self._make_child(name, parent, site)
         if namespace.parent is not None:
             await namespace.parent.tell_made(namespace)
         return namespace
+
+    def _make_child(self, name: str, parent: ParentCore | None, site: str | None) -> NamespaceCore:
+        child = self._children[name] = self._make(name, parent)
+        child.empty_since = asyncio.get_running_loop().time()
+        if site is not None:
+            self._made_from[name] = site
+            self._made[site] += 1
+        return child
+
+    async def _make_room(self, name: str) -> None:
+        """Remove a child that nobody would miss, in favour of a new one.
+
+        Raises:
+            ConnectionRefused: There is no such child.
+        """
+        while len(self._children) >= self._parts.settings.max_child_namespaces:
+            chosen = await self._eviction.choose()
+            if chosen is None:
+                logger.warning("refused to make %s: there are %d child namespaces", name, len(self._children))
+                raise ConnectionRefused("Too many namespaces")
+            child, sessions = chosen
+            logger.info("%s, which is empty and was never used, is removed in favour of %s", child.name, name)
+            journal = child.feed.journal
+            self._forget(child)
+            if journal is not None:
+                child.forget_store()
+                for session in sessions:
+                    await journal.end_session(session.key)
+                if await self._parts.services.store.drop_journal(child.name):
+                    child.forget_store()
 
     async def revive(self, names: list[str]) -> None:
         """Make the children that have stored sessions, so that emits reach those sessions too.
@@ -127,7 +172,7 @@ class Directory:
         """
         for name in names:
             try:
-                await self.find(name, None)
+                await self.find(name, None, None)
             except ConnectionRefused:
                 logger.debug("the store has sessions of %s, which is not there any more", name)
 
@@ -166,9 +211,17 @@ class Directory:
     def _forget(self, child: NamespaceCore) -> None:
         logger.debug("nobody is in %s any more, it is forgotten", child.name)
         del self._children[child.name]
+        self._count_no_more(child.name)
         if child.parent is not None:
             del child.parent.children[child.name]
         self._forgotten[child.name] = child
+
+    def _count_no_more(self, name: str) -> None:
+        site = self._made_from.pop(name, None)
+        if site is not None:
+            self._made[site] -= 1
+            if not self._made[site]:
+                del self._made[site]
 
 
 def check_name(name: str) -> None:

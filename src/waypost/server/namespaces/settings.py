@@ -22,6 +22,7 @@ class NamespaceSettings:
         max_auth_bytes: The most bytes of a client's auth for one namespace, as decoded.
         max_buffered_bytes: The most bytes that may wait for one client.
         max_child_namespaces: The most child namespaces that clients may create.
+        max_child_namespaces_per_address: The most child namespaces that clients of one address may have created.
         max_messages_per_s: The most messages per second of one client; ``None`` for no limit.
         max_namespaces: The most namespaces of one connection.
         max_payload_bytes: The largest message, and the largest attachment, in bytes.
@@ -38,6 +39,7 @@ class NamespaceSettings:
     max_auth_bytes: int
     max_buffered_bytes: int
     max_child_namespaces: int
+    max_child_namespaces_per_address: int
     max_messages_per_s: float | None
     max_namespaces: int
     max_payload_bytes: int

@@ -164,6 +164,10 @@ class _MemoryJournal:
             found.expired(now),
         )
 
+    async def sessions(self, max_sessions: int) -> list[SessionRow]:
+        found = [await self.find_session(key) for key in [*self._sessions][:max_sessions]]
+        return [one for one in found if one is not None]
+
     async def attach_session(self, key: bytes, on_attach: Callable[[SessionRow], None]) -> SessionRow | None:
         stored = await self.find_session(key)
         if stored is None or stored.expired:

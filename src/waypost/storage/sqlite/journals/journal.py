@@ -120,6 +120,10 @@ class SqliteJournal:
         self.write_proven()
         return await self._writes.ask(lambda tx: sessions.find(tx, self.log.id, key))
 
+    async def sessions(self, max_sessions: int) -> list[SessionRow]:
+        """Return some of the journal's sessions, by a job of the writer, so that it sees all earlier writes."""
+        return await self._writes.ask(lambda tx: sessions.some(tx, self.log.id, max_sessions))
+
     async def attach_session(self, key: bytes, on_attach: Callable[[SessionRow], None]) -> SessionRow | None:
         """Mark a session as attached, so that it does not expire; returns it."""
 

@@ -25,6 +25,7 @@ __all__ = [
     "mark",
     "prove",
     "save",
+    "some",
 ]
 
 # One step of deleting is one job between others.
@@ -60,6 +61,12 @@ def find(tx: Transaction, journal: int, key: bytes) -> SessionRow | None:
     rooms = tuple(Membership(*row) for row in memberships)
     expired = expires_at is not None and expires_at < tx.now
     return SessionRow(key, sid, start, proven, last, data, expires_at, rooms, expired)
+
+
+def some(tx: Transaction, journal: int, most: int) -> list[SessionRow]:
+    """Look up some of a journal's sessions."""
+    rows = tx.connection.execute("SELECT key FROM session WHERE journal = ? LIMIT ?", (journal, most)).fetchall()
+    return [found for (key,) in rows if (found := find(tx, journal, key)) is not None]
 
 
 def attach(tx: Transaction, journal: int, key: bytes) -> SessionRow | None:
