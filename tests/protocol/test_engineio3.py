@@ -98,3 +98,10 @@ def test_what_is_no_payload(body: bytes) -> None:
 def test_too_many_packets() -> None:
     with pytest.raises(LimitExceeded):
         decode_payload(b"1:6" * 3, max_packets=2)
+
+
+@pytest.mark.parametrize("base64", ["QUJD\n", "QU\nJD\n", "QU\r\nJD"])
+def test_base64_in_lines_as_java_writes_it(base64: str) -> None:
+    packet = f"b4{base64}"
+    assert decoded(f"{len(packet)}:{packet}2:4a".encode()) == [b"ABC", "4a"]
+    assert decode_frame(packet) == b"ABC"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -55,6 +56,10 @@ def make_server(**options: Any) -> waypost.Server:
         return arguments
 
     @io.event
+    async def fail(socket: waypost.Socket) -> None:
+        raise ValueError("of the handler's own")
+
+    @io.event
     async def closed_over(socket: waypost.Socket) -> None:
         socket.on("later", lambda _: socket.id)
 
@@ -103,6 +108,14 @@ async def use_a_websocket(io: waypost.Server) -> None:
             pass
 
 
+async def meet_a_handler_that_fails(io: waypost.Server) -> None:
+    where = await join_polling(io)
+    await ask(io, where, method="POST", body=[b'421["fail"]'])
+    await ask(io, where, method="POST", body=[b'421["echo",1]'])
+    await ask(io, where)
+    await ask(io, where, method="POST", body=[b"1"])
+
+
 async def leave_the_namespace(io: waypost.Server) -> None:
     where = await join_polling(io)
     await ask(io, where, method="POST", body=[b"41"])
@@ -110,12 +123,24 @@ async def leave_the_namespace(io: waypost.Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "end", [close_in_order, be_cut, be_refused, break_the_protocol, use_a_websocket, leave_the_namespace]
+    "end",
+    [
+        close_in_order,
+        be_cut,
+        be_refused,
+        break_the_protocol,
+        use_a_websocket,
+        meet_a_handler_that_fails,
+        leave_the_namespace,
+    ],
 )
 @pytest.mark.parametrize("recovery", [waypost.Recovery(), None], ids=["recovery", "none"])
 async def test_nothing_is_left_of_a_connection(
-    end: Callable[[waypost.Server], Awaitable[None]], recovery: waypost.Recovery | None
+    end: Callable[[waypost.Server], Awaitable[None]],
+    recovery: waypost.Recovery | None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.CRITICAL, "waypost.hooks")  # pytest keeps what is logged, with its traceback
     io = make_server(recovery=recovery)
     async with serving(io):
         await end(io)  # what is made once, and kept

@@ -263,5 +263,7 @@ class Inbox:
             else:
                 event.answer(answer)
         finally:
+            # Its traceback refers to this frame, which would refer back for ever.
+            del error
             if event.is_marked:
                 event.end()
