@@ -100,7 +100,8 @@ class Options:
             Without this option the event is only logged.
         parser: The encoding of packets; the same as the server's.
         max_payload_bytes: The largest message that the client accepts, and the most bytes of one event's attachments.
-        max_attachments: The most binary attachments of one event from the server.
+        max_attachments: The most binary attachments of one event or acknowledgement from the server; with the parser
+            ``"json"`` also to it. Official servers read no more than 10; Waypost's have an option of the same name.
         max_pending_events: The number of waiting events at which reading from the connection pauses. While an
             acknowledgement is awaited, it is ten times as many, because the acknowledgement has to be read.
         max_pending_bytes: The most bytes that events take in memory, waiting ones and those that are being handled;
@@ -143,7 +144,7 @@ class Options:
     on_undelivered: Undelivered | None = None
     parser: Literal["json", "msgpack"] | Parser = "json"
     max_payload_bytes: Count = 16 * _MEBIBYTE
-    max_attachments: CountOrZero = 100
+    max_attachments: CountOrZero = 10
     max_pending_events: Count = 1_000
     max_pending_bytes: Count = 64 * _MEBIBYTE
     max_buffered_events: Count = 10_000

@@ -75,7 +75,7 @@ class Session:
         self.sid: str | None = None
         self.recovered = False
         self.max_payload_bytes: int | None = None
-        self._codec = codec_for(options.parser)
+        self._codec = codec_for(options.parser, options.max_attachments)
         self._continuity = Continuity()
         self._options = options
         self._packet_source = packet_source

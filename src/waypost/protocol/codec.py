@@ -9,6 +9,7 @@ from waypost.errors import ConfigurationError
 from waypost.protocol import socketio, socketio_msgpack
 from waypost.protocol.custom_parser import CustomCodec, Parser
 from waypost.protocol.engineio import Frame
+from waypost.protocol.limited_json import LimitedJson
 from waypost.protocol.packet import Packet
 
 __all__ = ["Codec", "EncodedEvent", "PacketDecoder", "codec_for"]
@@ -146,16 +147,20 @@ class Codec(Protocol):
         ...
 
 
-def codec_for(parser: str | Parser) -> Codec:
+def codec_for(parser: str | Parser, max_attachments: int | None = None) -> Codec:
     """Return the codec for a value of the option ``parser``.
 
     Args:
         parser: ``"json"``, ``"msgpack"``, or the application's own parser.
+        max_attachments: The most binary attachments of one packet in JSON; ``None`` for no limit. Other encodings
+            carry binary values in the packet itself.
 
     Raises:
         ConfigurationError: The value is none of these.
     """
     if parser == "json":
+        if max_attachments is not None:
+            return LimitedJson(max_attachments)
         return socketio
     if parser == "msgpack":
         return socketio_msgpack

@@ -82,6 +82,11 @@ class JsonEvent:
         return f"<JsonEvent {self.event!r} in {self.namespace}, {self.size} bytes>"
 
     @property
+    def attachments(self) -> int:
+        """The number of binary attachments."""
+        return len(self._binary)
+
+    @property
     def event(self) -> str:
         """The event's name."""
         quoted = _EVENT_NAME.match(self._json, 1)

@@ -76,7 +76,7 @@ class Hub:
     def __init__(self, options: Options, environment: Environment) -> None:
         self.options = options
         self.environment = environment
-        self.codec = codec_for(options.parser)
+        self.codec = codec_for(options.parser, options.max_attachments)
         self.hooks = Hooks()
         self.turn = WriteTurn()
         self.tasks = Tasks()

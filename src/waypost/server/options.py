@@ -69,7 +69,8 @@ class Options:
         allow_jsonp: Whether to accept JSONP polling, for browsers before 2012. A script is fetched without an
             ``Origin``, so any page could connect with its visitor's cookies: only for servers that do not trust
             cookies.
-        max_attachments: The most binary attachments of one event.
+        max_attachments: The most binary attachments of one event or acknowledgement from a client; with the parser
+            ``"json"`` also to one. Official clients read no more than 10.
         max_auth_bytes: The most bytes that a client's auth for one namespace takes in memory; more is refused.
         max_buffered_bytes: The most bytes that may wait for a slow client; more disconnects it. It can recover what
             it missed.

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import orjson
 
+from waypost.errors import EncodingFailed
 from waypost.protocol.codec import Codec, EncodedEvent
 
 __all__ = ["EVERYONE", "Target", "read_record", "write_record"]
@@ -35,10 +36,18 @@ def write_record(target: Target, event: EncodedEvent) -> bytes:
     return b"".join((len(head).to_bytes(_LENGTH_BYTES, "big"), head, event.to_record()))
 
 
-def read_record(record: bytes, namespace: str, codec: Codec) -> tuple[Target, EncodedEvent]:
-    """Decode a journal record of `write_record`."""
+def read_record(record: bytes, namespace: str, codec: Codec) -> tuple[Target, EncodedEvent | EncodingFailed]:
+    """Decode a journal record of `write_record`.
+
+    Returns:
+        The target, and the event; an error instead of it if no packet of this codec can carry it.
+    """
     end = _LENGTH_BYTES + int.from_bytes(record[:_LENGTH_BYTES], "big")
-    return _read_target(record[_LENGTH_BYTES:end]), codec.restore_event(record[end:], namespace)
+    target = _read_target(record[_LENGTH_BYTES:end])
+    try:
+        return target, codec.restore_event(record[end:], namespace)
+    except EncodingFailed as problem:
+        return target, problem
 
 
 def _read_target(head: bytes) -> Target:

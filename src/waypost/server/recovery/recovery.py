@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from waypost.errors import PositionGone, StorageError, StoreClosed
+from waypost.errors import EncodingFailed, PositionGone, StorageError, StoreClosed
 from waypost.logs import get_logger
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.offsets import Offset
@@ -44,6 +44,7 @@ class RecoveryReason(StrEnum):
     GENERATION = "generation"
     RETENTION = "retention"
     TOO_FAR = "too far"
+    UNDELIVERABLE = "undeliverable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +252,8 @@ class Keeper:
             for entry in page:
                 target, event = self._cache.read(entry)
                 if past_rooms.were_meant(target, entry.position):
+                    if isinstance(event, EncodingFailed):
+                        return RecoveryReason.UNDELIVERABLE
                     missed.append(Missed(entry.position, event))
                     missed_bytes += event.size
             if len(missed) > self._options.replay_max_events or missed_bytes > self._options.replay_max_bytes:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from waypost.errors import EncodingFailed
+from waypost.logs import get_logger
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.basics.targets import Target, read_record
 from waypost.storage.base import Entry
 
 __all__ = ["ReplayCache"]
+
+logger = get_logger("waypost.recovery")
 
 
 class ReplayCache:
@@ -30,14 +34,16 @@ class ReplayCache:
         self._codec = codec
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._decoded: OrderedDict[int, tuple[Target, EncodedEvent, int]] = OrderedDict()
+        self._decoded: OrderedDict[int, tuple[Target, EncodedEvent | EncodingFailed, int]] = OrderedDict()
 
-    def read(self, entry: Entry) -> tuple[Target, EncodedEvent]:
-        """Return an entry's target and event."""
+    def read(self, entry: Entry) -> tuple[Target, EncodedEvent | EncodingFailed]:
+        """Return an entry's target and event; an error instead of the event if no packet can carry it."""
         found = self._decoded.get(entry.position)
         if found is not None:
             return found[0], found[1]
         target, event = read_record(entry.record, self._namespace, self._codec)
+        if isinstance(event, EncodingFailed):
+            logger.warning("%s: clients that missed event %d start anew: %s", self._namespace, entry.position, event)
         size = len(entry.record)
         self._decoded[entry.position] = (target, event, size)
         self._bytes += size
