@@ -245,3 +245,31 @@ async def test_without_one_there_is_none(url: str) -> None:
     for wrong in ({"outbox": 5}, {"outbox": "x", "retries": 1}, {"outbox_retries": -1}, {"state": ""}):
         with pytest.raises(waypost.ConfigurationError):
             waypost.Client(url, **wrong)
+
+
+async def test_an_event_whose_answer_was_given_up_is_told_and_not_handled_again(path: Path) -> None:
+    io = waypost.Server(drain_s=0.0, max_answer_bytes=400)
+    handled: list[int] = []
+    told: list[tuple[str, tuple[Any, ...], Exception]] = []
+    async with serving(io) as port, Link.to(port) as link:
+
+        @io.event
+        async def order(socket: waypost.Socket, number: int) -> str:
+            handled.append(number)
+            if number == 1:
+                link.cut()
+            return "x" * 1_000
+
+        def undelivered(event: str, args: tuple[Any, ...], error: Exception) -> None:
+            told.append((event, args, error))
+
+        client = waypost.Client(link.url, outbox=path, reconnection_delay_s=0.01, on_undelivered=undelivered)
+        async with client:
+            for number in (1, 2):
+                await client.emit("order", number)
+                await client.outbox.drained()
+    assert handled == [1, 2]
+    assert [(event, args) for event, args, _ in told] == [("order", (1,))]
+    assert isinstance(told[0][2], waypost.EventRefused)
+    assert "its answer was given up" in told[0][2].message
+    assert told[0][2].is_final

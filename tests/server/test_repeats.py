@@ -30,6 +30,11 @@ def io() -> waypost.Server:
     return waypost.Server(drain_s=0.0)
 
 
+@pytest.fixture(params=["memory", "sqlite"])
+def store_spec(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return "memory:" if request.param == "memory" else str(tmp_path / "store.db")
+
+
 class Sender(ModelClient):
     """A client with an outbox."""
 
@@ -371,3 +376,60 @@ async def test_a_mark_that_can_t_be_right_is_taken_off(io: waypost.Server, chang
             await client.connect()
             assert len(await client.call("order", {"_waypost": fields})) == 2
     assert handled == [(None,), (None, {"_waypost": fields})]
+
+
+async def test_an_answer_that_was_given_up_is_told(store_spec: str) -> None:
+    io = waypost.Server(store=store_spec, drain_s=0.0, max_answer_bytes=600)
+    runs: list[str | None] = []
+
+    @io.event
+    async def large(socket: waypost.Socket) -> str:
+        runs.append(socket.message_id)
+        return "x" * 1_000
+
+    async with running(io):
+        client = Sender(io)
+        await client.connect()
+        assert await client.ask(1, "large") == ["x" * 1_000]
+        rejection = await client.rejection(1, "large")
+        assert rejection.is_final
+        assert "it was handled, but its answer was given up" in rejection.reason
+        assert runs == ["m1"]
+
+
+async def test_answers_are_counted_for_accounts_or_addresses(store_spec: str) -> None:
+    def account(socket: waypost.Socket) -> str | None:
+        token: str | None = socket.handshake.auth.get("token")
+        if token == "broken":
+            raise RuntimeError("no account")
+        return token
+
+    io = waypost.Server(store=store_spec, drain_s=0.0, max_answer_bytes_per_address=3_000, answer_account=account)
+    handled = count(io)
+
+    async def kept(client: Sender, auth: str) -> bool:
+        """Tell whether a client's answer is still there after another client of its address has got larger ones."""
+        await client.connect(auth)
+        await client.ask(1, "order", "x" * 1_000)
+        for number in range(1, 4):
+            other = Sender(io, secret=f"made up {number} of {client.secret}")
+            other.handshake = client.handshake
+            await other.connect()
+            await other.ask(1, "order", "x" * 1_000)
+        before = len(handled)
+        answer = await client.ask(1, "order")
+        assert len(handled) == before
+        return read_rejection(answer) is None
+
+    async with running(io):
+        for number, (auth, address, is_kept) in enumerate(
+            [
+                ("", "203.0.113.7", False),
+                ("ada", "203.0.113.8", True),
+                ("broken", "203.0.113.9", False),
+                ("", "::1", True),
+            ]
+        ):
+            client = Sender(io, secret=f"{SECRET} {number}")
+            client.handshake = replace(OURS, address=address)
+            assert await kept(client, auth) is is_kept

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.storage.backends import Clock, keeps
 from waypost.errors import StoreClosed
-from waypost.storage.answer_base import MAX_ANSWERS_PER_CLIENT, Answer
+from waypost.storage.answer_base import (
+    ANSWER_OVERHEAD_BYTES,
+    MAX_ANSWERS_PER_CLIENT,
+    Answer,
+    AnswerGivenUp,
+    AnswerLimits,
+)
 from waypost.storage.base import ANSWER_TTL_S, Store
 from waypost.storage.choose import make_store
 
@@ -100,3 +108,100 @@ async def test_for_how_long_is_an_option(spec: str, tmp_path: Path, clock: Clock
     await store.trim()
     assert await kept(store, b"c", 1) == []
     await store.close()
+
+
+SIZE = 10_000
+FIVE = AnswerLimits(total_bytes=12 * SIZE, account_bytes=5 * (SIZE + ANSWER_OVERHEAD_BYTES))
+
+
+@pytest.fixture(params=["memory:", "store.db"])
+def spec(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return "memory:" if request.param == "memory:" else str(tmp_path / str(request.param))
+
+
+@asynccontextmanager
+async def limited(spec: str, limits: AnswerLimits, clock: Clock) -> AsyncIterator[Store]:
+    store = make_store(spec, answer_limits=limits, wall_time=clock)
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def keep_large(store: Store, account: str, sequence: int, clock: Clock, *, size: int = SIZE) -> None:
+    """Keep an answer. Each comes from a client of its own."""
+    clock.now += 1
+    client = f"{account} {sequence}".encode()
+    await store.answers().keep(Answer(client, sequence, f"m{sequence}", bytes(size), account), 0)
+
+
+async def states(store: Store, account: str, count: int) -> str:
+    """Tell what became of answers: k for kept, g for given up, - for forgotten."""
+    found = ""
+    for sequence in range(1, count + 1):
+        try:
+            record = await store.answers().find(f"{account} {sequence}".encode(), sequence, f"m{sequence}")
+        except AnswerGivenUp:
+            found += "g"
+        else:
+            found += "-" if record is None else "k"
+    return found
+
+
+async def test_an_accounts_oldest_answers_are_given_up(spec: str, clock: Clock) -> None:
+    async with limited(spec, FIVE, clock) as store:
+        for sequence in range(1, 9):
+            await keep_large(store, "a", sequence, clock)
+        await keep_large(store, "b", 1, clock)
+        assert await states(store, "a", 9) == "ggggkkkk-"
+        assert await states(store, "b", 1) == "k"
+
+
+async def test_of_all_answers_those_of_the_largest_account_are_given_up(spec: str, clock: Clock) -> None:
+    async with limited(spec, FIVE, clock) as store:
+        for account, count in (("b", 1), ("a", 4), ("c", 3), ("", 4)):
+            for sequence in range(1, count + 1):
+                await keep_large(store, account, sequence, clock)
+        assert await states(store, "b", 1) == "k"
+        assert await states(store, "c", 3) == "kkk"
+        assert "g" in await states(store, "a", 4) + await states(store, "", 4)
+
+
+async def test_answers_that_were_given_up_are_forgotten_at_last(spec: str, clock: Clock) -> None:
+    limits = AnswerLimits(account_bytes=10 * ANSWER_OVERHEAD_BYTES)
+    async with limited(spec, limits, clock) as store:
+        for sequence in range(1, 16):
+            await keep_large(store, "a", sequence, clock)
+        assert await states(store, "a", 15) == "-" * 5 + "g" * 10
+
+
+async def test_an_answer_that_is_larger_than_the_limit_is_given_up(spec: str, clock: Clock) -> None:
+    async with limited(spec, FIVE, clock) as store:
+        await keep_large(store, "a", 1, clock, size=10 * SIZE)
+        assert await states(store, "a", 1) == "g"
+        await keep_large(store, "a", 2, clock)
+        assert await states(store, "a", 2) == "gk"
+
+
+async def test_what_is_removed_counts_no_more(spec: str, clock: Clock) -> None:
+    async with limited(spec, FIVE, clock) as store:
+        answers = store.answers()
+        for sequence in range(1, 30):
+            # Settled, replaced, and too old: each time the room is free again.
+            await answers.keep(Answer(b"one", sequence, f"m{sequence}", bytes(SIZE), "a"), sequence - 1)
+            await answers.keep(Answer(b"one", sequence, f"m{sequence}", bytes(2 * SIZE), "a"), sequence - 1)
+            await keep_large(store, "a", 1, clock)
+        assert await answers.find(b"one", 29, "m29") == bytes(2 * SIZE)
+        assert await states(store, "a", 1) == "k"
+        clock.now += ANSWER_TTL_S + 1
+        await store.trim()
+        for sequence in range(1, 6):
+            await keep_large(store, "a", sequence, clock)
+        assert await states(store, "a", 5) == "kkkkk"
+
+
+async def test_many_clients_that_ask_for_much_fill_no_disk(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "store.db"
+    async with limited(str(path), AnswerLimits(account_bytes=1 << 20), clock) as store:
+        for sequence in range(1, 201):
+            await keep_large(store, "a", sequence, clock, size=50_000)
+    assert path.stat().st_size < 3 << 20

@@ -39,6 +39,7 @@ from waypost.server.watching.counters import Counters, JournalState, ServerState
 from waypost.server.watching.debug_log import attach_debug_log
 from waypost.server.watching.hooks import Hooks
 from waypost.server.watching.queue_events import ConsumerExpired
+from waypost.storage.answer_base import AnswerLimits
 from waypost.storage.base import Retention, Store
 from waypost.storage.choose import make_store
 
@@ -99,7 +100,11 @@ class Hub:
         self.deliveries = Deliveries(self.services, options.queues)
         self._keepers = Keepers(self.services, options.recovery)
         self._parts = Parts(
-            self.services, self._namespace_settings(), self._keepers, Repeats(self.services), self.deliveries
+            self.services,
+            self._namespace_settings(),
+            self._keepers,
+            Repeats(self.services, options.answer_account),
+            self.deliveries,
         )
         self.directory = Directory(self._parts)
         self.directory.of("/")
@@ -316,6 +321,7 @@ class Hub:
             tail_bytes=recovery.tail_bytes if recovery else 0,
             orphan_ttl_s=recovery.session_ttl_s if recovery else 0,
             answer_ttl_s=self.options.answer_ttl_s,
+            answer_limits=AnswerLimits(self.options.max_answer_bytes, self.options.max_answer_bytes_per_address),
             queue_limits=limits_of(self.options.queues),
             wall_time=self.environment.wall_time,
         )

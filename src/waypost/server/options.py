@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Annotated, Literal, TypeAlias, TypedDict
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 from waypost.checking.constraints import (
     SOME_TRANSPORTS,
@@ -109,6 +109,14 @@ class Options:
             ``socket.io-msgpack-parser``; or the application's own `waypost.Parser`.
         answer_ttl_s: Seconds for which the store keeps the answer to an event of a client's durable outbox, unless
             the client confirms it earlier. A client that is away for longer may have an event handled twice.
+        max_answer_bytes: The most bytes of such answers that the store keeps, each counted with 256 bytes on top. At
+            more, the oldest answers of the address or account with the most bytes are given up; a client that repeats
+            such an event is told that it was handled, and that its answer is gone.
+        max_answer_bytes_per_address: The most bytes of the answers to one address, or one account; loopback addresses
+            are not counted. At more, its oldest answers are given up.
+        answer_account: Returns the account of a socket, such as its user's id, whose answers are then counted
+            together, instead of those of its address; ``None`` for a socket that has none. A ``def`` function that
+            does not wait, called on the event loop.
         max_namespaces: The most namespaces of one connection at the same time.
         max_child_namespaces: The most namespaces that clients may create, under all parents together.
         max_child_namespaces_per_address: The most of them that clients of one address may have created; loopback
@@ -167,6 +175,9 @@ class Options:
     cleanup_empty_child_namespaces: bool = True
     queues: QueueOptions = field(default_factory=QueueOptions)
     answer_ttl_s: Positive = ANSWER_TTL_S
+    max_answer_bytes: Count = 256 * _MEBIBYTE
+    max_answer_bytes_per_address: Count = 16 * _MEBIBYTE
+    answer_account: Callable[[Any], str | None] | None = None
     consumer_ttl_s: Positive = 30 * 24 * 3600
 
     def __post_init__(self) -> None:
@@ -176,6 +187,9 @@ class Options:
         ask = self.allow_request
         if ask is not None and not check_handler("allow_request", ask, 1).is_async:
             raise ConfigurationError("allow_request", ask, "an async function")
+        account = self.answer_account
+        if account is not None and check_handler("answer_account", account, 1).is_async:
+            raise ConfigurationError("answer_account", account, "a plain function (def)")
 
 
 def handshake_cookie(options: Options) -> Cookie | None:
@@ -235,4 +249,7 @@ class ServerOptions(TypedDict, total=False):
     cleanup_empty_child_namespaces: bool
     queues: QueueOptions
     answer_ttl_s: float
+    max_answer_bytes: int
+    max_answer_bytes_per_address: int
+    answer_account: Callable[[Any], str | None] | None
     consumer_ttl_s: float

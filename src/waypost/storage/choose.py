@@ -11,6 +11,7 @@ from waypost.checking.arguments import check
 from waypost.checking.constraints import FilePath
 from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError
+from waypost.storage.answer_base import AnswerLimits
 from waypost.storage.base import ANSWER_TTL_S, Durability, Retention, Store
 from waypost.storage.memory.store import MemoryStore
 from waypost.storage.queue_records import QueueLimits
@@ -34,6 +35,7 @@ def make_store(
     retention: Retention | None = None,
     queue_limits: QueueLimits | None = None,
     answer_ttl_s: float = ANSWER_TTL_S,
+    answer_limits: AnswerLimits | None = None,
     tail_bytes: int = 64 << 20,
     orphan_ttl_s: float = 3600,
     wall_time: Callable[[], float] = time.time,
@@ -47,6 +49,7 @@ def make_store(
         retention: The limits of each journal.
         queue_limits: The limits of each queue without its own.
         answer_ttl_s: Seconds for which an answer is kept.
+        answer_limits: The limits on the bytes of answers.
         tail_bytes: The bytes of each journal's newest records that a store in a file keeps in memory too.
         orphan_ttl_s: Seconds for which a session that a crash left attached is kept after the next opening.
         wall_time: The clock, in seconds since 1970.
@@ -60,7 +63,11 @@ def make_store(
     path = _path_of(spec)
     if path is None:
         return MemoryStore(
-            retention=retention, queue_limits=queue_limits, answer_ttl_s=answer_ttl_s, wall_time=wall_time
+            retention=retention,
+            queue_limits=queue_limits,
+            answer_ttl_s=answer_ttl_s,
+            answer_limits=answer_limits,
+            wall_time=wall_time,
         )
     return SqliteStore(
         path,
@@ -68,6 +75,7 @@ def make_store(
         retention=retention,
         queue_limits=queue_limits,
         answer_ttl_s=answer_ttl_s,
+        answer_limits=answer_limits,
         tail_bytes=tail_bytes,
         orphan_ttl_s=orphan_ttl_s,
         wall_time=wall_time,

@@ -220,13 +220,36 @@ CREATE TABLE outbox (
 -- Queues that another program has changed while the store was open.
 CREATE TABLE changed (queue TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;
 
--- What clients were answered to messages that they may send again, until they say that they have it.
+-- What clients were answered to messages that they may send again, until they say that they have it. An answer that was
+-- given up has no record any more.
 CREATE TABLE answer (
     client   BLOB NOT NULL,
     sequence INTEGER NOT NULL,
     message  TEXT NOT NULL,
     at       REAL NOT NULL,
+    account  TEXT NOT NULL,
+    given_up INTEGER NOT NULL DEFAULT 0,
     record   BLOB NOT NULL,
     PRIMARY KEY (client, sequence, message)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX answer_age ON answer (at);
+CREATE INDEX answer_account ON answer (account, given_up, at);
+
+-- How many bytes the answers of each account take, and all of them ('total').
+CREATE TABLE answer_use (
+    account TEXT PRIMARY KEY,
+    bytes   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX answer_use_bytes ON answer_use (bytes);
+CREATE TRIGGER answer_added AFTER INSERT ON answer BEGIN
+    INSERT INTO answer_use VALUES (new.account, 256 + length(new.record)), ('total', 256 + length(new.record))
+        ON CONFLICT (account) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER answer_changed AFTER UPDATE OF record ON answer BEGIN
+    UPDATE answer_use SET bytes = bytes + length(new.record) - length(old.record)
+        WHERE account IN (new.account, 'total');
+END;
+CREATE TRIGGER answer_removed AFTER DELETE ON answer BEGIN
+    UPDATE answer_use SET bytes = bytes - 256 - length(old.record) WHERE account IN (old.account, 'total');
+    DELETE FROM answer_use WHERE account = old.account AND bytes <= 0;
+END;

@@ -82,6 +82,9 @@ class Incoming:
             self._send(tuple(read_values(admitted.record)[1:]))
         elif admitted.is_held:
             self._reject(Rejection(reason=""))
+        elif admitted.is_given_up:
+            reason = "it was handled, but its answer was given up: the server kept too many"
+            self._reject(Rejection(reason, is_final=True))
         elif admitted.is_unknown:
             self._reject(Rejection(reason="the server's store does not answer"))
         return self._turn is not None

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 from waypost.errors import StorageError
 from waypost.logs import get_logger
 from waypost.protocol.extension import OutboxMark
 from waypost.protocol.rejections import Rejection
+from waypost.server.connections.addresses import counted_address
 from waypost.server.events.source import EventSource
 from waypost.server.services import Services
-from waypost.storage.answer_base import Answer, Answers
+from waypost.server.watching.hooks import report_failure
+from waypost.storage.answer_base import UNCOUNTED, Answer, AnswerGivenUp, Answers
 
 __all__ = ["Admitted", "AnswerTurn", "Repeats"]
 
@@ -45,12 +49,14 @@ class Admitted:
         record: The event was handled before, and this is its answer.
         is_held: The event must wait until the client repeats an earlier one that failed.
         is_unknown: The store can't tell whether the event was handled.
+        is_given_up: The event was handled before, and its answer is kept no more.
     """
 
     turn: AnswerTurn | None = None
     record: bytes | None = None
     is_held: bool = False
     is_unknown: bool = False
+    is_given_up: bool = False
 
 
 class AnswerTurn:
@@ -60,14 +66,16 @@ class AnswerTurn:
         repeats: The repeats that made it.
         client: The client's key in the store.
         mark: The event's mark.
+        account: Whom the answer's bytes are counted for.
 
     Attributes:
         refusal: The final refusal of the event; ``None`` if there is none.
     """
 
-    __slots__ = ("_client", "_done", "_mark", "_repeats", "refusal")
+    __slots__ = ("_account", "_client", "_done", "_mark", "_repeats", "refusal")
 
-    def __init__(self, repeats: Repeats, client: bytes, mark: OutboxMark) -> None:
+    def __init__(self, repeats: Repeats, client: bytes, mark: OutboxMark, account: str) -> None:
+        self._account = account
         self._repeats = repeats
         self._client = client
         self._mark = mark
@@ -82,6 +90,7 @@ class AnswerTurn:
         """Return the stored answer of an earlier turn; ``None`` if there is none.
 
         Raises:
+            AnswerGivenUp: The answer is kept no more.
             StorageError: The store did not answer.
         """
         return await self._repeats.answers().find(self._client, self._mark.sequence, self._mark.message)
@@ -95,7 +104,7 @@ class AnswerTurn:
         mark = self._mark
         try:
             await self._repeats.answers().keep(
-                Answer(self._client, mark.sequence, mark.message, record), mark.settled
+                Answer(self._client, mark.sequence, mark.message, record, self._account), mark.settled
             )
         except StorageError as problem:
             logger.error("the answer to message %s is not stored: %s", mark.message, problem)
@@ -119,12 +128,14 @@ class Repeats:
 
     Args:
         services: The services that the server's parts share; here the store, which keeps the answers.
+        account_of: The application's function that returns the account of a socket; ``None`` counts addresses only.
     """
 
-    __slots__ = ("_clients", "_services", "_turns")
+    __slots__ = ("_account_of", "_clients", "_services", "_turns")
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, account_of: Callable[[Any], str | None] | None) -> None:
         self._services = services
+        self._account_of = account_of
         self._clients: OrderedDict[bytes, _Client] = OrderedDict()
         self._turns: dict[tuple[bytes, str], AnswerTurn] = {}
 
@@ -151,10 +162,23 @@ class Repeats:
         if client.failed is not None and mark.settled < client.failed < mark.sequence:
             return Admitted(is_held=True)
         client.failed = None
-        return await self._begin(digest, mark)
+        return await self._begin(digest, mark, self._account(source))
 
-    async def _begin(self, digest: bytes, mark: OutboxMark) -> Admitted:
-        turn = self._turns[digest, mark.message] = AnswerTurn(self, digest, mark)
+    def _account(self, source: EventSource) -> str:
+        """Return whom the answers to a client are counted for."""
+        name: str | None = None
+        if self._account_of is not None:
+            try:
+                name = self._account_of(source.socket)
+            except Exception as error:  # noqa: BLE001  # reported; the client's address is counted then
+                report_failure(self._services.hooks, "answer_account", source.sid, source.namespace, error)
+        if name is not None:
+            return f"account:{sha256(name.encode()).hexdigest()}"
+        address = counted_address(source.handshake)
+        return UNCOUNTED if address is None else f"address:{address}"
+
+    async def _begin(self, digest: bytes, mark: OutboxMark, account: str) -> Admitted:
+        turn = self._turns[digest, mark.message] = AnswerTurn(self, digest, mark, account)
         record: bytes | None = None
         try:
             record = await turn.find()
@@ -163,6 +187,9 @@ class Repeats:
             turn.fail()
             turn.end()
             return Admitted(is_unknown=True)
+        except AnswerGivenUp:
+            turn.end()
+            return Admitted(is_given_up=True)
         except BaseException:
             turn.end()
             raise

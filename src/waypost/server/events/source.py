@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from waypost.protocol.codec import Codec
+from waypost.server.basics.handshake import Handshake
 from waypost.server.emitting.outflow import Outflow
 from waypost.server.events.pending import Pending
 from waypost.server.events.registry import Registry
@@ -18,10 +19,12 @@ class EventSource(Protocol):
 
     Attributes:
         data_touched: Whether a handler may have changed the application's data since it was stored.
+        handshake: The client's request for the connection.
         pending: The bytes of its connection's events that were not handled yet.
     """
 
     data_touched: bool
+    handshake: Handshake
     pending: Pending
 
     @property

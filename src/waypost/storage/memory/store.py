@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from waypost.errors import PositionGone, StorageError, StoreClosed
-from waypost.storage.answer_base import Answers
+from waypost.storage.answer_base import AnswerLimits, Answers
 from waypost.storage.base import (
     ANSWER_TTL_S,
     MAX_TOMBSTONES,
@@ -279,6 +279,7 @@ class MemoryStore:
             its limit on age, kept to a thousandth, after each `trim`.
         queue_limits: How much each queue keeps that has no limits of its own.
         answer_ttl_s: For how long an answer is kept, in seconds.
+        answer_limits: The limits on the bytes of answers.
         wall_time: The clock, in seconds since the epoch.
     """
 
@@ -288,11 +289,13 @@ class MemoryStore:
         retention: Retention | None = None,
         queue_limits: QueueLimits | None = None,
         answer_ttl_s: float = ANSWER_TTL_S,
+        answer_limits: AnswerLimits | None = None,
         wall_time: Callable[[], float] = time.time,
     ) -> None:
         self._retention = retention or Retention()
         self._queue_limits = queue_limits or QueueLimits()
         self._answer_ttl_s = answer_ttl_s
+        self._answer_limits = answer_limits or AnswerLimits()
         self._wall_time = wall_time
         self._begin(closed=True)
 
@@ -300,7 +303,7 @@ class MemoryStore:
         self._opening = Opening(_STORE, closed)
         self._journals: dict[str, _MemoryJournal] = {}
         self._queues = MemoryQueues(self._opening, self._queue_limits, self._wall_time)
-        self._answers = MemoryAnswers(self._opening, self._answer_ttl_s, self._wall_time)
+        self._answers = MemoryAnswers(self._opening, self._answer_ttl_s, self._answer_limits, self._wall_time)
 
     @property
     def capabilities(self) -> Capabilities:

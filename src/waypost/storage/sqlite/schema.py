@@ -9,12 +9,13 @@ from waypost.storage.generation import new_generation
 
 __all__ = ["OLDEST_VERSION", "SCHEMA_VERSION", "migrate", "read_schema"]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """The version of the tables that this Waypost makes."""
 
 OLDEST_VERSION = 2
 """The oldest version that it can read."""
 
+_WITHOUT_ANSWERS = 3
 _QUEUE_TABLES = ("queue", "message", "deduplication", "consumer", "settled", "delivery", "dead_letter")
 
 # A consumer's frontier is the last position that it has settled or that was lost on the way to it; what it has not
@@ -62,8 +63,10 @@ def migrate(connection: sqlite3.Connection) -> None:
     try:
         if version == OLDEST_VERSION:
             _from_version_2(connection)
-        else:
+        elif version == _WITHOUT_ANSWERS:
             _add_answers(connection)
+        else:
+            _count_answers(connection)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
@@ -87,9 +90,21 @@ def _from_version_2(connection: sqlite3.Connection) -> None:
 
 
 def _add_answers(connection: sqlite3.Connection) -> None:
-    """Make the one table that version 3 did not have."""
+    """Make the tables of answers, which version 3 did not have."""
     schema = read_schema()
     _run(connection, schema[schema.index("CREATE TABLE answer") :])
+
+
+def _count_answers(connection: sqlite3.Connection) -> None:
+    """Rebuild the table of answers with an account for each answer, which version 4 did not have."""
+    connection.execute("DROP INDEX answer_age")
+    connection.execute("ALTER TABLE answer RENAME TO old_answer")
+    _add_answers(connection)
+    connection.execute(
+        "INSERT INTO answer (client, sequence, message, at, account, record) "
+        "SELECT client, sequence, message, at, '', record FROM old_answer"
+    )
+    connection.execute("DROP TABLE old_answer")
 
 
 def _run(connection: sqlite3.Connection, script: str) -> None:

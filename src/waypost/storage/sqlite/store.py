@@ -22,7 +22,7 @@ from waypost.checking.arguments import check
 from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError, StorageError, StoreClosed
 from waypost.logs import get_logger
-from waypost.storage.answer_base import Answers
+from waypost.storage.answer_base import AnswerLimits, Answers
 from waypost.storage.base import ANSWER_TTL_S, Capabilities, Durability, ExpiredSession, Journal, Retention
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
@@ -87,6 +87,7 @@ class SqliteStore:
         retention: The limits of each journal; `trim` applies them.
         queue_limits: The limits of each queue without its own.
         answer_ttl_s: Seconds for which an answer is kept.
+        answer_limits: The limits on the bytes of answers.
         tail_bytes: The bytes of each journal's newest records that memory keeps too.
         orphan_ttl_s: Seconds for which a session that a crash left attached is kept after the next `open`.
         wall_time: The clock, in seconds since 1970; called in threads of the store.
@@ -103,6 +104,7 @@ class SqliteStore:
         retention: Retention | None = None,
         queue_limits: QueueLimits | None = None,
         answer_ttl_s: float = ANSWER_TTL_S,
+        answer_limits: AnswerLimits | None = None,
         tail_bytes: int = 64 << 20,
         orphan_ttl_s: float = 3600,
         wall_time: Callable[[], float] = time.time,
@@ -115,6 +117,7 @@ class SqliteStore:
         self._retention = retention or Retention()
         self._queue_limits = queue_limits or QueueLimits()
         self._answer_ttl_s = answer_ttl_s
+        self._answer_limits = answer_limits or AnswerLimits()
         self._tail_bytes = tail_bytes
         self._orphan_ttl_s = orphan_ttl_s
         self._wall_time = wall_time
@@ -155,7 +158,7 @@ class SqliteStore:
             reader = Reader(self._name, file.reading, thread)
             holds = Holds(self._name, writer)
             queues = QueueFile(self._name, self._queue_limits, self._wall_time, writer, reader, holds)
-            answers = SqliteAnswers(writer, reader, self._answer_ttl_s)
+            answers = SqliteAnswers(writer, reader, self._answer_ttl_s, self._answer_limits)
             self._opened = _Opened(writer, reader, file.owner, queues, answers)
 
     async def close(self) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 
-from waypost.storage.answer_base import MAX_ANSWERS_PER_CLIENT, Answer
+from waypost.storage.answer_base import (
+    ANSWER_OVERHEAD_BYTES,
+    MAX_ANSWERS_PER_CLIENT,
+    UNCOUNTED,
+    Answer,
+    AnswerGivenUp,
+    AnswerLimits,
+)
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.reader import Reader
 from waypost.storage.sqlite.tasks import repeat
@@ -14,6 +21,8 @@ __all__ = ["SqliteAnswers"]
 
 # One step is one job between others.
 _TRIM_ANSWERS = 1_000
+_GIVEN_UP_AT_ONCE = 64
+_TOTAL = "total"
 
 
 class SqliteAnswers:
@@ -23,23 +32,27 @@ class SqliteAnswers:
         writer: Writes to the file.
         reader: Reads from it.
         ttl_s: For how long an answer is kept, in seconds.
+        limits: How many bytes of answers are kept.
     """
 
-    __slots__ = ("_reader", "_ttl_s", "_writer")
+    __slots__ = ("_limits", "_reader", "_ttl_s", "_writer")
 
-    def __init__(self, writer: Writer, reader: Reader, ttl_s: float) -> None:
+    def __init__(self, writer: Writer, reader: Reader, ttl_s: float, limits: AnswerLimits) -> None:
         self._writer = writer
         self._reader = reader
         self._ttl_s = ttl_s
+        self._limits = limits
 
     async def find(self, client: bytes, sequence: int, message: str) -> bytes | None:
         """Return the answer to a client's message."""
 
         def query(connection: sqlite3.Connection) -> bytes | None:
             rows = connection.execute(
-                "SELECT record FROM answer WHERE client = ? AND sequence = ? AND message = ?",
+                "SELECT record, given_up FROM answer WHERE client = ? AND sequence = ? AND message = ?",
                 (client, sequence, message),
             ).fetchall()
+            if rows and rows[0][1]:
+                raise AnswerGivenUp(message)
             return bytes(rows[0][0]) if rows else None
 
         return await self._reader.run(query)
@@ -49,9 +62,12 @@ class SqliteAnswers:
         self._writer.check_size(len(answer.record))
 
         def work(tx: Transaction) -> None:
+            name = (answer.client, answer.sequence, answer.message)
+            # Not INSERT OR REPLACE, which would not run the trigger of what it replaces.
+            tx.connection.execute("DELETE FROM answer WHERE client = ? AND sequence = ? AND message = ?", name)
             tx.connection.execute(
-                "INSERT OR REPLACE INTO answer (client, sequence, message, at, record) VALUES (?, ?, ?, ?, ?)",
-                (answer.client, answer.sequence, answer.message, tx.now, answer.record),
+                "INSERT INTO answer (client, sequence, message, at, account, record) VALUES (?, ?, ?, ?, ?, ?)",
+                (*name, tx.now, answer.account, answer.record),
             )
             tx.connection.execute("DELETE FROM answer WHERE client = ? AND sequence <= ?", (answer.client, settled))
             tx.connection.execute(
@@ -59,6 +75,7 @@ class SqliteAnswers:
                 "FROM answer WHERE client = ?1 ORDER BY sequence DESC, message DESC LIMIT 1 OFFSET ?2)",
                 (answer.client, MAX_ANSWERS_PER_CLIENT),
             )
+            _keep_within(tx.connection, answer.account, self._limits)
 
         await self._writer.submit(work)
 
@@ -74,3 +91,39 @@ class SqliteAnswers:
             return len(rows)
 
         await repeat(self._writer, step)
+
+
+def _keep_within(connection: sqlite3.Connection, account: str, limits: AnswerLimits) -> None:
+    """Give up answers until an account, and all together, are within their limits."""
+    if account != UNCOUNTED:
+        while (excess := _use(connection, account) - limits.account_bytes) > 0:
+            _free(connection, account, excess)
+    while (excess := _use(connection, _TOTAL) - limits.total_bytes) > 0:
+        ((largest,),) = connection.execute(
+            "SELECT account FROM answer_use WHERE account <> ? ORDER BY bytes DESC LIMIT 1", (_TOTAL,)
+        ).fetchall()
+        _free(connection, largest, excess)
+
+
+def _use(connection: sqlite3.Connection, account: str) -> int:
+    rows = connection.execute("SELECT bytes FROM answer_use WHERE account = ?", (account,)).fetchall()
+    return int(rows[0][0]) if rows else 0
+
+
+def _free(connection: sqlite3.Connection, account: str, excess: int) -> None:
+    """Give up some of an account's oldest answers, then forget the oldest that were given up."""
+    rows = connection.execute(
+        "SELECT client, sequence, message, given_up, length(record) FROM answer WHERE account = ? "
+        "ORDER BY given_up, at, sequence LIMIT ?",
+        (account, _GIVEN_UP_AT_ONCE),
+    ).fetchall()
+    for client, sequence, message, given_up, size in rows:
+        if excess <= 0:
+            return
+        where = "WHERE client = ? AND sequence = ? AND message = ?"
+        if given_up:
+            connection.execute(f"DELETE FROM answer {where}", (client, sequence, message))
+            excess -= ANSWER_OVERHEAD_BYTES
+        else:
+            connection.execute(f"UPDATE answer SET given_up = 1, record = x'' {where}", (client, sequence, message))
+            excess -= size
