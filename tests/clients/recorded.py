@@ -5,7 +5,7 @@ of its CONNECT, the way its JSON library escapes, its ack ids, its goodbye. Each
 apart by the client's own rules, which are not the specification's: C++ and .NET look for the next bracket or comma.
 
 Sources: socket.io-client-swift 16 with Starscream 4, socket.io-client-cpp 3 with websocketpp 0.8,
-socket_io_client for Dart 3 with dart:io, SocketIOClient for .NET 4.
+socket_io_client 2 for Dart with dart:io, SocketIOClient for .NET 4.
 """
 
 from __future__ import annotations

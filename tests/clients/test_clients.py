@@ -27,8 +27,11 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
     server.check_log()
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", CLIENTS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [(kind, mode) for kind in CLIENTS for mode in kind.transports],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
 async def test_a_client_does_what_it_can_and_comes_back_after_a_kill(
     server: ServerProcess, kind: Kind, mode: str
 ) -> None:

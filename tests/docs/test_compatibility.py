@@ -1,4 +1,4 @@
-"""The table of features names tests that exist, for every feature."""
+"""The tables of features name tests that exist, for every feature; the table of clients is what their tests do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.table import HEAD, table
+
 TESTS = Path(__file__).parent.parent
 PAGE = TESTS.parent / "docs" / "compatibility.md"
 
@@ -17,10 +19,17 @@ _HEAD = "| feature | Node | python-socketio | Waypost | test |"
 _WITHOUT_A_TEST = ("not yet", "left out")
 
 
+def tables(head: str) -> list[list[str]]:
+    """Return the rows of each table with this head, without the head and the line below it."""
+    lines = [*PAGE.read_text().splitlines(), ""]
+    starts = [number + 2 for number, line in enumerate(lines) if line == head]
+    return [lines[start : next(at for at in range(start, len(lines)) if not lines[at])] for start in starts]
+
+
 def rows() -> list[list[str]]:
     """Return the cells of every feature."""
-    cells = [line.strip("|").split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in row] for row in cells if row[0].strip() != "feature"]
+    cells = [line.strip("|").split(" | ") for table in tables(_HEAD) for line in table]
+    return [[cell.strip() for cell in row] for row in cells]
 
 
 @cache
@@ -46,3 +55,10 @@ def test_every_table_is_one_of_features() -> None:
     assert set(heads) == {_HEAD}
     assert len(heads) == 9
     assert len(rows()) > 120
+
+
+def test_the_table_of_clients_is_what_their_tests_do() -> None:
+    assert tables(HEAD) == [table()], "\n".join(table())
+    for line in table():
+        for file, function in _NAMED.findall(line):
+            assert function in functions(TESTS / file)
