@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
-from tests.clients.recorded import CLIENTS, CONTENT, CPP, DOTNET, TEXT, Packet, Writing
+from tests.clients.recorded import CLIENTS, CONTENT, CPP, DART, DOTNET, SWIFT, TEXT, Packet, Writing
 from tests.clients.recorded_wire import Wire, open_wire, transports_of
 from tests.interop.peer import Peer
 from tests.support.server_process import ServerProcess
+from waypost.protocol.known_clients import find_client
 from waypost.server.emitting.acks import PendingAcks
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -116,6 +118,25 @@ async def test_a_refusal_is_read(server: ServerProcess, client: Writing, transpo
         packet, (answer,) = await next_packet(wire, client)
         assert (packet.type, packet.namespace) == (4, "/nowhere")
         assert answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("handshake", "name"),
+    [
+        (CPP.websocket, "C++"),
+        (DART.websocket, "Dart"),
+        (DOTNET.websocket, "rust_socketio, .NET over WebSocket"),
+        (DOTNET.polling, None),
+        (SWIFT.websocket, None),
+        (SWIFT.polling, None),
+    ],
+)
+async def test_who_can_not_recover_is_recognised(handshake: str, name: str | None) -> None:
+    first, *lines = handshake.rstrip().split("\r\n")
+    query = dict(parse_qsl(first.split()[1].partition("?")[2].replace("{sid}", "")))
+    headers = {key.lower(): value for key, value in (line.split(": ", 1) for line in lines)}
+    known = find_client(query, headers)
+    assert (known.name if known else None) == name
 
 
 @pytest.mark.parametrize("client", [CPP, DOTNET], ids=lambda client: client.name)

@@ -50,8 +50,8 @@ REQUESTS = {
     "Dart": (WEBSOCKET, {"user-agent": "Dart/3.5 (dart:io)"} | UPGRADE | HOST, "Dart"),
     "Java, polling": (POLLING, {"accept": "*/*", "user-agent": "okhttp/3.12.12"} | HOST, "Java"),
     "Java": (WEBSOCKET, UPGRADE | HOST | {"user-agent": "okhttp/3.12.12"}, "Java"),
-    "Rust, polling": (POLLING | {"t": "1015156938"}, {"accept": "*/*"} | HOST, "rust_socketio"),
-    "Rust": (WEBSOCKET, HOST | UPGRADE, "rust_socketio"),
+    "Rust, polling": (POLLING | {"t": "1015156938"}, {"accept": "*/*"} | HOST, "rust_socketio, .NET over WebSocket"),
+    "Rust": (WEBSOCKET, HOST | UPGRADE, "rust_socketio, .NET over WebSocket"),
 }
 
 

@@ -60,11 +60,16 @@ def _is_java(query: _Texts, headers: _Texts) -> bool:
     return headers.get("user-agent", "").startswith("okhttp/") and "t" not in query and "origin" not in headers
 
 
+def _is_cpp(query: _Texts, headers: _Texts) -> bool:
+    return headers.get("user-agent", "").startswith("WebSocket++/")
+
+
 def _is_rust(query: _Texts, headers: _Texts) -> bool:
     if "user-agent" in headers or "origin" in headers:
         return False
     if query.get("transport") == "polling":
         return query.get("t", "").isdecimal()
+    # The .NET client has the same headers, and can't recover either; its handlers would not mind an offset.
     # Node's WebSocket has no user agent either, but offers compression, and has its headers in another order.
     return "sec-websocket-extensions" not in headers and tuple(headers)[:5] == _TUNGSTENITE_HEADERS
 
@@ -73,7 +78,8 @@ KNOWN_CLIENTS: tuple[KnownClient, ...] = (
     KnownClient("python-socketio", False, False, lambda query, headers: is_python_client(query)),
     KnownClient("Dart", False, False, _is_dart),
     KnownClient("Java", True, False, _is_java),
-    KnownClient("rust_socketio", False, False, _is_rust),
+    KnownClient("C++", True, False, _is_cpp),
+    KnownClient("rust_socketio, .NET over WebSocket", False, False, _is_rust),
 )
 """All clients that are told apart. A client that is none of these is treated as the JavaScript client."""
 
