@@ -361,16 +361,19 @@ class LimitExceeded(ProtocolViolation):
         what: The limited quantity, in words.
         limit: The largest amount that is accepted.
         received: The amount that arrived; at least that, where counting stopped early.
+        option: The option that sets the limit; ``""`` if the limit is fixed.
     """
 
-    def __init__(self, what: str, limit: int, received: int) -> None:
-        super().__init__(what, limit, received)
+    def __init__(self, what: str, limit: int, received: int, option: str = "") -> None:
+        super().__init__(what, limit, received, option)
         self.what = what
         self.limit = limit
         self.received = received
+        self.option = option
 
     def __str__(self) -> str:
-        return f"{self.what}: expected at most {self.limit}, received {self.received}"
+        sentence = f"{self.what}: expected at most {self.limit}, received {self.received}"
+        return f"{sentence}; the option {self.option} sets the limit" if self.option else sentence
 
 
 class StorageError(WaypostError):

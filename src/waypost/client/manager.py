@@ -196,7 +196,6 @@ class Manager:
         entries = self._entries()
         try:
             for member in self._wanted():
-                member.session.max_payload_bytes = engine.parameters.max_payload_bytes
                 self._enter_soon(member, engine)
             await self._read(engine)
         finally:
@@ -208,6 +207,7 @@ class Manager:
             reason, details = engine.reason or "io client disconnect", engine.details
             for member in self.members.values():
                 member.lose(reason, details)
+                member.session.size_limit.carrier = None
             self.packet_source.reset()
             try:
                 await engine.close()
@@ -253,6 +253,8 @@ class Manager:
     # -- into a namespace -----------------------------------------------------------------------------------
 
     def _enter_soon(self, member: Membership, engine: Engine) -> None:
+        limit = member.session.size_limit
+        limit.max_bytes, limit.carrier = engine.parameters.max_payload_bytes, engine
         task = asyncio.create_task(self._enter(member, engine))
         self._entering.add(task)
         task.add_done_callback(self._entering.discard)

@@ -21,11 +21,11 @@ from waypost.client.outbox import Outbox, StoredEvent
 from waypost.client.outbox_sender import OutboxSender
 from waypost.client.outgoing import PacketSource
 from waypost.client.packets import Outgoing
+from waypost.client.size_limit import SizeLimit
 from waypost.client.streams import Streams
 from waypost.errors import (
     AckTimeout,
     ConnectFailed,
-    EncodingFailed,
     EventRefused,
     MalformedPacket,
     NotConnected,
@@ -34,7 +34,7 @@ from waypost.errors import (
 from waypost.logs import get_logger
 from waypost.protocol.answers import answer_value
 from waypost.protocol.codec import EncodedEvent, codec_for
-from waypost.protocol.engineio import Frame, polled_size
+from waypost.protocol.engineio import Frame
 from waypost.protocol.extension import ANSWER_FIELD, OutboxMark, split_mark
 from waypost.protocol.packet import Packet
 from waypost.protocol.reconnect import Continuity, SendBuffer
@@ -61,7 +61,7 @@ class Session:
         sid: The id of the socket on the server; ``None`` while it is not connected.
         recovered: Whether the server recovered the session at the last connect.
         outbox: Sends the events of the durable outbox; ``None`` without one.
-        max_payload_bytes: The largest message that the server accepts; ``None`` while it is unknown.
+        size_limit: Refuses packets that are larger than the server accepts.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Session:
         self.calls = Calls()
         self.sid: str | None = None
         self.recovered = False
-        self.max_payload_bytes: int | None = None
+        self.size_limit = SizeLimit(options.transports)
         self._codec = codec_for(options.parser, options.max_attachments)
         self._continuity = Continuity()
         self._options = options
@@ -215,6 +215,7 @@ class Session:
     def _acknowledge(self, ack_id: int, values: Sequence[Any], sid: str | None) -> None:
         """Send an acknowledgement, if its session still exists when it is sent."""
         frames = self._codec.encode_ack(self.namespace, ack_id, values)
+        self.size_limit.check(f"ack {ack_id}", frames)
         if sid == self.sid:
             self._push_over_limit(Outgoing(frames, sum(map(len, frames)), sid))
 
@@ -289,7 +290,9 @@ class Session:
 
     async def _exchange(self, encoded: EncodedEvent, timeout_s: float, *, is_bound: bool) -> list[Any]:
         ack_id = self.calls.next_id()
-        outgoing = Outgoing(encoded.frames_with_ack(ack_id), encoded.size, is_bound=is_bound)
+        frames = encoded.frames_with_ack(ack_id)
+        self.size_limit.check(f"event {encoded.event!r}", frames)
+        outgoing = Outgoing(frames, encoded.size, is_bound=is_bound)
         answer = self.calls.expect(ack_id, outgoing)
         self._flow.begin_call()
         try:
@@ -316,11 +319,7 @@ class Session:
     def _encode_fitting(self, event: str, args: Sequence[Any]) -> EncodedEvent:
         """Encode an event, and check it against the server's size limit if that is known."""
         encoded = self._codec.encode_event(self.namespace, event, args)
-        most = self.max_payload_bytes
-        if most is not None and encoded.size * 2 > most:
-            largest = max(map(polled_size, encoded.frames()))
-            if largest > most:
-                raise EncodingFailed(f"event {event!r}", f"it takes {largest} bytes, and the server takes {most}")
+        self.size_limit.check(f"event {event!r}", encoded.frames())
         return encoded
 
     async def _send_stored(self, event: StoredEvent, mark: OutboxMark) -> Rejection | None:

@@ -23,6 +23,10 @@ from waypost.protocol.origins import Origin, is_same_origin, parse_origin, parse
 from waypost.protocol.revision import Revision, Revision3, Revision4
 
 __all__ = [
+    "MAX_HEADERS",
+    "MAX_HEADER_CHARACTERS",
+    "MAX_PARAMETERS",
+    "MAX_QUERY_CHARACTERS",
     "Decision",
     "HandshakeRules",
     "Open",
@@ -44,10 +48,10 @@ _REVISION_3 = "3"
 _PYTHON_MAX_PACKETS = 16
 """python-engineio drops the connection if a response has more packets."""
 
-_MAX_QUERY_CHARACTERS = 16_384
-_MAX_PARAMETERS = 256
-_MAX_HEADERS = 128
-_MAX_HEADER_CHARACTERS = 32_768
+MAX_QUERY_CHARACTERS = 16_384
+MAX_PARAMETERS = 256
+MAX_HEADERS = 128
+MAX_HEADER_CHARACTERS = 32_768
 """The limits of a handshake, which a connection keeps as long as it lives. Few proxies pass on larger headers."""
 
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
@@ -79,7 +83,7 @@ class Request:
 
 
 def _is_too_long(query: str) -> bool:
-    return len(query) > _MAX_QUERY_CHARACTERS or query.count("&") >= _MAX_PARAMETERS
+    return len(query) > MAX_QUERY_CHARACTERS or query.count("&") >= MAX_PARAMETERS
 
 
 def _read_query(query: str) -> dict[str, str]:
@@ -275,7 +279,7 @@ def _open(request: Request, rules: HandshakeRules, transport: str, jsonp: str | 
     if request.websocket != (transport == "websocket"):
         return _bad_request("TRANSPORT_HANDSHAKE_ERROR")
     size = sum(len(name) + len(value) for name, value in request.headers.items())
-    if len(request.headers) > _MAX_HEADERS or size > _MAX_HEADER_CHARACTERS:
+    if len(request.headers) > MAX_HEADERS or size > MAX_HEADER_CHARACTERS:
         return Refuse(431, 3, "Bad request", "HEADERS_TOO_LARGE")
     parameters = request.parameters
     eio = parameters.get("EIO", "")

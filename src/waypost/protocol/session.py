@@ -148,6 +148,7 @@ class EngineSession:
         "close_reason",
         "events",
         "is_plain",
+        "overrun",
         "revision",
         "sid",
         "state",
@@ -164,6 +165,7 @@ class EngineSession:
         self.state = State.WEBSOCKET if transport == "websocket" else State.POLLING
         self.events: list[Event] = []
         self.close_reason: str | None = None
+        self.overrun: LimitExceeded | None = None
         self.buffered_bytes = 0
         self._settings = settings
         # Made at the first frame that has to wait: most WebSockets accept every frame at once.
@@ -248,7 +250,9 @@ class EngineSession:
         if self._stalled_since == inf and self.buffered_bytes > waiting:
             self._stalled_since = now
         # A message above the limit passes if it is alone: an abort would repeat at each reconnect, for ever.
-        if waiting and self.buffered_bytes > self._settings.max_buffered_bytes:
+        most = self._settings.max_buffered_bytes
+        if waiting and self.buffered_bytes > most:
+            self.overrun = LimitExceeded("bytes that wait", most, self.buffered_bytes, "max_buffered_bytes")
             self.abort("slow client")
 
     def take_frame(self, now: float) -> Frame | None:
@@ -335,7 +339,7 @@ class EngineSession:
             size = len(frame) if isinstance(frame, bytes) else len(frame.encode("utf-8", "surrogatepass"))
             if size > limit:
                 self.abort("transport error")
-                raise LimitExceeded("message bytes", limit, size)
+                raise LimitExceeded("message bytes", limit, size, "max_payload_bytes")
         if isinstance(frame, bytes) or frame.startswith("4"):
             self._heartbeat.hear(now)
             return frame
@@ -503,6 +507,8 @@ class EngineSession:
         if self._heartbeat.is_overdue(now):
             self.abort("ping timeout")
         elif now >= self._stalled_since + self._settings.max_stalled_s:
+            most, waited = int(self._settings.max_stalled_s), int(now - self._stalled_since)
+            self.overrun = LimitExceeded("seconds that frames wait", most, waited, "max_stalled_s")
             self.abort("slow client")
         else:
             if now >= self._upgrade_deadline:

@@ -378,7 +378,7 @@ class Decoder:
         if count == 0:
             raise MalformedPacket("at least one attachment in a binary packet", message)
         if count > self._max_attachments:
-            raise LimitExceeded("attachments of a packet", self._max_attachments, count)
+            raise LimitExceeded("attachments of a packet", self._max_attachments, count, "max_attachments")
         self._assembly = _Assembly(packet, count, find_placeholders(packet.data, count, message))
 
     def _attach(self, assembly: _Assembly, message: Frame) -> Packet | None:
@@ -386,7 +386,8 @@ class Decoder:
             raise MalformedPacket("a binary attachment", message)
         assembly.size += len(message)
         if assembly.size > self._max_attachment_bytes:
-            raise LimitExceeded("bytes in a packet's attachments", self._max_attachment_bytes, assembly.size)
+            most = self._max_attachment_bytes
+            raise LimitExceeded("bytes in a packet's attachments", most, assembly.size, "max_payload_bytes")
         assembly.attachments.append(message)
         if len(assembly.attachments) < assembly.count:
             return None

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 
+from waypost.errors import LimitExceeded
 from waypost.protocol.engineio import Frame
 
 try:
@@ -212,7 +213,7 @@ class MessageReader:
             if length >= 126:
                 start, length = self._long(data, position)
             if length > self._max_bytes:
-                self._fail(_TOO_BIG, f"a message of more than {self._max_bytes} bytes")
+                self._fail_at_size(length)
                 break
             if mask_bit:
                 start += 4
@@ -294,7 +295,7 @@ class MessageReader:
         self._fragments += payload
         self._count += 1
         if len(self._fragments) > self._max_bytes:
-            self._fail(_TOO_BIG, f"a message of more than {self._max_bytes} bytes")
+            self._fail_at_size(len(self._fragments))
         elif self._count > _MAX_FRAGMENTS:
             self._fail(_TOO_BIG, f"a message in more than {_MAX_FRAGMENTS} fragments")
         elif is_last:
@@ -310,6 +311,9 @@ class MessageReader:
             messages.append(payload.decode())
         except UnicodeDecodeError:
             self._fail(_INVALID_DATA, "a text message that is not UTF-8")
+
+    def _fail_at_size(self, size: int) -> None:
+        self._fail(_TOO_BIG, str(LimitExceeded("message bytes", self._max_bytes, size, "max_payload_bytes")))
 
     def _fail(self, code: int, problem: str) -> None:
         self.closing = Closing(code, problem)

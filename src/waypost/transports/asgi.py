@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 
-from waypost.errors import ProtocolViolation, StorageError
+from waypost.errors import LimitExceeded, ProtocolViolation, StorageError
 from waypost.logs import get_logger
 from waypost.protocol.handshake import (
     HandshakeRules,
@@ -56,6 +56,8 @@ __all__ = ["AsgiTransport"]
 
 logger = get_logger("waypost.asgi")
 
+_TOO_LARGE = 413
+_LENGTH_DIGITS = 16
 _NAMES = 256
 """How many names of headers are kept once for all. Clients may send any, so there must be an end."""
 
@@ -280,6 +282,8 @@ class AsgiTransport:
         try:
             body = await self._read_body(request, receive)
             if isinstance(body, int):
+                if body == _TOO_LARGE:
+                    self._log_too_large(request)
                 await discard_body(receive)
                 await respond(send, body, b"", [("content-type", TEXT), ("connection", "close"), *headers])
                 return
@@ -300,6 +304,12 @@ class AsgiTransport:
             await respond(send, 200, b"ok", [("content-type", "text/html"), *headers])
         finally:
             connection.end_post()
+
+    def _log_too_large(self, request: Request) -> None:
+        most = self._hub.options.max_payload_bytes
+        length = request.headers.get("content-length", "")
+        size = int(length) if length.isascii() and length.isdigit() and len(length) < _LENGTH_DIGITS else most + 1
+        logger.warning("refused a POST: %s", LimitExceeded("bytes of a body", most, size, "max_payload_bytes"))
 
     async def _read_body(self, request: Request, receive: Receive) -> bytes | int:
         options = self._hub.options

@@ -7,6 +7,7 @@ this one object. Source: RFC 6455, sections 5 to 7.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -28,6 +29,7 @@ _PIECE_BYTES = 8_192
 _MOST_WAITING = 64
 """Larger frames, and more of them, are written at once, so that asyncio can call `pause_writing` in time."""
 _CLOSE_TIMEOUT_S = 10.0
+_MESSAGE_TOO_BIG = 1009
 """Seconds that a client has to read its last frames and to answer the close frame."""
 
 
@@ -268,7 +270,8 @@ class FrameCarrier(asyncio.Protocol):
         del reader.pings[:-1]
         if reader.closing is not None and not self._transport.is_closing():
             if reader.closing.problem is not None:
-                logger.debug("closing a WebSocket for %s", reader.closing.problem)
+                level = logging.WARNING if reader.closing.code == _MESSAGE_TOO_BIG else logging.DEBUG
+                logger.log(level, "closing a WebSocket for %s", reader.closing.problem)
             self._end(reader.closing.code)
             self._lose_taker()
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import logging
 
 from waypost.logs import get_logger
-from waypost.protocol.handshake import Refuse
+from waypost.protocol.handshake import (
+    MAX_HEADER_CHARACTERS,
+    MAX_HEADERS,
+    MAX_PARAMETERS,
+    MAX_QUERY_CHARACTERS,
+    Refuse,
+)
 from waypost.protocol.origins import explain_refusal
 from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.engine import Engine
@@ -24,6 +30,12 @@ _SHOWN_CHARACTERS = 100
 _REMEDIES = {
     "UNKNOWN_TRANSPORT": "the option transports says which are served",
     "UNSUPPORTED_PROTOCOL_VERSION": "clients of Socket.IO 2 need allow_eio3=True",
+    "QUERY_TOO_LARGE": (
+        f"a query: expected at most {MAX_QUERY_CHARACTERS} characters and {MAX_PARAMETERS} parameters; fixed"
+    ),
+    "HEADERS_TOO_LARGE": (
+        f"headers: expected at most {MAX_HEADERS}, of {MAX_HEADER_CHARACTERS} characters in all; fixed"
+    ),
     "JSONP": "JSONP needs allow_jsonp=True",
     "UPGRADES_DISABLED": "upgrades need allow_upgrades=True",
     "ADDRESS_LIMIT": (

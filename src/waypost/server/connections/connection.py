@@ -480,6 +480,8 @@ class Connection:
                 self.receiver.heartbeat_came()
             else:
                 reason = session.close_reason or "transport close"
+                if session.overrun is not None:
+                    logger.info("closed %s, a slow client: %s", self._label(), session.overrun)
                 logger.debug("closed %s: %s", self._label(), reason)
                 self._wake_readers()
                 if self._hooks.connection_closed.observers:

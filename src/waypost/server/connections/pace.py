@@ -74,7 +74,8 @@ class Pace:
         self._bucket.take(now)
         ahead_s = self._bucket.ahead_s(now)
         if ahead_s > _FAR_AHEAD_S:
-            raise LimitExceeded("messages a second", int(self._per_s), int(self._per_s * ahead_s))
+            sent = int(self._per_s * ahead_s)
+            raise LimitExceeded("messages a second", int(self._per_s), sent, "max_messages_per_s")
         if ahead_s > 0 and self._timer is None:
             self._connection.pause_reading(self)
             self._timer = self._loop.call_later(ahead_s, self._read_on)

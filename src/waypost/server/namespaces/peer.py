@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from waypost.errors import MalformedPacket
+from waypost.errors import LimitExceeded, MalformedPacket, shorten
 from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import Packet, PacketType
@@ -186,7 +186,10 @@ class Peer:
         """Begin to let the client in. If it is in the namespace, or has asked before, this replaces that."""
         name = packet.namespace
         channel, entering = self._channels.get(name), self._entering.get(name)
-        if size > self._parts.settings.max_auth_bytes:
+        most = self._parts.settings.max_auth_bytes
+        if size > most:
+            excess = LimitExceeded("bytes of a client's auth in memory", most, size, "max_auth_bytes")
+            logger.warning("refused a client of %s: %s", shorten(name), excess)
             self._refuse(name, "Auth too large")
             return
         if channel is None and entering is None and self._is_full:
