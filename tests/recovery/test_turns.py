@@ -64,6 +64,7 @@ class Line:
         await asyncio.get_running_loop().sock_connect(bare, ("127.0.0.1", port))
         reader, writer = await asyncio.open_connection(sock=bare, limit=4_096)
         headers = {
+            "User-Agent": "a client of its own kind",  # without one these headers are those of Rust's client
             "Connection": "Upgrade",
             "Upgrade": "websocket",
             "Sec-WebSocket-Version": "13",
