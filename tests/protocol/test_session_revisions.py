@@ -30,6 +30,25 @@ def test_in_revision_3_the_client_pings() -> None:
     assert one.close_reason == "ping timeout"
 
 
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+def test_in_revision_3_replies_to_pings_count_for_the_limit_of_what_waits(transport: str) -> None:
+    one = session_3(transport)
+    ping = "2" + "x" * 900
+    for _ in range(5):
+        one.receive(ping, 0)
+        assert one.buffered_bytes <= SETTINGS.max_buffered_bytes
+    assert one.close_reason == "slow client"
+    assert one.events[-1] is Event.CLOSED
+
+
+def test_in_revision_3_a_client_that_only_pings_is_stalled() -> None:
+    one = session_3()
+    assert one.open_poll()
+    assert one.take_payload(0)
+    one.receive("2", 1)
+    assert one.deadline == 1 + SETTINGS.max_stalled_s
+
+
 def test_in_revision_3_the_server_does_not_ping() -> None:
     one = session_3("websocket")
     one.take_frame(0)

@@ -119,6 +119,35 @@ async def test_ten_clients_share_the_slices() -> None:
     assert len(turns.in_each) >= 50_000 / _MOST_IN_A_TURN
 
 
+async def test_handlers_that_never_wait_share_the_slices() -> None:
+    io = sliced_server()
+    handled, turns = 0, list[int]()
+
+    @io.event
+    async def work(socket: waypost.Socket) -> None:
+        nonlocal handled
+        handled += 1
+
+    async with serving(io):
+        sessions = [await join_polling(io) for _ in range(3)]
+        loop = asyncio.get_running_loop()
+
+        def tick() -> None:
+            nonlocal handled
+            turns.append(handled)
+            handled = 0
+            if sum(turns) < 3_000:
+                loop.call_soon(tick)
+
+        async with asyncio.timeout(WAIT_S):
+            posts = [ask(io, where, method="POST", body=[payload('42["work"]', 1_000)]) for where in sessions]
+            loop.call_soon(tick)
+            assert [answer.status for answer in await asyncio.gather(*posts)] == [200] * 3
+            await until(lambda: sum(turns) >= 3_000, "all are handled")
+    # One event of each client needs no slice.
+    assert max(turns) <= _READINGS_IN_A_SLICE + 3 + len(sessions)
+
+
 async def test_a_websocket_over_asgi_is_taken_in_slices() -> None:
     io = sliced_server()
     turns = Turns(io)

@@ -244,6 +244,9 @@ class EngineSession:
         if self.state not in _OPEN_STATES:
             return
         self._declines_compression = not compress and (self._declines_compression or not self._buffer)
+        self._queue_within_limits(frames, now)
+
+    def _queue_within_limits(self, frames: Iterable[Frame], now: float) -> None:
         waiting = self.buffered_bytes
         for frame in frames:
             self._queue(frame)
@@ -363,8 +366,9 @@ class EngineSession:
             self.abort("transport error")
             raise
         if pulse.reply is not None:
-            self._queue(pulse.reply)
             self.events.append(Event.PING_RECEIVED)
+            # The reply is as long as the client's ping, and a client may send pings and read nothing.
+            self._queue_within_limits((pulse.reply,), now)
         if pulse.proves_arrival:
             self.events.append(Event.PONG_RECEIVED)
 

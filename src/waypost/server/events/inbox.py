@@ -104,6 +104,9 @@ class Inbox:
                     await (self._handle_marked if item.is_marked else self._process)(item)
                 finally:
                     pending.release(size)
+                if items and not self._source.slices.has_time():
+                    # The handlers of one client's events may take long together, even if none of them waits.
+                    await self._source.slices.next()
         finally:
             self._is_working = False
             if not items:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from waypost.protocol.codec import Codec
 from waypost.server.basics.handshake import Handshake
+from waypost.server.basics.slices import Slices
 from waypost.server.emitting.outflow import Outflow
 from waypost.server.events.pending import Pending
 from waypost.server.events.registry import Registry
@@ -60,6 +61,11 @@ class EventSource(Protocol):
     @property
     def middlewares(self) -> tuple[Handler, ...]:
         """The middleware that each of its events has to pass, in order."""
+        ...
+
+    @property
+    def slices(self) -> Slices:
+        """The time that its events share with the input of all clients."""
         ...
 
     @property

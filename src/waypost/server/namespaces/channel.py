@@ -21,6 +21,7 @@ from waypost.server.watching.hooks import SocketConnected, SocketDisconnected
 
 if TYPE_CHECKING:
     from waypost.server.basics.handshake import Handshake
+    from waypost.server.basics.slices import Slices
     from waypost.server.connections.connection import Connection
     from waypost.server.events.pending import Pending
     from waypost.server.namespaces.core import NamespaceCore
@@ -151,6 +152,11 @@ class Channel:
     def transport(self) -> str:
         """The name of its connection's transport."""
         return self._connection.transport
+
+    @property
+    def slices(self) -> Slices:
+        """The time that its events share with the input of all clients."""
+        return self._connection.slices
 
     @property
     def connection_number(self) -> int:

@@ -48,25 +48,28 @@ class _Session:
     last: int
     data: bytes
     expires_at: float | None = None
-    memberships: list[Membership] = field(default_factory=list)
+    rooms: dict[str, int] = field(default_factory=dict)
+    """Each room with the position after which it counts."""
+    earlier: list[Membership] = field(default_factory=list)
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and self.expires_at < now
 
-    def rooms(self) -> set[str]:
-        return {one.room for one in self.memberships if one.until is None}
+    def memberships(self) -> tuple[Membership, ...]:
+        now = [Membership(room, since) for room, since in self.rooms.items()]
+        return tuple(sorted([*self.earlier, *now], key=lambda one: (one.since, one.room)))
 
     def join(self, rooms: Collection[str], top: int) -> None:
-        self.memberships.extend(Membership(room, top) for room in {*rooms} - self.rooms())
+        # A client may be in very many rooms: no change may cost more than the rooms that it names.
+        for room in rooms:
+            self.rooms.setdefault(room, top)
 
     def leave(self, rooms: Collection[str], top: int) -> None:
-        left = {*rooms}
-        self.memberships = [
-            Membership(one.room, one.since, top) if one.until is None and one.room in left else one
-            for one in self.memberships
+        for room in {*rooms} & self.rooms.keys():
+            since = self.rooms.pop(room)
             # Joined and left between two entries, it covers none.
-            if not (one.until is None and one.room in left and one.since == top)
-        ]
+            if since != top:
+                self.earlier.append(Membership(room, since, top))
 
 
 class _MemoryJournal:
@@ -160,7 +163,7 @@ class _MemoryJournal:
             found.last,
             found.data,
             found.expires_at,
-            tuple(sorted(found.memberships, key=lambda one: (one.since, one.room))),
+            found.memberships(),
             found.expired(now),
         )
 
@@ -235,7 +238,7 @@ class _MemoryJournal:
         wanted = None if rooms is None else {*rooms}
         unwanted = {*except_}
         for session in self._sessions.values():
-            inside = {session.sid, *session.rooms()}
+            inside = {session.sid, *session.rooms}
             if not session.expired(now) and (wanted is None or inside & wanted) and not inside & unwanted:
                 yield session
 
@@ -260,9 +263,7 @@ class _MemoryJournal:
         self._tail.drop_before(kept_from)
         del self._marks[:current]
         for session in self._sessions.values():
-            session.memberships = [
-                one for one in session.memberships if one.until is None or one.until >= self.oldest - 1
-            ]
+            session.earlier = [one for one in session.earlier if (one.until or 0) >= self.oldest - 1]
         # What appends have dropped since the last time counts too.
         trimmed = self.oldest - self._told_oldest
         self._told_oldest = self.oldest
