@@ -91,6 +91,7 @@ endif
 
 clean:
 	rm -rf .venv .venvs web/node_modules tests/interop/js/node_modules bench/speed/js/node_modules $(dir $(PAGE) $(CLIENT_FILES)) tests/artefacts
+	cd tests/clients/programs && rm -rf */target */node_modules */.built */.lock go/scenario rust/Cargo.lock
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
