@@ -119,6 +119,10 @@ class CustomEvent:
         return self._codec.encode(Packet(PacketType.EVENT, self.namespace, values, ack_id), f"event {values[0]!r}")
 
 
+_INTERRUPTIONS = (KeyboardInterrupt, GeneratorExit)
+"""Exceptions that interrupt the program. Any other exception of a parser is a fault of its packet."""
+
+
 class CustomDecoder:
     """Decodes the packets of one connection with the application's parser, and checks Socket.IO's rules."""
 
@@ -132,9 +136,9 @@ class CustomDecoder:
         """Take one Engine.IO message; see `PacketDecoder.feed`."""
         try:
             packet = self._decoder.decode(message[1:] if isinstance(message, str) else message)
-        except ProtocolViolation:
+        except (ProtocolViolation, *_INTERRUPTIONS):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise MalformedPacket("a packet that the parser can read", message) from error
         if packet is not None:
             check_packet(packet, max_namespace_length=self._max_namespace_length)
@@ -163,7 +167,9 @@ class CustomCodec:
         """
         try:
             messages = self._parser.encode(packet)
-        except Exception as error:
+        except _INTERRUPTIONS:
+            raise
+        except BaseException as error:
             raise EncodingFailed(what, f"{type(error).__name__}: {error}") from error
         frames = tuple([f"4{message}" if isinstance(message, str) else bytes(message) for message in messages])
         if not frames:

@@ -84,7 +84,7 @@ class Handler:
 
     async def _run_in_thread(self, arguments: tuple[Any, ...], threads: Executor | None) -> Any:
         # As in asyncio.to_thread: the thread has the application's context variables too.
-        call = partial(copy_context().run, self.function, *arguments)
+        call = partial(copy_context().run, _call, self.function, arguments)
         result = await asyncio.get_running_loop().run_in_executor(threads, call)
         if inspect.isawaitable(result):
             if inspect.iscoroutine(result):
@@ -103,6 +103,14 @@ class Handler:
     def fitting(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return as many of the arguments as the function takes."""
         return arguments if len(arguments) <= self.most else arguments[: int(self.most)]
+
+
+def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    try:
+        return function(*arguments)
+    except StopIteration as error:
+        # A future can't carry it, and the handler would never end. A coroutine raises the same error.
+        raise RuntimeError(f"{getattr(function, '__qualname__', function)} raised StopIteration") from error
 
 
 def check_handler(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from waypost.errors import ConnectionRefused
 from waypost.protocol.handshake import Refuse
+from waypost.server.calling.faults import fault
 from waypost.server.connections.addresses import AddressLimits
 from waypost.server.watching.hooks import report_failure
 
@@ -71,7 +72,7 @@ class Gate:
                 allowed = await allow_request(handshake)
         except ConnectionRefused as refusal:
             return Refuse(403, 4, refusal.message, "FORBIDDEN")
-        except Exception as error:  # noqa: BLE001  # reported; without an answer the request is not allowed
-            report_failure(self._hooks, "allow_request", "", "", error)
+        except BaseException as error:  # noqa: BLE001  # reported; without an answer the request is not allowed
+            report_failure(self._hooks, "allow_request", "", "", fault(error))
             return Refuse(403, 4, "Forbidden", "ALLOW_REQUEST_FAILED")
         return None if allowed else Refuse(403, 4, "Forbidden", "FORBIDDEN")

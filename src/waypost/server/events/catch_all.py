@@ -8,6 +8,7 @@ from typing import Any
 
 from waypost.errors import ConfigurationError
 from waypost.protocol.codec import Codec, EncodedEvent
+from waypost.server.calling.faults import fault
 from waypost.typed.handlers import Handler, check_handler
 
 __all__ = ["CatchAlls"]
@@ -60,7 +61,7 @@ class CatchAlls:
         self.outgoing = tuple(one for one in self.outgoing if listener is not None and one.function != listener)
 
     def tell_outgoing(
-        self, socket: Any, event: EncodedEvent, codec: Codec, failed: Callable[[Exception], None]
+        self, socket: Any, event: EncodedEvent, codec: Codec, failed: Callable[[BaseException], None]
     ) -> None:
         """Call the listeners for an outgoing event.
 
@@ -74,8 +75,8 @@ class CatchAlls:
         for listener in self.outgoing:
             try:
                 listener.function(*listener.fitting(arguments))
-            except Exception as error:  # noqa: BLE001  # reported; a listener must not keep an event from a client
-                failed(error)
+            except BaseException as error:  # noqa: BLE001  # reported; a listener must not keep an event from a client
+                failed(fault(error))
 
 
 def _read(event: EncodedEvent, codec: Codec) -> tuple[Any, ...]:

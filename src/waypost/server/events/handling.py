@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from waypost.protocol.codec import EncodedEvent
+from waypost.server.calling.faults import fault
 from waypost.server.events.registry import Registry
 from waypost.server.events.repeats import Repeats
 from waypost.server.events.source import EventSource
@@ -83,8 +84,8 @@ class Handling:
         """
         try:
             await self.call(handler, source, *arguments)
-        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
-            self.report_failure(name, source.sid, error)
+        except BaseException as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
+            self.report_failure(name, source.sid, fault(error))
 
     async def call(self, handler: Handler, source: EventSource, *arguments: Any) -> Any:
         """Run a handler that may refuse.
@@ -103,8 +104,8 @@ class Handling:
         """
         try:
             return True, await handler.run_with(handler.convert(arguments), self.threads)
-        except Exception as error:  # noqa: BLE001  # reported; an error of the application must not stop the cluster
-            self.report_failure(name, "", error)
+        except BaseException as error:  # noqa: BLE001  # reported; an error of the application must not stop the cluster
+            self.report_failure(name, "", fault(error))
             return False, None
 
     def report_failure(self, event: str, sid: str, error: BaseException) -> None:

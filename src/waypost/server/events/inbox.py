@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from waypost.errors import ArgumentMismatch, EventRefused, shorten
 from waypost.logs import get_logger
 from waypost.protocol.packet import Packet
+from waypost.server.calling.faults import fault
 from waypost.server.events.incoming import MESSAGE_ID, Incoming
 from waypost.server.events.pending import LARGE
 from waypost.server.watching.masking import mask
@@ -167,7 +168,7 @@ class Inbox:
         self._report_unknown(event, registries)
         event.ignore()
 
-    def _report(self, where: str, event: Incoming, error: Exception) -> None:
+    def _report(self, where: str, event: Incoming, error: BaseException) -> None:
         """Log an exception of the application for an event; a refusal is not an error."""
         if isinstance(error, EventRefused):
             logger.info("socket %s: event %r is refused: %s", self._source.sid, event.name, error)
@@ -204,8 +205,8 @@ class Inbox:
         """
         try:
             await self._handling.call(middleware, self._source, event.name, *event.arguments)
-        except Exception as error:  # noqa: BLE001  # reported; an error of the application must not end the connection
-            self._report("middleware", event, error)
+        except BaseException as error:  # noqa: BLE001  # reported; an error of the application must not end the connection
+            self._report("middleware", event, fault(error))
             event.fail(error)
         else:
             return True
@@ -252,9 +253,9 @@ class Inbox:
         try:
             try:
                 answer = await handler.run(arguments, self._handling.threads)
-            except Exception as failure:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
-                error = failure
-                self._report(event.name, event, failure)
+            except BaseException as failure:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
+                error = fault(failure)
+                self._report(event.name, event, error)
             if source.data_touched:
                 await source.save_data()
             if error is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from waypost.errors import ArgumentMismatch, ConnectionRefused, StorageError
 from waypost.logs import get_logger
 from waypost.protocol.extension import ANSWER_FIELD
+from waypost.server.calling.faults import fault
 from waypost.server.connections.addresses import counted_address
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.socket import Socket
@@ -96,7 +97,7 @@ class Admission:
         self._claim, auth = (_NO_CLAIM, payload or {}) if recovery is None else _split(payload or {})
         self.pid = self._claim.pid
         self._handshake = replace(connection.handshake, auth=auth)
-        self._recovers = recovery is not None and recovery.sends_offset(self._handshake)
+        self._recovery = recovery
         self._keeper: Keeper | None = None
         self._reason: RecoveryReason | None = None
         self._step = "recovery"
@@ -125,14 +126,14 @@ class Admission:
             if not self.has_left:
                 # Official clients do not retry after a refusal, but they reconnect after a lost connection.
                 self._connection.close("forced server close")
-        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
+        except BaseException as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
             sid = "" if self.channel is None else self.channel.sid
-            report_failure(self._services.hooks, self._step, sid, self._name, error)
+            report_failure(self._services.hooks, self._step, sid, self._name, fault(error))
             self._refuse("Internal server error", None)
         return None
 
     async def _let_in(self) -> Channel | None:
-        if self._recovers:
+        if self._recovery is not None and self._recovery.sends_offset(self._handshake):
             self._keeper = self._namespace.ownership.keeper
         returning = await self._look_up()
         if self.has_left:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from waypost.server.calling.faults import fault
 from waypost.server.cluster.seam import Question, Reply
 from waypost.server.cluster.server_side import ServerSide
 from waypost.server.emitting.acks import PendingAcks
@@ -138,8 +139,8 @@ class NamespaceCore:
         for handler in self.handling.handlers_of("session_expired"):
             try:
                 await handler.run_with((EndedSession(sid, self.name, data),), self.handling.threads)
-            except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not stop the server's upkeep
-                self.handling.report_failure("session_expired", sid, error)
+            except BaseException as error:  # noqa: BLE001  # reported; the application's own fault must not stop the server's upkeep
+                self.handling.report_failure("session_expired", sid, fault(error))
 
     # -- who is here ----------------------------------------------------------------------------------------
 

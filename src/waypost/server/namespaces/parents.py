@@ -12,6 +12,7 @@ from waypost.checking.arguments import NAMESPACE, check
 from waypost.errors import ConfigurationError, ConnectionRefused
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.basics.targets import Target
+from waypost.server.calling.faults import fault
 from waypost.server.emitting.feed import Feed
 from waypost.server.emitting.flags import Flags
 from waypost.server.events.registry import PARENT_MOMENTS, Registry
@@ -105,8 +106,8 @@ class ParentCore:
             return bool(await self._decider.run((name, auth), self._services.threads))
         except ConnectionRefused:
             raise
-        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
-            report_failure(self._services.hooks, "namespaces", "", name, error)
+        except BaseException as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
+            report_failure(self._services.hooks, "namespaces", "", name, fault(error))
             return False
 
     async def tell_made(self, child: Child) -> None:
@@ -123,8 +124,8 @@ class ParentCore:
     async def _tell_made(self, child: Child, handler: Handler) -> None:
         try:
             await handler.run_with((child.public,), self._services.threads)
-        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not keep clients out
-            report_failure(self._services.hooks, "new_namespace", "", child.name, error)
+        except BaseException as error:  # noqa: BLE001  # reported; the application's own fault must not keep clients out
+            report_failure(self._services.hooks, "new_namespace", "", child.name, fault(error))
 
 
 class ParentFeed:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from waypost.errors import ArgumentMismatch, MalformedPacket, Reject
 from waypost.protocol.rejections import Rejection
+from waypost.server.calling.faults import fault
 from waypost.server.queues.delivery import Delivery, DeliverySource
 from waypost.server.queues.message import Message
 from waypost.server.queues.options import Order
@@ -129,7 +130,7 @@ class WorkerCarrier:
             return Rejection(str(mismatch))
         except Reject as rejected:
             return Rejection(rejected.reason, retry_in_s=rejected.retry_in_s)
-        except Exception as error:  # noqa: BLE001  # reported; the application's own fault must not end the worker
-            report_failure(self._services.hooks, f"consumer {self._plan.queue}", "", "", error)
+        except BaseException as error:  # noqa: BLE001  # reported; the application's own fault must not end the worker
+            report_failure(self._services.hooks, f"consumer {self._plan.queue}", "", "", fault(error))
             return Rejection(f"{type(error).__name__}: {error}")
         return noted[-1] if noted else None

@@ -22,6 +22,7 @@ from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.socketio import Packet
 from waypost.server.basics.handshake import Handshake
+from waypost.server.calling.faults import fault
 from waypost.server.watching.queue_events import ConsumerExpired, MessageDied, MessagesLost
 from waypost.typed.handlers import check_handler
 
@@ -212,8 +213,8 @@ class Hook(Generic[T]):
         for observer in self.observers:
             try:
                 observer(event)
-            except Exception:  # an observer's fault must not harm those it watches
-                logger.exception("an observer of %r failed", self.name)
+            except BaseException as error:  # an observer's fault must not harm those it watches
+                logger.error("an observer of %r failed", self.name, exc_info=fault(error))
 
 
 class Hooks:
