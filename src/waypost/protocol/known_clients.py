@@ -29,12 +29,14 @@ class KnownClient:
         takes_offsets: Whether its handlers ignore an offset behind an event's arguments.
         recovers: Whether it sends its private id and offset when it comes back.
         sends: Returns whether it sends a request with this query and these headers.
+        queue_caveat: What is wrong with its acknowledgements of a queue's messages, after "it"; ``""`` if nothing is.
     """
 
     name: str
     takes_offsets: bool
     recovers: bool
     sends: Callable[[_Texts, _Texts], bool]
+    queue_caveat: str = ""
 
 
 def is_python_client(query: _Texts) -> bool:
@@ -74,12 +76,17 @@ def _is_rust(query: _Texts, headers: _Texts) -> bool:
     return "sec-websocket-extensions" not in headers and tuple(headers)[:5] == _TUNGSTENITE_HEADERS
 
 
+_ANSWERS_UNHEARD = "acknowledges messages that it has no handler for, and these are lost; register handlers first"
+_NEVER_ANSWERS = (
+    "can't acknowledge events if it is rust_socketio, and then each message comes until it is a dead letter"
+)
+
 KNOWN_CLIENTS: tuple[KnownClient, ...] = (
-    KnownClient("python-socketio", False, False, lambda query, headers: is_python_client(query)),
+    KnownClient("python-socketio", False, False, lambda query, headers: is_python_client(query), _ANSWERS_UNHEARD),
     KnownClient("Dart", False, False, _is_dart),
     KnownClient("Java", True, False, _is_java),
-    KnownClient("C++", True, False, _is_cpp),
-    KnownClient("rust_socketio, .NET over WebSocket", False, False, _is_rust),
+    KnownClient("C++", True, False, _is_cpp, _ANSWERS_UNHEARD),
+    KnownClient("rust_socketio, .NET over WebSocket", False, False, _is_rust, _NEVER_ANSWERS),
 )
 """All clients that are told apart. A client that is none of these is treated as the JavaScript client."""
 

@@ -340,7 +340,9 @@ class Socket:
         if channel.left_because is not None:
             raise NotConnected(self.id, self.namespace, f"consume {queue!r}")
         wanted = Consumption(queue, consumer, to_place(start), prefetch, order)
-        await channel.core.parts.deliveries.attach(channel, wanted)
+        deliveries = channel.core.parts.deliveries
+        deliveries.caveats.look_at(self.handshake.query, self.handshake.headers, queue, consumer)
+        await deliveries.attach(channel, wanted)
 
     def stop_consuming(self, queue: Name, *, consumer: Name = "default") -> None:
         """Stop delivering a queue's messages to this client. It may still acknowledge those that it has.

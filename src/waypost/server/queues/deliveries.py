@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from waypost.errors import ConfigurationError, NotConnected
 from waypost.logs import get_logger
 from waypost.server.emitting.members import Member
+from waypost.server.queues.caveats import Caveats
 from waypost.server.queues.configured import Configured
 from waypost.server.queues.delivery import Attachment
 from waypost.server.queues.due import DueTimer
@@ -54,6 +55,7 @@ class Deliveries:
         options: Those of queues that have none of their own.
 
     Attributes:
+        caveats: Warns of clients whose acknowledgements mean little.
         configured: The queues' options.
         due: The timer of messages with a delay.
         message_ids: Makes the ids of messages that came without one.
@@ -61,6 +63,7 @@ class Deliveries:
 
     def __init__(self, services: Services, options: QueueOptions) -> None:
         environment, keep_task = services.environment, services.keep_task
+        self.caveats = Caveats()
         self.configured = Configured(options)
         self.due = DueTimer(lambda: services.store, environment.wall_time, keep_task, self._released)
         self.message_ids = MessageIds(environment.new_id)
