@@ -1,8 +1,9 @@
 """Clients that can't run here, by what their sources write and read: Swift, C++, Dart and .NET.
 
-Each `Writing` is what a client puts on the wire, to the byte: the handshake with its headers in their order, the form
-of its CONNECT, the way its JSON library escapes, its ack ids, its goodbye. Each ``read_…`` function takes a packet
-apart by the client's own rules, which are not the specification's: C++ and .NET look for the next bracket or comma.
+Each `Writing` is what a client puts on the wire: the form of its packets, the way its JSON library escapes, its ack
+ids, its goodbye. The headers that an HTTP library adds by itself (CFNetwork, dart:io) were written by hand, not
+captured. Each ``read_…`` function takes a packet apart by the client's own rules, which are not the specification's:
+C++ and .NET look for the next bracket or comma.
 
 Sources: socket.io-client-swift 16 with Starscream 4, socket.io-client-cpp 3 with websocketpp 0.8,
 socket_io_client 2 for Dart with dart:io, SocketIOClient for .NET 4.
