@@ -12,7 +12,10 @@ from typing import Any
 
 from waypost.protocol.engineio import Frame
 
-__all__ = ["custom_size", "json_size", "msgpack_size"]
+__all__ = ["MOST_FOR_A_UNIT", "custom_size", "json_size", "msgpack_size"]
+
+MOST_FOR_A_UNIT = 96
+"""The most bytes that a character of text, or a byte of msgpack, takes once it is decoded. JSON takes half of it."""
 
 _MOST_FOR_A_CHARACTER = 48
 """The most bytes that a character of JSON takes once it is decoded. A byte of msgpack takes twice as many."""

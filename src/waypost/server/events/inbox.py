@@ -25,6 +25,9 @@ __all__ = ["Inbox"]
 
 logger = get_logger("waypost.socket")
 
+_UNCOUNTED = 16
+"""So many small events of a socket may wait uncounted: to count the bytes of every event would slow it down."""
+
 _NAME_CHARACTERS = 100
 _MISFIT_CHARACTERS = 200
 
@@ -61,8 +64,11 @@ class Inbox:
             packet: The event.
             size: The bytes that the event takes in memory.
         """
-        items = self._put(Incoming(self._source, self._handling.repeats, packet, size))
-        self._source.pending.put(size)
+        event = Incoming(self._source, self._handling.repeats, packet)
+        items = self._put(event)
+        if size > LARGE or len(items) > _UNCOUNTED:
+            event.size = size
+            self._source.pending.put(size)
         if len(items) >= self._handling.max_pending_events:
             self._source.pause_reading()
 
@@ -84,7 +90,6 @@ class Inbox:
     async def _work(self) -> None:
         items = self._items
         assert items is not None
-        pending = self._source.pending
         half = self._handling.max_pending_events // 2
         try:
             while items:
@@ -94,17 +99,10 @@ class Inbox:
                 if isinstance(item, str):
                     await self._handle_disconnect(item)
                     continue
-                size = item.size
-                if size > LARGE:
-                    await pending.room_for(size)
-                pending.waiting -= size
-                pending.in_hand += size
-                if pending.is_paused:
-                    pending.check()
-                try:
+                if item.size:
+                    await self._handle_counted(item)
+                else:
                     await (self._handle_marked if item.is_marked else self._process)(item)
-                finally:
-                    pending.release(size)
                 if items and not self._source.slices.has_time():
                     # The handlers of one client's events may take long together, even if none of them waits.
                     await self._source.slices.next()
@@ -112,6 +110,20 @@ class Inbox:
             self._is_working = False
             if not items:
                 self._items = None
+
+    async def _handle_counted(self, event: Incoming) -> None:
+        """Handle an event whose bytes are counted; a large one waits for other large ones of its connection."""
+        pending = self._source.pending
+        if event.size > LARGE:
+            await pending.room_for(event.size)
+        pending.waiting -= event.size
+        pending.in_hand += event.size
+        if pending.is_paused:
+            pending.check()
+        try:
+            await (self._handle_marked if event.is_marked else self._process)(event)
+        finally:
+            pending.release(event.size)
 
     async def _handle_disconnect(self, reason: str) -> None:
         if self._running:
@@ -240,10 +252,12 @@ class Inbox:
         while len(self._running) >= handling.concurrent_handlers:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         task = asyncio.get_running_loop().create_task(self._answer(handler, event, arguments))
-        self._source.pending.in_hand += event.size  # until the task is done; the event's own turn ends before
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        task.add_done_callback(lambda _: self._source.pending.release(event.size))
+        if event.size:
+            pending = self._source.pending
+            pending.in_hand += event.size  # until the task is done; the event's own turn ends before
+            task.add_done_callback(lambda _: pending.release(event.size))
         handling.keep_task(task)
 
     async def _answer(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:

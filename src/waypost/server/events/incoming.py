@@ -35,19 +35,18 @@ class Incoming:
         source: The client.
         repeats: The events that clients repeat until they get an answer.
         packet: The event's packet.
-        size: The bytes that the event takes in memory.
 
     Attributes:
         name: The event's name.
         arguments: The event's arguments.
         is_marked: Whether the event comes from an outbox, which repeats it until it gets an answer.
-        size: The bytes that the event takes in memory.
+        size: The bytes that the event takes in memory; 0 for a small event that is not counted.
     """
 
     __slots__ = ("_ack_id", "_mark", "_repeats", "_source", "_turn", "arguments", "is_marked", "name", "size")
 
-    def __init__(self, source: EventSource, repeats: Repeats, packet: Packet, size: int) -> None:
-        self.size = size
+    def __init__(self, source: EventSource, repeats: Repeats, packet: Packet) -> None:
+        self.size = 0
         self._source = source
         self._repeats = repeats
         self._ack_id = packet.ack_id

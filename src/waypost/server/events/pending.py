@@ -7,7 +7,7 @@ from typing import Protocol
 
 __all__ = ["LARGE", "Pending", "Reading"]
 
-LARGE = 65_536
+LARGE = 262_144
 """An event above this number of bytes is large. Work on large events must not delay heartbeats and small events."""
 
 
@@ -34,15 +34,17 @@ class Pending:
         waiting: The bytes of the events that wait.
         in_hand: The bytes of the events that are being handled.
         is_paused: Whether reading is paused. Call `check` after each change then.
+        plenty: While no more bytes than this wait or are handled, sizes may be estimated roughly, and too high.
     """
 
-    __slots__ = ("_most_bytes", "_reading", "_waiters", "in_hand", "is_paused", "waiting")
+    __slots__ = ("_most_bytes", "_reading", "_waiters", "in_hand", "is_paused", "plenty", "waiting")
 
     def __init__(self, reading: Reading, most_bytes: int) -> None:
         self.waiting = 0
         self.in_hand = 0
         self._reading = reading
         self._most_bytes = most_bytes
+        self.plenty = most_bytes // 2
         self._waiters: tuple[asyncio.Future[None], ...] = ()
         self.is_paused = False
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from waypost.errors import LimitExceeded, MalformedPacket, shorten
 from waypost.logs import get_logger
+from waypost.protocol.decoded_size import MOST_FOR_A_UNIT
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import Packet, PacketType
 from waypost.server.connections.pace import Pace
-from waypost.server.events.pending import Pending
+from waypost.server.events.pending import LARGE, Pending
 from waypost.server.namespaces.admission import Admission
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.dialect import dialect_of
@@ -100,23 +101,34 @@ class Peer:
         if packet is None:
             self._partial_bytes += self._size_of(message, None)
             return
-        size = self._size_of(message, packet)
-        if self._partial_bytes:
-            size, self._partial_bytes = size + self._partial_bytes, 0
         if self._services.hooks.packet_received.observers:
             self._services.hooks.packet_received.tell(PacketReceived(self._connection.number, packet))
         channel = self._channels.get(packet.namespace)
         if packet.type is _EVENT and channel is not None:
+            size = len(message) * MOST_FOR_A_UNIT
+            if size > LARGE or self._partial_bytes:
+                size = self._measured(message, packet)
             channel.receive_event(packet, size)
         elif packet.type is _ACK and channel is not None:
             channel.receive_ack(packet)
         elif packet.type is PacketType.CONNECT:
-            self._connect(self._dialect.read_connect(packet), size)
+            self._connect(self._dialect.read_connect(packet), self._size_of(message, packet))
         elif packet.type is PacketType.DISCONNECT:
             self._disconnect(packet)
-        elif not (self._is_held(packet, size) or packet.namespace in self._left):
+        elif not (self._is_held(packet, message) or packet.namespace in self._left):
             came = f"{packet.type.name} of {packet.namespace}"
             raise self._violation("a packet of a namespace that is connected", came)
+
+    def _measured(self, message: Frame, packet: Packet) -> int:
+        """Return how many bytes a packet takes in memory, the messages before its last one included.
+
+        While there is plenty of room, the result may be too high by far.
+        """
+        pending, most = self._pending, len(message) * MOST_FOR_A_UNIT
+        if not self._partial_bytes and pending.waiting + pending.in_hand + most < pending.plenty:
+            return most
+        partial_bytes, self._partial_bytes = self._partial_bytes, 0
+        return self._size_of(message, packet) + partial_bytes
 
     def receive_control(self) -> None:
         """Count a packet that is not a message.
@@ -134,10 +146,10 @@ class Peer:
         is_withdrawal = packet.type is PacketType.DISCONNECT and packet.namespace in self._entering
         return is_withdrawal or packet.type is PacketType.CONNECT
 
-    def _is_held(self, packet: Packet, size: int) -> bool:
+    def _is_held(self, packet: Packet, message: Frame) -> bool:
         """Return whether a packet that came before its namespace's answer waits for it."""
         entering = self._entering.get(packet.namespace)
-        return entering is not None and entering.hold(packet, size)
+        return entering is not None and entering.hold(packet, self._measured(message, packet))
 
     def _violation(self, expected: str, received: object) -> MalformedPacket:
         """Close the connection because of a readable packet that is not allowed now; returns the error to raise."""
