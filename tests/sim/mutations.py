@@ -132,8 +132,8 @@ def claim_recovery(patch: pytest.MonkeyPatch) -> None:
     """Call a client recovered although the journal does not reach back to it."""
     original = Keeper.collect
 
-    async def collect(self: Keeper, stored: SessionRow, after: int, top: int) -> Any:
-        return await original(self, stored, max(after, self.journal.oldest - 1), top)
+    async def collect(self: Keeper, stored: SessionRow, after: int, top: int, *, in_turns: bool = False) -> Any:
+        return await original(self, stored, max(after, self.journal.oldest - 1), top, in_turns=in_turns)
 
     patch.setattr(Keeper, "collect", collect)
 

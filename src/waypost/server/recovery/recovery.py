@@ -218,7 +218,7 @@ class Keeper:
         # the application, or a handler threw). If the client has the last event before the pong, it ignored none.
         after = max(last, stored.proven) if last >= stored.last else last
         top = max(top, after)
-        missed = await self._collect(stored, after, top, self._turns)
+        missed = await self.collect(stored, after, top, in_turns=True)
         return missed if isinstance(missed, RecoveryReason) else Returning(pid, stored, last, top, missed)
 
     def _knows(self, seen: Offset) -> bool:
@@ -227,17 +227,21 @@ class Keeper:
         end = journal.top if seen.generation == journal.generation else journal.ends.get(seen.generation, -1)
         return seen.position <= end
 
-    async def collect(self, stored: SessionRow, after: int, top: int) -> list[Missed] | RecoveryReason:
-        """Collect the events for a session after one position and up to another, ahead of clients that still wait.
+    async def collect(
+        self, stored: SessionRow, after: int, top: int, *, in_turns: bool = False
+    ) -> list[Missed] | RecoveryReason:
+        """Collect the events for a session after one position and up to another.
+
+        Args:
+            stored: The session.
+            after: The position before the first event.
+            top: The position of the last event.
+            in_turns: Whether each read of the store waits for a turn.
 
         Returns:
             The events in order, or the reason why they can't be replayed.
         """
-        return await self._collect(stored, after, top, nullcontext())
-
-    async def _collect(
-        self, stored: SessionRow, after: int, top: int, turn: AbstractAsyncContextManager[None]
-    ) -> list[Missed] | RecoveryReason:
+        turn: AbstractAsyncContextManager[None] = self._turns if in_turns else nullcontext()
         past_rooms = _PastRooms(stored)
         missed: list[Missed] = []
         missed_bytes = 0
