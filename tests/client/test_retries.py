@@ -248,7 +248,8 @@ async def test_a_message_without_a_handler_is_told(caplog: pytest.LogCaptureFixt
     async with playing(accepts(delivery(1, 7), '42["plain"]')) as url, waypost.Client(url):
         await until(lambda: bool(caplog.records), "the warning")
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "event 'job' has no handler"
+        "event 'job' has no handler: expected one for this message of a queue, which stays unacknowledged until its "
+        "lease ends; register handlers, or call events(), before connecting"
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,11 @@ from waypost.typed.handlers import Handler
 __all__ = ["Delivery", "Inbox"]
 
 logger = get_logger("waypost.client")
+
+_UNHANDLED_MESSAGE = (
+    "event %r has no handler: expected one for this message of a queue, which stays unacknowledged until its "
+    "lease ends; register handlers, or call events(), before connecting"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +147,11 @@ class Inbox:
     async def _stream(self, delivery: Delivery, *, is_answered: bool) -> None:
         streams = self._streams.of(delivery.event)
         if not streams and not is_answered:
-            # A queue waits for the acknowledgement, and may deliver no later message until the lease ends.
-            level = logging.DEBUG if delivery.mark is None else logging.WARNING
-            logger.log(level, "event %r has no handler", delivery.event)
+            if delivery.mark is None:
+                logger.debug("event %r has no handler", delivery.event)
+            else:
+                # The queue waits for the acknowledgement, and may deliver no later message until the lease ends.
+                logger.warning(_UNHANDLED_MESSAGE, delivery.event)
         for stream in streams:
             settle = None if is_answered or delivery.ack_id is None else self._settler(delivery)
             is_answered = True
