@@ -135,15 +135,24 @@ class FrameCarrier(asyncio.Protocol):
         """Take bytes from the network, with all messages in them; many bytes in slices."""
         if self._backlog is not None:
             self._backlog += data
-        elif len(data) > _PIECE_BYTES:
+            return
+        if len(data) > _PIECE_BYTES:
             self._receive_pieces(data)
-        else:
-            self._receive(data)
+            return
+        reader, taker = self._reader, self._taker
+        try:
+            for message in reader.feed(data):
+                if taker is not None:
+                    taker.receive(message)
+        except ProtocolViolation as problem:
+            self._drop(problem)
+        if reader.pings or reader.closing is not None:
+            self._answer_control()
 
     def _receive_pieces(self, data: bytes) -> None:
         """Receive while there is time; the network is read no further while something is left."""
         for end in range(_PIECE_BYTES, len(data) + _PIECE_BYTES, _PIECE_BYTES):
-            self._receive(data[end - _PIECE_BYTES : end])
+            self.data_received(data[end - _PIECE_BYTES : end])
             if end < len(data) and (self._is_paused or not self._slices.has_time()):
                 self._backlog = data[end:]
                 if not self._transport.is_closing():
@@ -163,17 +172,6 @@ class FrameCarrier(asyncio.Protocol):
     def _read_network(self) -> None:
         if not self._is_paused and not self._transport.is_closing():
             self._transport.resume_reading()
-
-    def _receive(self, data: bytes) -> None:
-        reader, taker = self._reader, self._taker
-        try:
-            for message in reader.feed(data):
-                if taker is not None:
-                    taker.receive(message)
-        except ProtocolViolation as problem:
-            self._drop(problem)
-        if reader.pings or reader.closing is not None:
-            self._answer_control()
 
     def pause_writing(self) -> None:
         """Note that the client reads more slowly than the server writes."""

@@ -173,7 +173,8 @@ class Inbox:
             if handler is not None:
                 arguments = self._arguments_for(handler, event)
                 if arguments is not None:
-                    registry.spend(event.name)
+                    if event.name in registry.once:
+                        registry.remove(event.name)
                     await (self._start if handler.is_concurrent else self._answer)(handler, event, arguments)
                 return
         await source.save_data()

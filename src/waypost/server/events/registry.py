@@ -59,9 +59,10 @@ class Registry:
 
     Attributes:
         catch_alls: The handlers for all events, incoming and outgoing.
+        once: The names of the events whose handler has to be removed when it is called.
     """
 
-    __slots__ = ("_events", "_leading", "_moments", "_once", "_server_calls", "_unknown", "catch_alls")
+    __slots__ = ("_events", "_leading", "_moments", "_server_calls", "_unknown", "catch_alls", "once")
 
     def __init__(self, leading: int, moments: frozenset[str]) -> None:
         self.catch_alls = CatchAlls(leading)
@@ -69,7 +70,7 @@ class Registry:
         self._server_calls = moments
         self._events: dict[str, Handler] = {}
         self._moments: dict[str, Handler] = {}
-        self._once: set[str] = set()
+        self.once: set[str] = set()
         self._unknown: set[str] = set()
 
     # -- for the application --------------------------------------------------------------------------------
@@ -93,7 +94,7 @@ class Registry:
         def add(function: F) -> F:
             self._add(event, function, concurrent=concurrent)
             if once:
-                self._once.add(event)
+                self.once.add(event)
             return function
 
         return add
@@ -103,7 +104,7 @@ class Registry:
         check("event", event, EVENT)
         self._moments.pop(event, None)
         self._events.pop(event, None)
-        self._once.discard(event)
+        self.once.discard(event)
 
     def add_methods(self, handlers: object, *, concurrent: bool) -> None:
         """Register the methods of an object; see `Listening.register`.
@@ -132,11 +133,6 @@ class Registry:
     def find(self, event: str) -> Handler | None:
         """Return the handler for a client's event."""
         return self._events.get(event)
-
-    def spend(self, event: str) -> None:
-        """Note that an event's handler is called; a handler registered with ``once`` is removed."""
-        if event in self._once:
-            self.remove(event)
 
     def note_unknown(self, event: str) -> bool:
         """Note an event without a handler.

@@ -48,6 +48,7 @@ class Channel:
     Attributes:
         sid: The socket's id.
         core: The namespace.
+        codec: The codec of its packets.
         namespace: The namespace's name.
         out: The outgoing packets.
         data: The application's data.
@@ -76,6 +77,7 @@ class Channel:
         "_last_rooms",
         "_was_connected",
         "client_revision",
+        "codec",
         "connected",
         "core",
         "data",
@@ -112,6 +114,7 @@ class Channel:
     ) -> None:
         self.sid = sid
         self.core = core
+        self.codec: Codec = core.codec
         self.namespace = core.name
         self.data = data
         self.data_touched = False
@@ -142,11 +145,6 @@ class Channel:
         self._last_rooms = _NO_ROOMS
         self._is_registered = False
         self._was_connected = False
-
-    @property
-    def codec(self) -> Codec:
-        """The codec of its packets."""
-        return self.core.codec
 
     @property
     def transport(self) -> str:
