@@ -86,6 +86,7 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         self._members: Members = root.feed
         self._target = EVERYONE
         self._flags = root.flags
+        self._volatile, self._local = self.volatile, self.local
 
     @property
     def options(self) -> Options:

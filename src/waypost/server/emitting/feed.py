@@ -192,7 +192,7 @@ class Feed:
             for member in self._index.select(target.rooms, target.except_):
                 member.out.deliver_volatile(event, offset, compress=compress)
 
-        await self.in_turn(send)
+        await self._line.in_turn(send)
 
     def _deliver(
         self, target: Target, event: EncodedEvent, offset: str | None, position: int, compress: bool

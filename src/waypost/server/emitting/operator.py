@@ -29,6 +29,9 @@ class Broadcasting(Protocol):
     _members: Members
     _target: Target
     _flags: Flags
+    # Servers and namespaces keep these two: making an operator takes as long as `io.volatile.emit` itself.
+    _volatile: Operator | None = None
+    _local: Operator | None = None
 
     # -- whom -----------------------------------------------------------------------------------------------
 
@@ -84,7 +87,7 @@ class Broadcasting(Protocol):
     @property
     def volatile(self) -> Operator:
         """An operator for the same clients that drops an event for each client that can't take it at once."""
-        return self._with(self._flags._replace(volatile=True))
+        return self._volatile or self._with(self._flags._replace(volatile=True))
 
     @property
     def local(self) -> Operator:
@@ -92,7 +95,7 @@ class Broadcasting(Protocol):
 
         An emit is in the journal all the same, and reaches clients of this server that come back.
         """
-        return self._with(self._flags._replace(local=True))
+        return self._local or self._with(self._flags._replace(local=True))
 
     def compress(self, compress: bool) -> Operator:
         """Set whether transports may compress the packets.

@@ -28,6 +28,7 @@ class Namespace(Broadcasting, Listening[Socket], AmongServers):
         self._members: Members = core.feed
         self._target = EVERYONE
         self._flags = core.flags
+        self._volatile, self._local = self.volatile, self.local
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"
@@ -62,6 +63,7 @@ class ParentNamespace(Broadcasting, Listening[Socket]):
         self._members: Members = core.feed
         self._target = EVERYONE
         self._flags = core.flags
+        self._volatile, self._local = self.volatile, self.local
 
     @property
     def children(self) -> dict[str, Namespace]:
