@@ -127,7 +127,6 @@ class Attachment:
         in_hand: The deliveries without an answer, by position, oldest first.
         is_silent: True after a lease ended without a sign of life. It gets no messages until the next one.
         is_leaving: True if it only finishes the messages in hand, and gets no more.
-        in_rotation: True while it is in the rotation of `Takers`.
     """
 
     __slots__ = (
@@ -136,7 +135,6 @@ class Attachment:
         "_prefetch_bytes",
         "carrier",
         "in_hand",
-        "in_rotation",
         "is_leaving",
         "is_silent",
     )
@@ -146,7 +144,6 @@ class Attachment:
         self.in_hand: dict[int, Delivery] = {}
         self.is_silent = False
         self.is_leaving = False
-        self.in_rotation = False
         self._prefetch = prefetch
         self._prefetch_bytes = prefetch_bytes
         self._bytes = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from waypost.server.queues.delivery import Attachment
@@ -22,7 +22,8 @@ class Takers:
     def __init__(self, *, newest_only: bool) -> None:
         self._newest_only = newest_only
         self._all: dict[Attachment, None] = {}
-        self._rotation: deque[Attachment] = deque()
+        # A plain dict would look for its first entry through all that were removed.
+        self._rotation: OrderedDict[Attachment, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -41,12 +42,12 @@ class Takers:
     def remove(self, attachment: Attachment) -> None:
         """Remove an attachment."""
         del self._all[attachment]
+        self._rotation.pop(attachment, None)
 
     def enter_rotation(self, attachment: Attachment) -> None:
         """Put an attachment at the end of the rotation, if it has credit and is not in it."""
-        if not attachment.in_rotation and attachment.has_credit and attachment in self._all:
-            attachment.in_rotation = True
-            self._rotation.append(attachment)
+        if attachment not in self._rotation and attachment.has_credit and attachment in self._all:
+            self._rotation[attachment] = None
 
     def all_enter_rotation(self) -> None:
         """Put all attachments with credit into the rotation."""
@@ -58,9 +59,11 @@ class Takers:
         if self._newest_only:
             served = self.served()
             return served is not None and served.has_credit
-        while self._rotation and not (self._rotation[0].has_credit and self._rotation[0] in self._all):
-            self._rotation.popleft().in_rotation = False
-        return bool(self._rotation)
+        while self._rotation:
+            if next(iter(self._rotation)).has_credit:
+                return True
+            self._rotation.popitem(last=False)
+        return False
 
     def take(self, size: int) -> Attachment | None:
         """Return the attachment that gets a message of ``size`` bytes; ``None`` if none can take it now."""
@@ -68,8 +71,7 @@ class Takers:
             served = self.served()
             return served if served is not None and served.carrier.can_take(size) else None
         while self.any():
-            attachment = self._rotation.popleft()
-            attachment.in_rotation = False
+            attachment, _ = self._rotation.popitem(last=False)
             if attachment.carrier.can_take(size):
                 return attachment
         return None

@@ -1,0 +1,41 @@
+"""What is kept of those who took messages and have left."""
+
+from __future__ import annotations
+
+import weakref
+
+import pytest
+
+from waypost.server.queues.delivery import Attachment, Delivery
+from waypost.server.queues.takers import Takers
+
+
+class _Carrier:
+    """Something that can take messages at any time."""
+
+    is_live = True
+
+    def can_take(self, size: int) -> bool:
+        return True
+
+    def carry(self, delivery: Delivery) -> None:
+        raise AssertionError("nothing is carried here")
+
+
+@pytest.mark.parametrize("newest_only", [False, True])
+def test_nothing_is_kept_of_one_that_left(newest_only: bool) -> None:
+    takers = Takers(newest_only=newest_only)
+    stays = _attachment(_Carrier())
+    takers.add(stays)
+    leaving = _Carrier()
+    left = weakref.ref(leaving)
+    attachment = _attachment(leaving)
+    takers.add(attachment)
+    takers.remove(attachment)
+    del attachment, leaving
+    assert left() is None
+    assert takers.take(1) is stays
+
+
+def _attachment(carrier: _Carrier) -> Attachment:
+    return Attachment(carrier, prefetch=1, prefetch_bytes=1)  # type: ignore[arg-type]
