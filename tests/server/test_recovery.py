@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import waypost
 from tests.server.model_client import HANDSHAKE, ModelClient, hub_of, only_channel, running, until
 from tests.support.waiting import DEADLINE_S
+from waypost.protocol.revision import Revision4
 from waypost.server.basics.environment import Environment
 
 MakeServer = Callable[..., waypost.Server]
@@ -430,6 +432,30 @@ async def test_unanswered_call_is_sent_again_with_the_same_id(make_server: MakeS
         assert first == second
         client.acknowledge(second, '["answer"]')
         assert await asking == "answer"
+
+
+async def test_an_ack_that_comes_before_connect_counts_if_its_session_recovers(make_server: MakeServer) -> None:
+    """An official client that was busy while its line was cut sends its old acks first."""
+    async with running(make_server()) as io:
+        client = ModelClient(io)
+        client.auto_ack = False
+        await client.connect()
+        asking = asyncio.create_task(only_channel(io).socket.call("question"))
+        await until(lambda: len(client.to_acknowledge) == 1)
+        ((ack_id, _),) = client.to_acknowledge
+        await client.cut()
+        stranger = ModelClient(io)
+        for one in (stranger, client):
+            one.connection = one.hub.engine.open("websocket", one.handshake, Revision4())
+            one.reading = asyncio.create_task(one._read(one.connection))
+            for number in range(100):
+                one.send(f'3{ack_id + 1 + number}["old"]' if number else f'3{ack_id}["answer"]')
+            one.send("0" if one is stranger else f'0{{"pid":"{one.pid}"}}')
+            await until(partial(getattr, one, "connected"))
+            assert asking.done() is (one is client)
+        assert client.recovered
+        assert await asking == "answer"
+        assert io.state().counters.unexpected_acks == 199
 
 
 def asking(**query: str) -> waypost.Handshake:

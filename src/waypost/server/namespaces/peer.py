@@ -15,6 +15,7 @@ from waypost.server.events.pending import LARGE, Pending
 from waypost.server.namespaces.admission import Admission
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.dialect import dialect_of
+from waypost.server.namespaces.early_acks import EarlyAcks
 from waypost.server.namespaces.entering import Entering
 from waypost.server.watching.hooks import PacketReceived
 
@@ -49,6 +50,7 @@ class Peer:
         "_deliveries",
         "_dialect",
         "_directory",
+        "_early_acks",
         "_entering",
         "_left",
         "_pace",
@@ -78,6 +80,7 @@ class Peer:
         self._pending = Pending(connection, settings.max_pending_bytes)
         self._channels: dict[str, Channel] = {}
         self._entering: dict[str, Entering] = {}
+        self._early_acks: EarlyAcks | None = None
         self._left: dict[str, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         allowed = settings.max_messages_per_s
@@ -115,6 +118,8 @@ class Peer:
             self._connect(self._dialect.read_connect(packet), self._size_of(message, packet))
         elif packet.type is PacketType.DISCONNECT:
             self._disconnect(packet)
+        elif packet.type is _ACK:
+            self._hold_ack(packet, message)
         elif not (self._is_held(packet, message) or packet.namespace in self._left):
             came = f"{packet.type.name} of {packet.namespace}"
             raise self._violation("a packet of a namespace that is connected", came)
@@ -144,7 +149,12 @@ class Peer:
         if packet is None:
             return False
         is_withdrawal = packet.type is PacketType.DISCONNECT and packet.namespace in self._entering
-        return is_withdrawal or packet.type is PacketType.CONNECT
+        return is_withdrawal or packet.type in (PacketType.CONNECT, _ACK)
+
+    def _hold_ack(self, packet: Packet, message: Frame) -> None:
+        if self._early_acks is None:
+            self._early_acks = EarlyAcks(self._services.counters)
+        self._early_acks.hold(packet, message)
 
     def _is_held(self, packet: Packet, message: Frame) -> bool:
         """Return whether a packet that came before its namespace's answer waits for it."""
@@ -245,6 +255,8 @@ class Peer:
             self._timer.cancel()
             self._timer = None
         entering.hand_over(channel)
+        if self._early_acks is not None:
+            self._early_acks.hand_over(channel)
         await admission.replay()
 
     def _disconnect(self, packet: Packet) -> None:
