@@ -241,7 +241,11 @@ def test_what_is_not_undone_is_asked_for(
         (("pause", "nowhere"), 1, "it has no queue nowhere"),
         (("peek", "mails", "--consumer", "nobody"), 1, "queue mails has no consumer nobody"),
         (("seek", "mails", "nobody", "new", "--yes"), 1, "queue mails has no consumer nobody"),
-        (("seek", "mails", "smtp", "yesterday"), 2, "expected a time such as 2026-11-24T08:00, or a duration"),
+        (
+            ("seek", "mails", "smtp", "newest"),
+            2,
+            "expected oldest, new, an offset, a time such as 2026-11-24T08:00, or a",
+        ),
         (("redrive", "mails", "--rate", "0"), 2, "expected a number per second above 0"),
         (("redrive", "mails", "--rate", "fast"), 2, "expected a number per second above 0"),
         (("pause", "mails", "--for", "5"), 2, "expected a duration such as 90s, 15m"),

@@ -136,4 +136,11 @@ def _place(text: str) -> Place:
         return "oldest"
     if text == "new":
         return "new"
-    return FromPosition(human.offset(text)) if text.isdecimal() else FromTime(human.moment(text))
+    if text.isdecimal():
+        return FromPosition(human.offset(text))
+    try:
+        return FromTime(human.moment(text))
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected oldest, new, an offset, a time such as 2026-11-24T08:00, or a duration such as 2h"
+        ) from error
