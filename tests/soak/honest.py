@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ class Quarter:
     """What the honest clients saw in one part of the run.
 
     Attributes:
-        waits_s: How long each answered call took.
+        waits_s: How long each answered call took, on a line that was there all the time.
+        over_cuts_s: How long those took whose line was cut, or was still away when they began.
         refused: The calls that got no answer, because of the time or a cut line.
         lost: The broadcasts that a client never got.
         doubled: The broadcasts that a client got twice, or after a later one.
@@ -34,6 +36,7 @@ class Quarter:
     """
 
     waits_s: list[float] = field(default_factory=list)
+    over_cuts_s: list[float] = field(default_factory=list)
     refused: int = 0
     lost: int = 0
     doubled: int = 0
@@ -62,6 +65,7 @@ class Crowd:
         self._port = port
         self._size = size
         self._rng = rng
+        self._cuts: Counter[waypost.Client] = Counter()
 
     @asynccontextmanager
     async def present(self) -> AsyncIterator[None]:
@@ -101,20 +105,25 @@ class Crowd:
             if newest >= 0 and not client.recovered:
                 self.quarter.restarts += 1
 
+        async def disconnect() -> None:
+            self._cuts[client] += 1
+
         client.on("ticked", ticked)
+        client.on("disconnect", disconnect)
         client.on("connect", connect)
 
     async def _call(self, client: waypost.Client) -> None:
         await asyncio.sleep(self._rng.random())
         while True:
-            started = time.monotonic()
+            started, cuts, was_there = time.monotonic(), self._cuts[client], client.connected
             try:
                 answer = await client.call("echo", started, timeout_s=_CALL_TIMEOUT_S)
             except waypost.WaypostError:
                 self.quarter.refused += 1
             else:
                 assert answer == started
-                self.quarter.waits_s.append(time.monotonic() - started)
+                waits = self.quarter.waits_s if was_there and cuts == self._cuts[client] else self.quarter.over_cuts_s
+                waits.append(time.monotonic() - started)
             await asyncio.sleep(max(0.0, started + 1 - time.monotonic()))
 
     async def _tick(self, client: waypost.Client) -> None:

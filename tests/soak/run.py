@@ -51,6 +51,7 @@ def _describe(number: int, quarter: Quarter, rss_bytes: int) -> str:
     return (
         f"quarter {number}: {len(quarter.waits_s)} calls, p50 {quarter.percentile_ms(0.5):.1f} ms, "
         f"p99 {quarter.percentile_ms(0.99):.1f} ms, longest {quarter.percentile_ms(1):.0f} ms, "
+        f"{len(quarter.over_cuts_s)} more over a cut (longest {max(quarter.over_cuts_s, default=0):.1f} s), "
         f"{quarter.refused} refused, {quarter.lost} lost, {quarter.doubled} doubled, "
         f"{quarter.restarts} sessions begun anew, RSS {rss_bytes / (1 << 20):.1f} MiB"
     )
