@@ -19,11 +19,13 @@ class EngineClient:
     """A client of an `EngineApplication`.
 
     Args:
-        connection: Its connection.
+        send: Sends a message.
+        close: Closes the connection.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, send: Callable[[str | bytes], None], close: Callable[[], None]) -> None:
+        self._send = send
+        self._close = close
 
     def send(self, message: str | bytes) -> None:
         """Send a message.
@@ -33,11 +35,11 @@ class EngineClient:
 
         Delivery: at most once, in order.
         """
-        self._connection.send((PacketType.MESSAGE + message if isinstance(message, str) else message,))
+        self._send(message)
 
     def close(self) -> None:
         """Close the connection after what was sent."""
-        self._connection.close("forced close")
+        self._close()
 
 
 class EngineApplication:
@@ -86,7 +88,11 @@ class EngineApplication:
         await self._hub.close(drain_s)
 
     def _accept(self, connection: Connection) -> _Layer:
-        return _Layer(EngineClient(connection), self._receive)
+        def send(message: str | bytes) -> None:
+            connection.send((PacketType.MESSAGE + message if isinstance(message, str) else message,))
+
+        client = EngineClient(send, lambda: connection.close("forced close"))
+        return _Layer(client, self._receive)
 
 
 class _Layer:

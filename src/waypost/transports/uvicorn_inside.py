@@ -25,7 +25,7 @@ _NEEDED = {
         "connection_made connection_lost data_received on_message_begin on_header on_headers_complete"
         " on_message_complete on_response_complete handle_websocket_upgrade send_400_response _start_asgi_task"
         " _should_upgrade _unset_keepalive_if_required _unsupported_upgrade_warning"
-        " app cycle flow logger loop parser pipeline server_state tasks transport"
+        " app client cycle flow logger loop parser pipeline server_state tasks timeout_keep_alive_task transport"
     ),
     (_HTTP, "RequestResponseCycle"): (
         "run_asgi scope body more_body disconnected keep_alive response_started response_complete"
