@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
 from waypost.protocol.engineio import Frame, decode_payload
 from waypost.protocol.revision import Payload, Revision, Revision3, Revision4
-from waypost.protocol.session import EngineSession, Event, State
+from waypost.protocol.session import EngineSession, Event
 from waypost.protocol.session_settings import SessionSettings
+from waypost.protocol.session_states import State
 
 SETTINGS = SessionSettings(
     ping_interval_s=25,

@@ -3,17 +3,7 @@
 The session does no I/O and has no clock. Its driver passes ``now`` (seconds on any monotonic clock), hands over what
 arrived, takes the frames to send, and calls `EngineSession.tick` at `EngineSession.deadline`.
 
-::
-
-    POLLING ──probe opens──▶ PROBING ──2probe──▶ PROBED ──5──▶ WEBSOCKET
-       ▲                        │                   │             │
-       └──────probe ends────────┴───────────────────┘             │
-       └───────────────────── close ──▶ CLOSING ◀─────────────────┘
-                                           └── flushed, lost or timed out ──▶ CLOSED
-
-A session that opens on a WebSocket starts in WEBSOCKET. In CLOSING the application knows the end already, and the
-last frames are still being sent. A session that closes in PROBED enters CLOSING_PROBED: its client no longer polls,
-so it may still finish the upgrade.
+`session_states` has the states and the transitions between them.
 
 `Revision` holds the differences between the revisions of Engine.IO. Frames on a WebSocket have that revision's form.
 
@@ -33,8 +23,9 @@ from waypost.protocol.engineio import Frame, open_frame
 from waypost.protocol.jsonp import unwrap_form
 from waypost.protocol.revision import Payload, Revision, Revision4
 from waypost.protocol.session_settings import SessionSettings
+from waypost.protocol.session_states import TRANSITIONS, State, Step
 
-__all__ = ["EngineSession", "Event", "State"]
+__all__ = ["EngineSession", "Event"]
 
 _CLOSE = "1"
 _PING = "2"
@@ -52,21 +43,6 @@ _CLOSE_TIMEOUT_S = 30.0
 _WIDEST_CHARACTER_BYTES = 4
 
 
-class State(Enum):
-    """The state of a session; the module's docstring shows the transitions."""
-
-    POLLING = "polling"
-    PROBING = "probing"
-    PROBED = "probed"
-    WEBSOCKET = "websocket"
-    CLOSING = "closing"
-    CLOSING_PROBED = "closing, probed"
-    CLOSED = "closed"
-
-    # An Enum computes its hash in Python code; every lookup in a set of states would pay for that.
-    __hash__ = object.__hash__
-
-
 class Event(Enum):
     """An event in a session that its driver must know; the driver takes it from `EngineSession.events`."""
 
@@ -75,36 +51,6 @@ class Event(Enum):
     PING_RECEIVED = "ping received"
     CLOSED = "closed"
 
-
-class _Step(Enum):
-    PROBE_OPENS = 1
-    PROBE_PINGS = 2
-    PROBE_ENDS = 3
-    UPGRADES = 4
-    CLOSES = 5
-    ENDS = 6
-
-
-_TRANSITIONS: dict[tuple[State, _Step], State] = {
-    (State.POLLING, _Step.PROBE_OPENS): State.PROBING,
-    (State.PROBING, _Step.PROBE_PINGS): State.PROBED,
-    (State.PROBING, _Step.PROBE_ENDS): State.POLLING,
-    (State.PROBED, _Step.PROBE_ENDS): State.POLLING,
-    (State.PROBED, _Step.UPGRADES): State.WEBSOCKET,
-    (State.POLLING, _Step.CLOSES): State.CLOSING,
-    (State.PROBING, _Step.CLOSES): State.CLOSING,
-    (State.PROBED, _Step.CLOSES): State.CLOSING_PROBED,
-    (State.WEBSOCKET, _Step.CLOSES): State.CLOSING,
-    (State.POLLING, _Step.ENDS): State.CLOSED,
-    (State.PROBING, _Step.ENDS): State.CLOSED,
-    (State.PROBED, _Step.ENDS): State.CLOSED,
-    (State.WEBSOCKET, _Step.ENDS): State.CLOSED,
-    (State.CLOSING, _Step.ENDS): State.CLOSED,
-    (State.CLOSING_PROBED, _Step.UPGRADES): State.CLOSING,
-    (State.CLOSING_PROBED, _Step.PROBE_ENDS): State.CLOSING,
-    (State.CLOSING_PROBED, _Step.ENDS): State.CLOSED,
-}
-"""All transitions. A step that is missing here for a state has no effect in that state."""
 
 # Python 3.11 resolves a member of an Enum through a property in Python code; each frame needs these members.
 _WEBSOCKET = State.WEBSOCKET
@@ -271,7 +217,7 @@ class EngineSession:
             self._note_taken(now)
             return self.revision.encode_frame(frame)
         if self.state is _CLOSING:
-            self._move(_Step.ENDS)
+            self._move(Step.ENDS)
         return None
 
     def take_payload(self, now: float, *, text_only: bool = False) -> Payload | None:
@@ -296,7 +242,7 @@ class EngineSession:
             # CLOSE gets a payload of its own. The JavaScript client closes before it handles the other events of
             # the payload, keeps them for later, and would get them a second time in a replay.
             frames = [_NOOP if self._client_closed else _CLOSE]
-            self._move(_Step.ENDS)
+            self._move(Step.ENDS)
         elif self.state is State.PROBED or self.state is _WEBSOCKET:
             frames = [_NOOP]
         else:
@@ -456,7 +402,7 @@ class EngineSession:
         Returns:
             Whether the session accepts the probe; it does only in POLLING.
         """
-        if not self._move(_Step.PROBE_OPENS):
+        if not self._move(Step.PROBE_OPENS):
             return False
         self._upgrade_deadline = now + self._settings.upgrade_timeout_s
         return True
@@ -475,9 +421,9 @@ class EngineSession:
         Raises:
             MalformedPacket: The frame is not allowed here. Close that WebSocket and call `end_probe`.
         """
-        if frame == _PROBE_PING and self._move(_Step.PROBE_PINGS):
+        if frame == _PROBE_PING and self._move(Step.PROBE_PINGS):
             return _PROBE_PONG
-        if frame == _UPGRADE and self._move(_Step.UPGRADES):
+        if frame == _UPGRADE and self._move(Step.UPGRADES):
             self.transport = "websocket"
             self._upgrade_deadline = inf
             return None
@@ -485,7 +431,7 @@ class EngineSession:
 
     def end_probe(self) -> None:
         """Note that the probing WebSocket is lost; the session continues to poll."""
-        if self._move(_Step.PROBE_ENDS):
+        if self._move(Step.PROBE_ENDS):
             self._upgrade_deadline = inf
 
     # -- time and the end -----------------------------------------------------------------------------------
@@ -529,7 +475,7 @@ class EngineSession:
             reason: The close reason.
             now: The time, in seconds.
         """
-        if self._move(_Step.CLOSES):
+        if self._move(Step.CLOSES):
             self._close_deadline = now + _CLOSE_TIMEOUT_S
             self._tell_closed(reason)
 
@@ -539,7 +485,7 @@ class EngineSession:
         Args:
             reason: The close reason.
         """
-        if self._move(_Step.ENDS):
+        if self._move(Step.ENDS):
             self._buffer = None
             self.buffered_bytes = 0
             self._tell_closed(reason)
@@ -549,8 +495,8 @@ class EngineSession:
             self.close_reason = reason
             self.events.append(Event.CLOSED)
 
-    def _move(self, step: _Step) -> bool:
-        state = _TRANSITIONS.get((self.state, step))
+    def _move(self, step: Step) -> bool:
+        state = TRANSITIONS.get((self.state, step))
         if state is None:
             return False
         self.state = state
