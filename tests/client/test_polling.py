@@ -46,9 +46,9 @@ async def test_a_post_is_no_larger_than_the_server_takes() -> None:
         await until(lambda: len(server.packets) == 121, "all events")
         assert max(len(body.encode()) for body in server.posts) <= 200
         assert max(body.count("\x1e") for body in server.posts) < 16
-        with pytest.raises(waypost.EncodingFailed, match="takes 200"):
+        with pytest.raises(waypost.EncodingFailed, match="allows 200"):
             await client.emit("n", "x" * 200)
-        with pytest.raises(waypost.EncodingFailed, match="takes 200"):
+        with pytest.raises(waypost.EncodingFailed, match="allows 200"):
             await client.emit("n", b"x" * 150)
 
 

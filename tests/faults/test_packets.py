@@ -64,7 +64,6 @@ CLOSING: dict[str, Packets] = {
 
 BEFORE_CONNECT: dict[str, Packets] = {
     "event": ['42["x"]'],
-    "ack": ["431[]"],
     "disconnect": ["41"],
     "binary event": [f'451-["x",{_PLACEHOLDER}]', b"1"],
     "connect with a list": ["40[]"],

@@ -23,11 +23,6 @@ __all__ = ["Delivery", "Inbox"]
 
 logger = get_logger("waypost.client")
 
-_UNHANDLED_MESSAGE = (
-    "event %r has no handler: expected one for this message of a queue, which stays unacknowledged until its "
-    "lease ends; register handlers, or call events(), before connecting"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -151,7 +146,11 @@ class Inbox:
                 logger.debug("event %r has no handler", delivery.event)
             else:
                 # The queue waits for the acknowledgement, and may deliver no later message until the lease ends.
-                logger.warning(_UNHANDLED_MESSAGE, delivery.event)
+                logger.warning(
+                    "event %r has no handler: expected one for this message of a queue, which stays unacknowledged"
+                    " until its lease ends; register handlers, or call events(), before connecting",
+                    delivery.event,
+                )
         for stream in streams:
             settle = None if is_answered or delivery.ack_id is None else self._settler(delivery)
             is_answered = True

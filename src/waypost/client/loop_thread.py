@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeAlias, TypeVar
 
 from waypost.client.daemon_threads import DaemonThreads
@@ -51,16 +53,20 @@ class LoopThread:
         Raises:
             ConfigurationError: The caller runs on the loop itself, and would wait for itself.
         """
-        running = self._start()
-        if running.is_current:
-            coroutine.close()
-            expected = "a plain function, which has a thread of its own; an async one would block the client"
-            raise ConfigurationError("caller", "a function on the client's own loop", expected)
-        future = asyncio.run_coroutine_threadsafe(coroutine, running.loop)
+        future: Future[T] | None = None
         try:
+            running = self._start()
+            if running.is_current:
+                expected = "a plain function, which has a thread of its own; an async one would block the client"
+                raise ConfigurationError("caller", "a function on the client's own loop", expected)
+            future = asyncio.run_coroutine_threadsafe(coroutine, running.loop)
             return future.result()
         except BaseException:
-            future.cancel()
+            if future is not None:
+                future.cancel()
+            elif inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                # Ctrl-C came before the loop had it: Python would warn that nobody awaited it.
+                coroutine.close()
             raise
 
     def stop(self) -> None:
