@@ -185,8 +185,9 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         Raises:
             ConfigurationError: An argument has a value that it does not accept.
 
-        Delivery: at least once. A stopping server lets functions finish for 5 s. Messages that are not acknowledged
-        by then, or when the process is killed, are delivered again at the next start.
+        Delivery: at least once. A stopping server starts no function any more, and lets those that run finish for
+        ``stop_timeout_s``. Messages that are not acknowledged by then, or when the process is killed, are delivered
+        again at the next start, as a further attempt.
         """
         queue, consumer = as_name("queue", queue), as_name("consumer", consumer)
         check("concurrency", concurrency, COUNT)
@@ -196,7 +197,7 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
 
         def register(function: Callable[Concatenate[Message, P], R]) -> Callable[Concatenate[Message, P], R]:
             handler = check_handler(f"consumer {queue}", function, 1)
-            self._hub.deliveries.add_worker(WorkerPlan(queue, consumer, handler, concurrency, place, order))
+            self._hub.deliveries.workers.add(WorkerPlan(queue, consumer, handler, concurrency, place, order))
             return function
 
         return register
@@ -228,21 +229,24 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         """
         await self._hub.start()
 
-    async def close(self, *, drain_s: float | None = None) -> None:
-        """Stop gracefully: accept no clients, disconnect clients, let handlers finish, close the store.
+    async def close(self, *, drain_s: float | None = None, stop_timeout_s: float | None = None) -> None:
+        """Stop gracefully: let queues' functions finish, disconnect clients, let handlers finish, close the store.
 
-        The ASGI lifespan and ``waypost serve`` call it. Clients are disconnected one after the other, and work until
-        then. They recover when a server starts on the same store. A second call waits for the same stop, and may
-        shorten it. If cancelled, the stop continues.
+        The ASGI lifespan and ``waypost serve`` call it. Functions of `consumer` get no more messages. While those that
+        run finish, clients are served as before. Then no client is accepted any more, and clients are disconnected
+        one after the other; until its turn each works as before. They recover when a server starts on the same store.
+        A second call waits for the same stop, and may shorten it. If cancelled, the stop continues.
 
         Args:
             drain_s: Seconds over which clients are disconnected, from 0; ``None`` for the option of that name.
+            stop_timeout_s: Seconds in which functions and handlers may finish, from 0; ``None`` for the option of
+                that name.
 
         Raises:
-            ConfigurationError: ``drain_s`` is not a number from 0.
+            ConfigurationError: An argument is not a number from 0.
             StorageError: The store could not be closed properly.
         """
-        await self._hub.close(drain_s)
+        await self._hub.close(drain_s, stop_timeout_s)
 
     @asynccontextmanager
     async def lifespan(self, _application: Any = None) -> AsyncIterator[None]:

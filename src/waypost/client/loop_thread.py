@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeAlias, TypeVar
 
-from waypost.client.daemon_threads import DaemonThreads
+from waypost.daemon_threads import DaemonThreads
 from waypost.errors import ConfigurationError
 
 __all__ = ["LoopThread"]

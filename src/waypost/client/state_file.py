@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from waypost.client.daemon_threads import DaemonThreads
+from waypost.daemon_threads import DaemonThreads
 from waypost.errors import ConfigurationError, StorageError, StoreBusy, StoreDamaged, StoreFull, WaypostError
 from waypost.logs import get_logger
 

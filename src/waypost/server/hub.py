@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
+from waypost.checking.arguments import POSITIVE_OR_ZERO, check
+from waypost.daemon_threads import DaemonThreads
 from waypost.errors import ConfigurationError, StorageError
 from waypost.logs import get_logger
 from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import PacketType
 from waypost.protocol.session_settings import SessionSettings
+from waypost.server.basics.deadline import Deadline
 from waypost.server.basics.environment import Environment
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.server.calling.runners import Runners
@@ -51,6 +53,8 @@ __all__ = ["Hub"]
 logger = get_logger("waypost.server")
 
 _UPKEEP_INTERVAL_S = 10.0
+_HANDLERS_S = 5.0
+"""How long handlers of events may take after the last client was disconnected, however long workers took."""
 
 
 class Hub:
@@ -86,7 +90,7 @@ class Hub:
             environment=environment,
             hooks=self.hooks,
             counters=Counters(),
-            threads=ThreadPoolExecutor(options.handler_threads, "waypost-handler"),
+            threads=DaemonThreads("waypost-handler", options.handler_threads),
             turn=self.turn,
             keep_task=self.tasks.keep,
             runners=Runners(self.tasks.keep, self.turn),
@@ -112,6 +116,7 @@ class Hub:
         self._start: asyncio.Task[None] | None = None
         self._stop: asyncio.Task[None] | None = None
         self._drain = Drain(self.engine)
+        self._work_ends = Deadline()
 
     # -- what is in it --------------------------------------------------------------------------------------
 
@@ -233,30 +238,48 @@ class Hub:
                 expired = ConsumerExpired(ended.queue, ended.consumer, ended.waiting, ended.dead)
                 self.hooks.consumer_expired.tell(expired)
 
-    async def close(self, drain_s: float | None = None) -> None:
-        """Stop gracefully: accept no clients, disconnect clients, let handlers finish, close the store.
+    async def close(self, drain_s: float | None = None, stop_timeout_s: float | None = None) -> None:
+        """Stop gracefully: let workers finish, disconnect clients, let handlers finish, close the store.
 
         Sessions stay in the store, so clients recover when a server starts on the same store. A second call waits for
         the same stop, and may shorten it. If cancelled, the stop continues.
 
         Args:
             drain_s: Seconds over which clients are disconnected, from 0; ``None`` for the option of that name.
+            stop_timeout_s: Seconds in which workers and handlers may finish, from 0; ``None`` for the option of that
+                name.
 
         Raises:
-            ConfigurationError: ``drain_s`` is not a number from 0.
+            ConfigurationError: An argument is not a number from 0.
             StorageError: The store could not be closed properly.
         """
         if drain_s is not None or self._stop is None:
             self._drain.end_within(self.options.drain_s if drain_s is None else drain_s)
+        if stop_timeout_s is not None or self._stop is None:
+            seconds = self.options.stop_timeout_s if stop_timeout_s is None else stop_timeout_s
+            check("stop_timeout_s", seconds, POSITIVE_OR_ZERO)
+            self._work_ends.end_within(seconds)
         if self._stop is None:
-            self.gate.is_shut = True
-            self.deliveries.stop()
+            self.deliveries.workers.retire()
+            running = len(self.deliveries.workers.running)
+            if running:
+                logger.info("stopping; waiting for the functions of %d messages, clients are served", running)
+            else:
+                self._shut()
             self._stop = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._stop)
 
+    def _shut(self) -> None:
+        """Accept no more clients, and deliver no more messages."""
+        self.gate.is_shut = True
+        self.deliveries.stop()
+
     async def _close(self) -> None:
+        await self.deliveries.workers.finish(self._work_ends)
+        self._shut()
         await self._drain.run()
-        await self.tasks.finish()
+        self._work_ends.leave(_HANDLERS_S)
+        await self.tasks.finish(self._work_ends)
         if self._upkeep is not None:
             self._upkeep.cancel()
         if self._start is not None:

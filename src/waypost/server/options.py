@@ -100,6 +100,8 @@ class Options:
         max_handshakes_per_address: The most of them that have not joined a namespace yet.
         post_timeout_s: Seconds that an empty POST may take; each kilobyte received adds one second.
         ack_timeout_s: Seconds that `Socket.call` waits by default.
+        stop_timeout_s: Seconds for which a stop waits for functions of queues (`Server.consumer`) that run, while
+            clients are served, and afterwards for handlers of events.
         drain_s: Seconds over which a stop spreads its disconnects, so that not all clients reconnect at once.
         handler_threads: The most ``def`` handlers that run at the same time.
         concurrent_handlers: The most handlers with ``concurrent=True`` of one socket that run at the same time;
@@ -164,6 +166,7 @@ class Options:
     max_handshakes_per_address: Count = 2_000
     post_timeout_s: Positive = 15
     ack_timeout_s: Positive = 60
+    stop_timeout_s: PositiveOrZero = 30
     drain_s: PositiveOrZero = 1
     handler_threads: Count = 16
     concurrent_handlers: Count = 16
@@ -238,6 +241,7 @@ class ServerOptions(TypedDict, total=False):
     max_handshakes_per_address: int
     post_timeout_s: float
     ack_timeout_s: float
+    stop_timeout_s: float
     drain_s: float
     handler_threads: int
     concurrent_handlers: int

@@ -79,13 +79,14 @@ class EngineApplication:
         """Start the server; the first request or the lifespan does so, too."""
         await self._hub.start()
 
-    async def close(self, *, drain_s: float | None = None) -> None:
+    async def close(self, *, drain_s: float | None = None, stop_timeout_s: float | None = None) -> None:
         """Stop the server.
 
         Args:
             drain_s: Seconds over which clients are closed; ``None`` for the option of that name.
+            stop_timeout_s: Seconds in which handlers may finish; ``None`` for the option of that name.
         """
-        await self._hub.close(drain_s)
+        await self._hub.close(drain_s, stop_timeout_s)
 
     def _accept(self, connection: Connection) -> _Layer:
         def send(message: str | bytes) -> None:

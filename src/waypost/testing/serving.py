@@ -16,6 +16,8 @@ from waypost.transports.uvicorn_runner import bind, running
 __all__ = ["serve", "serve_in_memory", "serve_in_thread"]
 
 _HOST = "127.0.0.1"
+_STOP_S = 5.0
+"""For how long the end of a test waits for functions and handlers that still run."""
 
 
 @asynccontextmanager
@@ -70,7 +72,7 @@ async def serve_in_memory(application: Any) -> AsyncIterator[Site]:
             yield site
         finally:
             await site.leave()
-            await io.close(drain_s=0)
+            await io.close(drain_s=0, stop_timeout_s=min(_STOP_S, io.options.stop_timeout_s))
             await connector.close()
 
 

@@ -50,7 +50,7 @@ class Served(Protocol):
         """Open the store."""
         ...
 
-    async def close(self, *, drain_s: float | None = None) -> None:
+    async def close(self, *, drain_s: float | None = None, stop_timeout_s: float | None = None) -> None:
         """Stop gracefully. A second call waits for the same stop, and may shorten it."""
         ...
 
@@ -153,7 +153,7 @@ async def running(app: Any, io: Served, listeners: list[socket.socket]) -> Async
         yield _address(listeners[0])
     finally:
         if not serving.done():
-            await io.close(drain_s=0)
+            await io.close(drain_s=0, stop_timeout_s=min(_GRACE_S, io.options.stop_timeout_s))
             server.should_exit = True
             await serving
 
@@ -254,7 +254,9 @@ class _Uvicorn(uvicorn.Server):
         await asyncio.wait({closing, forced}, return_when=asyncio.FIRST_COMPLETED)
         if forced.done():
             # Clients and the store still get a moment; handlers do not.
-            await asyncio.wait({asyncio.ensure_future(self._io.close(drain_s=0))}, timeout=_FORCED_S)
+            await asyncio.wait(
+                {asyncio.ensure_future(self._io.close(drain_s=0, stop_timeout_s=0))}, timeout=_FORCED_S
+            )
         forced.cancel()
         if closing.done():
             closing.result()

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from waypost.logs import get_logger
+from waypost.server.basics.deadline import Deadline
 
 __all__ = ["Tasks"]
 
@@ -31,17 +32,14 @@ class Tasks:
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
 
-    async def finish(self) -> None:
-        """Wait up to 5 s for all tasks; then cancel the others and wait up to 5 s for those."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _TIMEOUT_S
-        # A task may start another task at its end.
-        while self._tasks and (left_s := deadline - loop.time()) > 0:
-            await asyncio.wait(self._tasks, timeout=left_s)
+    async def finish(self, deadline: Deadline) -> None:
+        """Wait for all tasks until a deadline; then cancel the others and wait up to 5 s for those."""
+        await deadline.wait_for(lambda: self._tasks)
         if self._tasks:
             logger.warning("%d handlers were still running and are cancelled", len(self._tasks))
-        deadline = loop.time() + _TIMEOUT_S
-        while self._tasks and (left_s := deadline - loop.time()) > 0:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + _TIMEOUT_S
+        while self._tasks and (left_s := ends - loop.time()) > 0:
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.wait(self._tasks, timeout=left_s)

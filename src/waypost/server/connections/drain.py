@@ -24,6 +24,8 @@ class Drain:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._within_s = inf
+        self._began: float | None = None
         self._ends = inf
         self._sooner = asyncio.Event()
 
@@ -31,12 +33,15 @@ class Drain:
         """Set the time limit for the last disconnect. A later limit than before has no effect.
 
         Args:
-            seconds: Seconds from now, from 0.
+            seconds: Seconds from now, or from the first disconnect if that is still to come; from 0.
 
         Raises:
             ConfigurationError: ``seconds`` is not a number from 0.
         """
         check("drain_s", seconds, POSITIVE_OR_ZERO)
+        if self._began is None:
+            self._within_s = min(self._within_s, seconds)
+            return
         ends = asyncio.get_running_loop().time() + seconds
         if ends < self._ends:
             self._ends = ends
@@ -44,7 +49,8 @@ class Drain:
 
     async def run(self) -> None:
         """Close the connections one after the other, wait for their last frames, then abort the others."""
-        began = asyncio.get_running_loop().time()
+        began = self._began = asyncio.get_running_loop().time()
+        self._ends = began + self._within_s
         connections = self._engine.connections()
         for number, connection in enumerate(connections, 1):
             connection.close(_REASON)

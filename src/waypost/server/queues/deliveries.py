@@ -18,7 +18,7 @@ from waypost.server.queues.message_ids import MessageIds
 from waypost.server.queues.options import Order, QueueOptions
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.socket_carrier import SocketCarrier
-from waypost.server.queues.worker import WorkerCarrier, WorkerPlan
+from waypost.server.queues.workers import Workers
 from waypost.server.services import Services
 from waypost.server.watching.queue_events import MessageDied
 from waypost.storage.queue_records import Attempt, Due, Enqueued, MessageRow, NewMessageRow, Place
@@ -58,6 +58,7 @@ class Deliveries:
         caveats: Warns of clients whose acknowledgements mean little.
         configured: The queues' options.
         due: The timer of messages with a delay.
+        workers: The functions of this process that handle messages.
         message_ids: Makes the ids of messages that came without one.
     """
 
@@ -71,8 +72,7 @@ class Deliveries:
         self._losses = Losses(keep_task, services.hooks)
         self._runners: dict[str, dict[str, Runner]] = {}
         self._serving: dict[Member, dict[Runner, Attachment]] = {}
-        self._plans: list[WorkerPlan] = []
-        self._is_started = False
+        self.workers = Workers(services, self._runner, self._losses.tell)
         self._is_stopping = False
 
     # -- its life -------------------------------------------------------------------------------------------
@@ -87,9 +87,7 @@ class Deliveries:
         self.configured.load(await store.configurations())
         store.watch(self.due.look)
         self.due.look()
-        self._is_started = True
-        for plan in self._plans:
-            await self._start_worker(plan)
+        await self.workers.start()
 
     def stop(self) -> None:
         """Stop all deliveries. Messages in hand may still be answered."""
@@ -168,22 +166,6 @@ class Deliveries:
                 attachment.carrier.give_sign()
             if attachment.is_silent:
                 runner.enliven(attachment)
-
-    def add_worker(self, plan: WorkerPlan) -> None:
-        """Attach a function of this process to a consumer as soon as the store is open."""
-        self._plans.append(plan)
-        if self._is_started:
-            self._services.keep_task(asyncio.get_running_loop().create_task(self._start_worker(plan)))
-
-    async def _start_worker(self, plan: WorkerPlan) -> None:
-        order: Order | None = plan.order or ("none" if plan.concurrency > 1 else None)
-        runner = await self._runner(plan.queue, plan.consumer, plan.start, order)
-        label = f"worker {self._plans.index(plan) + 1}"
-        carrier = WorkerCarrier(plan, runner, self._services, label)
-        runner.attach(
-            Attachment(carrier, prefetch=plan.concurrency, prefetch_bytes=runner.options.max_bytes),
-        )
-        self._losses.tell(runner)
 
     # -- what is told of queues -----------------------------------------------------------------------------
 

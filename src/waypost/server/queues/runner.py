@@ -148,6 +148,16 @@ class Runner:
         self._flight.leave(attachment)
         self.wake()
 
+    def give_up(self, attachment: Attachment, reason: str) -> None:
+        """Detach a worker that is not waited for any longer. Each message in its hand counts a lost delivery."""
+        if attachment not in self.takers:
+            return
+        for delivery in list(attachment.in_hand.values()):
+            self._release(delivery)
+            self._flight.expect_late_ack(delivery)
+            self._fail(delivery.message, Blame.LOST, reason)
+        self.detach(attachment, to_blame=False)
+
     def stop(self) -> None:
         """Stop deliveries. Messages in hand may still be answered."""
         self._work.stop()

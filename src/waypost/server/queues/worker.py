@@ -84,6 +84,11 @@ class WorkerCarrier:
         """The present time: a running function is alive."""
         return self._loop.time()
 
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """The tasks in which the function runs."""
+        return list(self._tasks.values())
+
     def can_take(self, size: int) -> bool:
         """Return True: only the attachment's credit limits how many messages run at a time."""
         return True

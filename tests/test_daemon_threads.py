@@ -9,7 +9,7 @@ from queue import SimpleQueue
 import pytest
 
 from tests.support.waiting import DEADLINE_S
-from waypost.client.daemon_threads import DaemonThreads
+from waypost.daemon_threads import DaemonThreads
 
 
 def test_as_many_run_at_the_same_time_as_are_asked_for() -> None:
