@@ -232,10 +232,10 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
     async def close(self, *, drain_s: float | None = None, stop_timeout_s: float | None = None) -> None:
         """Stop gracefully: let queues' functions finish, disconnect clients, let handlers finish, close the store.
 
-        The ASGI lifespan and ``waypost serve`` call it. Functions of `consumer` get no more messages. While those that
-        run finish, clients are served as before. Then no client is accepted any more, and clients are disconnected
-        one after the other; until its turn each works as before. They recover when a server starts on the same store.
-        A second call waits for the same stop, and may shorten it. If cancelled, the stop continues.
+        The ASGI lifespan and ``waypost serve`` call it. Functions of `consumer` get no more messages. While those
+        that run finish, clients are served as before. Then no client is accepted any more, and clients are
+        disconnected one after the other; until its turn each works as before. They recover when a server starts on
+        the same store. A second call waits for the same stop, and may shorten it. If cancelled, the stop continues.
 
         Args:
             drain_s: Seconds over which clients are disconnected, from 0; ``None`` for the option of that name.
