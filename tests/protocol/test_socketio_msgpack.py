@@ -230,6 +230,20 @@ def test_five_hundred_levels_are_fine() -> None:
     assert read(packet(data=["x", nested(500)])).data[0] == "x"
 
 
+@pytest.mark.parametrize("innermost", [1, [], {}])
+def test_what_is_sent_and_stored_is_read_again_or_refused_at_the_emit(innermost: object) -> None:
+    value, sent = innermost, []
+    for depth in range(1, 520):
+        value = [value]
+        with suppress(EncodingFailed):
+            event = encode_event("/", "x", [value])
+            sent.append(depth)
+            assert read(*event.frames()).data[0] == "x"
+            assert read(*restore_event(event.to_record(), "/").frames()).data[0] == "x"
+    assert sent == list(range(1, len(sent) + 1))
+    assert 500 < len(sent) < 519
+
+
 @pytest.mark.parametrize(
     "frame",
     [

@@ -324,7 +324,14 @@ TEXT_DOORS: dict[str, Door] = {
     "child": lambda house, name: parent_of(house).of(name),
 }
 
+
+def other_than_bool(value: Any) -> Any:
+    return "no" if isinstance(value, bool) else value
+
+
 OTHER_DOORS: dict[str, Door] = {
+    "operator.compress": lambda house, value: house.io.compress(other_than_bool(value)),
+    "socket.compress": lambda house, value: house.socket.compress(other_than_bool(value)),
     "emit_many": lambda house, value: house.queue.emit_many([value]),
     "redrive": lambda house, value: house.queue.redrive(value),
     "dead_letters": lambda house, value: house.queue.dead_letters(value),

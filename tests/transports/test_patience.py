@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest_asyncio
 from uvicorn.server import ServerState
 
 import waypost
+from tests.server.model_client import hub_of
 from tests.support.raw import PATH, WAIT_S, join, open_polling, open_websocket, request, target
 from tests.support.waiting import until
 from tests.transports.direct_site import Site, serving
-from waypost.transports import uvicorn_protocols
+from waypost.transports import asgi_websocket, uvicorn_protocols
 from waypost.transports.uvicorn_protocols import GuardedHttp
 from waypost.transports.uvicorn_runner import configure
 
@@ -89,16 +91,49 @@ async def test_a_refused_body_that_comes_leaves_the_connection_open(site: Site) 
 
 
 async def test_open_polls_and_websockets_outlast_all_that(site: Site) -> None:
-    async with open_polling(site.port) as raw, open_websocket(site.port) as socket:
+    async with open_polling(site.port) as raw, open_websocket(site.port) as other:
         await join(raw)
-        await join(socket)
+        await join(other)
         poll = asyncio.create_task(raw.poll())
         await asyncio.sleep(0.8)
         assert not poll.done()
         await raw.send('421["echo",1]')
         assert (await poll).body == b"431[1]"
-        await socket.send('421["echo",2]')
-        assert await socket.receive() == "431[2]"
+        await other.send('421["echo",2]')
+        assert await other.receive() == "431[2]"
+
+
+@pytest.mark.parametrize("protocol", ["websockets-sansio", "wsproto"])
+async def test_a_websocket_that_reads_nothing_is_let_go(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi_websocket, "_CLOSE_TIMEOUT_S", 0.3)
+    async with serving(http="auto", ws=protocol) as site:
+        raw = socket.create_connection(("127.0.0.1", site.port))
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        head = f"GET {target(transport='websocket')} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        keys = "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        raw.sendall((head + keys + "\r\n").encode())
+        raw.setblocking(False)
+        engine = hub_of(site.io).engine
+        await until(lambda: len(engine) == 1, "its session is open")
+        raw.sendall(_text(b"40"))
+        echo = _text(b'421["echo","' + b"x" * 900_000 + b'"]')
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(WAIT_S):
+                for _ in range(10):
+                    await loop.sock_sendall(raw, echo)
+        await until(lambda: len(engine) == 0, "its session has ended")
+        assert site.server is not None
+        connections = site.server.server_state.connections
+        await until(lambda: not connections, "nothing is left of it")
+        raw.close()
+
+
+def _text(payload: bytes) -> bytes:
+    """Return a frame of a client with a mask of zeros."""
+    size = len(payload)
+    length = bytes([0x80 | size]) if size < 126 else b"\xff" + size.to_bytes(8, "big")
+    return b"\x81" + length + b"\0\0\0\0" + payload
 
 
 class Wire(asyncio.Transport):

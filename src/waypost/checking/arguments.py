@@ -10,6 +10,7 @@ from waypost.checking.rules import Rule, rule_of
 from waypost.errors import ConfigurationError
 
 __all__ = [
+    "BOOL",
     "COUNT",
     "COUNT_OR_ZERO",
     "EVENT",
@@ -30,6 +31,7 @@ COUNT_OR_ZERO = rule_of(CountOrZero)
 NAMESPACE = rule_of(ServedPath)
 EVENT = rule_of(EventName)
 TEXT = rule_of(str)
+BOOL = rule_of(bool)
 FUNCTION = rule_of(Callable)
 WAIT = rule_of(PositiveOrZero | None)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -20,6 +20,8 @@ _NOTEPACK = 0  # the extension type of undefined, dates and ArrayBuffers
 _MARK = 5
 _ARRAY_BUFFER = re.compile(rb"\xc7[\x01\x08]\x00")
 _MAX_DEPTH = 512  # well below Python's recursion limit, whatever the depth of the caller's stack
+_TEXT_ONLY = frozenset({str})
+_CONTAINERS: frozenset[type] = frozenset({list, tuple, dict})
 _NATIVE = (bytes, bytearray, memoryview, datetime)
 _FAILURES = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 """The errors of all versions of msgspec. Before 0.22 its own are no ValueErrors; a map as a key is a TypeError."""
@@ -52,6 +54,9 @@ def pack(what: str, value: object) -> bytes:
             packed = msgspec.msgpack.encode(_with_javascript_dates(without_huge_integers(plain)))
     except _FAILURES as error:
         raise EncodingFailed(what, str(error)) from error
+    # A short value can't be so deep. One level is for the packet around it.
+    if len(packed) >= _MAX_DEPTH and (fault := _find_fault(plain, _MAX_DEPTH - 1)) is not None:
+        raise EncodingFailed(what, f"expected {fault}")
     return packed
 
 
@@ -85,7 +90,9 @@ def unpack(packed: bytes) -> Any:
         value = _unpack_array_buffers(packed) if _ARRAY_BUFFER.search(packed) else _decoder.decode(packed)
     except _FAILURES as error:
         raise MalformedPacket("a value in msgpack", packed) from error
-    _check(value, packed)
+    fault = _find_fault(value, _MAX_DEPTH)
+    if fault is not None:
+        raise MalformedPacket(fault, packed)
     return value
 
 
@@ -123,24 +130,26 @@ def _unpack_array_buffers(packed: bytes) -> Any:
     return msgspec.msgpack.Decoder(ext_hook=read).decode(packed)
 
 
-def _check(value: Any, packed: bytes) -> None:
-    """Check depth and keys of a value level by level, without recursion, because the other side chooses the depth."""
-    level = [value]
-    for _ in range(_MAX_DEPTH + 1):
-        deeper: list[Any] = []
-        members: Collection[Any]
-        for container in level:
-            if container.__class__ is dict:
-                for key in container:
-                    if key.__class__ is not str:
-                        raise MalformedPacket("maps with text as keys", packed)
-                members = container.values()
-            elif container.__class__ is list:
-                members = container
-            else:
-                continue
-            deeper += [member for member in members if member.__class__ is dict or member.__class__ is list]
-        if not deeper:
-            return
-        level = deeper
-    raise MalformedPacket(f"a value at most {_MAX_DEPTH} levels deep", packed)
+def _find_fault(value: Any, max_depth: int) -> str | None:
+    """Check depth and keys of a value level by level, without recursion, because the other side chooses the depth.
+
+    Returns:
+        What was expected instead, or ``None`` if the value is as it must be.
+    """
+    level: list[Any] = [value] if type(value) in _CONTAINERS else []
+    for _ in range(max_depth):
+        maps = [container for container in level if container.__class__ is dict]
+        for each in maps:
+            if not _TEXT_ONLY.issuperset(map(type, each)):
+                return "maps with text as keys"
+        lists = [container for container in level if container.__class__ is not dict]
+        # A message of a megabyte may have a million containers. Most of those are empty: they need no look.
+        level = [
+            member
+            for members in chain(lists, map(dict.values, maps))
+            for member in members
+            if member and type(member) in _CONTAINERS
+        ]
+        if not level:
+            return None
+    return f"a value at most {max_depth} levels deep"

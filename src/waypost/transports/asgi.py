@@ -33,6 +33,7 @@ from waypost.server.connections.connection import Connection
 from waypost.server.hub import Hub
 from waypost.server.options import handshake_cookie
 from waypost.transports.access_log import hide_session_ids
+from waypost.transports.asgi_uvicorn import turn_off_compression
 from waypost.transports.asgi_websocket import FRAMES, Direct, WebSocketCarrier
 from waypost.transports.client_files import ClientFiles, client_file
 from waypost.transports.descriptors import DescriptorWatch
@@ -50,7 +51,6 @@ from waypost.transports.http_answer import (
 )
 from waypost.transports.refusals import Refusals
 from waypost.transports.request_body import discard_body, read_body
-from waypost.transports.websocket_compression import turn_off_compression
 
 __all__ = ["AsgiTransport"]
 

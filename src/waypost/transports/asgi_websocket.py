@@ -18,6 +18,7 @@ from waypost.server.connections.connection import Connection
 from waypost.server.connections.cookie import Cookie
 from waypost.server.connections.ends import WireOutlet
 from waypost.server.connections.engine import Engine
+from waypost.transports.asgi_uvicorn import abort_transport
 from waypost.transports.http_answer import Receive, Send
 
 __all__ = ["FRAMES", "Direct", "WebSocketCarrier"]
@@ -32,6 +33,8 @@ logger = get_logger("waypost.asgi")
 
 _NORMAL = 1000
 _TOO_BIG = 1009
+_CLOSE_TIMEOUT_S = 10.0
+"""How long a client may read on after the end of its session."""
 
 
 class WebSocketCarrier:
@@ -192,7 +195,11 @@ class WebSocketCarrier:
 
     async def _close(self) -> None:
         try:
-            await self._send({"type": "websocket.close", "code": self._close_code})
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._send({"type": "websocket.close", "code": self._close_code})
+        except TimeoutError:
+            if not abort_transport(self._receive):
+                logger.warning("a WebSocket stays open: its client reads nothing, and the ASGI server can't drop it")
         except (OSError, RuntimeError):
             # ASGI servers raise different errors if the WebSocket is closed already.
             logger.debug("a WebSocket was closed already")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from waypost.checking.arguments import POSITIVE, check
+from waypost.checking.arguments import BOOL, POSITIVE, check
 
 __all__ = ["Flags"]
 
@@ -32,3 +32,12 @@ class Flags(NamedTuple):
         """
         check("timeout", seconds, POSITIVE)
         return self._replace(timeout_s=seconds)
+
+    def with_compress(self, compress: bool) -> Flags:
+        """Return these options with another say about compression.
+
+        Raises:
+            ConfigurationError: The value is not a bool.
+        """
+        check("compress", compress, BOOL)
+        return self._replace(compress=compress)

@@ -105,8 +105,11 @@ class Broadcasting(Protocol):
 
         Returns:
             An operator for the same clients.
+
+        Raises:
+            ConfigurationError: ``compress`` is not a bool.
         """
-        return self._with(self._flags._replace(compress=compress))
+        return self._with(self._flags.with_compress(compress))
 
     def timeout(self, seconds: float) -> Operator:
         """Set the timeout of `call`, instead of the server's ``ack_timeout_s``.

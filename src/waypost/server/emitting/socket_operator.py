@@ -94,7 +94,7 @@ class SocketOperator:
 
     def compress(self, compress: bool) -> SocketOperator:
         """Set whether the transport may compress the packets; see `Operator.compress`."""
-        return SocketOperator(self._member, self._feed, self._flags._replace(compress=compress))
+        return SocketOperator(self._member, self._feed, self._flags.with_compress(compress))
 
     def timeout(self, seconds: float) -> SocketOperator:
         """Set another timeout for `call`; see `Operator.timeout`."""
