@@ -244,7 +244,7 @@ async def test_a_settler_stores_on_after_a_call_that_raises(monkeypatch: pytest.
             stored.append(positions)
 
     tasks: set[asyncio.Task[Any]] = set()
-    settler = Settler(Queue(), "c", 1, lambda _: None, tasks.add)  # type: ignore[arg-type]
+    settler = Settler(Queue(), "c", 1, lambda _: None, lambda: None, tasks.add)  # type: ignore[arg-type]
     positions = list(range(1, 1_000))
     at_each_call(lambda: settler.settle(positions.pop()))
     await until(lambda: settler.pending == frozenset(), "all is stored")

@@ -47,6 +47,7 @@ class _Selector(selectors.BaseSelector):
     def __init__(self) -> None:
         self.now = 0.0
         self.turns = 0
+        self.at_rest: Callable[[], None] = lambda: None
         self._keys: dict[Any, selectors.SelectorKey] = {}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
@@ -70,6 +71,8 @@ class _Selector(selectors.BaseSelector):
         if self.turns > _MAX_TURNS:
             self.turns = 0
             raise Stuck(f"it goes round in circles at {self.now}")
+        if timeout > 0:
+            self.at_rest()
         # Each turn takes a moment, so that a timer that is due is also past.
         self.now = math.nextafter(self.now + timeout, math.inf)
         return []
@@ -96,6 +99,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._clock.now
+
+    def when_at_rest(self, look: Callable[[], None]) -> None:
+        """Call something whenever all is done that was to be done at a moment, before time moves on."""
+        self._clock.at_rest = look
 
     def _make_task(
         self,

@@ -19,6 +19,7 @@ from waypost.server.queues.options import QueueOptions
 from waypost.server.queues.pages import Pages
 from waypost.server.queues.progress import Progress
 from waypost.server.queues.runner import Runner
+from waypost.server.queues.settler import Settler
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.verdict import Blame, judge
 from waypost.server.watching.queue_events import MessagesLost
@@ -214,6 +215,17 @@ def read_wrongly_after_a_move(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Ordered, "first", lambda self: min(self._values, default=None))
 
 
+def sleep_on_after_the_store_caught_up(patch: pytest.MonkeyPatch) -> None:
+    """Stop deliveries while the store is behind, and wake nobody when it is not any more."""
+    original = Settler.__init__
+
+    def make(self: Settler, *given: Any) -> None:
+        queue, consumer, epoch, stored, _caught_up, keep_task = given
+        original(self, queue, consumer, epoch, stored, lambda: None, keep_task)
+
+    patch.setattr(Settler, "__init__", make)
+
+
 QUEUE_MUTATIONS: tuple[Mutate, ...] = (
     settle_unacknowledged,
     hand_out_too_early,
@@ -241,4 +253,5 @@ QUEUE_MUTATIONS: tuple[Mutate, ...] = (
     end_no_lease,
     end_leases_early,
     read_wrongly_after_a_move,
+    sleep_on_after_the_store_caught_up,
 )

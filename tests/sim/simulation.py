@@ -12,6 +12,7 @@ from tests.sim.actions import Actions
 from tests.sim.clock import Stuck, VirtualLoop
 from tests.sim.history import History, make_history
 from tests.sim.oracle import check_ghosts, check_live, check_told
+from tests.sim.standstill import small_limits, stand_still
 from tests.sim.trace import Trace
 from tests.sim.world import World
 
@@ -70,11 +71,15 @@ def run(history: History) -> Result:
     logger.addHandler(watching)
     collects = gc.isenabled()
     gc.disable()
+    if history.circumstances.queue is not None:
+        loop.when_at_rest(lambda: _look_at_rest(world))
     try:
-        loop.run_until_complete(_play(world))
+        with small_limits():
+            loop.run_until_complete(_play(world))
     except Stuck as problem:
         world.wrong(str(problem))
     finally:
+        loop.when_at_rest(lambda: None)
         logger.removeHandler(watching)
         logger.setLevel(logging.CRITICAL + 1)
         loop.set_exception_handler(lambda _loop, _context: None)
@@ -112,6 +117,12 @@ async def _play(world: World) -> None:
     await asyncio.sleep(100.0)
     check_ghosts(world)
     world.problems += world.loop.unheard() + world.loop.problems
+
+
+def _look_at_rest(world: World) -> None:
+    if world.process is not None:
+        for problem in stand_still(world.process.hub):
+            world.wrong(problem)
 
 
 async def _bury(loop: VirtualLoop) -> None:

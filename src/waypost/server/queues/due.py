@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from waypost.errors import StorageError
 from waypost.logs import get_logger
 from waypost.server.queues.work_loop import WorkLoop
 from waypost.storage.base import Store
@@ -44,6 +43,8 @@ class DueTimer:
         # Made at the first use, as it belongs to an event loop.
         self._work: WorkLoop | None = None
         self._due_at: float | None = None
+        # What the store has released and changed, and nobody was told yet: it reports each of them once.
+        self._untold = Due(frozenset(), None)
 
     def arm(self, due_at: float) -> None:
         """Ask the store at a wall time in seconds, when a message is due."""
@@ -73,8 +74,10 @@ class DueTimer:
         due = await self._store().release_due()
         if due.next_at is not None:
             self.arm(due.next_at)
-        await self._released(due)
+        self._untold = Due(self._untold.queues | due.queues, None, self._untold.changed | due.changed)
+        await self._released(self._untold)
+        self._untold = Due(frozenset(), None)
 
-    def _halted(self, problem: StorageError, pause_s: float) -> None:
+    def _halted(self, problem: Exception, pause_s: float) -> None:
         logger.error("messages that are due have to wait %.1f s more: %s", pause_s, problem)
         self._due_at = self._wall_time() + pause_s

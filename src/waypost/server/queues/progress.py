@@ -87,7 +87,7 @@ class Progress:
         self._listener = listener
         self._generation = row.generation
         self._queue_paused_until = 0.0
-        self._settler = Settler(queue, row.name, row.epoch, self._stored, services.keep_task)
+        self._settler = Settler(queue, row.name, row.epoch, self._stored, listener.wake, services.keep_task)
         self._pages = Pages(queue, row.name)
         self._is_stale = False
         self._awaits_retries = False

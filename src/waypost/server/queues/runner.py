@@ -10,7 +10,6 @@ import asyncio
 from math import inf
 from typing import Protocol
 
-from waypost.errors import StorageError
 from waypost.logs import get_logger
 from waypost.protocol.rejections import Rejection
 from waypost.server.queues.delivery import Attachment, Delivery
@@ -296,8 +295,8 @@ class Runner:
         self._flight.note_oldest()
         self._set_alarm(now)
 
-    def _halted(self, problem: StorageError, pause_s: float) -> None:
-        """Let the next round read the consumer again after the store failed."""
+    def _halted(self, problem: Exception, pause_s: float) -> None:
+        """Let the next round read the consumer again after this one failed."""
         self._progress.look_again()
         logger.error(
             "queue %r: delivery to %r halts for %.1f s: %s", self.queue_name, self.row.name, pause_s, problem

@@ -24,13 +24,15 @@ _GATHER_S = 0.005
 class Settler:
     """The outcomes of one consumer's deliveries that are not stored yet.
 
-    While the store fails (a full disk), writes are repeated by `STORE_RETRIES`, and `is_behind` stops deliveries.
+    While the store fails (a full disk), writes are repeated by `STORE_RETRIES`. When too much waits, `is_behind`
+    stops deliveries, and ``caught_up`` lets them go on.
 
     Args:
         queue: The stored queue.
         consumer: The consumer.
         epoch: The consumer's epoch.
         stored: Called with the consumer's row after each write.
+        caught_up: Called when `is_behind` has ended.
         keep_task: Keeps a task until it is done.
 
     Attributes:
@@ -39,6 +41,7 @@ class Settler:
 
     __slots__ = (
         "_burials",
+        "_caught_up",
         "_consumer",
         "_is_hurried",
         "_keep_task",
@@ -58,12 +61,14 @@ class Settler:
         consumer: str,
         epoch: int,
         stored: Callable[[ConsumerRow], None],
+        caught_up: Callable[[], None],
         keep_task: Callable[[asyncio.Task[Any]], None],
     ) -> None:
         self.epoch = epoch
         self._queue = queue
         self._consumer = consumer
         self._stored = stored
+        self._caught_up = caught_up
         self._keep_task = keep_task
         self._retries: dict[int, Attempt] = {}
         self._burials: dict[int, Attempt] = {}
@@ -106,9 +111,12 @@ class Settler:
 
     def drop(self) -> None:
         """Drop what is not stored yet: it belongs to an epoch that has ended."""
+        was_behind = self.is_behind
         self._retries.clear()
         self._burials.clear()
         self._settled.clear()
+        if was_behind:
+            self._caught_up()
 
     async def flush(self) -> None:
         """Wait until everything is stored."""
@@ -179,20 +187,22 @@ class Settler:
         # on disk before it.
         if retries:
             self._stored(await self._queue.retry(self._consumer, epoch, list(retries.values())))
-            _remove(self._retries, retries)
+            self._remove(self._retries, retries)
             # The retries may be read again now, though the rest is not stored yet.
             self._under_way = frozenset(burials.keys() | settled.keys())
         if burials:
             self._stored(await self._queue.bury(self._consumer, epoch, list(burials.values())))
-            _remove(self._burials, burials)
+            self._remove(self._burials, burials)
         if settled:
             self._stored(await self._queue.settle(self._consumer, epoch, list(settled)))
-            _remove(self._settled, settled)
+            self._remove(self._settled, settled)
         self._under_way = frozenset()
 
-
-def _remove(entries: dict[int, Any], stored: dict[int, Any]) -> None:
-    """Remove the stored entries; an entry that was replaced during the write stays."""
-    for position, entry in stored.items():
-        if entries.get(position, ...) is entry:
-            del entries[position]
+    def _remove(self, entries: dict[int, Any], stored: dict[int, Any]) -> None:
+        """Remove the stored entries; an entry that was replaced during the write stays."""
+        was_behind = self.is_behind
+        for position, entry in stored.items():
+            if entries.get(position, ...) is entry:
+                del entries[position]
+        if was_behind and not self.is_behind:
+            self._caught_up()

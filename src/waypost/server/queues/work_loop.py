@@ -1,4 +1,4 @@
-"""A loop that has a task only while there is work, and repeats a round in which the store failed."""
+"""A loop that has a task only while there is work, and repeats a round that failed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from enum import Enum, auto
 from typing import Any
 
 from waypost.errors import StorageError, StoreClosed
+from waypost.logs import get_logger
 from waypost.retrying import STORE_RETRIES, Backoff
 
 __all__ = ["WorkLoop"]
+
+logger = get_logger("waypost.queue")
 
 
 class _State(Enum):
@@ -31,14 +34,14 @@ _IDLE, _WORKING, _WOKEN, _STOPPED = _State
 class WorkLoop:
     """Runs rounds of work one after the other.
 
-    After a round in which the store failed, the next round begins after a pause by `STORE_RETRIES`, or at the next
-    `wake`. After a round in which the store was closed, it begins at the next `wake`.
+    After a round that failed, the next round begins after a pause by `STORE_RETRIES`, or at the next `wake`. After a
+    round in which the store was closed, it begins at the next `wake`.
 
     A round that waits for the store may name a function that `wake` calls meanwhile; see `wait_for`.
 
     Args:
         run_round: Does the work; may raise `StorageError`.
-        halted: Called with the store's error and the seconds until the next round.
+        halted: Called with the error and the seconds until the next round.
         keep_task: Holds on to a task until it is done.
     """
 
@@ -57,7 +60,7 @@ class WorkLoop:
     def __init__(
         self,
         run_round: Callable[[], Awaitable[None]],
-        halted: Callable[[StorageError, float], None],
+        halted: Callable[[Exception, float], None],
         keep_task: Callable[[asyncio.Task[Any]], None],
     ) -> None:
         self._run_round = run_round
@@ -125,11 +128,15 @@ class WorkLoop:
                     return
                 except StorageError as problem:
                     self._halt(problem)
+                except Exception as fault:
+                    # Nothing else might ever wake the loop, and all its work would stand still.
+                    logger.exception("a round of deliveries failed")
+                    self._halt(fault)
         finally:
             if self._state is not _STOPPED:
                 self._state = _IDLE
 
-    def _halt(self, problem: StorageError) -> None:
+    def _halt(self, problem: Exception) -> None:
         pause_s = self._backoff.next_s()
         self._halted(problem, pause_s)
         if self._state is not _STOPPED:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from waypost.errors import StorageError, StoreClosed
 from waypost.logs import get_logger
+from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.server.basics.deadline import Deadline
 from waypost.server.queues.delivery import Attachment
 from waypost.server.queues.options import Order
@@ -45,7 +47,7 @@ class Workers:
         """Attach a function to a consumer as soon as the store is open."""
         self._plans.append(plan)
         if self._is_started:
-            self._services.keep_task(asyncio.get_running_loop().create_task(self._start(plan)))
+            self._services.keep_task(asyncio.get_running_loop().create_task(self._start_late(plan)))
 
     async def start(self) -> None:
         """Attach all functions: the store is open.
@@ -93,3 +95,17 @@ class Workers:
             runner.retire(attachment)
         self._workers.append((carrier, attachment, runner))
         self._attached(runner)
+
+    async def _start_late(self, plan: WorkerPlan) -> None:
+        """Start a worker of a running server; nobody else would, if the store fails just now."""
+        backoff = Backoff(STORE_RETRIES)
+        while True:
+            try:
+                await self._start(plan)
+                return
+            except StoreClosed:
+                return
+            except StorageError as problem:
+                pause_s = backoff.next_s()
+                logger.error("queue %r: a worker begins %.1f s later: %s", plan.queue, pause_s, problem)
+                await asyncio.sleep(pause_s)

@@ -1,0 +1,131 @@
+"""Whatever pauses deliveries is woken by what ends it, without an emit or another client that comes."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import waypost
+from tests.server.model_client import hub_of, running, until
+from tests.support.waiting import DEADLINE_S
+from waypost.errors import StorageError
+from waypost.server.queues.due import DueTimer
+from waypost.server.queues.work_loop import WorkLoop
+from waypost.storage.base import Store
+from waypost.storage.memory.store import MemoryStore
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Due
+
+# More outcomes than these that wait for the store pause deliveries.
+_MOST_PENDING = 4096
+_MESSAGES = 6000
+
+
+@pytest.mark.parametrize("fits", [True, False], ids=["acknowledged", "misfits"])
+async def test_deliveries_go_on_once_the_store_has_caught_up(tmp_path: Path, fits: bool) -> None:
+    path = tmp_path / "store.db"
+    io = waypost.Server(store=str(path), drain_s=0.0, queues=waypost.QueueOptions(max_failures=1))
+    handled, may_begin = 0, asyncio.Event()
+
+    @io.consumer("jobs", concurrency=200)
+    async def work(message: waypost.Message) -> None:
+        nonlocal handled
+        await may_begin.wait()
+        handled += 1
+        if not fits:
+            raise waypost.Reject("it does not fit")
+
+    async with running(io):
+        queue = io.queue("jobs")
+        for _ in range(_MESSAGES // 1000):
+            await queue.emit_many([waypost.NewMessage("job")] * 1000)
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            may_begin.set()
+            await until(lambda: handled >= _MOST_PENDING)
+            other.execute("ROLLBACK")
+        other.close()
+        async with asyncio.timeout(DEADLINE_S):
+            while (await queue.get_consumer().info()).waiting:
+                await asyncio.sleep(0.01)
+    assert handled == _MESSAGES
+
+
+async def test_a_loop_goes_on_after_a_fault_of_its_own() -> None:
+    rounds: list[int] = []
+    pauses: list[float] = []
+
+    async def run_round() -> None:
+        rounds.append(len(rounds))
+        if len(rounds) == 1:
+            raise ZeroDivisionError
+
+    loop = WorkLoop(run_round, lambda _problem, pause_s: pauses.append(pause_s), lambda _task: None)
+    loop.wake()
+    await until(lambda: len(rounds) == 2)
+    assert pauses == [0.5]
+    loop.stop()
+
+
+async def test_what_the_store_has_released_once_is_told_although_the_first_try_fails() -> None:
+    store, told = MemoryStore(), asyncio.Queue[frozenset[str]]()
+    await store.open()
+    tries = 0
+
+    async def released(due: Due) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise StorageError("here", "it does not answer")
+        told.put_nowait(due.queues)
+
+    timer = DueTimer(lambda: store, lambda: 0.0, lambda _task: None, released)
+
+    async def release_due() -> Due:
+        return Due(frozenset({"jobs"} if not tries else ()), None)
+
+    store.release_due = release_due  # type: ignore[method-assign]
+    timer.look()
+    async with asyncio.timeout(DEADLINE_S):
+        assert await told.get() == {"jobs"}
+    timer.stop()
+
+
+class _FailingOnce:
+    """A store whose queues can't be had the first time."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.failures = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def queue(self, name: str) -> StoredQueue:
+        if not self.failures:
+            self.failures += 1
+            raise StorageError("here", "it does not answer")
+        return self._store.queue(name)
+
+
+async def test_a_worker_that_comes_late_begins_although_the_store_failed() -> None:
+    io = waypost.Server(drain_s=0.0)
+    done: list[str] = []
+    async with running(io):
+        await io.queue("jobs").emit("job")
+        services = hub_of(io).services
+        failing: Any = _FailingOnce(services.store)
+        services.store = failing
+        consumer: Callable[..., Any] = io.consumer("jobs")
+
+        @consumer
+        async def work(message: waypost.Message) -> None:
+            done.append(message.event)
+
+        await until(lambda: done == ["job"])
+        assert failing.failures == 1
