@@ -400,8 +400,9 @@ async def test_what_a_socket_that_left_is_asked(io: waypost.Server) -> None:
         assert client.events == [["kept"]]
         client.send("1")
         await until(lambda: not sockets[1].connected)
-        await sockets[1].emit("for nobody")
-        await sockets[1].volatile.emit("for nobody")
+        for refused in (sockets[1].emit("for nobody"), sockets[1].volatile.emit("for nobody")):
+            with pytest.raises(waypost.NotConnected):
+                await refused
 
 
 async def test_a_def_handler_that_returns_a_coroutine_is_told_what_to_write(

@@ -267,7 +267,7 @@ async def test_data_stored_while_the_client_is_coming_back_is_not_lost(make_serv
 
 
 async def test_a_handler_of_an_ended_connection_overwrites_no_data(make_server: MakeServer) -> None:
-    server = make_server()
+    server = make_server(handler_grace_s=0.01)
     go = asyncio.Event()
     ended = asyncio.Event()
 

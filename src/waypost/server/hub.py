@@ -301,6 +301,7 @@ class Hub:
             ack_timeout_s=options.ack_timeout_s,
             connect_timeout_s=options.connect_timeout_s,
             concurrent_handlers=options.concurrent_handlers,
+            handler_grace_s=options.handler_grace_s,
             max_attachments=options.max_attachments,
             max_auth_bytes=options.max_auth_bytes,
             max_buffered_bytes=options.max_buffered_bytes,

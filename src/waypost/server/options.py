@@ -106,6 +106,9 @@ class Options:
         handler_threads: The most ``def`` handlers that run at the same time.
         concurrent_handlers: The most handlers with ``concurrent=True`` of one socket that run at the same time;
             further events of the socket wait.
+        handler_grace_s: Seconds for which the handlers of a socket that has ended are waited for, before its
+            disconnect handlers are called, and then the connect handlers for the same client's next connection. A
+            handler that takes longer runs on.
         recovery: The recovery options; ``None`` turns recovery off.
         parser: The encoding of packets; clients must use the same. ``"json"``; ``"msgpack"``, which is npm's
             ``socket.io-msgpack-parser``; or the application's own `waypost.Parser`.
@@ -170,6 +173,7 @@ class Options:
     drain_s: PositiveOrZero = 1
     handler_threads: Count = 16
     concurrent_handlers: Count = 16
+    handler_grace_s: Positive = 10
     recovery: Recovery | None = field(default_factory=Recovery)
     parser: Literal["json", "msgpack"] | Parser = "json"
     max_namespaces: Count = 100
@@ -245,6 +249,7 @@ class ServerOptions(TypedDict, total=False):
     drain_s: float
     handler_threads: int
     concurrent_handlers: int
+    handler_grace_s: float
     recovery: Recovery | None
     parser: Literal["json", "msgpack"] | Parser
     max_namespaces: int

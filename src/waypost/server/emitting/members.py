@@ -68,6 +68,11 @@ class Member(Protocol):
         ...
 
     @property
+    def is_gone(self) -> bool:
+        """Whether it has ended, and its client can't come back to its session."""
+        ...
+
+    @property
     def has_own_handlers(self) -> bool:
         """Whether this socket has handlers of its own; if so, call `tell_outgoing`."""
         ...

@@ -9,6 +9,7 @@ from waypost.checking.names import Names
 from waypost.errors import AckTimeout, NotConnected
 from waypost.protocol.answers import answer_value
 from waypost.server.basics.targets import Target
+from waypost.server.calling.waits import WAITS
 from waypost.server.emitting.operator import Operator
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ class SocketOperator:
 
     async def emit(self, event: str, *args: Any) -> None:
         """Emit an event to this client; see `Socket.emit`."""
-        mine = Target(frozenset((self._member.sid,)))
+        member = self._member
+        if member.left_because is not None and member.is_gone:
+            raise NotConnected(member.sid, member.namespace, f"emit {event!r}")
+        mine = Target(frozenset((member.sid,)))
         await Operator(self._feed, mine, self._flags).emit(event, *args)
 
     async def call(self, event: str, *args: Any) -> Any:
@@ -49,7 +53,7 @@ class SocketOperator:
         try:
             async with asyncio.timeout(self._flags.timeout_s):
                 await self._feed.in_turn(lambda: self._send(encoded, ack_id))
-                arguments = await answer
+                arguments = await self._answered(answer)
         except TimeoutError:
             raise AckTimeout(event, self._flags.timeout_s) from None
         finally:
@@ -57,6 +61,13 @@ class SocketOperator:
         if arguments is None:
             raise NotConnected(member.sid, member.namespace, f"call {event!r}")
         return answer_value(arguments)
+
+    async def _answered(self, answer: asyncio.Future[list[Any] | None]) -> list[Any] | None:
+        waits = WAITS.get()
+        if waits is None or waits.sid != self._member.sid:
+            return await answer
+        with waits.one_more():
+            return await answer
 
     def _send(self, event: EncodedEvent, ack_id: int) -> None:
         if self._member.out.is_writable or not self._flags.volatile:

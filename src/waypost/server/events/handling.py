@@ -27,6 +27,7 @@ class Handling:
         repeats: The events that clients repeat until they get an answer.
         max_pending_events: The most events of one socket that may wait for their handlers.
         concurrent_handlers: The most concurrent handlers of one socket that run at the same time.
+        handler_grace_s: Seconds for which handlers of an ended socket are waited for.
 
     Attributes:
         runners: The tasks that run handlers.
@@ -38,6 +39,7 @@ class Handling:
         "_hooks",
         "_namespace",
         "concurrent_handlers",
+        "handler_grace_s",
         "keep_task",
         "max_pending_events",
         "registries",
@@ -55,11 +57,13 @@ class Handling:
         *,
         max_pending_events: int,
         concurrent_handlers: int,
+        handler_grace_s: float,
     ) -> None:
         self.registries = registries
         self.repeats = repeats
         self.max_pending_events = max_pending_events
         self.concurrent_handlers = concurrent_handlers
+        self.handler_grace_s = handler_grace_s
         self.runners = services.runners
         self.threads = services.threads
         self.keep_task = services.keep_task

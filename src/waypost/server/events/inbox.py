@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ArgumentMismatch, EventRefused, shorten
 from waypost.logs import get_logger
 from waypost.protocol.packet import Packet
 from waypost.server.calling.faults import fault
+from waypost.server.calling.waits import WAITS, Waits, Working
+from waypost.server.events.farewell import Farewell
 from waypost.server.events.incoming import MESSAGE_ID, Incoming
 from waypost.server.events.pending import LARGE
 from waypost.server.watching.masking import mask
@@ -43,19 +46,62 @@ class Inbox:
         handling: Calls the application's code of the namespace.
     """
 
-    __slots__ = ("_handling", "_is_working", "_items", "_running", "_source")
+    __slots__ = (
+        "_done",
+        "_earlier",
+        "_handling",
+        "_in_hand",
+        "_is_working",
+        "_items",
+        "_running",
+        "_source",
+        "_waits",
+    )
 
     def __init__(self, source: EventSource, handling: Handling) -> None:
         self._source = source
         self._handling = handling
-        self._items: deque[Incoming | str] | None = None
+        self._items: deque[Incoming | Farewell | Working] | None = None
         self._is_working = False
-        self._running: set[asyncio.Task[None]] | None = None
+        self._in_hand: Incoming | None = None
+        self._running: dict[asyncio.Task[None], str] | None = None
+        self._waits: Waits | None = None
+        self._earlier: Working | None = None
+        self._done: asyncio.Event | None = None
 
     @property
     def is_working(self) -> bool:
         """Whether handlers are running, or about to be called."""
         return self._is_working
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether handlers are running, and all of them wait for an answer of this client."""
+        if self._earlier is not None:
+            return self._earlier.waits_for_client
+        running = len(self._running or ()) + (self._in_hand is not None)
+        return self._waits is not None and 0 < running <= self._waits.count
+
+    def running(self) -> list[str]:
+        """Return the names of the events whose handlers are running."""
+        if self._earlier is not None:
+            return self._earlier.running()
+        concurrent = [] if self._running is None else list(self._running.values())
+        return concurrent if self._in_hand is None else [self._in_hand.name, *concurrent]
+
+    async def done(self) -> None:
+        """Wait until no handler is running. May be cancelled."""
+        while self._is_working:
+            if self._done is None:
+                self._done = asyncio.Event()
+            await self._done.wait()
+
+    def follow(self, earlier: Working) -> None:
+        """Handle the events of this inbox after those of an earlier connection of the same client.
+
+        Call it before the first event.
+        """
+        self._put(earlier)
 
     def receive(self, packet: Packet, size: int) -> None:
         """Take an event of the client; too many waiting events, or bytes, pause reading from its connection.
@@ -72,11 +118,13 @@ class Inbox:
         if len(items) >= self._handling.max_pending_events:
             self._source.pause_reading()
 
-    def tell_disconnected(self, reason: str) -> None:
+    def tell_disconnected(self, farewell: Farewell) -> None:
         """Run the disconnect handlers, after the handlers of all earlier events."""
-        self._put(reason)
+        if self._is_working or self._running:
+            farewell.limit()
+        self._put(farewell)
 
-    def _put(self, item: Incoming | str) -> deque[Incoming | str]:
+    def _put(self, item: Incoming | Farewell | Working) -> deque[Incoming | Farewell | Working]:
         items = self._items
         if items is None:
             # Made at the first event: a deque takes 760 bytes, which an idle socket saves.
@@ -91,14 +139,19 @@ class Inbox:
         items = self._items
         assert items is not None
         half = self._handling.max_pending_events // 2
+        if self._waits is None:
+            self._waits = Waits(self._source.sid)
+        WAITS.set(self._waits)
         try:
             while items:
                 item = items.popleft()
                 if len(items) == half:
                     self._source.resume_reading()
-                if isinstance(item, str):
-                    await self._handle_disconnect(item)
+                if not isinstance(item, Incoming):
+                    self._in_hand = None
+                    await (self._end(item) if isinstance(item, Farewell) else self._wait_for(item))
                     continue
+                self._in_hand = item
                 if item.size:
                     await self._handle_counted(item)
                 else:
@@ -107,9 +160,29 @@ class Inbox:
                     # The handlers of one client's events may take long together, even if none of them waits.
                     await self._source.slices.next()
         finally:
+            self._in_hand = None
             self._is_working = False
+            for item in items:  # left over only if the server stops
+                if isinstance(item, Farewell):
+                    item.call_off()
             if not items:
                 self._items = None
+            if self._done is not None:
+                self._done.set()
+                self._done = None
+
+    async def _wait_for(self, earlier: Working) -> None:
+        """Wait for the handlers of an earlier connection, as long as they wait for the client, or a time of grace."""
+        self._earlier = earlier
+        try:
+            waits = True
+            while waits and earlier.is_working:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._handling.handler_grace_s):
+                        await earlier.done()
+                waits = earlier.waits_for_client
+        finally:
+            self._earlier = None
 
     async def _handle_counted(self, event: Incoming) -> None:
         """Handle an event whose bytes are counted; a large one waits for other large ones of its connection."""
@@ -125,17 +198,14 @@ class Inbox:
         finally:
             pending.release(event.size)
 
-    async def _handle_disconnect(self, reason: str) -> None:
-        if self._running:
-            await asyncio.wait(self._running)
-        for moment in ("disconnecting", "disconnect"):
-            for registry in self._registries:
-                handler = registry.get(moment)
-                if handler is not None:
-                    await self._handling.run(handler, moment, self._source, reason)
-            self._source.forget_rooms()
-        await self._source.tell_ended()
-        self._source.release()
+    async def _end(self, farewell: Farewell) -> None:
+        try:
+            if self._running:
+                await asyncio.wait(self._running)
+            await farewell.tell()
+        finally:
+            farewell.call_off()
+            self._source.release()
 
     @property
     def _registries(self) -> tuple[Registry, ...]:
@@ -249,12 +319,12 @@ class Inbox:
     async def _start(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:
         handling = self._handling
         if self._running is None:
-            self._running = set()
+            self._running = {}
         while len(self._running) >= handling.concurrent_handlers:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         task = asyncio.get_running_loop().create_task(self._answer(handler, event, arguments))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._running[task] = event.name
+        task.add_done_callback(self._running.pop)
         if event.size:
             pending = self._source.pending
             pending.in_hand += event.size  # until the task is done; the event's own turn ends before

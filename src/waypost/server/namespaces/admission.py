@@ -17,6 +17,7 @@ from waypost.server.calling.faults import fault
 from waypost.server.connections.addresses import counted_address
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.socket import Socket
+from waypost.server.recovery.live_session import session_key
 from waypost.server.recovery.ownership import NotNow
 from waypost.server.recovery.recovery import Keeper, RecoveryOutcome, RecoveryReason, Returning
 from waypost.server.recovery.snapshot import Snapshot
@@ -152,6 +153,7 @@ class Admission:
             return None
         await channel.join_early_rooms()
         self._step = "connect"
+        channel.greet()
         for handler in self._namespace.handling.handlers_of("connect"):
             await self._namespace.handling.call(handler, channel, *self._auth_for(handler))
         await channel.save_data()
@@ -211,6 +213,9 @@ class Admission:
             missed = await ownership.take_over(channel, channel.resuming, self._keeper, returning)
             channel.recovery = RecoveryOutcome(None, len(missed))
             return replace(returning, missed=missed)
+        if self.pid is not None and self._reason is not RecoveryReason.REFUSED:
+            # It is the same client, although its session can't be continued.
+            await self._namespace.ownership.make_way(session_key(self.pid))
         await self._namespace.ownership.begin(
             channel, self._keeper.new_session(channel.data, self._handshake, self._claim.offset)
         )

@@ -15,6 +15,7 @@ from waypost.protocol.engineio import Frame
 from waypost.protocol.extension import client_revision
 from waypost.protocol.packet import Packet
 from waypost.server.emitting.outflow import Outflow
+from waypost.server.events.farewell import Farewell
 from waypost.server.events.inbox import Inbox
 from waypost.server.events.registry import SOCKET_MOMENTS, Registry
 from waypost.server.watching.hooks import SocketConnected, SocketDisconnected
@@ -22,10 +23,12 @@ from waypost.server.watching.hooks import SocketConnected, SocketDisconnected
 if TYPE_CHECKING:
     from waypost.server.basics.handshake import Handshake
     from waypost.server.basics.slices import Slices
+    from waypost.server.calling.waits import Working
     from waypost.server.connections.connection import Connection
     from waypost.server.events.pending import Pending
     from waypost.server.namespaces.core import NamespaceCore
     from waypost.server.recovery.live_session import LiveSession
+    from waypost.server.recovery.lives import Fate, Life
     from waypost.server.recovery.recovery import RecoveryOutcome
     from waypost.server.watching.hooks import Hooks
     from waypost.typed.handlers import Handler
@@ -66,13 +69,18 @@ class Channel:
         middlewares: The middleware that each of its events has to pass.
         connected: Whether the server has answered the client's CONNECT, and the client has not left since.
         left_because: The reason of its end; ``None`` before the end.
+        is_told: Whether the application has been told of it: its connect handlers were called.
+        fate: Whether its session has ended for good, once the socket has ended and the client may come back.
         when_left: Called at its end.
+        when_released: Called when its last handler has ended.
     """
 
     __slots__ = (
         "_connection",
         "_early_rooms",
+        "_farewell",
         "_inbox",
+        "_is_greeting",
         "_is_registered",
         "_last_rooms",
         "_was_connected",
@@ -82,8 +90,10 @@ class Channel:
         "core",
         "data",
         "data_touched",
+        "fate",
         "handshake",
         "has_own_handlers",
+        "is_told",
         "left_because",
         "middlewares",
         "namespace",
@@ -97,6 +107,7 @@ class Channel:
         "sid",
         "socket",
         "when_left",
+        "when_released",
     )
 
     def __init__(
@@ -126,7 +137,10 @@ class Channel:
         self.session: LiveSession | None = None
         self.resuming: LiveSession | None = None
         self.connected = False
+        self.is_told = False
+        self.fate: Fate | None = None
         self.when_left: Callable[[], None] | None = None
+        self.when_released: Callable[[], None] | None = None
         self.left_because: str | None = None
         self.socket: Any = None
         self.registry: Registry | None = None
@@ -141,6 +155,8 @@ class Channel:
         )
         self._connection = connection
         self._inbox: Inbox | None = Inbox(self, core.handling)
+        self._farewell: Farewell | None = None
+        self._is_greeting = False
         self._early_rooms: list[str] = []
         self._last_rooms = _NO_ROOMS
         self._is_registered = False
@@ -173,14 +189,24 @@ class Channel:
             self.has_own_handlers = True
         return self.registry
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has ended, and its client can't come back to its session."""
+        return self.left_because is not None and (self.fate is None or self.fate.is_sealed)
+
     # -- out ------------------------------------------------------------------------------------------------
 
     def tell_outgoing(self, event: EncodedEvent) -> None:
         """Call the application's listeners for outgoing events."""
         self.core.handling.tell_outgoing(self, event)
 
+    def greet(self) -> None:
+        """Note that the connect handlers are called now."""
+        self.is_told = self._is_greeting = True
+
     def start(self, connect: tuple[Frame, ...]) -> None:
         """Answer CONNECT: the client is connected. Deliveries are still held back for the replay."""
+        self._is_greeting = False
         self.connected = True
         hook = self._hooks.socket_connected
         if hook.observers:
@@ -282,8 +308,13 @@ class Channel:
         """Store the application's data if a handler may have changed it."""
         if not self.data_touched or self.session is None:
             return
-        if self.core.ownership.owner(self.session.key) not in (self, None):
-            return  # the client has reconnected, and the stored data belongs to the new connection
+        owner = self.core.ownership.owner(self.session.key)
+        if owner is not None and owner is not self:
+            # The client has reconnected, and the stored data belongs to the new connection.
+            if owner.data is self.data:
+                owner.data_touched = True
+                await owner.save_data()
+            return
         self.data_touched = False
         try:
             await self.session.save(self.data)
@@ -326,6 +357,8 @@ class Channel:
         self._end(reason, recoverable=recoverable)
         if self._was_connected:
             self.tell_disconnected()
+        elif self._is_greeting:
+            self._part().limit()
 
     def refuse(self) -> None:
         """End before the client was connected. A recovered session stays, so that the client may try again."""
@@ -339,8 +372,47 @@ class Channel:
 
     def tell_disconnected(self) -> None:
         """Run the disconnect handler, after the handlers of earlier events."""
+        self._is_greeting = False
         if self._inbox is not None:
-            self._inbox.tell_disconnected(self.left_because or "")
+            self._inbox.tell_disconnected(self._part())
+
+    def _part(self) -> Farewell:
+        if self._farewell is None:
+            self._farewell = Farewell(self, self.core.handling, self.left_because or "", self._running)
+        return self._farewell
+
+    def _running(self) -> list[str]:
+        if self._is_greeting:
+            return ["connect"]
+        return [] if self._inbox is None else self._inbox.running()
+
+    @property
+    def work(self) -> Working | None:
+        """The handlers of its events; ``None`` once the last one has ended."""
+        return self._inbox
+
+    async def over(self) -> None:
+        """Wait until the application was told of its end, its handlers before; see `Farewell.over`.
+
+        Handlers that wait for an answer of this very client are not waited for.
+        """
+        if self._farewell is None:
+            return
+        if self._inbox is not None and self._inbox.waits_for_client:
+            self._farewell.hurry()
+        await self._farewell.over()
+
+    def succeed(self, earlier: Life) -> None:
+        """Follow on an earlier connection of the same client, whose handlers wait for an answer of the client.
+
+        They go on when the client is back, with the same data, and before the handlers of its next events.
+        """
+        data = earlier.data
+        data.clear()
+        data.update(self.data)
+        self.data = data
+        if self._inbox is not None and earlier.work is not None:
+            self._inbox.follow(earlier.work)
 
     async def tell_ended(self) -> None:
         """Call the handlers of ``session_expired`` for a client that is lost, and for which no session is kept."""
@@ -350,18 +422,30 @@ class Channel:
 
     def abandon(self) -> None:
         """Note that the client was not let in. If its disconnect handlers are to be called, they end it."""
-        if self._inbox is not None and not self._inbox.is_working:
+        if self._is_greeting and self._farewell is not None:
+            self._farewell.call_off()
+        self._is_greeting = False
+        if self._inbox is None:
+            return
+        if not self._inbox.is_working:
             self.release()
+        elif self._farewell is None:
+            self._part().call_off()
+            self._inbox.tell_disconnected(self._part())
 
     def release(self) -> None:
         """Let go of everything that refers back to it: its last handler has been called.
 
         All of it is freed at once then. The garbage collector comes seldom, and a handshake may be large.
         """
-        self._inbox = self.socket = self.registry = None
+        self._inbox = self._farewell = self.socket = self.registry = None
         self.has_own_handlers = False
         self.middlewares = ()
         self.out.release()
+        self.core.ownership.forget(self)
+        if self.when_released is not None:
+            released, self.when_released = self.when_released, None
+            released()
 
     def _end(self, reason: str, *, recoverable: bool) -> None:
         self._was_connected = self.connected

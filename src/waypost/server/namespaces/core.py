@@ -92,6 +92,7 @@ class NamespaceCore:
             parts.repeats,
             max_pending_events=settings.max_pending_events,
             concurrent_handlers=settings.concurrent_handlers,
+            handler_grace_s=settings.handler_grace_s,
         )
         self.feed = Feed(name, services, self.index, self.ready, self.handling.is_listened_to)
         self.flags = Flags(timeout_s=settings.ack_timeout_s)
@@ -131,7 +132,7 @@ class NamespaceCore:
 
     async def tell_expired(self, expired: ExpiredSession) -> None:
         """Call the application's handlers for a client that did not come back in time."""
-        self.ownership.forget_expired(expired.sid)
+        await self.ownership.forget_expired(expired.sid)
         await self.tell_ended(expired.sid, Snapshot.decode(expired.data).data)
 
     async def tell_ended(self, sid: str, data: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ class Entering:
 
     A client may send CONNECT again before it has the answer to the last one: ``connect()``, ``disconnect()`` and
     ``connect()`` in a row send two of them, without a DISCONNECT between. The newest one counts, and withdraws the
-    one before. It waits until the application's code for the one before has ended.
+    one before. It waits until the application's code for the one before has ended, and its disconnect was told.
 
     Args:
         connection: The connection.
@@ -28,15 +28,19 @@ class Entering:
         max_events: The number of waiting events at which reading from the connection pauses.
         replaces: Whether the client may believe that it is connected: a socket of this connection has just ended, and
             its answer may still be on its way.
+        earlier: The last socket of this connection in the namespace, if its handlers still run.
     """
 
-    __slots__ = ("_connection", "_events", "_max_events", "_newest", "_pending", "_replaces")
+    __slots__ = ("_connection", "_earlier", "_events", "_max_events", "_newest", "_pending", "_replaces")
 
-    def __init__(self, connection: Connection, pending: Pending, *, max_events: int, replaces: bool) -> None:
+    def __init__(
+        self, connection: Connection, pending: Pending, *, max_events: int, replaces: bool, earlier: Channel | None
+    ) -> None:
         self._connection = connection
         self._pending = pending
         self._max_events = max_events
         self._replaces = replaces
+        self._earlier = earlier
         self._newest: Admission | None = None
         self._events: list[tuple[Packet, int]] = []
 
@@ -60,11 +64,15 @@ class Entering:
         """
         try:
             while (admission := self._newest) is not None:
+                if self._earlier is not None:
+                    await self._earlier.over()
+                    self._earlier = None
                 channel = None if admission.has_left else await admission.run()
                 if channel is not None:
                     return admission, channel
-                if admission.channel is not None:
-                    admission.channel.abandon()
+                self._earlier = admission.channel
+                if self._earlier is not None:
+                    self._earlier.abandon()
                 if admission is self._newest:
                     return None
         finally:

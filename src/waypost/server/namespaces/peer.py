@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from waypost.errors import LimitExceeded, MalformedPacket, shorten
@@ -51,6 +52,7 @@ class Peer:
         "_dialect",
         "_directory",
         "_early_acks",
+        "_ending",
         "_entering",
         "_left",
         "_pace",
@@ -80,6 +82,7 @@ class Peer:
         self._pending = Pending(connection, settings.max_pending_bytes)
         self._channels: dict[str, Channel] = {}
         self._entering: dict[str, Entering] = {}
+        self._ending: dict[str, Channel] = {}
         self._early_acks: EarlyAcks | None = None
         self._left: dict[str, None] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -226,7 +229,13 @@ class Peer:
             entering.ask(admission)
             return
         max_events = self._parts.settings.max_pending_events
-        entering = Entering(self._connection, self._pending, max_events=max_events, replaces=channel is not None)
+        entering = Entering(
+            self._connection,
+            self._pending,
+            max_events=max_events,
+            replaces=channel is not None,
+            earlier=self._ending.get(name),
+        )
         entering.ask(admission)
         self._entering[name] = entering
         self._services.keep_task(asyncio.get_running_loop().create_task(self._admit(name, entering)))
@@ -271,9 +280,16 @@ class Peer:
 
     def _leave(self, name: str) -> None:
         """Remove a socket that has ended; the client's later packets for it are ignored."""
-        if self._channels.pop(name, None) is not None:
+        channel = self._channels.pop(name, None)
+        if channel is not None:
+            self._ending[name] = channel
+            channel.when_released = partial(self._forget, name, channel)
             self._remember(name)
             self._expect_connect()
+
+    def _forget(self, name: str, channel: Channel) -> None:
+        if self._ending.get(name) is channel:
+            del self._ending[name]
 
     def _remember(self, name: str) -> None:
         self._left[name] = None

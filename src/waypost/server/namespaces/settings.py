@@ -18,6 +18,7 @@ class NamespaceSettings:
         ack_timeout_s: Seconds that a client has to acknowledge an event.
         connect_timeout_s: Seconds that a connection may stay without a namespace.
         concurrent_handlers: The most concurrent handlers of one socket that run at the same time.
+        handler_grace_s: Seconds for which handlers of an ended socket are waited for.
         max_attachments: The most binary attachments of one event.
         max_auth_bytes: The most bytes of a client's auth for one namespace, as decoded.
         max_buffered_bytes: The most bytes that may wait for one client.
@@ -35,6 +36,7 @@ class NamespaceSettings:
     ack_timeout_s: float
     connect_timeout_s: float
     concurrent_handlers: int
+    handler_grace_s: float
     max_attachments: int
     max_auth_bytes: int
     max_buffered_bytes: int

@@ -207,12 +207,13 @@ class Socket:
             args: The event's arguments: values that JSON can carry, and ``bytes`` anywhere in them.
 
         Raises:
+            NotConnected: The client has left for good. In a handler of this socket, this ends the handler without an
+                error in the log.
             EncodingFailed: An argument can't be encoded, or the name is reserved.
             StorageError: The store did not take the event. It is not delivered.
 
         Delivery: in order, and once if the client stays or comes back in time. Returns when the event is in the
-        store. If cancelled, the event may still be delivered. If the client has left for good, the event reaches no
-        client, and nothing is raised.
+        store. If cancelled, the event may still be delivered.
         """
         await self._mine.emit(event, *args)
 

@@ -15,6 +15,7 @@ from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.server.emitting.acks import PendingAcks
 from waypost.server.emitting.members import Member
 from waypost.server.emitting.rooms import RoomIndex
+from waypost.server.recovery.lives import Life, Lives
 from waypost.server.recovery.recovery import Keeper, Missed, RecoveryReason, Returning
 from waypost.server.recovery.snapshot import Snapshot, rebase
 from waypost.server.services import Services
@@ -30,21 +31,19 @@ class NotNow(Exception):
     """The result of the look-up is outdated; the client's next attempt will get the current one."""
 
 
-class Owner(Member, Protocol):
+class Owner(Life, Protocol):
     """A member that owns a session, or will own one.
 
     Attributes:
         session: The owned session.
+        resuming: The session that it takes over once it is admitted.
     """
 
     session: LiveSession | None
+    resuming: LiveSession | None
 
     def enter(self, session: LiveSession, rooms: Iterable[str]) -> None:
         """Own a session, and enter the index: from now on the member gets the deliveries of these rooms."""
-        ...
-
-    def supersede(self) -> None:
-        """End, because the client has reconnected."""
         ...
 
 
@@ -59,13 +58,14 @@ class Ownership:
         keeper: The sessions; ``None`` until the journal is open, and with recovery off.
     """
 
-    __slots__ = ("_entering", "_index", "_owners", "_parked_acks", "_services", "_unfinished", "keeper")
+    __slots__ = ("_entering", "_index", "_lives", "_owners", "_parked_acks", "_services", "_unfinished", "keeper")
 
     def __init__(self, index: RoomIndex[Member], services: Services) -> None:
         self.keeper: Keeper | None = None
         self._index = index
         self._services = services
         self._owners: dict[bytes, Owner] = {}
+        self._lives = Lives()
         self._parked_acks: dict[bytes, tuple[str, PendingAcks]] = {}
         self._entering: dict[bytes, int] = {}
         self._unfinished = 0
@@ -107,8 +107,8 @@ class Ownership:
     ) -> list[Missed]:
         """Make a member the owner of a stored session, in the rooms that the session has at that moment.
 
-        The previous owner ends. Data that its handlers have stored since the look-up is merged into the member's
-        data.
+        The previous owner ends before, and the application is told of that. Data that its handlers have stored since
+        the look-up is merged into the member's data.
 
         Args:
             member: The member.
@@ -138,12 +138,16 @@ class Ownership:
                 session.progress = session.last = returning.seen
                 # Handlers of the older connection may have stored something since the look-up.
                 session.refresh(stored.data)
-                looked_up, latest = Snapshot.decode(returning.stored.data), Snapshot.decode(stored.data)
-                rebase(member.data, looked_up.data, latest.data)
+                earlier = self._lives.waiting(session.key)
+                latest = Snapshot.decode(stored.data).data if earlier is None else earlier.data
+                rebase(member.data, Snapshot.decode(returning.stored.data).data, latest)
+                if earlier is not None:
+                    member.succeed(earlier)
                 rooms = [membership.room for membership in stored.memberships if membership.until is None]
                 self._own(member, session, (member.sid, *rooms))
 
-        with self._entering_with(session.key):
+        with self._entering_with(session.key), self._standing(session.key, member):
+            await self.make_way(session.key)
             stored = await keeper.journal.attach_session(session.key, take)
         if stored is None:
             raise NotNow("the session has ended meanwhile")
@@ -162,6 +166,28 @@ class Ownership:
             for frames in member.out.acks.to_resend():
                 member.out.send(frames)
         member.enter(session, rooms)
+
+    async def make_way(self, key: bytes) -> None:
+        """End the owner of a session, and wait until the application was told of its end. May be cancelled."""
+        owner = self._owners.get(key)
+        if owner is not None:
+            owner.supersede()
+        earlier = self._lives.last(key)
+        if earlier is None:
+            return
+        if self.keeper is not None and key in self._entering:
+            # The client is back in time, even if the session's time is over before the handlers have ended.
+            await self.keeper.journal.attach_session(key, lambda _: None)
+        await earlier.over()
+
+    @contextmanager
+    def _standing(self, key: bytes, member: Owner) -> Iterator[None]:
+        """Let a member stand for a session, until it owns it."""
+        self._lives.stand(key, member)
+        try:
+            yield
+        finally:
+            self._lives.step_down(key, member)
 
     @contextmanager
     def _entering_with(self, key: bytes) -> Iterator[None]:
@@ -202,21 +228,33 @@ class Ownership:
             recoverable: Whether its client may come back to the session; otherwise the session ends.
         """
         session = member.session
+        if session is None and member.resuming is not None:
+            self._lives.spare(member)
         if session is None or self._owners.get(session.key) is not member:
             return
         del self._owners[session.key]
+        self._lives.ended(session.key, member, recoverable=recoverable)
         if recoverable:
             self._park_acks(session.key, member)
             self._detach(session.key)
         else:
             self.end_session(session.key)
 
-    def forget_expired(self, sid: str) -> None:
-        """End the calls to a client that did not come back in time."""
+    def forget(self, member: Owner) -> None:
+        """Note that the last handler of a member has ended."""
+        if member.session is not None:
+            self._lives.forget(member.session.key, member)
+
+    async def forget_expired(self, sid: str) -> None:
+        """End the calls to a client that did not come back in time, and wait until its disconnect was told."""
+        self._lives.seal(sid)
         for key, (parked_sid, parked) in list(self._parked_acks.items()):
             if parked_sid == sid:
                 del self._parked_acks[key]
                 parked.close()
+        earlier = self._lives.ending(sid)
+        if earlier is not None:
+            await earlier.over()
 
     def _detach(self, key: bytes) -> None:
         async def detach() -> bool:
