@@ -1,4 +1,4 @@
-"""What is kept of those who took messages and have left."""
+"""Who gets the next message, and what is kept of those who took messages and have left."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ class _Carrier:
 
     is_live = True
 
+    def __init__(self, room: int = 1) -> None:
+        self.room = room
+
     def can_take(self, size: int) -> bool:
-        return True
+        return size <= self.room
 
     def carry(self, delivery: Delivery) -> None:
         raise AssertionError("nothing is carried here")
@@ -35,6 +38,19 @@ def test_nothing_is_kept_of_one_that_left(newest_only: bool) -> None:
     del attachment, leaving
     assert left() is None
     assert takers.take(1) is stays
+
+
+@pytest.mark.parametrize("newest_only", [False, True])
+def test_nobody_gets_what_it_can_not_take(newest_only: bool) -> None:
+    takers = Takers(newest_only=newest_only)
+    carrier = _Carrier(room=10)
+    only = _attachment(carrier)
+    takers.add(only)
+    assert takers.take(11) is None
+    # When there is room, the carrier says so.
+    carrier.room = 11
+    takers.enter_rotation(only)
+    assert takers.take(11) is only
 
 
 def _attachment(carrier: _Carrier) -> Attachment:
