@@ -8,6 +8,8 @@ BIN := .venv/bin
 PYTEST_ARGS ?= -n 3 --dist loadscope --no-loadscope-reorder
 # What `make simulate` is about: events or queues.
 OF ?= events
+# Which mutants `make mutate` draws.
+SEED ?= 1
 # The tests start hundreds of servers, each of which would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -26,7 +28,7 @@ HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.s
     if (a > c || (a === c && b >= d)) console.log("yes")' 2>/dev/null)
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
 
-.PHONY: demo test test-long test-versions check bench bench-full bench-queue fuzz soak simulate docs web clients clean
+.PHONY: demo test test-long test-versions check bench bench-full bench-queue fuzz soak simulate mutate docs web clients clean
 
 demo: $(INSTALLED) web
 ifeq ($(HAVE_NODE),yes)
@@ -80,6 +82,9 @@ fuzz: $(INSTALLED)
 
 simulate: $(INSTALLED)
 	$(BIN)/python -m tests.sim --of $(OF) --forever
+
+mutate: $(INSTALLED)
+	$(BIN)/python -m tests.mutate --seed $(SEED)
 
 ifeq ($(HAVE_NODE),yes)
 web: $(PAGE) $(CLIENT_FILES)
