@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
+from waypost.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from waypost import sync as sync
     from waypost import testing as testing
@@ -77,8 +79,6 @@ if TYPE_CHECKING:
     from waypost.server.watching.queue_events import ConsumerExpired, MessageDied, MessagesLost
     from waypost.storage.queue_records import DeadLetterFilter, HistoryItem
     from waypost.transports.direct_websocket import DirectWebSocket
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AckTimeout",

@@ -12,7 +12,9 @@ from waypost.storage.base import Store
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import (
     Accepted,
+    Attempt,
     Configuration,
+    DeadLetterFilter,
     Enqueued,
     Loss,
     NewMessageRow,
@@ -247,3 +249,52 @@ async def test_a_deleted_queue_begins_anew(store: Store) -> None:
     assert (await queue.info()).generation != former.generation
     assert await queue.consumers() == []
     await store.queue("none").delete()
+
+
+async def test_headers_stay_with_a_message_wherever_it_is(store: Store, clock: Clock) -> None:
+    queue = store.queue("q")
+    headers = '{"tenant":"é"}'
+    epoch = (await queue.add_consumer("c")).epoch
+    await enqueue(queue, NewMessageRow("now", b"12", headers=headers), NewMessageRow("none", b"1"))
+    await enqueue(queue, NewMessageRow("later", b"1", delay_s=10, headers=headers))
+    size = len(headers.encode())
+    assert (await queue.info()).bytes == 4 + 2 * size
+    clock.now += 10
+    await store.release_due()
+    read = await queue.fetch("c", after=0, max_messages=9, max_bytes=UNLIMITED)
+    assert [(one.id, one.headers) for one in read] == [("now", headers), ("none", None), ("later", headers)]
+    await queue.retry("c", epoch, [Attempt(1, 1, 0, "rejected", "no", clock.now)])
+    again = await queue.fetch_retries("c", upto=9, held=(), max_messages=9, max_bytes=UNLIMITED)
+    assert [one.headers for one in again.messages] == [headers]
+    await queue.bury("c", epoch, [Attempt(position, 2, 0, "rejected", "no", clock.now) for position in (1, 2)])
+    assert (await queue.info()).bytes == 1 + size
+    letters = await queue.dead_letters(DeadLetterFilter(), after=0, max_letters=9, max_bytes=UNLIMITED)
+    assert [one.headers for one in letters] == [headers, None]
+    await queue.redrive(DeadLetterFilter(), after=0, max_letters=9, spacing_s=5, first_at=clock.now)
+    clock.now += 5
+    await store.release_due()
+    peeked = await queue.peek(after=3, max_messages=9, max_bytes=UNLIMITED)
+    assert [(one.id, one.headers) for one in peeked] == [("now", headers), ("none", None)]
+    assert await queue.purge() == 3
+    assert (await queue.info()).bytes == 0
+
+
+@pytest.mark.parametrize("size", [1_899, 1_900, 1_901, 8_000, 100_000])
+async def test_records_of_any_size_stay_what_they_are(store: Store, clock: Clock, size: int) -> None:
+    queue = store.queue("q")
+    record = bytes(number % 251 for number in range(size))
+    epoch = (await queue.add_consumer("c")).epoch
+    await enqueue(queue, NewMessageRow("now", record, "key"), NewMessageRow("later", record, delay_s=1))
+    clock.now += 1
+    await store.release_due()
+    assert (await queue.info()).bytes == 2 * size
+    found = await queue.fetch("c", after=0, max_messages=9, max_bytes=UNLIMITED)
+    found += await queue.fetch_key("c", "key", after=0, upto=9, max_messages=9, max_bytes=UNLIMITED)
+    assert [(one.id, one.record == record) for one in found] == [("now", True), ("later", True), ("now", True)]
+    await queue.bury("c", epoch, [Attempt(1, 1, 0, "rejected", "no", clock.now)])
+    (letter,) = await queue.dead_letters(DeadLetterFilter(), after=0, max_letters=9, max_bytes=UNLIMITED)
+    assert letter.record == record
+    await queue.redrive(DeadLetterFilter(), after=0, max_letters=9, spacing_s=0, first_at=0)
+    assert (await queue.info()).bytes == 2 * size
+    await settle(queue, "c", range(1, 9))
+    assert (await queue.info()).bytes == 0

@@ -27,6 +27,7 @@ from waypost.storage.base import Entry, ExpiredSession, Membership, Retention, S
 from waypost.storage.sqlite import file as sqlite_file
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.store import SqliteStore
+from waypost.version import __version__
 
 DEADLINE_S = 30.0
 
@@ -132,7 +133,7 @@ async def test_a_newer_format_is_refused(store: SqliteStore, path: Path) -> None
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreDamaged, match="version 99"):
+    with pytest.raises(StoreDamaged, match=f"version 99, .*; use Waypost {__version__} or later"):
         await SqliteStore(path).open()
 
 

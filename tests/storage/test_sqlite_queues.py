@@ -14,6 +14,7 @@ import pytest
 
 from tests.storage.backends import UNLIMITED, Clock, ignore, positions, put, settle
 from waypost.errors import StoreFull
+from waypost.storage.base import Retention
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, NewMessageRow
 from waypost.storage.sqlite.queues import queues
@@ -266,3 +267,40 @@ async def test_two_queues_are_deleted_beside_each_other(path: Path, store: Sqlit
     await store.close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM message").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize(("size", "most"), [(1_500, 2_000), (2_100, 3_000), (4_000, 8_500), (9_000, 9_600)])
+async def test_a_large_message_takes_hardly_more_than_its_size(tmp_path: Path, size: int, most: int) -> None:
+    path, messages = tmp_path / "store.db", 200
+    store = SqliteStore(path)
+    await store.open()
+    queue = store.queue("q")
+    await queue.add_consumer("c")
+    empty = _pages_in_use(path)
+    new = [NewMessageRow(str(number), b"x" * size) for number in range(messages)]
+    await queue.enqueue(new, deduplicate_s=0, on_commit=ignore)
+    assert (_pages_in_use(path) - empty) * 8192 < messages * most
+    await settle(queue, "c", range(1, messages + 1))
+    assert _pages_in_use(path) <= empty + 2
+    await store.close()
+
+
+async def test_a_large_event_takes_hardly_more_than_its_size(tmp_path: Path) -> None:
+    path, events = tmp_path / "store.db", 100
+    store = SqliteStore(path, retention=Retention(max_entries=1))
+    await store.open()
+    journal = await store.journal("/")
+    empty = _pages_in_use(path)
+    for _ in range(events):
+        await journal.append(b"x" * 2_100, ignore)
+    assert (_pages_in_use(path) - empty) * 8192 < events * 3_000
+    await store.trim()
+    assert _pages_in_use(path) <= empty + 3
+    await store.close()
+
+
+def _pages_in_use(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        ((pages,),) = connection.execute("PRAGMA page_count").fetchall()
+        ((free,),) = connection.execute("PRAGMA freelist_count").fetchall()
+    return int(pages - free)

@@ -148,6 +148,7 @@ class SessionRow:
         memberships: The rooms of now and earlier. Earlier ones may be dropped once the journal has no older entries.
         expired: Whether the session has ended. Only its tombstone may be left then: without data and memberships, and
             with 0 as ``start`` and ``proven``.
+        damaged: Whether the stored session is not what was stored. It can't be attached any more.
     """
 
     key: bytes
@@ -159,6 +160,7 @@ class SessionRow:
     expires_at: float | None
     memberships: tuple[Membership, ...]
     expired: bool = False
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +248,7 @@ class Journal(Protocol):
 
         Raises:
             PositionGone: Entry ``after + 1`` was trimmed.
+            StoreDamaged: Entry ``after + 1`` is not what was appended, or can't be read.
         """
         ...
 

@@ -33,6 +33,7 @@ __all__ = [
     "QueueRow",
     "Redriven",
     "Retries",
+    "counted_bytes",
 ]
 
 AttemptKind: TypeAlias = Literal["rejected", "expired", "lost"]
@@ -44,16 +45,23 @@ class QueueLimits:
 
     Attributes:
         max_messages: The largest number of messages, those that are not due yet included.
-        max_bytes: The largest size of their records together, in bytes.
+        max_bytes: The largest size of their records and headers together, in bytes.
         max_age_s: The largest age of a message, in seconds; `Store.trim` drops older messages.
         overflow: The answer to a message that does not fit. ``"refuse"`` raises `QueueFull`; ``"drop_oldest"`` drops
             the oldest messages, and records for each consumer what it lost.
+        keep_settled_s: Seconds for which a message is kept after every consumer has settled it.
     """
 
     max_messages: int = 1 << 53
     max_bytes: int = 1 << 30
     max_age_s: float = 7 * 24 * 3600
     overflow: Literal["refuse", "drop_oldest"] = "refuse"
+    keep_settled_s: float = 0.0
+
+
+def counted_bytes(record: bytes, headers: str | None) -> int:
+    """Return the bytes that a message counts for: those of its record and its headers."""
+    return len(record) if headers is None else len(record) + len(headers.encode())
 
 
 class NewMessageRow(NamedTuple):
@@ -65,6 +73,7 @@ class NewMessageRow(NamedTuple):
         key: The ordering key; ``None`` for none.
         ttl_s: The time to live, in seconds from when the message is due; ``None`` for no limit.
         delay_s: Seconds from now until the message is due.
+        headers: The message's headers as text; opaque to the store. ``None`` for none.
     """
 
     id: str
@@ -72,6 +81,12 @@ class NewMessageRow(NamedTuple):
     key: str | None = None
     ttl_s: float | None = None
     delay_s: float = 0.0
+    headers: str | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes that the message counts for."""
+        return counted_bytes(self.record, self.headers)
 
 
 class Accepted(NamedTuple):
@@ -117,6 +132,8 @@ class MessageRow(NamedTuple):
         failures: The number of its deliveries to this consumer that were rejected, or whose lease ended.
         losses: The number of its deliveries to this consumer that were counted as lost.
         retry_at: The wall time of its next delivery, in seconds; 0 if it never failed.
+        headers: The message's headers, as they were enqueued.
+        damaged: True if the stored message is not what was enqueued. Only ``position`` can be relied on.
     """
 
     position: int
@@ -128,6 +145,13 @@ class MessageRow(NamedTuple):
     failures: int = 0
     losses: int = 0
     retry_at: float = 0.0
+    headers: str | None = None
+    damaged: bool = False
+
+    @property
+    def size(self) -> int:
+        """The bytes that the message counts for."""
+        return counted_bytes(self.record, self.headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +222,8 @@ class DeadLetterRow:
         failures: The number of failures.
         losses: The number of lost deliveries.
         history: The last attempts, oldest first; at most `MAX_HISTORY`.
+        headers: The message's headers, as they were enqueued.
+        damaged: True if the stored message is not what was enqueued.
     """
 
     number: int
@@ -212,6 +238,8 @@ class DeadLetterRow:
     failures: int
     losses: int
     history: tuple[HistoryItem, ...]
+    headers: str | None = None
+    damaged: bool = False
 
 
 @checked("waypost.DeadLetterFilter", prefix="matching.")

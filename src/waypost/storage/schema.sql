@@ -1,8 +1,32 @@
--- Version 4. Run once, in one transaction, on an empty file. Times are wall time in seconds.
+-- Version 6. Run once, in one transaction, on an empty file. Times are in seconds since 1970.
+--
+-- A file of an older version gets what it lacks when it is opened, without reading its large tables. So a new column
+-- stands last, and may be NULL or has a constant default; a new index on a large table is a table beside it instead.
+--
+-- Sums are CRC-32 (storage/sqlite/sums.py). A row that version 5 wrote has none.
 
--- One row: how often the file was opened and closed.
-CREATE TABLE opening (counted INTEGER NOT NULL) STRICT;
-INSERT INTO opening VALUES (0);
+-- One row: how often the file was opened and closed, and by whom.
+CREATE TABLE opening (
+    counted INTEGER NOT NULL,
+    mark    INTEGER NOT NULL DEFAULT 0,   -- moves with the commits, and beside the file
+    clock   REAL,                         -- the last noted value of the store's clock
+    ahead_s REAL NOT NULL DEFAULT 0,      -- how far it is ahead of the wall clock
+    version TEXT,                         -- the Waypost that opened it last
+    copied_at REAL,                       -- when `waypost store backup` made this copy; NULL once it was opened
+    reserve_bytes INTEGER NOT NULL DEFAULT 16777216   -- the disk space that emits leave free
+) STRICT;
+INSERT INTO opening (counted) VALUES (0);
+
+-- One row: the opening that may write. Nothing else is in its page, so that a commit reads it from memory.
+CREATE TABLE owner (token TEXT NOT NULL) STRICT;
+INSERT INTO owner VALUES ('');
+
+-- Records that are too large for a row of a WITHOUT ROWID table, which would take whole pages for them. The rows that
+-- they belong to have an empty record.
+CREATE TABLE body (
+    id     INTEGER PRIMARY KEY,
+    record BLOB NOT NULL
+) STRICT;
 
 CREATE TABLE journal (
     id         INTEGER PRIMARY KEY,
@@ -15,7 +39,8 @@ CREATE TABLE journal (
     bytes      INTEGER NOT NULL,  -- of all records ever appended
     -- While it is written to asynchronously: the last position that may have been given. So, if it is set when
     -- the file is opened, the last writes may be lost. NULL otherwise.
-    reserved   INTEGER
+    reserved   INTEGER,
+    tick       INTEGER NOT NULL DEFAULT 0   -- the last tick; 0 while only one server delivers
 ) STRICT;
 
 -- Earlier generations, one for each opening, and the last position of each.
@@ -35,7 +60,21 @@ CREATE TABLE chunk (
     before  INTEGER NOT NULL,     -- bytes of all records before it, so that the bytes kept are a difference
     sizes   BLOB NOT NULL,        -- each record's size, 32 bits, little-endian
     records BLOB NOT NULL,        -- the records, one after the other
+    sums    BLOB,                 -- each record's sum, 32 bits, little-endian
+    body    INTEGER,
+    tick    INTEGER,              -- of its first entry; NULL while only one server delivers
     PRIMARY KEY (journal, first)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER chunk_gone AFTER DELETE ON chunk WHEN old.body IS NOT NULL BEGIN
+    DELETE FROM body WHERE id = old.body;
+END;
+
+-- What a journal's log has beside entries once several servers follow it: changes of rooms and of owners.
+CREATE TABLE change (
+    journal INTEGER NOT NULL,
+    tick    INTEGER NOT NULL,
+    record  BLOB NOT NULL,
+    PRIMARY KEY (journal, tick)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE session (
@@ -48,6 +87,13 @@ CREATE TABLE session (
     last       INTEGER NOT NULL,  -- the last position up to there that was sent to it
     data       BLOB NOT NULL,
     expires_at REAL,              -- NULL while it is attached
+    sum        INTEGER,           -- of key, sid and data
+    marks      INTEGER,           -- of start, proven and last
+    -- The event that was the first one sent on the last connections, none of which got beyond it, and their number.
+    stuck_at   INTEGER NOT NULL DEFAULT 0,
+    stuck_times INTEGER NOT NULL DEFAULT 0,
+    owner      TEXT,              -- the server that delivers to it; NULL while there is only one
+    fence      INTEGER NOT NULL DEFAULT 0,
     UNIQUE (journal, key)
 ) STRICT;
 CREATE INDEX session_expiry ON session (expires_at);
@@ -59,6 +105,7 @@ CREATE TABLE tombstone (
     key        BLOB NOT NULL,
     sid        TEXT NOT NULL,
     expired_at REAL NOT NULL,
+    reason     TEXT,              -- why it ended; NULL: its time was over
     PRIMARY KEY (journal, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tombstone_age ON tombstone (journal, expired_at);
@@ -69,6 +116,7 @@ CREATE TABLE membership (
     since   INTEGER NOT NULL,
     until   INTEGER,              -- NULL while it is in
     journal INTEGER NOT NULL,
+    sum     INTEGER,              -- of session, room, since and until
     PRIMARY KEY (session, room, since)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX membership_room ON membership (journal, room) WHERE until IS NULL;
@@ -93,7 +141,11 @@ CREATE TABLE queue (
     max_bytes    INTEGER,
     max_age_s    REAL,
     overflow     TEXT,
-    settings     BLOB
+    settings     BLOB,
+    keep_settled_s REAL,
+    -- Messages up to here are gone, though their rows may not be yet; likewise for those that are scheduled.
+    floor        INTEGER NOT NULL DEFAULT 0,
+    scheduled_floor INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE message (
@@ -106,11 +158,29 @@ CREATE TABLE message (
     consumer    INTEGER,          -- the only one it is for; NULL if it is for all
     history     TEXT,             -- of its attempts before it was redriven
     record      BLOB NOT NULL,
+    headers     TEXT,
+    sum         INTEGER,          -- of id, key, headers and record
+    size        INTEGER,          -- of record and headers, in bytes; NULL: the record's
+    body        INTEGER,
     PRIMARY KEY (queue, position)
 ) STRICT, WITHOUT ROWID;
+CREATE TRIGGER message_gone AFTER DELETE ON message WHEN old.body IS NOT NULL BEGIN
+    DELETE FROM body WHERE id = old.body;
+END;
 CREATE INDEX message_key ON message (queue, key, position) WHERE key IS NOT NULL;
 CREATE INDEX message_expiry ON message (expires_at) WHERE expires_at IS NOT NULL;
 CREATE INDEX message_consumer ON message (consumer) WHERE consumer IS NOT NULL;
+
+-- Messages that every consumer has settled and that are kept for a while: runs of positions, and when. A consumer
+-- that was moved back, or came later, may want some of them all the same.
+CREATE TABLE settled (
+    queue INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    at    REAL NOT NULL,
+    last  INTEGER NOT NULL,
+    PRIMARY KEY (queue, first, at)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX settled_age ON settled (at);
 
 -- Messages that are not due yet; they get their positions then.
 CREATE TABLE scheduled (
@@ -122,10 +192,13 @@ CREATE TABLE scheduled (
     ttl_s    REAL,
     consumer INTEGER,
     history  TEXT,
-    record   BLOB NOT NULL
+    record   BLOB NOT NULL,
+    headers  TEXT,
+    sum      INTEGER
 ) STRICT;
 CREATE INDEX scheduled_due ON scheduled (due_at, number);
-CREATE INDEX scheduled_queue ON scheduled (queue);
+-- A file of version 5 with very many rows has an index on the queue alone until they are fewer.
+CREATE INDEX scheduled_id ON scheduled (queue, id);
 
 CREATE TABLE deduplication (
     queue       INTEGER NOT NULL,
@@ -157,6 +230,9 @@ CREATE TABLE consumer (
     lost_last    INTEGER NOT NULL DEFAULT 0,
     paused_until REAL,
     active_at    REAL NOT NULL,
+    ledger       INTEGER,                     -- its number in `outstanding`; NULL: its own
+    owner        TEXT,                        -- the server that serves it; NULL while there is only one
+    fence        INTEGER NOT NULL DEFAULT 0,
     UNIQUE (queue, name)
 ) STRICT;
 CREATE INDEX consumer_frontier ON consumer (queue, frontier);
@@ -171,6 +247,9 @@ CREATE TABLE outstanding (
     losses   INTEGER NOT NULL DEFAULT 0,
     retry_at REAL NOT NULL DEFAULT 0,         -- 0 if it never failed
     history  TEXT,
+    breaks   INTEGER NOT NULL DEFAULT 0,      -- connections in a row that broke before its ack
+    breaks_since INTEGER NOT NULL DEFAULT 0,  -- how many the consumer had settled at the last one
+    deaths   INTEGER NOT NULL DEFAULT 0,      -- how often the process ended while a function of it had it in hand
     PRIMARY KEY (consumer, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX outstanding_message ON outstanding (queue, position);
@@ -190,11 +269,30 @@ CREATE TABLE dead_letter (
     failures    INTEGER NOT NULL,
     losses      INTEGER NOT NULL,
     history     TEXT,
-    record      BLOB NOT NULL
+    record      BLOB NOT NULL,
+    headers     TEXT,
+    sum         INTEGER,
+    exception   TEXT          -- the type of the last attempt's exception
 ) STRICT;
 CREATE INDEX dead_letter_queue ON dead_letter (queue, number);
 CREATE INDEX dead_letter_consumer ON dead_letter (consumer, number);
 CREATE INDEX dead_letter_age ON dead_letter (died_at);
+
+-- Long work that is done in steps, and goes on after a kill.
+CREATE TABLE sweep (
+    id       INTEGER PRIMARY KEY,
+    queue    INTEGER NOT NULL,
+    consumer INTEGER,
+    kind     TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    upto     INTEGER NOT NULL
+) STRICT;
+
+-- When each named schedule fired last, as a time of its own.
+CREATE TABLE schedule (
+    name    TEXT PRIMARY KEY,
+    last_at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- The oldest message that a connection or worker has in hand, written lazily; what is here after a crash is counted.
 CREATE TABLE holding (
@@ -214,7 +312,9 @@ CREATE TABLE outbox (
     ttl_s         REAL,
     delay_s       REAL NOT NULL,
     deduplicate_s REAL NOT NULL,
-    published_at  REAL NOT NULL
+    published_at  REAL NOT NULL,
+    headers       TEXT,
+    sum           INTEGER
 ) STRICT;
 
 -- Queues that another program has changed while the store was open.
@@ -230,6 +330,9 @@ CREATE TABLE answer (
     account  TEXT NOT NULL,
     given_up INTEGER NOT NULL DEFAULT 0,
     record   BLOB NOT NULL,
+    sum      INTEGER,             -- of client, message and record
+    size     INTEGER,             -- of the record, in bytes; NULL: it is no body
+    body     INTEGER,
     PRIMARY KEY (client, sequence, message)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX answer_age ON answer (at);
@@ -242,14 +345,20 @@ CREATE TABLE answer_use (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX answer_use_bytes ON answer_use (bytes);
 CREATE TRIGGER answer_added AFTER INSERT ON answer BEGIN
-    INSERT INTO answer_use VALUES (new.account, 256 + length(new.record)), ('total', 256 + length(new.record))
+    INSERT INTO answer_use VALUES
+        (new.account, 256 + coalesce(new.size, length(new.record))),
+        ('total', 256 + coalesce(new.size, length(new.record)))
         ON CONFLICT (account) DO UPDATE SET bytes = bytes + excluded.bytes;
 END;
 CREATE TRIGGER answer_changed AFTER UPDATE OF record ON answer BEGIN
-    UPDATE answer_use SET bytes = bytes + length(new.record) - length(old.record)
+    UPDATE answer_use
+        SET bytes = bytes + coalesce(new.size, length(new.record)) - coalesce(old.size, length(old.record))
         WHERE account IN (new.account, 'total');
+    DELETE FROM body WHERE id = old.body AND new.body IS NULL;
 END;
 CREATE TRIGGER answer_removed AFTER DELETE ON answer BEGIN
-    UPDATE answer_use SET bytes = bytes - 256 - length(old.record) WHERE account IN (old.account, 'total');
+    UPDATE answer_use SET bytes = bytes - 256 - coalesce(old.size, length(old.record))
+        WHERE account IN (old.account, 'total');
     DELETE FROM answer_use WHERE account = old.account AND bytes <= 0;
+    DELETE FROM body WHERE id = old.body;
 END;

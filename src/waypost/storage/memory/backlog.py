@@ -82,10 +82,10 @@ class Backlog:
         """Assign the next position to a message."""
         self.top += 1
         expires_at = None if one.ttl_s is None else one.due_at + one.ttl_s
-        message = MessageRow(self.top, one.id, one.record, now, one.key, expires_at)
+        message = MessageRow(self.top, one.id, one.record, now, one.key, expires_at, headers=one.headers)
         wanted = len(self.consumers) if one.only is None else 1
         self._messages.append(self.top, Kept(message, one.only, wanted, one.history))
-        self.bytes += len(one.record)
+        self.bytes += one.size
         if one.key is not None:
             self._by_key.setdefault(one.key, Ordered()).append(self.top, None)
         if expires_at is not None:
@@ -169,7 +169,7 @@ class Backlog:
     def _remove(self, position: int, kept: Kept) -> None:
         self._messages.pop(position)
         self._mortal.pop(position, None)
-        self.bytes -= len(kept.message.record)
+        self.bytes -= kept.message.size
         if kept.message.key is not None:
             _discard(self._by_key, kept.message.key, position)
 
@@ -206,7 +206,7 @@ class Backlog:
         self.letters = {number: one for number, one in self.letters.items() if one.consumer != name}
         for number, scheduled in [*self.scheduled.items()]:
             if scheduled.only == name:
-                self.bytes -= len(self.scheduled.pop(number).record)
+                self.bytes -= self.scheduled.pop(number).size
         for position in unsettled:
             kept = self._messages[position]
             kept.wanted -= 1
@@ -320,6 +320,7 @@ class Backlog:
             attempt.failures,
             attempt.losses,
             history,
+            message.headers,
         )
         consumer.dead += 1
         self._remove_if_unwanted(message.position)

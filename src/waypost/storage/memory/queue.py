@@ -121,7 +121,7 @@ class MemoryQueues:
         """Keep a message that is not due yet; returns its number."""
         backlog, number = self.backlogs[name], next(self.numbers)
         backlog.scheduled[number] = one
-        backlog.bytes += len(one.record)
+        backlog.bytes += one.size
         heappush(self._due, (one.due_at, number, name))
         return number
 
@@ -143,7 +143,7 @@ class MemoryQueues:
             released.add(name)
             backlog = self.backlogs[name]
             one = backlog.scheduled.pop(number)
-            backlog.bytes -= len(one.record)
+            backlog.bytes -= one.size
             position = backlog.append(one, now)
             seen = self.accepted.get((name, one.id))
             if seen is not None and seen[0] == -number:
@@ -233,7 +233,7 @@ class MemoryQueue:
     def _make_room(self, backlog: Backlog, messages: list[NewMessageRow]) -> list[str]:
         limits = backlog.effective_limits
         beyond = backlog.count + len(messages) - limits.max_messages
-        beyond_bytes = backlog.bytes + sum(len(one.record) for one in messages) - limits.max_bytes
+        beyond_bytes = backlog.bytes + sum(one.size for one in messages) - limits.max_bytes
         dropped: list[int] = []
         if messages and limits.overflow == "drop_oldest":
             for one in backlog.kept():
@@ -241,7 +241,7 @@ class MemoryQueue:
                     break
                 dropped.append(one.position)
                 beyond -= 1
-                beyond_bytes -= len(one.record)
+                beyond_bytes -= one.size
         if messages and (beyond > 0 or beyond_bytes > 0):
             store, sizes = self._queues.opening.store, (backlog.count, backlog.bytes)
             raise QueueFull(store, self.name, *sizes, limits.max_messages, limits.max_bytes)
@@ -250,7 +250,8 @@ class MemoryQueue:
     def _add(self, backlog: Backlog, message: NewMessageRow, now: float) -> int:
         """Add a message; returns its position, or its number, negative, if it is not due."""
         due_at = now + message.delay_s
-        one = Scheduled(message.id, message.record, message.key, message.ttl_s, due_at)
+        id_, record, key, ttl_s, _, headers = message
+        one = Scheduled(id_, record, key, ttl_s, due_at, headers=headers)
         if message.delay_s <= 0:
             return backlog.append(one, now)
         return -self._queues.schedule(self.name, one)
@@ -272,7 +273,7 @@ class MemoryQueue:
         purged = backlog.purge(backlog.top if upto is None else upto)
         if upto is None:
             purged += len(backlog.scheduled)
-            backlog.bytes -= sum(len(one.record) for one in backlog.scheduled.values())
+            backlog.bytes -= sum(one.size for one in backlog.scheduled.values())
             backlog.scheduled.clear()
         return purged
 
@@ -434,7 +435,7 @@ class MemoryQueue:
         next_due_at: float | None = None
         for index, one in enumerate(letters):
             due_at = first_at + index * spacing_s
-            again = Scheduled(one.id, one.record, one.key, None, due_at, one.consumer, one.history)
+            again = Scheduled(one.id, one.record, one.key, None, due_at, one.consumer, one.history, one.headers)
             if due_at <= now:
                 backlog.append(again, now)
                 continue

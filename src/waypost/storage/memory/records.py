@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sys import maxsize
 
 from waypost.storage.ordered import Ordered
-from waypost.storage.queue_records import HistoryItem, Loss, MessageRow
+from waypost.storage.queue_records import HistoryItem, Loss, MessageRow, counted_bytes
 
 __all__ = ["ConsumerState", "Kept", "Outstanding", "Scheduled"]
 
@@ -41,6 +41,7 @@ class Scheduled:
         due_at: The wall time at which it is due, in seconds.
         only: The name of the one consumer that it is for, or ``None``.
         history: Its attempts before it was redriven.
+        headers: The message's headers.
     """
 
     id: str
@@ -50,6 +51,12 @@ class Scheduled:
     due_at: float
     only: str | None = None
     history: tuple[HistoryItem, ...] = ()
+    headers: str | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes that the message counts for."""
+        return counted_bytes(self.record, self.headers)
 
 
 @dataclass(slots=True)

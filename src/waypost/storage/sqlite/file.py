@@ -224,11 +224,17 @@ def _check_header(path: Path) -> None:
 def _check_version(store: str, connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if not OLDEST_VERSION <= version <= SCHEMA_VERSION:
-        raise StoreDamaged(
-            store,
-            f"its format is version {version}, this Waypost reads versions {OLDEST_VERSION} to {SCHEMA_VERSION}; "
-            "use the Waypost that wrote it",
-        )
+        reads = f"this Waypost reads versions {OLDEST_VERSION} to {SCHEMA_VERSION}"
+        raise StoreDamaged(store, f"its format is version {version}, {reads}; use {_writer_of(connection)}")
+
+
+def _writer_of(connection: sqlite3.Connection) -> str:
+    """Return the name of the Waypost that wrote a file; before version 6 it did not say."""
+    try:
+        ((version,),) = connection.execute("SELECT version FROM opening").fetchall()
+    except (sqlite3.Error, ValueError):
+        version = None
+    return f"Waypost {version} or later" if version else "the Waypost that wrote it"
 
 
 def _check_content(store: str, connection: sqlite3.Connection) -> None:

@@ -16,6 +16,7 @@ from waypost.storage.sqlite.journals import sessions
 from waypost.storage.sqlite.journals.entries import Appender
 from waypost.storage.sqlite.journals.generations import forget_generations
 from waypost.storage.sqlite.queues.queues import begin_generations
+from waypost.version import __version__
 
 __all__ = ["count", "forget_lost", "note_count", "read_noted_count"]
 
@@ -25,7 +26,7 @@ _DIGITS = 20
 def count(tx: Transaction, at_least: int = 0) -> int:
     """Count an opening or a closing in the file; returns the new count."""
     (counted,) = tx.connection.execute(
-        "UPDATE opening SET counted = max(counted, ?) + 1 RETURNING counted", (at_least,)
+        "UPDATE opening SET counted = max(counted, ?) + 1, version = ? RETURNING counted", (at_least, __version__)
     ).fetchall()[0]
     return int(counted)
 

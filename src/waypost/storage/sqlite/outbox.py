@@ -16,7 +16,8 @@ from typing import Any
 from waypost.errors import ConfigurationError, QueueFull, StorageError
 from waypost.storage.queue_records import Configuration, NewMessageRow, QueueLimits
 from waypost.storage.sqlite.file import is_store, translate
-from waypost.storage.sqlite.queues.queues import own_limits
+from waypost.storage.sqlite.queues.queues import LIMITS, own_limits
+from waypost.storage.sqlite.queues.rows import content_of
 
 __all__ = ["configuration_at", "file_of", "publish", "publishing"]
 
@@ -56,17 +57,15 @@ def publish(
         _check_room(connection, queue, message, limits)
         _run(
             connection,
-            "INSERT INTO main.outbox (queue, id, record, key, ttl_s, delay_s, deduplicate_s, published_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO main.outbox (queue, ttl_s, delay_s, deduplicate_s, published_at, id, key, headers, sum, "
+            "record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 queue,
-                message.id,
-                message.record,
-                message.key,
                 message.ttl_s,
                 message.delay_s,
                 deduplicate_s,
                 time.time() if wall_time is None else wall_time,
+                *content_of(message),
             ),
         )
 
@@ -130,14 +129,12 @@ def _check_room(connection: sqlite3.Connection, queue: str, message: NewMessageR
     """Refuse what does not fit, as it can't be refused any more once it is committed."""
     rows = _run(
         connection,
-        "SELECT messages + delayed, bytes, max_messages, max_bytes, max_age_s, CAST(overflow AS BLOB) "
-        "FROM main.queue WHERE name = ?",
+        f"SELECT messages + delayed, bytes, {LIMITS} FROM main.queue WHERE name = ?",
         (queue,),
     )
-    for messages, size, max_messages, max_bytes, max_age_s, overflow in rows or [(0, 0, None, None, None, None)]:
-        own = own_limits(max_messages, max_bytes, max_age_s, overflow and overflow.decode())
-        holding = own or limits
-        is_full = messages + 1 > holding.max_messages or size + len(message.record) > holding.max_bytes
+    for messages, size, *own in rows or [(0, 0, None, None, None, None, None)]:
+        holding = own_limits(*own) or limits
+        is_full = messages + 1 > holding.max_messages or size + message.size > holding.max_bytes
         if is_full and holding.overflow == "refuse":
             store = file_of(connection)
             raise QueueFull(store, queue, messages, size, holding.max_messages, holding.max_bytes)

@@ -12,8 +12,10 @@ from waypost.storage.answer_base import (
     AnswerGivenUp,
     AnswerLimits,
 )
+from waypost.storage.sqlite.bodies import LARGE_BYTES, keep_body, record_of
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.reader import Reader
+from waypost.storage.sqlite.sums import answer_sum
 from waypost.storage.sqlite.tasks import repeat
 from waypost.storage.sqlite.writer import Writer
 
@@ -23,6 +25,7 @@ __all__ = ["SqliteAnswers"]
 _TRIM_ANSWERS = 1_000
 _GIVEN_UP_AT_ONCE = 64
 _TOTAL = "total"
+_RECORD = record_of("a")
 
 
 class SqliteAnswers:
@@ -48,26 +51,35 @@ class SqliteAnswers:
 
         def query(connection: sqlite3.Connection) -> bytes | None:
             rows = connection.execute(
-                "SELECT record, given_up FROM answer WHERE client = ? AND sequence = ? AND message = ?",
+                f"SELECT {_RECORD}, given_up, sum FROM answer a WHERE client = ? AND sequence = ? AND message = ?",
                 (client, sequence, message),
             ).fetchall()
-            if rows and rows[0][1]:
+            if not rows:
+                return None
+            record, given_up, kept_sum = rows[0]
+            is_damaged = record is None or kept_sum not in (None, answer_sum(client, message, record))
+            if given_up or is_damaged:
                 raise AnswerGivenUp(message)
-            return bytes(rows[0][0]) if rows else None
+            return bytes(record)
 
         return await self._reader.run(query)
 
     async def keep(self, answer: Answer, settled: int) -> None:
         """Store an answer, and remove those that the client has confirmed."""
         self._writer.check_size(len(answer.record))
+        kept_sum = answer_sum(answer.client, answer.message, answer.record)
 
         def work(tx: Transaction) -> None:
             name = (answer.client, answer.sequence, answer.message)
             # Not INSERT OR REPLACE, which would not run the trigger of what it replaces.
             tx.connection.execute("DELETE FROM answer WHERE client = ? AND sequence = ? AND message = ?", name)
+            record, size, body = answer.record, None, None
+            if len(record) > LARGE_BYTES:
+                record, size, body = b"", len(record), keep_body(tx.connection, record)
             tx.connection.execute(
-                "INSERT INTO answer (client, sequence, message, at, account, record) VALUES (?, ?, ?, ?, ?, ?)",
-                (*name, tx.now, answer.account, answer.record),
+                "INSERT INTO answer (client, sequence, message, at, account, record, sum, size, body) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*name, tx.now, answer.account, record, kept_sum, size, body),
             )
             tx.connection.execute("DELETE FROM answer WHERE client = ? AND sequence <= ?", (answer.client, settled))
             tx.connection.execute(
@@ -113,7 +125,7 @@ def _use(connection: sqlite3.Connection, account: str) -> int:
 def _free(connection: sqlite3.Connection, account: str, excess: int) -> None:
     """Give up some of an account's oldest answers, then forget the oldest that were given up."""
     rows = connection.execute(
-        "SELECT client, sequence, message, given_up, length(record) FROM answer WHERE account = ? "
+        "SELECT client, sequence, message, given_up, coalesce(size, length(record)) FROM answer WHERE account = ? "
         "ORDER BY given_up, at, sequence LIMIT ?",
         (account, _GIVEN_UP_AT_ONCE),
     ).fetchall()
@@ -125,5 +137,8 @@ def _free(connection: sqlite3.Connection, account: str, excess: int) -> None:
             connection.execute(f"DELETE FROM answer {where}", (client, sequence, message))
             excess -= ANSWER_OVERHEAD_BYTES
         else:
-            connection.execute(f"UPDATE answer SET given_up = 1, record = x'' {where}", (client, sequence, message))
+            connection.execute(
+                f"UPDATE answer SET given_up = 1, record = x'', size = NULL, body = NULL {where}",
+                (client, sequence, message),
+            )
             excess -= size

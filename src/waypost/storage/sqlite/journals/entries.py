@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
 
 from waypost.storage.base import Entry
+from waypost.storage.sqlite.bodies import LARGE_BYTES, keep_body, record_of
+from waypost.storage.sqlite.sums import entry_sum
 
-__all__ = ["Appender", "bytes_before", "newest_records", "read_entries", "unpack_sizes"]
+__all__ = ["Appender", "DamagedEntry", "bytes_before", "newest_records", "read_entries", "unpack_sizes"]
 
 # A chunk is read whole; a reader that wants one entry of it should not pay for many.
 _CHUNK_BYTES = 64 << 10
-_CHUNK_ENTRIES = 512
+# So few that their sizes and sums stay in the chunk's row when its records do not.
+_CHUNK_ENTRIES = 192
+_RECORDS = record_of("c", "records")
 
 
 @dataclass(slots=True)
@@ -26,6 +30,7 @@ class _Extent:
     top: int
     total: int
     records: list[bytes] = field(default_factory=list)
+    sums: list[int] = field(default_factory=list)
     pending_bytes: int = 0
 
 
@@ -52,6 +57,7 @@ class Appender:
         extent = self._extents.get(journal) or self._load(journal)
         extent.top += 1
         extent.records.append(record)
+        extent.sums.append(entry_sum(extent.top, record))
         extent.pending_bytes += len(record)
         if extent.pending_bytes >= _CHUNK_BYTES or len(extent.records) >= _CHUNK_ENTRIES:
             self._insert(journal, extent)
@@ -79,21 +85,27 @@ class Appender:
         self._extents.pop(journal, None)
 
     def _insert(self, journal: int, extent: _Extent) -> None:
-        records = extent.records
+        records, layout = extent.records, f"<{len(extent.records)}I"
+        joined, body = b"".join(records), None
+        if len(joined) + 8 * len(records) > LARGE_BYTES:
+            joined, body = b"", keep_body(self._connection, joined)
         self._connection.execute(
-            "INSERT INTO chunk (journal, first, at, before, sizes, records) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO chunk (journal, first, at, before, sizes, records, sums, body) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 journal,
                 extent.top - len(records) + 1,
                 self._now,
                 extent.total,
-                struct.pack(f"<{len(records)}I", *map(len, records)),
-                b"".join(records),
+                struct.pack(layout, *map(len, records)),
+                joined,
+                struct.pack(layout, *extent.sums),
+                body,
             ),
         )
         extent.total += extent.pending_bytes
         extent.pending_bytes = 0
-        extent.records = []
+        extent.records, extent.sums = [], []
 
     def _load(self, journal: int) -> _Extent:
         (row,) = self._connection.execute("SELECT top, bytes FROM journal WHERE id = ?", (journal,)).fetchall()
@@ -111,43 +123,70 @@ class Appender:
         return extent
 
 
+class DamagedEntry(Exception):
+    """An entry in the file is not what was appended, or is missing.
+
+    Attributes:
+        position: The entry's position.
+    """
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"entry {position} is damaged")
+        self.position = position
+
+
 def read_entries(
     connection: sqlite3.Connection, journal: int, after: int, upto: int, max_entries: int, max_bytes: int
 ) -> list[Entry]:
-    """Read entries of ``(after, upto]`` in order, within limits.
+    """Read entries of ``(after, upto]`` in order, within limits, up to the first damaged one.
 
     Returns:
-        The entries; if the oldest ones are gone, they begin later than asked.
+        The entries; none if the first of them was trimmed.
+
+    Raises:
+        DamagedEntry: Entry ``after + 1`` is damaged.
     """
     entries: list[Entry] = []
     size = 0
     rows = connection.execute(
-        "SELECT first, sizes, records FROM chunk WHERE journal = ?1 AND first <= ?3 AND first >= coalesce("
-        "(SELECT max(first) FROM chunk WHERE journal = ?1 AND first <= ?2), ?2) ORDER BY first",
+        f"SELECT first, sizes, sums, {_RECORDS} FROM chunk c WHERE journal = ?1 AND first <= ?3 "
+        "AND first >= coalesce((SELECT max(first) FROM chunk WHERE journal = ?1 AND first <= ?2), ?2) ORDER BY first",
         (journal, after + 1, upto),
     )
-    for first, packed, records in rows:
-        for position, record in enumerate(_split(packed, records), first):
-            if position <= after:
-                continue
-            size += len(record)
-            if position > upto or len(entries) == max_entries or (entries and size > max_bytes):
+    for row in rows:
+        for entry in _sound_entries(*row, after=after):
+            if entry.position != after + 1 + len(entries):
+                break
+            size += len(entry.record)
+            if entry.position > upto or len(entries) == max_entries or (entries and size > max_bytes):
                 return entries
-            entries.append(Entry(position, record))
+            entries.append(entry)
+        if not entries or entries[-1].position != row[0] + len(row[1]) // 4 - 1:
+            break
+    if not entries and after < upto:
+        rows = connection.execute("SELECT 1 FROM journal WHERE id = ? AND oldest <= ?", (journal, after + 1))
+        if rows.fetchall():
+            raise DamagedEntry(after + 1)
     return entries
 
 
 def newest_records(connection: sqlite3.Connection, journal: int, oldest: int, max_bytes: int) -> list[bytes]:
-    """Return the newest records of a journal, in order, from at the earliest a position and up to a size."""
+    """Return the newest records of a journal, in order, from at the earliest a position and up to a size.
+
+    They begin behind the last damaged one, so that reading it from the file tells of it.
+    """
     chunks: list[list[bytes]] = []
-    size = 0
-    for first, packed, records in connection.execute(
-        "SELECT first, sizes, records FROM chunk WHERE journal = ? ORDER BY first DESC", (journal,)
+    size, expected = 0, None
+    for first, packed, sums, records in connection.execute(
+        f"SELECT first, sizes, sums, {_RECORDS} FROM chunk c WHERE journal = ? ORDER BY first DESC", (journal,)
     ):
-        size += len(records)
-        if size > max_bytes:
+        size += len(records or b"")
+        sound = [entry.record for entry in _sound_entries(first, packed, sums, records, after=oldest - 1)]
+        whole = len(packed) // 4 - max(0, oldest - first)
+        if size > max_bytes or len(sound) < whole or expected not in (None, first + len(packed) // 4):
             break
-        chunks.append(_split(packed, records)[max(0, oldest - first) :])
+        chunks.append(sound)
+        expected = first
     return [record for chunk in reversed(chunks) for record in chunk]
 
 
@@ -168,6 +207,23 @@ def unpack_sizes(sizes: bytes) -> tuple[int, ...]:
     return struct.unpack(f"<{len(sizes) // 4}I", sizes)
 
 
-def _split(packed: bytes, records: bytes) -> list[bytes]:
-    ends = list(accumulate(unpack_sizes(packed), initial=0))
-    return [records[start:end] for start, end in pairwise(ends)]
+def _sound_entries(
+    first: int, packed: bytes, sums: bytes | None, records: bytes | None, *, after: int
+) -> Iterator[Entry]:
+    """Return the entries of a chunk after a position, up to the first damaged one.
+
+    Those of a version without sums are not checked.
+    """
+    sizes = unpack_sizes(packed[: len(packed) // 4 * 4])
+    if records is None or sum(sizes) != len(records) or (sums is not None and len(sums) != len(packed)):
+        return
+    kept_sums = None if sums is None else unpack_sizes(sums)
+    end = 0
+    for index, size in enumerate(sizes):
+        start, end = end, end + size
+        if first + index <= after:
+            continue
+        entry = Entry(first + index, records[start:end])
+        if kept_sums is not None and kept_sums[index] != entry_sum(entry.position, entry.record):
+            return
+        yield entry

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
-from waypost.errors import PositionGone
+from waypost.errors import PositionGone, StoreDamaged
 from waypost.storage.base import Entry, OnCommit, SessionRow
 from waypost.storage.generation import new_generation
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals import dropping, sessions
 from waypost.storage.sqlite.journals.deferred import BLOCK, DeferredWrites
-from waypost.storage.sqlite.journals.entries import read_entries
+from waypost.storage.sqlite.journals.entries import DamagedEntry, read_entries
 from waypost.storage.sqlite.journals.generations import begin_generation, generation_ends
 from waypost.storage.sqlite.journals.log import Log, Row, load_log
 from waypost.storage.sqlite.journals.matching import Matching, join_matching, leave_matching
@@ -95,9 +95,13 @@ class SqliteJournal:
         if after + 1 >= self.log.tail.first:
             return self.log.tail.read(after, upto, max_entries=max_entries, max_bytes=max_bytes)
         on_disk = min(upto, self.log.on_disk)
-        entries = await self._reader.run(
-            lambda connection: read_entries(connection, self.log.id, after, on_disk, max_entries, max_bytes)
-        )
+        try:
+            entries = await self._reader.run(
+                lambda connection: read_entries(connection, self.log.id, after, on_disk, max_entries, max_bytes)
+            )
+        except DamagedEntry as damaged:
+            problem = f"event {damaged.position} of {self.name} is damaged; clients that have missed it start anew"
+            raise StoreDamaged(self._store, problem) from damaged
         # Trimmed since: the writer was faster than its message.
         if not entries or entries[0].position != after + 1:
             raise PositionGone(self._store, self.name, after, entries[0].position if entries else self.oldest)

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from waypost.storage.sqlite.jobs import Transaction
+from waypost.storage.sqlite.sums import add_functions
 
 __all__ = ["Matching", "join_matching", "leave_matching", "prepare"]
 
@@ -41,8 +42,9 @@ class Matching:
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Make the temporary tables on the writer's connection."""
+    """Make the temporary tables on the writer's connection, and the functions that its statements use."""
     connection.executescript(_TABLES)
+    add_functions(connection)
 
 
 def join_matching(tx: Transaction, matching: Matching, rooms: Collection[str]) -> int:
@@ -50,7 +52,8 @@ def join_matching(tx: Transaction, matching: Matching, rooms: Collection[str]) -
     top = tx.entries.top(matching.journal)
     _find(tx, matching, rooms)
     tx.connection.execute(
-        "INSERT INTO membership (session, room, since, journal) SELECT c.session, c.room, ?, ? "
+        "INSERT INTO membership (session, room, since, journal, sum) "
+        "SELECT c.session, c.room, ?1, ?2, values_sum(c.session, c.room, ?1, NULL) "
         "FROM temp.concerned c WHERE NOT EXISTS ("
         "SELECT 1 FROM membership m WHERE m.session = c.session AND m.room = c.room AND m.until IS NULL)",
         (top, matching.journal),
@@ -65,7 +68,9 @@ def leave_matching(tx: Transaction, matching: Matching, rooms: Collection[str]) 
     theirs = "(session, room) IN (SELECT session, room FROM temp.concerned) AND until IS NULL"
     # Joined and left between two entries, it covers none.
     tx.connection.execute(f"DELETE FROM membership WHERE {theirs} AND since = ?", (top,))
-    tx.connection.execute(f"UPDATE membership SET until = ? WHERE {theirs}", (top,))
+    tx.connection.execute(
+        f"UPDATE membership SET until = ?1, sum = values_sum(session, room, since, ?1) WHERE {theirs}", (top,)
+    )
     return top
 
 

@@ -10,6 +10,7 @@ from waypost.errors import StorageError
 from waypost.storage.base import Membership, SessionRow
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals.expiry import find_tombstone
+from waypost.storage.sqlite.sums import session_sum, values_sum
 
 __all__ = [
     "attach",
@@ -36,9 +37,9 @@ def insert(tx: Transaction, store: str, journal: int, key: bytes, sid: str, data
     """Store a new, attached session; returns its start."""
     start = tx.entries.top(journal)
     inserted = tx.connection.execute(
-        "INSERT INTO session (journal, key, sid, start, proven, last, data) VALUES (?1, ?2, ?3, ?4, ?4, ?4, ?5) "
-        "ON CONFLICT (journal, key) DO NOTHING",
-        (journal, key, sid, start, data),
+        "INSERT INTO session (journal, key, sid, start, proven, last, data, sum, marks) "
+        "VALUES (?1, ?2, ?3, ?4, ?4, ?4, ?5, ?6, ?7) ON CONFLICT (journal, key) DO NOTHING",
+        (journal, key, sid, start, data, session_sum(key, data), values_sum(sid, start, start, start)),
     )
     if not inserted.rowcount:
         raise StorageError(store, f"session {sid} is stored already")
@@ -49,18 +50,24 @@ def insert(tx: Transaction, store: str, journal: int, key: bytes, sid: str, data
 def find(tx: Transaction, journal: int, key: bytes) -> SessionRow | None:
     """Look up a session, or the tombstone that it left."""
     found = tx.connection.execute(
-        "SELECT id, sid, start, proven, last, data, expires_at FROM session WHERE journal = ? AND key = ?",
+        "SELECT id, sid, start, proven, last, data, expires_at, sum, marks FROM session "
+        "WHERE journal = ? AND key = ?",
         (journal, key),
     ).fetchall()
     if not found:
         return find_tombstone(tx.connection, journal, key, tx.now)
-    session, sid, start, proven, last, data, expires_at = found[0]
+    session, sid, start, proven, last, data, expires_at, data_sum, marks = found[0]
     memberships = tx.connection.execute(
-        "SELECT room, since, until FROM membership WHERE session = ? ORDER BY since, room", (session,)
+        "SELECT room, since, until, sum FROM membership WHERE session = ? ORDER BY since, room", (session,)
     ).fetchall()
-    rooms = tuple(Membership(*row) for row in memberships)
+    rooms = tuple(Membership(*row) for *row, _ in memberships)
     expired = expires_at is not None and expires_at < tx.now
-    return SessionRow(key, sid, start, proven, last, data, expires_at, rooms, expired)
+    damaged = (
+        data_sum not in (None, session_sum(key, data))
+        or marks not in (None, values_sum(sid, start, proven, last))
+        or any(kept not in (None, values_sum(session, *row)) for *row, kept in memberships)
+    )
+    return SessionRow(key, sid, start, proven, last, data, expires_at, rooms, expired, damaged)
 
 
 def some(tx: Transaction, journal: int, most: int) -> list[SessionRow]:
@@ -72,7 +79,7 @@ def some(tx: Transaction, journal: int, most: int) -> list[SessionRow]:
 def attach(tx: Transaction, journal: int, key: bytes) -> SessionRow | None:
     """Mark a session as attached, unless its time is over; returns it."""
     found = find(tx, journal, key)
-    if found is None or found.expired:
+    if found is None or found.expired or found.damaged:
         return None
     mark(tx, journal, key, None)
     return replace(found, expires_at=None)
@@ -108,13 +115,17 @@ def forget_all(tx: Transaction, journal: int) -> None:
 
 def save(tx: Transaction, journal: int, key: bytes, data: bytes) -> None:
     """Replace a session's data."""
-    tx.connection.execute("UPDATE session SET data = ? WHERE journal = ? AND key = ?", (data, journal, key))
+    tx.connection.execute(
+        "UPDATE session SET data = ?, sum = ? WHERE journal = ? AND key = ?",
+        (data, session_sum(key, data), journal, key),
+    )
 
 
 def prove(tx: Transaction, journal: int, proven: Mapping[bytes, tuple[int, int]]) -> None:
     """Move the proven positions of sessions forwards, with the last position up to each that was sent."""
     tx.connection.executemany(
-        "UPDATE session SET proven = ?1, last = ?2 WHERE journal = ?3 AND key = ?4 AND proven < ?1",
+        "UPDATE session SET proven = ?1, last = ?2, marks = values_sum(sid, start, ?1, ?2) "
+        "WHERE journal = ?3 AND key = ?4 AND proven < ?1",
         [(position, last, journal, key) for key, (position, last) in proven.items()],
     )
 
@@ -123,8 +134,9 @@ def join(tx: Transaction, journal: int, key: bytes, rooms: Collection[str]) -> i
     """Let a session join rooms; returns the position after which that counts."""
     top = tx.entries.top(journal)
     tx.connection.executemany(
-        "INSERT INTO membership (session, room, since, journal) "
-        "SELECT id, ?1, ?2, ?3 FROM session WHERE journal = ?3 AND key = ?4 AND NOT EXISTS ("
+        "INSERT INTO membership (session, room, since, journal, sum) "
+        "SELECT id, ?1, ?2, ?3, values_sum(id, ?1, ?2, NULL) FROM session "
+        "WHERE journal = ?3 AND key = ?4 AND NOT EXISTS ("
         "SELECT 1 FROM membership WHERE session = id AND room = ?1 AND until IS NULL)",
         [(room, top, journal, key) for room in rooms],
     )
@@ -138,7 +150,9 @@ def leave(tx: Transaction, journal: int, key: bytes, rooms: Collection[str]) -> 
     values = [(top, journal, key, room) for room in rooms]
     # Joined and left between two entries, it covers none.
     tx.connection.executemany(f"DELETE FROM membership WHERE {mine} AND since = ?1", values)
-    tx.connection.executemany(f"UPDATE membership SET until = ?1 WHERE {mine}", values)
+    tx.connection.executemany(
+        f"UPDATE membership SET until = ?1, sum = values_sum(session, room, since, ?1) WHERE {mine}", values
+    )
     return top
 
 

@@ -6,17 +6,19 @@ import json
 import sqlite3
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 from waypost.storage.queue_records import DeadLetterFilter, DeadLetterRow, Redriven
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.queues.enqueue import append_for, schedule
+from waypost.storage.sqlite.queues.rows import Content, is_damaged
 from waypost.storage.sqlite.queues.settle import unpack_history
 
 __all__ = ["discard", "read", "redrive"]
 
 _LETTER = (
     "d.number, c.name, d.position, d.id, d.record, d.key, d.enqueued_at, d.died_at, d.reason, d.failures, d.losses, "
-    "d.history"
+    "d.history, d.headers, d.sum"
 )
 _FROM = "FROM queue q JOIN dead_letter d ON d.queue = q.id JOIN consumer c ON c.id = d.consumer"
 
@@ -37,8 +39,7 @@ def read(
         f"SELECT {_LETTER} {_FROM} WHERE {condition} AND d.number > ? ORDER BY d.number LIMIT ?",
         (*values, after, max_letters),
     ):
-        letter = DeadLetterRow(*row)
-        letter = replace(letter, history=unpack_history(row[-1]))
+        letter = _letter(*row)
         size += len(letter.record)
         if letters and size > max_bytes:
             break
@@ -63,21 +64,21 @@ def redrive(
     ).fetchall()
     condition, values = _condition(queue, matching)
     rows = tx.connection.execute(
-        f"SELECT d.number, d.queue, d.consumer, d.id, d.key, d.history, d.record {_FROM} WHERE {condition} "
+        "SELECT d.number, d.queue, d.consumer, d.history, d.id, d.key, d.headers, d.sum, d.record "
+        f"{_FROM} WHERE {condition} "
         "AND d.number > ? AND d.number <= ? ORDER BY d.number LIMIT ?",
         (*values, after, newest if upto is None else upto, max_letters),
     ).fetchall()
     next_due_at: float | None = None
-    for index, (_, number, consumer, message_id, key, history, record) in enumerate(rows):
-        due_at = first_at + index * spacing_s
+    for index, (_, number, consumer, history, *columns) in enumerate(rows):
+        due_at, content = first_at + index * spacing_s, Content(*columns)
         if due_at <= tx.now:
-            append_for(tx, number, consumer, (message_id, key, None, history, record))
-            size = len(record)
-            tx.connection.execute("UPDATE queue SET bytes = bytes + ? WHERE id = ?", (size, number))
+            append_for(tx, number, consumer, None, history, content)
+            tx.connection.execute("UPDATE queue SET bytes = bytes + ? WHERE id = ?", (content.size, number))
             continue
-        schedule(tx.connection, (number, due_at, message_id, key, None, consumer, history, record))
+        schedule(tx.connection, number, due_at, None, content, consumer=consumer, history=history)
         tx.connection.execute(
-            "UPDATE queue SET delayed = delayed + 1, bytes = bytes + ? WHERE id = ?", (len(record), number)
+            "UPDATE queue SET delayed = delayed + 1, bytes = bytes + ? WHERE id = ?", (content.size, number)
         )
         next_due_at = due_at if next_due_at is None else next_due_at
     _forget(tx, [row[:3] for row in rows])
@@ -92,6 +93,14 @@ def discard(tx: Transaction, queue: str, matching: DeadLetterFilter, max_letters
     ).fetchall()
     _forget(tx, rows)
     return len(rows)
+
+
+def _letter(*row: Any) -> DeadLetterRow:
+    """Return a dead letter as it was read."""
+    *_, history, _, kept_sum = row
+    letter = DeadLetterRow(*row[:-1])
+    damaged = is_damaged(Content(letter.id, letter.key, letter.headers, kept_sum, letter.record))
+    return replace(letter, history=unpack_history(history), damaged=damaged)
 
 
 def _forget(tx: Transaction, rows: list[tuple[int, int, int]]) -> None:

@@ -14,9 +14,19 @@ from typing import Any, NoReturn, TypeVar
 
 from waypost.errors import QueueFull
 from waypost.storage.queue_records import Accepted, Enqueued, NewMessageRow, QueueLimits
+from waypost.storage.sqlite.bodies import LARGE_BYTES, MESSAGE_SIZE
 from waypost.storage.sqlite.jobs import Gathered, Transaction
-from waypost.storage.sqlite.queues.queues import make_queue, own_limits
+from waypost.storage.sqlite.queues.queues import LIMITS, make_queue, own_limits
 from waypost.storage.sqlite.queues.removal import lose
+from waypost.storage.sqlite.queues.rows import (
+    MESSAGE_COLUMNS,
+    PLAIN_COLUMNS,
+    Content,
+    content_of,
+    is_damaged,
+    message_row,
+)
+from waypost.storage.sqlite.sums import message_sum
 
 __all__ = ["Enqueuing", "Request", "append_for", "release", "schedule", "take_outbox"]
 
@@ -24,7 +34,6 @@ __all__ = ["Enqueuing", "Request", "append_for", "release", "schedule", "take_ou
 _STEP = 500
 # A statement takes so many rows; few different ones, so that they stay prepared.
 _ROWS_AT_ONCE = (512, 128, 32, 8, 1)
-_MESSAGE_COLUMNS = "queue, position, id, enqueued_at, key, expires_at, record"
 _ID_COLUMNS = "queue, id, position, accepted_at, until"
 _Row = tuple[object, ...]
 _T = TypeVar("_T")
@@ -38,8 +47,9 @@ class Request:
         queue: The queue's name.
         messages: What is to be added.
         deduplicate_s: The window in which ids are duplicates, in seconds; 0 for none.
-        size: The size of the records together, in bytes.
+        size: The bytes that the messages count for together.
         limited: Whether the queue's limits hold.
+        damaged: Whether the messages are known to be damaged, and must be found to be.
     """
 
     queue: str
@@ -47,6 +57,7 @@ class Request:
     deduplicate_s: float
     size: int
     limited: bool = True
+    damaged: bool = False
 
 
 @dataclass(slots=True)
@@ -86,6 +97,7 @@ class Enqueuing:
         self._limits = limits
         self._states: dict[str, _QueueState] = {}
         self._messages: list[_Row] = []
+        self._special: list[_Row] = []
         self._ids: list[_Row] = []
 
     def run(self, jobs: Iterable[Gathered[Request, Enqueued]]) -> None:
@@ -115,9 +127,9 @@ class Enqueuing:
             if message.delay_s > 0:
                 due_at = now + message.delay_s
                 next_due_at = due_at if next_due_at is None else min(next_due_at, due_at)
-                position = -self._schedule(state, message, due_at)
+                position = -self._schedule(state, message, due_at, request.damaged)
             else:
-                position = self._append(state, message)
+                position = self._append(state, message, request.damaged)
             if window_s > 0:
                 state.seen[message.id] = (position, now, now + window_s)
                 self._ids.append((state.id, message.id, position, now, now + window_s))
@@ -127,14 +139,15 @@ class Enqueuing:
     def flush(self) -> None:
         """Write what was added."""
         connection = self._tx.connection
-        _insert(connection, "INSERT INTO message", _MESSAGE_COLUMNS, self._messages)
+        _insert(connection, "INSERT INTO message", PLAIN_COLUMNS, self._messages)
+        _insert(connection, "INSERT INTO message", MESSAGE_COLUMNS, self._special)
         _insert(connection, "INSERT OR REPLACE INTO deduplication", _ID_COLUMNS, self._ids)
         for state in self._states.values():
             connection.execute(
                 "UPDATE queue SET top = ?, for_all = ?, messages = ?, delayed = ?, bytes = ? WHERE id = ?",
                 (state.top, state.for_all, state.messages, state.delayed, state.bytes, state.id),
             )
-        self._messages, self._ids = [], []
+        self._messages, self._special, self._ids = [], [], []
 
     def look_up(self, requests: Iterable[Request]) -> None:
         """Read which of the ids were accepted before, with one query for each queue."""
@@ -170,27 +183,33 @@ class Enqueuing:
 
     def _row(self, name: str) -> tuple[Any, ...] | None:
         rows = self._tx.connection.execute(
-            "SELECT id, top, for_all, messages, delayed, bytes, max_messages, max_bytes, max_age_s, overflow "
-            "FROM queue WHERE name = ?",
+            f"SELECT id, top, for_all, messages, delayed, bytes, {LIMITS} FROM queue WHERE name = ?",
             (name,),
         ).fetchall()
         return rows[0] if rows else None
 
-    def _append(self, state: _QueueState, message: NewMessageRow) -> int:
+    def _append(self, state: _QueueState, message: NewMessageRow, damaged: bool) -> int:
         state.top += 1
         state.for_all += 1
         state.messages += 1
-        state.bytes += len(message.record)
         now = self._tx.now
-        expires_at = None if message.ttl_s is None else now + message.ttl_s
-        self._messages.append((state.id, state.top, message.id, now, message.key, expires_at, message.record))
+        message_id, record, key, ttl_s, _, headers = message
+        place = (state.id, state.top, now, None if ttl_s is None else now + ttl_s)
+        if headers is None and not damaged and len(record) + len(message_id) + len(key or "") <= LARGE_BYTES:
+            # Most are like this, and each step is felt.
+            state.bytes += len(record)
+            self._messages.append((*place, message_id, key, message_sum(message_id, key, None, record), record))
+        else:
+            content = content_of(message, damaged=damaged)
+            state.bytes += content.size
+            self._special.append(message_row(self._tx.connection, place, content))
         return state.top
 
-    def _schedule(self, state: _QueueState, message: NewMessageRow, due_at: float) -> int:
+    def _schedule(self, state: _QueueState, message: NewMessageRow, due_at: float, damaged: bool) -> int:
         state.delayed += 1
-        state.bytes += len(message.record)
-        row = (state.id, due_at, message.id, message.key, message.ttl_s, None, None, message.record)
-        return schedule(self._tx.connection, row)
+        content = content_of(message, damaged=damaged)
+        state.bytes += content.size
+        return schedule(self._tx.connection, state.id, due_at, message.ttl_s, content)
 
     def _make_room(self, request: Request, state: _QueueState) -> list[str]:
         """Make room for messages within the limits; returns the consumers that lost messages."""
@@ -199,7 +218,7 @@ class Enqueuing:
         beyond_bytes = state.bytes + request.size - limits.max_bytes
         fresh = self._fresh(request, state)
         beyond += len(fresh) - len(request.messages)
-        beyond_bytes += sum(len(message.record) for message in fresh) - request.size
+        beyond_bytes += sum(message.size for message in fresh) - request.size
         dropped: list[int] = []
         if limits.overflow == "drop_oldest" and fresh:
             self.flush()
@@ -227,7 +246,7 @@ class Enqueuing:
         """Choose what is to be dropped; returns the positions, and what is too much still."""
         positions: list[int] = []
         for position, size in self._tx.connection.execute(
-            "SELECT position, length(record) FROM message WHERE queue = ? ORDER BY position", (state.id,)
+            f"SELECT position, {MESSAGE_SIZE} FROM message WHERE queue = ? ORDER BY position", (state.id,)
         ):
             if beyond <= 0 and beyond_bytes <= 0:
                 break
@@ -249,34 +268,54 @@ class Enqueuing:
         raise QueueFull(self._store, queue, kept, state.bytes, limits.max_messages, limits.max_bytes)
 
 
-def schedule(connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
-    """Keep a message that is not due yet; returns its number."""
+def schedule(
+    connection: sqlite3.Connection,
+    queue: int,
+    due_at: float,
+    ttl_s: float | None,
+    content: Content,
+    *,
+    consumer: int | None = None,
+    history: str | None = None,
+) -> int:
+    """Keep a message that is not due yet; returns its number.
+
+    Args:
+        connection: The writer's connection.
+        queue: The queue's number.
+        due_at: The wall time at which it is due, in seconds.
+        ttl_s: Its time to live from then on, in seconds.
+        content: Its content.
+        consumer: The number of the only consumer that it is for.
+        history: Its attempts before it was redriven.
+    """
     ((number,),) = connection.execute(
-        "INSERT INTO scheduled (queue, due_at, id, key, ttl_s, consumer, history, record) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
-        row,
+        "INSERT INTO scheduled (queue, due_at, ttl_s, consumer, history, id, key, headers, sum, record) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
+        (queue, due_at, ttl_s, consumer, history, *content),
     ).fetchall()
     return int(number)
 
 
-def append_for(tx: Transaction, queue: int, consumer: int, row: tuple[object, ...]) -> None:
+def append_for(
+    tx: Transaction, queue: int, consumer: int, expires_at: float | None, history: str | None, content: Content
+) -> None:
     """Assign the next position to a message for one consumer alone.
 
     Args:
         tx: The transaction.
         queue: The queue's number.
         consumer: The consumer's number.
-        row: The message's id, key, time to live, history and record.
+        expires_at: The wall time from which on it is not delivered, in seconds; ``None`` for never.
+        history: Its attempts before it was redriven.
+        content: Its content.
     """
-    message_id, key, expires_at, history, record = row
     ((top,),) = tx.connection.execute(
         "UPDATE queue SET top = top + 1, messages = messages + 1 WHERE id = ? RETURNING top", (queue,)
     ).fetchall()
-    tx.connection.execute(
-        "INSERT INTO message (queue, position, id, enqueued_at, key, expires_at, consumer, history, record) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (queue, top, message_id, tx.now, key, expires_at, consumer, history, record),
-    )
+    row = message_row(tx.connection, (queue, top, tx.now, expires_at), content)
+    columns = f"{MESSAGE_COLUMNS}, consumer, history"
+    _insert(tx.connection, "INSERT INTO message", columns, [(*row, consumer, history)])
     tx.connection.execute("UPDATE consumer SET passed = passed - 1 WHERE id = ?", (consumer,))
 
 
@@ -288,56 +327,60 @@ def release(tx: Transaction) -> tuple[set[str], float | None]:
     """
     connection = tx.connection
     rows = connection.execute(
-        "SELECT s.number, s.queue, q.name, s.due_at, s.id, s.key, s.ttl_s, s.consumer, s.history, s.record "
+        "SELECT s.number, s.queue, q.name, s.due_at, s.ttl_s, s.consumer, s.history, s.id, s.key, s.headers, s.sum, "
+        "s.record "
         "FROM scheduled s JOIN queue q ON q.id = s.queue WHERE s.due_at <= ? ORDER BY s.due_at, s.number LIMIT ?",
         (tx.now, _STEP),
     ).fetchall()
-    for number, queue, _, due_at, message_id, key, ttl_s, consumer, history, record in rows:
+    for number, queue, _, due_at, ttl_s, consumer, history, *content in rows:
         expires_at = None if ttl_s is None else due_at + ttl_s
         if consumer is not None:
-            append_for(tx, queue, consumer, (message_id, key, expires_at, history, record))
+            append_for(tx, queue, consumer, expires_at, history, Content(*content))
         else:
-            _append_due(tx, queue, number, (message_id, tx.now, key, expires_at, record))
+            _append_due(tx, queue, number, expires_at, Content(*content))
         connection.execute("DELETE FROM scheduled WHERE number = ?", (number,))
         connection.execute("UPDATE queue SET delayed = delayed - 1 WHERE id = ?", (queue,))
     ((next_at,),) = connection.execute("SELECT min(due_at) FROM scheduled").fetchall()
     return {row[2] for row in rows}, next_at
 
 
-def _append_due(tx: Transaction, queue: int, number: int, row: tuple[object, ...]) -> None:
+def _append_due(tx: Transaction, queue: int, number: int, expires_at: float | None, content: Content) -> None:
     ((top,),) = tx.connection.execute(
         "UPDATE queue SET top = top + 1, for_all = for_all + 1, messages = messages + 1 WHERE id = ? RETURNING top",
         (queue,),
     ).fetchall()
-    _insert(tx.connection, "INSERT INTO message", _MESSAGE_COLUMNS, [(queue, top, *row)])
+    row = message_row(tx.connection, (queue, top, tx.now, expires_at), content)
+    _insert(tx.connection, "INSERT INTO message", MESSAGE_COLUMNS, [row])
     tx.connection.execute(
         "UPDATE deduplication SET position = ? WHERE queue = ? AND id = ? AND position = ?",
-        (top, queue, row[0], -number),
+        (top, queue, content.id, -number),
     )
 
 
 def take_outbox(tx: Transaction, store: str, limits: QueueLimits) -> tuple[set[str], int]:
     """Move some of what applications have published into the queues; returns their names, and how many they were."""
     rows = tx.connection.execute(
-        "SELECT queue, id, record, key, ttl_s, delay_s, published_at, deduplicate_s, number FROM outbox "
-        "ORDER BY number LIMIT ?",
+        "SELECT number, queue, ttl_s, delay_s, published_at, deduplicate_s, id, key, headers, sum, record "
+        "FROM outbox ORDER BY number LIMIT ?",
         (_STEP,),
     ).fetchall()
     if rows:
         enqueuing = Enqueuing(tx, store, limits)
         requests = []
-        for queue, message_id, record, key, ttl_s, delay_s, published_at, deduplicate_s, _ in rows:
+        for _, queue, ttl_s, delay_s, published_at, deduplicate_s, *columns in rows:
+            content = Content(*columns)
             # The delay counts from when it was published.
             delay_s = max(0.0, published_at + delay_s - tx.now) if delay_s > 0 else 0.0
-            message = NewMessageRow(message_id, record, key, ttl_s, delay_s)
+            message = NewMessageRow(content.id, content.record, content.key, ttl_s, delay_s, content.headers)
             # What was accepted with the application's commit is not refused any more.
-            requests.append(Request(queue, [message], deduplicate_s, len(record), limited=False))
+            damaged = is_damaged(content)
+            requests.append(Request(queue, [message], deduplicate_s, content.size, limited=False, damaged=damaged))
         enqueuing.look_up(requests)
         for request in requests:
             enqueuing.add(request)
         enqueuing.flush()
-        tx.connection.execute("DELETE FROM outbox WHERE number <= ?", (rows[-1][-1],))
-    return {row[0] for row in rows}, len(rows)
+        tx.connection.execute("DELETE FROM outbox WHERE number <= ?", (rows[-1][0],))
+    return {row[1] for row in rows}, len(rows)
 
 
 def _insert(connection: sqlite3.Connection, insert: str, columns: str, rows: list[_Row]) -> None:

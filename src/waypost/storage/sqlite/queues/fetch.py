@@ -7,13 +7,17 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from waypost.storage.queue_records import MessageRow, Retries
+from waypost.storage.sqlite.bodies import MESSAGE_RECORD
 from waypost.storage.sqlite.queues.consumers import ConsumerState
+from waypost.storage.sqlite.sums import message_sum
 
 __all__ = ["fetch", "fetch_key", "fetch_retries", "peek"]
 
-_MESSAGE = "m.position, m.id, m.record, m.enqueued_at, m.key, m.expires_at"
+_MESSAGE = f"m.sum, m.position, m.id, {MESSAGE_RECORD}, m.enqueued_at, m.key, m.expires_at"
+_POSITION, _EXPIRES_AT = 1, 6
 _FOUND = "JOIN message m ON m.queue = o.queue AND m.position = o.position"
-_ATTEMPTS = "o.failures, o.losses, o.retry_at"
+_ATTEMPTS = "o.failures, o.losses, o.retry_at, m.headers"
+_NEVER_TRIED = "0, 0, 0.0, m.headers"
 
 
 def fetch(
@@ -32,8 +36,9 @@ def fetch(
     if consumer.fresh == 0:
         return messages
     rows = connection.execute(
-        f"SELECT {_MESSAGE} FROM message m WHERE m.queue = ? AND m.position > ? AND (m.consumer IS NULL OR "
-        "m.consumer = ?) AND (m.expires_at IS NULL OR m.expires_at > ?) ORDER BY m.position LIMIT ?",
+        f"SELECT {_MESSAGE}, {_NEVER_TRIED} FROM message m WHERE m.queue = ? AND m.position > ? "
+        "AND (m.consumer IS NULL OR m.consumer = ?) AND (m.expires_at IS NULL OR m.expires_at > ?) "
+        "ORDER BY m.position LIMIT ?",
         (consumer.queue, max(after, consumer.frontier), consumer.id, now, max_messages - len(messages)),
     )
     _fill(messages, rows, max_messages, max_bytes)
@@ -61,9 +66,9 @@ def fetch_key(
     if _fill(messages, rows, max_messages, max_bytes):
         return messages
     rows = connection.execute(
-        f"SELECT {_MESSAGE} FROM message m WHERE m.queue = ? AND m.key = ? AND m.position > ? AND m.position <= ? "
-        "AND (m.consumer IS NULL OR m.consumer = ?) AND (m.expires_at IS NULL OR m.expires_at > ?) "
-        "ORDER BY m.position LIMIT ?",
+        f"SELECT {_MESSAGE}, {_NEVER_TRIED} FROM message m WHERE m.queue = ? AND m.key = ? AND m.position > ? "
+        "AND m.position <= ? AND (m.consumer IS NULL OR m.consumer = ?) "
+        "AND (m.expires_at IS NULL OR m.expires_at > ?) ORDER BY m.position LIMIT ?",
         (
             consumer.queue,
             key,
@@ -95,7 +100,13 @@ def fetch_retries(
         "AND o.retry_at <= ? ORDER BY o.retry_at, o.position",
         (consumer.id, now),
     )
-    wanted = (row for row in rows if row[0] <= upto and row[0] not in held and (row[5] is None or row[5] > now))
+    wanted = (
+        row
+        for row in rows
+        if row[_POSITION] <= upto
+        and row[_POSITION] not in held
+        and (row[_EXPIRES_AT] is None or row[_EXPIRES_AT] > now)
+    )
     messages: list[MessageRow] = []
     _fill(messages, wanted, max_messages, max_bytes)
     ((next_at,),) = connection.execute(
@@ -110,8 +121,8 @@ def peek(
 ) -> list[MessageRow]:
     """Read messages as a queue keeps them."""
     rows = connection.execute(
-        f"SELECT {_MESSAGE} FROM queue q JOIN message m ON m.queue = q.id WHERE q.name = ? AND m.position > ? "
-        "ORDER BY m.position LIMIT ?",
+        f"SELECT {_MESSAGE}, {_NEVER_TRIED} FROM queue q JOIN message m ON m.queue = q.id WHERE q.name = ? "
+        "AND m.position > ? ORDER BY m.position LIMIT ?",
         (queue, after, max_messages),
     )
     messages: list[MessageRow] = []
@@ -123,7 +134,7 @@ def _fill(messages: list[MessageRow], rows: Iterable[Any], max_messages: int, ma
     """Add messages within limits; returns whether a limit was reached."""
     size = sum(len(message.record) for message in messages)
     for row in rows:
-        message = MessageRow(*row)
+        message = _message(*row)
         size += len(message.record)
         if messages and size > max_bytes:
             return True
@@ -131,3 +142,14 @@ def _fill(messages: list[MessageRow], rows: Iterable[Any], max_messages: int, ma
         if len(messages) == max_messages:
             return True
     return False
+
+
+def _message(kept_sum: int | None, *row: Any) -> MessageRow:
+    """Return a message as it was read."""
+    message = MessageRow(*row)
+    _, message_id, record, _, key, *_, headers = row
+    if record is None:
+        return message._replace(record=b"", damaged=True)
+    if kept_sum is not None and kept_sum != message_sum(message_id, key, headers, record):
+        return message._replace(damaged=True)
+    return message

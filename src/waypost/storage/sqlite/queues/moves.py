@@ -6,6 +6,7 @@ import json
 import sqlite3
 
 from waypost.storage.queue_records import ConsumerRow, ExpiredConsumer, FromPosition, FromTime, Place
+from waypost.storage.sqlite.bodies import SCHEDULED_SIZE
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.queues.consumers import ConsumerState, begin_epoch, consumer_info, find, save
 from waypost.storage.sqlite.queues.queues import make_queue
@@ -180,7 +181,7 @@ def _count_after(connection: sqlite3.Connection, consumer: ConsumerState) -> int
 def _forget_scheduled(connection: sqlite3.Connection, consumer: ConsumerState) -> None:
     """Forget what was redriven for a consumer and is not due yet."""
     ((messages, size),) = connection.execute(
-        "SELECT count(*), coalesce(sum(length(record)), 0) FROM scheduled WHERE queue = ? AND consumer = ?",
+        f"SELECT count(*), coalesce(sum({SCHEDULED_SIZE}), 0) FROM scheduled WHERE queue = ? AND consumer = ?",
         (consumer.queue, consumer.id),
     ).fetchall()
     connection.execute("DELETE FROM scheduled WHERE queue = ? AND consumer = ?", (consumer.queue, consumer.id))

@@ -103,7 +103,7 @@ class SqliteQueue:
         # No coroutine: there are many of these, and each layer is felt.
         file, size = self._file, 0
         for message in messages:
-            size += len(message.record)
+            size += len(message.record) if message.headers is None else message.size
         if size > LARGEST_RECORD_BYTES:
             for message in messages:
                 file.writer.check_size(len(message.record))

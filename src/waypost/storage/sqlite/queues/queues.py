@@ -9,11 +9,13 @@ from itertools import takewhile
 from waypost.storage.generation import new_generation
 from waypost.storage.queue_base import DEAD_LETTER_S
 from waypost.storage.queue_records import Configuration, QueueLimits, QueueRow
+from waypost.storage.sqlite.bodies import SCHEDULED_SIZE
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.queues.consumers import begin_epoch, save
 from waypost.storage.sqlite.queues.removal import drop, lose
 
 __all__ = [
+    "LIMITS",
     "begin_generations",
     "configuration",
     "configurations",
@@ -85,11 +87,12 @@ def info(connection: sqlite3.Connection, name: str) -> QueueRow:
 
 def configure(tx: Transaction, name: str, limits: QueueLimits | None, settings: bytes) -> None:
     """Keep limits and settings."""
-    own: tuple[object, ...] = (None,) * 4
+    own: tuple[object, ...] = (None,) * 5
     if limits is not None:
-        own = (limits.max_messages, limits.max_bytes, limits.max_age_s, limits.overflow)
+        own = (limits.max_messages, limits.max_bytes, limits.max_age_s, limits.overflow, limits.keep_settled_s)
     tx.connection.execute(
-        "UPDATE queue SET max_messages = ?, max_bytes = ?, max_age_s = ?, overflow = ?, settings = ? WHERE id = ?",
+        "UPDATE queue SET max_messages = ?, max_bytes = ?, max_age_s = ?, overflow = ?, keep_settled_s = ?, "
+        "settings = ? WHERE id = ?",
         (*own, settings, make_queue(tx, name)),
     )
 
@@ -97,7 +100,7 @@ def configure(tx: Transaction, name: str, limits: QueueLimits | None, settings: 
 def configurations(connection: sqlite3.Connection, name: str | None = None) -> list[Configuration]:
     """Return the configuration of every queue that has one, or of one queue."""
     rows = connection.execute(
-        "SELECT name, settings, max_messages, max_bytes, max_age_s, overflow FROM queue "
+        f"SELECT name, settings, {LIMITS} FROM queue "
         "WHERE settings IS NOT NULL AND name = coalesce(?, name) ORDER BY name",
         (name,),
     ).fetchall()
@@ -110,8 +113,16 @@ def configuration(connection: sqlite3.Connection, name: str) -> Configuration:
     return found[0] if found else Configuration(name, None, b"")
 
 
+LIMITS = "max_messages, max_bytes, max_age_s, CAST(overflow AS BLOB), keep_settled_s"
+"""The columns that `own_limits` takes."""
+
+
 def own_limits(
-    max_messages: int | None, max_bytes: int | None, max_age_s: float | None, overflow: str | None
+    max_messages: int | None,
+    max_bytes: int | None,
+    max_age_s: float | None,
+    overflow: bytes | None,
+    keep_settled_s: float | None,
 ) -> QueueLimits | None:
     """Return a queue's own limits, as they are in its row."""
     if max_messages is None or max_bytes is None or max_age_s is None:
@@ -120,7 +131,8 @@ def own_limits(
         max_messages=max_messages,
         max_bytes=max_bytes,
         max_age_s=max_age_s,
-        overflow="drop_oldest" if overflow == "drop_oldest" else "refuse",
+        overflow="drop_oldest" if overflow == b"drop_oldest" else "refuse",
+        keep_settled_s=keep_settled_s or 0.0,
     )
 
 
@@ -147,7 +159,7 @@ def purge(tx: Transaction, name: str, upto: int | None) -> int:
 def _purge_scheduled(connection: sqlite3.Connection, queue: int) -> int:
     sizes = connection.execute(
         "DELETE FROM scheduled WHERE number IN (SELECT number FROM scheduled WHERE queue = ? LIMIT ?) "
-        "RETURNING length(record)",
+        f"RETURNING {SCHEDULED_SIZE}",
         (queue, _STEP),
     ).fetchall()
     connection.execute(

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Collection
 
+from waypost.storage.sqlite.bodies import MESSAGE_SIZE
 from waypost.storage.sqlite.queues.consumers import ConsumerState, of_queue, save
 
 __all__ = ["drop", "lose", "remove_unwanted"]
@@ -86,7 +87,7 @@ def lose(connection: sqlite3.Connection, queue: int, positions: list[int]) -> li
 def _remove(connection: sqlite3.Connection, chosen: str, values: dict[str, object]) -> None:
     # Counted first and then deleted: two steps of SQLite however many they are, and not one for each.
     ((messages, size),) = connection.execute(
-        f"SELECT count(*), coalesce(sum(length(record)), 0) FROM message WHERE {chosen}", values
+        f"SELECT count(*), coalesce(sum({MESSAGE_SIZE}), 0) FROM message WHERE {chosen}", values
     ).fetchall()
     if messages:
         connection.execute(f"DELETE FROM message WHERE {chosen}", values)

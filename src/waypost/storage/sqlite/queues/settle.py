@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 
 from waypost.storage.queue_base import AT_ONCE, MAX_HISTORY
 from waypost.storage.queue_records import Attempt, HistoryItem
+from waypost.storage.sqlite.bodies import MESSAGE_RECORD
 from waypost.storage.sqlite.queues.consumers import ConsumerState, save
 from waypost.storage.sqlite.queues.removal import remove_unwanted
 
@@ -61,8 +62,8 @@ def bury(connection: sqlite3.Connection, consumer: ConsumerState, attempts: Sequ
         history = _count(consumer, attempt, *row)
         connection.execute(
             "INSERT INTO dead_letter (queue, consumer, position, id, key, enqueued_at, died_at, reason, failures, "
-            "losses, history, record) SELECT queue, ?, position, id, key, enqueued_at, ?, ?, ?, ?, ?, record "
-            "FROM message WHERE queue = ? AND position = ?",
+            "losses, history, headers, sum, record) SELECT queue, ?, position, id, key, enqueued_at, ?, ?, ?, ?, ?, "
+            f"headers, sum, coalesce({MESSAGE_RECORD}, x'') FROM message m WHERE queue = ? AND position = ?",
             (
                 consumer.id,
                 attempt.at,
