@@ -1,4 +1,4 @@
-"""What of a message stays the same wherever it is kept: in the queue, delayed, or as a dead letter."""
+"""The content of a message: it stays the same in the queue, while it is delayed, and as a dead letter."""
 
 from __future__ import annotations
 
