@@ -29,6 +29,7 @@ from waypost.server.queues.queue import Queue, QueueInfo, queue_info
 from waypost.server.queues.worker import WorkerPlan
 from waypost.server.watching.counters import ServerState
 from waypost.server.watching.hooks import Hooks
+from waypost.storage.wall_times import queue_on_wall
 from waypost.transports.asgi import AsgiApplication, AsgiTransport
 from waypost.typed.handlers import check_handler
 
@@ -151,8 +152,10 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         """
         check("after", after, TEXT)
         check("limit", limit, COUNT)
-        stored = await self._hub.services.store.queues(after=after, max_queues=limit, idle=idle)
-        return [queue_info(one, self._hub.deliveries.serving(one.name)) for one in stored]
+        store = self._hub.services.store
+        stored = await store.queues(after=after, max_queues=limit, idle=idle)
+        serving = self._hub.deliveries.serving
+        return [queue_info(queue_on_wall(store.clock, one), serving(one.name)) for one in stored]
 
     def consumer(
         self,

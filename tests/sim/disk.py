@@ -76,12 +76,11 @@ class Disk:
         wall_time: Callable[[], float],
         generation: str,
     ) -> None:
-        self.store = MemoryStore(retention=retention, queue_limits=limits, wall_time=wall_time)
-        self.queues = QueueLog(time, wall_time)
+        self.store = MemoryStore(retention=retention, queue_limits=limits, wall_time=wall_time, steady_time=time)
+        self.queues = QueueLog(time, self.store.clock)
         self.holding: dict[tuple[str, str, str], int] = {}
         self.log: list[Write] = []
         self.to_end: set[str] = set()
-        self.wall_time = wall_time
         self._time = time
         self._generation = generation
         self._generations = 0
@@ -92,7 +91,7 @@ class Disk:
     ) -> None:
         """Log a write."""
         self.log.append(
-            Write(len(self.log), self._time(), self.wall_time(), kind, where, who, what, position, operation)
+            Write(len(self.log), self._time(), self.store.clock.now(), kind, where, who, what, position, operation)
         )
 
     def journal(self, name: str) -> _MemoryJournal:
@@ -136,7 +135,7 @@ class Disk:
 
     def detach_all(self, ttl_s: float) -> None:
         """Mark sessions that a crash left attached as away."""
-        expires_at = self.wall_time() + ttl_s
+        expires_at = self.store.clock.now() + ttl_s
         for journal in self.journals():
             for session in journal._sessions.values():
                 if session.expires_at is None:

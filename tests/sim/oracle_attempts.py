@@ -86,7 +86,7 @@ class Attempts:
         # Who may be blamed for the last crash, and whether they must.
         self._suspects: dict[tuple[str, int], bool] = {}
         self._moved: dict[str, tuple[int, float]] = {}
-        self._wall_offset = world.wall_time() - world.time()
+        self._wall_offset = world.disk.store.clock.now() - world.time()
 
     # -- what happened ---------------------------------------------------------------------------------------
 

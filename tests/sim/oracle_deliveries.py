@@ -65,20 +65,20 @@ class _Judge:
     def see_enqueue(self, one: Happening) -> None:
         messages, window_s, enqueued = one.what
         assert isinstance(enqueued, Enqueued)
-        accepted = self._model.enqueue(list(messages), window_s, one.wall)
+        accepted = self._model.enqueue(list(messages), window_s, one.stored)
         self._stored |= {message.id for message in messages}
         if accepted is None or tuple(accepted) != enqueued.accepted:
             self._wrong(one, f"the disk took {enqueued.accepted}, it should have taken {accepted}")
 
     def see_released(self, one: Happening) -> None:
-        self._model.release(one.wall)
+        self._model.release(one.stored)
 
     def see_trimmed(self, one: Happening) -> None:
-        self._model.trim(one.wall)
+        self._model.trim(one.stored)
 
     def see_consumer(self, one: Happening) -> None:
         start, info = one.what
-        self._model.add_consumer(one.consumer, start, one.wall)
+        self._model.add_consumer(one.consumer, start, one.stored)
         self._epochs[one.consumer] = info.epoch
 
     def see_seek(self, one: Happening) -> None:
@@ -113,7 +113,7 @@ class _Judge:
             if (one.consumer, epoch, position) not in self._done:
                 self._wrong(one, f"{position} is settled, and was not acknowledged")
         if epoch == self._epochs[one.consumer]:
-            self._model.settle(one.consumer, positions, one.wall)
+            self._model.settle(one.consumer, positions, one.stored)
 
     def see_retry(self, one: Happening) -> None:
         epoch, attempts, _ = one.what
@@ -152,7 +152,7 @@ class _Judge:
     def see_redrive(self, one: Happening) -> None:
         spacing_s, first_at, redriven = one.what
         assert isinstance(redriven, Redriven)
-        self._model.redrive(_EVERYTHING, redriven.letters, spacing_s, first_at, one.wall)
+        self._model.redrive(_EVERYTHING, redriven.letters, spacing_s, first_at, one.stored)
 
     def see_discard(self, one: Happening) -> None:
         (count,) = one.what
@@ -191,10 +191,10 @@ class _Judge:
             message = consumer.unsettled[position][0]
             if message.id != mark.id:
                 self._wrong(one, f"{position} is {message.id}, {mark.id} was sent")
-            if message.expires_at is not None and message.expires_at + self._lag_s <= one.wall:
+            if message.expires_at is not None and message.expires_at + self._lag_s <= one.stored:
                 self._wrong(one, f"{position} was sent after its time to live")
-            if message.retry_at > one.wall:
-                self._wrong(one, f"{position} was sent in its pause, {message.retry_at - one.wall:.3f} s too early")
+            if message.retry_at > one.stored:
+                self._wrong(one, f"{position} was sent in its pause, {message.retry_at - one.stored:.3f} s too early")
             if mark.attempt <= message.failures + message.losses:
                 self._wrong(one, f"{position} was sent as attempt {mark.attempt}, counted are {message}")
         elif any(position == message.position for message, _, _ in self._model.kept):
@@ -217,7 +217,7 @@ class _Judge:
                 continue
             if self._order == "key" and message.key != own[0].key:
                 continue
-            if message.expires_at is None or one.wall < message.expires_at:
+            if message.expires_at is None or one.stored < message.expires_at:
                 self._wrong(one, f"{mark.position} was sent before {position} is done")
 
     def see_notice(self, one: Happening) -> None:
@@ -261,7 +261,7 @@ class _Judge:
                 world.wrong(f"message {operation.sid} was accepted and is not stored")
         if model.delayed:
             world.wrong(f"messages never became due: {model.delayed}")
-        now = world.wall_time()
+        now = world.disk.store.clock.now()
         backlog = world.disk.store._queues.found("q")
         for name, consumer in model.consumers.items():
             waiting = model.unsettled(name, now)

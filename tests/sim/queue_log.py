@@ -15,6 +15,7 @@ from waypost.protocol.extension import DeliveryMark, split_mark
 from waypost.protocol.packet import PacketType
 from waypost.server.watching.hooks import PacketReceived, PacketSent, SocketDisconnected
 from waypost.server.watching.queue_events import MessageDied
+from waypost.storage.clock import StoreClock
 
 __all__ = ["Happening", "QueueLog", "Sent"]
 
@@ -25,6 +26,7 @@ class Happening:
 
     Attributes:
         time: When.
+        stored: When, by the store's clock.
         wall: When, by the wall clock.
         kind: What the storage contract calls the write, or ``released``, ``trimmed``, ``blamed``, ``opened``,
             ``sent``, ``notice``, ``answer``, ``left``, ``died``, ``ended``.
@@ -34,6 +36,7 @@ class Happening:
     """
 
     time: float
+    stored: float
     wall: float
     kind: str
     queue: str
@@ -61,20 +64,21 @@ class QueueLog:
 
     Args:
         time: The virtual clock.
-        wall_time: The wall clock.
+        clock: The store's clock, and the one on the wall.
 
     Attributes:
         all: Everything, in order.
     """
 
-    def __init__(self, time: Callable[[], float], wall_time: Callable[[], float]) -> None:
+    def __init__(self, time: Callable[[], float], clock: StoreClock) -> None:
         self.all: list[Happening] = []
         self._time = time
-        self._wall_time = wall_time
+        self._clock = clock
 
     def note(self, kind: str, queue: str, consumer: str, *what: Any) -> None:
         """Take something down."""
-        self.all.append(Happening(self._time(), self._wall_time(), kind, queue, consumer, what))
+        clock = self._clock
+        self.all.append(Happening(self._time(), clock.now(), clock.wall(), kind, queue, consumer, what))
 
     def watch(self, server: Server, life: int) -> None:
         """Take down what a server sends and gets, and which messages it gives up."""

@@ -19,6 +19,7 @@ from tests.sim.store_queue import SimQueue
 from waypost.errors import StorageError, StoreClosed, StoreFull
 from waypost.storage.answer_base import Answer, Answers
 from waypost.storage.base import Capabilities, Entry, ExpiredSession, Journal, OnCommit, SessionRow
+from waypost.storage.clock import StoreClock
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueRow
 
@@ -101,7 +102,13 @@ class SimStore:
         self._journals = {}
         self.openings += 1
         self._closed = False
+        # As a file does: it begins with the later of the wall clock and the last time that it knew.
+        self.clock.begin(self.clock.now())
         self.disk.queues.note("opened", "", "")
+
+    @property
+    def clock(self) -> StoreClock:
+        return self.disk.store.clock
 
     async def close(self) -> None:
         if self._closed:

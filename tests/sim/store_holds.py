@@ -77,7 +77,9 @@ def blame_holders(disk: Disk) -> None:
         )
         if found is None or before is None:
             continue
-        attempt = Attempt(position, before.failures, before.losses + 1, "lost", "the server ended", disk.wall_time())
+        attempt = Attempt(
+            position, before.failures, before.losses + 1, "lost", "the server ended", disk.store.clock.now()
+        )
         backlog.retry(found, attempt)
         disk.queues.note("blamed", queue, consumer, attempt)
 

@@ -152,7 +152,10 @@ class World:
         one = self.circumstances
         server = Server(
             environment=Environment(
-                new_id=lambda: f"{ids.getrandbits(64):016x}", wall_time=self.wall_time, random=chance.random
+                new_id=lambda: f"{ids.getrandbits(64):016x}",
+                wall_time=self.wall_time,
+                steady_time=self.time,
+                random=chance.random,
             ),
             ping_interval_s=one.ping_interval_s,
             ping_timeout_s=one.ping_timeout_s,

@@ -132,7 +132,7 @@ async def test_a_delay_counts_from_when_it_was_published(
     store: SqliteStore, application: sqlite3.Connection, clock: Clock
 ) -> None:
     message = NewMessageRow("later", b"", key="k", ttl_s=5, delay_s=10)
-    publish(application, "q", message, deduplicate_s=60, limits=LIMITS, wall_time=clock.now)
+    publish(application, "q", message, deduplicate_s=60, limits=LIMITS, now=clock.now)
     application.commit()
     clock.now += 4
     assert (await store.release_due()).next_at == clock.now + 6

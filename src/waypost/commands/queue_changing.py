@@ -15,6 +15,7 @@ from waypost.commands.queue_visit import existing
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import QueueRow
 from waypost.storage.sqlite.visitor import SqliteVisitor
+from waypost.storage.wall_times import filter_from_wall, place_from_wall
 
 __all__ = ["pause", "purge", "redrive", "resume", "seek"]
 
@@ -27,10 +28,11 @@ async def redrive(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     found = await existing(visitor, options)
     queue = visitor.queue(options.queue)
     spacing_s = 0.0 if options.rate is None else 1 / options.rate
-    first_at = time.time()
+    first_at = visitor.clock.now()
     redriven = 0
     with Progress("redriving", None if has_filter(options) else found.dead) as progress:
-        async for letters in pages(queue, filter_of(options), options.event):
+        chosen = filter_from_wall(visitor.clock, filter_of(options))
+        async for letters in pages(queue, chosen, options.event):
             done = await queue.redrive(
                 only(letters),
                 after=0,
@@ -43,8 +45,12 @@ async def redrive(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     last_at = first_at + max(0, redriven - 1) * spacing_s
     told = f"{redriven:,} dead letters of queue {options.queue} are messages again"
     if spacing_s and redriven:
-        told += f"; the last one is due in {age(last_at - time.time())}"
-    _tell(options, told, {"queue": options.queue, "redriven": redriven, "last_due_at": instant(last_at)})
+        told += f"; the last one is due in {age(last_at - visitor.clock.now())}"
+    _tell(
+        options,
+        told,
+        {"queue": options.queue, "redriven": redriven, "last_due_at": instant(visitor.clock.to_wall(last_at))},
+    )
     return 0
 
 
@@ -64,7 +70,7 @@ async def purge(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
         which = f"the messages up to offset {options.upto}"
     if code := _ask(options, f"remove {which} of queue {options.queue}"):
         return code
-    removed = await (_purge_dead(queue, found, options) if options.dead else _purge(queue, found, options.upto))
+    removed = await (_purge_dead(visitor, found, options) if options.dead else _purge(queue, found, options.upto))
     what = "dead letters" if options.dead else "messages"
     told = f"{removed:,} {what} of queue {options.queue} are gone"
     _tell(options, told, {"queue": options.queue, "removed": removed, "what": what})
@@ -79,7 +85,7 @@ async def seek(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     question = f"move consumer {options.consumer} of queue {options.queue}, where {before.waiting:,} messages wait"
     if code := _ask(options, question):
         return code
-    after = await queue.seek(options.consumer, options.place)
+    after = await queue.seek(options.consumer, place_from_wall(visitor.clock, options.place))
     told = (
         f"consumer {options.consumer} of queue {options.queue} stands at offset {after.cursor} now; "
         f"{after.waiting:,} messages wait for it"
@@ -135,10 +141,11 @@ async def _purge(queue: StoredQueue, found: QueueRow, upto: int | None) -> int:
     return removed
 
 
-async def _purge_dead(queue: StoredQueue, found: QueueRow, options: argparse.Namespace) -> int:
+async def _purge_dead(visitor: SqliteVisitor, found: QueueRow, options: argparse.Namespace) -> int:
     removed = 0
+    queue, chosen = visitor.queue(options.queue), filter_from_wall(visitor.clock, filter_of(options))
     with Progress("removing", None if has_filter(options) else found.dead) as progress:
-        async for letters in pages(queue, filter_of(options), options.event):
+        async for letters in pages(queue, chosen, options.event):
             part = await queue.discard_dead(only(letters), max_letters=len(letters))
             removed += part
             progress.advance(part)

@@ -23,6 +23,13 @@ from waypost.commands.queue_visit import existing
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, ConsumerRow, DeadLetterRow, MessageRow, QueueRow
 from waypost.storage.sqlite.visitor import SqliteVisitor
+from waypost.storage.wall_times import (
+    consumer_on_wall,
+    filter_from_wall,
+    letter_on_wall,
+    message_on_wall,
+    queue_on_wall,
+)
 from waypost.text import printable
 
 __all__ = ["dead", "info", "ls", "peek"]
@@ -38,7 +45,11 @@ async def ls(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     after = ""
     while page := await visitor.queues(after=after, max_queues=_PAGE):
         after = page[-1].name
-        found += [one for one in page if options.match is None or fnmatch.fnmatchcase(one.name, options.match)]
+        found += [
+            queue_on_wall(visitor.clock, one)
+            for one in page
+            if options.match is None or fnmatch.fnmatchcase(one.name, options.match)
+        ]
     if options.json:
         print_json([queue_json(one) for one in found])
     else:
@@ -48,14 +59,14 @@ async def ls(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
 
 async def info(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     """Show a queue and its consumers."""
-    found = await existing(visitor, options)
+    found = queue_on_wall(visitor.clock, await existing(visitor, options))
     queue = visitor.queue(options.queue)
     configuration = await queue.configuration()
     consumers: list[ConsumerRow] = []
     after = ""
     while page := await queue.consumers(after=after, max_consumers=_PAGE):
         after = page[-1].name
-        consumers += page
+        consumers += [consumer_on_wall(visitor.clock, one) for one in page]
     if options.json:
         listed = [consumer_json(one) for one in consumers]
         print_json({**queue_json(found), "options": _own_options(configuration), "consumers": listed})
@@ -76,7 +87,7 @@ async def peek(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     await existing(visitor, options)
     # One message over the limit tells whether there are more.
     found = await _messages(visitor.queue(options.queue), options, options.limit + 1)
-    shown = found[: options.limit]
+    shown = [message_on_wall(visitor.clock, one) for one in found[: options.limit]]
     of_consumer = options.consumer is not None
     if options.json:
         print_json([message_json(one, of_consumer=of_consumer) for one in shown])
@@ -91,12 +102,13 @@ async def dead(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     """Show dead letters."""
     await existing(visitor, options)
     found: list[DeadLetterRow] = []
-    letters = pages(visitor.queue(options.queue), filter_of(options), options.event, after=options.after)
+    chosen = filter_from_wall(visitor.clock, filter_of(options))
+    letters = pages(visitor.queue(options.queue), chosen, options.event, after=options.after)
     async for page in letters:
         found += page
         if len(found) > options.limit:
             break
-    shown = found[: options.limit]
+    shown = [letter_on_wall(visitor.clock, one) for one in found[: options.limit]]
     if options.json:
         print_json([letter_json(one) for one in shown])
         return 0

@@ -348,4 +348,5 @@ class Hub:
             answer_limits=AnswerLimits(self.options.max_answer_bytes, self.options.max_answer_bytes_per_address),
             queue_limits=limits_of(self.options.queues),
             wall_time=self.environment.wall_time,
+            steady_time=self.environment.steady_time,
         )

@@ -38,6 +38,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from waypost.storage.answer_base import Answers
+from waypost.storage.clock import StoreClock
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueRow
 
@@ -369,6 +370,11 @@ class Store(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """The guarantees of this store."""
+        ...
+
+    @property
+    def clock(self) -> StoreClock:
+        """The clock on which the store measures durations. It begins anew at each `open`."""
         ...
 
     async def open(self) -> None:

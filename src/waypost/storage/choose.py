@@ -39,6 +39,7 @@ def make_store(
     tail_bytes: int = 64 << 20,
     orphan_ttl_s: float = 3600,
     wall_time: Callable[[], float] = time.time,
+    steady_time: Callable[[], float] | None = None,
 ) -> Store:
     """Make the store that a text names. The caller opens it.
 
@@ -52,7 +53,8 @@ def make_store(
         answer_limits: The limits on the bytes of answers.
         tail_bytes: The bytes of each journal's newest records that a store in a file keeps in memory too.
         orphan_ttl_s: Seconds for which a session that a crash left attached is kept after the next opening.
-        wall_time: The clock, in seconds since 1970.
+        wall_time: The wall clock, in seconds since 1970.
+        steady_time: The clock for durations; see `StoreClock`.
 
     Returns:
         The store.
@@ -68,6 +70,7 @@ def make_store(
             answer_ttl_s=answer_ttl_s,
             answer_limits=answer_limits,
             wall_time=wall_time,
+            steady_time=steady_time,
         )
     return SqliteStore(
         path,
@@ -79,6 +82,7 @@ def make_store(
         tail_bytes=tail_bytes,
         orphan_ttl_s=orphan_ttl_s,
         wall_time=wall_time,
+        steady_time=steady_time,
     )
 
 

@@ -84,7 +84,7 @@ async def test_what_the_store_has_released_once_is_told_although_the_first_try_f
             raise StorageError("here", "it does not answer")
         told.put_nowait(due.queues)
 
-    timer = DueTimer(lambda: store, lambda: 0.0, lambda _task: None, released)
+    timer = DueTimer(lambda: store, lambda _task: None, released)
 
     async def release_due() -> Due:
         return Due(frozenset({"jobs"} if not tries else ()), None)

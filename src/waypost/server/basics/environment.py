@@ -1,4 +1,4 @@
-"""Random numbers and wall time, passed in so that a simulation can replace them."""
+"""Random numbers and clocks, passed in so that a simulation can replace them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ def new_id() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """Random numbers and wall time, passed in so that a simulation can replace them. Deadlines use the loop's time.
+    """Random numbers and clocks, passed in so that a simulation can replace them. Deadlines use the loop's time.
 
     Attributes:
         new_id: Makes a new secret id.
-        wall_time: Returns the wall time, in seconds since 1970; only for values that are stored or shown.
+        wall_time: Returns the wall time, in seconds since 1970; only for times of day. What is stored is measured on
+            the clock of the store.
+        steady_time: Returns the time on a clock that nobody sets, in seconds; the store's clock goes on with it.
         random: Returns a number from 0 up to 1, for jitter.
     """
 
     new_id: Callable[[], str] = new_id
     wall_time: Callable[[], float] = time.time
+    steady_time: Callable[[], float] | None = None
     random: Callable[[], float] = random.random

@@ -13,6 +13,7 @@ from waypost.server.queues.message import Start, to_place
 from waypost.server.queues.runner import Runner
 from waypost.server.services import Services
 from waypost.storage.queue_records import ConsumerRow
+from waypost.storage.wall_times import consumer_on_wall, place_from_wall
 
 __all__ = ["Consumer", "ConsumerInfo", "consumer_info", "pause_end", "pause_until"]
 
@@ -133,7 +134,8 @@ class Consumer:
         Raises:
             StorageError: The consumer does not exist, or the store did not answer.
         """
-        stored = await self._services.store.queue(self._queue).consumer(self._name)
+        store = self._services.store
+        stored = consumer_on_wall(store.clock, await store.queue(self._queue).consumer(self._name))
         return consumer_info(self._queue, stored, self._deliveries.runner(self._queue, self._name))
 
     async def create(self, *, start: Start = "oldest") -> None:
@@ -145,7 +147,9 @@ class Consumer:
         Raises:
             StorageError: The store could not write the consumer.
         """
-        await self._services.store.queue(self._queue).add_consumer(self._name, start=to_place(start))
+        store = self._services.store
+        place = place_from_wall(store.clock, to_place(start))
+        await store.queue(self._queue).add_consumer(self._name, start=place)
 
     async def seek(self, to: Start) -> None:
         """Move the consumer back or forth. Messages in flight are taken back, and later acks of them are ignored.
@@ -157,7 +161,8 @@ class Consumer:
         Raises:
             StorageError: The consumer does not exist, or the store could not write the change.
         """
-        await self._services.store.queue(self._queue).seek(self._name, to_place(to))
+        store = self._services.store
+        await store.queue(self._queue).seek(self._name, place_from_wall(store.clock, to_place(to)))
         self._deliveries.changed(self._queue, self._name)
 
     async def pause(self, *, until: datetime | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +21,7 @@ from waypost.server.queues.workers import Workers
 from waypost.server.services import Services
 from waypost.server.watching.queue_events import MessageDied
 from waypost.storage.queue_records import Attempt, Due, Enqueued, MessageRow, NewMessageRow, Place
+from waypost.storage.wall_times import place_from_wall
 
 __all__ = ["Consumption", "Deliveries"]
 
@@ -66,7 +66,7 @@ class Deliveries:
         environment, keep_task = services.environment, services.keep_task
         self.caveats = Caveats()
         self.configured = Configured(options)
-        self.due = DueTimer(lambda: services.store, environment.wall_time, keep_task, self._released)
+        self.due = DueTimer(lambda: services.store, keep_task, self._released)
         self.message_ids = MessageIds(environment.new_id)
         self._services = services
         self._losses = Losses(keep_task, services.hooks)
@@ -137,7 +137,7 @@ class Deliveries:
         attachment = self._serving.get(member, {}).get(runner) if runner is not None else None
         if attachment is None:
             return 0
-        until = asyncio.get_running_loop().time() + seconds
+        until = self._services.store.clock.now() + seconds
         for delivery in attachment.in_hand.values():
             delivery.extended_until = max(delivery.extended_until, until)
         return len(attachment.in_hand)
@@ -176,7 +176,7 @@ class Deliveries:
         runners = self._runners.get(queue)
         if not runners:
             return
-        now = self._services.environment.wall_time()
+        now = self._services.store.clock.now()
         for message, accepted in zip(messages, enqueued.accepted, strict=True):
             if accepted.duplicate or not accepted.position:
                 continue
@@ -231,7 +231,8 @@ class Deliveries:
     async def _runner(self, queue: str, consumer: str, start: Place, order: Order | None) -> Runner:
         """Return the runner of a consumer, and make one if it has none. Attach something, or wake it to end it."""
         stored = self._services.store.queue(queue)
-        row = await stored.add_consumer(consumer, start=start)
+        place = place_from_wall(self._services.store.clock, start)
+        row = await stored.add_consumer(consumer, start=place)
         options = self.configured.of(queue)
         runners = self._runners.setdefault(queue, {})
         runner = runners.get(consumer)

@@ -19,7 +19,7 @@ class Delivery:
     Attributes:
         message: The message.
         attachment: The socket or worker that has the message.
-        handed_at: The time of the delivery, on the loop's clock.
+        handed_at: The time of the delivery, on the store's clock.
         extended_until: The time up to which the taker extended the lease; may be set from any thread.
     """
 
@@ -37,7 +37,7 @@ class Delivery:
         return self.message.failures + self.message.losses + 1
 
     def lease_until(self, options: QueueOptions) -> float:
-        """Return the time at which the lease ends, on the loop's clock."""
+        """Return the time at which the lease ends, on the store's clock."""
         heard_at = max(self.handed_at, self.attachment.carrier.heard_at)
         renewed_until = min(heard_at + options.lease_s, self.handed_at + options.max_lease_s)
         return max(renewed_until, self.extended_until)
@@ -53,7 +53,7 @@ class Carrier(Protocol):
 
     @property
     def heard_at(self) -> float:
-        """The time of its last sign of life, on the loop's clock."""
+        """The time of its last sign of life, on the store's clock."""
         ...
 
     @property

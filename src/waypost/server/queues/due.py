@@ -9,14 +9,12 @@ from typing import Any
 from waypost.logs import get_logger
 from waypost.server.queues.work_loop import WorkLoop
 from waypost.storage.base import Store
+from waypost.storage.clock import LONGEST_SLEEP_S
 from waypost.storage.queue_records import Due
 
 __all__ = ["DueTimer"]
 
 logger = get_logger("waypost.queue")
-
-_LONGEST_SLEEP_S = 3600.0
-"""The longest timer: the wall clock may be set in between."""
 
 
 class DueTimer:
@@ -24,7 +22,6 @@ class DueTimer:
 
     Args:
         store: Returns the store.
-        wall_time: Returns the time of day, in seconds since 1970.
         keep_task: Holds on to a task until it is done.
         released: Called with the queues that have new messages.
     """
@@ -32,12 +29,10 @@ class DueTimer:
     def __init__(
         self,
         store: Callable[[], Store],
-        wall_time: Callable[[], float],
         keep_task: Callable[[asyncio.Task[Any]], None],
         released: Callable[[Due], Awaitable[None]],
     ) -> None:
         self._store = store
-        self._wall_time = wall_time
         self._keep_task = keep_task
         self._released = released
         # Made at the first use, as it belongs to an event loop.
@@ -47,12 +42,12 @@ class DueTimer:
         self._untold = Due(frozenset(), None)
 
     def arm(self, due_at: float) -> None:
-        """Ask the store at a wall time in seconds, when a message is due."""
+        """Ask the store at a time on its clock, when a message is due."""
         work = self._working()
         if work.is_stopped or (self._due_at is not None and self._due_at <= due_at):
             return
         self._due_at = due_at
-        work.wake_in(min(due_at - self._wall_time(), _LONGEST_SLEEP_S))
+        work.wake_in(min(due_at - self._store().clock.now(), LONGEST_SLEEP_S))
 
     def look(self) -> None:
         """Ask the store now."""
@@ -80,4 +75,4 @@ class DueTimer:
 
     def _halted(self, problem: Exception, pause_s: float) -> None:
         logger.error("messages that are due have to wait %.1f s more: %s", pause_s, problem)
-        self._due_at = self._wall_time() + pause_s
+        self._due_at = self._store().clock.now() + pause_s

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from waypost.server.queues.delivery import Attachment, Delivery
@@ -21,20 +20,24 @@ class Flight:
     hands, settled, or not the consumer's any more: no answer counts.
 
     Args:
+        now: Returns the time on the store's clock.
         lease_ended: Called with each delivery whose lease has ended.
         note_oldest: Called with a taker's label and the position of its oldest message, or ``None``, when the store
             may know another one.
     """
 
-    __slots__ = ("_changed", "_late", "_leases", "_loop", "_note_oldest", "_out")
+    __slots__ = ("_changed", "_late", "_leases", "_note_oldest", "_now", "_out")
 
     def __init__(
-        self, lease_ended: Callable[[Delivery], None], note_oldest: Callable[[str, int | None], None]
+        self,
+        now: Callable[[], float],
+        lease_ended: Callable[[Delivery], None],
+        note_oldest: Callable[[str, int | None], None],
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._now = now
         self._out: dict[int, Delivery] = {}
         self._late: dict[int, Delivery] = {}
-        self._leases = Leases(self._loop, self._out, lease_ended)
+        self._leases = Leases(now, self._out, lease_ended)
         self._changed: dict[Attachment, None] = {}
         self._note_oldest = note_oldest
 
@@ -50,7 +53,7 @@ class Flight:
         late = self._late.pop(message.position, None)
         if late is not None:
             late.attachment.carrier.forget(late)
-        delivery = taker.hand(message, self._loop.time())
+        delivery = taker.hand(message, self._now())
         # Before the send, so that an ack counts however soon it comes.
         self._out[message.position] = delivery
         taker.carrier.send(delivery)

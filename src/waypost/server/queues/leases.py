@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from waypost.server.queues.delivery import Delivery
 from waypost.server.queues.options import QueueOptions
+from waypost.storage.clock import LONGEST_SLEEP_S
 
 __all__ = ["Leases"]
 
@@ -19,20 +20,21 @@ class Leases:
     A renewal does not move the timer. When the timer fires, it computes the end of each lease anew.
 
     Args:
-        loop: The event loop.
+        now: Returns the time on the store's clock.
         flight: The deliveries in flight, by position; only read here.
         ended: Called with each delivery whose lease has ended.
     """
 
-    __slots__ = ("_ended", "_flight", "_loop", "_options", "_timer")
+    __slots__ = ("_ended", "_flight", "_loop", "_now", "_options", "_timer")
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
         flight: Mapping[int, Delivery],
         ended: Callable[[Delivery], None],
     ) -> None:
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
+        self._now = now
         self._flight = flight
         self._ended = ended
         self._options = QueueOptions()
@@ -42,7 +44,7 @@ class Leases:
         """Watch a delivery that begins now. The options hold for all deliveries."""
         self._options = options
         if self._timer is None:
-            self._timer = self._loop.call_later(min(options.lease_s, options.max_lease_s), self._look)
+            self._look_in(min(options.lease_s, options.max_lease_s))
 
     def cancel(self) -> None:
         """Stop watching."""
@@ -52,7 +54,7 @@ class Leases:
 
     def _look(self) -> None:
         self._timer = None
-        now = self._loop.time()
+        now = self._now()
         for delivery in list(self._flight.values()):
             # The end of one lease may have taken back other deliveries.
             is_in_flight = self._flight.get(delivery.message.position) is delivery
@@ -60,4 +62,8 @@ class Leases:
                 self._ended(delivery)
         if self._flight and self._timer is None:
             first = min(delivery.lease_until(self._options) for delivery in self._flight.values())
-            self._timer = self._loop.call_later(max(first - now, _LEAST_PAUSE_S), self._look)
+            self._look_in(first - now)
+
+    def _look_in(self, seconds: float) -> None:
+        pause_s = min(max(seconds, _LEAST_PAUSE_S), LONGEST_SLEEP_S)
+        self._timer = self._loop.call_later(pause_s, self._look)

@@ -12,6 +12,7 @@ from waypost.checking.names import Name, as_name
 from waypost.errors import ConfigurationError, MalformedPacket
 from waypost.protocol.records import read_values
 from waypost.protocol.rejections import Rejection
+from waypost.storage.clock import StoreClock
 from waypost.storage.queue_records import (
     DeadLetterRow,
     FromPosition,
@@ -23,8 +24,6 @@ from waypost.storage.queue_records import (
 )
 
 if TYPE_CHECKING:
-    import asyncio
-
     from waypost.protocol.codec import Codec
     from waypost.server.queues.delivery import Delivery
 
@@ -240,9 +239,9 @@ class Message:
     """
 
     __slots__ = (
+        "_clock",
         "_delivery",
         "_lease_s",
-        "_loop",
         "_note_rejection",
         "args",
         "attempt",
@@ -259,7 +258,7 @@ class Message:
         queue: str,
         delivery: Delivery,
         lease_s: float,
-        loop: asyncio.AbstractEventLoop,
+        clock: StoreClock,
         note_rejection: Callable[[Rejection], None],
     ) -> None:
         stored = delivery.message
@@ -270,10 +269,10 @@ class Message:
         self.key = stored.key
         self.offset = stored.position
         self.attempt = delivery.attempt
-        self.enqueued_at = _time(stored.enqueued_at)
+        self.enqueued_at = _time(clock.to_wall(stored.enqueued_at))
         self._delivery = delivery
         self._lease_s = lease_s
-        self._loop = loop
+        self._clock = clock
         self._note_rejection = note_rejection
 
     def __repr__(self) -> str:
@@ -289,7 +288,7 @@ class Message:
         """
         if seconds is not None:
             check("seconds", seconds, POSITIVE)
-        until = self._loop.time() + (self._lease_s if seconds is None else seconds)
+        until = self._clock.now() + (self._lease_s if seconds is None else seconds)
         self._delivery.extended_until = max(self._delivery.extended_until, until)
 
     def nack(self, reason: str, *, retry_in_s: float | None = None) -> None:

@@ -58,7 +58,7 @@ class Progress:
 
     __slots__ = (
         "_awaits_retries",
-        "_environment",
+        "_clock",
         "_generation",
         "_is_stale",
         "_listener",
@@ -66,6 +66,7 @@ class Progress:
         "_pages",
         "_queue",
         "_queue_paused_until",
+        "_random",
         "_settler",
         "row",
         "upcoming",
@@ -83,7 +84,8 @@ class Progress:
         self.upcoming: DeliveryOrder | None = None
         self._queue = queue
         self._order: Order = order
-        self._environment = services.environment
+        self._clock = services.store.clock
+        self._random = services.environment.random
         self._listener = listener
         self._generation = row.generation
         self._queue_paused_until = 0.0
@@ -125,15 +127,19 @@ class Progress:
         self._stored(row)
         return upcoming
 
-    def may_hand_out(self, now: float) -> bool:
-        """Return whether messages may go out at a wall time: nothing is paused, and the store keeps up."""
-        return not (self._settler.is_behind or self._paused_until() > now)
+    def pause_s(self) -> float:
+        """Return for how many seconds of the wall clock the consumer is still paused; 0 or less if it is not."""
+        paused_until = max(self._queue_paused_until, self.row.paused_until or 0.0)
+        return paused_until - self._clock.wall() if paused_until else 0.0
 
-    def next_change_at(self, now: float) -> float:
-        """Return the wall time at which the next pause ends after ``now``; infinity if there is none."""
-        paused_until = self._paused_until()
-        if paused_until > now:
-            return paused_until
+    @property
+    def must_wait(self) -> bool:
+        """True until the next `look`, and while too much waits for the store, the end of which wakes the listener."""
+        return self._is_stale or self._settler.is_behind
+
+    @property
+    def due_at(self) -> float:
+        """The time at which the next message that waits for its next attempt may go; infinity if none does."""
         return inf if self.upcoming is None else self.upcoming.due_at
 
     async def read(self, upcoming: DeliveryOrder, read: Read) -> None:
@@ -147,7 +153,7 @@ class Progress:
             self._awaits_retries = self._settler.has_retries
             read = replace(read, excluding=read.excluding | self._settler.pending)
         messages, due_at = await self._pages.read(read)
-        upcoming.take(read, messages, self._environment.wall_time(), complete=not messages, due_at=due_at)
+        upcoming.take(read, messages, self._clock.now(), complete=not messages, due_at=due_at)
 
     async def flush(self) -> None:
         """Wait until everything is stored."""
@@ -206,16 +212,16 @@ class Progress:
         Returns:
             True if there is a next attempt; False if the message is a dead letter now.
         """
-        now = self._environment.wall_time()
+        now = self._clock.now()
         verdict = judge(
             blame,
             failures=message.failures,
             losses=message.losses,
             retry_in_s=retry_in_s,
             options=options,
-            chance=self._environment.random(),
+            chance=self._random(),
         )
-        # A message that may go at once must not wait for a clock that is set back.
+        # A message that may go at once waits for no clock.
         retry_at = now + verdict.delay_s if verdict.delay_s else 0.0
         attempt = Attempt(
             message.position, verdict.failures, verdict.losses, blame.value, reason, at=now, retry_at=retry_at
@@ -256,15 +262,12 @@ class Progress:
         self.row = row
         if self._awaits_retries and self.upcoming is not None:
             self._awaits_retries = False
-            self.upcoming.look_for_retries(self._environment.wall_time())
+            self.upcoming.look_for_retries(self._clock.now())
             self._listener.wake()
         if has_lost:
             self._listener.report_loss()
         if was_moved:
             self._listener.begin_anew()
-
-    def _paused_until(self) -> float:
-        return max(self._queue_paused_until, self.row.paused_until or 0.0)
 
     def _coming(self) -> DeliveryOrder:
         # The messages in flight came from this order: `Runner.begin_anew` drops both together.

@@ -26,8 +26,16 @@ from waypost.server.queues.message import (
 from waypost.server.queues.options import QueueOptions, QueueSettings, encode_settings, limits_of
 from waypost.server.queues.runner import Runner
 from waypost.server.services import Services
+from waypost.storage.clock import StoreClock
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import DeadLetterFilter, Enqueued, NewMessageRow, QueueRow
+from waypost.storage.wall_times import (
+    consumer_on_wall,
+    filter_from_wall,
+    letter_on_wall,
+    message_on_wall,
+    queue_on_wall,
+)
 
 __all__ = ["Queue", "QueueInfo", "queue_info"]
 
@@ -239,7 +247,8 @@ class Queue:
         Raises:
             StorageError: The store did not answer.
         """
-        return queue_info(await self._stored.info(), self._deliveries.serving(self._name))
+        row = queue_on_wall(self._clock, await self._stored.info())
+        return queue_info(row, self._deliveries.serving(self._name))
 
     def get_consumer(self, name: Name = "default") -> Consumer:
         """Return a handle on a consumer, whether the consumer exists or not.
@@ -267,7 +276,9 @@ class Queue:
         check("after", after, TEXT)
         check("limit", limit, COUNT)
         return [
-            consumer_info(self._name, one, self._deliveries.runner(self._name, one.name))
+            consumer_info(
+                self._name, consumer_on_wall(self._clock, one), self._deliveries.runner(self._name, one.name)
+            )
             for one in await self._stored.consumers(after=after, max_consumers=limit)
         ]
 
@@ -284,7 +295,7 @@ class Queue:
         check("after", after, COUNT_OR_ZERO)
         check("limit", limit, COUNT)
         found = await self._stored.peek(after=after, max_messages=limit, max_bytes=_PAGE_BYTES)
-        return [queued_message(one) for one in found]
+        return [queued_message(message_on_wall(self._clock, one)) for one in found]
 
     # -- options and administration --------------------------------------------------------------------------
 
@@ -394,9 +405,12 @@ class Queue:
         check("after", after, COUNT_OR_ZERO)
         check("limit", limit, COUNT)
         found = await self._stored.dead_letters(
-            matching or DeadLetterFilter(), after=after, max_letters=limit, max_bytes=_PAGE_BYTES
+            filter_from_wall(self._clock, matching or DeadLetterFilter()),
+            after=after,
+            max_letters=limit,
+            max_bytes=_PAGE_BYTES,
         )
-        return [dead_letter(one) for one in found]
+        return [dead_letter(letter_on_wall(self._clock, one)) for one in found]
 
     async def redrive(self, matching: DeadLetterFilter | None = None, *, rate_per_s: float | None = None) -> int:
         """Turn dead letters into new messages, each for the consumer that gave it up, at the end of the queue.
@@ -418,7 +432,7 @@ class Queue:
         """
         total = 0
         check("matching", matching, _MATCHING)
-        async for count in self._redrive(matching or DeadLetterFilter(), rate_per_s):
+        async for count in self._redrive(filter_from_wall(self._clock, matching or DeadLetterFilter()), rate_per_s):
             total += count
         return total
 
@@ -426,7 +440,7 @@ class Queue:
         if rate_per_s is not None:
             check("rate_per_s", rate_per_s, POSITIVE)
         spacing_s = 0.0 if rate_per_s is None else 1.0 / rate_per_s
-        first_at = self._services.environment.wall_time()
+        first_at = self._clock.now()
         last = 0
         newest: int | None = None
         while True:
@@ -458,7 +472,8 @@ class Queue:
         """
         check("matching", matching, _MATCHING)
         total = 0
-        while count := await self._stored.discard_dead(matching or DeadLetterFilter(), max_letters=_PAGE):
+        chosen = filter_from_wall(self._clock, matching or DeadLetterFilter())
+        while count := await self._stored.discard_dead(chosen, max_letters=_PAGE):
             total += count
         return total
 
@@ -474,6 +489,10 @@ class Queue:
 
     def _to_store(self, message: NewMessage) -> NewMessageRow:
         return to_row(message, self._services.codec, self._deliveries.message_ids)
+
+    @property
+    def _clock(self) -> StoreClock:
+        return self._services.store.clock
 
     @property
     def _stored(self) -> StoredQueue:

@@ -22,6 +22,7 @@ from waypost.server.queues.takers import Takers
 from waypost.server.queues.verdict import Blame
 from waypost.server.queues.work_loop import WorkLoop
 from waypost.server.services import Services
+from waypost.storage.clock import LONGEST_SLEEP_S
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, ConsumerRow, MessageRow
 
@@ -65,9 +66,9 @@ class Runner:
     """
 
     __slots__ = (
-        "_environment",
         "_flight",
         "_loop",
+        "_now",
         "_progress",
         "_queue",
         "_watcher",
@@ -93,10 +94,10 @@ class Runner:
         self.meter = ConsumerMeter(self._loop.time)
         self.takers = Takers(newest_only=order == "strict")
         self._queue = queue
-        self._environment = services.environment
+        self._now = services.store.clock.now
         self._watcher = watcher
         self._progress = Progress(queue, row, order, services, self)
-        self._flight = Flight(self._lease_ended, self._note_oldest)
+        self._flight = Flight(self._now, self._lease_ended, self._note_oldest)
         self._work = WorkLoop(self._run_round, self._halted, services.keep_task)
 
     @property
@@ -231,7 +232,7 @@ class Runner:
             attachment.is_silent = True
             self._take_all(attachment, "no sign of life")
         else:
-            held_s = self._loop.time() - delivery.handed_at
+            held_s = self._now() - delivery.handed_at
             self._release(delivery)
             self._flight.expect_late_ack(delivery)
             self._fail(delivery.message, Blame.EXPIRED, f"not acknowledged within {held_s:.1f} s")
@@ -281,7 +282,8 @@ class Runner:
                 return
         upcoming = await self._progress.look()
         # One time for everything in a round: the alarm covers what falls due after it.
-        while self._may_hand_out(now := self._now()):
+        now, pause_s = self._now(), self._progress.pause_s()
+        while self._may_hand_out(pause_s):
             self._hand_out(upcoming, now)
             # Read ahead even if no taker has credit: the takers will soon be done with what they have.
             read = upcoming.wants(now)
@@ -292,8 +294,9 @@ class Runner:
             await asyncio.sleep(0)
             if self._progress.upcoming is not upcoming:
                 return
+            now, pause_s = self._now(), self._progress.pause_s()
         self._flight.note_oldest()
-        self._set_alarm(now)
+        self._set_alarm(now, pause_s)
 
     def _halted(self, problem: Exception, pause_s: float) -> None:
         """Let the next round read the consumer again after this one failed."""
@@ -302,23 +305,23 @@ class Runner:
             "queue %r: delivery to %r halts for %.1f s: %s", self.queue_name, self.row.name, pause_s, problem
         )
 
-    def _set_alarm(self, now: float) -> None:
+    def _set_alarm(self, now: float, pause_s: float) -> None:
         """Wake at the end of the next pause after ``now``: that of the consumer, else that of the next message."""
-        due_at = self._progress.next_change_at(now)
+        due_at = now + pause_s if pause_s > 0 else self._progress.due_at
         if now < due_at < inf:
-            self._work.wake_in(due_at - self._now())
+            self._work.wake_in(min(due_at - self._now(), LONGEST_SLEEP_S))
         else:
             self._work.cancel_alarm()
 
-    def _may_hand_out(self, now: float) -> bool:
-        return not self._work.is_stopped and self._progress.may_hand_out(now)
+    def _may_hand_out(self, pause_s: float) -> bool:
+        return pause_s <= 0 and not self._work.is_stopped and not self._progress.must_wait
 
     # -- handing out ----------------------------------------------------------------------------------------
 
     def _hand_out_meanwhile(self) -> None:
         """Deliver the messages that are there while more are being read."""
         upcoming, now = self._progress.upcoming, self._now()
-        if upcoming is not None and self._may_hand_out(now):
+        if upcoming is not None and self._may_hand_out(self._progress.pause_s()):
             self._hand_out(upcoming, now)
 
     def _hand_out(self, upcoming: DeliveryOrder, now: float) -> None:
@@ -363,6 +366,3 @@ class Runner:
 
     def _note_oldest(self, label: str, position: int | None) -> None:
         self._queue.hold(self.row.name, label, position)
-
-    def _now(self) -> float:
-        return self._environment.wall_time()

@@ -30,7 +30,7 @@ class SocketCarrier:
 
     Attributes:
         member: The socket.
-        heard_at: The time of the client's last answer to a heartbeat or ack, on the loop's clock.
+        heard_at: The time of the client's last answer to a heartbeat or ack, on the store's clock.
         owes_heartbeat: True while a heartbeat is unanswered.
         attachment: The socket's attachment to the consumer.
     """
@@ -38,6 +38,7 @@ class SocketCarrier:
     __slots__ = (
         "_ack_ids",
         "_loop",
+        "_now",
         "_services",
         "_source",
         "_waiting",
@@ -54,7 +55,8 @@ class SocketCarrier:
         self._source = source
         self._services = services
         self._loop = asyncio.get_running_loop()
-        self.heard_at = self._loop.time()
+        self._now = services.store.clock.now
+        self.heard_at = self._now()
         self._ack_ids: dict[Delivery, int] = {}
         self._waiting: asyncio.Task[None] | None = None
 
@@ -96,7 +98,7 @@ class SocketCarrier:
 
     def give_sign(self) -> None:
         """Note a sign of life of the client."""
-        self.heard_at = self._loop.time()
+        self.heard_at = self._now()
         self.owes_heartbeat = False
 
     async def tell_loss(self, notice: MessagesLost) -> bool:

@@ -82,7 +82,7 @@ class WorkerCarrier:
     @property
     def heard_at(self) -> float:
         """The present time: a running function is alive."""
-        return self._loop.time()
+        return self._services.store.clock.now()
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -123,7 +123,8 @@ class WorkerCarrier:
         handler = self._plan.handler
         noted: list[Rejection] = []
         try:
-            message = Message(self._plan.queue, delivery, self._source.options.lease_s, self._loop, noted.append)
+            clock, lease_s = self._services.store.clock, self._source.options.lease_s
+            message = Message(self._plan.queue, delivery, lease_s, clock, noted.append)
         except MalformedPacket as problem:
             return Rejection(str(problem))
         arguments = message.args if handler.most > _MESSAGE_ALONE else ()

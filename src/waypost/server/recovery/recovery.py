@@ -113,6 +113,7 @@ class Keeper:
         self.counters = services.counters
         self._options = options
         self._environment = services.environment
+        self._clock = services.store.clock
         self._ending: set[bytes] = set()
         self._lost_history = LostHistory(journal)
         self._cache = ReplayCache(journal.name, services.codec, _CACHE_BYTES)
@@ -150,7 +151,7 @@ class Keeper:
             False if the store failed and must be asked again.
         """
         try:
-            expires_at = self._environment.wall_time() + self._options.session_ttl_s
+            expires_at = self._clock.now() + self._options.session_ttl_s
             await self.journal.detach_session(key, expires_at)
         except StoreClosed:
             return True  # the next `Store.open` marks it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -14,6 +13,7 @@ from waypost.storage.answer_base import (
     AnswerGivenUp,
     AnswerLimits,
 )
+from waypost.storage.clock import StoreClock
 from waypost.storage.memory.queue import Opening
 
 __all__ = ["MemoryAnswers"]
@@ -49,16 +49,16 @@ class MemoryAnswers:
         opening: The opening.
         ttl_s: For how long an answer is kept, in seconds.
         limits: How many bytes of answers are kept.
-        wall_time: The clock, in seconds since the epoch.
+        clock: The clock that ages are measured on.
     """
 
-    __slots__ = ("_accounts", "_clients", "_limits", "_opening", "_size_bytes", "_ttl_s", "_wall_time")
+    __slots__ = ("_accounts", "_clients", "_clock", "_limits", "_opening", "_size_bytes", "_ttl_s")
 
-    def __init__(self, opening: Opening, ttl_s: float, limits: AnswerLimits, wall_time: Callable[[], float]) -> None:
+    def __init__(self, opening: Opening, ttl_s: float, limits: AnswerLimits, clock: StoreClock) -> None:
         self._opening = opening
         self._ttl_s = ttl_s
         self._limits = limits
-        self._wall_time = wall_time
+        self._clock = clock
         self._clients: dict[bytes, dict[_Message, _Kept]] = {}
         self._accounts: dict[str, _Account] = {}
         self._size_bytes = 0
@@ -76,7 +76,7 @@ class MemoryAnswers:
         self._opening.check()
         client = answer.client
         self._remove(client, (answer.sequence, answer.message))
-        self._add(client, (answer.sequence, answer.message), _Kept(self._wall_time(), answer.account, answer.record))
+        self._add(client, (answer.sequence, answer.message), _Kept(self._clock.now(), answer.account, answer.record))
         messages = sorted(self._clients[client])
         latest = {*[message for message in messages if message[0] > settled][-MAX_ANSWERS_PER_CLIENT:]}
         for message in messages:
@@ -90,7 +90,7 @@ class MemoryAnswers:
 
     def trim(self) -> None:
         """Remove answers that are too old."""
-        oldest = self._wall_time() - self._ttl_s
+        oldest = self._clock.now() - self._ttl_s
         for client, messages in list(self._clients.items()):
             for message in [message for message, kept in messages.items() if kept.at < oldest]:
                 self._remove(client, message)

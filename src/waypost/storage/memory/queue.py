@@ -10,6 +10,7 @@ from itertools import count, islice
 from typing import Any, TypeVar
 
 from waypost.errors import QueueFull, StorageError, StoreClosed
+from waypost.storage.clock import StoreClock
 from waypost.storage.memory.backlog import Backlog
 from waypost.storage.memory.records import ConsumerState, Scheduled
 from waypost.storage.queue_base import DEAD_LETTER_S
@@ -65,20 +66,20 @@ class MemoryQueues:
     Args:
         opening: The opening.
         limits: The limits of queues that have none of their own.
-        wall_time: The clock, in seconds since the epoch.
+        clock: The clock that durations are measured on.
 
     Attributes:
         opening: The opening.
-        wall_time: The clock.
+        clock: That clock.
         backlogs: The queues that exist, by name.
         accepted: Queue and message id -> its position (if it is not due, its number, negative), when it was accepted,
             when its window ends.
         numbers: Counts messages with a delay, and dead letters.
     """
 
-    def __init__(self, opening: Opening, limits: QueueLimits, wall_time: Callable[[], float]) -> None:
+    def __init__(self, opening: Opening, limits: QueueLimits, clock: StoreClock) -> None:
         self.opening = opening
-        self.wall_time = wall_time
+        self.clock = clock
         self.backlogs: dict[str, Backlog] = {}
         self.accepted: dict[tuple[str, str], tuple[int, float, float]] = {}
         self.numbers = count(1)
@@ -136,7 +137,7 @@ class MemoryQueues:
 
     def release_due(self) -> Due:
         """Assign positions to messages that are due."""
-        now = self.wall_time()
+        now = self.clock.now()
         released: set[str] = set()
         while (due_at := self.next_due_at()) is not None and due_at <= now:
             _, number, name = heappop(self._due)
@@ -152,7 +153,7 @@ class MemoryQueues:
 
     def trim(self) -> None:
         """Remove messages that are too old or have outlived their time to live."""
-        now = self.wall_time()
+        now = self.clock.now()
         for backlog in self.backlogs.values():
             outlived = backlog.outlived(now)
             backlog.drop(outlived)
@@ -164,7 +165,7 @@ class MemoryQueues:
 
     def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
         """Remove consumers that were not used for a time."""
-        limit = self.wall_time() - idle_s
+        limit = self.clock.now() - idle_s
         expired: list[ExpiredConsumer] = []
         for name, backlog in self.backlogs.items():
             for consumer in [*backlog.consumers.values()]:
@@ -190,7 +191,7 @@ class MemoryQueue:
         self, messages: Sequence[NewMessageRow], *, deduplicate_s: float, on_commit: Callable[[Enqueued], None]
     ) -> Enqueued:
         """Add messages, all or none."""
-        now = self._queues.wall_time()
+        now = self._queues.clock.now()
         found = self._queues.found(self.name)
         seen, fresh = self._look_up(messages, deduplicate_s, now)
         losers = self._make_room(found, fresh)
@@ -304,7 +305,7 @@ class MemoryQueue:
     async def add_consumer(self, consumer: str, *, start: Place = "oldest") -> ConsumerRow:
         """Return a consumer; if it does not exist, make it."""
         backlog = self._queues.made(self.name)
-        return backlog.consumer_info(backlog.add_consumer(consumer, start, self._queues.wall_time()))
+        return backlog.consumer_info(backlog.add_consumer(consumer, start, self._queues.clock.now()))
 
     async def consumer(self, consumer: str) -> ConsumerRow:
         """Return a consumer's state."""
@@ -326,7 +327,7 @@ class MemoryQueue:
     async def pause(self, consumer: str | None, *, until: float) -> None:
         """Note that a consumer or the queue is paused."""
         paused = self._queues.made(self.name) if consumer is None else self._found(consumer)[1]
-        paused.paused_until = until if until > self._queues.wall_time() else None
+        paused.paused_until = until if until > self._queues.clock.wall() else None
 
     async def remove_consumer(self, consumer: str) -> None:
         """Forget a consumer."""
@@ -359,12 +360,12 @@ class MemoryQueue:
     ) -> Retries:
         """Read messages that are due again."""
         backlog, found = self._found(consumer)
-        now = self._queues.wall_time()
+        now = self._queues.clock.now()
         due = (one for one in backlog.retries(found, now) if one.position <= upto and one.position not in held)
         return Retries(tuple(self._alive(due, max_messages, max_bytes)), found.next_retry_at(now))
 
     def _alive(self, messages: Iterable[MessageRow], max_messages: int, max_bytes: int) -> list[MessageRow]:
-        now = self._queues.wall_time()
+        now = self._queues.clock.now()
         alive = (one for one in messages if one.expires_at is None or now < one.expires_at)
         return _page(alive, max_messages, max_bytes)
 
@@ -375,7 +376,7 @@ class MemoryQueue:
         backlog, found = self._found(consumer)
         if epoch == found.epoch:
             backlog.settle(found, positions)
-            found.active_at = self._queues.wall_time()
+            found.active_at = self._queues.clock.now()
         return backlog.consumer_info(found)
 
     async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
@@ -427,7 +428,7 @@ class MemoryQueue:
     ) -> Redriven:
         """Make dead letters messages again."""
         backlog = self._queues.found(self.name)
-        now = self._queues.wall_time()
+        now = self._queues.clock.now()
         newest = max(backlog.letters, default=0)
         letters = await self.dead_letters(matching, after=after, max_letters=max_letters, max_bytes=1 << 62)
         letters = [one for one in letters if upto is None or one.number <= upto]

@@ -25,6 +25,7 @@ from waypost.storage.base import (
     Retention,
     SessionRow,
 )
+from waypost.storage.clock import StoreClock
 from waypost.storage.generation import new_generation
 from waypost.storage.memory.answers import MemoryAnswers
 from waypost.storage.memory.queue import MemoryQueue, MemoryQueues, Opening
@@ -76,6 +77,7 @@ class _MemoryJournal:
     """One journal of a `MemoryStore`; see `waypost.storage.base.Journal`."""
 
     __slots__ = (
+        "_clock",
         "_mark_every_s",
         "_marked_at",
         "_marks",
@@ -85,21 +87,20 @@ class _MemoryJournal:
         "_tail",
         "_told_oldest",
         "_tombstones",
-        "_wall_time",
         "ends",
         "generation",
         "name",
         "top",
     )
 
-    def __init__(self, name: str, opening: Opening, retention: Retention, wall_time: Callable[[], float]) -> None:
+    def __init__(self, name: str, opening: Opening, retention: Retention, clock: StoreClock) -> None:
         self.name = name
         self.generation = new_generation()
         # A journal in memory has no earlier opening.
         self.ends: Mapping[str, int] = {}
         self.top = 0
         self._opening = opening
-        self._wall_time = wall_time
+        self._clock = clock
         self._max_age_s = retention.max_age_s
         self._mark_every_s = retention.max_age_s / _MARKS_PER_AGE
         self._marked_at = float("-inf")
@@ -124,7 +125,7 @@ class _MemoryJournal:
             raise StoreClosed(_STORE)
         self._tail.append(record)
         self.top = position = self.top + 1
-        now = self._wall_time()
+        now = self._clock.now()
         if now - self._marked_at >= self._mark_every_s:
             self._marked_at = now
             self._marks.append((now, position))
@@ -151,7 +152,7 @@ class _MemoryJournal:
 
     async def find_session(self, key: bytes) -> SessionRow | None:
         self._opening.check()
-        now = self._wall_time()
+        now = self._clock.now()
         found = self._sessions.get(key)
         if found is None:
             return self._find_tombstone(key, now)
@@ -234,7 +235,7 @@ class _MemoryJournal:
         on_commit(self.top)
 
     def _matching(self, rooms: Collection[str] | None, except_: Collection[str]) -> Iterator[_Session]:
-        now = self._wall_time()
+        now = self._clock.now()
         wanted = None if rooms is None else {*rooms}
         unwanted = {*except_}
         for session in self._sessions.values():
@@ -281,7 +282,8 @@ class MemoryStore:
         queue_limits: How much each queue keeps that has no limits of its own.
         answer_ttl_s: For how long an answer is kept, in seconds.
         answer_limits: The limits on the bytes of answers.
-        wall_time: The clock, in seconds since the epoch.
+        wall_time: The wall clock, in seconds since 1970.
+        steady_time: The clock for durations; see `StoreClock`.
     """
 
     def __init__(
@@ -292,24 +294,30 @@ class MemoryStore:
         answer_ttl_s: float = ANSWER_TTL_S,
         answer_limits: AnswerLimits | None = None,
         wall_time: Callable[[], float] = time.time,
+        steady_time: Callable[[], float] | None = None,
     ) -> None:
         self._retention = retention or Retention()
         self._queue_limits = queue_limits or QueueLimits()
         self._answer_ttl_s = answer_ttl_s
         self._answer_limits = answer_limits or AnswerLimits()
-        self._wall_time = wall_time
+        self._clock = StoreClock(wall_time, steady_time)
         self._begin(closed=True)
 
     def _begin(self, *, closed: bool) -> None:
         self._opening = Opening(_STORE, closed)
         self._journals: dict[str, _MemoryJournal] = {}
-        self._queues = MemoryQueues(self._opening, self._queue_limits, self._wall_time)
-        self._answers = MemoryAnswers(self._opening, self._answer_ttl_s, self._answer_limits, self._wall_time)
+        self._queues = MemoryQueues(self._opening, self._queue_limits, self._clock)
+        self._answers = MemoryAnswers(self._opening, self._answer_ttl_s, self._answer_limits, self._clock)
 
     @property
     def capabilities(self) -> Capabilities:
         """The guarantees of this store."""
         return Capabilities(durable=False, description="memory, lost when the process ends  durability: none")
+
+    @property
+    def clock(self) -> StoreClock:
+        """The clock on which the store measures durations."""
+        return self._clock
 
     async def open(self) -> None:
         """Open it, empty.
@@ -319,6 +327,7 @@ class MemoryStore:
         """
         if not self._opening.closed:
             raise StorageError(_STORE, "it is open already")
+        self._clock.begin()
         self._begin(closed=False)
 
     async def close(self) -> None:
@@ -331,7 +340,7 @@ class MemoryStore:
         self._opening.check()
         journal = self._journals.get(name)
         if journal is None:
-            journal = _MemoryJournal(name, self._opening, self._retention, self._wall_time)
+            journal = _MemoryJournal(name, self._opening, self._retention, self._clock)
             self._journals[name] = journal
         return journal
 
@@ -389,13 +398,14 @@ class MemoryStore:
     async def expire_sessions(self) -> list[ExpiredSession]:
         """Remove detached sessions whose time is over; returns them."""
         self._opening.check()
-        now = self._wall_time()
+        now = self._clock.now()
         return [one for journal in self._journals.values() for one in journal.expire_sessions(now)]
 
     async def trim(self) -> int:
         """Trim every journal to its retention; returns the number of removed entries."""
         self._opening.check()
-        now = self._wall_time()
+        self._clock.look(_STORE)
+        now = self._clock.now()
         self._queues.trim()
         self._answers.trim()
         return sum(journal.trim(now) for journal in self._journals.values())

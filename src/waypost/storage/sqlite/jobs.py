@@ -60,7 +60,7 @@ class Transaction:
     Attributes:
         connection: The connection, inside a transaction.
         entries: Appends to journals, and knows their tops in the order of writes.
-        now: The wall time at which the transaction began, in seconds.
+        now: The time at which the transaction began, on the store's clock, in seconds.
     """
 
     connection: sqlite3.Connection

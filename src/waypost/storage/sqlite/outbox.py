@@ -32,7 +32,7 @@ def publish(
     *,
     deduplicate_s: float,
     limits: QueueLimits,
-    wall_time: float | None = None,
+    now: float | None = None,
 ) -> None:
     """Put a message into a queue with a connection's current transaction, or with a new one.
 
@@ -43,7 +43,7 @@ def publish(
         message: The message. Its delay counts from now, its time to live from when it is due.
         deduplicate_s: The deduplication window, in seconds; 0 for none. A duplicate is dropped without a notice.
         limits: The limits of a queue without its own.
-        wall_time: The current time, in seconds; ``None`` reads the clock.
+        now: The time on the store's clock, in seconds; ``None`` reads the wall clock.
 
     Raises:
         QueueFull: The queue has reached its limits, and refuses messages.
@@ -64,7 +64,7 @@ def publish(
                 message.ttl_s,
                 message.delay_s,
                 deduplicate_s,
-                time.time() if wall_time is None else wall_time,
+                time.time() if now is None else now,
                 *content_of(message),
             ),
         )

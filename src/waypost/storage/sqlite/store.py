@@ -24,6 +24,7 @@ from waypost.errors import ConfigurationError, StorageError, StoreClosed
 from waypost.logs import get_logger
 from waypost.storage.answer_base import AnswerLimits, Answers
 from waypost.storage.base import ANSWER_TTL_S, Capabilities, Durability, ExpiredSession, Journal, Retention
+from waypost.storage.clock import StoreClock
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
 from waypost.storage.sqlite.file import connect, open_database, take_ownership, translate
@@ -90,7 +91,8 @@ class SqliteStore:
         answer_limits: The limits on the bytes of answers.
         tail_bytes: The bytes of each journal's newest records that memory keeps too.
         orphan_ttl_s: Seconds for which a session that a crash left attached is kept after the next `open`.
-        wall_time: The clock, in seconds since 1970; called in threads of the store.
+        wall_time: The wall clock, in seconds since 1970; called in threads of the store.
+        steady_time: The clock for durations, called there too; see `StoreClock`.
 
     Raises:
         ConfigurationError: An option has a value that it does not accept.
@@ -108,6 +110,7 @@ class SqliteStore:
         tail_bytes: int = 64 << 20,
         orphan_ttl_s: float = 3600,
         wall_time: Callable[[], float] = time.time,
+        steady_time: Callable[[], float] | None = None,
     ) -> None:
         check("durability", durability, _DURABILITY)
         self._deferred = durability == "async"
@@ -120,7 +123,7 @@ class SqliteStore:
         self._answer_limits = answer_limits or AnswerLimits()
         self._tail_bytes = tail_bytes
         self._orphan_ttl_s = orphan_ttl_s
-        self._wall_time = wall_time
+        self._clock = StoreClock(wall_time, steady_time)
         self._opened: _Opened | None = None
         self._changing = asyncio.Lock()
 
@@ -132,6 +135,11 @@ class SqliteStore:
             return Capabilities(durable=True, description=f"{file} (WAL, synchronous=FULL)  durability: commit")
         told = "async, on disk within 50 ms; a crash may lose the last ones and tells so"
         return Capabilities(durable=False, description=f"{file} (WAL, synchronous=FULL)  durability: {told}")
+
+    @property
+    def clock(self) -> StoreClock:
+        """The clock on which the store measures durations."""
+        return self._clock
 
     async def open(self) -> None:
         """Open the file, or create it. Sessions that a crash left attached are detached.
@@ -154,10 +162,10 @@ class SqliteStore:
                 opening.add_done_callback(_let_go)
                 thread.shutdown(wait=False)
                 raise
-            writer = Writer(self._name, file.writing, loop, self._wall_time)
+            writer = Writer(self._name, file.writing, loop, self._clock)
             reader = Reader(self._name, file.reading, thread)
             holds = Holds(self._name, writer)
-            queues = QueueFile(self._name, self._queue_limits, self._wall_time, writer, reader, holds)
+            queues = QueueFile(self._name, self._queue_limits, self._clock, writer, reader, holds)
             answers = SqliteAnswers(writer, reader, self._answer_ttl_s, self._answer_limits)
             self._opened = _Opened(writer, reader, file.owner, queues, answers)
 
@@ -334,7 +342,8 @@ class SqliteStore:
             undo.callback(writing.close)
             try:
                 prepare(writing)
-                now = self._wall_time()
+                self._clock.begin()
+                now = self._clock.now()
                 if forget_lost(writing, owner, now):
                     _logger.error(
                         "%s: is an older copy of the file that was here; what was kept since is lost, and all "

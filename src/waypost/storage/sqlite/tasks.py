@@ -27,7 +27,7 @@ async def repeat(writer: Writer, step: Callable[[Transaction], int]) -> int:
 async def trim_queues(file: QueueFile) -> None:
     """Remove messages that are too old or have outlived their time to live."""
     max_age_s = file.limits.max_age_s
-    now = file.wall_time()
+    now = file.clock.now()
     for queue in await file.reader.run(lambda connection: queues.queues_to_age(connection, now, max_age_s)):
         await repeat(file.writer, partial(queues.end_aged, queue=queue, max_age_s=max_age_s))
     for step in (queues.end_outlived, queues.forget_dead, queues.forget_ids, queues.remove_rest):
@@ -64,7 +64,7 @@ async def expire_consumers(
     file: QueueFile, idle_s: float, attached: Collection[tuple[str, str]]
 ) -> list[ExpiredConsumer]:
     """Remove consumers that were not used for a time."""
-    in_use, limit = frozenset(attached), file.wall_time() - idle_s
+    in_use, limit = frozenset(attached), file.clock.now() - idle_s
     expired: list[ExpiredConsumer] = []
     after = -1
     while after:

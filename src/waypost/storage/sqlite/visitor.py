@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from waypost.errors import StoreClosed
+from waypost.storage.clock import StoreClock
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, QueueLimits, QueueRow
 from waypost.storage.sqlite.file import connect, open_beside
@@ -30,7 +31,8 @@ class SqliteVisitor:
     Args:
         path: The file.
         queue_limits: The limits of queues without their own, for messages that are enqueued here.
-        wall_time: The clock, in seconds since 1970; called in threads of the visitor.
+        wall_time: The wall clock, in seconds since 1970; called in threads of the visitor.
+        steady_time: The clock for durations, called there too; see `StoreClock`.
     """
 
     def __init__(
@@ -39,12 +41,18 @@ class SqliteVisitor:
         *,
         queue_limits: QueueLimits | None = None,
         wall_time: Callable[[], float] = time.time,
+        steady_time: Callable[[], float] | None = None,
     ) -> None:
         self._path = Path(os.path.realpath(path))
         self._name = str(self._path)
         self._limits = queue_limits or QueueLimits()
-        self._wall_time = wall_time
+        self._clock = StoreClock(wall_time, steady_time)
         self._file: QueueFile | None = None
+
+    @property
+    def clock(self) -> StoreClock:
+        """The clock on which the store measures durations."""
+        return self._clock
 
     async def open(self) -> None:
         """Open the file.
@@ -54,10 +62,10 @@ class SqliteVisitor:
             StoreDamaged: The file is not a Waypost store, or is of another version.
         """
         writing, reading = open_beside(self._path), connect(self._path)
-        writer = Writer(self._name, writing, asyncio.get_running_loop(), self._wall_time)
+        writer = Writer(self._name, writing, asyncio.get_running_loop(), self._clock)
         reader = Reader(self._name, reading, ThreadPoolExecutor(1, thread_name_prefix=f"waypost read {self._name}"))
         holds = Holds(self._name, writer)
-        self._file = QueueFile(self._name, self._limits, self._wall_time, writer, reader, holds, is_visit=True)
+        self._file = QueueFile(self._name, self._limits, self._clock, writer, reader, holds, is_visit=True)
 
     async def close(self) -> None:
         """Finish the pending calls, and close the file. A second call does nothing."""

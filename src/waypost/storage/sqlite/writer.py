@@ -24,6 +24,7 @@ from waypost.errors import StorageError, StoreClosed, StoreFull
 from waypost.logs import get_logger
 from waypost.retrying import RetryPolicy
 from waypost.storage.base import OnCommit
+from waypost.storage.clock import StoreClock
 from waypost.storage.sqlite.file import translate
 from waypost.storage.sqlite.jobs import (
     DEFERRED_BYTES,
@@ -76,7 +77,7 @@ class Writer:
         store: The store, as errors name it.
         connection: The connection for writing; the writer closes it in the end.
         loop: The event loop that submits jobs and gets the reports.
-        wall_time: The clock, in seconds since 1970; called in the writer's thread.
+        clock: The clock that durations are measured on; read in the writer's thread.
 
     Attributes:
         unflushed: The deferred writes that are not on disk yet.
@@ -84,6 +85,7 @@ class Writer:
 
     __slots__ = (
         "_behind",
+        "_clock",
         "_closed",
         "_closing",
         "_entries",
@@ -96,7 +98,6 @@ class Writer:
         "_thread",
         "_transaction",
         "_version",
-        "_wall_time",
         "_watchers",
         "unflushed",
     )
@@ -106,11 +107,11 @@ class Writer:
         store: str,
         connection: sqlite3.Connection,
         loop: asyncio.AbstractEventLoop,
-        wall_time: Callable[[], float],
+        clock: StoreClock,
     ) -> None:
         self._store = store
         self._loop = loop
-        self._wall_time = wall_time
+        self._clock = clock
         self._closed = False
         self._watchers: list[Callable[[], None]] = []
         self._version = 0
@@ -377,7 +378,8 @@ class Writer:
 
     def _transact(self, batch: list[Write]) -> None:
         transaction, append = self._transaction, self._entries.append
-        transaction.now = self._wall_time()
+        transaction.now = self._clock.now()
+        self._clock.look(self._store)
         self._entries.begin(transaction.now)
         # Immediate, so that it waits for its turn if a command line tool is writing.
         transaction.connection.execute("BEGIN IMMEDIATE")

@@ -370,7 +370,7 @@ def take_outbox(tx: Transaction, store: str, limits: QueueLimits) -> tuple[set[s
         for _, queue, ttl_s, delay_s, published_at, deduplicate_s, *columns in rows:
             content = Content(*columns)
             # The delay counts from when it was published.
-            delay_s = max(0.0, published_at + delay_s - tx.now) if delay_s > 0 else 0.0
+            delay_s = min(delay_s, max(0.0, published_at + delay_s - tx.now)) if delay_s > 0 else 0.0
             message = NewMessageRow(content.id, content.record, content.key, ttl_s, delay_s, content.headers)
             # What was accepted with the application's commit is not refused any more.
             damaged = is_damaged(content)

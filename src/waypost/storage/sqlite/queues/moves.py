@@ -65,9 +65,8 @@ def remove(tx: Transaction, consumer: ConsumerState) -> None:
         _remove_between(connection, consumer.queue, consumer.frontier, consumer.top)
 
 
-def pause(tx: Transaction, queue: str, consumer: ConsumerState | None, until: float) -> None:
+def pause(tx: Transaction, queue: str, consumer: ConsumerState | None, paused_until: float | None) -> None:
     """Note until when a consumer, or the whole queue, is paused."""
-    paused_until = until if until > tx.now else None
     table, number = ("consumer", consumer.id) if consumer is not None else ("queue", make_queue(tx, queue))
     tx.connection.execute(f"UPDATE {table} SET paused_until = ? WHERE id = ?", (paused_until, number))
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from waypost.errors import StorageError
+from waypost.storage.clock import StoreClock
 from waypost.storage.queue_records import (
     Attempt,
     Configuration,
@@ -48,7 +49,7 @@ class QueueFile:
     Attributes:
         store: The store, as errors name it.
         limits: The limits of queues without their own.
-        wall_time: The clock, in seconds since 1970; called in the store's threads.
+        clock: The clock that durations are measured on.
         writer: Writes to the file.
         reader: Reads from the file.
         holds: The notes of held messages.
@@ -57,7 +58,7 @@ class QueueFile:
 
     store: str
     limits: QueueLimits
-    wall_time: Callable[[], float]
+    clock: StoreClock
     writer: Writer
     reader: Reader
     holds: Holds
@@ -117,8 +118,8 @@ class SqliteQueue:
         if (file := outbox.file_of(connection)) != self._file.store:
             problem = f"the connection is to {file or 'a database in memory'}; connect to this store's own file"
             raise StorageError(self._file.store, problem)
-        limits, now = self._file.limits, self._file.wall_time()
-        outbox.publish(connection, self.name, message, deduplicate_s=deduplicate_s, limits=limits, wall_time=now)
+        limits, now = self._file.limits, self._file.clock.now()
+        outbox.publish(connection, self.name, message, deduplicate_s=deduplicate_s, limits=limits, now=now)
 
     async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[MessageRow]:
         """Read messages as the queue keeps them."""
@@ -174,10 +175,11 @@ class SqliteQueue:
 
     async def pause(self, consumer: str | None, *, until: float) -> None:
         """Note that a consumer or the queue is paused."""
+        paused_until = until if until > self._file.clock.wall() else None
         if consumer is None:
-            await self._file.submit(self.name, lambda tx: moves.pause(tx, self.name, None, until))
+            await self._file.submit(self.name, lambda tx: moves.pause(tx, self.name, None, paused_until))
         else:
-            await self._write(consumer, lambda tx, found: moves.pause(tx, self.name, found, until))
+            await self._write(consumer, lambda tx, found: moves.pause(tx, self.name, found, paused_until))
 
     async def remove_consumer(self, consumer: str) -> None:
         """Forget a consumer."""
@@ -191,7 +193,7 @@ class SqliteQueue:
 
     async def fetch(self, consumer: str, *, after: int, max_messages: int, max_bytes: int) -> list[MessageRow]:
         """Read a consumer's unsettled messages after a position."""
-        now = self._file.wall_time()
+        now = self._file.clock.now()
         return await self._read(
             lambda connection: reading.fetch(
                 connection, self._found(connection, consumer), after, max_messages, max_bytes, now
@@ -202,7 +204,7 @@ class SqliteQueue:
         self, consumer: str, key: str, *, after: int, upto: int, max_messages: int, max_bytes: int
     ) -> list[MessageRow]:
         """Read a consumer's unsettled messages with a key."""
-        now = self._file.wall_time()
+        now = self._file.clock.now()
         return await self._read(
             lambda connection: reading.fetch_key(
                 connection, self._found(connection, consumer), key, after, upto, max_messages, max_bytes, now
@@ -213,7 +215,7 @@ class SqliteQueue:
         self, consumer: str, *, upto: int, held: Collection[int], max_messages: int, max_bytes: int
     ) -> Retries:
         """Read messages that are due again."""
-        now, unwanted = self._file.wall_time(), frozenset(held)
+        now, unwanted = self._file.clock.now(), frozenset(held)
         return await self._read(
             lambda connection: reading.fetch_retries(
                 connection, self._found(connection, consumer), upto, unwanted, max_messages, max_bytes, now
