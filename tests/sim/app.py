@@ -7,6 +7,7 @@ from random import Random
 from typing import Any, Protocol
 
 from tests.sim.history import ROOMS, Circumstances
+from tests.sim.lives import LifeLog
 from tests.sim.operations import Operations
 from waypost.application import Server
 from waypost.errors import ConnectionRefused, NotConnected, StorageError
@@ -19,6 +20,7 @@ class World(Protocol):
     """What the application needs of the world."""
 
     operations: Operations
+    lives: LifeLog
     sockets: dict[tuple[str, str], Socket]
     is_healed: bool
 
@@ -31,24 +33,47 @@ class World(Protocol):
         ...
 
 
-def install(server: Server, circumstances: Circumstances, world: World, chance: Random) -> None:
-    """Register the application."""
+def install(
+    server: Server, number: int, circumstances: Circumstances, world: World, chance: Random, leaving: Random
+) -> None:
+    """Register the application.
+
+    Args:
+        server: The server.
+        number: The how many-eth life of the server it is.
+        circumstances: What holds.
+        world: Where it is told what happens.
+        chance: What decides.
+        leaving: What decides when somebody has left: of its own, so that all else stays as it was.
+    """
     for name in ("/", "/n"):
-        _Application(server, name, circumstances, world, chance).install()
+        _Application(server, number, name, circumstances, world, chance, leaving).install()
 
 
 class _Application:
-    def __init__(self, server: Server, name: str, circumstances: Circumstances, world: World, chance: Random) -> None:
+    def __init__(
+        self,
+        server: Server,
+        number: int,
+        name: str,
+        circumstances: Circumstances,
+        world: World,
+        chance: Random,
+        leaving: Random,
+    ) -> None:
         self._server = server
+        self._number = number
         self._name = name
         self._circumstances = circumstances
         self._world = world
         self._chance = chance
+        self._leaving = leaving
 
     def install(self) -> None:
         namespace = self._server.of(self._name)
         namespace.use(self._middleware)
         namespace.on("connect", self._connect)
+        namespace.on("disconnect", self._disconnect)
         namespace.on("say", self._say)
 
     async def _pause(self) -> None:
@@ -72,6 +97,15 @@ class _Application:
             raise ConnectionRefused("not now")
 
     async def _connect(self, socket: Socket) -> None:
+        with self._world.lives.told(self._number, socket.id, "connect"):
+            await self._welcome(socket)
+
+    async def _disconnect(self, socket: Socket, reason: str) -> None:
+        with self._world.lives.told(self._number, socket.id, "disconnect"):
+            if self._leaving.random() < 0.5:
+                await asyncio.sleep(self._leaving.random() * self._circumstances.pause_s)
+
+    async def _welcome(self, socket: Socket) -> None:
         client = socket.handshake.auth["name"]
         operations = self._world.operations
         self._world.entered(socket)
@@ -94,6 +128,10 @@ class _Application:
             raise ConnectionRefused("not at all")
 
     async def _say(self, socket: Socket, number: int, what: str, room: str) -> Any:
+        with self._world.lives.told(self._number, socket.id, "event"):
+            return await self._do(socket, number, what, room)
+
+    async def _do(self, socket: Socket, number: int, what: str, room: str) -> Any:
         self._world.handled(socket, number)
         operations = self._world.operations
         await self._pause()

@@ -12,6 +12,7 @@ from waypost.protocol.codec import EncodedEvent
 from waypost.server.basics.targets import Target, write_record
 from waypost.server.emitting.feed import Feed
 from waypost.server.emitting.outflow import Outflow
+from waypost.server.events.farewell import Farewell
 from waypost.server.namespaces.admission import Admission
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.core import NamespaceCore
@@ -265,6 +266,31 @@ def forget_what_was_lost(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(StrictOrder, "put_back", lambda self, message: self.done(message))
 
 
+def let_the_next_in_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Wait for no handler of the connection before, nor for its disconnect."""
+
+    async def over(self: Channel) -> None:
+        return
+
+    patch.setattr(Channel, "over", over)
+
+
+def tell_no_disconnect(patch: pytest.MonkeyPatch) -> None:
+    """Tell the application of no disconnect of a client that may come back."""
+    original = Farewell.tell
+
+    async def tell(self: Farewell) -> None:
+        if self._reason not in ("transport close", "ping timeout"):
+            await original(self)
+
+    patch.setattr(Farewell, "tell", tell)
+
+
+def tell_of_the_end_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Tell of a disconnect while a handler of an event still runs."""
+    patch.setattr(Farewell, "limit", Farewell.hurry)
+
+
 MUTATIONS: tuple[Mutate, ...] = (
     deliver_before_commit,
     drop_from_replay,
@@ -290,4 +316,7 @@ MUTATIONS: tuple[Mutate, ...] = (
     settle_unacknowledged,
     hand_out_too_early,
     forget_what_was_lost,
+    let_the_next_in_at_once,
+    tell_no_disconnect,
+    tell_of_the_end_at_once,
 )

@@ -14,6 +14,7 @@ import orjson
 
 from tests.sim.client import ClientSocket, Epoch, Shown
 from tests.sim.disk import Write
+from tests.sim.lives import check_lives
 from tests.sim.operations import Operation
 from tests.sim.oracle_deliveries import check_deliveries
 from tests.sim.oracle_queues import check_queues
@@ -22,6 +23,9 @@ from tests.sim.oracle_rooms import Rooms
 from tests.sim.world import World
 
 __all__ = ["check_ghosts", "check_live", "check_told"]
+
+_GRACE_S = 10.0
+"""The server's default for ``handler_grace_s``."""
 
 
 class _Events:
@@ -183,7 +187,11 @@ def check_live(world: World) -> None:
 
 
 def check_ghosts(world: World) -> None:
-    """Check, when everyone has left, that nothing of them is left in the server."""
+    """Check, when everyone has left, that nothing of them is left in the server, and that it told all their ends."""
+    process = world.process
+    empty = None if process is None or process.is_stopping else process.life.number
+    for problem in check_lives(world.lives, _GRACE_S, empty=empty):
+        world.wrong(problem)
     if world.process is None:
         return
     hub = world.process.hub

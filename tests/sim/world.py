@@ -14,6 +14,7 @@ from tests.sim.client import ClientSocket, Manager, Shown
 from tests.sim.clock import LIFE, Life, VirtualLoop
 from tests.sim.disk import Disk
 from tests.sim.history import Circumstances, History
+from tests.sim.lives import LifeLog
 from tests.sim.network import Link
 from tests.sim.operations import Operations
 from tests.sim.queue_clients import QueueClients
@@ -77,6 +78,7 @@ class World:
         self.is_healed = False
         self.process: Process | None = None
         self.sockets: dict[tuple[str, str], Socket] = {}
+        self.lives = LifeLog(loop.time)
         self.acknowledged: list[tuple[str, str, int]] = []
         self.said: dict[int, int] = {}
         self.notes: set[int] = set()
@@ -174,7 +176,8 @@ class World:
         store = SimStore(self.disk, pace, self.chance(f"disk {life.number}"), self._gate)
         process = Process(life, server, store, context)
         process.hub.services.store = store
-        install(server, one, self, self.chance(f"app {life.number}"))
+        app, leaving = self.chance(f"app {life.number}"), self.chance(f"leaving {life.number}")
+        install(server, life.number, one, self, app, leaving)
         if one.queue is not None:
             self.disk.queues.watch(server, life.number)
         return process
