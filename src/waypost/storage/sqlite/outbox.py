@@ -43,7 +43,7 @@ def publish(
         message: The message. Its delay counts from now, its time to live from when it is due.
         deduplicate_s: The deduplication window, in seconds; 0 for none. A duplicate is dropped without a notice.
         limits: The limits of a queue without its own.
-        now: The time on the store's clock, in seconds; ``None`` reads the wall clock.
+        now: The time on the store's clock, in seconds; ``None`` reckons it from the wall clock.
 
     Raises:
         QueueFull: The queue has reached its limits, and refuses messages.
@@ -64,7 +64,7 @@ def publish(
                 message.ttl_s,
                 message.delay_s,
                 deduplicate_s,
-                time.time() if now is None else now,
+                _now(connection) if now is None else now,
                 *content_of(message),
             ),
         )
@@ -138,6 +138,11 @@ def _check_room(connection: sqlite3.Connection, queue: str, message: NewMessageR
         if is_full and holding.overflow == "refuse":
             store = file_of(connection)
             raise QueueFull(store, queue, messages, size, holding.max_messages, holding.max_bytes)
+
+
+def _now(connection: sqlite3.Connection) -> float:
+    ((ahead_s,),) = _run(connection, "SELECT ahead_s FROM main.opening")
+    return time.time() + float(ahead_s)
 
 
 def _run(connection: sqlite3.Connection, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:

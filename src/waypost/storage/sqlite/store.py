@@ -36,6 +36,7 @@ from waypost.storage.sqlite.journals.journal import SqliteJournal, load_journal
 from waypost.storage.sqlite.journals.matching import prepare
 from waypost.storage.sqlite.journals.reserve import fork_unclean, release_all
 from waypost.storage.sqlite.journals.trim import Trimmed, trim_entries
+from waypost.storage.sqlite.noted_clock import begin_clock, note_exactly
 from waypost.storage.sqlite.openings import count, forget_lost, note_count
 from waypost.storage.sqlite.queues import queues
 from waypost.storage.sqlite.queues.holds import Holds, blame_holders, forget_holders
@@ -193,12 +194,15 @@ class SqliteStore:
                 forgetting = opened.writer.submit(forget_holders)
                 if self._deferred:
                     released = opened.writer.submit(release_all)
+                noting = opened.writer.submit(note_exactly)
                 counting = opened.writer.submit(count)
                 await opened.writer.close()
             if forgetting.exception() is not None:
                 _logger.warning(
                     "%s: what was in hand will be counted as lost: %s", self._name, forgetting.exception()
                 )
+            if noting.exception() is not None:
+                _logger.warning("%s: the time of the closing is not noted: %s", self._name, noting.exception())
             if counting.exception() is None:
                 note_count(opened.owner, counting.result())
             os.close(opened.owner)
@@ -342,8 +346,7 @@ class SqliteStore:
             undo.callback(writing.close)
             try:
                 prepare(writing)
-                self._clock.begin()
-                now = self._clock.now()
+                now = begin_clock(writing, self._clock)
                 if forget_lost(writing, owner, now):
                     _logger.error(
                         "%s: is an older copy of the file that was here; what was kept since is lost, and all "

@@ -14,6 +14,7 @@ from waypost.storage.clock import StoreClock
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, QueueLimits, QueueRow
 from waypost.storage.sqlite.file import connect, open_beside
+from waypost.storage.sqlite.noted_clock import follow_clock
 from waypost.storage.sqlite.queues import queues
 from waypost.storage.sqlite.queues.holds import Holds
 from waypost.storage.sqlite.queues.queue import QueueFile, SqliteQueue
@@ -62,6 +63,7 @@ class SqliteVisitor:
             StoreDamaged: The file is not a Waypost store, or is of another version.
         """
         writing, reading = open_beside(self._path), connect(self._path)
+        follow_clock(reading, self._clock)
         writer = Writer(self._name, writing, asyncio.get_running_loop(), self._clock)
         reader = Reader(self._name, reading, ThreadPoolExecutor(1, thread_name_prefix=f"waypost read {self._name}"))
         holds = Holds(self._name, writer)

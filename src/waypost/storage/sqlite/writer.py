@@ -41,6 +41,7 @@ from waypost.storage.sqlite.jobs import (
 )
 from waypost.storage.sqlite.journals.entries import Appender
 from waypost.storage.sqlite.journals.unflushed import Unflushed
+from waypost.storage.sqlite.noted_clock import ClockNotes
 
 __all__ = ["LARGEST_RECORD_BYTES", "Writer"]
 
@@ -94,6 +95,7 @@ class Writer:
         "_hurry",
         "_jobs",
         "_loop",
+        "_notes",
         "_store",
         "_thread",
         "_transaction",
@@ -112,6 +114,7 @@ class Writer:
         self._store = store
         self._loop = loop
         self._clock = clock
+        self._notes = ClockNotes(clock, store)
         self._closed = False
         self._watchers: list[Callable[[], None]] = []
         self._version = 0
@@ -379,10 +382,10 @@ class Writer:
     def _transact(self, batch: list[Write]) -> None:
         transaction, append = self._transaction, self._entries.append
         transaction.now = self._clock.now()
-        self._clock.look(self._store)
         self._entries.begin(transaction.now)
         # Immediate, so that it waits for its turn if a command line tool is writing.
         transaction.connection.execute("BEGIN IMMEDIATE")
+        self._notes.begin(transaction.connection, transaction.now)
         if self._watchers:
             self._look()
         gathered: list[Gathered[Any, Any]] = []
@@ -401,6 +404,7 @@ class Writer:
             gathered[0].together(transaction, gathered)
         self._entries.flush()
         transaction.connection.execute("COMMIT")
+        self._notes.committed()
 
     def _roll_back(self) -> None:
         self._entries.forget()
