@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from os import PathLike
-from typing import Any, Concatenate, Never, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Literal, Never, ParamSpec, TypeVar, Unpack, overload
 
 from waypost.checking.arguments import COUNT, FUNCTION, TEXT, check
 from waypost.checking.names import Name, as_name
@@ -36,6 +36,7 @@ from waypost.typed.handlers import check_handler
 __all__ = ["MountedServer", "Server"]
 
 _ENVIRONMENT = rule_of(Environment | None)
+_RECOVERY = rule_of(Literal["inherit"] | None)
 
 logger = get_logger("waypost.server")
 
@@ -100,12 +101,16 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         return self._hub.hooks
 
     @overload
-    def of(self, name: str) -> Namespace: ...
+    def of(self, name: str, *, recovery: Literal["inherit"] | None = ...) -> Namespace: ...
 
     @overload
-    def of(self, name: re.Pattern[str] | Callable[..., Any]) -> ParentNamespace: ...
+    def of(
+        self, name: re.Pattern[str] | Callable[..., Any], *, recovery: Literal["inherit"] | None = ...
+    ) -> ParentNamespace: ...
 
-    def of(self, name: str | re.Pattern[str] | Callable[..., Any]) -> Namespace | ParentNamespace:
+    def of(
+        self, name: str | re.Pattern[str] | Callable[..., Any], *, recovery: Literal["inherit"] | None = "inherit"
+    ) -> Namespace | ParentNamespace:
         """Return a namespace; if it does not exist, make it.
 
         A namespace has the same decorators and operators as the server.
@@ -115,14 +120,19 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
                 made when clients name them: the whole name must match the pattern, or the function gets the name and
                 the client's auth, and returns whether the client may enter. A namespace with the name comes first,
                 then the first parent that accepts it.
+            recovery: ``None`` for a namespace, or children, without a journal: nothing is stored of its events and
+                clients, and a client that was away starts anew. Say so before the namespace is used.
+                ``"inherit"`` for the server's recovery, or for what was said before.
 
         Returns:
             The namespace or the parent.
 
         Raises:
-            ConfigurationError: The argument is no valid name, no pattern and no function.
+            ConfigurationError: The argument is no valid name, no pattern and no function; or ``recovery`` is neither
+                of the two, or ``None`` for a namespace whose journal is open.
         """
-        return self._hub.of(name)
+        check("recovery", recovery, _RECOVERY)
+        return self._hub.of(name, has_journal=recovery is not None)
 
     def queue(self, name: Name) -> Queue:
         """Return a handle on a durable queue, which need not exist.

@@ -411,6 +411,22 @@ class SimJournal:
         change = lambda: run_now(self._inner.leave_matching(*what, _ignore))  # noqa: E731
         await self._change("leave", b"", what, change, on_commit)
 
+    async def end_matching(
+        self,
+        rooms: Collection[str] | None,
+        except_: Collection[str],
+        on_end: Callable[[Collection[ExpiredSession]], None],
+    ) -> None:
+        ended: list[ExpiredSession] = []
+
+        def work() -> list[ExpiredSession]:
+            run_now(self._inner.end_matching(rooms, except_, ended.extend))
+            for session in ended:
+                self._disk.note("end", self.name, session.sid, (), self._inner.top, None)
+            return ended
+
+        await self._write(work, on_end)
+
     async def _change(
         self,
         kind: str,

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.storage.backends import Clock, fill, ignore
-from waypost.storage.base import Journal, Membership, Store
+from waypost.storage.base import ExpiredSession, Journal, Membership, Store
 
 NOBODY: tuple[str, ...] = ()
 
@@ -189,3 +189,53 @@ async def test_it_is_what_sets_would_do(store: Store, rng: random.Random) -> Non
         if rng.random() < 0.3:
             await fill(journal, 1)
     assert {sid: await rooms_of(journal, sid) for sid in sids} == model
+
+
+@pytest.mark.parametrize(
+    ("rooms", "except_", "expected"),
+    [
+        (None, NOBODY, "abcd"),
+        ([], NOBODY, ""),
+        (["red", "blue"], NOBODY, "abc"),
+        (["d", "blue"], ["c"], "bd"),
+        (["a"], ["a"], ""),
+    ],
+)
+async def test_those_that_match_end(
+    store: Store, journal: Journal, clock: Clock, rooms: list[str] | None, except_: list[str], expected: str
+) -> None:
+    await journal.save_session(b"b", b"of b")
+    await journal.detach_session(b"b", clock.now + 10)
+    ended: list[ExpiredSession] = []
+    await journal.end_matching(rooms, except_, ended.extend)
+    assert {one.sid for one in ended} == {*expected}
+    assert all(one.journal == journal.name for one in ended)
+    assert all((one.data == b"of b") == (one.sid == "b") for one in ended)
+    for sid in "abcd":
+        assert (await journal.find_session(sid.encode()) is None) == (sid in expected)
+    # Nothing is left of them: a key may be used again, and an end is told once.
+    for sid in expected:
+        await journal.open_session(sid.encode(), sid, b"", ignore)
+        assert await rooms_of(journal, sid) == set()
+    await store.expire_sessions()
+    assert await rooms_of(await store.journal("/other"), "d") == {"red"}, "not of this journal"
+
+
+async def test_those_that_expired_do_not_end_a_second_time(store: Store, journal: Journal, clock: Clock) -> None:
+    await journal.detach_session(b"a", clock.now - 1)
+    ended: list[ExpiredSession] = []
+    await journal.end_matching(["red"], NOBODY, ended.extend)
+    assert [one.sid for one in ended] == ["b"]
+    assert [one.sid for one in await store.expire_sessions()] == ["a"]
+
+
+async def test_an_end_is_told_in_the_order_of_writes(journal: Journal) -> None:
+    order: list[str] = []
+    await asyncio.gather(
+        journal.append(b"first", lambda _: order.append("first")),
+        journal.end_matching(None, NOBODY, lambda _: order.append("end")),
+        journal.append(b"second", lambda _: order.append("second")),
+        journal.join(b"a", ["new"], lambda _: order.append("join")),
+    )
+    assert order == ["first", "end", "second", "join"]
+    assert await journal.find_session(b"a") is None

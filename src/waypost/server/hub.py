@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from waypost.checking.arguments import POSITIVE_OR_ZERO, check
 from waypost.daemon_threads import DaemonThreads
@@ -120,19 +120,18 @@ class Hub:
 
     # -- what is in it --------------------------------------------------------------------------------------
 
-    @overload
-    def of(self, name: str) -> Namespace: ...
-
-    @overload
-    def of(self, name: re.Pattern[str] | Callable[..., Any]) -> ParentNamespace: ...
-
-    def of(self, name: str | re.Pattern[str] | Callable[..., Any]) -> Namespace | ParentNamespace:
+    def of(
+        self, name: str | re.Pattern[str] | Callable[..., Any], *, has_journal: bool
+    ) -> Namespace | ParentNamespace:
         """Return a namespace, or make a parent namespace.
 
         Raises:
-            ConfigurationError: The argument is no valid name, no pattern and no function.
+            ConfigurationError: The argument is no valid name, no pattern and no function, or the namespace has opened
+                its journal already, and is to have none.
         """
-        return self.directory.of(name) if isinstance(name, str) else self.directory.add_parent(name)
+        if isinstance(name, str):
+            return self.directory.of(name, has_journal=has_journal)
+        return self.directory.add_parent(name, has_journal=has_journal)
 
     def use_store(self, spec: str | PathLike[str]) -> None:
         """Replace the store of the options; only before the start."""

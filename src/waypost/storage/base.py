@@ -363,6 +363,22 @@ class Journal(Protocol):
         """
         ...
 
+    async def end_matching(
+        self,
+        rooms: Collection[str] | None,
+        except_: Collection[str],
+        on_end: Callable[[Collection[ExpiredSession]], None],
+    ) -> None:
+        """Remove all matching sessions at once, attached and detached ones.
+
+        Args:
+            rooms: As for `join_matching`.
+            except_: As for `join_matching`.
+            on_end: Called in the order of writes, with the removed sessions. As an `OnCommit`, it must not raise and
+                must not block.
+        """
+        ...
+
 
 class Store(Protocol):
     """Journals, sessions, queues and answers of one server."""

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, TypeVar
 
+from waypost.errors import StorageError
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.basics.targets import Target, write_record
 from waypost.server.emitting.emit_line import EmitLine
 from waypost.server.emitting.rooms import RoomIndex
-from waypost.storage.base import Journal, OnCommit
+from waypost.storage.base import ExpiredSession, Journal, OnCommit
 
 if TYPE_CHECKING:
     from waypost.server.cluster.seam import Question, Reply
@@ -35,13 +36,24 @@ class Feed:
         services: The services that the server's parts share.
         index: The members and their rooms.
         open_journal: Sets ``journal``, unless recovery is off.
+        tell_ended: Called with the sessions that `disconnect` has ended, and whose clients are away.
         is_listened_to: Returns whether listeners get every outgoing event.
 
     Attributes:
         journal: The journal; ``None`` until it is opened, and with recovery off.
     """
 
-    __slots__ = ("_index", "_is_listened_to", "_line", "_open_journal", "_services", "codec", "journal", "namespace")
+    __slots__ = (
+        "_index",
+        "_is_listened_to",
+        "_line",
+        "_open_journal",
+        "_services",
+        "_tell_ended",
+        "codec",
+        "journal",
+        "namespace",
+    )
 
     def __init__(
         self,
@@ -49,6 +61,7 @@ class Feed:
         services: Services,
         index: RoomIndex[Member],
         open_journal: Callable[[], Awaitable[None]],
+        tell_ended: Callable[[Collection[ExpiredSession]], None],
         is_listened_to: Callable[[], bool],
     ) -> None:
         self.namespace = namespace
@@ -56,6 +69,7 @@ class Feed:
         self.journal: Journal | None = None
         self._index = index
         self._open_journal = open_journal
+        self._tell_ended = tell_ended
         self._is_listened_to = is_listened_to
         self._services = services
         self._line = EmitLine()
@@ -135,6 +149,46 @@ class Feed:
     def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
         """Ask the other servers of a cluster about this namespace; see `Others.ask`."""
         return self._services.others.ask(self.namespace, question, timeout_s)
+
+    async def disconnect(self, target: Target, *, close: bool) -> None:
+        """Disconnect all members of a target at this point of the order, and end its sessions, of those away too.
+
+        Raises:
+            StorageError: The store did not take the change. The connected members were disconnected all the same.
+        """
+
+        def disconnect(ended: Collection[ExpiredSession] = ()) -> None:
+            members = self._index.select(target.rooms, target.except_)
+            for member in members:
+                member.disconnect()
+                if close:
+                    member.close_connection()
+            sids = {member.sid for member in members}
+            self._tell_ended([session for session in ended if session.sid not in sids])
+
+        if self.journal is None:
+            await self._open_journal()
+        journal = self.journal
+        if journal is None:
+            await self.in_turn(disconnect)
+            return
+        place = self._line.enter()
+        is_done = False
+
+        def committed(ended: Collection[ExpiredSession]) -> None:
+            nonlocal is_done
+            is_done = True
+            disconnect(ended)
+            self._line.leave(place)
+
+        try:
+            await journal.end_matching(target.rooms, target.except_, committed)
+        except StorageError:
+            if not is_done:
+                disconnect()
+            raise
+        finally:
+            self._line.leave(place)
 
     async def join(self, target: Target, rooms: Collection[str]) -> None:
         """Let all members of a target join rooms at this point of the order; clients that are away too.

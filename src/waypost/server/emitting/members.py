@@ -81,6 +81,11 @@ class Member(Protocol):
         """Call the application's listeners for outgoing events."""
         ...
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the application has been told of it: its connect handlers were called."""
+        ...
+
     def disconnect(self) -> None:
         """Send the client a DISCONNECT for this namespace, and end."""
         ...
@@ -113,6 +118,10 @@ class Members(Protocol):
 
     async def each(self, target: Target, action: Callable[[Member], None]) -> None:
         """Call a function with each member of a target on this server; see `Feed.each`."""
+        ...
+
+    async def disconnect(self, target: Target, *, close: bool) -> None:
+        """Disconnect all members of a target, and end its sessions; see `Feed.disconnect`."""
         ...
 
     def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:

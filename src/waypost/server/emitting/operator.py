@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from waypost.checking.names import Names, as_names
 from waypost.server.basics.targets import Target
+from waypost.server.calling.arrival import arriving
 from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, DisconnectSockets
 from waypost.server.emitting.broadcast import BroadcastCall
 from waypost.server.emitting.flags import Flags
 from waypost.server.emitting.remote_socket import FetchedSockets, fetch_sockets
 
 if TYPE_CHECKING:
-    from waypost.server.emitting.members import Member, Members
+    from waypost.server.emitting.members import Members
 
 __all__ = ["Broadcasting", "Operator"]
 
@@ -174,7 +175,7 @@ class Broadcasting(Protocol):
     # -- the sockets ----------------------------------------------------------------------------------------
 
     async def fetch_sockets(self) -> FetchedSockets:
-        """List the addressed sockets that are connected. May be cancelled.
+        """List the addressed sockets that are connected, or whose connect handlers run. May be cancelled.
 
         Returns:
             The sockets, also those on other servers of a cluster, and the servers that did not answer within 5 s.
@@ -216,20 +217,20 @@ class Broadcasting(Protocol):
     async def disconnect_sockets(self, *, close: bool = False) -> None:
         """Disconnect the addressed clients from the namespace, after all earlier emits.
 
-        They do not reconnect by themselves. If cancelled, they may still be disconnected.
+        They do not reconnect by themselves. The sessions of those that are away end: they start anew when they come
+        back, and ``session_expired`` is called for them now. A call in a connect handler or middleware never concerns
+        the client that it runs for. If cancelled, the clients may still be disconnected.
 
         Args:
             close: Whether to close their whole connections too, with all their namespaces.
+
+        Raises:
+            StorageError: The store did not take the change. Those that are connected are disconnected all the same.
         """
-
-        def disconnect(member: Member) -> None:
-            member.disconnect()
-            if close:
-                member.close_connection()
-
-        await self._members.each(self._target, disconnect)
+        target = Target(self._target.rooms, self._target.except_ | arriving())
+        await self._members.disconnect(target, close=close)
         if not self._flags.local:
-            async for _ in self._members.ask_others(DisconnectSockets(self._target, close), ANSWER_TIMEOUT_S):
+            async for _ in self._members.ask_others(DisconnectSockets(target, close), ANSWER_TIMEOUT_S):
                 pass
 
     def _with(self, flags: Flags) -> Operator:

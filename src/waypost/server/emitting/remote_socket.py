@@ -167,7 +167,7 @@ def details_of(member: Member) -> SocketDetails:
 async def fetch_sockets(
     members: Members, target: Target, address: Callable[[str], Addressing], *, local: bool
 ) -> FetchedSockets:
-    """Return the connected sockets of a target. May be cancelled.
+    """Return the sockets of a target that are connected, or whose connect handlers run. May be cancelled.
 
     Args:
         members: The set in which the target is resolved.
@@ -182,7 +182,7 @@ async def fetch_sockets(
         sockets.append(RemoteSocket(details, server, members.namespace, address(details.id)))
 
     def add_own(member: Member) -> None:
-        if member.connected:
+        if member.is_told:
             add(details_of(member), "")
 
     await members.each(target, add_own)

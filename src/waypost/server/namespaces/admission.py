@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from waypost.errors import ArgumentMismatch, ConnectionRefused, StorageError
 from waypost.logs import get_logger
 from waypost.protocol.extension import ANSWER_FIELD
+from waypost.server.calling.arrival import ARRIVAL, Arrival
 from waypost.server.calling.faults import fault
 from waypost.server.connections.addresses import counted_address
 from waypost.server.namespaces.channel import Channel
@@ -97,6 +98,7 @@ class Admission:
         self._dialect = dialect
         self._claim, auth = (_NO_CLAIM, payload or {}) if recovery is None else _split(payload or {})
         self.pid = self._claim.pid
+        self._payload = payload or {}
         self._handshake = replace(connection.handshake, auth=auth)
         self._recovery = recovery
         self._keeper: Keeper | None = None
@@ -117,6 +119,9 @@ class Admission:
             self._namespace = await self._directory.find(
                 self._name, self._handshake.auth, counted_address(self._connection.handshake)
             )
+            if not self._namespace.has_journal:
+                self._recovery, self._claim, self.pid = None, _NO_CLAIM, None
+                self._handshake = replace(self._handshake, auth=self._payload)
             with self._namespace.visit():
                 await self._namespace.ready()
                 return await self._let_in()
@@ -140,6 +145,15 @@ class Admission:
         if self.has_left:
             return None
         self.channel = channel = self._make_channel(returning)
+        arrival = Arrival(channel.sid)
+        ARRIVAL.set(arrival)
+        try:
+            return await self._welcome(channel, returning)
+        finally:
+            arrival.is_over = True
+
+    async def _welcome(self, channel: Channel, returning: Returning | None) -> Channel | None:
+        """Call the application's code for the client; returns the channel if the client is in."""
         if returning is not None and self._keeper is not None:
             channel.resuming = self._keeper.resume(returning, self._handshake)
         self._step = "middleware"

@@ -47,7 +47,7 @@ async def _details(namespace: NamespaceCore, target: Target) -> list[SocketDetai
     found: list[SocketDetails] = []
 
     def add(member: Member) -> None:
-        if member.connected:
+        if member.is_told:
             found.append(details_of(member))
 
     await namespace.feed.each(target, add)

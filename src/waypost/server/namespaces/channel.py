@@ -323,15 +323,18 @@ class Channel:
 
     # -- the end --------------------------------------------------------------------------------------------
 
-    def disconnect(self) -> None:
+    def disconnect(self, *, resumable: bool = False) -> None:
         """Send the client a DISCONNECT for this namespace, and end.
 
         If CONNECT is still unanswered, `Admission` sends CONNECT and then DISCONNECT.
+
+        Args:
+            resumable: Whether the client may come back to its session.
         """
         if self.left_because is None:
             if self.connected:
                 self._connection.send(self.codec.encode_disconnect(self.namespace))
-            self.close("server namespace disconnect")
+            self._close("server namespace disconnect", recoverable=resumable and self.session is not None)
 
     def close_connection(self) -> None:
         """Disconnect the client from all its namespaces and close its connection, after the frames already sent."""

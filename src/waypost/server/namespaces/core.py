@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from waypost.errors import ConfigurationError
 from waypost.server.calling.faults import fault
 from waypost.server.cluster.seam import Question, Reply
 from waypost.server.cluster.server_side import ServerSide
@@ -72,6 +73,7 @@ class NamespaceCore:
         flags: The default options of an emit.
         server_side: The events between servers of a cluster.
         ownership: The owner of each session.
+        has_journal: Whether it has a journal and sessions, if the server has recovery.
         empty_since: The event loop's time at which the last member or connecting client left, in seconds.
     """
 
@@ -94,10 +96,11 @@ class NamespaceCore:
             concurrent_handlers=settings.concurrent_handlers,
             handler_grace_s=settings.handler_grace_s,
         )
-        self.feed = Feed(name, services, self.index, self.ready, self.handling.is_listened_to)
+        self.feed = Feed(name, services, self.index, self.ready, self._note_ended, self.handling.is_listened_to)
         self.flags = Flags(timeout_s=settings.ack_timeout_s)
         self.server_side = ServerSide(self)
         self.ownership = Ownership(self.index, services)
+        self.has_journal = parent is None or parent.has_journal
         self.empty_since = 0.0
         self._visitors = 0
 
@@ -114,16 +117,26 @@ class NamespaceCore:
         return "" if self.feed.journal is None else self.feed.journal.generation
 
     async def ready(self) -> None:
-        """Open the journal, unless it is open or recovery is off.
+        """Open the journal, unless it is open, or the namespace has none.
 
         Raises:
             StorageError: The store is not open.
         """
-        if self.ownership.keeper is None:
+        if self.ownership.keeper is None and self.has_journal:
             keeper = await self.parts.keepers.open(self.name)
             if keeper is not None and self.ownership.keeper is None:
                 self.ownership.keeper = keeper
                 self.feed.journal = keeper.journal
+
+    def renounce_journal(self) -> None:
+        """Have no journal and no sessions: nothing is replayed here.
+
+        Raises:
+            ConfigurationError: The journal is open.
+        """
+        if self.ownership.keeper is not None:
+            raise ConfigurationError("recovery", None, f"to be given before {self.name} is used")
+        self.has_journal = False
 
     def forget_store(self) -> None:
         """Drop the journal of a store that failed to open completely."""
@@ -134,6 +147,16 @@ class NamespaceCore:
         """Call the application's handlers for a client that did not come back in time."""
         await self.ownership.forget_expired(expired.sid)
         await self.tell_ended(expired.sid, Snapshot.decode(expired.data).data)
+
+    def _note_ended(self, ended: Collection[ExpiredSession]) -> None:
+        """Tell of sessions that the application has ended while their clients are away."""
+
+        async def tell() -> None:
+            for session in ended:
+                await self.tell_expired(session)
+
+        if ended:
+            self.parts.services.keep_task(asyncio.get_running_loop().create_task(tell()))
 
     async def tell_ended(self, sid: str, data: dict[str, Any]) -> None:
         """Call the application's handlers for a client that is gone and will not come back to its socket."""

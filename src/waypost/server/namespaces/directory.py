@@ -44,9 +44,20 @@ class Directory:
     def __iter__(self) -> Iterator[NamespaceCore]:
         return iter([*self._named.values(), *self._children.values()])
 
-    def of(self, name: str) -> Namespace:
-        """Return a namespace for the application; see `core`."""
-        public: Namespace = self.core(name).public
+    def of(self, name: str, *, has_journal: bool = True) -> Namespace:
+        """Return a namespace for the application; see `core`.
+
+        Args:
+            name: The name.
+            has_journal: ``False`` for a namespace without a journal.
+
+        Raises:
+            ConfigurationError: The name is not valid, or the namespace's journal is open already.
+        """
+        core = self.core(name)
+        if not has_journal:
+            core.renounce_journal()
+        public: Namespace = core.public
         return public
 
     def core(self, name: str) -> NamespaceCore:
@@ -84,14 +95,16 @@ class Directory:
         self._count_no_more(namespace.name)
         self._named[namespace.name] = namespace
 
-    def add_parent(self, accepts: re.Pattern[str] | Callable[..., Any]) -> ParentNamespace:
+    def add_parent(
+        self, accepts: re.Pattern[str] | Callable[..., Any], *, has_journal: bool = True
+    ) -> ParentNamespace:
         """Register a parent. If several parents match a name, the first one gets it.
 
         Raises:
             ConfigurationError: The argument is neither a compiled pattern of text nor a function of a name and auth.
         """
         flags = Flags(timeout_s=self._parts.settings.ack_timeout_s)
-        parent = ParentCore(accepts, self._parts.services, flags)
+        parent = ParentCore(accepts, self._parts.services, flags, has_journal=has_journal)
         parent.public = public = ParentNamespace(parent, self._child)
         self._parents.append(parent)
         return public

@@ -62,8 +62,11 @@ class ParentCore:
         ConfigurationError: ``accepts`` is neither a pattern of text nor a function.
     """
 
-    def __init__(self, accepts: re.Pattern[str] | Callable[..., Any], services: Services, flags: Flags) -> None:
+    def __init__(
+        self, accepts: re.Pattern[str] | Callable[..., Any], services: Services, flags: Flags, *, has_journal: bool
+    ) -> None:
         self.public: Any = None
+        self.has_journal = has_journal
         self.handlers = Registry(1, PARENT_MOMENTS)
         self.middlewares: list[Handler] = []
         self.children: dict[str, Child] = {}
@@ -155,6 +158,10 @@ class ParentFeed:
     async def leave(self, target: Target, rooms: Collection[str]) -> None:
         """Let all members of a target leave rooms in each child; see `Feed.leave`."""
         await self._all(feed.leave(target, rooms) for feed in self._feeds())
+
+    async def disconnect(self, target: Target, *, close: bool) -> None:
+        """Disconnect all members of a target in each child; see `Feed.disconnect`."""
+        await self._all(feed.disconnect(target, close=close) for feed in self._feeds())
 
     async def publish_volatile(self, target: Target, event: EncodedEvent, *, compress: bool) -> None:
         """Emit an event to the members of each child that can take it at once; see `Feed.publish_volatile`."""

@@ -373,14 +373,16 @@ class Socket:
         queue, consumer = as_name("queue", queue), as_name("consumer", consumer)
         return self._channel.core.parts.deliveries.extend(self._channel, queue, consumer, seconds)
 
-    async def disconnect(self, *, close: bool = False) -> None:
+    async def disconnect(self, *, close: bool = False, resumable: bool = False) -> None:
         """Disconnect the client from this namespace; it does not reconnect by itself.
 
         Args:
             close: Whether to close its whole connection too, with all its namespaces.
+            resumable: Whether its session is kept: when the page calls ``connect()`` within ``session_ttl_s``, with
+                a new token for example, it recovers and has missed nothing. Otherwise the session ends.
         """
         channel = self._channel
-        channel.disconnect()
+        channel.disconnect(resumable=resumable)
         if close:
             channel.close_connection()
 

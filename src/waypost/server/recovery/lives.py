@@ -32,12 +32,10 @@ class Life(Member, Protocol):
     """A member as the application sees it, from its connect handlers to its disconnect handlers.
 
     Attributes:
-        is_told: Whether the application has been told of it: its connect handlers were called.
         fate: Whether its session has ended for good, once it has ended itself and the client may come back.
         data_touched: Whether a handler may have changed the application's data since it was stored.
     """
 
-    is_told: bool
     fate: Fate | None
     data_touched: bool
 

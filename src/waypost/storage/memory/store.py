@@ -234,6 +234,18 @@ class _MemoryJournal:
             session.leave({*left} - {session.sid}, self.top)
         on_commit(self.top)
 
+    async def end_matching(
+        self,
+        rooms: Collection[str] | None,
+        except_: Collection[str],
+        on_end: Callable[[Collection[ExpiredSession]], None],
+    ) -> None:
+        self._opening.check()
+        ended = [*self._matching(rooms, except_)]
+        sids = {one.sid for one in ended}
+        self._sessions = {key: one for key, one in self._sessions.items() if one.sid not in sids}
+        on_end([ExpiredSession(self.name, one.sid, one.data) for one in ended])
+
     def _matching(self, rooms: Collection[str] | None, except_: Collection[str]) -> Iterator[_Session]:
         now = self._clock.now()
         wanted = None if rooms is None else {*rooms}

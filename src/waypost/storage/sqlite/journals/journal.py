@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from waypost.errors import PositionGone, StoreDamaged
-from waypost.storage.base import Entry, OnCommit, SessionRow
+from waypost.storage.base import Entry, ExpiredSession, OnCommit, SessionRow
 from waypost.storage.generation import new_generation
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals import dropping, sessions
@@ -15,7 +15,7 @@ from waypost.storage.sqlite.journals.deferred import BLOCK, DeferredWrites
 from waypost.storage.sqlite.journals.entries import DamagedEntry, read_entries
 from waypost.storage.sqlite.journals.generations import begin_generation, generation_ends
 from waypost.storage.sqlite.journals.log import Log, Row, load_log
-from waypost.storage.sqlite.journals.matching import Matching, join_matching, leave_matching
+from waypost.storage.sqlite.journals.matching import Matching, end_matching, join_matching, leave_matching
 from waypost.storage.sqlite.journals.reserve import reserve
 from waypost.storage.sqlite.journals.writes import CommittedWrites, Writes
 from waypost.storage.sqlite.reader import Reader
@@ -194,6 +194,22 @@ class SqliteJournal:
         """Let all sessions that match leave rooms for all entries from here on."""
         await self._move(leave_matching, rooms, except_, left, on_commit)
 
+    async def end_matching(
+        self,
+        rooms: Collection[str] | None,
+        except_: Collection[str],
+        on_end: Callable[[Collection[ExpiredSession]], None],
+    ) -> None:
+        """Forget all sessions that match at once."""
+
+        def ended(rows: list[tuple[bytes, str, bytes]]) -> None:
+            for key, _, _ in rows:
+                self._writes.expired(key)
+            on_end([ExpiredSession(self.name, sid, data) for _, sid, data in rows])
+
+        matching = _matching(self.log.id, rooms, except_)
+        await self._writes.attach(lambda tx: end_matching(tx, matching), ended)
+
     async def is_followed(self) -> bool:
         """Return whether the journal has sessions, after all earlier writes."""
         return await self._writes.ask(lambda tx: dropping.is_followed(tx, self.name))
@@ -210,7 +226,7 @@ class SqliteJournal:
         moved: Collection[str],
         on_commit: OnCommit,
     ) -> None:
-        matching = Matching(self.log.id, None if rooms is None else frozenset(rooms), frozenset(except_))
+        matching = _matching(self.log.id, rooms, except_)
         names = {*moved}
         size = sum(_check_names(part) for part in (matching.rooms or (), matching.except_, names))
         await self._writes.place(lambda tx: move(tx, matching, names), size, on_commit)
@@ -254,6 +270,10 @@ def _find_or_insert(tx: Transaction, name: str, reserves: bool) -> Row:
     if reserves:
         reserve(tx, journal, top + BLOCK)
     return Row(journal, generation, top, oldest, tx.entries.total_bytes(journal), generation_ends(tx, journal))
+
+
+def _matching(journal: int, rooms: Collection[str] | None, except_: Collection[str]) -> Matching:
+    return Matching(journal, None if rooms is None else frozenset(rooms), frozenset(except_))
 
 
 def _check_names(names: Collection[str]) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.sums import add_functions
 
-__all__ = ["Matching", "join_matching", "leave_matching", "prepare"]
+__all__ = ["Matching", "end_matching", "join_matching", "leave_matching", "prepare"]
 
 _TABLES = """
 PRAGMA temp_store = MEMORY;
@@ -72,6 +72,16 @@ def leave_matching(tx: Transaction, matching: Matching, rooms: Collection[str]) 
         f"UPDATE membership SET until = ?1, sum = values_sum(session, room, since, ?1) WHERE {theirs}", (top,)
     )
     return top
+
+
+def end_matching(tx: Transaction, matching: Matching) -> list[tuple[bytes, str, bytes]]:
+    """Forget sessions; returns the key, sid and data of each."""
+    _find(tx, matching, ())
+    ended = tx.connection.execute(
+        "SELECT s.key, s.sid, s.data FROM temp.matching x JOIN session s ON s.id = x.session"
+    ).fetchall()
+    tx.connection.execute("DELETE FROM session WHERE id IN (SELECT session FROM temp.matching)")
+    return ended
 
 
 def _find(tx: Transaction, matching: Matching, moved: Collection[str]) -> None:
