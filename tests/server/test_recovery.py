@@ -14,8 +14,10 @@ import pytest
 import waypost
 from tests.server.model_client import HANDSHAKE, ModelClient, hub_of, only_channel, running, until
 from tests.support.waiting import DEADLINE_S
+from waypost.errors import MalformedPacket
 from waypost.protocol.revision import Revision4
 from waypost.server.basics.environment import Environment
+from waypost.server.emitting.outflow import Outflow
 
 MakeServer = Callable[..., waypost.Server]
 
@@ -817,3 +819,27 @@ async def test_clients_that_the_application_thinks_about_hold_no_turn(make_serve
         go.set()
         for client in waiting:
             await client.wait_for(21)
+
+
+async def test_a_replay_that_fails_ends_the_connection_and_not_the_events(
+    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(make_server()) as io:
+        client = ModelClient(io)
+        await client.connect()
+        await io.emit("tick", 1)
+        await client.wait_for(1)
+        await client.cut()
+        await io.emit("tick", 2)
+        with monkeypatch.context() as patched:
+            patched.setattr(Outflow, "replay", _fail)
+            await client.connect()
+            await until(lambda: not client.connected)
+        await client.connect()
+        await client.wait_for(2)
+        assert client.recovered
+        assert numbers(client) == [1, 2]
+
+
+async def _fail(*_: object) -> bool:
+    raise MalformedPacket("an event", b"")

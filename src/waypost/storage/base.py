@@ -171,7 +171,7 @@ class ExpiredSession:
     Attributes:
         journal: The name of its journal.
         sid: The socket's public id.
-        data: The application's data, as it was last saved.
+        data: The application's data, as it was last saved; empty if it is damaged.
     """
 
     journal: str

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import orjson
 
-from waypost.errors import EncodingFailed
+from waypost.errors import EncodingFailed, MalformedPacket
 from waypost.protocol.codec import Codec, EncodedEvent
 
 __all__ = ["EVERYONE", "Target", "read_record", "write_record"]
@@ -41,9 +41,15 @@ def read_record(record: bytes, namespace: str, codec: Codec) -> tuple[Target, En
 
     Returns:
         The target, and the event; an error instead of it if no packet of this codec can carry it.
+
+    Raises:
+        MalformedPacket: The bytes are not a record.
     """
     end = _LENGTH_BYTES + int.from_bytes(record[:_LENGTH_BYTES], "big")
-    target = _read_target(record[_LENGTH_BYTES:end])
+    try:
+        target = _read_target(record[_LENGTH_BYTES:end])
+    except (ValueError, TypeError) as error:
+        raise MalformedPacket("the record of an event", record) from error
     try:
         return target, codec.restore_event(record[end:], namespace)
     except EncodingFailed as problem:

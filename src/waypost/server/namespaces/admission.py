@@ -284,7 +284,13 @@ class Admission:
         if channel is None:
             return
         if returning is not None and self._keeper is not None:
-            await self._write_missed(channel, returning)
+            try:
+                await self._write_missed(channel, returning)
+            except Exception:
+                # Its client comes back: one that is left as it is would wait for events for ever.
+                logger.exception("%s: what socket %s has missed can't be replayed", self._name, channel.sid)
+                self._connection.close("forced server close")
+                return
             count_recovery(self._keeper.counters, "recovered")
             self._keeper.counters.replayed_events += len(returning.missed)
             logger.debug("socket %s recovered, %d events replayed", channel.sid, len(returning.missed))

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from waypost.errors import ConfigurationError
+from waypost.errors import ConfigurationError, MalformedPacket
+from waypost.logs import get_logger
 from waypost.server.calling.faults import fault
 from waypost.server.cluster.seam import Question, Reply
 from waypost.server.cluster.server_side import ServerSide
@@ -32,6 +33,8 @@ from waypost.storage.base import ExpiredSession
 from waypost.typed.handlers import Handler
 
 __all__ = ["NamespaceCore", "Parts"]
+
+logger = get_logger("waypost.namespace")
 
 _ACK_ID_SPAN = 1 << 30
 
@@ -146,7 +149,12 @@ class NamespaceCore:
     async def tell_expired(self, expired: ExpiredSession) -> None:
         """Call the application's handlers for a client that did not come back in time."""
         await self.ownership.forget_expired(expired.sid)
-        await self.tell_ended(expired.sid, Snapshot.decode(expired.data).data)
+        try:
+            data = Snapshot.decode(expired.data).data
+        except MalformedPacket:
+            logger.error("%s: socket %s has expired, and its data is damaged", self.name, expired.sid)
+            data = {}
+        await self.tell_ended(expired.sid, data)
 
     def _note_ended(self, ended: Collection[ExpiredSession]) -> None:
         """Tell of sessions that the application has ended while their clients are away."""

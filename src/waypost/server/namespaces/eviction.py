@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from waypost.errors import MalformedPacket
 from waypost.server.namespaces.core import NamespaceCore
 from waypost.server.recovery.snapshot import Snapshot
 from waypost.storage.base import Journal, SessionRow
@@ -82,4 +83,9 @@ def _has_events(journal: Journal | None) -> bool:
 
 
 def _is_worth_keeping(session: SessionRow) -> bool:
-    return not session.expired and bool(session.memberships or Snapshot.decode(session.data).data)
+    if session.expired or session.damaged:
+        return False
+    try:
+        return bool(session.memberships or Snapshot.decode(session.data).data)
+    except MalformedPacket:
+        return False

@@ -155,7 +155,7 @@ class QueuedMessage:
 
 def queued_message(stored: MessageRow) -> QueuedMessage:
     """Read what the store has of a message."""
-    event, args = _read(stored.record)
+    event, args = _read(stored)
     expires_at = None if stored.expires_at is None else _time(stored.expires_at)
     return QueuedMessage(stored.position, stored.id, stored.key, _time(stored.enqueued_at), expires_at, event, args)
 
@@ -197,7 +197,7 @@ class DeadLetter:
 
 def dead_letter(stored: DeadLetterRow) -> DeadLetter:
     """Read what the store has of a dead letter."""
-    event, args = _read(stored.record)
+    event, args = _read(stored)
     return DeadLetter(
         number=stored.number,
         consumer=stored.consumer,
@@ -215,10 +215,12 @@ def dead_letter(stored: DeadLetterRow) -> DeadLetter:
     )
 
 
-def _read(record: bytes) -> tuple[str, Sequence[Any]]:
+def _read(stored: MessageRow | DeadLetterRow) -> tuple[str, Sequence[Any]]:
     # An unreadable message must not hide the others of the same page.
+    if stored.damaged:
+        return "", ()
     try:
-        event, *args = read_values(record)
+        event, *args = read_values(stored.record)
     except MalformedPacket:
         return "", ()
     return event, args

@@ -249,6 +249,13 @@ class Progress:
             message, Attempt(message.position, message.failures, message.losses, Blame.LOST.value, reason, now)
         )
 
+    def give_up_damaged(self, message: MessageRow, now: float) -> None:
+        """Make a message a dead letter that is not what was emitted."""
+        reason = "damaged: the store's file has changed since it was emitted"
+        self._bury(
+            message, Attempt(message.position, message.failures, message.losses, Blame.REJECTED.value, reason, now)
+        )
+
     def _bury(self, message: MessageRow, attempt: Attempt) -> None:
         self._coming().done(message)
         self._settler.bury(attempt)

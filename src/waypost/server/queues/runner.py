@@ -332,6 +332,10 @@ class Runner:
             if message.expires_at is not None and message.expires_at <= now:
                 upcoming.done(message)
                 continue
+            if message.damaged:
+                self._flight.drop_late(message)
+                self._progress.give_up_damaged(message, now)
+                continue
             if message.failures + message.losses >= self.options.max_deliveries:
                 # The message came so far by crashes during deliveries, or by a change of options.
                 self._flight.drop_late(message)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from waypost.errors import EncodingFailed, PositionGone, StorageError, StoreClosed
+from waypost.errors import EncodingFailed, MalformedPacket, PositionGone, StorageError, StoreClosed, StoreDamaged
 from waypost.logs import get_logger
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.offsets import Offset
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.targets import Target
+from waypost.server.recovery.damage import Damage
 from waypost.server.recovery.live_session import LiveSession, session_key
 from waypost.server.recovery.lost_history import LostHistory
 from waypost.server.recovery.options import Recovery
@@ -45,6 +46,7 @@ class RecoveryReason(StrEnum):
     RETENTION = "retention"
     TOO_FAR = "too far"
     UNDELIVERABLE = "undeliverable"
+    DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class Keeper:
         self._ending: set[bytes] = set()
         self._lost_history = LostHistory(journal)
         self._cache = ReplayCache(journal.name, services.codec, _CACHE_BYTES)
+        self._damage = Damage(journal.name)
 
     def new_session(self, data: dict[str, Any], handshake: Handshake, stale_offset: str | None) -> LiveSession:
         """Make the session of a new client. The caller stores it.
@@ -196,8 +199,12 @@ class Keeper:
         seen = None if offset is None else Offset.parse(offset)
         # The stored rooms are complete up to this position. `Ownership.take_over` finds later changes.
         top = self.journal.top
-        async with self._turns:
-            stored = await self.journal.find_session(session_key(pid))
+        try:
+            async with self._turns:
+                stored = await self.journal.find_session(session_key(pid))
+        except StoreDamaged as problem:
+            self._damage.tell("a session", problem)
+            return RecoveryReason.DAMAGED
         if stored is None or stored.key in self._ending:
             return (
                 RecoveryReason.UNKNOWN
@@ -206,7 +213,11 @@ class Keeper:
             )
         if stored.expired:
             return RecoveryReason.EXPIRED
-        snapshot = Snapshot.decode(stored.data)
+        try:
+            snapshot = Snapshot.decode(b"" if stored.damaged else stored.data)
+        except MalformedPacket:
+            self._damage.tell(f"the session of socket {stored.sid}", "it is not what was stored")
+            return RecoveryReason.DAMAGED
         if not await self._may_resume(snapshot, handshake):
             return RecoveryReason.REFUSED
         last = stored.start
@@ -254,8 +265,15 @@ class Keeper:
                     page = await self.journal.read(position, top, max_entries=_PAGE_ENTRIES, max_bytes=_PAGE_BYTES)
             except PositionGone:
                 return RecoveryReason.RETENTION
+            except StoreDamaged as problem:
+                self._damage.tell(f"event {position + 1}", problem)
+                return RecoveryReason.DAMAGED
             for entry in page:
-                target, event = self._cache.read(entry)
+                try:
+                    target, event = self._cache.read(entry)
+                except MalformedPacket as problem:
+                    self._damage.tell(f"event {entry.position}", problem)
+                    return RecoveryReason.DAMAGED
                 if past_rooms.were_meant(target, entry.position):
                     if isinstance(event, EncodingFailed):
                         return RecoveryReason.UNDELIVERABLE

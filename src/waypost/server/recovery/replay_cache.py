@@ -37,7 +37,11 @@ class ReplayCache:
         self._decoded: OrderedDict[int, tuple[Target, EncodedEvent | EncodingFailed, int]] = OrderedDict()
 
     def read(self, entry: Entry) -> tuple[Target, EncodedEvent | EncodingFailed]:
-        """Return an entry's target and event; an error instead of the event if no packet can carry it."""
+        """Return an entry's target and event; an error instead of the event if no packet can carry it.
+
+        Raises:
+            MalformedPacket: The entry is not a record.
+        """
         found = self._decoded.get(entry.position)
         if found is not None:
             return found[0], found[1]

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from waypost.errors import MalformedPacket
 from waypost.server.basics.handshake import Handshake
 
 __all__ = ["Snapshot", "rebase"]
@@ -42,9 +43,16 @@ class Snapshot:
 
     @classmethod
     def decode(cls, encoded: bytes) -> Snapshot:
-        """Decode a snapshot of `encode`."""
-        data, handshake, stale_offset = orjson.loads(encoded)
-        return cls(data, Handshake(**handshake) if handshake else None, stale_offset)
+        """Decode a snapshot of `encode`.
+
+        Raises:
+            MalformedPacket: The bytes are not a snapshot.
+        """
+        try:
+            data, handshake, stale_offset = orjson.loads(encoded)
+            return cls({**data}, Handshake(**handshake) if handshake else None, stale_offset)
+        except (ValueError, TypeError) as error:
+            raise MalformedPacket("the stored state of a socket", encoded) from error
 
 
 def rebase(data: dict[str, Any], earlier: dict[str, Any], latest: dict[str, Any]) -> None:

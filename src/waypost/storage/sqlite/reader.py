@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from waypost.errors import StoreClosed
 from waypost.storage.sqlite.file import translate
+from waypost.storage.sqlite.sums import is_undecodable, leniently
 
 __all__ = ["Reader"]
 
@@ -58,6 +59,15 @@ class Reader:
         # One transaction, so that all statements of a query see the same state.
         self._connection.execute("BEGIN")
         try:
-            return query(self._connection)
+            return self._ask(query)
         finally:
             self._connection.execute("COMMIT")
+
+    def _ask(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        try:
+            return query(self._connection)
+        except sqlite3.OperationalError as error:
+            if not is_undecodable(error):
+                raise
+        with leniently(self._connection):
+            return query(self._connection)

@@ -7,9 +7,20 @@ purpose.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from zlib import crc32
 
-__all__ = ["add_functions", "answer_sum", "entry_sum", "message_sum", "session_sum", "values_sum"]
+__all__ = [
+    "add_functions",
+    "answer_sum",
+    "entry_sum",
+    "is_undecodable",
+    "leniently",
+    "message_sum",
+    "session_sum",
+    "values_sum",
+]
 
 _POSITION_BITS = 0xFFFF_FFFF
 
@@ -47,3 +58,22 @@ def values_sum(*values: int | str | None) -> int:
 def add_functions(connection: sqlite3.Connection) -> None:
     """Let statements of a connection compute `values_sum`."""
     connection.create_function("values_sum", -1, values_sum, deterministic=True)
+
+
+def is_undecodable(error: Exception) -> bool:
+    """Return whether an error says that a text in the file is no text any more."""
+    return isinstance(error, sqlite3.OperationalError) and "Could not decode to UTF-8" in str(error)
+
+
+@contextmanager
+def leniently(connection: sqlite3.Connection) -> Iterator[None]:
+    """Read a damaged text as another text meanwhile; its sum then tells of the damage."""
+    connection.text_factory = _decode
+    try:
+        yield
+    finally:
+        connection.text_factory = str
+
+
+def _decode(text: bytes) -> str:
+    return text.decode(errors="replace")

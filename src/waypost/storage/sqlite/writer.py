@@ -42,6 +42,7 @@ from waypost.storage.sqlite.jobs import (
 from waypost.storage.sqlite.journals.entries import Appender
 from waypost.storage.sqlite.journals.unflushed import Unflushed
 from waypost.storage.sqlite.noted_clock import ClockNotes
+from waypost.storage.sqlite.sums import is_undecodable, leniently
 
 __all__ = ["LARGEST_RECORD_BYTES", "Writer"]
 
@@ -329,7 +330,14 @@ class Writer:
     def _write(self, batch: list[Write]) -> list[Write]:
         """Write a batch; returns what of it is still to be written."""
         try:
-            self._transact(batch)
+            try:
+                self._transact(batch)
+            except sqlite3.OperationalError as error:
+                if not is_undecodable(error):
+                    raise
+                self._roll_back()
+                with leniently(self._transaction.connection):
+                    self._transact(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is handed to those who asked
             self._roll_back()
             parts = [batch] if _lacks_space(self._store, error) else units(batch)

@@ -11,7 +11,15 @@ from waypost.storage.base import Entry
 from waypost.storage.sqlite.bodies import LARGE_BYTES, keep_body, record_of
 from waypost.storage.sqlite.sums import entry_sum
 
-__all__ = ["Appender", "DamagedEntry", "bytes_before", "newest_records", "read_entries", "unpack_sizes"]
+__all__ = [
+    "Appender",
+    "DamagedEntry",
+    "bytes_before",
+    "ends_certainly",
+    "newest_records",
+    "read_entries",
+    "unpack_sizes",
+]
 
 # A chunk is read whole; a reader that wants one entry of it should not pay for many.
 _CHUNK_BYTES = 64 << 10
@@ -190,6 +198,25 @@ def newest_records(connection: sqlite3.Connection, journal: int, oldest: int, ma
     return [record for chunk in reversed(chunks) for record in chunk]
 
 
+def ends_certainly(connection: sqlite3.Connection, journal: int) -> bool:
+    """Return whether the positions of a journal's newest entries are certain, though an entry may be damaged."""
+    rows = connection.execute(
+        f"SELECT first, sizes, sums, {_RECORDS} FROM chunk c WHERE journal = ? ORDER BY first DESC LIMIT 2",
+        (journal,),
+    ).fetchall()
+    if not rows:
+        return True
+    first, packed, sums, _ = rows[0]
+    if sums is not None and (len(sums) != len(packed) or not sums):
+        return False
+    if any(is_sound for _, is_sound in _checked_entries(*rows[0], after=0)):
+        return True
+    if len(rows) > 1:
+        return bool(rows[1][0] + len(rows[1][1]) // 4 == first)
+    ((oldest,),) = connection.execute("SELECT oldest FROM journal WHERE id = ?", (journal,)).fetchall()
+    return bool(first <= oldest <= first + len(packed) // 4)
+
+
 def bytes_before(connection: sqlite3.Connection, journal: int, position: int, total: int) -> int:
     """Return the size of all records before a position, in bytes; ``total`` is that of all records ever."""
     found = connection.execute(
@@ -210,9 +237,19 @@ def unpack_sizes(sizes: bytes) -> tuple[int, ...]:
 def _sound_entries(
     first: int, packed: bytes, sums: bytes | None, records: bytes | None, *, after: int
 ) -> Iterator[Entry]:
-    """Return the entries of a chunk after a position, up to the first damaged one.
+    """Return the entries of a chunk after a position, up to the first damaged one."""
+    for entry, is_sound in _checked_entries(first, packed, sums, records, after=after):
+        if not is_sound:
+            return
+        yield entry
 
-    Those of a version without sums are not checked.
+
+def _checked_entries(
+    first: int, packed: bytes, sums: bytes | None, records: bytes | None, *, after: int
+) -> Iterator[tuple[Entry, bool]]:
+    """Return the entries of a chunk after a position, and whether each is what was appended.
+
+    Those of a version without sums are not checked. If the chunk can't be taken apart, it has none.
     """
     sizes = unpack_sizes(packed[: len(packed) // 4 * 4])
     if records is None or sum(sizes) != len(records) or (sums is not None and len(sums) != len(packed)):
@@ -224,6 +261,4 @@ def _sound_entries(
         if first + index <= after:
             continue
         entry = Entry(first + index, records[start:end])
-        if kept_sums is not None and kept_sums[index] != entry_sum(entry.position, entry.record):
-            return
-        yield entry
+        yield entry, kept_sums is None or kept_sums[index] == entry_sum(entry.position, entry.record)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from waypost.storage.base import MAX_TOMBSTONES, TOMBSTONE_S, ExpiredSession, SessionRow
 from waypost.storage.sqlite.jobs import Transaction
+from waypost.storage.sqlite.sums import session_sum
 
 __all__ = ["Forgotten", "expire", "find_tombstone", "forget_tombstones"]
 
@@ -34,14 +35,18 @@ def expire(tx: Transaction) -> list[Forgotten]:
     names = dict(tx.connection.execute("SELECT id, name FROM journal").fetchall())
     rows = tx.connection.execute(
         "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < ? LIMIT ?) "
-        "RETURNING journal, key, sid, data, expires_at",
+        "RETURNING journal, key, sid, data, expires_at, sum",
         (tx.now, _STEP),
     ).fetchall()
     tx.connection.executemany(
         "INSERT OR REPLACE INTO tombstone (journal, key, sid, expired_at) VALUES (?, ?, ?, ?)",
-        [(journal, key, sid, expired_at) for journal, key, sid, _, expired_at in rows],
+        [(journal, key, sid, expired_at) for journal, key, sid, _, expired_at, _ in rows],
     )
-    return [Forgotten(journal, key, ExpiredSession(names[journal], sid, data)) for journal, key, sid, data, _ in rows]
+    forgotten: list[Forgotten] = []
+    for journal, key, sid, data, _, kept_sum in rows:
+        is_sound = kept_sum in (None, session_sum(key, data))
+        forgotten.append(Forgotten(journal, key, ExpiredSession(names[journal], sid, data if is_sound else b"")))
+    return forgotten
 
 
 def find_tombstone(connection: sqlite3.Connection, journal: int, key: bytes, now: float) -> SessionRow | None:

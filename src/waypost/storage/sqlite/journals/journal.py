@@ -7,24 +7,29 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from waypost.errors import PositionGone, StoreDamaged
+from waypost.logs import get_logger
 from waypost.storage.base import Entry, ExpiredSession, OnCommit, SessionRow
 from waypost.storage.generation import new_generation
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals import dropping, sessions
 from waypost.storage.sqlite.journals.deferred import BLOCK, DeferredWrites
-from waypost.storage.sqlite.journals.entries import DamagedEntry, read_entries
+from waypost.storage.sqlite.journals.entries import DamagedEntry, ends_certainly, read_entries
 from waypost.storage.sqlite.journals.generations import begin_generation, generation_ends
 from waypost.storage.sqlite.journals.log import Log, Row, load_log
 from waypost.storage.sqlite.journals.matching import Matching, end_matching, join_matching, leave_matching
-from waypost.storage.sqlite.journals.reserve import reserve
+from waypost.storage.sqlite.journals.reserve import begin_beyond, reserve
 from waypost.storage.sqlite.journals.writes import CommittedWrites, Writes
 from waypost.storage.sqlite.reader import Reader
 from waypost.storage.sqlite.writer import Writer
 
 __all__ = ["SqliteJournal", "load_journal"]
 
+_logger = get_logger(__name__)
+
 # What `prove` notes is written this much later, with all that was noted meanwhile.
 _PROVE_AFTER_S = 1.0
+# If the newest entries are damaged, so may be their positions. No position is used twice.
+_BEYOND_DAMAGE = 1 << 32
 
 
 class SqliteJournal:
@@ -264,6 +269,9 @@ def _find_or_insert(tx: Transaction, name: str, reserves: bool) -> Row:
     )
     (found,) = tx.connection.execute("SELECT id, oldest FROM journal WHERE name = ?", (name,)).fetchall()
     journal, oldest = found
+    if not ends_certainly(tx.connection, journal):
+        oldest = begin_beyond(tx, journal, tx.entries.top(journal) + _BEYOND_DAMAGE)
+        _logger.error("%s: its newest events are damaged; a new generation begins, and all clients start anew", name)
     top = tx.entries.top(journal)
     if not inserted.rowcount:
         begin_generation(tx, journal, generation, top)

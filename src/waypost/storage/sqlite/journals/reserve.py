@@ -13,7 +13,7 @@ from waypost.storage.sqlite.journals import sessions
 from waypost.storage.sqlite.journals.entries import Appender
 from waypost.storage.sqlite.journals.generations import forget_generations
 
-__all__ = ["fork_unclean", "release_all", "reserve"]
+__all__ = ["begin_beyond", "fork_unclean", "release_all", "reserve"]
 
 
 def reserve(tx: Transaction, journal: int, upto: int) -> None:
@@ -43,12 +43,22 @@ def fork_unclean(connection: sqlite3.Connection, now: float) -> list[str]:
     tx = Transaction(connection, Appender(connection), now)
     rows = connection.execute("SELECT id, name, reserved FROM journal WHERE reserved IS NOT NULL").fetchall()
     for journal, _, reserved in rows:
-        top = max(reserved, tx.entries.top(journal))
-        connection.execute(
-            "UPDATE journal SET generation = ?, oldest = ?, top = ?, bytes = ?, reserved = NULL WHERE id = ?",
-            (new_generation(), top + 1, top, tx.entries.total_bytes(journal), journal),
-        )
-        sessions.forget_all(tx, journal)
-        forget_generations(tx, journal)
+        begin_beyond(tx, journal, max(reserved, tx.entries.top(journal)))
     connection.execute("COMMIT")
     return [name for _, name, _ in rows]
+
+
+def begin_beyond(tx: Transaction, journal: int, top: int) -> int:
+    """Begin a new generation of a journal after a position, without entries and sessions.
+
+    Returns:
+        The oldest position that is kept: the first one of the generation.
+    """
+    tx.connection.execute(
+        "UPDATE journal SET generation = ?, oldest = ?, top = ?, bytes = ?, reserved = NULL WHERE id = ?",
+        (new_generation(), top + 1, top, tx.entries.total_bytes(journal), journal),
+    )
+    tx.entries.forget_journal(journal)
+    sessions.forget_all(tx, journal)
+    forget_generations(tx, journal)
+    return top + 1

@@ -97,7 +97,10 @@ def pack_history(history: Sequence[HistoryItem]) -> str:
 
 def unpack_history(packed: str | None) -> tuple[HistoryItem, ...]:
     """Read a history from the text that the file keeps."""
-    return tuple(HistoryItem(*item) for item in json.loads(packed or "[]"))
+    try:
+        return tuple(HistoryItem(*item) for item in json.loads(packed or "[]"))
+    except (ValueError, TypeError):
+        return (HistoryItem(0.0, "damaged", "the history can't be read"),)
 
 
 def _finish(connection: sqlite3.Connection, consumer: ConsumerState, positions: Collection[int]) -> list[int]:
