@@ -175,13 +175,14 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         concurrency: int = 1,
         start: Start = "oldest",
         order: Order | None = None,
+        max_losses: int | None = None,
     ) -> Callable[[Callable[Concatenate[Message, P], R]], Callable[Concatenate[Message, P], R]]:
         """Let a function of this process handle a queue's messages, as ``@io.consumer("emails", concurrency=10)``.
 
         The function gets a `Message`, and the event's arguments if it takes more parameters, converted to their
         annotations. It is ``async def``, or ``def`` to run in a thread. When it returns, the message is acknowledged.
         When it raises an exception (`Reject` adds a reason and a delay) or has called `Message.nack`, the queue
-        delivers the message again later.
+        delivers the message again later. A message whose arguments do not fit the function is a dead letter at once.
 
         Args:
             queue: The queue's name.
@@ -191,6 +192,8 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
             start: The start of a new consumer; see `Socket.consume`.
             order: See `QueueOptions`. ``None`` means the queue's option for a concurrency of 1, and ``"none"`` for
                 more: strict order allows one message at a time.
+            max_losses: A message is a dead letter after the process has ended so many times while the function had
+                it, from 1. ``None`` means the queue's option, and 20 if that is ``None``.
 
         Returns:
             A decorator, which returns the function.
@@ -206,11 +209,14 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         check("concurrency", concurrency, COUNT)
         if order is not None:
             check("order", order, ORDER)
+        if max_losses is not None:
+            check("max_losses", max_losses, COUNT)
         place = to_place(start)
 
         def register(function: Callable[Concatenate[Message, P], R]) -> Callable[Concatenate[Message, P], R]:
             handler = check_handler(f"consumer {queue}", function, 1)
-            self._hub.deliveries.workers.add(WorkerPlan(queue, consumer, handler, concurrency, place, order))
+            plan = WorkerPlan(queue, consumer, handler, concurrency, place, order, max_losses)
+            self._hub.deliveries.workers.add(plan)
             return function
 
         return register

@@ -194,17 +194,19 @@ class ArgumentMismatch(WaypostError):
 class Reject(WaypostError):
     """Raise this in the handler of a queue's message to refuse it; the queue delivers it again later.
 
-    Any other exception refuses the message too. `Reject` adds a reason and a delay.
+    Any other exception refuses the message too. `Reject` adds a reason and a delay, or asks for none.
 
     Attributes:
         reason: The reason, for the server's log and the dead letter.
         retry_in_s: Seconds until the next delivery, from 0; ``None`` uses the queue's retry delay.
+        final: True if the message is not to be delivered again: it is a dead letter at once.
     """
 
-    def __init__(self, reason: str, retry_in_s: float | None = None) -> None:
+    def __init__(self, reason: str, retry_in_s: float | None = None, *, final: bool = False) -> None:
         super().__init__(reason, retry_in_s)
         self.reason = reason
         self.retry_in_s = retry_in_s
+        self.final = final
 
     def __str__(self) -> str:
         return f"rejected: {self.reason}"

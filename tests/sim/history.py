@@ -18,7 +18,7 @@ class QueuePlan:
     """What holds for the queue of a history that is about one; see `tests.sim.queue_history`.
 
     Attributes:
-        max_deliveries: After how many failures and losses together a message is a dead letter.
+        max_losses: After how many lost connections a message is a dead letter, if at all.
         max_messages: How many messages the queue keeps; then it drops the oldest.
         prefetch: How many messages a client may have in hand.
         max_lease_s: How long it may keep one, whatever signs of life it gives.
@@ -28,7 +28,7 @@ class QueuePlan:
         rejects: How likely it rejects one.
     """
 
-    max_deliveries: int
+    max_losses: int | None
     max_messages: int | None
     prefetch: int
     max_lease_s: float

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.sim.mutations import Mutate, forget_what_was_lost, hand_out_too_early, settle_unacknowledged
-from waypost.server.queues import progress
+from waypost.server.namespaces.channel import Channel
+from waypost.server.queues import progress, verdict
 from waypost.server.queues.delivery import Attachment, Delivery
 from waypost.server.queues.delivery_order import KeyedOrder, Read
 from waypost.server.queues.due import DueTimer
-from waypost.server.queues.flight import Flight
 from waypost.server.queues.leases import Leases
 from waypost.server.queues.losses import LosingConsumer, Losses
 from waypost.server.queues.options import QueueOptions
@@ -40,28 +40,23 @@ def never_give_up(patch: pytest.MonkeyPatch) -> None:
 
 def count_no_losses(patch: pytest.MonkeyPatch) -> None:
     """Give up for failures only."""
-    _change_options(patch, max_deliveries=_MANY)
+    _change_options(patch, max_losses=None)
 
 
 def _change_options(patch: pytest.MonkeyPatch, **changes: Any) -> None:
-    def judge_by_others(blame: Blame, *, options: QueueOptions, **counted: Any) -> Any:
-        return judge(blame, options=replace(options, **changes), **counted)
+    def judge_by_others(blame: Blame, message: MessageRow, *, options: QueueOptions, **counted: Any) -> Any:
+        return judge(blame, message, options=replace(options, **changes), **counted)
 
     patch.setattr(progress, "judge", judge_by_others)
 
 
 def ignore_the_pause_asked_for(patch: pytest.MonkeyPatch) -> None:
     """Let a rejected message pause as the queue says, whatever its client has asked for."""
-    patch.setattr(progress, "judge", lambda blame, *, retry_in_s, **counted: judge(blame, retry_in_s=None, **counted))
 
+    def judge_by_the_queue(blame: Blame, message: MessageRow, *, retry_in_s: float | None, **counted: Any) -> Any:
+        return judge(blame, message, retry_in_s=None, **counted)
 
-def deliver_once_more(patch: pytest.MonkeyPatch) -> None:
-    """Deliver again what crashes have brought to its last delivery."""
-    patch.setattr(
-        Progress,
-        "give_up_unsent",
-        lambda self, message, now: self._coming().put_back(message._replace(failures=0, losses=0)),
-    )
+    patch.setattr(progress, "judge", judge_by_the_queue)
 
 
 def redrive_to_everyone(patch: pytest.MonkeyPatch) -> None:
@@ -117,18 +112,19 @@ def blame_the_newest(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Runner, "_take_all", take_all)
 
 
-def note_nobodys_oldest(patch: pytest.MonkeyPatch) -> None:
-    """Let the store know nothing of what is in hand."""
-    patch.setattr(Flight, "note_oldest", lambda self: self._changed.clear())
+def blame_sockets_for_a_kill(patch: pytest.MonkeyPatch) -> None:
+    """Count a kill of the server against what sockets had in hand."""
+    patch.setattr(SocketCarrier, "is_in_process", True)
 
 
-def note_the_newest(patch: pytest.MonkeyPatch) -> None:
-    """Let the store take the newest message in hand for the oldest."""
+def blame_who_leaves(patch: pytest.MonkeyPatch) -> None:
+    """Take a client that disconnects for one whose connection broke."""
+    patch.setattr(Channel, "was_cut", True)
 
-    def oldest(self: Attachment) -> Delivery | None:
-        return next(reversed(self.in_hand.values()), None)
 
-    patch.setattr(Attachment, "oldest", property(oldest))
+def never_undeliverable(patch: pytest.MonkeyPatch) -> None:
+    """Send a message for ever, however many connections break."""
+    patch.setattr(verdict, "MOST_BREAKS", _MANY)
 
 
 def forget_the_delayed(patch: pytest.MonkeyPatch) -> None:
@@ -233,15 +229,15 @@ QUEUE_MUTATIONS: tuple[Mutate, ...] = (
     never_give_up,
     count_no_losses,
     ignore_the_pause_asked_for,
-    deliver_once_more,
     redrive_to_everyone,
     ignore_a_seek,
     ignore_pauses,
     sleep_through_the_end_of_a_pause,
     blame_all,
     blame_the_newest,
-    note_nobodys_oldest,
-    note_the_newest,
+    blame_sockets_for_a_kill,
+    blame_who_leaves,
+    never_undeliverable,
     forget_the_delayed,
     let_nothing_expire,
     tell_of_no_loss,

@@ -9,13 +9,14 @@ from typing import Any
 
 from tests.sim.history import QueuePlan
 from tests.sim.queue_log import Happening, Sent
-from tests.sim.store_holds import WRITE_AFTER_S
 from tests.sim.world import World
+from waypost.server.queues.verdict import MOST_BREAKS
 from waypost.storage.queue_records import Attempt, MessageRow
 
 __all__ = ["Attempts", "Handed", "is_rejection"]
 
 _EPSILON_S = 1e-4
+_ON_PURPOSE = {"client namespace disconnect", "server namespace disconnect", "server shutting down"}
 
 
 def is_rejection(arguments: list[Any]) -> bool:
@@ -37,6 +38,7 @@ class Handed:
         ended: From when on it was surely not in hand any more: answered, the connection gone, or sent to another.
         lease_ended: From when on it was not, because a lease had ended or somebody else was served.
         rejections: The answers that reject it.
+        was_left: Whether its connection was ended on purpose.
         is_void: Whether no answer counts any more.
     """
 
@@ -50,6 +52,7 @@ class Handed:
     lease_ended: float = inf
     rejections: tuple[tuple[float, dict[str, Any]], ...] = ()
     is_void: bool = False
+    was_left: bool = False
 
     @property
     def is_in_hand(self) -> bool:
@@ -70,22 +73,17 @@ class Attempts:
 
     Attributes:
         lease_s: The shortest time that a lease lasts.
-        max_deliveries: After how many deliveries that ended without an ack none follows.
+        max_losses: After how many lost connections no delivery follows, if at all.
     """
 
     def __init__(self, world: World, plan: QueuePlan) -> None:
         one = world.circumstances
         self.lease_s = min(one.lease_s, plan.max_lease_s)
-        self.max_deliveries = plan.max_deliveries
+        self.max_losses = plan.max_losses
         self._plan = plan
         self._max_failures = one.max_failures
-        self._is_exact = not one.full
-        self._lag_s = WRITE_AFTER_S + 12 * (one.commit_s + one.report_s) + 0.05
         self._handed: list[Handed] = []
         self._latest: dict[tuple[str, int, int], Handed] = {}
-        # Who may be blamed for the last crash, and whether they must.
-        self._suspects: dict[tuple[str, int], bool] = {}
-        self._moved: dict[str, tuple[int, float]] = {}
         self._wall_offset = world.disk.store.clock.now() - world.time()
 
     # -- what happened ---------------------------------------------------------------------------------------
@@ -109,10 +107,6 @@ class Attempts:
         self._latest[key] = handed
         self._handed.append(handed)
 
-    def move(self, consumer: str, epoch: int, time: float) -> None:
-        """Take a move of a consumer, which begins another epoch."""
-        self._moved[consumer] = epoch, time
-
     def answer(self, handed: Handed, one: Happening, arguments: list[Any]) -> None:
         """Take an answer that arrived."""
         if is_rejection(arguments):
@@ -120,65 +114,28 @@ class Attempts:
         handed.ended = min(handed.ended, one.time)
         handed.is_void = True
 
-    def leave(self, life: int, connection: int, time: float) -> None:
+    def leave(self, life: int, connection: int, reason: str, time: float) -> None:
         """Take the end of a connection."""
         for handed in self._handed:
             if (handed.sent.life, handed.sent.connection) == (life, connection):
+                handed.was_left = handed.was_left or (handed.ended == inf and reason in _ON_PURPOSE)
                 handed.ended = min(handed.ended, time)
                 handed.is_void = True
 
-    def end(self, one: Happening) -> None:
-        """Take the end of a server's life, and note who may and who must be blamed for it."""
-        life, was_stopping = one.what
-        self._suspects = {}
-        mine = [handed for handed in self._handed if handed.sent.life == life]
-        for connection, consumer in sorted({(handed.sent.connection, handed.consumer) for handed in mine}):
-            of_both = [x for x in mine if (x.sent.connection, x.consumer) == (connection, consumer)]
-            # After a move, what was in hand before may count or not: the server may not have heard of it.
-            of_last = [x for x in of_both if x.epoch == of_both[-1].epoch]
-            epoch, moved_at = self._moved.get(consumer, (of_both[-1].epoch, -inf))
-            is_moved = of_both[0].epoch != epoch or moved_at > one.time - 2 * self._lag_s
-            for handed in (of_both, of_last):
-                self._suspect(handed, one.time, must=not (was_stopping or is_moved))
+    def end(self) -> None:
+        """Take the end of a server's life."""
         self._latest.clear()
         self._handed.clear()
 
-    def _suspect(self, handed: list[Handed], now: float, *, must: bool) -> None:
-        since = now - self._lag_s
-        moments = sorted(
-            {since, *(x.time for x in handed), *(min(x.ended, x.lease_ended) for x in handed)}, reverse=True
-        )
-        oldest: list[Handed | None] = []
-        for moment in moments:
-            if since <= moment < now:
-                oldest.append(next((x for x in handed if x.was_in_hand(moment)), None))
-        for one in oldest:
-            if one is not None:
-                is_surely = must and self._is_exact and all(other is one for other in oldest)
-                self._suspects[one.consumer, one.position] = is_surely
-
     # -- what was made of it ---------------------------------------------------------------------------------
-
-    def check_blamed(self, consumer: str, position: int) -> Iterator[str]:
-        """Check that a message which a crash is counted against was the oldest in somebody's hands."""
-        # With a full disk it may not be noted that somebody has nothing in hand any more.
-        if self._suspects.pop((consumer, position), None) is None and self._is_exact:
-            yield f"{position} is blamed for a crash, and was nobody's oldest message; these were: {self._suspects}"
-
-    def unblamed(self) -> list[tuple[str, int]]:
-        """Return the messages that must be blamed for the last crash, and are not yet."""
-        return [who for who, is_surely in self._suspects.items() if is_surely]
-
-    def forget_suspects(self) -> None:
-        """Let nobody be blamed for the last crash any more."""
-        self._suspects = {}
 
     def check(
         self, one: Happening, epoch: int, attempt: Attempt, before: MessageRow | None, *, is_last: bool
     ) -> Iterator[str]:
         """Check an attempt that is being stored, as the last one or with another to follow."""
         what = f"{attempt.position} ({attempt.kind}, {attempt.failures} failures, {attempt.losses} losses)"
-        must_die = attempt.failures >= self._max_failures or attempt.failures + attempt.losses >= self.max_deliveries
+        is_lost = self.max_losses is not None and attempt.losses >= self.max_losses
+        must_die = attempt.failures >= self._max_failures or is_lost or attempt.breaks >= MOST_BREAKS
         if is_last != must_die:
             yield f"{what} is {'given up too early' if is_last else 'not given up'}"
         counted = (before.failures, before.losses) if before is not None else None
@@ -198,6 +155,7 @@ class Attempts:
                 yield f"the lease of {what} is said to have ended after {decided - handed.time:.3f} s"
         else:
             yield from self._check_lost(handed, decided, what)
+        yield from self._check_breaks(attempt, before, what)
         if before is not None and attempt.failures + attempt.losses <= before.failures + before.losses:
             yield f"{what} is stored, counted before were {before.failures} failures, {before.losses} losses"
 
@@ -227,7 +185,24 @@ class Attempts:
         if not shortest - _EPSILON_S <= pause_s <= longest + _EPSILON_S:
             yield f"{what} pauses {pause_s:.3f} s, it should be {shortest:.3f} to {longest:.3f} s"
 
+    def _check_breaks(self, attempt: Attempt, before: MessageRow | None, what: str) -> Iterator[str]:
+        """Check the number of connections in a row that broke."""
+        if attempt.kind != "lost":
+            if attempt.breaks:
+                yield f"{what} was answered, and says that {attempt.breaks} connections in a row broke"
+            return
+        # Of several that ended before they could be stored, only the last one is.
+        new = attempt.losses - (0 if before is None else before.losses)
+        fewest, most = 1, new
+        if before is not None and before.breaks_since == attempt.breaks_since:
+            most += before.breaks
+            fewest = most if attempt.failures == before.failures else 1
+        if not fewest <= attempt.breaks <= most:
+            yield f"{what} says that {attempt.breaks} connections in a row broke, and {fewest} to {most} did"
+
     def _check_lost(self, handed: Handed, decided: float, what: str) -> Iterator[str]:
+        if handed.was_left:
+            yield f"{what} is blamed for a connection that was ended on purpose"
         for other in self._handed:
             if other is handed:
                 break

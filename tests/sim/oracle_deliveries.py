@@ -86,7 +86,6 @@ class _Judge:
         if info.epoch == self._epochs[one.consumer]:
             self._wrong(one, "was moved, and its epoch is the same")
         self._model.seek(one.consumer, place)
-        self._attempts.move(one.consumer, info.epoch, one.time)
         self._epochs[one.consumer] = info.epoch
         self._told.pop(one.consumer, None)
 
@@ -135,15 +134,8 @@ class _Judge:
 
     def see_blamed(self, one: Happening) -> None:
         (attempt,) = one.what
-        for problem in self._attempts.check_blamed(one.consumer, attempt.position):
-            self._wrong(one, problem)
+        self._wrong(one, f"{attempt.position} is blamed for a crash, and only sockets had messages in hand")
         self._model.retry(one.consumer, attempt)
-
-    def see_opened(self, one: Happening) -> None:
-        for consumer, position in self._attempts.unblamed():
-            if position in self._model.consumers[consumer].unsettled:
-                self._wrong(one, f"{position} was {consumer}'s oldest message in a crash, and is not blamed")
-        self._attempts.forget_suspects()
 
     def _counted(self, consumer: str, epoch: int, position: int) -> MessageRow | None:
         unsettled = self._model.consumers[consumer].unsettled
@@ -199,8 +191,6 @@ class _Judge:
                 self._wrong(one, f"{position} was sent as attempt {mark.attempt}, counted are {message}")
         elif any(position == message.position for message, _, _ in self._model.kept):
             self._wrong(one, f"{position} was sent, which is settled")
-        if mark.attempt > self._attempts.max_deliveries:
-            self._wrong(one, f"{position} was sent for the {mark.attempt}th time")
         waiting = [other for other in consumer.unsettled if other <= mark.cursor]
         if waiting:
             self._wrong(one, f"{position} came with the cursor {mark.cursor}, and {waiting} are not settled")
@@ -243,13 +233,13 @@ class _Judge:
         self._done.add((one.consumer, self._epochs[one.consumer] if epoch is None else epoch, position))
 
     def see_left(self, one: Happening) -> None:
-        life, connection = one.what
-        self._attempts.leave(life, connection, one.time)
+        life, connection, reason = one.what
+        self._attempts.leave(life, connection, reason, one.time)
 
     def see_ended(self, one: Happening) -> None:
         # What was acknowledged and is not on the disk is forgotten.
         self._done.clear()
-        self._attempts.end(one)
+        self._attempts.end()
 
     # -- the end ---------------------------------------------------------------------------------------------
 

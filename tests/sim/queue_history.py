@@ -53,7 +53,7 @@ def _circumstances(chance: Random) -> Circumstances:
         early=False,
         late=False,
         queue=QueuePlan(
-            max_deliveries=pick((3, 20)),
+            max_losses=pick((3, None)),
             max_messages=pick((None, None, 5, 12)),
             prefetch=pick((1, 2, 8)),
             max_lease_s=pick((4.0, 15.0)),

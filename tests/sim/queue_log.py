@@ -28,8 +28,8 @@ class Happening:
         time: When.
         stored: When, by the store's clock.
         wall: When, by the wall clock.
-        kind: What the storage contract calls the write, or ``released``, ``trimmed``, ``blamed``, ``opened``,
-            ``sent``, ``notice``, ``answer``, ``left``, ``died``, ``ended``.
+        kind: What the storage contract calls the write, or ``released``, ``trimmed``, ``blamed``, ``sent``,
+            ``notice``, ``answer``, ``left``, ``died``, ``ended``.
         queue: The queue, if it is about one.
         consumer: The consumer, if it is about one.
         what: What belongs to the kind.
@@ -104,7 +104,7 @@ class QueueLog:
                 self.note("answer", "", "", one, packet.packet.data)
 
         def left(socket: SocketDisconnected) -> None:
-            self.note("left", "", "", life, socket.connection)
+            self.note("left", "", "", life, socket.connection, socket.reason)
 
         def died(message: MessageDied) -> None:
             self.note("died", message.queue, message.consumer, message.offset)

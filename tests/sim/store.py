@@ -104,7 +104,6 @@ class SimStore:
         self._closed = False
         # As a file does: it begins with the later of the wall clock and the last time that it knew.
         self.clock.begin(self.clock.now())
-        self.disk.queues.note("opened", "", "")
 
     @property
     def clock(self) -> StoreClock:

@@ -78,7 +78,13 @@ def blame_holders(disk: Disk) -> None:
         if found is None or before is None:
             continue
         attempt = Attempt(
-            position, before.failures, before.losses + 1, "lost", "the server ended", disk.store.clock.now()
+            position,
+            before.failures,
+            before.losses + 1,
+            "lost",
+            "the server ended",
+            disk.store.clock.now(),
+            deaths=before.deaths + 1,
         )
         backlog.retry(found, attempt)
         disk.queues.note("blamed", queue, consumer, attempt)

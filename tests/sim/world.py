@@ -366,7 +366,7 @@ def _queue_options(one: Circumstances) -> QueueOptions:
         return options
     return replace(
         options,
-        max_deliveries=plan.max_deliveries,
+        max_losses=plan.max_losses,
         max_messages=plan.max_messages,
         overflow="refuse" if plan.max_messages is None else "drop_oldest",
         prefetch=plan.prefetch,

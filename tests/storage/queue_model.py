@@ -257,7 +257,15 @@ class QueueModel:
         if history[-1:] != (item,):
             history = (*history, item)[-MAX_HISTORY:]
         retry_at = max(attempt.retry_at, AT_ONCE)
-        return message._replace(failures=attempt.failures, losses=attempt.losses, retry_at=retry_at), history
+        counted = message._replace(
+            failures=attempt.failures,
+            losses=attempt.losses,
+            retry_at=retry_at,
+            breaks=attempt.breaks,
+            breaks_since=attempt.breaks_since,
+            deaths=attempt.deaths,
+        )
+        return counted, history
 
     def matching(self, wanted: DeadLetterFilter) -> list[DeadLetterRow]:
         return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Iterable
 
 import pytest
 
@@ -244,6 +245,28 @@ async def test_lost_deliveries_are_counted_for_each_consumer(store: Store) -> No
     assert [(message.position, message.losses) for message in lost] == [(2, 2)]
     others = await queue.fetch("b", after=0, max_messages=9, max_bytes=UNLIMITED)
     assert [message.losses for message in others] == [0, 0, 0]
+
+
+async def test_broken_connections_and_deaths_are_kept_as_they_are_told(store: Store) -> None:
+    queue = store.queue("q")
+    epoch = (await queue.add_consumer("c")).epoch
+    messages = [NewMessageRow(str(number), b"", "k") for number in range(3)]
+    await queue.enqueue(messages, deduplicate_s=0, on_commit=ignore)
+    attempts = [
+        Attempt(2, 0, 4, "lost", "gone", 1.0, breaks=3, breaks_since=7, deaths=1),
+        Attempt(3, 1, 0, "rejected", "no", 1.0, 2.0),
+    ]
+    await queue.retry("c", epoch, attempts)
+    expected = [(1, 0, 0, 0), (2, 3, 7, 1), (3, 0, 0, 0)]
+
+    def told(messages: Iterable[MessageRow]) -> list[tuple[int, int, int, int]]:
+        return [(one.position, one.breaks, one.breaks_since, one.deaths) for one in messages]
+
+    assert told(await queue.fetch("c", after=0, max_messages=9, max_bytes=UNLIMITED)) == expected
+    by_key = await queue.fetch_key("c", "k", after=0, upto=9, max_messages=9, max_bytes=UNLIMITED)
+    assert told(by_key) == expected
+    due = await queue.fetch_retries("c", upto=9, held=(), max_messages=9, max_bytes=UNLIMITED)
+    assert sorted(told(due.messages)) == expected[1:]
 
 
 async def test_an_unknown_consumer_is_an_error(store: Store) -> None:

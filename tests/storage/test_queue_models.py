@@ -160,7 +160,18 @@ class Machine:
                 await queue.settle(name, epoch, positions)
                 model.settle(name, positions, now)
             case ("retry", _, (position, failures, losses, delay_s)):
-                attempt = Attempt(position, failures, losses, "rejected", f"{failures}", now, now + delay_s)
+                attempt = Attempt(
+                    position,
+                    failures,
+                    losses,
+                    "rejected",
+                    f"{failures}",
+                    now,
+                    now + delay_s,
+                    losses,
+                    failures,
+                    losses,
+                )
                 # Twice, as after an error whose write took effect all the same.
                 for _ in range(2):
                     await queue.retry(name, epoch, [attempt])

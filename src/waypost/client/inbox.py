@@ -233,5 +233,5 @@ def _refusal(refusal: EventRefused) -> tuple[dict[str, Any]]:
 def _rejection(error: BaseException) -> tuple[dict[str, Any]]:
     """Return the acknowledgement for an exception. Its text is not included, because it may contain secrets."""
     if isinstance(error, Reject):
-        return nack_values(error.reason, error.retry_in_s)
+        return nack_values(error.reason, error.retry_in_s, final=error.final)
     return nack_values(type(error).__name__)

@@ -59,16 +59,17 @@ class ReceivedEvent:
         if settle is not None:
             await settle(values, accepted=True)
 
-    async def reject(self, reason: str, retry_in_s: float | None = None) -> None:
-        """Reject the event; a queue then delivers it again later.
+    async def reject(self, reason: str, retry_in_s: float | None = None, *, final: bool = False) -> None:
+        """Reject the event; a queue then delivers it again later, or makes it a dead letter.
 
         Args:
             reason: The reason.
             retry_in_s: Seconds until the next delivery; ``None`` uses the queue's retry delay.
+            final: True if the message is not to be delivered again: it is a dead letter at once.
         """
         settle, self._settle = self._settle, None
         if settle is not None:
-            await settle(nack_values(reason, retry_in_s), accepted=False)
+            await settle(nack_values(reason, retry_in_s, final=final), accepted=False)
 
 
 class EventStream:

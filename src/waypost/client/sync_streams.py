@@ -101,11 +101,12 @@ class ReceivedEvent:
         """
         self._thread.run(self._inner.ack(*values))
 
-    def reject(self, reason: str, retry_in_s: float | None = None) -> None:
-        """Reject the event; a queue then delivers it again later.
+    def reject(self, reason: str, retry_in_s: float | None = None, *, final: bool = False) -> None:
+        """Reject the event; a queue then delivers it again later, or makes it a dead letter.
 
         Args:
             reason: The reason.
             retry_in_s: Seconds until the next delivery; ``None`` uses the queue's retry delay.
+            final: True if the message is not to be delivered again: it is a dead letter at once.
         """
-        self._thread.run(self._inner.reject(reason, retry_in_s))
+        self._thread.run(self._inner.reject(reason, retry_in_s, final=final))

@@ -54,14 +54,20 @@ def read_rejection(arguments: list[Any]) -> Rejection | None:
     return Rejection(fields["reason"], fields["is_final"], fields.get("data"), _pause(fields.get("retry_in_s")))
 
 
-def nack_values(reason: str, retry_in_s: float | None = None) -> tuple[dict[str, Any]]:
+def nack_values(reason: str, retry_in_s: float | None = None, *, final: bool = False) -> tuple[dict[str, Any]]:
     """Return the acknowledgement's arguments that reject a queue's message.
 
     Args:
         reason: The reason.
         retry_in_s: Seconds until the next delivery; ``None`` leaves the delay to the server.
+        final: Whether there shall be no next delivery.
     """
-    return ({"nack": reason} if retry_in_s is None else {"nack": reason, "retry_in": retry_in_s},)
+    nack: dict[str, Any] = {"nack": reason}
+    if retry_in_s is not None:
+        nack["retry_in"] = retry_in_s
+    if final:
+        nack["final"] = True
+    return (nack,)
 
 
 def read_nack(arguments: list[Any]) -> Rejection | None:
@@ -71,16 +77,19 @@ def read_nack(arguments: list[Any]) -> Rejection | None:
         arguments: The acknowledgement's arguments.
 
     Returns:
-        The rejection, if the argument has the form ``{nack: "why", retry_in: seconds}``. All others acknowledge and
-        return ``None``: people write ``ack("ok")``, and ``ack({status: "ok"})``.
+        The rejection, if the argument has the form ``{nack: "why", retry_in: seconds, final: true}``, of which only
+        ``nack`` is needed. All others acknowledge and return ``None``: people write ``ack("ok")``, and
+        ``ack({status: "ok"})``.
     """
     if len(arguments) != 1 or not isinstance(arguments[0], dict):
         return None
-    reason = arguments[0].get("nack")
+    nack: dict[str, Any] = arguments[0]
+    reason = nack.get("nack")
     if not reason:
         return None
     text = reason if isinstance(reason, str) else "rejected"
-    return Rejection(text[:_LONGEST_REASON], retry_in_s=_pause(arguments[0].get("retry_in")))
+    is_final = nack.get("final") is True
+    return Rejection(text[:_LONGEST_REASON], is_final=is_final, retry_in_s=_pause(nack.get("retry_in")))
 
 
 def _pause(value: object) -> float | None:

@@ -29,6 +29,7 @@ except ImportError:
 
 
 __all__ = [
+    "GOING_AWAY",
     "Closing",
     "FrameEncoder",
     "MessageReader",
@@ -51,6 +52,9 @@ _WHOLE_TEXT = _FIN | _TEXT
 _MAX_CONTROL_BYTES = 125
 _MAX_FRAGMENTS = 16_384
 """Enough for a message of the largest size in frames of 64 bytes. Empty fragments count: they cost time too."""
+
+GOING_AWAY = 1001
+"""The code with which a browser closes when a page is left."""
 
 _NORMAL, _PROTOCOL_ERROR, _NO_CODE, _INVALID_DATA, _TOO_BIG = 1000, 1002, 1005, 1007, 1009
 _CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))

@@ -261,11 +261,11 @@ class StoredQueue(Protocol):
         ...
 
     def hold(self, consumer: str, holder: str, position: int | None) -> None:
-        """Note the oldest message that a holder (a connection, a worker) holds; ``None`` for none. Returns at once.
+        """Note the oldest message of a holder, a function of this process; ``None`` for none. Returns at once.
 
         The note is written within 50 ms, so a message that is settled faster costs nothing. If the store is killed,
-        the next opening counts a lost delivery for each noted message that is not settled: so a message that kills
-        the process becomes a dead letter in the end.
+        the next opening counts a lost delivery and a death for each noted message that is not settled: so a message
+        that kills the process becomes a dead letter in the end.
         """
         ...
 

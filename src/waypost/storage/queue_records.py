@@ -132,6 +132,9 @@ class MessageRow(NamedTuple):
         failures: The number of its deliveries to this consumer that were rejected, or whose lease ended.
         losses: The number of its deliveries to this consumer that were counted as lost.
         retry_at: The wall time of its next delivery, in seconds; 0 if it never failed.
+        breaks: As in `Attempt`.
+        breaks_since: As in `Attempt`.
+        deaths: As in `Attempt`.
         headers: The message's headers, as they were enqueued.
         damaged: True if the stored message is not what was enqueued. Only ``position`` can be relied on.
     """
@@ -145,6 +148,9 @@ class MessageRow(NamedTuple):
     failures: int = 0
     losses: int = 0
     retry_at: float = 0.0
+    breaks: int = 0
+    breaks_since: int = 0
+    deaths: int = 0
     headers: str | None = None
     damaged: bool = False
 
@@ -179,6 +185,10 @@ class Attempt:
         reason: The reason, in words.
         at: The wall time of the end, in seconds.
         retry_at: The wall time of the next delivery, in seconds; 0 for at once. `StoredQueue.bury` ignores it.
+        breaks: The number of connections in a row that broke before the message was acknowledged.
+        breaks_since: `ConsumerRow.settled` at the last of them: another value means that the consumer has
+            acknowledged something since.
+        deaths: The number of times that the process ended while a function of it had the message.
     """
 
     position: int
@@ -188,6 +198,9 @@ class Attempt:
     reason: str
     at: float
     retry_at: float = 0.0
+    breaks: int = 0
+    breaks_since: int = 0
+    deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True)

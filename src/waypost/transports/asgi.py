@@ -246,7 +246,8 @@ class AsgiTransport:
 
         def end(task: asyncio.Task[None]) -> None:
             if not task.cancelled():
-                connection.lose_transport("transport error")
+                # All that was sent before has arrived, or there would be no poll that waits.
+                connection.lose_transport("transport error", client_left=True)
 
         left.add_done_callback(end)
         try:

@@ -12,6 +12,7 @@ from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
 from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.handshake import Decision, Open, Refuse, Upgrade, refusal_body
+from waypost.protocol.websocket import GOING_AWAY
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.slices import Share
 from waypost.server.connections.connection import Connection
@@ -57,6 +58,7 @@ class WebSocketCarrier:
         self._cookie = cookie
         self._direct = direct
         self._close_code = _NORMAL
+        self._client_left = False
 
     async def carry(self, decision: Decision, handshake: Handshake) -> None:
         """Carry out the decision on the request. Returns when the WebSocket is closed or its frames bypass ASGI."""
@@ -151,7 +153,10 @@ class WebSocketCarrier:
         try:
             await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
             # If the reader ended, the transport is lost. If the writer ended, all frames are sent.
-            connection.lose_transport("transport close") if reading.done() else reading.cancel()
+            if reading.done():
+                connection.lose_transport("transport close", client_left=self._client_left)
+            else:
+                reading.cancel()
             await asyncio.wait({reading, writing})
         finally:
             reading.cancel()
@@ -185,6 +190,7 @@ class WebSocketCarrier:
     async def _next_frame(self) -> Frame | None:
         message = await self._receive()
         if message["type"] != "websocket.receive":
+            self._client_left = message.get("code") == GOING_AWAY
             return None
         text = message.get("text")
         frame: Frame = message["bytes"] if text is None else text

@@ -141,7 +141,8 @@ class Polled:
         """Note that the request's state has changed; called by uvicorn."""
         if self._exchange.disconnected and not self._exchange.response_complete:
             self._exchange.response_complete = True
-            self._connection.lose_transport("transport error")
+            # All that was sent before has arrived, or there would be no poll that waits.
+            self._connection.lose_transport("transport error", client_left=True)
 
     def begin(self, tasks: MutableSet[asyncio.Task[None]]) -> bool:
         """Answer the request, now or later. The whole body of a POST has arrived.

@@ -24,7 +24,7 @@ from uvicorn.server import ServerState
 
 from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame
-from waypost.protocol.websocket import FrameEncoder, accept_key
+from waypost.protocol.websocket import GOING_AWAY, FrameEncoder, accept_key
 from waypost.server.basics.slices import Slices
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.transports.asgi_websocket import FRAMES
@@ -210,7 +210,7 @@ class DirectWebSocket(asyncio.Protocol):
         self._carrier.share(encoder, turn, slices)
         self._carrier.serve(taker, self._mailbox.empty())
         if self._mailbox.is_lost:
-            taker.lose_transport("transport close")
+            taker.lose_transport("transport close", client_left=self._carrier.close_code == GOING_AWAY)
         return self._carrier
 
     async def _send(self, message: Message) -> None:
@@ -331,7 +331,7 @@ class _Mailbox:
         """Note that the carrier accepts frames again."""
         self._changed.set()
 
-    def lose_transport(self, _reason: str) -> None:
+    def lose_transport(self, _reason: str, *, client_left: bool = False) -> None:
         """Note that the WebSocket is lost."""
         if not self.is_lost:
             self.is_lost = True

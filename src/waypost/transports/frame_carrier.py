@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from waypost.errors import LimitExceeded, ProtocolViolation
 from waypost.logs import get_logger
 from waypost.protocol.engineio import Frame
-from waypost.protocol.websocket import Closing, FrameEncoder, MessageReader, frame_close, frame_pong
+from waypost.protocol.websocket import GOING_AWAY, Closing, FrameEncoder, MessageReader, frame_close, frame_pong
 from waypost.server.basics.slices import Slices
 from waypost.server.basics.write_turn import WriteTurn
 
@@ -48,8 +48,8 @@ class FrameTaker(Protocol):
         """Note that the carrier accepts frames again."""
         ...
 
-    def lose_transport(self, reason: str, /) -> None:
-        """Note that the WebSocket is lost."""
+    def lose_transport(self, reason: str, /, *, client_left: bool = False) -> None:
+        """Note that the WebSocket is lost, and whether the client has closed it because its page was left."""
         ...
 
 
@@ -288,4 +288,4 @@ class FrameCarrier(asyncio.Protocol):
     def _lose_taker(self) -> None:
         if self._taker is not None:
             taker, self._taker = self._taker, None
-            taker.lose_transport("transport close")
+            taker.lose_transport("transport close", client_left=self.close_code == GOING_AWAY)

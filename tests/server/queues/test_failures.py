@@ -14,8 +14,8 @@ from tests.server.queues.client import QUEUE, Clock, Site, quiet, site
 from tests.support.waiting import DEADLINE_S
 from waypost.protocol.rejections import Rejection, read_nack
 from waypost.server.queues.options import QueueOptions
-from waypost.server.queues.verdict import Blame, judge
-from waypost.storage.queue_records import Attempt
+from waypost.server.queues.verdict import Blame, Verdict, is_spent, judge
+from waypost.storage.queue_records import Attempt, MessageRow
 
 NACK = '[{"nack": "no", "retry_in": 0}]'
 
@@ -33,6 +33,8 @@ async def dead(here: Site) -> list[waypost.DeadLetter]:
         ([{"nack": "x", "retry_in": -1}], Rejection("x")),
         ([{"nack": "x", "retry_in": 10**400}], Rejection("x")),
         ([{"nack": "x", "retry_in": True}], Rejection("x")),
+        ([{"nack": "x", "final": True}], Rejection("x", is_final=True)),
+        ([{"nack": "x", "final": 1}], Rejection("x")),
         ([{"nack": ""}], None),
         ([{"status": "ok"}], None),
         (["ok"], None),
@@ -45,10 +47,10 @@ def test_what_is_a_nack(arguments: list[Any], expected: Rejection | None) -> Non
 
 
 def test_backoff_doubles_up_to_its_top_with_jitter() -> None:
-    options = QueueOptions(max_failures=100, max_deliveries=100)
+    options = QueueOptions(max_failures=100)
 
     def pause(failures: int, chance: float) -> float:
-        verdict = judge(Blame.REJECTED, failures=failures, losses=0, retry_in_s=None, options=options, chance=chance)
+        verdict = decide(Blame.REJECTED, options, failures=failures, chance=chance)
         assert verdict.delay_s is not None
         return round(verdict.delay_s, 3)
 
@@ -57,18 +59,100 @@ def test_backoff_doubles_up_to_its_top_with_jitter() -> None:
     assert (pause(99 - 1, 0.0), pause(99 - 1, 1.0)) == (200, 300)
 
 
-def test_lost_connections_count_to_the_deliveries_alone() -> None:
+def test_twenty_failures_take_about_an_hour() -> None:
+    delays = [decide(Blame.REJECTED, QueueOptions(), failures=failures).delay_s for failures in range(20)]
+    assert delays[-1] is None
+    assert 45 * 60 < sum(delay for delay in delays[:-1] if delay is not None) < 75 * 60
+
+
+def test_a_final_nack_is_the_last_one() -> None:
+    assert decide(Blame.REJECTED, QueueOptions(), is_final=True).delay_s is None
+
+
+def test_lost_connections_alone_give_nothing_up() -> None:
     options = QueueOptions()
+    # Something was acknowledged before each of them.
+    assert [decide(Blame.LOST, options, losses=losses, acknowledged=losses).delay_s for losses in range(100)] == (
+        [0.0] * 100
+    )
+    assert decide(Blame.LOST, options, failures=19).delay_s == 0.0
 
-    def lose(failures: int, losses: int) -> float | None:
-        return judge(
-            Blame.LOST, failures=failures, losses=losses, retry_in_s=None, options=options, chance=0.5
-        ).delay_s
 
-    assert lose(0, 18) == 0.0
-    assert lose(0, 19) is None
-    assert lose(4, 14) == 0.0
-    assert lose(4, 15) is None
+def test_max_losses_limits_lost_connections() -> None:
+    options = QueueOptions(max_losses=3)
+    assert [decide(Blame.LOST, options, losses=losses, acknowledged=losses).delay_s for losses in range(3)] == [
+        0.0,
+        0.0,
+        None,
+    ]
+
+
+def test_five_broken_connections_in_a_row_are_enough() -> None:
+    message = MessageRow(1, "a", b"", 0.0)
+    for breaks in range(1, 6):
+        verdict = judge_row(Blame.LOST, message, acknowledged=7)
+        assert (verdict.breaks, verdict.is_undeliverable) == (breaks, breaks == 5)
+        message = message._replace(losses=verdict.losses, breaks=verdict.breaks, breaks_since=7)
+    assert judge_row(Blame.LOST, message, acknowledged=8).breaks == 1
+    assert judge_row(Blame.REJECTED, message, acknowledged=7).breaks == 0
+
+
+def test_a_function_that_dies_with_its_process_is_counted() -> None:
+    message = MessageRow(1, "a", b"", 0.0, failures=3, losses=40, deaths=19)
+    dead = message._replace(deaths=20)
+    options = QueueOptions()
+    assert is_spent(dead, options, in_process=True)
+    assert not is_spent(message, options, in_process=True)
+    assert not is_spent(dead, options, in_process=True, max_losses=21)
+    assert is_spent(message, options, in_process=True, max_losses=19)
+    assert is_spent(message, QueueOptions(max_losses=19), in_process=True)
+    assert not is_spent(dead, options, in_process=False)
+    assert is_spent(message, QueueOptions(max_losses=40), in_process=False)
+
+
+def test_a_stop_is_counted_as_a_delivery_and_ends_nothing() -> None:
+    message = MessageRow(1, "a", b"", 0.0, losses=90, deaths=19)
+    verdict = judge_row(Blame.STOPPED, message)
+    assert (verdict.losses, verdict.failures, verdict.delay_s) == (91, 0, 0.0)
+
+
+def test_max_deliveries_counts_for_one_more_release() -> None:
+    with pytest.warns(DeprecationWarning, match="max_failures") as told:
+        options = QueueOptions(max_deliveries=20)
+    assert told[0].filename == __file__
+    assert decide(Blame.LOST, options, failures=4, losses=14, acknowledged=1).delay_s == 0.0
+    assert decide(Blame.LOST, options, failures=4, losses=15, acknowledged=1).delay_s is None
+    assert decide(Blame.REJECTED, options, failures=4, losses=15).delay_s is None
+
+
+def decide(
+    blame: Blame,
+    options: QueueOptions,
+    *,
+    acknowledged: int = 0,
+    is_final: bool = False,
+    chance: float = 0.5,
+    failures: int = 0,
+    losses: int = 0,
+) -> Verdict:
+    """Judge a delivery of a message with some counts."""
+    row = MessageRow(1, "a", b"", 0.0, failures=failures, losses=losses)
+    return judge(
+        blame, row, acknowledged=acknowledged, retry_in_s=None, is_final=is_final, options=options, chance=chance
+    )
+
+
+def judge_row(blame: Blame, row: MessageRow, *, acknowledged: int = 0) -> Verdict:
+    """Judge a delivery of a message by the default options."""
+    return judge(
+        blame,
+        row,
+        acknowledged=acknowledged,
+        retry_in_s=None,
+        is_final=False,
+        options=QueueOptions(),
+        chance=0.5,
+    )
 
 
 async def test_strict_order_waits_for_the_rejected_one() -> None:
@@ -117,7 +201,7 @@ class Ticking(Clock):
 @pytest.mark.parametrize("order", ["strict", "key", "none"])
 async def test_a_pause_may_end_between_any_two_looks_at_the_clock(order: str) -> None:
     clock = Ticking()
-    async with site(clock=clock, order=order, max_failures=100, max_deliveries=100) as here:
+    async with site(clock=clock, order=order, max_failures=100) as here:
         client = await here.client()
         await here.put(1)
         await client.gets(1)
@@ -129,9 +213,9 @@ async def test_a_pause_may_end_between_any_two_looks_at_the_clock(order: str) ->
             await client.gets(len(client.jobs) + 1)
 
 
-async def test_five_failures_make_a_dead_letter_and_the_next_one_comes() -> None:
+async def test_max_failures_make_a_dead_letter_and_the_next_one_comes() -> None:
     died: list[Any] = []
-    async with site() as here:
+    async with site(max_failures=5) as here:
         here.io.hooks.message_died(died.append)
         client = await here.client()
         await here.queue.emit("job", 1, {"label": b"\x00"}, id="poison", key="k")
@@ -157,7 +241,7 @@ async def test_five_failures_make_a_dead_letter_and_the_next_one_comes() -> None
 
 
 async def test_lost_connection_blames_only_the_oldest() -> None:
-    async with site(order="none", prefetch=4, max_deliveries=3) as here:
+    async with site(order="none", prefetch=4, max_losses=3) as here:
         await here.put("poison", 2, 3, 4)
         for _ in range(3):
             client = await here.client()
@@ -171,9 +255,74 @@ async def test_lost_connection_blames_only_the_oldest() -> None:
         assert (letter.args[0], letter.failures, letter.lost_deliveries) == ("poison", 0, 3)
 
 
+@pytest.mark.parametrize("leaves", ["leaves its page", "disconnects", "is disconnected", "is passed over"])
+async def test_who_leaves_is_not_counted(leaves: str) -> None:
+    async with site(max_losses=1) as here:
+        await here.put(1)
+        others = []
+        for _ in range(22):
+            client = await here.client()
+            await client.gets(1)
+            assert client.connection is not None
+            if leaves == "leaves its page":
+                client.connection.lose_transport("transport close", client_left=True)
+            elif leaves == "disconnects":
+                client.send("1")
+            elif leaves == "is disconnected":
+                await here.socket_of(client).disconnect()
+            else:
+                others.append(client)
+        client = await here.client(auto_ack=True)
+        assert await client.gets(1) == [1]
+        await here.settled()
+        assert (await here.info()).redelivered == 0
+        assert not await dead(here)
+
+
+async def test_what_five_connections_could_not_deliver_is_undeliverable_and_the_next_one_comes() -> None:
+    async with site() as here:
+        await here.put("too large", 2)
+        for _ in range(5):
+            client = await here.client()
+            await client.gets(1)
+            await client.cut()
+        client = await here.client(auto_ack=True)
+        assert await client.gets(1) == [2]
+        await here.settled()
+        [letter] = await dead(here)
+        assert (letter.args[0], letter.reason, letter.failures, letter.lost_deliveries) == (
+            "too large",
+            "undeliverable",
+            0,
+            5,
+        )
+
+
+@pytest.mark.parametrize("between", ["an ack", "a nack"])
+async def test_an_answer_between_broken_connections_begins_their_count_anew(between: str) -> None:
+    async with site(order="none", prefetch=1) as here:
+        await here.put(1)
+        for round_ in range(12):
+            client = await here.client()
+            await client.gets(1)
+            if round_ % 4 == 3 and between == "a nack":
+                client.reply(1, NACK)
+                await client.gets(2)
+            elif round_ % 4 == 3:
+                other = await here.client()
+                await here.put(2)
+                await other.gets(1)
+                other.reply(2)
+                await quiet()
+                other.send("1")
+            await client.cut()
+        assert not await dead(here)
+        client = await here.client(auto_ack=True)
+        assert await client.gets(1) == [1]
+
+
 async def test_what_crashes_have_brought_to_the_last_delivery_is_not_sent_once_more() -> None:
-    # What the next opening of a durable store does after each kill, see `storage.queue_base.Queue.hold`.
-    async with site(max_deliveries=3) as here:
+    async with site(max_losses=3) as here:
         await here.queue.get_consumer().create()
         await here.put("deadly", 2)
         stored = here.io._hub.services.store.queue(QUEUE)

@@ -18,7 +18,7 @@ from waypost.server.queues.options import Order
 
 _PREFETCH = 3
 _MAX_FAILURES = 3
-_MAX_DELIVERIES = 4
+_MAX_LOSSES = 3
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -36,11 +36,14 @@ class QueueMachine(RuleBasedStateMachine):
         self.paused: dict[int, float] = {}
         self.dead: set[int] = set()
         self.in_hand: dict[int, Worker] = {}
+        self.in_a_row = 0
+        self.is_probing = False
+        self.probes: set[int] = set()
         self.clients: list[Worker] = []
         self.seen: dict[Worker, int] = {}
         self.next_job = 1
         queues = waypost.QueueOptions(
-            first_backoff_s=0, max_failures=_MAX_FAILURES, max_deliveries=_MAX_DELIVERIES, prefetch=_PREFETCH
+            first_backoff_s=0, max_failures=_MAX_FAILURES, max_losses=_MAX_LOSSES, prefetch=_PREFETCH
         )
         io = waypost.Server(drain_s=0, queues=queues, environment=Environment(wall_time=self.clock))
         self.site = Site(io, {"order": self.order})
@@ -69,8 +72,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.clients.append(client)
         self.seen[client] = 0
         if self.order == "strict" and self.in_hand:
-            [(job, _)] = self.in_hand.items()
-            self.lose(job)
+            self.in_hand.clear()
+            self.probes.clear()
         self.run(client.connect())
         self.check()
 
@@ -79,6 +82,7 @@ class QueueMachine(RuleBasedStateMachine):
     def is_cut(self, data: st.DataObject) -> None:
         client = data.draw(st.sampled_from(self.clients))
         had = [job for job, who in self.in_hand.items() if who is client]
+        self.probes -= {*had}
         for job in had[1:]:
             del self.in_hand[job]
         if had:
@@ -93,6 +97,8 @@ class QueueMachine(RuleBasedStateMachine):
         job = data.draw(st.sampled_from(sorted(self.in_hand)))
         client = self.in_hand.pop(job)
         del self.waiting[job]
+        self.in_a_row, self.is_probing = 0, False
+        self.probes.clear()
         self.run(self.reply(client, job, "[]"))
         self.check()
 
@@ -100,7 +106,10 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(data=st.data(), pause_s=st.sampled_from([0, 10]))
     def rejects(self, data: st.DataObject, pause_s: int) -> None:
         job = data.draw(st.sampled_from(sorted(self.in_hand)))
+        self.in_a_row += 1
+        self.is_probing = self.is_probing or self.in_a_row >= min(max(len(self.in_hand), 3), 10)
         client = self.in_hand.pop(job)
+        self.probes.discard(job)
         self.failures[job] = self.failures.get(job, 0) + 1
         self.bury_if_due(job)
         if pause_s:
@@ -128,7 +137,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def bury_if_due(self, job: int) -> None:
         failures, losses = self.failures.get(job, 0), self.losses.get(job, 0)
-        if failures >= _MAX_FAILURES or failures + losses >= _MAX_DELIVERIES:
+        if failures >= _MAX_FAILURES or losses >= _MAX_LOSSES:
             self.dead.add(job)
             del self.waiting[job]
 
@@ -149,6 +158,9 @@ class QueueMachine(RuleBasedStateMachine):
         assert job in self.waiting, f"{job} is done"
         assert job not in self.in_hand, f"somebody has {job}"
         assert self.paused.pop(job, 0) <= self.clock.now, f"{job} is paused"
+        if self.is_probing:
+            assert not self.probes, f"{job} goes out while {self.probes} are being tried"
+            self.probes.add(job)
         if self.order == "strict":
             assert not self.in_hand
             assert job == min(self.waiting)
@@ -156,7 +168,8 @@ class QueueMachine(RuleBasedStateMachine):
             assert job == min(other for other, key in self.waiting.items() if key == self.waiting[job])
 
     def check_nobody_waits_in_vain(self) -> None:
-        if not self.clients or len(self.in_hand) >= (1 if self.order == "strict" else _PREFETCH * len(self.clients)):
+        most = 1 if self.order == "strict" else _PREFETCH * len(self.clients)
+        if self.probes or not self.clients or len(self.in_hand) >= most:
             return
         for job, key in sorted(self.waiting.items()):
             is_head = self.order == "none" or (

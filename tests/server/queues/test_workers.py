@@ -113,6 +113,14 @@ def _nack(message: waypost.Message) -> None:
     message.nack("noted", retry_in_s=0)
 
 
+def _finally(message: waypost.Message) -> None:
+    raise waypost.Reject("never", final=True)
+
+
+def _finally_by_nack(message: waypost.Message) -> None:
+    message.nack("nevermore", final=True)
+
+
 def _needs_more(message: waypost.Message, one: int, two: int) -> None:
     raise AssertionError("never called")
 
@@ -122,8 +130,8 @@ class Address:
     street: str
 
 
-async def test_arguments_are_converted_and_what_does_not_fit_is_a_failure() -> None:
-    io = server(max_failures=1)
+async def test_arguments_are_converted_and_what_does_not_fit_is_a_dead_letter_at_once() -> None:
+    io = server()
     got: list[Address] = []
 
     @io.consumer("jobs")
@@ -136,20 +144,23 @@ async def test_arguments_are_converted_and_what_does_not_fit_is_a_failure() -> N
         await settled(io)
         [letter] = await io.queue("jobs").dead_letters()
         assert "street" in letter.reason
+        assert letter.failures == 1
     assert got == [Address("A")]
 
 
 @pytest.mark.parametrize(
-    ("function", "reason"),
+    ("function", "reason", "failures"),
     [
-        (_raise, "ValueError: wrong"),
-        (_reject, "not now"),
-        (_nack, "noted"),
-        (_needs_more, "job takes 2 argument(s), 1 came"),
+        (_raise, "ValueError: wrong", 3),
+        (_reject, "not now", 3),
+        (_nack, "noted", 3),
+        (_finally, "never", 1),
+        (_finally_by_nack, "nevermore", 1),
+        (_needs_more, "job takes 2 argument(s), 1 came", 1),
     ],
 )
 async def test_failures_of_functions_are_failures_of_the_message(
-    function: Callable[..., None], reason: str, caplog: pytest.LogCaptureFixture
+    function: Callable[..., None], reason: str, failures: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     io = server(max_failures=3)
     failed: list[waypost.HandlerFailure] = []
@@ -159,7 +170,7 @@ async def test_failures_of_functions_are_failures_of_the_message(
         await io.queue("jobs").emit("job", 1)
         await settled(io)
         [letter] = await io.queue("jobs").dead_letters()
-        assert (letter.reason, letter.failures) == (reason, 3)
+        assert (letter.reason, letter.failures) == (reason, failures)
     assert len(failed) == (3 if function is _raise else 0)
 
 

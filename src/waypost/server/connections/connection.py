@@ -34,6 +34,7 @@ class Connection:
     Made by `Engine.open`. Call its methods only from the event loop.
 
     Attributes:
+        client_left: Whether the client has closed it as a browser does when a page is left.
         number: The connection's number, unique in this server. Unlike the sid, it is no secret.
         handshake: The client's request for the connection.
         receiver: The layer above.
@@ -56,6 +57,7 @@ class Connection:
         "_rings_at",
         "_session",
         "_slices",
+        "client_left",
         "handshake",
         "number",
         "receiver",
@@ -74,6 +76,7 @@ class Connection:
         forget: Callable[[Connection], None],
     ) -> None:
         self.number = number
+        self.client_left = False
         self.handshake = handshake
         self.receiver: Receiver
         self.when_aborted: Callable[[], object] | None = None
@@ -360,9 +363,15 @@ class Connection:
                 return None
             await self.wait_for_output()
 
-    def lose_transport(self, reason: str) -> None:
-        """Note that the session's transport is lost."""
+    def lose_transport(self, reason: str, *, client_left: bool = False) -> None:
+        """Note that the session's transport is lost.
+
+        Args:
+            reason: The close reason, if the session was open.
+            client_left: Whether the client has closed it as a browser does when a page is left.
+        """
         self._outlet = None
+        self.client_left = self.client_left or (client_left and self.is_open)
         self._session.lose_transport(reason)
         self._after()
 

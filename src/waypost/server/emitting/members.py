@@ -73,6 +73,11 @@ class Member(Protocol):
         ...
 
     @property
+    def was_cut(self) -> bool:
+        """True if its connection broke: no side has ended it on purpose, as a client does that leaves its page."""
+        ...
+
+    @property
     def has_own_handlers(self) -> bool:
         """Whether this socket has handlers of its own; if so, call `tell_outgoing`."""
         ...

@@ -40,6 +40,11 @@ logger = get_logger("waypost.socket")
 _FINAL_REASONS = frozenset({"client namespace disconnect", "server namespace disconnect", "parse error"})
 """After these reasons a client does not come back to its session, as with Node's server."""
 
+_NOT_BROKEN = frozenset(
+    {"client namespace disconnect", "server namespace disconnect", "forced server close", "server shutting down"}
+)
+"""Reasons of connections that one of the two sides has ended on purpose."""
+
 _NO_ROOMS: frozenset[str] = frozenset()
 
 
@@ -161,6 +166,12 @@ class Channel:
         self._last_rooms = _NO_ROOMS
         self._is_registered = False
         self._was_connected = False
+
+    @property
+    def was_cut(self) -> bool:
+        """True if its connection broke."""
+        reason = self.left_because
+        return reason is not None and reason not in _NOT_BROKEN and not self._connection.client_left
 
     @property
     def transport(self) -> str:

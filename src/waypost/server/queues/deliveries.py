@@ -145,7 +145,7 @@ class Deliveries:
     def detach(self, member: Member) -> None:
         """Detach a socket that has ended from all its consumers. Its messages are delivered again."""
         for runner, attachment in self._serving.pop(member, {}).items():
-            runner.detach(attachment, to_blame=not self._is_stopping)
+            runner.detach(attachment, to_blame=member.was_cut and not self._is_stopping)
 
     def went_live(self, member: Member) -> None:
         """Note that a socket can get messages from now on."""

@@ -66,6 +66,15 @@ class Carrier(Protocol):
         """True while messages can go out to it at all."""
         ...
 
+    @property
+    def is_in_process(self) -> bool:
+        """True for a function of this process, which dies with it."""
+        ...
+
+    def is_too_much(self, message: MessageRow, options: QueueOptions) -> bool:
+        """Return whether a message was lost so often that it is given up instead of sent."""
+        ...
+
     def can_take(self, size: int) -> bool:
         """Return whether a message of ``size`` bytes can go out now. If not, the carrier calls `enliven` later."""
         ...

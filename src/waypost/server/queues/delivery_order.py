@@ -91,8 +91,14 @@ class DeliveryOrder(Protocol):
         """Note that the store may have messages behind the end that was read."""
         ...
 
-    def next(self, now: float) -> MessageRow | None:
-        """Give out the next message that may go; ``None`` if none may."""
+    def next(self, now: float, *, probing: bool = False) -> MessageRow | None:
+        """Give out the next message that may go; ``None`` if none may.
+
+        Args:
+            now: The wall time.
+            probing: Whether to give out the message that has been due for longest, instead of the oldest one. So
+                messages that fail again and again do not stand before those that were not tried yet.
+        """
         ...
 
     def done(self, message: MessageRow) -> None:
@@ -175,7 +181,7 @@ class StrictOrder:
         self._at_end = False
         self._news = True
 
-    def next(self, now: float) -> MessageRow | None:
+    def next(self, now: float, *, probing: bool = False) -> MessageRow | None:
         """Give out the head, unless a message is out or the head has to wait."""
         if self._in_hand or not self._ahead or self._ahead[0].retry_at > now:
             return None
@@ -306,11 +312,16 @@ class KeyedOrder:
         self._at_end = False
         self._news = True
 
-    def next(self, now: float) -> MessageRow | None:
-        """Give out the oldest message that may go."""
+    def next(self, now: float, *, probing: bool = False) -> MessageRow | None:
+        """Give out the oldest message that may go, or to a probe the one that has been due for longest."""
         if not self._ready:
             return None
-        position, message = heappop(self._ready)
+        if probing:
+            position, message = min(self._ready, key=_due_first)
+            self._ready.remove((position, message))
+            heapify(self._ready)
+        else:
+            position, message = heappop(self._ready)
         self._ready_bytes -= len(message.record)
         self._in_hand.add(position)
         return message
@@ -437,3 +448,8 @@ class KeyedOrder:
         self._behind_bytes -= len(message.record)
         self._heads[key] = message.position
         self._push(message)
+
+
+def _due_first(ready: tuple[int, MessageRow]) -> tuple[float, int]:
+    position, message = ready
+    return message.retry_at, position

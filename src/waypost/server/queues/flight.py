@@ -22,8 +22,8 @@ class Flight:
     Args:
         now: Returns the time on the store's clock.
         lease_ended: Called with each delivery whose lease has ended.
-        note_oldest: Called with a taker's label and the position of its oldest message, or ``None``, when the store
-            may know another one.
+        note_oldest: Called with the label of a function of this process and the position of its oldest message, or
+            ``None``, when the store may know another one: the message may be what ends the process.
     """
 
     __slots__ = ("_changed", "_late", "_leases", "_note_oldest", "_now", "_out")
@@ -58,7 +58,8 @@ class Flight:
         self._out[message.position] = delivery
         taker.carrier.send(delivery)
         self._leases.watch(options)
-        self._changed[taker] = None
+        if taker.carrier.is_in_process:
+            self._changed[taker] = None
 
     def end(self, delivery: Delivery) -> bool:
         """End a delivery that is out; no answer counts any more. Returns False if it is not out."""
@@ -68,7 +69,8 @@ class Flight:
         del self._out[position]
         attachment = delivery.attachment
         attachment.release(delivery)
-        self._changed[attachment] = None
+        if attachment.carrier.is_in_process:
+            self._changed[attachment] = None
         return True
 
     def expect_late_ack(self, delivery: Delivery) -> None:
@@ -92,7 +94,8 @@ class Flight:
         for delivery in [one for one in self._late.values() if one.attachment is attachment]:
             del self._late[delivery.message.position]
         self._changed.pop(attachment, None)
-        self._note_oldest(attachment.carrier.label, None)
+        if attachment.carrier.is_in_process:
+            self._note_oldest(attachment.carrier.label, None)
 
     def clear(self) -> None:
         """Take back all messages; no answer to any delivery so far counts any more."""
@@ -103,7 +106,7 @@ class Flight:
         self._late.clear()
 
     def note_oldest(self) -> None:
-        """Report the oldest message of each taker where it may have changed."""
+        """Report the oldest message of each function of this process where it may have changed."""
         for attachment in self._changed:
             oldest = attachment.oldest
             self._note_oldest(attachment.carrier.label, None if oldest is None else oldest.message.position)

@@ -293,18 +293,19 @@ class Message:
         until = self._clock.now() + (self._lease_s if seconds is None else seconds)
         self._delivery.extended_until = max(self._delivery.extended_until, until)
 
-    def nack(self, reason: str, *, retry_in_s: float | None = None) -> None:
+    def nack(self, reason: str, *, retry_in_s: float | None = None, final: bool = False) -> None:
         """Reject the message: when the worker returns, the message is not acknowledged, and is delivered again later.
 
-        Raising an exception does the same; `Reject` carries a delay too. Safe to call from any thread.
+        Raising an exception does the same; `Reject` takes the same arguments. Safe to call from any thread.
 
         Args:
             reason: The reason, for the log and the dead letter.
             retry_in_s: Seconds until the next delivery, from 0; ``None`` leaves them to the queue's backoff.
+            final: True if the message is not to be delivered again: it is a dead letter at once.
         """
         if retry_in_s is not None:
             check("retry_in_s", retry_in_s, POSITIVE_OR_ZERO)
-        self._note_rejection(Rejection(reason, retry_in_s=retry_in_s))
+        self._note_rejection(Rejection(reason, is_final=final, retry_in_s=retry_in_s))
 
 
 def _time(seconds: float) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypedDict, Unpack, cast
 
@@ -20,6 +21,10 @@ Order = Literal["strict", "key", "none"]
 ORDER = rule_of(Order)
 _MEBIBYTE = 1 << 20
 _DAY_S = 24 * 3600.0
+_DEPRECATED = (
+    "max_deliveries={}: the next release of Waypost will not know it; set max_failures for what is rejected, and "
+    "max_losses for lost connections"
+)
 
 
 @checked("waypost.QueueOptions", prefix="queues.")
@@ -51,7 +56,11 @@ class QueueOptions:
         backoff_jitter: The share by which chance makes a pause longer or shorter, from 0 to 1.
         max_failures: The number of failures after which a message is a dead letter. A failure is a rejection, or a
             lease that ended while the client was there.
-        max_deliveries: The number of failures and lost connections together after which a message is a dead letter.
+        max_losses: The number of lost connections after which a message is a dead letter; ``None`` for no limit. For
+            a function of the server's process, the number of times that the process ended while the function had the
+            message; ``None`` for 20.
+        max_deliveries: Deprecated; use ``max_failures`` and ``max_losses``. The number of failures and lost
+            connections together after which a message is a dead letter; ``None`` for no limit.
     """
 
     max_age_s: Positive = 7 * _DAY_S
@@ -67,8 +76,15 @@ class QueueOptions:
     first_backoff_s: PositiveOrZero = 1
     max_backoff_s: Positive = 300
     backoff_jitter: Share = 0.2
-    max_failures: Count = 5
-    max_deliveries: Count = 20
+    max_failures: Count = 20
+    max_losses: Count | None = None
+    max_deliveries: Count | None = None
+
+    def __post_init__(self) -> None:
+        """Warn of an option that the next release will not have."""
+        if self.max_deliveries is not None:
+            # Above this method: the generated constructor, the one that checks, and who called that.
+            warnings.warn(_DEPRECATED.format(self.max_deliveries), DeprecationWarning, stacklevel=4)
 
 
 class QueueSettings(TypedDict, total=False):
@@ -88,7 +104,8 @@ class QueueSettings(TypedDict, total=False):
     max_backoff_s: float
     backoff_jitter: float
     max_failures: int
-    max_deliveries: int
+    max_losses: int | None
+    max_deliveries: int | None
 
 
 def limits_of(options: QueueOptions) -> QueueLimits:

@@ -7,11 +7,13 @@ from math import inf
 from typing import Protocol
 
 from waypost.logs import get_logger
+from waypost.protocol.rejections import Rejection
 from waypost.server.queues.delivery_order import DeliveryOrder, Read, ReadRetries, make_order
 from waypost.server.queues.options import Order, QueueOptions
 from waypost.server.queues.pages import Pages
+from waypost.server.queues.probing import Probing
 from waypost.server.queues.settler import Settler
-from waypost.server.queues.verdict import Blame, judge
+from waypost.server.queues.verdict import UNDELIVERABLE, Blame, Verdict, backoff_of, judge
 from waypost.server.services import Services
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, ConsumerRow, MessageRow
@@ -19,6 +21,11 @@ from waypost.storage.queue_records import Attempt, ConsumerRow, MessageRow
 __all__ = ["Listener", "Progress"]
 
 logger = get_logger("waypost.queue")
+
+_TELLING_FAILURES = 5
+"""After so many failures of the message that all others wait for, the log tells how many these are."""
+
+_FAILURES = frozenset({Blame.REJECTED, Blame.EXPIRED})
 
 
 class Listener(Protocol):
@@ -54,10 +61,13 @@ class Progress:
     Attributes:
         row: The consumer, as it was last seen in the store.
         upcoming: The order of the next messages; ``None`` until `look` has found the consumer's place.
+        probing: The consumer's failures in a row, and whether they make it probe.
     """
 
     __slots__ = (
+        "_acknowledged",
         "_awaits_retries",
+        "_blocking",
         "_clock",
         "_generation",
         "_is_stale",
@@ -68,6 +78,7 @@ class Progress:
         "_queue_paused_until",
         "_random",
         "_settler",
+        "probing",
         "row",
         "upcoming",
     )
@@ -93,6 +104,11 @@ class Progress:
         self._pages = Pages(queue, row.name)
         self._is_stale = False
         self._awaits_retries = False
+        self.probing = Probing()
+        # The messages that the consumer has ever acknowledged, stored or not.
+        self._acknowledged = row.settled
+        # The message that has just failed so often that the log shall tell, with the reason.
+        self._blocking: tuple[MessageRow, str] | None = None
 
     # -- the place in the queue -----------------------------------------------------------------------------
 
@@ -123,6 +139,7 @@ class Progress:
         self._queue_paused_until = (await self._queue.info()).paused_until or 0.0
         row = await self._queue.add_consumer(self.row.name)
         self._generation, self._settler.epoch = row.generation, row.epoch
+        self._acknowledged = row.settled
         self.upcoming = upcoming = make_order(self._order, row.cursor)
         self._stored(row)
         return upcoming
@@ -166,6 +183,7 @@ class Progress:
     def forget(self) -> None:
         """Forget the consumer's place: `look` begins anew."""
         self.upcoming = None
+        self.probing = Probing()
 
     def drop(self) -> None:
         """Drop what is not stored yet: the consumer was deleted."""
@@ -186,46 +204,105 @@ class Progress:
         upcoming = self.upcoming
         assert upcoming is not None  # see _coming
         upcoming.done(message)
-        self._settler.settle(message.position)
+        self._succeeded(message)
 
     def acknowledge_late(self, message: MessageRow) -> None:
         """Settle a message that was put back, or waits for its next attempt."""
         self._coming().withdraw(message)
+        self._succeeded(message)
+
+    def _succeeded(self, message: MessageRow) -> None:
         self._settler.settle(message.position)
+        self._acknowledged += 1
+        if self.probing.failures and self.probing.succeeded():
+            logger.info(
+                "queue %r, consumer %r: a message succeeded, and all go out again", self._queue.name, self.row.name
+            )
+            self._listener.wake()
 
     def put_back(self, message: MessageRow) -> None:
         """Let a message go out again whose delivery ended without a fault."""
+        self.probing.returned(message.position)
         self._coming().put_back(message)
 
-    def fail(
-        self, message: MessageRow, blame: Blame, reason: str, options: QueueOptions, retry_in_s: float | None = None
-    ) -> bool:
-        """Count a delivery that ended without an ack, and schedule the next attempt or give the message up.
+    def reject(self, message: MessageRow, rejection: Rejection, options: QueueOptions, in_hand: int) -> bool:
+        """Count a nack; the other arguments and the result are as for `fail`."""
+        reason, wanted_s = rejection.reason, rejection.retry_in_s
+        verdict = self._judge(message, Blame.REJECTED, options, retry_in_s=wanted_s, is_final=rejection.is_final)
+        if rejection.is_final:
+            # The message is at fault, and not what its handler depends on.
+            self.probing.returned(message.position)
+        else:
+            self._count_failure(message, reason, options, in_hand)
+        return self._go_on(message, verdict, Blame.REJECTED, reason)
+
+    def fail(self, message: MessageRow, blame: Blame, reason: str, options: QueueOptions, in_hand: int) -> bool:
+        """Count a delivery that ended without an answer, and schedule the next attempt or give the message up.
 
         Args:
             message: The message.
             blame: The cause of the delivery's end.
             reason: The reason, in words.
             options: The queue's options.
-            retry_in_s: The pause that a nack asked for, in seconds; ``None`` for the queue's backoff.
+            in_hand: The number of messages that the consumer had in hand, this one included.
 
         Returns:
             True if there is a next attempt; False if the message is a dead letter now.
         """
-        now = self._clock.now()
-        verdict = judge(
+        verdict = self._judge(message, blame, options)
+        if blame is Blame.EXPIRED:
+            self._count_failure(message, reason, options, in_hand)
+        else:
+            self.probing.returned(message.position)
+        return self._go_on(message, verdict, blame, UNDELIVERABLE if verdict.is_undeliverable else reason)
+
+    def _judge(
+        self,
+        message: MessageRow,
+        blame: Blame,
+        options: QueueOptions,
+        *,
+        retry_in_s: float | None = None,
+        is_final: bool = False,
+    ) -> Verdict:
+        return judge(
             blame,
-            failures=message.failures,
-            losses=message.losses,
+            message,
+            acknowledged=self._acknowledged,
             retry_in_s=retry_in_s,
+            is_final=is_final,
             options=options,
             chance=self._random(),
         )
-        # A message that may go at once waits for no clock.
-        retry_at = now + verdict.delay_s if verdict.delay_s else 0.0
-        attempt = Attempt(
-            message.position, verdict.failures, verdict.losses, blame.value, reason, at=now, retry_at=retry_at
+
+    def _count_failure(self, message: MessageRow, reason: str, options: QueueOptions, in_hand: int) -> None:
+        """Count a failure among those in a row."""
+        begins = self.probing.failed(
+            message.position,
+            in_hand=in_hand,
+            now=self._clock.now(),
+            backoff=backoff_of(options),
+            chance=self._random(),
         )
+        if begins:
+            logger.warning(
+                "queue %r, consumer %r: %d failures in a row, the last: %s; until one message succeeds, they go out "
+                "one at a time, with growing pauses",
+                self._queue.name, self.row.name, self.probing.failures, reason,
+            )  # fmt: skip
+
+    def _go_on(self, message: MessageRow, verdict: Verdict, blame: Blame, reason: str) -> bool:
+        """Have a verdict stored, and act by it."""
+        now = self._clock.now()
+        changed = message._replace(
+            failures=verdict.failures,
+            losses=verdict.losses,
+            # A message that may go at once waits for no clock.
+            retry_at=now + verdict.delay_s if verdict.delay_s else 0.0,
+            breaks=verdict.breaks,
+            breaks_since=self._acknowledged,
+        )
+        attempt = _attempt(changed, blame, reason, now)
         if verdict.delay_s is None:
             self._bury(message, attempt)
             return False
@@ -233,8 +310,9 @@ class Progress:
             "queue %r, consumer %r, message %s: %s (%s), again in %.1f s",
             self._queue.name, self.row.name, message.id, blame.value, reason, verdict.delay_s,
         )  # fmt: skip
+        if self._order == "strict" and blame in _FAILURES and verdict.failures == _TELLING_FAILURES:
+            self._blocking = message, reason
         self._settler.retry(attempt)
-        changed = message._replace(failures=verdict.failures, losses=verdict.losses, retry_at=retry_at)
         if verdict.delay_s:
             self._coming().park(changed)
         else:
@@ -245,16 +323,12 @@ class Progress:
         """Make a message a dead letter without a further delivery."""
         count = message.failures + message.losses
         reason = f"given up after {count} deliveries, the last of which were lost when the server ended"
-        self._bury(
-            message, Attempt(message.position, message.failures, message.losses, Blame.LOST.value, reason, now)
-        )
+        self._bury(message, _attempt(message, Blame.LOST, reason, now))
 
     def give_up_damaged(self, message: MessageRow, now: float) -> None:
         """Make a message a dead letter that is not what was emitted."""
         reason = "damaged: the store's file has changed since it was emitted"
-        self._bury(
-            message, Attempt(message.position, message.failures, message.losses, Blame.REJECTED.value, reason, now)
-        )
+        self._bury(message, _attempt(message, Blame.REJECTED, reason, now))
 
     def _bury(self, message: MessageRow, attempt: Attempt) -> None:
         self._coming().done(message)
@@ -267,6 +341,12 @@ class Progress:
         was_moved = (row.generation, row.epoch) != (self._generation, self._settler.epoch)
         has_lost = row.lost != self.row.lost
         self.row = row
+        if self._blocking is not None:
+            (message, reason), self._blocking = self._blocking, None
+            logger.warning(
+                "queue %r, consumer %r: message %s has failed %d times, and %d messages wait behind it: %s",
+                self._queue.name, row.name, message.id, _TELLING_FAILURES, max(row.waiting - 1, 0), reason,
+            )  # fmt: skip
         if self._awaits_retries and self.upcoming is not None:
             self._awaits_retries = False
             self.upcoming.look_for_retries(self._clock.now())
@@ -280,3 +360,19 @@ class Progress:
         # The messages in flight came from this order: `Runner.begin_anew` drops both together.
         assert self.upcoming is not None
         return self.upcoming
+
+
+def _attempt(message: MessageRow, blame: Blame, reason: str, now: float) -> Attempt:
+    """Make the record of a delivery that ended, of the message with its counts by now."""
+    return Attempt(
+        message.position,
+        message.failures,
+        message.losses,
+        blame.kind,
+        reason,
+        at=now,
+        retry_at=message.retry_at,
+        breaks=message.breaks,
+        breaks_since=message.breaks_since,
+        deaths=message.deaths,
+    )

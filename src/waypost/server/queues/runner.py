@@ -155,7 +155,7 @@ class Runner:
         for delivery in list(attachment.in_hand.values()):
             self._release(delivery)
             self._flight.expect_late_ack(delivery)
-            self._fail(delivery.message, Blame.LOST, reason)
+            self._fail(delivery.message, Blame.STOPPED, reason)
         self.detach(attachment, to_blame=False)
 
     def stop(self) -> None:
@@ -222,7 +222,10 @@ class Runner:
         """Take a nack; returns whether it counts."""
         if not self._release(delivery):
             return False
-        self._fail(delivery.message, Blame.REJECTED, rejection.reason, rejection.retry_in_s)
+        self._note_attempt(
+            delivery.message,
+            goes_on=self._progress.reject(delivery.message, rejection, self.options, len(self._flight) + 1),
+        )
         self.wake()
         return True
 
@@ -259,8 +262,12 @@ class Runner:
             self.detach(attachment, to_blame=False)
         return True
 
-    def _fail(self, message: MessageRow, blame: Blame, reason: str, retry_in_s: float | None = None) -> None:
-        if self._progress.fail(message, blame, reason, self.options, retry_in_s):
+    def _fail(self, message: MessageRow, blame: Blame, reason: str) -> None:
+        goes_on = self._progress.fail(message, blame, reason, self.options, len(self._flight) + 1)
+        self._note_attempt(message, goes_on=goes_on)
+
+    def _note_attempt(self, message: MessageRow, *, goes_on: bool) -> None:
+        if goes_on:
             self.meter.redelivered.add()
         else:
             self._flight.drop_late(message)
@@ -283,7 +290,7 @@ class Runner:
         upcoming = await self._progress.look()
         # One time for everything in a round: the alarm covers what falls due after it.
         now, pause_s = self._now(), self._progress.pause_s()
-        while self._may_hand_out(pause_s):
+        while self._may_hand_out(now, pause_s):
             self._hand_out(upcoming, now)
             # Read ahead even if no taker has credit: the takers will soon be done with what they have.
             read = upcoming.wants(now)
@@ -306,29 +313,43 @@ class Runner:
         )
 
     def _set_alarm(self, now: float, pause_s: float) -> None:
-        """Wake at the end of the next pause after ``now``: that of the consumer, else that of the next message."""
-        due_at = now + pause_s if pause_s > 0 else self._progress.due_at
+        """Wake at the end of the next pause after ``now``: of the consumer, its probing, or else of a message."""
+        probe_at = self._progress.probing.next_at
+        due_at = probe_at if probe_at > now else self._progress.due_at
+        if pause_s > 0:
+            due_at = now + pause_s
         if now < due_at < inf:
             self._work.wake_in(min(due_at - self._now(), LONGEST_SLEEP_S))
         else:
             self._work.cancel_alarm()
 
-    def _may_hand_out(self, pause_s: float) -> bool:
-        return pause_s <= 0 and not self._work.is_stopped and not self._progress.must_wait
+    def _may_hand_out(self, now: float, pause_s: float) -> bool:
+        progress = self._progress
+        return (
+            pause_s <= 0
+            and not self._work.is_stopped
+            and not progress.must_wait
+            and progress.probing.may_hand_out(now)
+        )
 
     # -- handing out ----------------------------------------------------------------------------------------
 
     def _hand_out_meanwhile(self) -> None:
         """Deliver the messages that are there while more are being read."""
         upcoming, now = self._progress.upcoming, self._now()
-        if upcoming is not None and self._may_hand_out(self._progress.pause_s()):
+        if upcoming is not None and self._may_hand_out(now, self._progress.pause_s()):
             self._hand_out(upcoming, now)
 
     def _hand_out(self, upcoming: DeliveryOrder, now: float) -> None:
         """Deliver messages that may go to takers that have credit."""
         if self.order == "strict":
             self._take_over()
-        while self.takers.any() and (message := upcoming.next(now)) is not None:
+        probing = self._progress.probing
+        while (
+            self.takers.any()
+            and probing.may_hand_out(now)
+            and (message := upcoming.next(now, probing=probing.is_active)) is not None
+        ):
             if message.expires_at is not None and message.expires_at <= now:
                 upcoming.done(message)
                 continue
@@ -336,17 +357,18 @@ class Runner:
                 self._flight.drop_late(message)
                 self._progress.give_up_damaged(message, now)
                 continue
-            if message.failures + message.losses >= self.options.max_deliveries:
-                # The message came so far by crashes during deliveries, or by a change of options.
-                self._flight.drop_late(message)
-                self._progress.give_up_unsent(message, now)
-                continue
             taker = self.takers.take(len(message.record))
             if taker is None:
                 upcoming.put_back(message)
                 break
-            self._flight.hand(message, taker, self.options)
-            self.meter.delivered.add()
+            if taker.carrier.is_too_much(message, self.options):
+                # The message came so far by crashes during deliveries, or by a change of options.
+                self._flight.drop_late(message)
+                self._progress.give_up_unsent(message, now)
+            else:
+                probing.handed(message.position)
+                self._flight.hand(message, taker, self.options)
+                self.meter.delivered.add()
             self.takers.enter_rotation(taker)
         self._flight.note_oldest()
 
@@ -356,7 +378,7 @@ class Runner:
         if served is None:
             return
         for attachment in self._flight.held_by_others(served):
-            self._take_all(attachment, "another socket took over")
+            self._take_all(attachment, None)
 
     # -- reports --------------------------------------------------------------------------------------------
 

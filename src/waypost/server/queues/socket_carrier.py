@@ -14,8 +14,11 @@ from waypost.protocol.records import read_values
 from waypost.protocol.rejections import Rejection, read_nack
 from waypost.server.emitting.members import Member
 from waypost.server.queues.delivery import Attachment, Delivery, DeliverySource
+from waypost.server.queues.options import QueueOptions
+from waypost.server.queues.verdict import is_spent
 from waypost.server.services import Services
 from waypost.server.watching.queue_events import MessagesLost
+from waypost.storage.queue_records import MessageRow
 
 __all__ = ["SocketCarrier"]
 
@@ -70,6 +73,15 @@ class SocketCarrier:
         """True while the client is connected and has been sent everything it had missed."""
         return self.member.out.is_live
 
+    @property
+    def is_in_process(self) -> bool:
+        """False: a socket outlives this process."""
+        return False
+
+    def is_too_much(self, message: MessageRow, options: QueueOptions) -> bool:
+        """Return whether the queue's options forbid a further delivery."""
+        return is_spent(message, options, in_process=False)
+
     def can_take(self, size: int) -> bool:
         """Return whether a message of ``size`` bytes fits into the connection's buffer; if not, wait for room."""
         if self.member.out.has_room(size):
@@ -84,7 +96,7 @@ class SocketCarrier:
         try:
             event = self._encode(delivery)
         except (EncodingFailed, MalformedPacket) as problem:
-            self._loop.call_soon(self._source.reject, delivery, Rejection(str(problem)))
+            self._loop.call_soon(self._source.reject, delivery, Rejection(str(problem), is_final=True))
             return
         ack_id = self.member.out.acks.expect_for(partial(self._answered, delivery), event)
         self._ack_ids[delivery] = ack_id

@@ -10,11 +10,12 @@ from waypost.protocol.rejections import Rejection
 from waypost.server.calling.faults import fault
 from waypost.server.queues.delivery import Delivery, DeliverySource
 from waypost.server.queues.message import Message
-from waypost.server.queues.options import Order
+from waypost.server.queues.options import Order, QueueOptions
+from waypost.server.queues.verdict import is_spent
 from waypost.server.services import Services
 from waypost.server.watching.hooks import report_failure
 from waypost.server.watching.queue_events import MessagesLost
-from waypost.storage.queue_records import Place
+from waypost.storage.queue_records import MessageRow, Place
 from waypost.typed.handlers import Handler
 
 __all__ = ["WorkerCarrier", "WorkerPlan"]
@@ -33,6 +34,8 @@ class WorkerPlan:
         concurrency: The largest number of messages that it handles at the same time.
         start: The place where a new consumer starts.
         order: The delivery order; ``None`` for the queue's option.
+        max_losses: The number of times that the process may end while the function has a message; ``None`` for the
+            queue's option.
     """
 
     queue: str
@@ -41,6 +44,7 @@ class WorkerPlan:
     concurrency: int
     start: Place
     order: Order | None
+    max_losses: int | None = None
 
 
 class WorkerCarrier:
@@ -55,6 +59,7 @@ class WorkerCarrier:
     Attributes:
         owes_heartbeat: Always False: the worker is in this process.
         is_live: Always True.
+        is_in_process: Always True.
         label: The worker's name in logs and in the store.
     """
 
@@ -64,6 +69,7 @@ class WorkerCarrier:
         "_services",
         "_source",
         "_tasks",
+        "is_in_process",
         "is_live",
         "label",
         "owes_heartbeat",
@@ -72,6 +78,7 @@ class WorkerCarrier:
     def __init__(self, plan: WorkerPlan, source: DeliverySource, services: Services, label: str) -> None:
         self.label = label
         self.is_live = True
+        self.is_in_process = True
         self.owes_heartbeat = False
         self._plan = plan
         self._source = source
@@ -92,6 +99,10 @@ class WorkerCarrier:
     def can_take(self, size: int) -> bool:
         """Return True: only the attachment's credit limits how many messages run at a time."""
         return True
+
+    def is_too_much(self, message: MessageRow, options: QueueOptions) -> bool:
+        """Return whether the process has ended too often while the function had the message."""
+        return is_spent(message, options, in_process=True, max_losses=self._plan.max_losses)
 
     def send(self, delivery: Delivery) -> None:
         """Run the function with a message, in a task."""
@@ -126,16 +137,18 @@ class WorkerCarrier:
             clock, lease_s = self._services.store.clock, self._source.options.lease_s
             message = Message(self._plan.queue, delivery, lease_s, clock, noted.append)
         except MalformedPacket as problem:
-            return Rejection(str(problem))
+            return Rejection(str(problem), is_final=True)
         arguments = message.args if handler.most > _MESSAGE_ALONE else ()
         if not handler.takes(len(arguments)):
-            return Rejection(f"{message.event} takes {handler.expectation} argument(s), {len(arguments)} came")
+            expected = f"{message.event} takes {handler.expectation} argument(s), {len(arguments)} came"
+            return Rejection(expected, is_final=True)
         try:
             await handler.run((message, *handler.convert(arguments)), self._services.threads)
         except ArgumentMismatch as mismatch:
-            return Rejection(str(mismatch))
+            # It fits no better in an hour: only other code helps.
+            return Rejection(str(mismatch), is_final=True)
         except Reject as rejected:
-            return Rejection(rejected.reason, retry_in_s=rejected.retry_in_s)
+            return Rejection(rejected.reason, is_final=rejected.final, retry_in_s=rejected.retry_in_s)
         except BaseException as error:  # noqa: BLE001  # reported; the application's own fault must not end the worker
             report_failure(self._services.hooks, f"consumer {self._plan.queue}", "", "", fault(error))
             return Rejection(f"{type(error).__name__}: {error}")

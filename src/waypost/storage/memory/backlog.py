@@ -276,7 +276,14 @@ class Backlog:
     def _seen(self, consumer: ConsumerState, position: int) -> MessageRow:
         one = consumer.outstanding[position]
         message = self._messages[position].message
-        return message._replace(failures=one.failures, losses=one.losses, retry_at=one.retry_at)
+        return message._replace(
+            failures=one.failures,
+            losses=one.losses,
+            retry_at=one.retry_at,
+            breaks=one.breaks,
+            breaks_since=one.breaks_since,
+            deaths=one.deaths,
+        )
 
     # -- what became of them ---------------------------------------------------------------------------------
 
@@ -294,6 +301,7 @@ class Backlog:
             return
         one.history = self._count(consumer, attempt, one)
         one.failures, one.losses = attempt.failures, attempt.losses
+        one.breaks, one.breaks_since, one.deaths = attempt.breaks, attempt.breaks_since, attempt.deaths
         consumer.forget_retry(attempt.position)
         one.retry_at = max(attempt.retry_at, AT_ONCE)
         insort(consumer.retrying, (one.retry_at, attempt.position))

@@ -66,6 +66,9 @@ class Outstanding:
     failures: int = 0
     losses: int = 0
     retry_at: float = 0.0
+    breaks: int = 0
+    breaks_since: int = 0
+    deaths: int = 0
     history: tuple[HistoryItem, ...] = ()
 
 

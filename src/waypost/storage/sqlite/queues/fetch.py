@@ -16,8 +16,8 @@ __all__ = ["fetch", "fetch_key", "fetch_retries", "peek"]
 _MESSAGE = f"m.sum, m.position, m.id, {MESSAGE_RECORD}, m.enqueued_at, m.key, m.expires_at"
 _POSITION, _EXPIRES_AT = 1, 6
 _FOUND = "JOIN message m ON m.queue = o.queue AND m.position = o.position"
-_ATTEMPTS = "o.failures, o.losses, o.retry_at, m.headers"
-_NEVER_TRIED = "0, 0, 0.0, m.headers"
+_ATTEMPTS = "o.failures, o.losses, o.retry_at, o.breaks, o.breaks_since, o.deaths, m.headers"
+_NEVER_TRIED = "0, 0, 0.0, 0, 0, 0, m.headers"
 
 
 def fetch(

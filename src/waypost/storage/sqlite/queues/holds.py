@@ -1,4 +1,4 @@
-"""The messages that connections and workers hold: noted lazily, and counted as lost deliveries after a crash."""
+"""The messages that functions of this process hold: noted lazily, and counted as lost deliveries after a kill."""
 
 from __future__ import annotations
 
@@ -100,14 +100,25 @@ def blame_holders(connection: sqlite3.Connection, now: float) -> None:
     # In one transaction, so that a kill while this runs counts nothing twice.
     connection.execute("BEGIN IMMEDIATE")
     rows = connection.execute(
-        "SELECT DISTINCT q.name, c.name, h.position, coalesce(o.failures, 0), coalesce(o.losses, 0) FROM holding h "
+        "SELECT DISTINCT q.name, c.name, h.position, coalesce(o.failures, 0), coalesce(o.losses, 0), "
+        "coalesce(o.breaks, 0), coalesce(o.breaks_since, 0), coalesce(o.deaths, 0) FROM holding h "
         "JOIN consumer c ON c.id = h.consumer JOIN queue q ON q.id = c.queue "
         "LEFT JOIN outstanding o ON o.consumer = c.id AND o.position = h.position"
     ).fetchall()
-    for queue, name, position, failures, losses in rows:
+    for queue, name, position, failures, losses, breaks, breaks_since, deaths in rows:
         consumer = find(connection, queue, name)
         if consumer is not None:
-            attempt = Attempt(position, failures, losses + 1, "lost", _REASON, now)
+            attempt = Attempt(
+                position,
+                failures,
+                losses + 1,
+                "lost",
+                _REASON,
+                now,
+                breaks=breaks,
+                breaks_since=breaks_since,
+                deaths=deaths + 1,
+            )
             retry(connection, consumer, [attempt])
     connection.execute("DELETE FROM holding")
     connection.execute("COMMIT")

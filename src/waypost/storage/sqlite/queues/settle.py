@@ -37,13 +37,16 @@ def retry(connection: sqlite3.Connection, consumer: ConsumerState, attempts: Seq
         history = _count(consumer, attempt, *row)
         consumer.retrying += row[2] == 0
         connection.execute(
-            "UPDATE outstanding SET failures = ?, losses = ?, retry_at = ?, history = ? "
-            "WHERE consumer = ? AND position = ?",
+            "UPDATE outstanding SET failures = ?, losses = ?, retry_at = ?, history = ?, breaks = ?, "
+            "breaks_since = ?, deaths = ? WHERE consumer = ? AND position = ?",
             (
                 attempt.failures,
                 attempt.losses,
                 max(attempt.retry_at, AT_ONCE),
                 pack_history(history),
+                attempt.breaks,
+                attempt.breaks_since,
+                attempt.deaths,
                 consumer.id,
                 attempt.position,
             ),
