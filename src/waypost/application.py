@@ -23,9 +23,11 @@ from waypost.server.hub import Hub
 from waypost.server.namespaces.namespace import Namespace, ParentNamespace
 from waypost.server.namespaces.socket import Socket
 from waypost.server.options import Options, ServerOptions
-from waypost.server.queues.message import Message, Start, to_place
+from waypost.server.queues.cron import Cron, time_zone
+from waypost.server.queues.message import Message, NewMessage, Start, to_place
 from waypost.server.queues.options import ORDER, Order
 from waypost.server.queues.queue import Queue, QueueInfo, queue_info
+from waypost.server.queues.schedules import MISSED, Missed, SchedulePlan
 from waypost.server.queues.worker import WorkerPlan
 from waypost.server.watching.counters import ServerState
 from waypost.server.watching.hooks import Hooks
@@ -220,6 +222,50 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
             return function
 
         return register
+
+    def schedule(
+        self,
+        name: Name,
+        cron: str,
+        queue: Name,
+        event: str,
+        *args: Any,
+        timezone: str = "UTC",
+        missed: Missed = "skip",
+        key: Name | None = None,
+        ttl_s: float | None = None,
+    ) -> None:
+        """Put a message into a queue at certain times, as ``io.schedule("report", "0 7 * * *", "reports", "make")``.
+
+        A local time that does not exist, because the clock was put forward, counts at the first moment after the gap;
+        of one that comes twice the first one counts. A schedule of every hour (``*/5 * * * *``) follows the time that
+        passes instead.
+
+        Args:
+            name: The schedule's name, under which the store keeps the last time; one schedule has it.
+            cron: The times in cron's notation: minute, hour, day of the month, month, day of the week.
+            queue: The queue's name.
+            event: The name of the event that consumers receive.
+            args: The event's arguments, the same each time.
+            timezone: The time zone of the times, such as ``"Europe/Berlin"``.
+            missed: What happens at a start after times at which no server ran: ``"skip"`` puts no message into the
+                queue, ``"once"`` that of the last of these times. A time up to a minute ago is not missed.
+            key: The ordering key, as for `Queue.emit`.
+            ttl_s: The time to live, as for `Queue.emit`.
+
+        Raises:
+            ConfigurationError: An argument has a value that it does not accept, or the name is taken.
+            EncodingFailed: An argument of the event can't be encoded.
+
+        Delivery: as for `Queue.emit`. The message's id is made of the schedule's name and the minute, so several
+        servers on one store, or a restart, give one message for each time. If the store fails or the queue is full,
+        the message is put into the queue as soon as that is possible, unless the next time comes first.
+        """
+        zone = time_zone(timezone)
+        check("missed", missed, MISSED)
+        message = NewMessage(event, *args, key=key, ttl_s=ttl_s)
+        plan = SchedulePlan(as_name("name", name), Cron(cron, zone), as_name("queue", queue), message, missed)
+        self._hub.schedules.add(plan)
 
     def use_store(self, spec: str | PathLike[str]) -> None:
         """Replace the store of the options; only before the server has started.

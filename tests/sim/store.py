@@ -175,6 +175,14 @@ class SimStore:
     def watch(self, changed: Callable[[], None]) -> None:
         self.check()
 
+    async def schedule_noted(self, name: str) -> float | None:
+        self.check()
+        noted: float | None = run_now(self.disk.store.schedule_noted(name))
+        return noted
+
+    async def note_schedule(self, name: str, at: float) -> None:
+        await self.write(lambda: run_now(self.disk.store.note_schedule(name, at)))
+
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
         in_use = frozenset(attached)
         expired: list[ExpiredConsumer] = await self.write(

@@ -35,6 +35,7 @@ from waypost.server.namespaces.settings import NamespaceSettings
 from waypost.server.options import Options
 from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.options import limits_of
+from waypost.server.queues.schedules import Schedules
 from waypost.server.recovery.keepers import Keepers
 from waypost.server.services import Services
 from waypost.server.watching.counters import Counters, JournalState, ServerState
@@ -71,6 +72,7 @@ class Hub:
         gate: Decides who may open a connection.
         directory: The namespaces.
         deliveries: Delivers the messages of queues to sockets and workers.
+        schedules: Puts messages into queues at certain times of day.
         tasks: The tasks that the server waits for when it stops.
         codec: The codec of packets.
         environment: Random numbers and wall time.
@@ -102,6 +104,7 @@ class Hub:
         self.gate = Gate(limits, options.allow_request, options.connect_timeout_s, self.hooks)
         self.engine.when_forgotten = limits.forget
         self.deliveries = Deliveries(self.services, options.queues)
+        self.schedules = Schedules(self.services, self.deliveries)
         self._keepers = Keepers(self.services, options.recovery)
         self._parts = Parts(
             self.services,
@@ -186,6 +189,7 @@ class Hub:
             if self.options.recovery is not None:
                 await self.directory.revive(await self.services.store.followed_journals())
             await self.deliveries.start()
+            self.schedules.start()
         except StorageError:
             await self.services.store.close()
             # Last, because other tasks may have opened journals of the store during its close.
@@ -271,6 +275,7 @@ class Hub:
     def _shut(self) -> None:
         """Accept no more clients, and deliver no more messages."""
         self.gate.is_shut = True
+        self.schedules.stop()
         self.deliveries.stop()
 
     async def _close(self) -> None:

@@ -461,6 +461,14 @@ class Store(Protocol):
         """
         ...
 
+    async def schedule_noted(self, name: str) -> float | None:
+        """Return the wall time in seconds that was noted for a schedule; ``None`` if there is none."""
+        ...
+
+    async def note_schedule(self, name: str, at: float) -> None:
+        """Note a wall time in seconds for a schedule: the last one that was dealt with."""
+        ...
+
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
         """Remove consumers that were not used for a time.
 

@@ -318,6 +318,7 @@ class MemoryStore:
     def _begin(self, *, closed: bool) -> None:
         self._opening = Opening(_STORE, closed)
         self._journals: dict[str, _MemoryJournal] = {}
+        self._schedules: dict[str, float] = {}
         self._queues = MemoryQueues(self._opening, self._queue_limits, self._clock)
         self._answers = MemoryAnswers(self._opening, self._answer_ttl_s, self._answer_limits, self._clock)
 
@@ -401,6 +402,16 @@ class MemoryStore:
     def watch(self, changed: Callable[[], None]) -> None:
         """Do nothing: no other program can write to it."""
         self._opening.check()
+
+    async def schedule_noted(self, name: str) -> float | None:
+        """Return the time that was noted for a schedule."""
+        self._opening.check()
+        return self._schedules.get(name)
+
+    async def note_schedule(self, name: str, at: float) -> None:
+        """Note a time for a schedule."""
+        self._opening.check()
+        self._schedules[name] = at
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
         """Remove consumers that were not used for a time."""

@@ -38,7 +38,7 @@ from waypost.storage.sqlite.journals.reserve import fork_unclean, release_all
 from waypost.storage.sqlite.journals.trim import Trimmed, trim_entries
 from waypost.storage.sqlite.noted_clock import begin_clock, note_exactly
 from waypost.storage.sqlite.openings import count, forget_lost, note_count
-from waypost.storage.sqlite.queues import queues
+from waypost.storage.sqlite.queues import queues, schedules
 from waypost.storage.sqlite.queues.holds import Holds, blame_holders, forget_holders
 from waypost.storage.sqlite.queues.queue import QueueFile, SqliteQueue
 from waypost.storage.sqlite.reader import Reader
@@ -271,6 +271,16 @@ class SqliteStore:
     def watch(self, changed: Callable[[], None]) -> None:
         """Call a function when another program has written to the file."""
         self._open().writer.watch(changed)
+
+    async def schedule_noted(self, name: str) -> float | None:
+        """Return the time that was noted for a schedule."""
+        opened = self._open()
+        opened.writer.check()
+        return await opened.reader.run(lambda connection: schedules.noted(connection, name))
+
+    async def note_schedule(self, name: str, at: float) -> None:
+        """Note a time for a schedule."""
+        await self._open().writer.submit(lambda tx: schedules.note(tx, name, at))
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
         """Remove consumers that were not used for a time."""
