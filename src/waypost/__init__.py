@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from waypost.client.client_outbox import ClientOutbox, PendingEvent
     from waypost.client.engine import DisconnectDetails
     from waypost.client.lifecycle import ConnectionEvents
+    from waypost.client.messages import ReceivedMessage
     from waypost.client.options import ClientOptions
     from waypost.client.streams import EventStream, ReceivedEvent
     from waypost.errors import (
@@ -146,6 +147,7 @@ __all__ = [
     "QueuedMessage",
     "Receipt",
     "ReceivedEvent",
+    "ReceivedMessage",
     "Recovery",
     "RecoveryOutcome",
     "RecoveryReason",
@@ -179,6 +181,7 @@ _HOMES = {
     "PendingEvent": "waypost.client.client_outbox",
     "DisconnectDetails": "waypost.client.engine",
     "ConnectionEvents": "waypost.client.lifecycle",
+    "ReceivedMessage": "waypost.client.messages",
     "ClientOptions": "waypost.client.options",
     "EventStream": "waypost.client.streams",
     "ReceivedEvent": "waypost.client.streams",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from os import PathLike
 from typing import Any, Concatenate, Literal, Never, ParamSpec, TypeVar, Unpack, overload
@@ -234,6 +234,7 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         missed: Missed = "skip",
         key: Name | None = None,
         ttl_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Put a message into a queue at certain times, as ``io.schedule("report", "0 7 * * *", "reports", "make")``.
 
@@ -252,6 +253,7 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
                 queue, ``"once"`` that of the last of these times. A time up to a minute ago is not missed.
             key: The ordering key, as for `Queue.emit`.
             ttl_s: The time to live, as for `Queue.emit`.
+            headers: The headers, as for `Queue.emit`.
 
         Raises:
             ConfigurationError: An argument has a value that it does not accept, or the name is taken.
@@ -263,7 +265,7 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         """
         zone = time_zone(timezone)
         check("missed", missed, MISSED)
-        message = NewMessage(event, *args, key=key, ttl_s=ttl_s)
+        message = NewMessage(event, *args, key=key, ttl_s=ttl_s, headers=headers)
         plan = SchedulePlan(as_name("name", name), Cron(cron, zone), as_name("queue", queue), message, missed)
         self._hub.schedules.add(plan)
 

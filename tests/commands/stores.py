@@ -13,13 +13,14 @@ import pytest
 
 from tests.storage.backends import ignore
 from waypost.cli import main
+from waypost.protocol.headers import pack_headers
 from waypost.protocol.records import write_json, write_msgpack
 from waypost.protocol.rich_msgpack import pack
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, NewMessageRow, QueueLimits
 from waypost.storage.sqlite.store import SqliteStore
 
-__all__ = ["Command", "enqueue", "fill", "kill"]
+__all__ = ["Command", "enqueue", "fill", "kill", "with_headers"]
 
 NOW = time.time()
 
@@ -98,6 +99,24 @@ def fill(path: Path) -> None:
         await mails.configure(QueueLimits(max_messages=1000), b'{"max_messages": 1000}')
         for name in ("inbox:ann", "inbox:bob"):
             await enqueue(store.queue(name), NewMessageRow("one", record("note", "x" * 3000)))
+        await store.close()
+
+    asyncio.run(make())
+
+
+def with_headers(path: Path) -> None:
+    """Make a store with messages of which one has headers, and is a dead letter of one consumer."""
+
+    async def make() -> None:
+        store = SqliteStore(path)
+        await store.open()
+        jobs = store.queue("jobs")
+        await jobs.add_consumer("one")
+        await jobs.add_consumer("two")
+        headers = pack_headers({"tenant": "7", "odd": "\x1b[2J"})
+        await enqueue(jobs, NewMessageRow("a", record("job"), headers=headers), NewMessageRow("b", record("job")))
+        await kill(jobs, "one", [1], "no")
+        await enqueue(store.queue("plain"), NewMessageRow("a", record("job")))
         await store.close()
 
     asyncio.run(make())

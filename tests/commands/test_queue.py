@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.stores import Command, fill
+from tests.commands.stores import Command, fill, with_headers
 
 NOBODY = 65534
 
@@ -141,6 +141,20 @@ def test_dead_letters_are_shown_with_their_history(looking: Command) -> None:
     (letter,) = looking.json("dead", "mails", "--number", 1)
     assert [item["reason"] for item in letter["history"]] == ["no such address"] * 2
     assert looking.lines("dead", "mails", "--limit", 1)[-1] == ["more:", "--after", "1"]
+
+
+def test_headers_are_shown_where_messages_have_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "store.db"
+    with_headers(path)
+    looking = Command(path, capsys)
+    title, first, second = looking.lines("peek", "jobs")
+    assert title[-1] == "HEADERS"
+    assert (first[-2:], second[-1]) == (["tenant=7,", "odd=\\x1b[2J"], "-")
+    assert [one["headers"] for one in looking.json("peek", "jobs")] == [{"tenant": "7", "odd": "\x1b[2J"}, {}]
+    title, letter = looking.lines("dead", "jobs")
+    assert (title[-1], letter[-2]) == ("HEADERS", "tenant=7,")
+    assert [one["headers"] for one in looking.json("dead", "jobs")] == [{"tenant": "7", "odd": "\x1b[2J"}]
+    assert "HEADERS" not in looking.lines("peek", "plain")[0]
 
 
 def test_dead_letters_are_redriven_by_filter(command: Command) -> None:

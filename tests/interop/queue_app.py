@@ -22,6 +22,18 @@ async def put(socket: waypost.Socket, queue: str, job: Any, options: dict[str, A
 
 
 @io.event
+async def auth(socket: waypost.Socket) -> list[str]:
+    """Tell the names in this client's auth."""
+    return sorted(socket.handshake.auth)
+
+
+@io.event
+async def send_plain(socket: waypost.Socket) -> None:
+    """Send the client an event that comes from no queue."""
+    await socket.emit("plain")
+
+
+@io.event
 async def configure(socket: waypost.Socket, queue: str, options: dict[str, Any]) -> bool:
     await io.queue(queue).configure(**options)
     return True

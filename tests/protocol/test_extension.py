@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from waypost.protocol.extension import (
     DeliveryMark,
     OutboxMark,
     client_revision,
+    split_auth,
     split_mark,
     split_outbox_mark,
 )
@@ -50,6 +52,30 @@ def test_a_later_servers_fields_are_ignored() -> None:
 
 
 OUTBOX = OutboxMark(client="a-secret-of-20-chars", message="m", sequence=7, settled=6)
+
+
+def test_headers_and_time_come_with_the_mark_if_they_are_sound() -> None:
+    mark = replace(MARK, enqueued_at=1_700_000_000.5, headers={"tenant": "7"})
+    assert split_mark(["job", mark.argument()]) == (["job"], mark)
+    fields = mark.argument()["_waypost"]
+    time: Any
+    for time in (True, "x", -1, 1e300, None):
+        assert split_mark(["job", {"_waypost": {**fields, "enqueued_at": time}}])[1] == replace(
+            mark, enqueued_at=None
+        )
+    odd: Any
+    for odd in ({"a": 1}, ["a"], "a", None):
+        assert split_mark(["job", {"_waypost": {**fields, "headers": odd}}])[1] == replace(mark, headers=None)
+
+
+@pytest.mark.parametrize(
+    ("said", "revision"),
+    [({"revision": 1}, 1), ({"revision": 2}, 2), ({"revision": 99}, 2)]
+    + [(odd, 0) for odd in ({"revision": 0}, {"revision": True}, {"revision": "2"}, {}, "2", None)],
+)
+def test_a_browsers_client_names_its_revision_in_its_connect(said: Any, revision: int) -> None:
+    assert split_auth({"token": "t", "_waypost": said}) == ({"token": "t"}, revision)
+    assert split_auth({"token": "t"}) == ({"token": "t"}, 0)
 
 
 def test_an_event_of_an_outbox_has_its_mark() -> None:

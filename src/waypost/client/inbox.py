@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from waypost.client.answers import Answers, HandledMessages
 from waypost.client.flow import Flow
 from waypost.client.handlers import Handlers
+from waypost.client.messages import HANDLED, ReceivedMessage, received_message
 from waypost.client.streams import ReceivedEvent, Streams
 from waypost.errors import ArgumentMismatch, EncodingFailed, EventRefused, Reject
 from waypost.logs import get_logger
@@ -45,6 +46,11 @@ class Delivery:
     sid: str | None = None
     mark: DeliveryMark | None = None
     size: int = 0
+
+    @property
+    def message(self) -> ReceivedMessage | None:
+        """The description of a queued message; ``None`` for other events."""
+        return None if self.mark is None else received_message(self.mark)
 
 
 class Acknowledge(Protocol):
@@ -154,7 +160,9 @@ class Inbox:
         for stream in streams:
             settle = None if is_answered or delivery.ack_id is None else self._settler(delivery)
             is_answered = True
-            await stream.put(ReceivedEvent(delivery.event, delivery.arguments, settle), delivery.size)
+            await stream.put(
+                ReceivedEvent(delivery.event, delivery.arguments, settle, delivery.message), delivery.size
+            )
 
     def _settler(self, delivery: Delivery) -> Callable[..., Any]:
         async def settle(values: Sequence[Any], *, accepted: bool) -> None:
@@ -193,6 +201,9 @@ class Inbox:
         self, function: Handler, arguments: tuple[Any, ...], delivery: Delivery
     ) -> tuple[bool, Sequence[Any]]:
         """Run a function; returns whether it returned, and the acknowledgement's arguments."""
+        # One task runs all handlers, so each sets this anew.
+        message = delivery.message
+        HANDLED.set(None if message is None else (self._handlers, message))
         try:
             if delivery.is_lifecycle:
                 result = await function.run_with(arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
+from waypost.client.messages import HANDLED, ReceivedMessage
 from waypost.typed.handlers import name_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,15 @@ class Listening(Protocol):
     __slots__ = ()
 
     _handlers: Handlers
+
+    @property
+    def message(self) -> ReceivedMessage | None:
+        """The message of a queue that the calling handler of this client handles: its id, attempt, headers.
+
+        It is ``None`` for other events, and outside of this client's handlers.
+        """
+        handled = HANDLED.get()
+        return handled[1] if handled is not None and handled[0] is self._handlers else None
 
     @overload
     def on(self, event: str) -> Callable[[F], F]: ...

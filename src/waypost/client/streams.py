@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from waypost.checking.arguments import EVENT, check
+from waypost.client.messages import ReceivedMessage
 from waypost.protocol.answers import answer_value
 from waypost.protocol.rejections import nack_values
 
@@ -27,13 +28,21 @@ class ReceivedEvent:
     Attributes:
         name: The event's name.
         args: The event's arguments.
+        message: The message's id, attempt and headers, if a queue delivers the event; else ``None``.
     """
 
-    __slots__ = ("_settle", "args", "name")
+    __slots__ = ("_settle", "args", "message", "name")
 
-    def __init__(self, name: str, args: tuple[Any, ...], settle: Settle | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        settle: Settle | None,
+        message: ReceivedMessage | None = None,
+    ) -> None:
         self.name = name
         self.args = args
+        self.message = message
         self._settle = settle
 
     def __repr__(self) -> str:

@@ -74,9 +74,10 @@ class ReceivedEvent:
         name: The event's name.
         args: The event's arguments.
         arg: The event's only argument, a tuple of several, or ``None``.
+        message: The message's id, attempt and headers, if a queue delivers the event; else ``None``.
     """
 
-    __slots__ = ("_inner", "_thread", "arg", "args", "name")
+    __slots__ = ("_inner", "_thread", "arg", "args", "message", "name")
 
     def __init__(self, thread: LoopThread, event: streams.ReceivedEvent) -> None:
         self._thread = thread
@@ -84,6 +85,7 @@ class ReceivedEvent:
         self.name = event.name
         self.args = event.args
         self.arg = event.arg
+        self.message = event.message
 
     def __repr__(self) -> str:
         return repr(self._inner)

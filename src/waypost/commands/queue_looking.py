@@ -92,7 +92,7 @@ async def peek(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     if options.json:
         print_json([message_json(one, of_consumer=of_consumer) for one in shown])
         return 0
-    print_table(message_columns(of_consumer=of_consumer), shown)
+    print_table(message_columns(shown, of_consumer=of_consumer), shown)
     if len(found) > len(shown):
         print(f"more: --after {shown[-1].position}")
     return 0
@@ -112,7 +112,7 @@ async def dead(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     if options.json:
         print_json([letter_json(one) for one in shown])
         return 0
-    print_table(letter_columns(), shown)
+    print_table(letter_columns(shown), shown)
     for one in shown if options.history else ():
         id_shown = printable(one.id, _ID_CHARACTERS)
         print(f"\n{one.number}: message {id_shown} of {instant(one.enqueued_at)}, {size(len(one.record))}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import orjson
 
 from waypost.commands.human import age, instant, size
 from waypost.commands.output import Column
+from waypost.protocol.headers import read_headers
 from waypost.protocol.records import read_values
 from waypost.storage.queue_records import ConsumerRow, DeadLetterRow, MessageRow, QueueRow
 from waypost.text import printable
@@ -27,10 +28,12 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_Kept = TypeVar("_Kept", MessageRow, DeadLetterRow)
 _NAME_CHARACTERS = 60
 _KEY_CHARACTERS = 24
 _REASON_CHARACTERS = 60
 _ARGUMENTS_CHARACTERS = 60
+_HEADERS_CHARACTERS = 60
 _NOTHING = "-"
 
 
@@ -98,10 +101,11 @@ def consumer_json(one: ConsumerRow) -> dict[str, Any]:
     }
 
 
-def message_columns(*, of_consumer: bool) -> list[Column[MessageRow]]:
+def message_columns(messages: Sequence[MessageRow], *, of_consumer: bool) -> list[Column[MessageRow]]:
     """Return the columns for a list of messages.
 
     Args:
+        messages: The messages; if one has headers, there is a column for them.
         of_consumer: Whether the messages belong to one consumer; adds the columns with its attempts.
     """
     tried: list[Column[MessageRow]] = [
@@ -117,6 +121,7 @@ def message_columns(*, of_consumer: bool) -> list[Column[MessageRow]]:
         Column("KEY", lambda one: printable(one.key or _NOTHING, _KEY_CHARACTERS)),
         Column("EVENT", lambda one: _event(one.record)),
         Column("ARGUMENTS", lambda one: _arguments(one.record)),
+        *_headers_column(messages),
     ]
 
 
@@ -138,11 +143,12 @@ def message_json(one: MessageRow, *, of_consumer: bool) -> dict[str, Any]:
         **(tried if of_consumer else {}),
         "event": event,
         "args": args,
+        "headers": read_headers(one.headers),
     }
 
 
-def letter_columns() -> list[Column[DeadLetterRow]]:
-    """Return the columns for a list of dead letters."""
+def letter_columns(letters: Sequence[DeadLetterRow]) -> list[Column[DeadLetterRow]]:
+    """Return the columns for a list of dead letters; if one has headers, there is a column for them."""
     return [
         Column("NUMBER", lambda one: str(one.number), is_number=True),
         Column("DIED", lambda one: _since(one.died_at), is_number=True),
@@ -153,6 +159,7 @@ def letter_columns() -> list[Column[DeadLetterRow]]:
         Column("ID", lambda one: printable(one.id, _NAME_CHARACTERS)),
         Column("EVENT", lambda one: _event(one.record)),
         Column("ARGUMENTS", lambda one: _arguments(one.record)),
+        *_headers_column(letters),
     ]
 
 
@@ -173,7 +180,19 @@ def letter_json(one: DeadLetterRow) -> dict[str, Any]:
         "history": [{"at": instant(item.at), "kind": item.kind, "reason": item.reason} for item in one.history],
         "event": event,
         "args": args,
+        "headers": read_headers(one.headers),
     }
+
+
+def _headers_column(rows: Sequence[_Kept]) -> list[Column[_Kept]]:
+    if all(one.headers is None for one in rows):
+        return []
+    return [Column("HEADERS", lambda one: _headers(one.headers))]
+
+
+def _headers(stored: str | None) -> str:
+    pairs = [f"{name}={value}" for name, value in read_headers(stored).items()]
+    return printable(", ".join(pairs) or _NOTHING, _HEADERS_CHARACTERS)
 
 
 def _number(title: str, number: Callable[[_T], int]) -> Column[_T]:

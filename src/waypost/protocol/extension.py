@@ -1,10 +1,10 @@
 """Waypost's extension of Socket.IO, which only Waypost's own client and server use; official ones never see it.
 
-The client names its revision in a header of its HTTP requests, and the server in its answer to CONNECT. From then on,
-an event that a queue delivers has one more last argument: an object with the single key `KEY` and a `DeliveryMark`.
-An event of the client's outbox has an `OutboxMark` there, and the client repeats it until the server answers. If the
-server does not handle an event, the whole acknowledgement is such an object with a
-`waypost.protocol.rejections.Rejection`. Clients of revision 1 get one only for events of an outbox.
+The client names its revision in a header of its HTTP requests, or in its CONNECT if it runs in a browser, and the
+server in its answer to CONNECT. From then on, an event that a queue delivers has one more last argument: an object
+with the single key `KEY` and a `DeliveryMark`. An event of the client's outbox has an `OutboxMark` there, and the
+client repeats it until the server answers. If the server does not handle an event, the whole acknowledgement is such
+an object with a `waypost.protocol.rejections.Rejection`. Clients of revision 1 get one only for events of an outbox.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ __all__ = [
     "DeliveryMark",
     "OutboxMark",
     "client_revision",
+    "split_auth",
     "split_last",
     "split_mark",
     "split_outbox_mark",
@@ -43,6 +44,8 @@ KEY = "_waypost"
 """The single key of the object that is an event's last argument; compare Socket.IO's ``_placeholder``."""
 
 _MAX_DIGITS = 9
+_LATEST = 253_402_300_800.0
+"""The year 10,000: no `datetime` is later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,8 @@ class DeliveryMark:
         position: The message's position in the queue.
         cursor: The consumer has settled all messages of this epoch up to this position; they will not come again.
         attempt: The number of this delivery to the consumer, from 1.
+        enqueued_at: The wall time at which the message got its position, in seconds; ``None`` if the server is older.
+        headers: The message's headers; ``None`` for none.
     """
 
     queue: str
@@ -68,10 +73,12 @@ class DeliveryMark:
     position: int
     cursor: int
     attempt: int
+    enqueued_at: float | None = None
+    headers: Mapping[str, str] | None = None
 
     def argument(self) -> dict[str, Any]:
         """Return the event argument that carries the mark."""
-        return {KEY: asdict(self)}
+        return {KEY: {name: value for name, value in asdict(self).items() if value is not None}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +126,25 @@ def client_revision(headers: Mapping[str, str]) -> int:
     return min(int(text), REVISION)
 
 
+def split_auth(payload: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+    """Split what a client says of this extension from the payload of its CONNECT, where `KEY` is reserved for it.
+
+    A browser can't set headers, so its client names the revision there, as ``{"_waypost": {"revision": 2}}``.
+
+    Args:
+        payload: The payload as it arrived.
+
+    Returns:
+        The payload without `KEY`, and the revision that both sides speak; 0 for clients that name none.
+    """
+    said = payload.get(KEY)
+    revision = said.get("revision") if isinstance(said, dict) else None
+    rest = {name: value for name, value in payload.items() if name != KEY}
+    if not isinstance(revision, int) or isinstance(revision, bool) or revision < 1:
+        return rest, 0
+    return rest, min(revision, REVISION)
+
+
 def split_mark(arguments: list[Any]) -> tuple[list[Any], DeliveryMark | None]:
     """Split the mark of a queued message from an event's arguments.
 
@@ -126,10 +152,26 @@ def split_mark(arguments: list[Any]) -> tuple[list[Any], DeliveryMark | None]:
         arguments: The arguments as they arrived.
 
     Returns:
-        The application's arguments, and the mark, or ``None`` if it is missing or incomplete.
+        The application's arguments, and the mark, or ``None`` if it is missing or incomplete. What a mark need not
+        have is left out if it is not sound.
     """
     arguments, fields = split_last(arguments, _DELIVERY)
-    return arguments, None if fields is None else DeliveryMark(**{name: fields[name] for name in _DELIVERY})
+    if fields is None:
+        return arguments, None
+    enqueued_at, headers = _enqueued_at(fields.get("enqueued_at")), _headers(fields.get("headers"))
+    required = {name: fields[name] for name in _DELIVERY}
+    return arguments, DeliveryMark(**required, enqueued_at=enqueued_at, headers=headers)
+
+
+def _enqueued_at(value: object) -> float | None:
+    is_time = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LATEST
+    return float(value) if is_time else None  # type: ignore[arg-type]  # is_time says so
+
+
+def _headers(value: object) -> dict[str, str] | None:
+    if isinstance(value, dict) and all(isinstance(one, str) for one in (*value, *value.values())):
+        return value
+    return None
 
 
 def split_outbox_mark(arguments: list[Any]) -> tuple[list[Any], OutboxMark | None]:

@@ -37,7 +37,7 @@ class WallClock:
 @pytest.fixture(autouse=True)
 def _short_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let schedules look at the clock often: tests set it."""
-    monkeypatch.setattr(schedules, "_LONGEST_SLEEP_S", 0.01)
+    monkeypatch.setattr(schedules, "LONGEST_SLEEP_S", 0.01)
 
 
 @asynccontextmanager

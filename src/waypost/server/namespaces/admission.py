@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ArgumentMismatch, ConnectionRefused, StorageError
 from waypost.logs import get_logger
-from waypost.protocol.extension import ANSWER_FIELD
+from waypost.protocol.extension import ANSWER_FIELD, client_revision, split_auth
 from waypost.server.calling.arrival import ARRIVAL, Arrival
 from waypost.server.calling.faults import fault
 from waypost.server.connections.addresses import counted_address
@@ -96,9 +96,11 @@ class Admission:
         self._connection = connection
         self._pending = pending
         self._dialect = dialect
-        self._claim, auth = (_NO_CLAIM, payload or {}) if recovery is None else _split(payload or {})
+        said, revision = split_auth(payload or {})
+        self._client_revision = revision or client_revision(connection.handshake.headers)
+        self._claim, auth = (_NO_CLAIM, said) if recovery is None else _split(said)
         self.pid = self._claim.pid
-        self._payload = payload or {}
+        self._payload = said
         self._handshake = replace(connection.handshake, auth=auth)
         self._recovery = recovery
         self._keeper: Keeper | None = None
@@ -211,6 +213,7 @@ class Admission:
             recovered=returning is not None,
             recovery=RecoveryOutcome(self._reason, 0 if returning is None else len(returning.missed)),
             takes_offset=self._keeper is not None,
+            client_revision=self._client_revision,
         )
         channel.socket = Socket(channel)
         return channel

@@ -12,7 +12,6 @@ from waypost.errors import NotConnected, StorageError
 from waypost.logs import get_logger
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.protocol.engineio import Frame
-from waypost.protocol.extension import client_revision
 from waypost.protocol.packet import Packet
 from waypost.server.emitting.outflow import Outflow
 from waypost.server.events.farewell import Farewell
@@ -127,6 +126,7 @@ class Channel:
         recovered: bool,
         recovery: RecoveryOutcome,
         takes_offset: bool,
+        client_revision: int,
     ) -> None:
         self.sid = sid
         self.core = core
@@ -136,7 +136,7 @@ class Channel:
         self.data_touched = False
         self.pending = pending
         self.handshake = handshake
-        self.client_revision = client_revision(handshake.headers)
+        self.client_revision = client_revision
         self.recovered = recovered
         self.recovery = recovery
         self.session: LiveSession | None = None

@@ -181,7 +181,9 @@ class Deliveries:
             if accepted.duplicate or not accepted.position:
                 continue
             expires_at = None if message.ttl_s is None else now + message.ttl_s
-            stored = MessageRow(accepted.position, message.id, message.record, now, message.key, expires_at)
+            stored = MessageRow(
+                accepted.position, message.id, message.record, now, message.key, expires_at, headers=message.headers
+            )
             for runner in runners.values():
                 runner.arrive(stored)
         for loser in enqueued.losers:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from waypost.checking.arguments import COUNT_OR_ZERO, POSITIVE, POSITIVE_OR_ZERO, check
+from waypost.checking.headers import check_headers
 from waypost.checking.names import Name, as_name
 from waypost.errors import ConfigurationError, MalformedPacket
+from waypost.protocol.headers import pack_headers, read_headers
 from waypost.protocol.records import read_values
 from waypost.protocol.rejections import Rejection
 from waypost.storage.clock import StoreClock
@@ -86,9 +88,10 @@ class NewMessage:
         key: The ordering key.
         ttl_s: The time to live, in seconds above 0; ``None`` for no limit.
         delay_s: Seconds until the message is due, from 0.
+        headers: What receivers get beside the arguments, text to text.
     """
 
-    __slots__ = ("args", "delay_s", "event", "id", "key", "ttl_s")
+    __slots__ = ("args", "delay_s", "event", "headers", "id", "key", "ttl_s")
 
     def __init__(
         self,
@@ -98,6 +101,7 @@ class NewMessage:
         key: Name | None = None,
         ttl_s: float | None = None,
         delay_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         if ttl_s is not None:
             check("ttl_s", ttl_s, POSITIVE)
@@ -109,6 +113,7 @@ class NewMessage:
         self.key = None if key is None else as_name("key", key)
         self.ttl_s = ttl_s
         self.delay_s = delay_s or 0.0
+        self.headers = None if headers is None else check_headers(headers)
 
     def __repr__(self) -> str:
         return f"<NewMessage {self.event!r} {self.id or ''}>"
@@ -127,7 +132,8 @@ def to_row(message: NewMessage, codec: Codec, new_id: Callable[[], str]) -> NewM
     """
     message_id = new_id() if message.id is None else message.id
     record = codec.encode_event("/", message.event, message.args).to_record()
-    return NewMessageRow(message_id, record, message.key, message.ttl_s, message.delay_s)
+    headers = pack_headers(message.headers)
+    return NewMessageRow(message_id, record, message.key, message.ttl_s, message.delay_s, headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +148,7 @@ class QueuedMessage:
         expires_at: The time from which on it is not delivered any more; ``None`` for never.
         event: The name of the event that consumers receive; ``""`` if the stored message is unreadable.
         args: The event's arguments.
+        headers: The message's headers.
     """
 
     offset: int
@@ -151,13 +158,23 @@ class QueuedMessage:
     expires_at: datetime | None
     event: str
     args: Sequence[Any]
+    headers: Mapping[str, str]
 
 
 def queued_message(stored: MessageRow) -> QueuedMessage:
     """Read what the store has of a message."""
     event, args = _read(stored)
     expires_at = None if stored.expires_at is None else _time(stored.expires_at)
-    return QueuedMessage(stored.position, stored.id, stored.key, _time(stored.enqueued_at), expires_at, event, args)
+    return QueuedMessage(
+        offset=stored.position,
+        id=stored.id,
+        key=stored.key,
+        enqueued_at=_time(stored.enqueued_at),
+        expires_at=expires_at,
+        event=event,
+        args=args,
+        headers=read_headers(stored.headers),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +195,7 @@ class DeadLetter:
         history: The last attempts, oldest first.
         event: The name of the event; ``""`` if the stored message is unreadable.
         args: The event's arguments.
+        headers: The message's headers.
     """
 
     number: int
@@ -193,6 +211,7 @@ class DeadLetter:
     history: Sequence[HistoryItem]
     event: str
     args: Sequence[Any]
+    headers: Mapping[str, str]
 
 
 def dead_letter(stored: DeadLetterRow) -> DeadLetter:
@@ -212,6 +231,7 @@ def dead_letter(stored: DeadLetterRow) -> DeadLetter:
         history=stored.history,
         event=event,
         args=args,
+        headers=read_headers(stored.headers),
     )
 
 
@@ -238,6 +258,7 @@ class Message:
         enqueued_at: The time at which the message got its offset.
         event: The event's name.
         args: The event's arguments.
+        headers: The message's headers.
     """
 
     __slots__ = (
@@ -249,6 +270,7 @@ class Message:
         "attempt",
         "enqueued_at",
         "event",
+        "headers",
         "id",
         "key",
         "offset",
@@ -272,6 +294,7 @@ class Message:
         self.offset = stored.position
         self.attempt = delivery.attempt
         self.enqueued_at = _time(clock.to_wall(stored.enqueued_at))
+        self.headers: Mapping[str, str] = read_headers(stored.headers)
         self._delivery = delivery
         self._lease_s = lease_s
         self._clock = clock

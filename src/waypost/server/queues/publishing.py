@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
 from waypost.checking.arguments import check
@@ -28,6 +29,7 @@ def publish(
     key: Name | None = None,
     ttl_s: float | None = None,
     delay_s: float | None = None,
+    headers: Mapping[str, str] | None = None,
     options: QueueOptions | None = None,
 ) -> str:
     """Put a message into a queue in a transaction of the application's own, from a program without a server.
@@ -44,6 +46,7 @@ def publish(
         key: The ordering key.
         ttl_s: The time to live, in seconds above 0; ``None`` for no limit.
         delay_s: Seconds from this call until the message is due, from 0.
+        headers: What receivers get beside the arguments, text to text.
         options: The server's option ``queues``, if the server sets it. Options of a single queue are in the file.
 
     Returns:
@@ -58,7 +61,7 @@ def publish(
     Delivery: at least once, in the order of the commits, from the moment that a server runs on the file.
     """
     queue = as_name("queue", queue)
-    message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s)
+    message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s, headers=headers)
     stored = to_row(message, codec_for("json"), new_id)
     check("options", options, _OPTIONS)
     options = options or QueueOptions()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple, Unpack
@@ -137,6 +137,7 @@ class Queue:
         key: Name | None = None,
         ttl_s: float | None = None,
         delay_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Receipt:
         """Put a message into the queue.
 
@@ -148,6 +149,8 @@ class Queue:
             key: The ordering key for consumers with ``order="key"``, such as the id of the order it is about.
             ttl_s: The time to live, in seconds above 0, after which the message is not delivered; ``None`` for ever.
             delay_s: Seconds until the message is due, from 0. Until then it is not delivered, and blocks nothing.
+            headers: What receivers get beside the arguments, text to text: a trace context, a tenant. At most 16 KiB.
+                Official clients don't see them.
 
         Returns:
             The message's id and offset, and whether it was a duplicate. The message is on disk then, if the store is
@@ -156,14 +159,14 @@ class Queue:
         Raises:
             QueueFull: The message does not fit into the queue's limits, and the queue refuses what does not fit.
             EncodingFailed: An argument can't be encoded.
-            ConfigurationError: ``id``, ``key``, ``ttl_s`` or ``delay_s`` has an impossible value.
+            ConfigurationError: ``id``, ``key``, ``ttl_s``, ``delay_s`` or ``headers`` has an impossible value.
             StorageError: The store could not write the message; it is not in the queue.
 
         Delivery: at least once to every consumer of the queue, in the consumer's order, until the consumer has
         acknowledged the message or given it up. After a cancellation the message may be in the queue all the same;
         repeat the call with the same ``id``.
         """
-        message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s)
+        message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s, headers=headers)
         enqueued = await self._enqueue([self._to_store(message)], can_repeat=id is not None)
         return Receipt._make(enqueued.accepted[0])
 
@@ -201,6 +204,7 @@ class Queue:
         key: Name | None = None,
         ttl_s: float | None = None,
         delay_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> str:
         """Put a message into the queue in a transaction of the application's own, in the same SQLite file.
 
@@ -217,6 +221,7 @@ class Queue:
             key: As for `emit`.
             ttl_s: As for `emit`.
             delay_s: As for `emit`; counted from this call.
+            headers: As for `emit`.
 
         Returns:
             The message's id.
@@ -224,15 +229,14 @@ class Queue:
         Raises:
             QueueFull: The message does not fit into the queue's limits, and the queue refuses what does not fit.
             EncodingFailed: An argument can't be encoded.
-            ConfigurationError: ``connection`` is not a connection, or ``id``, ``key``, ``ttl_s`` or ``delay_s`` has
-                an impossible value.
+            ConfigurationError: ``connection`` is not a connection, or an argument has an impossible value.
             StorageError: The connection belongs to another file, the store is in memory, or the file stays locked for
                 longer than the connection waits.
 
         Delivery: as for `emit`, within about 50 ms after the commit. The order is that of the commits, and within one
         commit that of the calls. Without a running server, delivery begins when a server starts.
         """
-        message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s)
+        message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s, headers=headers)
         stored = self._to_store(message)
         self._stored.publish(connection, stored, deduplicate_s=0 if id is None else self.options.deduplication_s)
         return stored.id

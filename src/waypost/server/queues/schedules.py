@@ -15,6 +15,7 @@ from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.message import NewMessage, to_row
 from waypost.server.queues.work_loop import WorkLoop
 from waypost.server.services import Services
+from waypost.storage.clock import LONGEST_SLEEP_S
 from waypost.storage.queue_records import NewMessageRow
 
 __all__ = ["MISSED", "Missed", "SchedulePlan", "Schedules"]
@@ -28,8 +29,6 @@ MISSED = rule_of(Missed)
 
 _LATE_S = 60.0
 """A time that passed so long ago is not missed yet: a restart, or a store that is busy, takes some seconds."""
-_LONGEST_SLEEP_S = 30.0
-"""The longest timer: the clock on the wall may be set in between, and the machine may sleep."""
 _DAY_S = 24 * 3600.0
 
 
@@ -120,7 +119,7 @@ class _Schedule:
 
     async def _look(self) -> None:
         """Put the message of the last time into the queue, unless that was done or it is missed."""
-        now, cron = self._services.environment.wall_time(), self._plan.cron
+        now, cron = self._services.store.clock.wall(), self._plan.cron
         last_at = self._last_at if self._last_at is not None else await self._noted(now)
         due_at = cron.latest(now)
         if last_at > now + _LATE_S:
@@ -129,7 +128,7 @@ class _Schedule:
         elif due_at is not None and due_at > last_at:
             await self._reach(due_at, now)
         assert self._work is not None
-        self._work.wake_in(min(cron.next_after(now) - now, _LONGEST_SLEEP_S))
+        self._work.wake_in(min(cron.next_after(now) - now, LONGEST_SLEEP_S))
 
     async def _reach(self, due_at: float, now: float) -> None:
         if now - due_at <= _LATE_S or self._plan.missed == "once":

@@ -10,6 +10,7 @@ from typing import Any
 from waypost.errors import EncodingFailed, MalformedPacket
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.extension import DeliveryMark
+from waypost.protocol.headers import read_headers
 from waypost.protocol.records import read_values
 from waypost.protocol.rejections import Rejection, read_nack
 from waypost.server.emitting.members import Member
@@ -134,6 +135,8 @@ class SocketCarrier:
             position=message.position,
             cursor=row.cursor,
             attempt=delivery.attempt,
+            enqueued_at=self._services.store.clock.to_wall(message.enqueued_at),
+            headers=read_headers(message.headers) or None,
         )
         event, *arguments = read_values(message.record)
         return codec.encode_event(namespace, event, [*arguments, mark.argument()])
