@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         StoreClosed,
         StoreDamaged,
         StoreFull,
+        StoreLost,
         WaypostError,
     )
     from waypost.protocol.custom_parser import Parser, ParserDecoder
@@ -167,6 +168,7 @@ __all__ = [
     "StoreClosed",
     "StoreDamaged",
     "StoreFull",
+    "StoreLost",
     "VolatileEmitter",
     "WaypostError",
     "publish",

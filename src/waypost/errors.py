@@ -21,6 +21,7 @@
         ├── StoreBusy               another process has the store open
         ├── StoreDamaged            the file is no store, or it is damaged
         ├── StoreFull               the disk is full
+        ├── StoreLost               the file was removed or cut short, or another server has taken it over
         ├── QueueFull               the queue has reached its limits
         ├── OutboxFull              the client's outbox has reached its limits
         └── PositionGone            the journal no longer keeps that position
@@ -53,6 +54,7 @@ __all__ = [
     "StoreClosed",
     "StoreDamaged",
     "StoreFull",
+    "StoreLost",
     "WaypostError",
     "shorten",
 ]
@@ -418,6 +420,19 @@ class StoreFull(StorageError):
 
     def __init__(self, store: str) -> None:
         super().__init__(store, "no space left on its disk; free some, and the store works again")
+
+
+class StoreLost(StorageError):
+    """The file of a server or a client is not its own any more. Nothing is stored until it is opened again.
+
+    Attributes:
+        is_taken_over: Whether another server has opened the file.
+    """
+
+    def __init__(self, store: str, problem: str, *, is_taken_over: bool = False) -> None:
+        remedy = "stop one of the two servers" if is_taken_over else "put the file back, and start again"
+        super().__init__(store, f"{problem}; {remedy}")
+        self.is_taken_over = is_taken_over
 
 
 class QueueFull(StorageError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import waypost
 from tests.client.serving import playing, says, serving
 from tests.support.link import Link
-from waypost.errors import StoreBusy, StoreDamaged
+from waypost.errors import StoreBusy, StoreDamaged, StoreLost
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -116,6 +117,22 @@ async def test_a_file_has_one_client_at_a_time(path: Path, url: str) -> None:
     await first.close()
     await second.connect()
     await second.close()
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+@pytest.mark.parametrize("how", ["removed", "cut short"])
+async def test_a_file_that_is_lost_keeps_nothing_more(path: Path, suffix: str, how: str) -> None:
+    client = waypost.Client(NOWHERE, outbox=path)
+    await client.emit("order", 1)
+    lost = Path(f"{path}{suffix}")
+    if how == "removed":
+        lost.unlink()
+    else:
+        os.truncate(lost, 10)
+    for _ in range(2):
+        with pytest.raises(StoreLost, match=how):
+            await client.emit("order", 2)
+    await client.close()
 
 
 async def test_only_a_clients_file_is_used(path: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from tests.sim.disk import OPERATION, Disk, run_now
 from tests.sim.store_holds import SimHolds, blame_holders
 from tests.sim.store_queue import SimQueue
-from waypost.errors import StorageError, StoreClosed, StoreFull
+from waypost.errors import StorageError, StoreClosed, StoreFull, StoreLost
 from waypost.storage.answer_base import Answer, Answers
 from waypost.storage.base import Capabilities, Entry, ExpiredSession, Journal, OnCommit, SessionRow
 from waypost.storage.clock import StoreClock
@@ -182,6 +182,9 @@ class SimStore:
 
     async def note_schedule(self, name: str, at: float) -> None:
         await self.write(lambda: run_now(self.disk.store.note_schedule(name, at)))
+
+    def watch_loss(self, lost: Callable[[StoreLost], None]) -> None:
+        self.check()
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
         in_use = frozenset(attached)

@@ -7,13 +7,17 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from waypost.daemon_threads import DaemonThreads
-from waypost.errors import ConfigurationError, StorageError, StoreBusy, StoreDamaged, StoreFull, WaypostError
+from waypost.errors import ConfigurationError, StorageError, StoreDamaged, StoreFull, StoreLost, WaypostError
+from waypost.file_place import check_place, shown
 from waypost.logs import get_logger
+from waypost.owning import OwnerFile
+from waypost.watched_file import WatchedFile
 
 __all__ = ["StateFile"]
 
@@ -23,6 +27,7 @@ _T = TypeVar("_T")
 
 _APPLICATION_ID = 0x57415943  # "WAYC"
 _VERSION = 1
+_OPTION = "outbox or state"
 # The client's id is a secret, because it gives access to the server's answers to this client.
 _SECRET_BYTES = 15
 
@@ -74,8 +79,9 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    owner: int
+    owner: OwnerFile
     connection: sqlite3.Connection
+    watched: tuple[WatchedFile, ...]
 
 
 class StateFile:
@@ -90,6 +96,7 @@ class StateFile:
         self._path = Path(os.path.realpath(path))
         self._thread: DaemonThreads | None = None
         self._opened: _Opened | None = None
+        self._lost: StoreLost | None = None
         self._jobs: list[_Job] = []
         self._worker: asyncio.Task[None] | None = None
 
@@ -115,6 +122,7 @@ class StateFile:
             StoreBusy: Another client or another process has the file open.
             StoreDamaged: The file is not a client's file, or it is damaged. It was not changed.
             StoreFull: The disk is full.
+            StoreLost: The file was removed or cut short since it was opened.
             StorageError: The file can't be read or written.
         """
         job = _Job(work, asyncio.get_running_loop().create_future())
@@ -156,11 +164,26 @@ class StateFile:
         try:
             if self._opened is None:
                 self._opened = self._open()
+            self._check_in_place(self._opened.watched)
             self._transact(self._opened.connection, batch)
+            for file in self._opened.watched:
+                file.note()
         except (WaypostError, sqlite3.Error) as error:
             failure = self._translate(error) if isinstance(error, sqlite3.Error) else error
             for job in batch:
                 job.error = failure
+
+    def _check_in_place(self, files: tuple[WatchedFile, ...]) -> None:
+        # SQLite would go on writing to a file that nobody finds again.
+        if self._lost is None:
+            try:
+                for file in files:
+                    if file.look():
+                        raise file.cut()
+            except StoreLost as lost:
+                self._lost = lost
+        if self._lost is not None:
+            raise copy(self._lost)
 
     def _transact(self, connection: sqlite3.Connection, batch: list[_Job]) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -178,35 +201,32 @@ class StateFile:
             raise
 
     def _open(self) -> _Opened:
-        if self._path.is_dir() or not self._path.parent.is_dir():
-            raise ConfigurationError("outbox or state", self.name, "a file in a directory that exists")
+        check_place(_OPTION, self._path)
         owner = self._take_ownership()
         try:
             connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare(connection)
+                watched = self._watched()
             except BaseException:
                 connection.close()
                 raise
         except BaseException:
-            os.close(owner)
+            owner.close()
             raise
-        return _Opened(owner, connection)
+        return _Opened(owner, connection, watched)
 
-    def _take_ownership(self) -> int:
-        import fcntl  # missing on Windows
+    def _watched(self) -> tuple[WatchedFile, ...]:
+        log = Path(f"{self._path}-wal")
+        return WatchedFile(self.name, self._path), WatchedFile(self.name, log, str(log))
 
-        # Locks a separate file: SQLite locks the database itself, and loses its locks if any descriptor of it closes.
+    def _take_ownership(self) -> OwnerFile:
         try:
-            owner = os.open(f"{self._path}-owner", os.O_RDWR | os.O_CREAT, 0o600)
+            # The client's id is a secret, and its owner's file no less private.
+            return OwnerFile(self._path, 0o600)
         except OSError as error:
-            raise ConfigurationError("outbox or state", self.name, f"a file that can be written ({error})") from error
-        try:
-            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(owner)
-            raise StoreBusy(self.name) from None
-        return owner
+            expected = f"a file in a directory that can be written to; {self._path}-owner can't: {shown(error)}"
+            raise ConfigurationError(_OPTION, self.name, expected) from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
@@ -223,12 +243,18 @@ class StateFile:
             raise StoreDamaged(self.name, "it is not the file of a client of this Waypost; use another file")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        # On macOS a plain fsync leaves the data in the disk's own memory. Elsewhere this changes nothing.
+        connection.execute("PRAGMA fullfsync = ON")
+        connection.execute("PRAGMA checkpoint_fullfsync = ON")
+        # The log is made by the first transaction.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("COMMIT")
 
     def _close(self) -> None:
-        opened, self._opened = self._opened, None
+        opened, self._opened, self._lost = self._opened, None, None
         if opened is not None:
             opened.connection.close()
-            os.close(opened.owner)
+            opened.owner.close()
 
     def _translate(self, error: sqlite3.Error) -> WaypostError:
         # Errors of Python's sqlite3 module itself have no code.
@@ -238,5 +264,5 @@ class StateFile:
         if code & 0xFF in _DAMAGED:
             return StoreDamaged(self.name, f"{error}; it was left as it is")
         if code & 0xFF in _NO_ACCESS:
-            return ConfigurationError("outbox or state", self.name, f"a file that can be written ({error})")
+            return ConfigurationError(_OPTION, self.name, f"a file that can be written ({error})")
         return StorageError(self.name, str(error))

@@ -84,7 +84,17 @@ class Progress:
         Args:
             by: The amount of work that was done since the last call.
         """
-        self._done += by
+        self.reach(self._done + by)
+
+    def reach(self, done: int, total: int | None = None) -> None:
+        """Set the amount of work that is done, and report it when a report is due.
+
+        Args:
+            done: The amount of work that is done.
+            total: The amount of all work; ``None`` if it is the same as before.
+        """
+        self._done = done
+        self._total = self._total if total is None else total
         if time.monotonic() >= self._next_at:
             self._next_at = time.monotonic() + self._every_s
             self._show()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from math import inf
 
+from waypost.commands.asking import ask
 from waypost.commands.human import age, instant
 from waypost.commands.output import Progress, print_json
 from waypost.commands.queue_letters import filter_of, has_filter, only, pages
@@ -68,7 +69,7 @@ async def purge(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
         which = f"all {found.messages + found.delayed:,} messages"
     else:
         which = f"the messages up to offset {options.upto}"
-    if code := _ask(options, f"remove {which} of queue {options.queue}"):
+    if code := ask(f"remove {which} of queue {options.queue}", yes=options.yes):
         return code
     removed = await (_purge_dead(visitor, found, options) if options.dead else _purge(queue, found, options.upto))
     what = "dead letters" if options.dead else "messages"
@@ -83,7 +84,7 @@ async def seek(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     queue = visitor.queue(options.queue)
     before = await queue.consumer(options.consumer)
     question = f"move consumer {options.consumer} of queue {options.queue}, where {before.waiting:,} messages wait"
-    if code := _ask(options, question):
+    if code := ask(question, yes=options.yes):
         return code
     after = await queue.seek(options.consumer, place_from_wall(visitor.clock, options.place))
     told = (
@@ -150,23 +151,6 @@ async def _purge_dead(visitor: SqliteVisitor, found: QueueRow, options: argparse
             removed += part
             progress.advance(part)
     return removed
-
-
-def _ask(options: argparse.Namespace, question: str) -> int:
-    """Ask the user to confirm an action that can't be undone.
-
-    Returns:
-        0 if the command may continue, else its exit code.
-    """
-    if options.yes:
-        return 0
-    if not sys.stdin.isatty():
-        return _refuse(f"can't ask whether to {question}, because stdin is no terminal: add --yes to confirm")
-    print(f"{question}? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() in ("y", "yes"):
-        return 0
-    print("nothing was changed", file=sys.stderr)
-    return 1
 
 
 def _refuse(why: str) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.checking.arguments import POSITIVE_OR_ZERO, check
 from waypost.daemon_threads import DaemonThreads
-from waypost.errors import ConfigurationError, StorageError
+from waypost.errors import ConfigurationError, StorageError, StoreLost
 from waypost.logs import get_logger
 from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import PacketType
@@ -56,6 +56,8 @@ logger = get_logger("waypost.server")
 _UPKEEP_INTERVAL_S = 10.0
 _HANDLERS_S = 5.0
 """How long handlers of events may take after the last client was disconnected, however long workers took."""
+# Answers to what clients have asked for may still reach them.
+_SEND_AWAY_AFTER_S = 2.0
 
 
 class Hub:
@@ -183,6 +185,7 @@ class Hub:
 
     async def _open(self) -> None:
         await self.services.store.open()
+        self.services.store.watch_loss(self._store_lost)
         try:
             for namespace in list(self.directory):
                 await namespace.ready()
@@ -200,6 +203,16 @@ class Hub:
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
         attach_debug_log(self.hooks)
         logger.info("started; %s", self.describe())
+
+    def _store_lost(self, lost: StoreLost) -> None:
+        if lost.is_taken_over:
+            # The other server emits from now on, and nothing of it reaches clients that stay here.
+            self.gate.is_shut = True
+            asyncio.get_running_loop().call_later(_SEND_AWAY_AFTER_S, self._send_away)
+
+    def _send_away(self) -> None:
+        for connection in self.engine.connections():
+            connection.close("forced server close")
 
     async def _keep_up(self) -> None:
         while True:

@@ -37,6 +37,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+from waypost.errors import StoreLost
 from waypost.storage.answer_base import Answers
 from waypost.storage.clock import StoreClock
 from waypost.storage.queue_base import StoredQueue
@@ -467,6 +468,13 @@ class Store(Protocol):
 
     async def note_schedule(self, name: str, at: float) -> None:
         """Note a wall time in seconds for a schedule: the last one that was dealt with."""
+        ...
+
+    def watch_loss(self, lost: Callable[[StoreLost], None]) -> None:
+        """Call a function in the loop's thread when nothing can be stored any more until the next opening.
+
+        The file was removed or cut short, or another server has taken it over. Each later write raises this error.
+        """
         ...
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:

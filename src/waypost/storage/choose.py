@@ -18,7 +18,7 @@ from waypost.storage.queue_records import QueueLimits
 from waypost.storage.sqlite.store import SqliteStore
 from waypost.storage.sqlite.visitor import SqliteVisitor
 
-__all__ = ["check_store", "make_store", "make_visitor"]
+__all__ = ["check_store", "file_of_store", "make_store", "make_visitor"]
 
 _EXPECTED = 'a file\'s path, "sqlite:" and a file\'s path, or "memory:"'
 
@@ -62,7 +62,7 @@ def make_store(
     Raises:
         ConfigurationError: The text names no store, or an option has a value that it does not accept.
     """
-    path = _path_of(spec)
+    path = file_of_store(spec)
     if path is None:
         return MemoryStore(
             retention=retention,
@@ -92,7 +92,7 @@ def check_store(spec: str | PathLike[str]) -> None:
     Raises:
         ConfigurationError: The text names no store.
     """
-    _path_of(spec)
+    file_of_store(spec)
 
 
 def make_visitor(spec: str | PathLike[str]) -> SqliteVisitor:
@@ -104,14 +104,18 @@ def make_visitor(spec: str | PathLike[str]) -> SqliteVisitor:
     Raises:
         ConfigurationError: The text names no store, or a store that other processes can't open.
     """
-    path = _path_of(spec)
+    path = file_of_store(spec)
     if path is None:
         raise ConfigurationError("store", spec, "a file: what is in memory is seen only by the process that has it")
     return SqliteVisitor(path)
 
 
-def _path_of(spec: str | PathLike[str]) -> str | None:
-    """Return the path of the file that a text names, ``None`` for a store in memory."""
+def file_of_store(spec: str | PathLike[str]) -> str | None:
+    """Return the path of the file that a text names, ``None`` for a store in memory.
+
+    Raises:
+        ConfigurationError: The text names no store.
+    """
     if not isinstance(spec, str):
         check("store", spec, _FILE)
         return fspath(spec)

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from waypost.errors import PositionGone, StorageError, StoreClosed
+from waypost.errors import PositionGone, StorageError, StoreClosed, StoreLost
 from waypost.storage.answer_base import AnswerLimits, Answers
 from waypost.storage.base import (
     ANSWER_TTL_S,
@@ -412,6 +412,10 @@ class MemoryStore:
         """Note a time for a schedule."""
         self._opening.check()
         self._schedules[name] = at
+
+    def watch_loss(self, lost: Callable[[StoreLost], None]) -> None:
+        """Do nothing: nobody can take it away."""
+        self._opening.check()
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
         """Remove consumers that were not used for a time."""

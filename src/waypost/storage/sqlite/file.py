@@ -7,10 +7,22 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
-from waypost.errors import ConfigurationError, StorageError, StoreBusy, StoreDamaged, StoreFull
+from waypost.errors import ConfigurationError, StorageError, StoreDamaged, StoreFull
+from waypost.file_place import check_place, shown
+from waypost.owning import OwnerFile
+from waypost.storage.sqlite.own_log import refuse_foreign_log
 from waypost.storage.sqlite.schema import OLDEST_VERSION, SCHEMA_VERSION, migrate, read_schema
 
-__all__ = ["connect", "is_store", "open_beside", "open_database", "take_ownership", "translate"]
+__all__ = [
+    "check_header",
+    "check_version",
+    "connect",
+    "is_store",
+    "open_beside",
+    "open_database",
+    "take_ownership",
+    "translate",
+]
 
 _MAGIC = b"SQLite format 3\x00"
 _APPLICATION_ID = 0x57415950  # "WAYP"
@@ -72,32 +84,25 @@ def is_store(connection: sqlite3.Connection) -> bool:
     return bool(cursor.execute("PRAGMA main.application_id").fetchone() == (_APPLICATION_ID,))
 
 
-def take_ownership(path: Path) -> int:
-    """Become the only owner of a store, until the descriptor is closed or the process ends.
+def take_ownership(path: Path) -> OwnerFile:
+    """Become the only owner of a store, until the result is closed or the process ends.
 
     Args:
         path: The store's file, with symbolic links resolved.
 
     Returns:
-        The descriptor; closing it gives the ownership up.
+        The owner's file beside the store; closing it gives the ownership up.
 
     Raises:
-        ConfigurationError: The file's directory does not exist, or can't be written to.
+        ConfigurationError: No file can stand there, or its directory can't be written to.
         StoreBusy: Another process owns the store.
     """
-    import fcntl  # There is none on Windows.
-
-    # Not the database itself: its locks are SQLite's, and are lost when any descriptor of it closes.
+    check_place("path", path)
     try:
-        descriptor = os.open(f"{path}-owner", os.O_RDWR | os.O_CREAT, 0o644)
+        return OwnerFile(path)
     except OSError as error:
-        raise ConfigurationError("path", str(path), "a file in a directory that can be written to") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StoreBusy(str(path)) from None
-    return descriptor
+        expected = f"a file in a directory that can be written to; {path}-owner can't: {shown(error)}"
+        raise ConfigurationError("path", str(path), expected) from error
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -112,14 +117,14 @@ def open_database(path: Path) -> sqlite3.Connection:
     """
     store = str(path)
     try:
-        _check_header(path)
+        check_header(path)
         connection = connect(path)
     except (OSError, sqlite3.Error) as error:
         raise _refusal(store, error) from error
     try:
         if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             _create(connection)
-        _check_version(store, connection)
+        check_version(store, connection)
         migrate(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -147,11 +152,12 @@ def open_beside(path: Path) -> sqlite3.Connection:
         StoreDamaged: The file is not a Waypost store, or is of another version.
     """
     store = str(path)
-    # Not Path.is_file, which raises where this user may not look.
-    if not os.path.isfile(path):
-        raise ConfigurationError("path", store, "the file of a store")
+    check_place("path", path)
+    if not path.exists():
+        raise ConfigurationError("path", store, "the file of a store; there is none")
+    refuse_foreign_log(path)
     try:
-        _check_header(path)
+        check_header(path)
         connection = connect(path)
     except (OSError, sqlite3.Error) as error:
         raise _refusal(store, error) from error
@@ -184,6 +190,9 @@ def connect(path: Path) -> sqlite3.Connection:
     )
     try:
         connection.execute("PRAGMA cache_size = -16384")
+        # On macOS a plain fsync leaves the data in the disk's own memory. Elsewhere this changes nothing.
+        connection.execute("PRAGMA fullfsync = ON")
+        connection.execute("PRAGMA checkpoint_fullfsync = ON")
     except sqlite3.Error:
         connection.close()
         raise
@@ -206,8 +215,13 @@ def _create(connection: sqlite3.Connection) -> None:
     )
 
 
-def _check_header(path: Path) -> None:
-    """Refuse a foreign file without letting SQLite near it, which might alter it."""
+def check_header(path: Path) -> None:
+    """Refuse a foreign file without letting SQLite near it, which might alter it.
+
+    Raises:
+        StoreDamaged: The file is no database, or another program's.
+        OSError: The file can't be read.
+    """
     # A rollback journal means that it was killed while it was made; SQLite undoes that.
     if not path.exists() or Path(f"{path}-journal").exists():
         return
@@ -221,7 +235,12 @@ def _check_header(path: Path) -> None:
         raise StoreDamaged(str(path), "it is the database of another program; use another file")
 
 
-def _check_version(store: str, connection: sqlite3.Connection) -> None:
+def check_version(store: str, connection: sqlite3.Connection) -> None:
+    """Refuse a file in a format that this Waypost can't read.
+
+    Raises:
+        StoreDamaged: The format is older than all that are known, or newer.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if not OLDEST_VERSION <= version <= SCHEMA_VERSION:
         reads = f"this Waypost reads versions {OLDEST_VERSION} to {SCHEMA_VERSION}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from waypost.errors import StorageError
@@ -16,6 +16,7 @@ from waypost.storage.sqlite.journals.entries import Appender
 __all__ = [
     "DEFERRED_BYTES",
     "CommittedLog",
+    "Flushed",
     "Gathered",
     "Job",
     "Transaction",
@@ -51,6 +52,19 @@ class CommittedLog(Protocol):
     def flushed(self, entries: int) -> None:
         """Note that this many more of the deferred records are on disk."""
         ...
+
+
+@dataclass(slots=True)
+class Flushed:
+    """Deferred writes that are on disk now.
+
+    Attributes:
+        size: Their size, as `Unflushed` counts it.
+        entries: How many appends each journal had among them.
+    """
+
+    size: int = 0
+    entries: dict[CommittedLog, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

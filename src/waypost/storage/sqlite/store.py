@@ -20,14 +20,16 @@ from pathlib import Path
 
 from waypost.checking.arguments import check
 from waypost.checking.rules import rule_of
-from waypost.errors import ConfigurationError, StorageError, StoreClosed
+from waypost.errors import StorageError, StoreClosed, StoreLost
 from waypost.logs import get_logger
+from waypost.owning import OwnerFile
 from waypost.storage.answer_base import AnswerLimits, Answers
 from waypost.storage.base import ANSWER_TTL_S, Capabilities, Durability, ExpiredSession, Journal, Retention
 from waypost.storage.clock import StoreClock
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
 from waypost.storage.sqlite.file import connect, open_database, take_ownership, translate
+from waypost.storage.sqlite.guard import Guard
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals import expiry, sessions
 from waypost.storage.sqlite.journals.answers import SqliteAnswers
@@ -36,8 +38,10 @@ from waypost.storage.sqlite.journals.journal import SqliteJournal, load_journal
 from waypost.storage.sqlite.journals.matching import prepare
 from waypost.storage.sqlite.journals.reserve import fork_unclean, release_all
 from waypost.storage.sqlite.journals.trim import Trimmed, trim_entries
+from waypost.storage.sqlite.mark import Beside
 from waypost.storage.sqlite.noted_clock import begin_clock, note_exactly
-from waypost.storage.sqlite.openings import count, forget_lost, note_count
+from waypost.storage.sqlite.openings import begin_opening, close_opening, note_closing
+from waypost.storage.sqlite.own_log import check_log
 from waypost.storage.sqlite.queues import queues, schedules
 from waypost.storage.sqlite.queues.holds import Holds, blame_holders, forget_holders
 from waypost.storage.sqlite.queues.queue import QueueFile, SqliteQueue
@@ -56,21 +60,23 @@ _DURABILITY = rule_of(Durability)
 class _File:
     """The parts of an open file."""
 
-    owner: int
+    owner: OwnerFile
+    guard: Guard
     writing: sqlite3.Connection
     reading: sqlite3.Connection
 
     def close(self) -> None:
         self.reading.close()
         self.writing.close()
-        os.close(self.owner)
+        self.owner.close()
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
     writer: Writer
     reader: Reader
-    owner: int
+    owner: OwnerFile
+    guard: Guard
     queues: QueueFile
     answers: SqliteAnswers
     journals: dict[str, SqliteJournal] = field(default_factory=dict)
@@ -163,12 +169,12 @@ class SqliteStore:
                 opening.add_done_callback(_let_go)
                 thread.shutdown(wait=False)
                 raise
-            writer = Writer(self._name, file.writing, loop, self._clock)
+            writer = Writer(self._name, file.writing, loop, self._clock, file.guard)
             reader = Reader(self._name, file.reading, thread)
             holds = Holds(self._name, writer)
             queues = QueueFile(self._name, self._queue_limits, self._clock, writer, reader, holds)
             answers = SqliteAnswers(writer, reader, self._answer_ttl_s, self._answer_limits)
-            self._opened = _Opened(writer, reader, file.owner, queues, answers)
+            self._opened = _Opened(writer, reader, file.owner, file.guard, queues, answers)
 
     async def close(self) -> None:
         """Finish the pending calls, and close the file. A second call does nothing.
@@ -195,7 +201,7 @@ class SqliteStore:
                 if self._deferred:
                     released = opened.writer.submit(release_all)
                 noting = opened.writer.submit(note_exactly)
-                counting = opened.writer.submit(count)
+                closing = opened.writer.submit(close_opening)
                 await opened.writer.close()
             if forgetting.exception() is not None:
                 _logger.warning(
@@ -203,9 +209,9 @@ class SqliteStore:
                 )
             if noting.exception() is not None:
                 _logger.warning("%s: the time of the closing is not noted: %s", self._name, noting.exception())
-            if counting.exception() is None:
-                note_count(opened.owner, counting.result())
-            os.close(opened.owner)
+            if closing.exception() is None:
+                note_closing(Beside(opened.owner), opened.guard.mark, closing.result())
+            opened.owner.close()
             self._opened = None
             if released is not None:
                 await released
@@ -282,6 +288,10 @@ class SqliteStore:
         """Note a time for a schedule."""
         await self._open().writer.submit(lambda tx: schedules.note(tx, name, at))
 
+    def watch_loss(self, lost: Callable[[StoreLost], None]) -> None:
+        """Call a function when the file was removed or cut short, or another server has taken it over."""
+        self._open().writer.watch_loss(lost)
+
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
         """Remove consumers that were not used for a time."""
         return await expire_consumers(self._open().queues, idle_s, attached)
@@ -347,30 +357,26 @@ class SqliteStore:
         return self._opened
 
     def _open_file(self) -> _File:
-        if self._path.is_dir() or not self._path.parent.is_dir():
-            raise ConfigurationError("path", self._name, "a file in a directory that exists")
         with contextlib.ExitStack() as undo:
             owner = take_ownership(self._path)
-            undo.callback(os.close, owner)
+            undo.callback(owner.close)
+            beside = Beside(owner)
+            log = check_log(self._path, beside.read()[1])
             writing = open_database(self._path)
             undo.callback(writing.close)
             try:
                 prepare(writing)
                 now = begin_clock(writing, self._clock)
-                if forget_lost(writing, owner, now):
-                    _logger.error(
-                        "%s: is an older copy of the file that was here; what was kept since is lost, and all "
-                        "clients start anew",
-                        self._name,
-                    )
+                mark = begin_opening(writing, beside, log, self._name, now)
                 self._warn(fork_unclean(writing, now))
                 sessions.detach_all(writing, now + self._orphan_ttl_s)
                 blame_holders(writing, now)
                 reading = connect(self._path)
             except sqlite3.Error as error:
                 raise translate(self._name, error) from error
+            guard = Guard(self._path, beside, mark)
             undo.pop_all()
-        return _File(owner, writing, reading)
+        return _File(owner, guard, writing, reading)
 
 
 def _let_go(opening: asyncio.Future[_File]) -> None:

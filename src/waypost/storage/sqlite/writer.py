@@ -17,18 +17,20 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from copy import copy
 from typing import Any, TypeVar
 
-from waypost.errors import StorageError, StoreClosed, StoreFull
+from waypost.errors import StorageError, StoreClosed, StoreFull, StoreLost
 from waypost.logs import get_logger
 from waypost.retrying import RetryPolicy
 from waypost.storage.base import OnCommit
 from waypost.storage.clock import StoreClock
 from waypost.storage.sqlite.file import translate
+from waypost.storage.sqlite.guard import Guard
 from waypost.storage.sqlite.jobs import (
     DEFERRED_BYTES,
     CommittedLog,
+    Flushed,
     Gathered,
     Job,
     Transaction,
@@ -64,14 +66,6 @@ LARGEST_RECORD_BYTES = 500_000_000
 """Half of what SQLite can hold in a value."""
 
 
-@dataclass(slots=True)
-class _Flushed:
-    """Deferred writes that are on disk now."""
-
-    size: int = 0
-    entries: dict[CommittedLog, int] = field(default_factory=dict)
-
-
 class Writer:
     """Runs jobs in order in its own thread, and reports commits to the event loop.
 
@@ -80,6 +74,7 @@ class Writer:
         connection: The connection for writing; the writer closes it in the end.
         loop: The event loop that submits jobs and gets the reports.
         clock: The clock that durations are measured on; read in the writer's thread.
+        guard: Watches over the file; ``None`` for a visitor, which does not own it.
 
     Attributes:
         unflushed: The deferred writes that are not on disk yet.
@@ -93,9 +88,13 @@ class Writer:
         "_entries",
         "_failure",
         "_finished",
+        "_guard",
         "_hurry",
         "_jobs",
         "_loop",
+        "_loss",
+        "_lost",
+        "_lost_watchers",
         "_notes",
         "_store",
         "_thread",
@@ -111,7 +110,13 @@ class Writer:
         connection: sqlite3.Connection,
         loop: asyncio.AbstractEventLoop,
         clock: StoreClock,
+        guard: Guard | None = None,
     ) -> None:
+        self._guard = guard
+        # What the thread knows of the file's loss, and the event loop.
+        self._lost: StoreLost | None = None
+        self._loss: StoreLost | None = None
+        self._lost_watchers: list[Callable[[StoreLost], None]] = []
         self._store = store
         self._loop = loop
         self._clock = clock
@@ -144,9 +149,12 @@ class Writer:
 
         Raises:
             StoreClosed: The store was closed.
+            StoreLost: Its file was lost.
         """
         if self._closed:
             raise StoreClosed(self._store)
+        if self._loss is not None:
+            raise copy(self._loss)
 
     def append(self, log: CommittedLog, record: bytes, on_commit: OnCommit) -> asyncio.Future[int]:
         """Append a record to a journal.
@@ -246,9 +254,9 @@ class Writer:
         # What the writer's thread is in may be a wait that looks at nothing.
         self.submit(lambda _: None)
 
-    def _tell_watchers(self) -> None:
-        for changed in self._watchers:
-            changed()
+    def watch_loss(self, lost: Callable[[StoreLost], None]) -> None:
+        """Call a function in the event loop when the file is lost; at most once."""
+        self._lost_watchers.append(lost)
 
     async def close(self) -> None:
         """Finish the pending jobs, and close the connection. A second call does nothing."""
@@ -300,12 +308,42 @@ class Writer:
 
     def _wait(self) -> Write | None:
         """Wait for a job, and meanwhile look whether another program has written to the file."""
-        while self._watchers:
+        while (pause_s := self._pause_s()) is not None:
             try:
-                return self._jobs.get(timeout=_LOOK_EVERY_S)
+                return self._jobs.get(timeout=pause_s)
             except queue.Empty:
-                self._look()
+                if self._watchers:
+                    self._look()
+                if self._guard is not None:
+                    self._watch_over(self._guard)
         return self._jobs.get()
+
+    def _pause_s(self) -> float | None:
+        """Return the seconds after which something is to be looked at; ``None`` if nothing is."""
+        guarding_s = None if self._guard is None or self._lost else self._guard.wait_s
+        if not self._watchers:
+            return guarding_s
+        return _LOOK_EVERY_S if guarding_s is None else min(_LOOK_EVERY_S, guarding_s)
+
+    def _watch_over(self, guard: Guard) -> None:
+        """Look at the file while nothing is written, and move its mark if the last commit did not."""
+        try:
+            if guard.mark.is_sealed:
+                guard.before(self._transaction.connection)
+            else:
+                self._transact([])
+        except StoreLost as lost:
+            self._roll_back()
+            self._note_loss(lost)
+        except sqlite3.Error as error:
+            self._roll_back()
+            _logger.warning("%s: the mark in it could not be moved: %s", self._store, error)
+
+    def _note_loss(self, lost: StoreLost) -> None:
+        if self._lost is None:
+            self._lost = lost
+            _logger.critical("%s: nothing more can be stored: %s", self._store, lost.problem)
+            self._tell(self._tell_loss, lost)
 
     def _look(self) -> None:
         try:
@@ -315,7 +353,7 @@ class Writer:
             return
         if version != self._version:
             self._version = version
-            self._tell(self._tell_watchers)
+            self._tell(_call_all, self._watchers)
 
     def _gather_again(self, kept: list[Write]) -> tuple[list[Write], bool]:
         """Wait a while, and take all that is there behind what could not be written."""
@@ -340,7 +378,9 @@ class Writer:
                     self._transact(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is handed to those who asked
             self._roll_back()
-            parts = [batch] if _lacks_space(self._store, error) else units(batch)
+            if isinstance(error, StoreLost):
+                self._note_loss(error)
+            parts = [batch] if self._lost or _lacks_space(self._store, error) else units(batch)
             if len(parts) == 1:
                 return self._keep(batch, error)
             return self._write_each(parts, error)
@@ -371,7 +411,7 @@ class Writer:
         return kept
 
     def _written(self, batch: list[Write]) -> None:
-        flushed = _Flushed()
+        flushed = Flushed()
         asked = [job for job in batch if future_of(job) is not None]
         for job in batch if len(asked) < len(batch) else ():
             if future_of(job) is not None:
@@ -391,8 +431,12 @@ class Writer:
         transaction, append = self._transaction, self._entries.append
         transaction.now = self._clock.now()
         self._entries.begin(transaction.now)
+        if self._guard is not None:
+            self._guard.before(transaction.connection)
         # Immediate, so that it waits for its turn if a command line tool is writing.
         transaction.connection.execute("BEGIN IMMEDIATE")
+        if self._guard is not None:
+            self._guard.within(transaction.connection)
         self._notes.begin(transaction.connection, transaction.now)
         if self._watchers:
             self._look()
@@ -413,6 +457,8 @@ class Writer:
         self._entries.flush()
         transaction.connection.execute("COMMIT")
         self._notes.committed()
+        if self._guard is not None:
+            self._guard.after()
 
     def _roll_back(self) -> None:
         self._entries.forget()
@@ -432,7 +478,11 @@ class Writer:
 
     # -- in the event loop ----------------------------------------------------------------------------------
 
-    def _deliver(self, batch: list[Write], flushed: _Flushed) -> None:
+    def _tell_loss(self, lost: StoreLost) -> None:
+        self._loss = lost
+        _call_all(self._lost_watchers, lost)
+
+    def _deliver(self, batch: list[Write], flushed: Flushed) -> None:
         for log, entries in flushed.entries.items():
             log.flushed(entries)
         if flushed.size:
@@ -453,11 +503,17 @@ class Writer:
             future = future_of(job)
             if future is None or future.done():
                 continue
-            failure = error
+            # Each caller gets an error of its own: a traceback is added to it where it is raised.
+            failure = copy(error) if isinstance(error, StorageError) else error
             if isinstance(error, sqlite3.Error):
                 failure = translate(self._store, error)
                 failure.__cause__ = error
             future.set_exception(failure)
+
+
+def _call_all(functions: list[Callable[..., None]], *arguments: object) -> None:
+    for function in functions:
+        function(*arguments)
 
 
 def _lacks_space(store: str, error: Exception) -> bool:

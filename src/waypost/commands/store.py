@@ -1,0 +1,101 @@
+"""``waypost store``: copies a store's file, puts a copy back, and looks for damage."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from waypost.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from waypost.commands.common import Subcommands
+
+__all__ = ["add"]
+
+
+def add(subcommands: Subcommands) -> None:
+    """Add ``store`` and its subcommands to the command line."""
+    parser = subcommands.add_parser(
+        "store",
+        help="back up, restore and check a store",
+        description="Back up, restore and check a store's file.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    backup = _command(commands, "backup", "copy a store's file, while a server runs or not")
+    backup.add_argument("copy", help="the copy, a file that does not exist yet")
+    restore = _command(commands, "restore", "put a copy in the place of a store's file; no server may run on it")
+    restore.add_argument("copy", help="the copy")
+    restore.add_argument("--yes", action="store_true", help="do not ask")
+    _command(commands, "check", "look for damage in all of a store's file, while a server runs or not")
+
+
+def _command(commands: Subcommands, name: str, purpose: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+    parser.add_argument("store", help="the store's file")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=partial(_run, name))
+    return parser
+
+
+def _run(name: str, options: argparse.Namespace) -> int:
+    from waypost.storage.choose import file_of_store
+
+    file = file_of_store(options.store)
+    if file is None:
+        raise ConfigurationError("store", options.store, "a file: what is in memory is gone with its process")
+    # Two names of one file must not get it two owners.
+    path = Path(os.path.realpath(file))
+    return {"backup": _backup, "restore": _restore, "check": _check}[name](path, options)
+
+
+def _backup(path: Path, options: argparse.Namespace) -> int:
+    from waypost.commands.human import size
+    from waypost.commands.output import Progress
+    from waypost.storage.sqlite.copies import back_up
+
+    copy = Path(os.path.realpath(options.copy))
+    with Progress("copying pages", None) as progress:
+        copied = back_up(path, copy, progress.reach)
+    _tell(options, f"{options.copy}: {size(copied)}", {"copy": str(copy), "bytes": copied})
+    return 0
+
+
+def _restore(path: Path, options: argparse.Namespace) -> int:
+    from waypost.commands.asking import ask
+    from waypost.commands.human import size
+    from waypost.commands.output import Progress
+    from waypost.storage.sqlite.copies import restore
+
+    replaced = "replace" if path.exists() else "make"
+    refusal = ask(f"{replaced} {options.store} with {options.copy}", yes=options.yes)
+    if refusal:
+        return refusal
+    with Progress("copying pages", None) as progress:
+        copied = restore(path, Path(os.path.realpath(options.copy)), progress.reach)
+    told = f"{options.store}: {size(copied)}; all clients start anew when a server opens it"
+    _tell(options, told, {"store": str(path), "bytes": copied})
+    return 0
+
+
+def _check(path: Path, options: argparse.Namespace) -> int:
+    from waypost.commands.output import Progress
+    from waypost.storage.sqlite.copies import check
+    from waypost.text import printable
+
+    with Progress("checking tables", None) as progress:
+        problems = check(path, progress.reach)
+    lines = [f"{options.store}: {printable(problem)}" for problem in problems] or [f"{options.store}: no damage"]
+    _tell(options, "\n".join(lines), {"store": str(path), "problems": problems})
+    return 1 if problems else 0
+
+
+def _tell(options: argparse.Namespace, told: str, result: dict[str, object]) -> None:
+    from waypost.commands.output import print_json
+
+    if options.json:
+        print_json(result)
+    else:
+        print(told)
