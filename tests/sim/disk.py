@@ -18,6 +18,9 @@ OPERATION: ContextVar[int | None] = ContextVar("OPERATION", default=None)
 """Which of the application's own operations a write is part of."""
 
 
+_LEAP_S = 0.001
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
     """One write that reached the disk.
@@ -61,6 +64,7 @@ class Disk:
     Attributes:
         store: What is on it.
         log: Every write, in order.
+        leaps: By how much openings have set the store's clock on, as the wall clock was ahead of it.
         to_end: The sids of the sessions that the server wanted to end, whether the disk took it or not.
         oldest: The oldest position of each journal, as it was when it was last asked.
         queues: What happened to queues.
@@ -80,6 +84,7 @@ class Disk:
         self.queues = QueueLog(time, self.store.clock)
         self.holding: dict[tuple[str, str, str], int] = {}
         self.log: list[Write] = []
+        self.leaps: list[float] = []
         self.to_end: set[str] = set()
         self._time = time
         self._generation = generation
@@ -101,6 +106,13 @@ class Disk:
         if is_new:
             journal.generation = self._next_generation()
         return journal
+
+    def begin_clock(self) -> None:
+        """Begin the store's clock anew, as a file does: with the later of the wall clock and its own last time."""
+        before = self.store.clock.now()
+        self.store.clock.begin(before)
+        if self.store.clock.now() - before > _LEAP_S:
+            self.leaps.append(self.store.clock.now() - before)
 
     def begin_generation(self) -> None:
         """Begin a generation of each journal, as each opening does; the old ones ended where they are."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -143,11 +143,7 @@ def make_history(seed: int) -> History:
     """Make the history of a seed."""
     chance = Random(f"{seed}/history")
     circumstances = _circumstances(chance, Random(f"{seed}/queues"))
-    steps = _Steps(chance, circumstances).make()
-    if any(step.do == "clock" for step in steps):
-        # A clock that is set back makes pauses longer, which is no fault; so there are none.
-        circumstances = replace(circumstances, lease_s=30.0, longest_pause_s=0.0)
-    return History(seed, circumstances, steps)
+    return History(seed, circumstances, _Steps(chance, circumstances).make())
 
 
 def _circumstances(chance: Random, queues: Random) -> Circumstances:

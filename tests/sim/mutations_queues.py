@@ -23,6 +23,7 @@ from waypost.server.queues.settler import Settler
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.verdict import Blame, judge
 from waypost.server.watching.queue_events import MessagesLost
+from waypost.storage.clock import StoreClock
 from waypost.storage.memory.backlog import Backlog
 from waypost.storage.memory.records import Scheduled
 from waypost.storage.ordered import Ordered
@@ -222,6 +223,27 @@ def sleep_on_after_the_store_caught_up(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Settler, "__init__", make)
 
 
+def follow_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    """Measure durations on a clock that somebody may set."""
+    patch.setattr(StoreClock, "now", StoreClock.wall)
+
+
+def begin_with_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    """Let the store's clock go back at an opening."""
+    original = StoreClock.begin
+    patch.setattr(StoreClock, "begin", lambda self, _noted=0.0, ahead_s=0.0: original(self, 0.0, ahead_s))
+
+
+def measure_pauses_on_the_store_s_clock(patch: pytest.MonkeyPatch) -> None:
+    """Let a pause last for so long, and not to a time of day."""
+
+    def pause_s(self: Progress) -> float:
+        paused_until = max(self._queue_paused_until, self.row.paused_until or 0.0)
+        return paused_until - self._clock.now() if paused_until else 0.0
+
+    patch.setattr(Progress, "pause_s", pause_s)
+
+
 QUEUE_MUTATIONS: tuple[Mutate, ...] = (
     settle_unacknowledged,
     hand_out_too_early,
@@ -250,4 +272,7 @@ QUEUE_MUTATIONS: tuple[Mutate, ...] = (
     end_leases_early,
     read_wrongly_after_a_move,
     sleep_on_after_the_store_caught_up,
+    follow_the_wall_clock,
+    begin_with_the_wall_clock,
+    measure_pauses_on_the_store_s_clock,
 )

@@ -37,6 +37,7 @@ class Handed:
         time: When it was sent.
         ended: From when on it was surely not in hand any more: answered, the connection gone, or sent to another.
         lease_ended: From when on it was not, because a lease had ended or somebody else was served.
+        is_answered: Whether an answer ended it.
         rejections: The answers that reject it.
         was_left: Whether its connection was ended on purpose.
         is_void: Whether no answer counts any more.
@@ -50,6 +51,7 @@ class Handed:
     time: float
     ended: float = inf
     lease_ended: float = inf
+    is_answered: bool = False
     rejections: tuple[tuple[float, dict[str, Any]], ...] = ()
     is_void: bool = False
     was_left: bool = False
@@ -84,7 +86,6 @@ class Attempts:
         self._max_failures = one.max_failures
         self._handed: list[Handed] = []
         self._latest: dict[tuple[str, int, int], Handed] = {}
-        self._wall_offset = world.disk.store.clock.now() - world.time()
 
     # -- what happened ---------------------------------------------------------------------------------------
 
@@ -111,6 +112,7 @@ class Attempts:
         """Take an answer that arrived."""
         if is_rejection(arguments):
             handed.rejections += ((one.time, arguments[0]),)
+        handed.is_answered = one.time <= handed.ended
         handed.ended = min(handed.ended, one.time)
         handed.is_void = True
 
@@ -142,7 +144,8 @@ class Attempts:
         if is_last and counted == (attempt.failures, attempt.losses):
             # It came so far by crashes, and is not sent once more.
             return
-        decided = attempt.at - self._wall_offset
+        # On the store's clock, which only an opening sets on.
+        decided = attempt.at - one.stored + one.time
         handed = self._find(one.consumer, epoch, attempt, decided)
         if handed is None:
             yield f"{what} ended a delivery that there was not"
@@ -209,6 +212,9 @@ class Attempts:
             same = (other.sent.life, other.sent.connection, other.consumer, other.epoch) == (
                 handed.sent.life, handed.sent.connection, handed.consumer, handed.epoch,
             )  # fmt: skip
+            # An answer may have come at that very moment, just before.
+            if other.is_answered and other.ended <= decided + _EPSILON_S:
+                continue
             if same and other.time <= decided and min(other.ended, other.lease_ended) >= decided - _EPSILON_S:
                 yield f"{what} is blamed for the loss of a connection which had {other.position} for longer"
         for other in self._handed:

@@ -19,6 +19,7 @@ from waypost.storage.queue_records import ConsumerRow, DeadLetterFilter, Enqueue
 
 __all__ = ["check_deliveries"]
 
+_CLOCK_S = 1e-3
 _EVERYTHING = DeadLetterFilter()
 
 
@@ -26,6 +27,7 @@ def check_deliveries(world: World) -> None:
     """Go through all that happened to the queue of a history that is about one."""
     judge = _Judge(world)
     for happening in world.disk.queues.all:
+        judge.see_clock(happening)
         getattr(judge, f"see_{happening.kind}")(happening)
     judge.see_the_end()
 
@@ -53,9 +55,25 @@ class _Judge:
         self._stored: set[str] = set()
         self._attempts = Attempts(world, plan)
         one = world.circumstances
+        # What the store's clock shows, when that was last looked at, and whether it was wrong.
+        self._clock, self._clock_at, self._clock_is_wrong = world.wall_time_at(0.0), 0.0, False
         # How long the server may take to hear of what was stored.
         self._lag_s = one.commit_s + one.report_s + 0.001
         self._grace_s = 1.0 + 20 * (one.commit_s + one.report_s)
+
+    def see_clock(self, one: Happening) -> None:
+        """Check that the store's clock went on as time does, whatever the wall clock said since the opening."""
+        expected = self._clock + one.time - self._clock_at
+        if one.kind == "opened":
+            expected = max(expected, one.wall)
+        self._clock, self._clock_at = expected, one.time
+        if abs(one.stored - expected) > _CLOCK_S and not self._clock_is_wrong:
+            self._clock_is_wrong = True
+            self._wrong(one, f"the store's clock is off by {one.stored - expected:.3f} s")
+        for pause in self._pauses.values():
+            if one.wall >= pause.until:
+                # It is over, although the wall clock may be set back.
+                pause.until = 0.0
 
     def _wrong(self, happening: Happening, problem: str) -> None:
         self._world.wrong(f"at {happening.time:.4f} consumer {happening.consumer!r}: {problem}")
@@ -69,6 +87,12 @@ class _Judge:
         self._stored |= {message.id for message in messages}
         if accepted is None or tuple(accepted) != enqueued.accepted:
             self._wrong(one, f"the disk took {enqueued.accepted}, it should have taken {accepted}")
+
+    def see_opened(self, one: Happening) -> None:
+        """See `see_clock`."""
+
+    def see_set(self, one: Happening) -> None:
+        """See `see_clock`."""
 
     def see_released(self, one: Happening) -> None:
         self._model.release(one.stored)

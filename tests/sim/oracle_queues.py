@@ -21,8 +21,8 @@ def check_queues(world: World) -> None:
     ids: set[str] = set()
     for write in world.disk.log:
         if write.kind == "enqueue" and write.operation is not None:
-            # A jump of the clock may end the window in which a repeated id is recognised.
-            if write.what[0] in ids and not world.jumps:
+            # A clock that an opening sets on may end the window in which a repeated id is recognised.
+            if write.what[0] in ids and not world.disk.leaps:
                 world.wrong(f"message {write.what[0]} is stored twice")
             ids.add(write.what[0])
             stored[write.operation] = write

@@ -12,13 +12,29 @@ __all__ = ["make_queue_history"]
 
 QUEUE = "q"
 _KEYS = (None, "x", "y")
+_CLOCK_ON_S = (2.0, 30.0, 3600.0, 8 * 86400.0)
 
 
 def make_queue_history(seed: int) -> History:
     """Make the history of a seed."""
     chance = Random(f"{seed}/queue history")
     circumstances = _circumstances(chance)
-    return History(seed, circumstances, _Steps(chance, circumstances).make())
+    steps = _Steps(chance, circumstances).make()
+    more = _clock_steps(Random(f"{seed}/clock"), steps)
+    return History(seed, circumstances, tuple(sorted((*steps, *more), key=lambda step: step.at)))
+
+
+def _clock_steps(chance: Random, steps: tuple[Step, ...]) -> list[Step]:
+    """Let somebody set the wall clock, in some histories; from a chance of its own, so that the others stay."""
+    if chance.random() < 0.7:
+        return []
+    # A pause lasts to a time of day: an hour back would make it last longer than the history.
+    may_go_far_back = not any(step.do == "pause" for step in steps)
+    back = (-3600.0, -30.0) if may_go_far_back else (-30.0, -10.0)
+    return [
+        Step(round(chance.random() * steps[-1].at, 4), "clock", "", QUEUE, (chance.choice((*back, *_CLOCK_ON_S)),))
+        for _ in range(chance.randint(1, 3))
+    ]
 
 
 def _circumstances(chance: Random) -> Circumstances:

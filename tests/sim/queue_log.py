@@ -28,8 +28,9 @@ class Happening:
         time: When.
         stored: When, by the store's clock.
         wall: When, by the wall clock.
-        kind: What the storage contract calls the write, or ``released``, ``trimmed``, ``blamed``, ``sent``,
-            ``notice``, ``answer``, ``left``, ``died``, ``ended``.
+        kind: What the storage contract calls the write, or ``opened``, ``released``, ``trimmed``, ``blamed``,
+            ``sent``, ``notice``, ``answer``, ``left``, ``died``, ``ended``; ``set`` just before and after somebody
+            sets the wall clock.
         queue: The queue, if it is about one.
         consumer: The consumer, if it is about one.
         what: What belongs to the kind.

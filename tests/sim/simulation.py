@@ -15,6 +15,7 @@ from tests.sim.oracle import check_ghosts, check_live, check_told
 from tests.sim.standstill import small_limits, stand_still
 from tests.sim.trace import Trace
 from tests.sim.world import World
+from waypost.storage.clock import LONGEST_SLEEP_S
 
 __all__ = ["Result", "run", "run_seed"]
 
@@ -121,7 +122,8 @@ async def _play(world: World) -> None:
 
 def _look_at_rest(world: World) -> None:
     if world.process is not None:
-        for problem in stand_still(world.process.hub):
+        was_set = world.time() - world.clock_set_at < LONGEST_SLEEP_S
+        for problem in stand_still(world.process.hub, clock_was_set=was_set):
             world.wrong(problem)
 
 

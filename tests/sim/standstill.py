@@ -36,11 +36,19 @@ def small_limits() -> Iterator[None]:
         settler._MOST_PENDING = usual
 
 
-def stand_still(hub: Hub) -> list[str]:
-    """Name the consumers that have something to hand out, somebody to take it, and nothing that wakes them."""
+def stand_still(hub: Hub, *, clock_was_set: bool) -> list[str]:
+    """Name the consumers that have something to hand out, somebody to take it, and nothing that wakes them.
+
+    Args:
+        hub: The server.
+        clock_was_set: Whether the wall clock was set so lately that a timer may still sleep which does not know.
+    """
     found: list[str] = []
     for queue, runners in hub.deliveries._runners.items():
-        found += [f"{queue}/{name} stands still" for name, runner in runners.items() if _stands_still(runner)]
+        for name, runner in runners.items():
+            will_look = clock_was_set and runner._work._alarm is not None
+            if not will_look and _stands_still(runner):
+                found.append(f"{queue}/{name} stands still")
     return found
 
 

@@ -102,8 +102,8 @@ class SimStore:
         self._journals = {}
         self.openings += 1
         self._closed = False
-        # As a file does: it begins with the later of the wall clock and the last time that it knew.
-        self.clock.begin(self.clock.now())
+        self.disk.begin_clock()
+        self.disk.queues.note("opened", "", "")
 
     @property
     def clock(self) -> StoreClock:

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from math import inf
 from random import Random
 from typing import Any
 
@@ -67,6 +68,7 @@ class World:
         process: The server that runs, if one does.
         problems: What happened that must never happen.
         is_healed: Whether no faults happen any more.
+        clock_set_at: When somebody set the wall clock last.
     """
 
     def __init__(self, history: History, loop: VirtualLoop) -> None:
@@ -86,7 +88,7 @@ class World:
         self.links = 0
         self.opened: list[tuple[str, float]] = []
         self.jump_s = 0.0
-        self.jumps: list[float] = []
+        self.clock_set_at = -inf
         self._lives = 0
         self._armed: tuple[str, int, float] | None = None
         self._outside = contextvars.copy_context()
@@ -115,7 +117,11 @@ class World:
         return self.loop.time()
 
     def wall_time(self) -> float:
-        return _EPOCH + self.jump_s + self.loop.time()
+        return self.wall_time_at(self.loop.time()) + self.jump_s
+
+    def wall_time_at(self, time: float) -> float:
+        """Return the right time of day at a virtual time."""
+        return _EPOCH + time
 
     def later(self, when: float, callback: Callable[..., object], *args: object) -> asyncio.TimerHandle:
         """Call something at a time, whoever dies meanwhile."""
@@ -345,8 +351,10 @@ class World:
 
     def jump_clock(self, seconds: float) -> None:
         """Move the wall clock."""
+        self.disk.queues.note("set", "", "")
         self.jump_s += seconds
-        self.jumps.append(seconds)
+        self.clock_set_at = self.loop.time()
+        self.disk.queues.note("set", "", "")
 
     def heal(self) -> None:
         """Let no fault happen any more."""
