@@ -13,7 +13,7 @@ SEED ?= 1
 # The tests start hundreds of servers, each of which would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-PYTHON_SOURCES := src tests bench examples
+PYTHON_SOURCES := src tests bench examples hatch_build.py
 INSTALLED := .venv/.installed
 PEERS := bench/speed/js/node_modules/.installed
 CLIENTS := tests/interop/js/node_modules/.installed
@@ -28,7 +28,7 @@ HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.s
     if (a > c || (a === c && b >= d)) console.log("yes")' 2>/dev/null)
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
 
-.PHONY: demo test test-long test-versions check bench bench-full bench-queue fuzz soak simulate mutate docs web clients clean
+.PHONY: demo dist test test-long test-versions check bench bench-full bench-queue fuzz soak simulate mutate docs web clients clean
 
 demo: $(INSTALLED) web
 ifeq ($(HAVE_NODE),yes)
@@ -55,6 +55,11 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The sdist, and the wheel that is built from it, in dist/.
+dist: $(INSTALLED) web
+	rm -rf dist
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m build
+
 docs: $(INSTALLED)
 	$(BIN)/pytest -q tests/test_docs.py tests/docs
 
@@ -70,7 +75,6 @@ bench-full: $(INSTALLED) $(PEERS)
 
 # Beside RabbitMQ, Redis and NATS, if their servers are installed: apt-get install rabbitmq-server redis-server nats-server
 bench-queue: $(INSTALLED)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m bench.queue
 
 # An hour of honest clients beside attackers; MINUTES=15 for less.
@@ -102,7 +106,9 @@ clean:
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	# The pip of older Pythons knows no dependency groups.
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e . --group dev
 	touch $@
 
 ifeq ($(HAVE_NODE),yes)
