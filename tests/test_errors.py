@@ -35,7 +35,20 @@ EXAMPLES: list[tuple[errors.WaypostError, str]] = [
     (errors.MalformedPacket("a digit", "x"), "expected a digit, received 'x'"),
     (errors.LimitExceeded("bytes", 10, 11), "bytes: expected at most 10, received 11"),
     (errors.StorageError("s.db", "broken"), "store s.db: broken"),
-    (errors.StoreClosed("s.db"), "store s.db: it is not open; start the server or the client that owns it first"),
+    (
+        errors.StoreClosed("s.db"),
+        "store s.db: it is not open; start its owner first: a server by `await io.start()` or the application's "
+        "`lifespan=io.lifespan`, a client by `await client.connect()`",
+    ),
+    (
+        errors.WrongEventLoop("start", is_closed=False),
+        "start expected to be called on the event loop that the server runs on, and came on another",
+    ),
+    (
+        errors.WrongEventLoop("start", is_closed=True),
+        "start expected a server that was closed: the event loop that it was started on has ended; await its close() "
+        "there first, as `with TestClient(app) as client:` does",
+    ),
     (errors.StoreBusy("s.db"), "store s.db: another process has it open; stop that process, or use another file"),
     (errors.StoreDamaged("s.db", "cut short"), "store s.db: cut short"),
     (errors.StoreFull("s.db"), "store s.db: no space left on its disk; free some, and the store works again"),

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         StoreFull,
         StoreLost,
         WaypostError,
+        WrongEventLoop,
     )
     from waypost.protocol.custom_parser import Parser, ParserDecoder
     from waypost.protocol.packet import Packet, PacketType
@@ -171,6 +172,7 @@ __all__ = [
     "StoreLost",
     "VolatileEmitter",
     "WaypostError",
+    "WrongEventLoop",
     "publish",
 ]
 

@@ -291,8 +291,12 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
     async def start(self) -> None:
         """Open the store. The ASGI lifespan calls it; without a lifespan, the first request does.
 
+        A second call waits for the same start. During a stop it waits for its end, and starts anew: handlers,
+        middleware and functions of queues stay, and ``"memory:"`` is empty. May be cancelled; the start continues.
+
         Raises:
             StorageError: The store can't be opened.
+            WrongEventLoop: The server runs on another event loop, or that one ended without `close`.
         """
         await self._hub.start()
 

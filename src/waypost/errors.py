@@ -9,6 +9,7 @@
     ├── ArgumentMismatch            an argument of an event does not fit its handler's annotation
     ├── Reject                      raised by the application to refuse a message of a queue
     ├── NotConnected                a call needed a socket that is not connected
+    ├── WrongEventLoop              a method was called on another event loop than the server's
     ├── AckTimeout                  the other side did not acknowledge in time
     ├── AnswerMismatch              an answer is not of the type that the caller named
     ├── EncodingFailed              no packet can carry the value
@@ -56,6 +57,7 @@ __all__ = [
     "StoreFull",
     "StoreLost",
     "WaypostError",
+    "WrongEventLoop",
     "shorten",
 ]
 
@@ -258,6 +260,28 @@ class NotConnected(WaypostError):
         return f"can't {self.action}: {who} is not connected to {self.namespace}; check `connected` first"
 
 
+class WrongEventLoop(WaypostError):
+    """A method was called on another event loop than the one that the server runs on.
+
+    Attributes:
+        action: The method.
+        is_closed: Whether the server's event loop has ended, without a `waypost.Server.close` before.
+    """
+
+    def __init__(self, action: str, *, is_closed: bool) -> None:
+        super().__init__(action)
+        self.action = action
+        self.is_closed = is_closed
+
+    def __str__(self) -> str:
+        if self.is_closed:
+            return (
+                f"{self.action} expected a server that was closed: the event loop that it was started on has ended;"
+                " await its close() there first, as `with TestClient(app) as client:` does"
+            )
+        return f"{self.action} expected to be called on the event loop that the server runs on, and came on another"
+
+
 class AckTimeout(WaypostError):
     """The other side did not acknowledge an event in time.
 
@@ -401,7 +425,11 @@ class StoreClosed(StorageError):
     """The store is not open: it was not opened yet, or it was closed."""
 
     def __init__(self, store: str) -> None:
-        super().__init__(store, "it is not open; start the server or the client that owns it first")
+        super().__init__(
+            store,
+            "it is not open; start its owner first: a server by `await io.start()` or the application's"
+            " `lifespan=io.lifespan`, a client by `await client.connect()`",
+        )
 
 
 class StoreBusy(StorageError):

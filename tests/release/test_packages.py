@@ -110,8 +110,17 @@ def python(
     subprocess.run([found, "-m", "venv", folder], check=True, timeout=120)
     python = folder / "bin" / "python"
     constraints = REPOSITORY / "constraints.txt"
-    beside = ("fastapi", "httpx", "python-socketio", "Django")
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", constraints]
+    beside = ("fastapi", "httpx2", "python-socketio", "Django")
+    install: list[str | Path] = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-c",
+        constraints,
+    ]
     subprocess.run([*install, f"{packages.wheel}[testing]", *beside], check=True, timeout=300)
     yield python
     shutil.rmtree(folder)

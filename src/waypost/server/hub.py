@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.checking.arguments import POSITIVE_OR_ZERO, check
 from waypost.daemon_threads import DaemonThreads
-from waypost.errors import ConfigurationError, StorageError, StoreLost
+from waypost.errors import ConfigurationError, StorageError, StoreLost, WrongEventLoop
 from waypost.logs import get_logger
 from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import PacketType
@@ -85,6 +85,7 @@ class Hub:
     def __init__(self, options: Options, environment: Environment) -> None:
         self.options = options
         self.environment = environment
+        self._store_spec = options.store
         self.codec = codec_for(options.parser, options.max_attachments)
         self.hooks = Hooks()
         self.turn = WriteTurn()
@@ -94,11 +95,11 @@ class Hub:
             environment=environment,
             hooks=self.hooks,
             counters=Counters(),
-            threads=DaemonThreads("waypost-handler", options.handler_threads),
+            threads=self._new_threads(),
             turn=self.turn,
             keep_task=self.tasks.keep,
             runners=Runners(self.tasks.keep, self.turn),
-            store=self._make_store(options.store),
+            store=self._make_store(),
             others=Alone(),
         )
         self.engine = Engine(self._session_settings(), environment.new_id, self._accept, self.hooks)
@@ -122,6 +123,7 @@ class Hub:
         self._stop: asyncio.Task[None] | None = None
         self._drain = Drain(self.engine)
         self._work_ends = Deadline()
+        self._logs_events = False
 
     # -- what is in it --------------------------------------------------------------------------------------
 
@@ -140,9 +142,12 @@ class Hub:
 
     def use_store(self, spec: str | PathLike[str]) -> None:
         """Replace the store of the options; only before the start."""
+        if self._stop is not None and self._stop.done():
+            self._renew()
         if self._start is not None:
             raise ConfigurationError("store", spec, "to be chosen before the server starts")
-        self.services.store = self._make_store(spec)
+        self._store_spec = spec
+        self.services.store = self._make_store()
 
     def describe(self) -> str:
         """Return a description of the store and its durability, in words."""
@@ -170,18 +175,52 @@ class Hub:
     # -- its life -------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open the store. A second call waits for the same start.
+        """Open the store. A second call waits for the same start. During a stop it waits for its end, then starts anew.
 
         Raises:
             StorageError: The store can't be opened.
+            WrongEventLoop: The server runs on another event loop, or was not closed on it.
         """
+        while (stop := self._stop) is not None:
+            if not stop.done():
+                _check_loop(stop, "start")
+                await asyncio.wait({stop})
+            if self._stop is stop:
+                self._renew()
         if self._start is None:
             self._start = asyncio.get_running_loop().create_task(self._open())
+        _check_loop(self._start, "start")
         try:
             await asyncio.shield(self._start)
         except StorageError:
             self._start = None
             raise
+
+    async def start_for_request(self) -> None:
+        """Open the store at the first request, if nobody did before; a request never starts a closed server.
+
+        Raises:
+            StorageError: The store can't be opened.
+            WrongEventLoop: The server runs on another event loop.
+        """
+        if self._stop is None:
+            await self.start()
+
+    def _renew(self) -> None:
+        """Be as before the first start. What the application registered stays."""
+        self._start = self._stop = self._upkeep = None
+        self._drain, self._work_ends = Drain(self.engine), Deadline()
+        self.tasks.forget()
+        self.services.store = self._make_store()
+        self.services.threads = self._new_threads()
+        self.services.runners.renew()
+        self.turn.renew()
+        self.engine.renew()
+        self.gate.is_shut = False
+        self._keepers.forget_all()
+        self.deliveries.renew()
+        self.directory.renew()
+        self._parts.repeats.forget_all()
 
     async def _open(self) -> None:
         await self.services.store.open()
@@ -201,7 +240,9 @@ class Hub:
                 namespace.forget_store()
             raise
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
-        attach_debug_log(self.hooks)
+        if not self._logs_events:
+            attach_debug_log(self.hooks)
+            self._logs_events = True
         logger.info("started; %s", self.describe())
 
     def _store_lost(self, lost: StoreLost) -> None:
@@ -346,7 +387,10 @@ class Hub:
             initial_message=PacketType.MESSAGE + packet if isinstance(packet, str) else packet,
         )
 
-    def _make_store(self, spec: str | PathLike[str]) -> Store:
+    def _new_threads(self) -> DaemonThreads:
+        return DaemonThreads("waypost-handler", self.options.handler_threads)
+
+    def _make_store(self) -> Store:
         recovery = self.options.recovery
         retention = Retention()
         if recovery is not None:
@@ -356,7 +400,7 @@ class Hub:
                 max_bytes=recovery.max_bytes,
             )
         return make_store(
-            spec,
+            self._store_spec,
             durability=self.options.durability,
             retention=retention,
             tail_bytes=recovery.tail_bytes if recovery else 0,
@@ -367,3 +411,14 @@ class Hub:
             wall_time=self.environment.wall_time,
             steady_time=self.environment.steady_time,
         )
+
+
+def _check_loop(task: asyncio.Task[None], what: str) -> None:
+    """Check that a task of the server's life belongs to the running event loop.
+
+    Raises:
+        WrongEventLoop: It does not.
+    """
+    loop = task.get_loop()
+    if loop is not asyncio.get_running_loop():
+        raise WrongEventLoop(what, is_closed=loop.is_closed())

@@ -109,7 +109,7 @@ class AsgiTransport:
         elif matches_path(scope["path"], scope.get("root_path", ""), self._hub.options.path):
             # A mounted application gets no lifespan of its own: the first request starts it.
             try:
-                await self._hub.start()
+                await self._hub.start_for_request()
             except StorageError as problem:
                 logger.error("a request finds no store: %s", problem)
                 await self._answer_unavailable(scope, send)

@@ -54,6 +54,11 @@ class Slices:
         self.when_next(partial(_resume, turn))
         await turn
 
+    def renew(self) -> None:
+        """Drop all that waits: the event loop that would have run it may have ended."""
+        self._ends_at = None
+        self._waiting.clear()
+
     def _begin(self, now: float) -> None:
         # The end is set after the call: if `call_soon` raises, the next input starts a slice.
         asyncio.get_running_loop().call_soon(self._end)

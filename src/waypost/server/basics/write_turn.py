@@ -41,6 +41,10 @@ class WriteTurn:
         """Note that `end` will be called soon in any case, before the event loop would call it."""
         self._has_end = True
 
+    def renew(self) -> None:
+        """Drop all writes: the event loop that would have made them may have ended."""
+        self._writers, self._has_end = [], False
+
     def end(self) -> None:
         """Call all writers."""
         self._has_end = False

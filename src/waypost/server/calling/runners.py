@@ -47,6 +47,11 @@ class Runners:
             self._start()
         self._queue.append(entry)
 
+    def renew(self) -> None:
+        """Drop all work: the event loop that would have run it may have ended."""
+        self._queue.clear()
+        self._is_starting = False
+
     def _start(self) -> None:
         # Each step may raise, such as a RecursionError. The flag is set after the steps that reset it later:
         # otherwise no work would ever run again.

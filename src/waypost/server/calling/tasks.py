@@ -32,6 +32,12 @@ class Tasks:
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
 
+    def forget(self) -> None:
+        """Forget the tasks that even a cancellation did not end."""
+        for task in self._tasks:
+            task.remove_done_callback(self._tasks.pop)
+        self._tasks = {}
+
     async def finish(self, deadline: Deadline) -> None:
         """Wait for all tasks until a deadline; then cancel the others and wait up to 5 s for those."""
         await deadline.wait_for(lambda: self._tasks)

@@ -55,6 +55,12 @@ class Engine:
     def __len__(self) -> int:
         return len(self._connections)
 
+    def renew(self) -> None:
+        """Forget the event loop of the connections, which are all closed."""
+        self._deadlines = None
+        self._empty = asyncio.Event()
+        self.slices.renew()
+
     def open(self, transport: str, handshake: Handshake, revision: Revision) -> Connection:
         """Open a session on a transport. Its open packet is the first frame to send.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
@@ -31,13 +32,13 @@ class Handling:
 
     Attributes:
         runners: The tasks that run handlers.
-        threads: The threads that run ``def`` handlers.
         keep_task: Keeps a task until it is done.
     """
 
     __slots__ = (
         "_hooks",
         "_namespace",
+        "_services",
         "concurrent_handlers",
         "handler_grace_s",
         "keep_task",
@@ -45,7 +46,6 @@ class Handling:
         "registries",
         "repeats",
         "runners",
-        "threads",
     )
 
     def __init__(
@@ -65,10 +65,15 @@ class Handling:
         self.concurrent_handlers = concurrent_handlers
         self.handler_grace_s = handler_grace_s
         self.runners = services.runners
-        self.threads = services.threads
+        self._services = services
         self.keep_task = services.keep_task
         self._hooks = services.hooks
         self._namespace = namespace
+
+    @property
+    def threads(self) -> Executor:
+        """The threads that run ``def`` handlers."""
+        return self._services.threads
 
     # -- handlers -------------------------------------------------------------------------------------------
 

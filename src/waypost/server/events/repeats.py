@@ -139,6 +139,11 @@ class Repeats:
         self._clients: OrderedDict[bytes, _Client] = OrderedDict()
         self._turns: dict[tuple[bytes, str], AnswerTurn] = {}
 
+    def forget_all(self) -> None:
+        """Forget all clients and events, whose answers are in a closed store."""
+        self._clients.clear()
+        self._turns.clear()
+
     def answers(self) -> Answers:
         """Return the store's answers."""
         return self._services.store.answers()

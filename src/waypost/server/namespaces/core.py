@@ -146,6 +146,12 @@ class NamespaceCore:
         self.ownership.keeper = None
         self.feed.journal = None
 
+    def renew(self) -> None:
+        """Forget all that belongs to a closed store; what the application registered stays."""
+        self.forget_store()
+        self.ownership.forget_all()
+        self._visitors = 0
+
     async def tell_expired(self, expired: ExpiredSession) -> None:
         """Call the application's handlers for a client that did not come back in time."""
         await self.ownership.forget_expired(expired.sid)

@@ -198,6 +198,13 @@ class Directory:
             namespace.parent.children[name] = namespace
         return namespace
 
+    def renew(self) -> None:
+        """Forget the children that clients made, and all that belongs to a closed store."""
+        for child in list(self._children.values()):
+            self._forget(child)
+        for namespace in [*self._named.values(), *self._forgotten.values()]:
+            namespace.renew()
+
     async def clean_up(self) -> None:
         """Remove the children without clients and without sessions, and their journals.
 

@@ -63,19 +63,28 @@ class Deliveries:
     """
 
     def __init__(self, services: Services, options: QueueOptions) -> None:
-        environment, keep_task = services.environment, services.keep_task
         self.caveats = Caveats()
-        self.configured = Configured(options)
-        self.due = DueTimer(lambda: services.store, keep_task, self._released)
-        self.message_ids = MessageIds(environment.new_id)
+        self.message_ids = MessageIds(services.environment.new_id)
         self._services = services
-        self._losses = Losses(keep_task, services.hooks)
+        self._options = options
+        self._losses = Losses(services.keep_task, services.hooks)
+        self.workers = Workers(services, self._runner, self._losses.tell)
         self._runners: dict[str, dict[str, Runner]] = {}
         self._serving: dict[Member, dict[Runner, Attachment]] = {}
-        self.workers = Workers(services, self._runner, self._losses.tell)
-        self._is_stopping = False
+        self.renew()
 
     # -- its life -------------------------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        """Be as before the first start. The functions that the application registered stay."""
+        services = self._services
+        self.configured = Configured(self._options)
+        self.due = DueTimer(lambda: services.store, services.keep_task, self._released)
+        self._losses.forget_all()
+        self.workers.renew()
+        self._runners.clear()
+        self._serving.clear()
+        self._is_stopping = False
 
     async def start(self) -> None:
         """Begin with an open store: read the queues' options, release due messages, start the workers.

@@ -73,6 +73,11 @@ class Losses:
             self._telling.add(consumer)
             self._keep_task(asyncio.get_running_loop().create_task(self._tell(consumer, notice)))
 
+    def forget_all(self) -> None:
+        """Forget what was told."""
+        self._telling.clear()
+        self._told.clear()
+
     def forget(self, consumer: LosingConsumer) -> None:
         """Forget a consumer that nothing is attached to. An unacknowledged loss is told again later."""
         self._told.pop(consumer, None)

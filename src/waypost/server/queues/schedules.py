@@ -89,6 +89,7 @@ class Schedules:
 
     def stop(self) -> None:
         """Put no more messages into queues."""
+        self._is_started = False
         for schedule in self._running:
             schedule.stop()
 
@@ -110,6 +111,7 @@ class _Schedule:
         self._work: WorkLoop | None = None
 
     def start(self) -> None:
+        self._last_at = None
         self._work = WorkLoop(self._look, self._halted, self._services.keep_task)
         self._work.wake()
 

@@ -43,6 +43,11 @@ class Workers:
         self._is_started = False
         self._is_stopping = False
 
+    def renew(self) -> None:
+        """Attach the functions again at the next start."""
+        self._workers = []
+        self._is_started = self._is_stopping = False
+
     def add(self, plan: WorkerPlan) -> None:
         """Attach a function to a consumer as soon as the store is open."""
         self._plans.append(plan)

@@ -26,7 +26,7 @@ class Keepers:
         self._services = services
         self._options = options
         self._failures = 0
-        self._turns = asyncio.Semaphore(1 if options is None else options.concurrent_replays)
+        self._turns = self._new_turns()
 
     async def open(self, namespace: str) -> Keeper | None:
         """Open a namespace's sessions.
@@ -47,5 +47,9 @@ class Keepers:
         return Keeper(journal, options, self._services, self._turns)
 
     def forget_all(self) -> None:
-        """Note that the store failed to open completely; pending calls of `open` raise `StoreClosed`."""
+        """Note that the store was closed, or did not open completely; pending calls of `open` raise `StoreClosed`."""
         self._failures += 1
+        self._turns = self._new_turns()
+
+    def _new_turns(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(1 if self._options is None else self._options.concurrent_replays)

@@ -245,6 +245,14 @@ class Ownership:
         if member.session is not None:
             self._lives.forget(member.session.key, member)
 
+    def forget_all(self) -> None:
+        """Forget the sessions of a closed store, and end the calls to clients that are away."""
+        parked, self._parked_acks = self._parked_acks, {}
+        for _, acks in parked.values():
+            acks.close()
+        self._owners, self._entering, self._lives = {}, {}, Lives()
+        self.keeper = None
+
     async def forget_expired(self, sid: str) -> None:
         """End the calls to a client that did not come back in time, and wait until its disconnect was told."""
         self._lives.seal(sid)
