@@ -1,4 +1,4 @@
-"""What users install: the sdist and the wheel that is built from it, tried in an empty folder on each Python there is."""
+"""What users install: the sdist, and the wheel that is built from it, in an empty folder on each Python there is."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Packages:
 def build(source: Path, into: Path) -> subprocess.CompletedProcess[str]:
     """Build the sdist of a folder, and from it the wheel, with the tools of this environment."""
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(into), str(source)]
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
         skip_or_fail("the static files are not built; run `make web`")
     folder = tmp_path_factory.mktemp("packages")
     done = build(REPOSITORY, folder)
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
     (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     with tarfile.open(sdist) as archive:
         archive.extractall(folder / "unpacked", filter="data")
@@ -74,7 +74,7 @@ def test_nothing_is_built_without_them(packages: Packages, tmp_path: Path) -> No
         shutil.rmtree(source / "src" / folder)
         done = build(source, tmp_path / "dist")
         assert done.returncode != 0
-        assert "run `make web` first" in done.stdout
+        assert "run `make web` first" in done.stdout + done.stderr
 
 
 def test_the_description_has_no_link_that_leads_nowhere(packages: Packages) -> None:

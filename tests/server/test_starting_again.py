@@ -1,4 +1,4 @@
-"""A server of a module is started, closed and started again: on one event loop, and on several one after the other."""
+"""A server is started, closed and started again: on one event loop, and on several, one after the other."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ class Hub:
     # -- its life -------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open the store. A second call waits for the same start. During a stop it waits for its end, then starts anew.
+        """Open the store. A second call waits for the same start; during a stop it waits, and starts anew.
 
         Raises:
             StorageError: The store can't be opened.
