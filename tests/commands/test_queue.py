@@ -72,8 +72,8 @@ def test_a_queue_is_shown_with_its_consumers(looking: Command) -> None:
     lines = looking.lines("info", "mails")
     assert "own options: max_messages=1000" in looking.out
     assert [line[:5] for line in lines if line and line[0] in ("archive", "smtp")] == [
-        ["archive", "0", "7", "0", "2"],
-        ["smtp", "3", "5", "1", "4"],
+        ["archive", "0", "7", "6", "0"],
+        ["smtp", "3", "5", "4", "1"],
     ]
     shown = looking.json("info", "mails")
     assert shown["options"] == {"max_messages": 1000}

@@ -13,6 +13,7 @@ from waypost.commands.human import age, instant, size
 from waypost.commands.output import Column
 from waypost.protocol.headers import read_headers
 from waypost.protocol.records import read_values
+from waypost.server.queues.consumer import messages_behind
 from waypost.storage.queue_records import ConsumerRow, DeadLetterRow, MessageRow, QueueRow
 from waypost.text import printable
 
@@ -74,6 +75,7 @@ def consumer_columns() -> list[Column[ConsumerRow]]:
         Column("CONSUMER", lambda one: printable(one.name, _NAME_CHARACTERS)),
         _number("OFFSET", lambda one: one.cursor),
         _number("WAITING", lambda one: one.waiting),
+        _number("BEHIND", messages_behind),
         _number("RETRYING", lambda one: one.retrying),
         _number("DEAD", lambda one: one.dead),
         _number("LOST", lambda one: one.lost.messages if one.lost else 0),
@@ -90,6 +92,7 @@ def consumer_json(one: ConsumerRow) -> dict[str, Any]:
         "name": one.name,
         "offset": one.cursor,
         "waiting": one.waiting,
+        "behind": messages_behind(one),
         "retrying": one.retrying,
         "acknowledged": one.settled,
         "failed": one.failed,

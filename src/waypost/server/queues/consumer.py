@@ -15,7 +15,7 @@ from waypost.server.services import Services
 from waypost.storage.queue_records import ConsumerRow
 from waypost.storage.wall_times import consumer_on_wall, place_from_wall
 
-__all__ = ["Consumer", "ConsumerInfo", "consumer_info", "pause_end", "pause_until"]
+__all__ = ["Consumer", "ConsumerInfo", "consumer_info", "messages_behind", "pause_end", "pause_until"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,10 @@ class ConsumerInfo:
             next attempt included.
         retrying: The number of waiting messages with at least one failed or lost delivery.
         in_flight: The number of waiting messages that are delivered and not acknowledged yet.
+        behind: The number of waiting messages that are in nobody's hands, and behind the one that comes next, if that
+            waits for its next attempt.
+        overdue: The number of messages that clients have had for longer than ``lease_s``, without an ack: a handler
+            may be missing, or may not call its callback.
         acknowledged: The number of messages that it has ever acknowledged.
         redelivered: The number of deliveries that have ever ended without an ack.
         dead_letters: The number of its dead letters.
@@ -50,6 +54,8 @@ class ConsumerInfo:
     waiting: int
     retrying: int
     in_flight: int
+    behind: int
+    overdue: int
     acknowledged: int
     redelivered: int
     dead_letters: int
@@ -64,13 +70,16 @@ class ConsumerInfo:
 
 def consumer_info(queue: str, row: ConsumerRow, runner: Runner | None) -> ConsumerInfo:
     """Combine a consumer's row in the store with the numbers of the runner that serves it now."""
+    in_flight = 0 if runner is None else runner.in_flight
     return ConsumerInfo(
         queue=queue,
         name=row.name,
         offset=row.cursor,
         waiting=row.waiting,
         retrying=row.retrying,
-        in_flight=0 if runner is None else runner.in_flight,
+        in_flight=in_flight,
+        behind=messages_behind(row, in_flight),
+        overdue=0 if runner is None else runner.overdue,
         acknowledged=row.settled,
         redelivered=row.redelivered,
         dead_letters=row.dead,
@@ -82,6 +91,11 @@ def consumer_info(queue: str, row: ConsumerRow, runner: Runner | None) -> Consum
         acknowledged_per_s=0.0 if runner is None else runner.meter.acknowledged.per_second,
         redelivered_per_s=0.0 if runner is None else runner.meter.redelivered.per_second,
     )
+
+
+def messages_behind(row: ConsumerRow, in_flight: int = 0) -> int:
+    """Return the number of a consumer's messages that wait behind those in flight, or behind the next one."""
+    return max(row.waiting - max(in_flight, 1), 0)
 
 
 def pause_until(until: object) -> float:

@@ -10,11 +10,12 @@ from waypost.logs import get_logger
 from waypost.server.emitting.members import Member
 from waypost.server.queues.caveats import Caveats
 from waypost.server.queues.configured import Configured
-from waypost.server.queues.delivery import Attachment
+from waypost.server.queues.delivery import Attachment, Delivery
 from waypost.server.queues.due import DueTimer
 from waypost.server.queues.losses import Losses
 from waypost.server.queues.message_ids import MessageIds
 from waypost.server.queues.options import Order, QueueOptions
+from waypost.server.queues.overdue import OverdueLog
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.workers import Workers
@@ -80,6 +81,7 @@ class Deliveries:
         services = self._services
         self.configured = Configured(self._options)
         self.due = DueTimer(lambda: services.store, services.keep_task, self._released)
+        self._overdue = OverdueLog(services.keep_task)
         self._losses.forget_all()
         self.workers.renew()
         self._runners.clear()
@@ -285,6 +287,12 @@ class Deliveries:
     def loss_changed(self, runner: Runner) -> None:
         """Tell a consumer and the application what the consumer lost to its queue's limits."""
         self._losses.tell(runner)
+
+    def message_overdue(self, runner: Runner, delivery: Delivery) -> None:
+        """Log that a client has not acknowledged a message in time, once an hour for a consumer."""
+        store, lease_s = self._services.store, runner.options.lease_s
+        queue = store.queue(runner.queue_name)
+        self._overdue.tell(queue, runner.row.name, delivery, lease_s=lease_s, now=store.clock.now())
 
     def became_idle(self, runner: Runner) -> None:
         """Remove a runner that nothing is attached to."""

@@ -36,6 +36,12 @@ class Delivery:
         """The number of this delivery of the message, from 1. Deliveries that ended without a fault don't count."""
         return self.message.failures + self.message.losses + 1
 
+    def is_overdue(self, options: QueueOptions, now: float) -> bool:
+        """Return whether a client that is there has not answered within one lease, and asked for no more time."""
+        carrier = self.attachment.carrier
+        is_late = now - self.handed_at >= options.lease_s and self.extended_until == -inf
+        return is_late and not carrier.is_in_process and not carrier.owes_heartbeat
+
     def lease_until(self, options: QueueOptions) -> float:
         """Return the time at which the lease ends, on the store's clock."""
         heard_at = max(self.handed_at, self.attachment.carrier.heard_at)

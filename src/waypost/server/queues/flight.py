@@ -22,6 +22,7 @@ class Flight:
     Args:
         now: Returns the time on the store's clock.
         lease_ended: Called with each delivery whose lease has ended.
+        overdue: Called at times with a delivery that a client has not answered within one lease.
         note_oldest: Called with the label of a function of this process and the position of its oldest message, or
             ``None``, when the store may know another one: the message may be what ends the process.
     """
@@ -32,17 +33,23 @@ class Flight:
         self,
         now: Callable[[], float],
         lease_ended: Callable[[Delivery], None],
+        overdue: Callable[[Delivery], None],
         note_oldest: Callable[[str, int | None], None],
     ) -> None:
         self._now = now
         self._out: dict[int, Delivery] = {}
         self._late: dict[int, Delivery] = {}
-        self._leases = Leases(now, self._out, lease_ended)
+        self._leases = Leases(now, self._out, lease_ended, overdue)
         self._changed: dict[Attachment, None] = {}
         self._note_oldest = note_oldest
 
     def __len__(self) -> int:
         return len(self._out)
+
+    def overdue(self, options: QueueOptions) -> int:
+        """Return the number of deliveries that clients have not answered within one lease."""
+        now = self._now()
+        return sum(delivery.is_overdue(options, now) for delivery in self._out.values())
 
     def held_by_others(self, attachment: Attachment) -> list[Attachment]:
         """Return the takers other than one that have something in hand."""

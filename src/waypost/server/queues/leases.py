@@ -23,20 +23,23 @@ class Leases:
         now: Returns the time on the store's clock.
         flight: The deliveries in flight, by position; only read here.
         ended: Called with each delivery whose lease has ended.
+        overdue: Called at times with the oldest delivery that a client has not answered within one lease.
     """
 
-    __slots__ = ("_ended", "_flight", "_loop", "_now", "_options", "_timer")
+    __slots__ = ("_ended", "_flight", "_loop", "_now", "_options", "_overdue", "_timer")
 
     def __init__(
         self,
         now: Callable[[], float],
         flight: Mapping[int, Delivery],
         ended: Callable[[Delivery], None],
+        overdue: Callable[[Delivery], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._now = now
         self._flight = flight
         self._ended = ended
+        self._overdue = overdue
         self._options = QueueOptions()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -55,7 +58,11 @@ class Leases:
     def _look(self) -> None:
         self._timer = None
         now = self._now()
-        for delivery in list(self._flight.values()):
+        deliveries = list(self._flight.values())
+        overdue = next((one for one in deliveries if one.is_overdue(self._options, now)), None)
+        if overdue is not None:
+            self._overdue(overdue)
+        for delivery in deliveries:
             # The end of one lease may have taken back other deliveries.
             is_in_flight = self._flight.get(delivery.message.position) is delivery
             if is_in_flight and delivery.lease_until(self._options) <= now:

@@ -42,6 +42,10 @@ class Watcher(Protocol):
         """Report that a consumer's losses to its queue's limits have changed."""
         ...
 
+    def message_overdue(self, runner: Runner, delivery: Delivery) -> None:
+        """Report a message that a client has not acknowledged within one lease; called again and again."""
+        ...
+
     def became_idle(self, runner: Runner) -> None:
         """Drop a runner that nothing is attached to and that has stored everything."""
         ...
@@ -97,7 +101,7 @@ class Runner:
         self._now = services.store.clock.now
         self._watcher = watcher
         self._progress = Progress(queue, row, order, services, self)
-        self._flight = Flight(self._now, self._lease_ended, self._note_oldest)
+        self._flight = Flight(self._now, self._lease_ended, self._report_overdue, self._note_oldest)
         self._work = WorkLoop(self._run_round, self._halted, services.keep_task)
 
     @property
@@ -114,6 +118,11 @@ class Runner:
     def in_flight(self) -> int:
         """The number of messages in the hands of sockets and workers."""
         return len(self._flight)
+
+    @property
+    def overdue(self) -> int:
+        """The number of messages that clients have not acknowledged within one lease."""
+        return self._flight.overdue(self.options)
 
     # -- attachments ----------------------------------------------------------------------------------------
 
@@ -389,6 +398,9 @@ class Runner:
     def report_death(self, message: MessageRow, attempt: Attempt) -> None:
         """Tell the watcher of a message that was given up."""
         self._watcher.message_died(self, message, attempt)
+
+    def _report_overdue(self, delivery: Delivery) -> None:
+        self._watcher.message_overdue(self, delivery)
 
     def _note_oldest(self, label: str, position: int | None) -> None:
         self._queue.hold(self.row.name, label, position)
