@@ -36,6 +36,7 @@ class Mutant:
         operator: cosmic-ray's name for what is changed.
         occurrence: Which of the operator's places in the file it is, from 0.
         place: What it is in: the same as long as this line and those equal to it stay as they are.
+        in_function: Whether it is in a function; what an import executes holds for all tests of the file.
     """
 
     path: str
@@ -43,6 +44,7 @@ class Mutant:
     operator: str
     occurrence: int
     place: str
+    in_function: bool
 
     @property
     def name(self) -> str:
@@ -58,14 +60,15 @@ def mutants_of(root: Path, path: str, lines: Set[int]) -> Iterator[Mutant]:
     source = (root / path).read_text()
     tree = cosmic_ray.ast.get_ast(source)
     nodes = list(cosmic_ray.ast.ast_nodes(tree))
-    typed = _annotations(source)
+    typed, inside = _annotations(source), _lines_in_functions(source)
     names = _places(source, path)
     for operator_name, operator in _operators():
         occurrence = 0
         for node in nodes:
             for (line, column), _end in operator.mutation_positions(node):
                 if line in lines and not any(first <= (line, column) < last for first, last in typed):
-                    yield Mutant(path, line, operator_name, occurrence, f"{names[line]}:{column}")
+                    place = f"{names[line]}:{column}"
+                    yield Mutant(path, line, operator_name, occurrence, place, line in inside)
                 occurrence += 1
 
 
@@ -108,6 +111,15 @@ def _places(source: str, path: str) -> Mapping[int, str]:
         names[number] = f"{path}:{line}:{seen[line]}"
         seen[line] += 1
     return names
+
+
+def _lines_in_functions(source: str) -> set[int]:
+    return {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for line in range(node.body[0].lineno, (node.end_lineno or node.lineno) + 1)
+    }
 
 
 def _annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:

@@ -63,13 +63,19 @@ class Record:
         """Return the lines of a file that tests execute."""
         return set(self._lines.get(path, ()))
 
-    def tests_of(self, path: str, line: int, seconds: float) -> list[Test]:
+    def tests_of(self, path: str, line: int | None, seconds: float) -> list[Test]:
         """Return the tests that execute a line, as many as run in this time, the most promising first.
 
         Those come first that are fast, and for which this file is much of all that they execute.
+
+        Args:
+            path: The file.
+            line: The line, from 1; `None` for any.
+            seconds: How long they may take together.
         """
         chosen: list[Test] = []
-        for name in sorted(self._lines[path][line], key=lambda name: self._cost(path, name)):
+        names = self._in_file[path] if line is None else self._lines[path][line]
+        for name in sorted(names, key=lambda name: self._cost(path, name)):
             if self._seconds[name] <= seconds:
                 seconds -= self._seconds[name]
                 chosen.append(Test(name, self._seconds[name]))

@@ -64,7 +64,7 @@ def _mutants(root: Path, lines: Set[int]) -> list[Mutant]:
 
 def test_mutants_are_of_lines_that_count_and_not_of_types(tree: Tree) -> None:
     found = _mutants(tree.root, {6, 7})
-    assert {mutant.line for mutant in found} == {6, 7}
+    assert {(mutant.line, mutant.in_function) for mutant in found} == {(6, False), (7, True)}
     changed = [mutated(_SOURCE, mutant) for mutant in found]
     assert all(text != _SOURCE for text in changed)
     assert any("most: int = 6" in text for text in changed)
@@ -122,3 +122,5 @@ def test_the_tests_that_say_most_of_a_file_come_first_and_take_no_longer_than_al
     record = Record({"close": 1.0, "far": 1.0, "slow": 30.0}, lines)
     assert [test.name for test in record.tests_of("a", 1, 100.0)] == ["close", "far", "slow"]
     assert [test.name for test in record.tests_of("a", 1, 10.0)] == ["close", "far"]
+    assert [test.name for test in record.tests_of("a", 2, 100.0)] == ["close"]
+    assert [test.name for test in record.tests_of("a", None, 100.0)] == ["close", "far", "slow"]

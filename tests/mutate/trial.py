@@ -72,7 +72,7 @@ def try_mutant(mutant: Mutant, tree: Tree, record: Record) -> Verdict:
     source = (tree.root / mutant.path).read_text()
     text = mutated(source, mutant)
     diff = "\n".join(difflib.unified_diff(source.splitlines(), text.splitlines(), lineterm="", n=2))
-    tests = record.tests_of(mutant.path, mutant.line, _ALL_S)
+    tests = record.tests_of(mutant.path, mutant.line if mutant.in_function else None, _ALL_S)
     unreliable: set[Test] = set()
     for batch in _batches(tests):
         left = batch

@@ -110,6 +110,16 @@ def test_overlapping_post_ends_the_session() -> None:
     assert one.close_reason == "transport error"
 
 
+def test_frames_go_past_the_buffer_only_over_a_websocket_and_while_none_waits() -> None:
+    assert not opened().is_direct
+    one = upgraded()
+    while one.take_frame(0) is not None:
+        pass
+    assert one.is_direct
+    one.send(["waits"], 0)
+    assert not one.is_direct
+
+
 def test_posts_one_after_the_other_are_fine() -> None:
     one = opened()
     for _ in range(3):

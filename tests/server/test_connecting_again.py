@@ -140,6 +140,25 @@ async def test_events_before_any_answer_still_break_the_protocol() -> None:
         stage.go_on.set()
 
 
+async def test_events_for_a_namespace_that_is_not_answered_break_the_protocol_beside_one_that_is() -> None:
+    stage = Stage(None)
+    waits = asyncio.Event()
+
+    @stage.io.of("/slow").use
+    async def wait(socket: waypost.Socket) -> None:
+        await waits.wait()
+
+    async with running(stage.io):
+        client = ModelClient(stage.io)
+        client.open("1")
+        await until(lambda: client.connected)
+        assert client.connection is not None
+        client.connection.receive("40/slow,{}")
+        with pytest.raises(waypost.ProtocolViolation):
+            client.connection.receive('42/slow,["echo","early"]')
+        waits.set()
+
+
 async def test_more_events_than_may_wait_are_read_later() -> None:
     stage = Stage(None)
     async with running(stage.io):
@@ -207,3 +226,18 @@ async def test_a_session_outlives_a_connect_that_names_it_again(stop_at: str | N
         assert client.sid == first
         assert await client.wait_for(2) == [["first"], ["missed"]]
         assert await client.call("echo", "still here") == ["still here", 2]
+
+
+async def test_a_session_ends_with_a_connect_that_names_another() -> None:
+    stage = Stage(None)
+    async with running(stage.io):
+        client = ModelClient(stage.io)
+        client.open("0")
+        await until(lambda: client.connected)
+        first = client.pid
+        client.send('0{"token":"1","pid":"another"}')
+        await until(lambda: client.answers == 2)
+        await client.cut()
+        client.payload = {"token": "2", "pid": first}
+        await client.connect()
+        assert client.answer["reason"] == "unknown session"

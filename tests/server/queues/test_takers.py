@@ -53,5 +53,15 @@ def test_nobody_gets_what_it_can_not_take(newest_only: bool) -> None:
     assert takers.take(11) is only
 
 
+def test_one_without_credit_does_not_hide_the_next() -> None:
+    takers = Takers(newest_only=False)
+    first, second = _attachment(_Carrier()), _attachment(_Carrier())
+    takers.add(first)
+    takers.add(second)
+    first.is_silent = True
+    assert takers.any()
+    assert takers.take(1) is second
+
+
 def _attachment(carrier: _Carrier) -> Attachment:
     return Attachment(carrier, prefetch=1, prefetch_bytes=1)  # type: ignore[arg-type]
