@@ -13,7 +13,7 @@ from tests.clients.recorded_wire import Wire, open_wire, transports_of
 from tests.interop.peer import Peer
 from tests.support.server_process import ServerProcess
 from waypost.protocol.known_clients import find_client
-from waypost.server.emitting.acks import PendingAcks
+from waypost.server.emitting.acks import AtCut, PendingAcks
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -145,5 +145,5 @@ async def test_ack_ids_fit_into_what_they_read(client: Writing) -> None:
         client.read('422147483648["question"]')
     highest = PendingAcks((1 << 30) - 1)
     for _ in range(3):
-        ack_id, _answer = highest.expect(None, survives=False)  # type: ignore[arg-type]  # the event does not matter
+        ack_id, _answer = highest.expect(None, AtCut.ENDS)  # type: ignore[arg-type]  # the event does not matter
         assert client.read(f'42{ack_id}["question"]').ack_id == ack_id

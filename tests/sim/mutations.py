@@ -226,7 +226,7 @@ def leave_sessions_attached(patch: pytest.MonkeyPatch) -> None:
 
     def drop(self: NamespaceCore, member: Owner, *, recoverable: bool) -> None:
         self.index.remove(member)
-        self.parts.deliveries.detach(member)
+        self.parts.deliveries.detach(member, recoverable=False)
         if member.session is not None:
             self.ownership._owners.pop(member.session.key, None)
 

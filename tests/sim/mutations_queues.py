@@ -10,9 +10,10 @@ import pytest
 from tests.sim.mutations import Mutate, forget_what_was_lost, hand_out_too_early, settle_unacknowledged
 from waypost.server.namespaces.channel import Channel
 from waypost.server.queues import progress, verdict
-from waypost.server.queues.delivery import Attachment, Delivery
+from waypost.server.queues.delivery import Delivery
 from waypost.server.queues.delivery_order import KeyedOrder, Read
 from waypost.server.queues.due import DueTimer
+from waypost.server.queues.flight import Flight
 from waypost.server.queues.leases import Leases
 from waypost.server.queues.losses import LosingConsumer, Losses
 from waypost.server.queues.options import QueueOptions
@@ -93,24 +94,34 @@ def sleep_through_the_end_of_a_pause(patch: pytest.MonkeyPatch) -> None:
 def blame_all(patch: pytest.MonkeyPatch) -> None:
     """Count the loss of a connection against everything it had in hand."""
 
-    def take_all(self: Runner, attachment: Attachment, blame: str | None) -> None:
-        for delivery in list(attachment.in_hand.values()):
+    def take_back(self: Runner, deliveries: list[Delivery], blame: str | None, *, answers: bool = True) -> None:
+        for delivery in deliveries:
             self._release(delivery)
-            self._flight.expect_late_ack(delivery)
+            if answers:
+                self._flight.expect_late_ack(delivery)
             self._fail(delivery.message, Blame.LOST, blame or "nothing")
 
-    patch.setattr(Runner, "_take_all", take_all)
+    patch.setattr(Runner, "_take_back", take_back)
 
 
 def blame_the_newest(patch: pytest.MonkeyPatch) -> None:
     """Count the loss of a connection against what it was sent last."""
-    original = Runner._take_all
+    original = Runner._take_back
 
-    def take_all(self: Runner, attachment: Attachment, blame: str | None) -> None:
-        attachment.in_hand = dict(reversed(attachment.in_hand.items()))
-        original(self, attachment, blame)
+    def take_back(self: Runner, deliveries: list[Delivery], blame: str | None, *, answers: bool = True) -> None:
+        original(self, deliveries[::-1], blame, answers=answers)
 
-    patch.setattr(Runner, "_take_all", take_all)
+    patch.setattr(Runner, "_take_back", take_back)
+
+
+def ignore_late_acks(patch: pytest.MonkeyPatch) -> None:
+    """Let only the last delivery of a message be acknowledged."""
+    patch.setattr(Flight, "end_late", lambda self, delivery: False)
+
+
+def lose_what_was_in_hand(patch: pytest.MonkeyPatch) -> None:
+    """Keep what a client had in hand at a cut from everybody, for ever."""
+    patch.setattr(Runner, "_lease_ended", lambda self, delivery: None)
 
 
 def blame_sockets_for_a_kill(patch: pytest.MonkeyPatch) -> None:
@@ -257,6 +268,8 @@ QUEUE_MUTATIONS: tuple[Mutate, ...] = (
     sleep_through_the_end_of_a_pause,
     blame_all,
     blame_the_newest,
+    ignore_late_acks,
+    lose_what_was_in_hand,
     blame_sockets_for_a_kill,
     blame_who_leaves,
     never_undeliverable,

@@ -16,6 +16,7 @@ from waypost.storage.queue_records import Attempt, MessageRow
 __all__ = ["Attempts", "Handed", "is_rejection"]
 
 _EPSILON_S = 1e-4
+_FINAL = {"client namespace disconnect", "server namespace disconnect", "parse error"}
 _ON_PURPOSE = {"client namespace disconnect", "server namespace disconnect", "server shutting down"}
 
 
@@ -35,7 +36,8 @@ class Handed:
         position: Which message.
         attempt: Which attempt it is, as it says itself.
         time: When it was sent.
-        ended: From when on it was surely not in hand any more: answered, the connection gone, or sent to another.
+        ended: From when on it was surely not in hand any more: answered, the session gone, or sent to another.
+        left: From when on its connection was gone; it may still be in hand, for its session may recover.
         lease_ended: From when on it was not, because a lease had ended or somebody else was served.
         is_answered: Whether an answer ended it.
         rejections: The answers that reject it.
@@ -50,6 +52,7 @@ class Handed:
     attempt: int
     time: float
     ended: float = inf
+    left: float = inf
     lease_ended: float = inf
     is_answered: bool = False
     rejections: tuple[tuple[float, dict[str, Any]], ...] = ()
@@ -86,6 +89,7 @@ class Attempts:
         self._max_failures = one.max_failures
         self._handed: list[Handed] = []
         self._latest: dict[tuple[str, int, int], Handed] = {}
+        self._returned: set[tuple[int, str]] = set()
 
     # -- what happened ---------------------------------------------------------------------------------------
 
@@ -103,26 +107,36 @@ class Attempts:
         key = (handed.consumer, handed.epoch, handed.position)
         before = self._latest.get(key)
         if before is not None:
+            # Its ack counts still: for the message.
             before.ended = min(before.ended, handed.time)
-            before.is_void = True
         self._latest[key] = handed
         self._handed.append(handed)
 
     def answer(self, handed: Handed, one: Happening, arguments: list[Any]) -> None:
         """Take an answer that arrived."""
-        if is_rejection(arguments):
+        latest = self._latest[handed.consumer, handed.epoch, handed.position]
+        if not is_rejection(arguments):
+            latest.ended = min(latest.ended, one.time)
+        elif handed is latest:
             handed.rejections += ((one.time, arguments[0]),)
         handed.is_answered = one.time <= handed.ended
         handed.ended = min(handed.ended, one.time)
         handed.is_void = True
 
     def leave(self, life: int, connection: int, reason: str, time: float) -> None:
-        """Take the end of a connection."""
+        """Take the end of a connection, and of its session if that is final."""
+        sids = {one.sent.sid for one in self._handed if (one.sent.life, one.sent.connection) == (life, connection)}
         for handed in self._handed:
-            if (handed.sent.life, handed.sent.connection) == (life, connection):
+            if handed.sent.life == life and handed.sent.sid in sids:
                 handed.was_left = handed.was_left or (handed.ended == inf and reason in _ON_PURPOSE)
-                handed.ended = min(handed.ended, time)
-                handed.is_void = True
+                handed.left = min(handed.left, time)
+                if reason in _FINAL:
+                    handed.ended = min(handed.ended, time)
+                    handed.is_void = True
+
+    def come_back(self, life: int, sid: str) -> None:
+        """Take the return of a session."""
+        self._returned.add((life, sid))
 
     def end(self) -> None:
         """Take the end of a server's life."""
@@ -207,10 +221,10 @@ class Attempts:
         if handed.was_left:
             yield f"{what} is blamed for a connection that was ended on purpose"
         for other in self._handed:
-            if other is handed:
+            if other is handed or (handed.sent.life, handed.sent.sid) in self._returned:
                 break
-            same = (other.sent.life, other.sent.connection, other.consumer, other.epoch) == (
-                handed.sent.life, handed.sent.connection, handed.consumer, handed.epoch,
+            same = (other.sent.life, other.sent.sid, other.consumer, other.epoch) == (
+                handed.sent.life, handed.sent.sid, handed.consumer, handed.epoch,
             )  # fmt: skip
             # An answer may have come at that very moment, just before.
             if other.is_answered and other.ended <= decided + _EPSILON_S:
@@ -218,8 +232,8 @@ class Attempts:
             if same and other.time <= decided and min(other.ended, other.lease_ended) >= decided - _EPSILON_S:
                 yield f"{what} is blamed for the loss of a connection which had {other.position} for longer"
         for other in self._handed:
-            same = (other.sent.life, other.sent.connection, other.consumer) == (
-                handed.sent.life, handed.sent.connection, handed.consumer,
+            same = (other.sent.life, other.sent.sid, other.consumer) == (
+                handed.sent.life, handed.sent.sid, handed.consumer,
             )  # fmt: skip
             if same and other.time <= decided:
                 other.lease_ended = min(other.lease_ended, decided)

@@ -251,6 +251,10 @@ class _Judge:
         if not rejects:
             self._done.add((handed.consumer, handed.epoch, handed.position))
 
+    def see_back(self, one: Happening) -> None:
+        life, sid = one.what
+        self._attempts.come_back(life, sid)
+
     def see_died(self, one: Happening) -> None:
         (position,) = one.what
         epoch = self._attempts.last_epoch(one.consumer, position)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from waypost.application import Server
 from waypost.protocol.extension import DeliveryMark, split_mark
 from waypost.protocol.packet import PacketType
-from waypost.server.watching.hooks import PacketReceived, PacketSent, SocketDisconnected
+from waypost.server.watching.hooks import PacketReceived, PacketSent, SocketConnected, SocketDisconnected
 from waypost.server.watching.queue_events import MessageDied
 from waypost.storage.clock import StoreClock
 
@@ -28,10 +28,10 @@ class Happening:
         time: When.
         stored: When, by the store's clock.
         wall: When, by the wall clock.
-        kind: What the storage contract calls the write, or ``opened``, ``released``, ``trimmed``, ``blamed``,
-            ``sent``, ``notice``, ``answer``, ``left``, ``died``, ``ended``; ``set`` just before and after somebody
-            sets the wall clock.
-        queue: The queue, if it is about one.
+            kind: What the storage contract calls the write, or ``opened``, ``released``, ``trimmed``, ``blamed``,
+            ``sent``, ``notice``, ``answer``, ``back``, ``left``, ``died``, ``ended``; ``set`` just before and after
+            somebody sets the wall clock.
+            queue: The queue, if it is about one.
         consumer: The consumer, if it is about one.
         what: What belongs to the kind.
     """
@@ -51,13 +51,15 @@ class Sent:
 
     Attributes:
         life: The server's life.
-        connection: Over which connection of that life.
+        sid: To which socket. It may be answered over a later connection of the same session.
         ack_id: By what it is answered.
+        connection: Over which connection of that life.
     """
 
     life: int
-    connection: int
+    sid: str
     ack_id: int
+    connection: int = field(compare=False)
 
 
 class QueueLog:
@@ -83,6 +85,8 @@ class QueueLog:
 
     def watch(self, server: Server, life: int) -> None:
         """Take down what a server sends and gets, and which messages it gives up."""
+        sids: dict[int, str] = {}
+        early: dict[int, list[tuple[int, list[Any]]]] = {}
 
         def sent(packet: PacketSent) -> None:
             frame = packet.frames[0]
@@ -92,7 +96,7 @@ class QueueLog:
             name, *arguments = json.loads(frame[len(head) :])
             if not head[2:].isdigit():
                 return
-            one = Sent(life, packet.connection, int(head[2:]))
+            one = Sent(life, sids.get(packet.connection, ""), int(head[2:]), packet.connection)
             _, mark = split_mark(arguments)
             if mark is not None:
                 self.note("sent", mark.queue, mark.consumer, one, mark)
@@ -101,8 +105,21 @@ class QueueLog:
 
         def received(packet: PacketReceived) -> None:
             if packet.packet.type is PacketType.ACK and packet.packet.namespace == "/":
-                one = Sent(life, packet.connection, packet.packet.ack_id or 0)
-                self.note("answer", "", "", one, packet.packet.data)
+                ack_id, answer = packet.packet.ack_id or 0, packet.packet.data
+                if packet.connection in sids:
+                    sid = sids[packet.connection]
+                    self.note("answer", "", "", Sent(life, sid, ack_id, packet.connection), answer)
+                else:
+                    early.setdefault(packet.connection, []).append((ack_id, answer))
+
+        def connected(socket: SocketConnected) -> None:
+            if socket.namespace != "/":
+                return
+            sids[socket.connection] = socket.socket_id
+            if socket.recovered:
+                self.note("back", "", "", life, socket.socket_id)
+                for ack_id, answer in early.pop(socket.connection, ()):
+                    self.note("answer", "", "", Sent(life, socket.socket_id, ack_id, socket.connection), answer)
 
         def left(socket: SocketDisconnected) -> None:
             self.note("left", "", "", life, socket.connection, socket.reason)
@@ -112,6 +129,7 @@ class QueueLog:
 
         server.hooks.packet_sent(sent)
         server.hooks.packet_received(received)
+        server.hooks.socket_connected(connected)
         server.hooks.socket_disconnected(left)
         server.hooks.message_died(died)
 

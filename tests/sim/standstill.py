@@ -83,4 +83,6 @@ def _may_have_work(order: DeliveryOrder, now: float) -> bool:
 
 
 def _has_room(carrier: Carrier, message: MessageRow) -> bool:
-    return not isinstance(carrier, SocketCarrier) or carrier.member.out.has_room(len(message.record))
+    if not isinstance(carrier, SocketCarrier):
+        return True
+    return carrier.member is not None and carrier.member.out.has_room(len(message.record))

@@ -25,10 +25,12 @@ class Pulse(NamedTuple):
     Attributes:
         reply: The packet to answer with, or ``None``.
         proves_arrival: Whether all frames sent before the server's last ping have arrived.
+        answers_probe: Whether the ping was sent out of turn, by `Heartbeat.probe`.
     """
 
     reply: str | None = None
     proves_arrival: bool = False
+    answers_probe: bool = False
 
 
 class Heartbeat(Protocol):
@@ -46,6 +48,14 @@ class Heartbeat(Protocol):
 
     def take_ping(self, now: float) -> str | None:
         """Return the ping to send now, or ``None`` if no ping is due."""
+        ...
+
+    def probe(self) -> str | None:
+        """Return a ping to send out of turn: its answer proves what has arrived, and no deadline waits for it.
+
+        Returns:
+            The ping; ``None`` while a ping is unanswered, or if the server does not ping in this revision.
+        """
         ...
 
     def hear(self, now: float) -> None:
@@ -71,13 +81,14 @@ class ServerPings:
         now: The time, in seconds.
     """
 
-    __slots__ = ("_interval_s", "_is_awaiting", "_pinged_at", "_timeout_s", "deadline")
+    __slots__ = ("_interval_s", "_is_awaiting", "_is_probing", "_pinged_at", "_timeout_s", "deadline")
 
     def __init__(self, interval_s: float, timeout_s: float, now: float) -> None:
         self.deadline = now + interval_s
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._is_awaiting = False
+        self._is_probing = False
         self._pinged_at = now
 
     def is_overdue(self, now: float) -> bool:
@@ -93,6 +104,13 @@ class ServerPings:
         self.deadline = self._pinged_at + self._timeout_s
         return _PING
 
+    def probe(self) -> str | None:
+        """Return a ping to send out of turn, or ``None`` while a ping is unanswered."""
+        if self._is_awaiting or self._is_probing:
+            return None
+        self._is_probing = True
+        return _PING
+
     def hear(self, now: float) -> None:
         """Extend the time for the answer to a ping, because the client is alive."""
         if self._is_awaiting:
@@ -106,6 +124,11 @@ class ServerPings:
         """
         if frame != _PONG:
             raise MalformedPacket("pings from the server only", frame)
+        if self._is_probing:
+            # Clients answer in order, and no probe is sent while a ping in turn is unanswered.
+            self._is_probing = False
+            self.hear(now)
+            return Pulse(proves_arrival=True, answers_probe=True)
         if not self._is_awaiting:
             return Pulse()
         self._is_awaiting = False
@@ -135,6 +158,10 @@ class ClientPings:
 
     def take_ping(self, _now: float) -> str | None:
         """Return ``None``: in this revision the server does not ping."""
+        return None
+
+    def probe(self) -> str | None:
+        """Return ``None``, as `take_ping` does."""
         return None
 
     def hear(self, now: float) -> None:

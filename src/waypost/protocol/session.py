@@ -48,6 +48,8 @@ class Event(Enum):
 
     PING_SENT = "ping sent"
     PONG_RECEIVED = "pong received"
+    PROBE_SENT = "probe sent"
+    PROBE_ANSWERED = "probe answered"
     PING_RECEIVED = "ping received"
     CLOSED = "closed"
 
@@ -316,7 +318,7 @@ class EngineSession:
             # The reply is as long as the client's ping, and a client may send pings and read nothing.
             self._queue_within_limits((pulse.reply,), now)
         if pulse.proves_arrival:
-            self.events.append(Event.PONG_RECEIVED)
+            self.events.append(Event.PROBE_ANSWERED if pulse.answers_probe else Event.PONG_RECEIVED)
 
     def begin_post(self) -> bool:
         """Note that a POST begins. A second POST at the same time closes the session.
@@ -467,6 +469,12 @@ class EngineSession:
             if ping is not None:
                 self._queue(ping)
                 self.events.append(Event.PING_SENT)
+
+    def probe(self, now: float) -> None:
+        """Send a ping out of turn, unless one is unanswered: its answer proves what has arrived."""
+        if self.state in _OPEN_STATES and (ping := self._heartbeat.probe()) is not None:
+            self._queue_within_limits((ping,), now)
+            self.events.append(Event.PROBE_SENT)
 
     def close(self, reason: str, now: float) -> None:
         """Close gracefully: send the waiting frames, then a CLOSE packet.

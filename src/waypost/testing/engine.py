@@ -115,6 +115,12 @@ class _Layer:
     def heartbeat_answered(self) -> None:
         pass
 
+    def probe_sent(self) -> None:
+        pass
+
+    def probe_answered(self) -> None:
+        pass
+
     def heartbeat_came(self) -> None:
         pass
 

@@ -118,4 +118,4 @@ async def site(
     environment = Environment() if clock is None else Environment(wall_time=clock)
     io = waypost.Server(drain_s=0.0, queues=queues, environment=environment, **(server or {}))
     async with running(io):
-        yield Site(io, {"order": order, **(consume or {})})
+        yield Site(io, {"order": order, "prefetch": queues.prefetch, **(consume or {})})

@@ -92,6 +92,7 @@ async def test_a_delay_lasts_as_long_as_was_asked_for(store: str, step_s: float)
     clocks = Clocks()
     async with site(clocks, store) as here:
         client = await here.client()
+        client.auto_ack = True
         await here.put("before", delay_s=60)
         clocks.wall.now += step_s
         await here.put("after", delay_s=60)

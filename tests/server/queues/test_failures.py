@@ -241,7 +241,7 @@ async def test_max_failures_make_a_dead_letter_and_the_next_one_comes() -> None:
 
 
 async def test_lost_connection_blames_only_the_oldest() -> None:
-    async with site(order="none", prefetch=4, max_losses=3) as here:
+    async with site(order="none", prefetch=4, max_losses=3, lease_s=0.3) as here:
         await here.put("poison", 2, 3, 4)
         for _ in range(3):
             client = await here.client()
@@ -300,7 +300,7 @@ async def test_what_five_connections_could_not_deliver_is_undeliverable_and_the_
 
 @pytest.mark.parametrize("between", ["an ack", "a nack"])
 async def test_an_answer_between_broken_connections_begins_their_count_anew(between: str) -> None:
-    async with site(order="none", prefetch=1) as here:
+    async with site(order="none", prefetch=1, server={"recovery": None}) as here:
         await here.put(1)
         for round_ in range(12):
             client = await here.client()

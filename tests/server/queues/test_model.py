@@ -45,8 +45,9 @@ class QueueMachine(RuleBasedStateMachine):
         queues = waypost.QueueOptions(
             first_backoff_s=0, max_failures=_MAX_FAILURES, max_losses=_MAX_LOSSES, prefetch=_PREFETCH
         )
-        io = waypost.Server(drain_s=0, queues=queues, environment=Environment(wall_time=self.clock))
-        self.site = Site(io, {"order": self.order})
+        # Without recovery, a cut ends the session: what was in hand goes to others at once.
+        io = waypost.Server(drain_s=0, queues=queues, recovery=None, environment=Environment(wall_time=self.clock))
+        self.site = Site(io, {"order": self.order, "prefetch": _PREFETCH})
         self.run(io.start())
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:

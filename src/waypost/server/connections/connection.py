@@ -149,6 +149,11 @@ class Connection:
         session.send(frames, self._loop.time(), compress=compress)
         self._after()
 
+    def probe(self) -> None:
+        """Ask the client for a sign that all messages so far have arrived."""
+        self._session.probe(self._loop.time())
+        self._after()
+
     def close(self, reason: str) -> None:
         """Close gracefully, after all frames are sent."""
         self._session.close(reason, self._loop.time())
@@ -485,6 +490,10 @@ class Connection:
                 self.receiver.heartbeat_sent()
             elif event is Event.PONG_RECEIVED:
                 self.receiver.heartbeat_answered()
+            elif event is Event.PROBE_SENT:
+                self.receiver.probe_sent()
+            elif event is Event.PROBE_ANSWERED:
+                self.receiver.probe_answered()
             elif event is Event.PING_RECEIVED:
                 self.receiver.heartbeat_came()
             else:

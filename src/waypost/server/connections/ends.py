@@ -37,6 +37,14 @@ class Receiver(Protocol):
         """Note that all messages sent before the last ping have arrived."""
         ...
 
+    def probe_sent(self) -> None:
+        """Note that a ping out of turn was queued behind all messages sent so far."""
+        ...
+
+    def probe_answered(self) -> None:
+        """Note that all messages sent before the ping out of turn have arrived."""
+        ...
+
     def heartbeat_came(self) -> None:
         """Note that the client sent a ping of its own, as clients of Engine.IO 3 do."""
         ...
@@ -89,6 +97,12 @@ class _Nobody:
         pass
 
     def heartbeat_answered(self) -> None:
+        pass
+
+    def probe_sent(self) -> None:
+        pass
+
+    def probe_answered(self) -> None:
         pass
 
     def heartbeat_came(self) -> None:

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.engineio import Frame
 
-__all__ = ["PendingAcks"]
+__all__ = ["AtCut", "PendingAcks"]
+
+
+class AtCut(Enum):
+    """The effect of a lost connection on an event without an answer, if the client's session may recover."""
+
+    ENDS = auto()
+    """The wait ends."""
+    RESENDS = auto()
+    """The event is sent again when the session recovers."""
+    STAYS = auto()
+    """The wait goes on, and the event is not sent again: the client may have it, and answer later."""
 
 
 class _Pending(NamedTuple):
     event: EncodedEvent
     taken: Callable[[list[Any] | None], None]
-    survives: bool
+    at_cut: AtCut
 
 
 class PendingAcks:
     """Events that wait for their acknowledgement, by ack id. Each gets at most one answer.
+
+    They belong to a session, and go with it from one connection to the next. Ack ids grow, so they also tell which
+    events have certainly arrived: all up to the last event before an answered heartbeat, or up to an answered event.
 
     Args:
         first_id: The first ack id. A client may acknowledge on a new connection an event of an old one. So every
@@ -27,22 +43,24 @@ class PendingAcks:
             because the Java client reads them as 32 bits.
     """
 
-    __slots__ = ("_next_id", "_pending")
+    __slots__ = ("_arrived", "_last_staying", "_next_id", "_pending", "_pinged")
 
     def __init__(self, first_id: int) -> None:
         self._pending: dict[int, _Pending] = {}
         self._next_id = first_id
+        self._arrived = self._last_staying = first_id - 1
+        # The number of each heartbeat that is not answered yet, and the last ack id before it.
+        self._pinged: deque[tuple[int, int]] = deque()
 
     def __len__(self) -> int:
         return len(self._pending)
 
-    def expect(self, event: EncodedEvent, *, survives: bool) -> tuple[int, asyncio.Future[list[Any] | None]]:
+    def expect(self, event: EncodedEvent, at_cut: AtCut) -> tuple[int, asyncio.Future[list[Any] | None]]:
         """Wait for an event's acknowledgement.
 
         Args:
             event: The event that is sent.
-            survives: Whether the event is sent again when the client recovers. If not, the loss of the connection
-                ends the wait.
+            at_cut: What the loss of the connection means to the event.
 
         Returns:
             The ack id, and a future of the acknowledgement's arguments, or of ``None`` if it will never arrive.
@@ -53,25 +71,25 @@ class PendingAcks:
             if not answer.done():
                 answer.set_result(arguments)
 
-        return self.expect_for(take, event, survives=survives), answer
+        return self.expect_for(take, event, at_cut), answer
 
-    def expect_for(
-        self, taken: Callable[[list[Any] | None], None], event: EncodedEvent, *, survives: bool = False
-    ) -> int:
+    def expect_for(self, taken: Callable[[list[Any] | None], None], event: EncodedEvent, at_cut: AtCut) -> int:
         """Wait for an event's acknowledgement with a callback, which costs less than a future.
 
         Args:
             taken: Called once with the acknowledgement's arguments, or with ``None`` if it will never arrive; must
                 not raise.
             event: As for `expect`.
-            survives: As for `expect`.
+            at_cut: As for `expect`.
 
         Returns:
             The ack id.
         """
         ack_id = self._next_id
         self._next_id += 1
-        self._pending[ack_id] = _Pending(event, taken, survives)
+        self._pending[ack_id] = _Pending(event, taken, at_cut)
+        if at_cut is AtCut.STAYS:
+            self._last_staying = ack_id
         return ack_id
 
     def receive(self, ack_id: int, arguments: list[Any]) -> bool:
@@ -83,25 +101,54 @@ class PendingAcks:
         pending = self._pending.pop(ack_id, None)
         if pending is None:
             return False
+        if ack_id > self._arrived:
+            self._arrived = ack_id
         pending.taken(arguments)
         return True
+
+    def heartbeat_sent(self, number: int) -> None:
+        """Note that the connection's heartbeat of this number follows the events that were sent so far."""
+        self._pinged.append((number, self._next_id - 1))
+
+    def heartbeat_answered(self, number: int) -> None:
+        """Note that the events before a heartbeat have arrived."""
+        while self._pinged and self._pinged[0][0] <= number:
+            _, last_id = self._pinged.popleft()
+            self._arrived = max(self._arrived, last_id)
+
+    @property
+    def awaits_arrival(self) -> bool:
+        """Whether an event that stays at a cut has perhaps not arrived."""
+        return self._last_staying > self._arrived
+
+    def mark(self) -> int:
+        """Return a number that `has_arrived` knows once the client has handled all that it was sent so far."""
+        self._last_staying = self._next_id
+        self._next_id += 1
+        return self._last_staying
+
+    def has_arrived(self, ack_id: int) -> bool:
+        """Return whether an event has certainly arrived, over the connection on which it was sent."""
+        return ack_id <= self._arrived
 
     def forget(self, ack_id: int) -> None:
         """Stop waiting for an acknowledgement; a late one is ignored."""
         self._pending.pop(ack_id, None)
 
     def lose_connection(self) -> None:
-        """End the wait for all events that do not survive the connection."""
-        self._end([ack_id for ack_id, pending in self._pending.items() if not pending.survives])
+        """Go on without a connection: end the wait for the events that it ends for."""
+        self._pinged.clear()
+        self._end([ack_id for ack_id, pending in self._pending.items() if pending.at_cut is AtCut.ENDS])
 
     def close(self) -> None:
         """End the wait for all events."""
         self._end(list(self._pending))
 
     def to_resend(self) -> Iterator[tuple[Frame, ...]]:
-        """Return the frames of all unanswered events, in the order in which they were sent."""
+        """Return the frames of the unanswered events to be sent again, in the order in which they were sent."""
         for ack_id, pending in self._pending.items():
-            yield pending.event.frames_with_ack(ack_id)
+            if pending.at_cut is AtCut.RESENDS:
+                yield pending.event.frames_with_ack(ack_id)
 
     def _end(self, ack_ids: list[int]) -> None:
         for ack_id in ack_ids:

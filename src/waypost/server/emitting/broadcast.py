@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from waypost.protocol.answers import answer_value
 from waypost.protocol.codec import EncodedEvent
 from waypost.server.cluster.seam import CallSockets
+from waypost.server.emitting.acks import AtCut
 
 if TYPE_CHECKING:
     from waypost.server.basics.targets import Target
@@ -158,7 +159,7 @@ class BroadcastCall:
             return
         event = self._event_in(member.namespace)
         # Ends with the connection: otherwise a closed page would delay the result until the timeout.
-        ack_id, answer = member.out.send_expecting_ack(event, survives=False, compress=self._flags.compress)
+        ack_id, answer = member.out.send_expecting_ack(event, AtCut.ENDS, compress=self._flags.compress)
         self._waiting[member] = ack_id
         answer.add_done_callback(partial(self._take, member))
 

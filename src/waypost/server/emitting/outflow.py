@@ -14,12 +14,15 @@ from waypost.errors import NotConnected
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.engineio import Frame
 from waypost.server.connections.connection import Connection
-from waypost.server.emitting.acks import PendingAcks
+from waypost.server.emitting.acks import AtCut, PendingAcks
 
 __all__ = ["Addressee", "Outflow", "SendProgress"]
 
 _REPLAY_SHARE = 4
 """A replay continues once the bytes that wait are below the limit for slow clients divided by this."""
+
+_PROBE_AFTER_S = 0.05
+"""We ask for a sign that a message of a queue has arrived if it is not acknowledged in this time."""
 
 
 class Addressee(Protocol):
@@ -91,6 +94,7 @@ class Outflow:
         "_held",
         "_held_bytes",
         "_max_buffered_bytes",
+        "_probing",
         "acks",
         "session",
         "takes_offset",
@@ -113,6 +117,7 @@ class Outflow:
         self._max_buffered_bytes = max_buffered_bytes
         self._held: list[tuple[tuple[Frame, ...], bool]] | None = []
         self._held_bytes = 0
+        self._probing: asyncio.TimerHandle | None = None
 
     def release(self) -> None:
         """Let go of the member, which has ended."""
@@ -152,13 +157,13 @@ class Outflow:
             self._connection.abort("slow client")
 
     def send_expecting_ack(
-        self, event: EncodedEvent, *, survives: bool, compress: bool = True
+        self, event: EncodedEvent, at_cut: AtCut, *, compress: bool = True
     ) -> tuple[int, asyncio.Future[list[Any] | None]]:
         """Send an event that asks for an acknowledgement.
 
         Args:
             event: The event.
-            survives: Whether the event is sent again if the client comes back on another connection.
+            at_cut: What the loss of the connection means to the event.
             compress: Whether the transport may compress the packet.
 
         Returns:
@@ -171,7 +176,7 @@ class Outflow:
         addressee = self._addressee
         if addressee.left_because is not None:
             raise NotConnected(addressee.sid, addressee.namespace, f"emit {event.event}")
-        ack_id, answer = self.acks.expect(event, survives=survives)
+        ack_id, answer = self.acks.expect(event, at_cut)
         self.send_with_ack(event, ack_id, compress=compress)
         return ack_id, answer
 
@@ -179,6 +184,26 @@ class Outflow:
         """Send an event whose acknowledgement is expected already."""
         self._addressee.tell_outgoing(event)
         self.send(event.frames_with_ack(ack_id), compress=compress)
+
+    def heartbeat_answered(self, number: int) -> None:
+        """Note that the events before the connection's heartbeat of this number have arrived."""
+        self.acks.heartbeat_answered(number)
+        self.watch_arrival()
+
+    def probe(self) -> None:
+        """Ask the client for a sign that the events so far have arrived."""
+        self._connection.probe()
+
+    def watch_arrival(self) -> None:
+        """Ask the client for a sign soon, unless its acknowledgements come before."""
+        if self._probing is None and self.acks.awaits_arrival:
+            self._probing = asyncio.get_running_loop().call_later(_PROBE_AFTER_S, self._probe_now)
+
+    def _probe_now(self) -> None:
+        self._probing = None
+        if self.acks.awaits_arrival and self.is_live:
+            # Without effect while another ping is unanswered; its answer starts this anew.
+            self._connection.probe()
 
     def _frames(self, event: EncodedEvent, offset: str | None) -> tuple[Frame, ...]:
         self._addressee.tell_outgoing(event)
@@ -221,6 +246,9 @@ class Outflow:
     def drop_held(self) -> None:
         """Drop the packets that are held back, because the member has ended."""
         self._held = None
+        if self._probing is not None:
+            self._probing.cancel()
+            self._probing = None
 
     # -- its state ------------------------------------------------------------------------------------------
 

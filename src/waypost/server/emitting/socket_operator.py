@@ -10,6 +10,7 @@ from waypost.errors import AckTimeout, NotConnected
 from waypost.protocol.answers import answer_value
 from waypost.server.basics.targets import Target
 from waypost.server.calling.waits import WAITS
+from waypost.server.emitting.acks import AtCut
 from waypost.server.emitting.operator import Operator
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class SocketOperator:
         encoded = member.codec.encode_event(member.namespace, event, args)
         if not member.connected:
             raise NotConnected(member.sid, member.namespace, f"call {event!r}")
-        ack_id, answer = member.out.acks.expect(encoded, survives=True)
+        ack_id, answer = member.out.acks.expect(encoded, AtCut.RESENDS)
         try:
             async with asyncio.timeout(self._flags.timeout_s):
                 await self._feed.in_turn(lambda: self._send(encoded, ack_id))

@@ -204,7 +204,7 @@ class NamespaceCore:
     def drop(self, member: Owner, *, recoverable: bool) -> None:
         """Remove a member that has ended."""
         self.index.remove(member)
-        self.parts.deliveries.detach(member)
+        self.parts.deliveries.detach(member, recoverable=recoverable and member.session is not None)
         self.ownership.let_go(member, recoverable=recoverable)
         self._note_empty()
 

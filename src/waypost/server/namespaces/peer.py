@@ -59,6 +59,8 @@ class Peer:
         "_partial_bytes",
         "_parts",
         "_pending",
+        "_pings",
+        "_pongs",
         "_services",
         "_size_of",
         "_timer",
@@ -79,6 +81,8 @@ class Peer:
         )
         self._size_of = parts.services.codec.decoded_size
         self._partial_bytes = 0
+        # The pings of the server, and their answers, which come in the same order.
+        self._pings = self._pongs = 0
         self._pending = Pending(connection, settings.max_pending_bytes)
         self._channels: dict[str, Channel] = {}
         self._entering: dict[str, Entering] = {}
@@ -171,17 +175,34 @@ class Peer:
 
     def heartbeat_sent(self) -> None:
         """Remember for each socket the position of its last event before the ping."""
+        self._pings += 1
         for channel in self._channels.values():
             self._deliveries.heartbeat_sent(channel)
+            channel.out.acks.heartbeat_sent(self._pings)
             if channel.session is not None:
                 channel.session.heartbeat_sent()
 
     def heartbeat_answered(self) -> None:
         """Note for each socket that its events up to the remembered position have arrived."""
+        self._pongs += 1
         for channel in self._channels.values():
+            channel.out.heartbeat_answered(self._pongs)
             self._deliveries.heartbeat_answered(channel)
             if channel.session is not None and channel.left_because is None:
                 channel.session.heartbeat_answered()
+
+    def probe_sent(self) -> None:
+        """Remember for each socket the last message of a queue before the ping."""
+        self._pings += 1
+        for channel in self._channels.values():
+            channel.out.acks.heartbeat_sent(self._pings)
+
+    def probe_answered(self) -> None:
+        """Note for each socket that the messages of queues before the ping have arrived."""
+        self._pongs += 1
+        for channel in self._channels.values():
+            channel.out.heartbeat_answered(self._pongs)
+            self._deliveries.heartbeat_answered(channel)
 
     def heartbeat_came(self) -> None:
         """Renew the leases of each socket's messages."""

@@ -86,7 +86,7 @@ def consumer_info(queue: str, row: ConsumerRow, runner: Runner | None) -> Consum
         lost=0 if row.lost is None else row.lost.messages,
         paused_until=pause_end(row.paused_until),
         active_at=datetime.fromtimestamp(row.active_at, UTC),
-        attached=0 if runner is None else len(runner.takers),
+        attached=0 if runner is None else runner.attached,
         delivered_per_s=0.0 if runner is None else runner.meter.delivered.per_second,
         acknowledged_per_s=0.0 if runner is None else runner.meter.acknowledged.per_second,
         redelivered_per_s=0.0 if runner is None else runner.meter.redelivered.per_second,

@@ -16,7 +16,7 @@ from waypost.server.queues.losses import Losses
 from waypost.server.queues.message_ids import MessageIds
 from waypost.server.queues.options import Order, QueueOptions
 from waypost.server.queues.overdue import OverdueLog
-from waypost.server.queues.runner import Runner
+from waypost.server.queues.runner import Runner, Session
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.workers import Workers
 from waypost.server.services import Services
@@ -130,9 +130,13 @@ class Deliveries:
             carrier,
             prefetch=runner.options.prefetch if wanted.prefetch is None else wanted.prefetch,
             prefetch_bytes=runner.options.prefetch_bytes,
+            # An application that names a number knows how many its clients handle at a time.
+            adapts=wanted.prefetch is None,
         )
         serving[runner] = attachment
         runner.attach(attachment)
+        if carrier.is_live:
+            self._bring_home(member, runner)
         self._losses.tell(runner)
 
     def retire(self, member: Member, queue: str, consumer: str) -> None:
@@ -153,16 +157,37 @@ class Deliveries:
             delivery.extended_until = max(delivery.extended_until, until)
         return len(attachment.in_hand)
 
-    def detach(self, member: Member) -> None:
-        """Detach a socket that has ended from all its consumers. Its messages are delivered again."""
+    def detach(self, member: Member, *, recoverable: bool) -> None:
+        """Detach a socket that has ended from all its consumers.
+
+        Args:
+            member: The socket.
+            recoverable: Whether its client may come back to its session. If so, its messages stay in its hand until
+                their leases end. If not, they are delivered again.
+        """
         for runner, attachment in self._serving.pop(member, {}).items():
-            runner.detach(attachment, to_blame=member.was_cut and not self._is_stopping)
+            if recoverable and not self._is_stopping and isinstance(attachment.carrier, SocketCarrier):
+                attachment.carrier.go_away()
+                runner.park(attachment, _session_of(member), to_blame=member.was_cut)
+            else:
+                runner.detach(attachment, to_blame=member.was_cut and not self._is_stopping, answers=False)
 
     def went_live(self, member: Member) -> None:
         """Note that a socket can get messages from now on."""
-        for runner, attachment in self._serving.get(member, {}).items():
-            runner.enliven(attachment)
+        for runner in list(self._serving.get(member, {})):
+            self._bring_home(member, runner)
             self._losses.tell(runner)
+
+    def _bring_home(self, member: Member, runner: Runner) -> None:
+        """Let a socket take messages, and put back into its hand what its session had there at the cut."""
+        serving = self._serving[member]
+        attachment, home = serving[runner], runner.take_home(_session_of(member))
+        if home is not None and isinstance(home.carrier, SocketCarrier):
+            home.take_limits(attachment)
+            runner.detach(attachment, to_blame=False)
+            home.carrier.come_back(member)
+            attachment = serving[runner] = home
+        runner.enliven(attachment)
 
     def heartbeat_sent(self, member: Member) -> None:
         """Note that a heartbeat was sent to a socket."""
@@ -175,6 +200,9 @@ class Deliveries:
         for runner, attachment in self._serving.get(member, {}).items():
             if isinstance(attachment.carrier, SocketCarrier):
                 attachment.carrier.give_sign()
+                doubtful = attachment.carrier.take_doubtful()
+                if doubtful:
+                    runner.take_back(attachment, doubtful)
             if attachment.is_silent:
                 runner.enliven(attachment)
 
@@ -294,6 +322,10 @@ class Deliveries:
         queue = store.queue(runner.queue_name)
         self._overdue.tell(queue, runner.row.name, delivery, lease_s=lease_s, now=store.clock.now())
 
+    def successor(self, runner: Runner) -> Runner | None:
+        """Return the runner that serves the consumer of an idle one now; ``None`` without one."""
+        return self.runner(runner.queue_name, runner.row.name)
+
     def became_idle(self, runner: Runner) -> None:
         """Remove a runner that nothing is attached to."""
         self._losses.forget(runner)
@@ -302,3 +334,7 @@ class Deliveries:
             del runners[runner.row.name]
             if not runners:
                 del self._runners[runner.queue_name]
+
+
+def _session_of(member: Member) -> Session:
+    return member.namespace, member.sid

@@ -12,9 +12,11 @@ from waypost.storage.queue_records import ConsumerRow, MessageRow
 
 __all__ = ["Attachment", "Carrier", "Delivery", "DeliverySource"]
 
+_QUICK_SHARE = 0.25
+
 
 class Delivery:
-    """One delivery of a message. The object is the token: an ack counts only for the delivery it belongs to.
+    """One delivery of a message. The object is the token by which an answer finds its message.
 
     Attributes:
         message: The message.
@@ -73,6 +75,11 @@ class Carrier(Protocol):
         ...
 
     @property
+    def answers_late(self) -> bool:
+        """True if a delivery may still be acknowledged after its message went out again."""
+        ...
+
+    @property
     def is_in_process(self) -> bool:
         """True for a function of this process, which dies with it."""
         ...
@@ -124,6 +131,10 @@ class DeliverySource(Protocol):
         """Take a nack; returns whether it counts."""
         ...
 
+    def lose(self, delivery: Delivery) -> None:
+        """Note that a delivery will never be answered: its session has ended."""
+        ...
+
     def enliven(self, attachment: Attachment) -> None:
         """Note that a carrier may take messages again, or has given a sign of life."""
         ...
@@ -136,31 +147,43 @@ class Attachment:
         carrier: Brings the messages there.
         prefetch: The largest number of messages in hand.
         prefetch_bytes: The size of messages in hand, in bytes, from which on it gets no more.
+        adapts: True if it begins with one message in hand, and gets more while it acknowledges them quickly.
 
     Attributes:
+        adapts: As above.
         carrier: Brings the messages there.
         in_hand: The deliveries without an answer, by position, oldest first.
         is_silent: True after a lease ended without a sign of life. It gets no messages until the next one.
         is_leaving: True if it only finishes the messages in hand, and gets no more.
+        to_blame: True if its last connection broke.
+        is_away: True while its connection is lost and its session may recover. It keeps what it has in hand.
     """
 
     __slots__ = (
         "_bytes",
         "_prefetch",
         "_prefetch_bytes",
+        "_window",
+        "adapts",
         "carrier",
         "in_hand",
+        "is_away",
         "is_leaving",
         "is_silent",
+        "to_blame",
     )
 
-    def __init__(self, carrier: Carrier, *, prefetch: int, prefetch_bytes: int) -> None:
+    def __init__(self, carrier: Carrier, *, prefetch: int, prefetch_bytes: int, adapts: bool = False) -> None:
+        self.adapts = adapts
         self.carrier = carrier
         self.in_hand: dict[int, Delivery] = {}
         self.is_silent = False
         self.is_leaving = False
+        self.is_away = False
+        self.to_blame = False
         self._prefetch = prefetch
         self._prefetch_bytes = prefetch_bytes
+        self._window = 1 if adapts else prefetch
         self._bytes = 0
 
     @property
@@ -169,7 +192,7 @@ class Attachment:
         return (
             not self.is_silent
             and not self.is_leaving
-            and len(self.in_hand) < self._prefetch
+            and len(self.in_hand) < self._window
             and self._bytes < self._prefetch_bytes
             and self.carrier.is_live
         )
@@ -178,6 +201,25 @@ class Attachment:
     def oldest(self) -> Delivery | None:
         """The delivery that it has had for longest; ``None`` with nothing in hand."""
         return next(iter(self.in_hand.values()), None)
+
+    def note_pace(self, took_s: float, lease_s: float) -> None:
+        """Adapt the number of messages in hand to how fast it acknowledges them.
+
+        One more for each message acknowledged within a quarter of a lease doubles the number with each round. A
+        message that took longer halves it: what waits behind it in the client's hand would outlast its lease.
+        """
+        if took_s <= lease_s * _QUICK_SHARE:
+            self._window = min(self._window + 1, self._prefetch)
+        else:
+            self._window = max(self._window // 2, 1)
+
+    def take_limits(self, other: Attachment) -> None:
+        """Take the limits of another attachment of the same client."""
+        if other.adapts:
+            self._window = min(self._window, other._prefetch) if self.adapts else 1
+        else:
+            self._window = other._prefetch
+        self.adapts, self._prefetch, self._prefetch_bytes = other.adapts, other._prefetch, other._prefetch_bytes
 
     def hand(self, message: MessageRow, now: float) -> Delivery:
         """Put a message in hand. The caller sends the delivery by the carrier."""

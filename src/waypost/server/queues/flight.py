@@ -16,8 +16,8 @@ class Flight:
     """One consumer's messages that are in the hands of sockets and workers.
 
     A delivery is *out* from `hand` to `end`: an ack and a nack count. It may be *late* afterwards, from
-    `expect_late_ack` until the message is handed out again: only an ack counts. Otherwise the message is in other
-    hands, settled, or not the consumer's any more: no answer counts.
+    `expect_late_ack` until the message is settled: only an ack counts, also while the message is in other hands.
+    Otherwise the message is settled, or not the consumer's any more: no answer counts.
 
     Args:
         now: Returns the time on the store's clock.
@@ -38,7 +38,8 @@ class Flight:
     ) -> None:
         self._now = now
         self._out: dict[int, Delivery] = {}
-        self._late: dict[int, Delivery] = {}
+        # By position, and in the order in which they went out.
+        self._late: dict[int, list[Delivery]] = {}
         self._leases = Leases(now, self._out, lease_ended, overdue)
         self._changed: dict[Attachment, None] = {}
         self._note_oldest = note_oldest
@@ -57,9 +58,8 @@ class Flight:
 
     def hand(self, message: MessageRow, taker: Attachment, options: QueueOptions) -> None:
         """Send a message to a taker, and watch the lease."""
-        late = self._late.pop(message.position, None)
-        if late is not None:
-            late.attachment.carrier.forget(late)
+        if message.position in self._late:
+            self._drop_those_that_end(message.position)
         delivery = taker.hand(message, self._now())
         # Before the send, so that an ack counts however soon it comes.
         self._out[message.position] = delivery
@@ -80,37 +80,44 @@ class Flight:
             self._changed[attachment] = None
         return True
 
+    def out(self, position: int) -> Delivery | None:
+        """Return the delivery of a message that is out; ``None`` if the message is in nobody's hands."""
+        return self._out.get(position)
+
     def expect_late_ack(self, delivery: Delivery) -> None:
-        """Let a late ack of an ended delivery count until its message is delivered again."""
-        self._late[delivery.message.position] = delivery
+        """Let a late ack of an ended delivery count until its message is settled."""
+        self._late.setdefault(delivery.message.position, []).append(delivery)
 
     def end_late(self, delivery: Delivery) -> bool:
         """End a late delivery; no answer counts any more. Returns False if it is not late."""
         position = delivery.message.position
-        if self._late.get(position) is not delivery:
+        late = self._late.get(position, [])
+        if delivery not in late:
             return False
-        del self._late[position]
+        late.remove(delivery)
+        if not late:
+            del self._late[position]
         return True
 
-    def drop_late(self, message: MessageRow) -> None:
-        """Let no late ack of a message count any more."""
-        self._late.pop(message.position, None)
+    def drop_late(self, position: int) -> None:
+        """Let no late ack of a message count any more: it is settled."""
+        for delivery in self._late.pop(position, ()):
+            delivery.attachment.carrier.forget(delivery)
 
     def leave(self, attachment: Attachment) -> None:
-        """Forget a taker that has left and has nothing in hand."""
-        for delivery in [one for one in self._late.values() if one.attachment is attachment]:
-            del self._late[delivery.message.position]
+        """Forget a taker that has left and has nothing in hand. Its late acks count as long as it can send them."""
         self._changed.pop(attachment, None)
         if attachment.carrier.is_in_process:
             self._note_oldest(attachment.carrier.label, None)
 
     def clear(self) -> None:
         """Take back all messages; no answer to any delivery so far counts any more."""
-        for delivery in [*self._out.values(), *self._late.values()]:
+        for delivery in self._out.values():
             delivery.attachment.carrier.forget(delivery)
             delivery.attachment.release(delivery)
         self._out.clear()
-        self._late.clear()
+        for position in list(self._late):
+            self.drop_late(position)
 
     def note_oldest(self) -> None:
         """Report the oldest message of each function of this process where it may have changed."""
@@ -122,3 +129,13 @@ class Flight:
     def stop_watching(self) -> None:
         """Stop watching the leases."""
         self._leases.cancel()
+
+    def _drop_those_that_end(self, position: int) -> None:
+        """Drop the late deliveries of a message that goes out again, where the carrier ends them."""
+        late = self._late.pop(position)
+        for delivery in late:
+            if not delivery.attachment.carrier.answers_late:
+                delivery.attachment.carrier.forget(delivery)
+        kept = [delivery for delivery in late if delivery.attachment.carrier.answers_late]
+        if kept:
+            self._late[position] = kept

@@ -110,6 +110,11 @@ class Progress:
         # The message that has just failed so often that the log shall tell, with the reason.
         self._blocking: tuple[MessageRow, str] | None = None
 
+    @property
+    def epoch(self) -> int:
+        """The epoch in which the messages were read."""
+        return self._settler.epoch
+
     # -- the place in the queue -----------------------------------------------------------------------------
 
     def look_again(self) -> None:
@@ -208,7 +213,8 @@ class Progress:
 
     def acknowledge_late(self, message: MessageRow) -> None:
         """Settle a message that was put back, or waits for its next attempt."""
-        self._coming().withdraw(message)
+        if self.upcoming is not None:
+            self.upcoming.withdraw(message)
         self._succeeded(message)
 
     def _succeeded(self, message: MessageRow) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from math import inf
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from waypost.logs import get_logger
 from waypost.protocol.rejections import Rejection
@@ -26,9 +26,14 @@ from waypost.storage.clock import LONGEST_SLEEP_S
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, ConsumerRow, MessageRow
 
-__all__ = ["Runner", "Watcher"]
+__all__ = ["Runner", "Session", "Watcher"]
 
 logger = get_logger("waypost.queue")
+
+Session: TypeAlias = tuple[str, str]
+"""The namespace and the id of a socket: what a client keeps when its session recovers."""
+
+_LOST = "the connection was lost"
 
 
 class Watcher(Protocol):
@@ -48,6 +53,10 @@ class Watcher(Protocol):
 
     def became_idle(self, runner: Runner) -> None:
         """Drop a runner that nothing is attached to and that has stored everything."""
+        ...
+
+    def successor(self, runner: Runner) -> Runner | None:
+        """Return the runner that serves the consumer of an idle one now; ``None`` without one."""
         ...
 
 
@@ -70,7 +79,9 @@ class Runner:
     """
 
     __slots__ = (
+        "_away",
         "_flight",
+        "_is_idle",
         "_loop",
         "_now",
         "_progress",
@@ -97,6 +108,8 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self.meter = ConsumerMeter(self._loop.time)
         self.takers = Takers(newest_only=order == "strict")
+        self._away: dict[Session, Attachment] = {}
+        self._is_idle = False
         self._queue = queue
         self._now = services.store.clock.now
         self._watcher = watcher
@@ -113,6 +126,11 @@ class Runner:
     def row(self) -> ConsumerRow:
         """The consumer, as it was last seen in the store."""
         return self._progress.row
+
+    @property
+    def attached(self) -> int:
+        """The number of sockets and workers that are attached and connected."""
+        return sum(not attachment.is_away for attachment in self.takers)
 
     @property
     def in_flight(self) -> int:
@@ -143,17 +161,18 @@ class Runner:
         if not attachment.in_hand:
             self.detach(attachment, to_blame=False)
 
-    def detach(self, attachment: Attachment, *, to_blame: bool) -> None:
+    def detach(self, attachment: Attachment, *, to_blame: bool, answers: bool = True) -> None:
         """Detach a socket or worker. Its messages go to others.
 
         Args:
             attachment: The socket or worker.
             to_blame: True if its connection was lost; then its oldest message counts a lost delivery.
+            answers: Whether it may still acknowledge what it has.
         """
         if attachment not in self.takers:
             return
         self.takers.remove(attachment)
-        self._take_all(attachment, "the connection was lost" if to_blame else None)
+        self._take_back(list(attachment.in_hand.values()), _LOST if to_blame else None, answers=answers)
         self._flight.leave(attachment)
         self.wake()
 
@@ -166,6 +185,42 @@ class Runner:
             self._flight.expect_late_ack(delivery)
             self._fail(delivery.message, Blame.STOPPED, reason)
         self.detach(attachment, to_blame=False)
+
+    def park(self, attachment: Attachment, session: Session, *, to_blame: bool) -> None:
+        """Leave its messages in the hand of a socket that was cut off, until their leases end.
+
+        Args:
+            attachment: The socket.
+            session: Its namespace and id, by which it may come back.
+            to_blame: True if its connection broke. What did not arrive over it counts a lost delivery.
+        """
+        if attachment not in self.takers:
+            return
+        attachment.is_away, attachment.to_blame = True, to_blame
+        if attachment.in_hand:
+            self._away[session] = attachment
+            # In strict order another socket takes over.
+            self.wake()
+        else:
+            self.detach(attachment, to_blame=False)
+
+    def take_home(self, session: Session) -> Attachment | None:
+        """Return what a socket of this session had in hand when it was cut off; ``None`` if it had nothing.
+
+        It counts as the newest attachment from now on.
+        """
+        attachment = self._away.pop(session, None)
+        if attachment is None or attachment not in self.takers:
+            return None
+        attachment.is_away = False
+        self.takers.remove(attachment)
+        self.takers.add(attachment)
+        return attachment
+
+    def take_back(self, attachment: Attachment, deliveries: list[Delivery]) -> None:
+        """Take messages back from a socket that did not arrive before its connection was lost."""
+        self._take_back(deliveries, _LOST if attachment.to_blame else None)
+        self.wake()
 
     def stop(self) -> None:
         """Stop deliveries. Messages in hand may still be answered."""
@@ -190,6 +245,9 @@ class Runner:
         """
         self._flight.clear()
         self._progress.forget()
+        for attachment in list(self._away.values()):
+            self.detach(attachment, to_blame=False)
+        self._away.clear()
         self.takers.all_enter_rotation()
         self.wake()
 
@@ -216,15 +274,40 @@ class Runner:
     # -- answers --------------------------------------------------------------------------------------------
 
     def acknowledge(self, delivery: Delivery) -> bool:
-        """Take an ack; returns whether it counts."""
+        """Take an ack; returns whether it counts. It does for the message, whichever delivery it answers."""
+        if delivery.attachment.adapts:
+            delivery.attachment.note_pace(self._now() - delivery.handed_at, self.options.lease_s)
         if self._release(delivery):
             self._progress.acknowledge(delivery.message)
-        elif self._flight.end_late(delivery):
-            self._progress.acknowledge_late(delivery.message)
-        else:
+            self._flight.drop_late(delivery.message.position)
+            self.meter.acknowledged.add()
+            self._work.wake()
+            return True
+        if self._is_idle:
+            # What it had in hand is in the store, or with the next runner of the same consumer.
+            successor = self._watcher.successor(self) or self
+            return successor.acknowledge_late(delivery.message, self._progress.epoch)
+        return self._flight.end_late(delivery) and self.acknowledge_late(delivery.message, self._progress.epoch)
+
+    def acknowledge_late(self, message: MessageRow, epoch: int) -> bool:
+        """Take an ack of a delivery that has ended; returns whether it counts.
+
+        Args:
+            message: The message. It waits, or is in other hands by now; then it is taken from there.
+            epoch: The epoch in which it was delivered.
+        """
+        if epoch != self._progress.epoch:
             return False
+        other = self._flight.out(message.position)
+        if other is None:
+            self._progress.acknowledge_late(message)
+        else:
+            self._release(other)
+            other.attachment.carrier.forget(other)
+            self._progress.acknowledge(other.message)
+        self._flight.drop_late(message.position)
         self.meter.acknowledged.add()
-        self._work.wake()
+        self.wake()
         return True
 
     def reject(self, delivery: Delivery, rejection: Rejection) -> bool:
@@ -238,23 +321,34 @@ class Runner:
         self.wake()
         return True
 
+    def lose(self, delivery: Delivery) -> None:
+        """Note that a delivery will never be answered: its session has ended."""
+        attachment = delivery.attachment
+        if not self._flight.end_late(delivery) and attachment.is_away:
+            self.detach(attachment, to_blame=attachment.to_blame, answers=False)
+
     def _lease_ended(self, delivery: Delivery) -> None:
         attachment = delivery.attachment
-        if attachment.carrier.owes_heartbeat:
+        if attachment.is_away:
+            self.detach(attachment, to_blame=attachment.to_blame)
+        elif attachment.carrier.owes_heartbeat:
             attachment.is_silent = True
-            self._take_all(attachment, "no sign of life")
+            self._take_back(list(attachment.in_hand.values()), "no sign of life")
         else:
             held_s = self._now() - delivery.handed_at
             self._release(delivery)
             self._flight.expect_late_ack(delivery)
+            if attachment.adapts:
+                attachment.note_pace(held_s, self.options.lease_s)
             self._fail(delivery.message, Blame.EXPIRED, f"not acknowledged within {held_s:.1f} s")
         self.wake()
 
-    def _take_all(self, attachment: Attachment, blame: str | None) -> None:
-        """Take back all messages of an attachment. Only the oldest counts a lost delivery: the others just waited."""
-        for delivery in list(attachment.in_hand.values()):
+    def _take_back(self, deliveries: list[Delivery], blame: str | None, *, answers: bool = True) -> None:
+        """Take messages back from one attachment. Only the oldest counts a lost delivery: the others just waited."""
+        for delivery in deliveries:
             self._release(delivery)
-            self._flight.expect_late_ack(delivery)
+            if answers:
+                self._flight.expect_late_ack(delivery)
             if blame is None:
                 self._progress.put_back(delivery.message)
             else:
@@ -267,7 +361,7 @@ class Runner:
             return False
         attachment = delivery.attachment
         self.takers.enter_rotation(attachment)
-        if attachment.is_leaving and not attachment.in_hand:
+        if (attachment.is_leaving or attachment.is_away) and not attachment.in_hand:
             self.detach(attachment, to_blame=False)
         return True
 
@@ -279,7 +373,7 @@ class Runner:
         if goes_on:
             self.meter.redelivered.add()
         else:
-            self._flight.drop_late(message)
+            self._flight.drop_late(message.position)
 
     # -- work -----------------------------------------------------------------------------------------------
 
@@ -294,6 +388,7 @@ class Runner:
                 self._work.cancel_alarm()
                 self._flight.stop_watching()
                 self._progress.forget()
+                self._is_idle = True
                 self._watcher.became_idle(self)
                 return
         upcoming = await self._progress.look()
@@ -363,7 +458,7 @@ class Runner:
                 upcoming.done(message)
                 continue
             if message.damaged:
-                self._flight.drop_late(message)
+                self._flight.drop_late(message.position)
                 self._progress.give_up_damaged(message, now)
                 continue
             taker = self.takers.take(len(message.record))
@@ -372,7 +467,7 @@ class Runner:
                 break
             if taker.carrier.is_too_much(message, self.options):
                 # The message came so far by crashes during deliveries, or by a change of options.
-                self._flight.drop_late(message)
+                self._flight.drop_late(message.position)
                 self._progress.give_up_unsent(message, now)
             else:
                 probing.handed(message.position)
@@ -387,7 +482,8 @@ class Runner:
         if served is None:
             return
         for attachment in self._flight.held_by_others(served):
-            self._take_all(attachment, None)
+            is_lost = attachment.is_away and attachment.to_blame
+            self._take_back(list(attachment.in_hand.values()), _LOST if is_lost else None)
 
     # -- reports --------------------------------------------------------------------------------------------
 

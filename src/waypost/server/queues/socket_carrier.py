@@ -13,6 +13,7 @@ from waypost.protocol.extension import DeliveryMark
 from waypost.protocol.headers import read_headers
 from waypost.protocol.records import read_values
 from waypost.protocol.rejections import Rejection, read_nack
+from waypost.server.emitting.acks import AtCut
 from waypost.server.emitting.members import Member
 from waypost.server.queues.delivery import Attachment, Delivery, DeliverySource
 from waypost.server.queues.options import QueueOptions
@@ -33,7 +34,9 @@ class SocketCarrier:
         services: What the server's parts share.
 
     Attributes:
-        member: The socket.
+        member: The socket; ``None`` while its session has none.
+        label: The socket's id.
+        answers_late: Always True: a client does not know that its message went out again.
         heard_at: The time of the client's last answer to a heartbeat or ack, on the store's clock.
         owes_heartbeat: True while a heartbeat is unanswered.
         attachment: The socket's attachment to the consumer.
@@ -41,38 +44,44 @@ class SocketCarrier:
 
     __slots__ = (
         "_ack_ids",
+        "_acks",
+        "_doubtful",
+        "_doubtful_until",
         "_loop",
         "_now",
         "_services",
         "_source",
         "_waiting",
+        "answers_late",
         "attachment",
         "heard_at",
+        "label",
         "member",
         "owes_heartbeat",
     )
 
     def __init__(self, member: Member, source: DeliverySource, services: Services) -> None:
-        self.member = member
+        self.member: Member | None = member
+        self.label = member.sid
         self.attachment: Attachment
+        self.answers_late = True
         self.owes_heartbeat = False
         self._source = source
         self._services = services
         self._loop = asyncio.get_running_loop()
         self._now = services.store.clock.now
         self.heard_at = self._now()
+        self._acks = member.out.acks
         self._ack_ids: dict[Delivery, int] = {}
+        # The deliveries that may not have arrived before a connection was lost.
+        self._doubtful: set[Delivery] = set()
+        self._doubtful_until: int | None = None
         self._waiting: asyncio.Task[None] | None = None
-
-    @property
-    def label(self) -> str:
-        """The socket's id."""
-        return self.member.sid
 
     @property
     def is_live(self) -> bool:
         """True while the client is connected and has been sent everything it had missed."""
-        return self.member.out.is_live
+        return self.member is not None and self.member.out.is_live
 
     @property
     def is_in_process(self) -> bool:
@@ -85,29 +94,61 @@ class SocketCarrier:
 
     def can_take(self, size: int) -> bool:
         """Return whether a message of ``size`` bytes fits into the connection's buffer; if not, wait for room."""
+        assert self.member is not None  # only an attachment that is live gets messages
         if self.member.out.has_room(size):
             return True
         if self._waiting is None:
-            self._waiting = self._loop.create_task(self._wait_for_room(size))
+            self._waiting = self._loop.create_task(self._wait_for_room(self.member, size))
             self._services.keep_task(self._waiting)
         return False
 
     def send(self, delivery: Delivery) -> None:
         """Send a message as an event, and wait for its ack."""
+        member = self.member
+        assert member is not None  # only an attachment that is live gets messages
         try:
-            event = self._encode(delivery)
+            event = self._encode(member, delivery)
         except (EncodingFailed, MalformedPacket) as problem:
             self._loop.call_soon(self._source.reject, delivery, Rejection(str(problem), is_final=True))
             return
-        ack_id = self.member.out.acks.expect_for(partial(self._answered, delivery), event)
+        ack_id = self._acks.expect_for(partial(self._answered, delivery), event, AtCut.STAYS)
         self._ack_ids[delivery] = ack_id
-        self.member.out.send_with_ack(event, ack_id, compress=True)
+        member.out.send_with_ack(event, ack_id, compress=True)
+        member.out.watch_arrival()
 
     def forget(self, delivery: Delivery) -> None:
         """Stop waiting for the ack of a delivery; a later ack counts as unexpected."""
         ack_id = self._ack_ids.pop(delivery, None)
         if ack_id is not None:
-            self.member.out.acks.forget(ack_id)
+            self._acks.forget(ack_id)
+
+    def go_away(self) -> None:
+        """Note that the connection is lost, and which messages have perhaps not arrived over it."""
+        # The socket that has ended, with its handshake and its data, must not be kept in memory for this.
+        self.member = None
+        self._doubtful = {
+            delivery
+            for delivery in self.attachment.in_hand.values()
+            if delivery in self._doubtful or not self._acks.has_arrived(self._ack_ids.get(delivery, 0))
+        }
+        self._doubtful_until = None
+
+    def come_back(self, member: Member) -> None:
+        """Go on with the next socket of the same session, which is live now."""
+        self.member = member
+        self._acks = member.out.acks
+        self.give_sign()
+        if self._doubtful:
+            # What the client has handled before the cut it may still acknowledge: it answers a heartbeat after that.
+            self._doubtful_until = self._acks.mark()
+            member.out.probe()
+
+    def take_doubtful(self) -> list[Delivery]:
+        """Return the messages that did not arrive before the cut, once the client has answered a heartbeat."""
+        if self._doubtful_until is None or not self._acks.has_arrived(self._doubtful_until):
+            return []
+        doubtful, self._doubtful, self._doubtful_until = self._doubtful, set(), None
+        return [delivery for delivery in self.attachment.in_hand.values() if delivery in doubtful]
 
     def give_sign(self) -> None:
         """Note a sign of life of the client."""
@@ -117,14 +158,16 @@ class SocketCarrier:
     async def tell_loss(self, notice: MessagesLost) -> bool:
         """Send the client the event ``messages_lost``; returns True if the client acknowledges it."""
         member = self.member
+        if member is None:
+            return False
         event = member.codec.encode_event(member.namespace, "messages_lost", [asdict(notice)])
-        _, answer = member.out.send_expecting_ack(event, survives=False)
+        _, answer = member.out.send_expecting_ack(event, AtCut.ENDS)
         return await answer is not None
 
-    def _encode(self, delivery: Delivery) -> EncodedEvent:
-        codec, message = self.member.codec, delivery.message
-        namespace = self.member.namespace
-        if not self.member.client_revision:
+    def _encode(self, member: Member, delivery: Delivery) -> EncodedEvent:
+        codec, message = member.codec, delivery.message
+        namespace = member.namespace
+        if not member.client_revision:
             return codec.restore_event(message.record, namespace)
         row = self._source.row
         mark = DeliveryMark(
@@ -142,8 +185,10 @@ class SocketCarrier:
         return codec.encode_event(namespace, event, [*arguments, mark.argument()])
 
     def _answered(self, delivery: Delivery, arguments: list[Any] | None) -> None:
-        # Without arguments the connection was lost: `Runner.detach` takes the message back.
-        if self._ack_ids.pop(delivery, None) is None or arguments is None:
+        if self._ack_ids.pop(delivery, None) is None:
+            return
+        if arguments is None:
+            self._source.lose(delivery)
             return
         self.give_sign()
         rejection = read_nack(arguments)
@@ -151,9 +196,9 @@ class SocketCarrier:
         if not counts:
             self._services.counters.unexpected_acks += 1
 
-    async def _wait_for_room(self, size: int) -> None:
+    async def _wait_for_room(self, member: Member, size: int) -> None:
         try:
-            is_open = await self.member.out.wait_for_room(size)
+            is_open = await member.out.wait_for_room(size)
         finally:
             self._waiting = None
         if is_open:

@@ -57,6 +57,7 @@ class WorkerCarrier:
         label: The worker's name in logs and in the store.
 
     Attributes:
+        answers_late: Always False: a function is cancelled when its message goes out again.
         owes_heartbeat: Always False: the worker is in this process.
         is_live: Always True.
         is_in_process: Always True.
@@ -69,6 +70,7 @@ class WorkerCarrier:
         "_services",
         "_source",
         "_tasks",
+        "answers_late",
         "is_in_process",
         "is_live",
         "label",
@@ -79,6 +81,7 @@ class WorkerCarrier:
         self.label = label
         self.is_live = True
         self.is_in_process = True
+        self.answers_late = False
         self.owes_heartbeat = False
         self._plan = plan
         self._source = source

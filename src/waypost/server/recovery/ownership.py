@@ -58,7 +58,17 @@ class Ownership:
         keeper: The sessions; ``None`` until the journal is open, and with recovery off.
     """
 
-    __slots__ = ("_entering", "_index", "_lives", "_owners", "_parked_acks", "_services", "_unfinished", "keeper")
+    __slots__ = (
+        "_entering",
+        "_index",
+        "_lives",
+        "_owners",
+        "_parked_acks",
+        "_parked_keys",
+        "_services",
+        "_unfinished",
+        "keeper",
+    )
 
     def __init__(self, index: RoomIndex[Member], services: Services) -> None:
         self.keeper: Keeper | None = None
@@ -66,7 +76,9 @@ class Ownership:
         self._services = services
         self._owners: dict[bytes, Owner] = {}
         self._lives = Lives()
+        # The socket ids of clients that are away, and what they have not acknowledged; and the keys by socket id.
         self._parked_acks: dict[bytes, tuple[str, PendingAcks]] = {}
+        self._parked_keys: dict[str, bytes] = {}
         self._entering: dict[bytes, int] = {}
         self._unfinished = 0
 
@@ -160,9 +172,9 @@ class Ownership:
 
     def _own(self, member: Owner, session: LiveSession, rooms: Iterable[str]) -> None:
         self._owners[session.key] = member
-        parked = self._parked_acks.pop(session.key, None)
+        parked = self._take_parked(session.key)
         if parked is not None:
-            _, member.out.acks = parked
+            member.out.acks = parked
             for frames in member.out.acks.to_resend():
                 member.out.send(frames)
         member.enter(session, rooms)
@@ -254,12 +266,15 @@ class Ownership:
         self.keeper = None
 
     async def forget_expired(self, sid: str) -> None:
-        """End the calls to a client that did not come back in time, and wait until its disconnect was told."""
+        """End the calls to a client that did not come back in time, and wait until its disconnect was told.
+
+        What it had in hand of queues is delivered again.
+        """
         self._lives.seal(sid)
-        for key, (parked_sid, parked) in list(self._parked_acks.items()):
-            if parked_sid == sid:
-                del self._parked_acks[key]
-                parked.close()
+        key = self._parked_keys.get(sid)
+        parked = None if key is None else self._take_parked(key)
+        if parked is not None:
+            parked.close()
         earlier = self._lives.ending(sid)
         if earlier is not None:
             await earlier.over()
@@ -274,6 +289,9 @@ class Ownership:
 
     def end_session(self, key: bytes) -> None:
         """Remove a session from the store; retried until the store takes it."""
+        parked = self._take_parked(key)
+        if parked is not None:
+            parked.close()
 
         async def end() -> bool:
             return self.keeper is None or await self.keeper.end(key)
@@ -295,8 +313,11 @@ class Ownership:
             self._unfinished -= 1
 
     def _park_acks(self, key: bytes, member: Owner) -> None:
-        # Calls end by their own timeouts; this removes what they leave behind.
-        for old in [old for old, (_, parked) in self._parked_acks.items() if not len(parked)]:
-            del self._parked_acks[old]
         if len(member.out.acks):
-            self._parked_acks[key] = (member.sid, member.out.acks)
+            self._parked_acks[key] = member.sid, member.out.acks
+            self._parked_keys[member.sid] = key
+
+    def _take_parked(self, key: bytes) -> PendingAcks | None:
+        sid, parked = self._parked_acks.pop(key, ("", None))
+        self._parked_keys.pop(sid, None)
+        return parked
