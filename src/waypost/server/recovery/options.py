@@ -40,6 +40,8 @@ class Recovery:
             session.
         replay_max_bytes: The most bytes of events replayed to one client, from 1.
         tail_bytes: The bytes of a namespace's newest events that memory keeps too, for fast replays.
+        max_away_per_address: The most sessions whose clients of one address are away, from 1. Above it, the session
+            that was left first ends. Loopback addresses are not counted.
         concurrent_replays: The most clients for which the store is read at the same time, from 1; the others wait.
             A client that reads its replay slowly, or awaits ``may_resume``, does not count.
         sends_offset: Returns whether a client with this handshake gets offsets. A client without offsets has no
@@ -62,6 +64,7 @@ class Recovery:
     replay_max_events: Count = 10_000
     replay_max_bytes: Count = 8 * _MEBIBYTE
     tail_bytes: Count = 64 * _MEBIBYTE
+    max_away_per_address: Count = 30_000
     concurrent_replays: Count = 32
     sends_offset: Callable[[Handshake], bool] = sends_offset_safely
     may_resume: Callable[[Handshake, Handshake], Awaitable[bool]] | None = None

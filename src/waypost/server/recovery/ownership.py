@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from waypost.retrying import STORE_RETRIES, Backoff
+from waypost.server.connections.addresses import counted_address
 from waypost.server.emitting.acks import PendingAcks
 from waypost.server.emitting.members import Member
 from waypost.server.emitting.rooms import RoomIndex
@@ -171,6 +173,8 @@ class Ownership:
         return returning.missed + more
 
     def _own(self, member: Owner, session: LiveSession, rooms: Iterable[str]) -> None:
+        if self.keeper is not None:
+            self.keeper.absences.returned(session.key)
         self._owners[session.key] = member
         parked = self._take_parked(session.key)
         if parked is not None:
@@ -249,6 +253,7 @@ class Ownership:
         if recoverable:
             self._park_acks(session.key, member)
             self._detach(session.key)
+            self._count_away(session.key, member)
         else:
             self.end_session(session.key)
 
@@ -279,11 +284,17 @@ class Ownership:
         if earlier is not None:
             await earlier.over()
 
-    def _detach(self, key: bytes) -> None:
+    def _count_away(self, key: bytes, member: Owner) -> None:
+        if self.keeper is not None:
+            site = counted_address(member.handshake)
+            self.keeper.count_away(key, site, partial(self._detach, key, is_given_up=True))
+
+    def _detach(self, key: bytes, *, is_given_up: bool = False) -> None:
         async def detach() -> bool:
             # Checked at each attempt: a client that comes back may have taken the session over by now.
-            is_taken = self.keeper is None or key in self._owners or key in self._entering
-            return is_taken or (self.keeper is not None and await self.keeper.detach(key))
+            if self.keeper is None or key in self._owners or key in self._entering:
+                return True
+            return await self.keeper.detach(key, is_given_up=is_given_up)
 
         self._insist(detach)
 

@@ -7,6 +7,7 @@ offset recovers. It recovers only if no event is missing; otherwise it gets the 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,7 @@ from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.offsets import Offset
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.targets import Target
+from waypost.server.recovery.absences import Absences
 from waypost.server.recovery.damage import Damage
 from waypost.server.recovery.live_session import LiveSession, session_key
 from waypost.server.recovery.lost_history import LostHistory
@@ -102,15 +104,25 @@ class Keeper:
         options: The recovery options.
         services: The services that the server's parts share.
         turns: Limits the concurrent replays of the whole server.
+        absences: The sessions whose clients are away, of the whole server.
 
     Attributes:
         journal: The namespace's journal.
+        absences: The sessions whose clients are away, of the whole server.
         turns: Limits the concurrent replays of the whole server.
         counters: The server's counters.
     """
 
-    def __init__(self, journal: Journal, options: Recovery, services: Services, turns: asyncio.Semaphore) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        options: Recovery,
+        services: Services,
+        turns: asyncio.Semaphore,
+        absences: Absences,
+    ) -> None:
         self.journal = journal
+        self.absences = absences
         self._turns = turns
         self.counters = services.counters
         self._options = options
@@ -147,14 +159,23 @@ class Keeper:
         # Headers and auth are secrets: the store gets them only if `may_resume` needs them.
         return handshake if self._options.may_resume is not None else None
 
-    async def detach(self, key: bytes) -> bool:
+    def count_away(self, key: bytes, site: str | None, give_up: Callable[[], object]) -> None:
+        """Count a session whose client is away, for the limit on those of one address; see `Absences.left`."""
+        now = self._clock.now()
+        self.absences.left(key, site, now, now + self._options.session_ttl_s, give_up)
+
+    async def detach(self, key: bytes, *, is_given_up: bool = False) -> bool:
         """Keep a session for a client that may come back.
+
+        Args:
+            key: The session's key.
+            is_given_up: Whether to keep it only until the server's upkeep looks for ended sessions.
 
         Returns:
             False if the store failed and must be asked again.
         """
         try:
-            expires_at = self._clock.now() + self._options.session_ttl_s
+            expires_at = self._clock.now() + (0 if is_given_up else self._options.session_ttl_s)
             await self.journal.detach_session(key, expires_at)
         except StoreClosed:
             return True  # the next `Store.open` marks it
