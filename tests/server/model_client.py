@@ -111,8 +111,10 @@ class ModelClient:
 
     async def connect(self, auth: str = "") -> None:
         """Open, and wait until the server has answered."""
+        answers = self.answers
         self.open(auth)
-        await until(lambda: self.connected or self.refusal is not None)
+        # It may be cut again right behind the answer.
+        await until(lambda: self.answers > answers or self.refusal is not None)
 
     def vanish(self) -> None:
         """Go without the server noticing: it goes on writing to a connection nobody reads."""
