@@ -157,6 +157,15 @@ def test_headers_are_shown_where_messages_have_them(tmp_path: Path, capsys: pyte
     assert "HEADERS" not in looking.lines("peek", "plain")[0]
 
 
+def test_a_message_that_is_not_due_is_cancelled(command: Command) -> None:
+    assert command.json("cancel", "mails", "later") == {"queue": "mails", "id": "later", "removed": 1}
+    (mails,) = command.json("ls", "--match", "mails")
+    assert (mails["messages"], mails["delayed"]) == (9, 0)
+    for gone in ("later", "id 1"):
+        assert command.run("cancel", "mails", gone) == 2
+        assert command.err == f"waypost: no message {gone} of queue mails waits for its time\n"
+
+
 def test_dead_letters_are_redriven_by_filter(command: Command) -> None:
     assert command.json("redrive", "mails", "--event", "mail", "--consumer", "smtp")["redriven"] == 3
     assert [one["number"] for one in command.json("dead", "mails")] == [4, 5, 6]

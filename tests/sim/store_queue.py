@@ -70,6 +70,9 @@ class SimQueue:
     async def purge(self, *, upto: int | None = None) -> int:
         return int(await self._write("purge", "", (upto,), lambda: self._inner.purge(upto=upto)))
 
+    async def cancel(self, message_id: str) -> int:
+        return int(await self._write("cancel", "", (message_id,), lambda: self._inner.cancel(message_id)))
+
     async def configure(self, limits: QueueLimits | None, settings: bytes) -> None:
         await self._write("configure", "", (), lambda: self._inner.configure(limits, settings))
 

@@ -243,7 +243,17 @@ class QueueModel:
         message, history = self._count(consumer, attempt)
         counts = (attempt.failures, attempt.losses, history)
         said = (message.enqueued_at, attempt.at, attempt.reason)
-        letter = DeadLetterRow(0, name, message.position, message.id, message.record, message.key, *said, *counts)
+        letter = DeadLetterRow(
+            0,
+            name,
+            message.position,
+            message.id,
+            message.record,
+            message.key,
+            *said,
+            *counts,
+            exception=attempt.exception,
+        )
         self.letters.append(letter)
         del consumer.unsettled[attempt.position]
         self._remove_unwanted([attempt.position])
@@ -253,7 +263,7 @@ class QueueModel:
         failed = max(0, attempt.failures - message.failures)
         consumer.failed += failed
         consumer.redelivered += failed + max(0, attempt.losses - message.losses)
-        item = HistoryItem(attempt.at, attempt.kind, attempt.reason)
+        item = HistoryItem(attempt.at, attempt.kind, attempt.reason, attempt.exception)
         if history[-1:] != (item,):
             history = (*history, item)[-MAX_HISTORY:]
         retry_at = max(attempt.retry_at, AT_ONCE)

@@ -32,6 +32,7 @@ def add(subcommands: Subcommands) -> None:
     _add_purge(commands)
     _add_seek(commands)
     _add_pause(commands)
+    _add_cancel(commands)
 
 
 def _add_looking(commands: Subcommands) -> None:
@@ -82,6 +83,11 @@ def _add_pause(commands: Subcommands) -> None:
     resume.add_argument("--consumer", type=human.name, help="only this consumer")
 
 
+def _add_cancel(commands: Subcommands) -> None:
+    cancel = _command(commands, "cancel", "remove a message with a delay that is not due yet")
+    cancel.add_argument("id", type=human.name, help="the message's id")
+
+
 def _add_page(parser: argparse.ArgumentParser, most: int, meaning: str) -> None:
     parser.add_argument("--after", type=human.offset, default=0, metavar="N", help=meaning)
     parser.add_argument(
@@ -127,6 +133,7 @@ def _run(name: str, options: argparse.Namespace) -> int:
         "seek": changing.seek,
         "pause": changing.pause,
         "resume": changing.resume,
+        "cancel": changing.cancel,
     }
     return run(commands[name], options)
 

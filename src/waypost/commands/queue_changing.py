@@ -1,4 +1,4 @@
-"""``waypost queue redrive``, ``purge``, ``seek``, ``pause`` and ``resume``: the commands that change a store."""
+"""``waypost queue redrive``, ``purge``, ``cancel``, ``seek``, ``pause`` and ``resume``: they change a store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from waypost.storage.queue_records import QueueRow
 from waypost.storage.sqlite.visitor import SqliteVisitor
 from waypost.storage.wall_times import filter_from_wall, place_from_wall
 
-__all__ = ["pause", "purge", "redrive", "resume", "seek"]
+__all__ = ["cancel", "pause", "purge", "redrive", "resume", "seek"]
 
 # The number of positions that are purged between two reports of progress.
 _PURGE_STEP = 5000
@@ -75,6 +75,17 @@ async def purge(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     what = "dead letters" if options.dead else "messages"
     told = f"{removed:,} {what} of queue {options.queue} are gone"
     _tell(options, told, {"queue": options.queue, "removed": removed, "what": what})
+    return 0
+
+
+async def cancel(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+    """Remove a message that is not due yet."""
+    await existing(visitor, options)
+    removed = await visitor.queue(options.queue).cancel(options.id)
+    if not removed:
+        return _refuse(f"no message {options.id} of queue {options.queue} waits for its time")
+    told = f"message {options.id} of queue {options.queue} is gone"
+    _tell(options, told, {"queue": options.queue, "id": options.id, "removed": removed})
     return 0
 
 

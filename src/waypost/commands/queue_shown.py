@@ -178,9 +178,13 @@ def letter_json(one: DeadLetterRow) -> dict[str, Any]:
         "enqueued_at": instant(one.enqueued_at),
         "died_at": instant(one.died_at),
         "reason": one.reason,
+        "exception": one.exception,
         "failures": one.failures,
         "lost_deliveries": one.losses,
-        "history": [{"at": instant(item.at), "kind": item.kind, "reason": item.reason} for item in one.history],
+        "history": [
+            {"at": instant(item.at), "kind": item.kind, "reason": item.reason, "exception": item.exception}
+            for item in one.history
+        ],
         "event": event,
         "args": args,
         "headers": read_headers(one.headers),

@@ -27,16 +27,20 @@ class Rejection:
         is_final: Whether the event will never be handled.
         data: Data from the application, or ``None``.
         retry_in_s: Seconds until the next attempt; ``None`` leaves the delay to the sender.
+        exception: The type of the exception that a handler raised, or ``None``. It is not sent.
     """
 
     reason: str
     is_final: bool = False
     data: Any = None
     retry_in_s: float | None = None
+    exception: str | None = None
 
     def argument(self) -> dict[str, Any]:
         """Return the only argument of the acknowledgement that rejects an event of an outbox."""
-        return {KEY: asdict(self)}
+        fields = asdict(self)
+        del fields["exception"]
+        return {KEY: fields}
 
 
 def read_rejection(arguments: list[Any]) -> Rejection | None:

@@ -124,6 +124,13 @@ class StoredQueue(Protocol):
         """
         ...
 
+    async def cancel(self, message_id: str) -> int:
+        """Remove the messages with an id that are not due yet, but not those that are redriven; returns their number.
+
+        The queue accepts the id again.
+        """
+        ...
+
     async def configure(self, limits: QueueLimits | None, settings: bytes) -> None:
         """Set the queue's limits, from the next message on, and further settings.
 

@@ -189,6 +189,7 @@ class Attempt:
         breaks_since: `ConsumerRow.settled` at the last of them: another value means that the consumer has
             acknowledged something since.
         deaths: The number of times that the process ended while a function of it had the message.
+        exception: The type of the exception that a function raised; ``None`` for none.
     """
 
     position: int
@@ -201,6 +202,7 @@ class Attempt:
     breaks: int = 0
     breaks_since: int = 0
     deaths: int = 0
+    exception: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +213,13 @@ class HistoryItem:
         at: The wall time of its end, in seconds.
         kind: As in `Attempt`.
         reason: The reason, in words.
+        exception: The type of the exception that a function of the server raised; ``None`` for none.
     """
 
     at: float
     kind: str
     reason: str
+    exception: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +240,7 @@ class DeadLetterRow:
         losses: The number of lost deliveries.
         history: The last attempts, oldest first; at most `MAX_HISTORY`.
         headers: The message's headers, as they were enqueued.
+        exception: The type of the exception of the last attempt; ``None`` for none.
         damaged: True if the stored message is not what was enqueued.
     """
 
@@ -252,6 +257,7 @@ class DeadLetterRow:
     losses: int
     history: tuple[HistoryItem, ...]
     headers: str | None = None
+    exception: str | None = None
     damaged: bool = False
 
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +272,41 @@ async def test_what_can_t_be_read_is_a_dead_letter_that_hides_no_others() -> Non
     await settled(io)
     assert handled == [1]
     await io.close()
+
+
+class TooMuch(Exception):
+    """An exception of the application's own."""
+
+
+@pytest.mark.parametrize("store", ["memory", "file"])
+async def test_dead_letters_keep_the_type_the_text_and_the_time_of_each_try(tmp_path: Path, store: str) -> None:
+    name = "memory:" if store == "memory" else str(tmp_path / "store.db")
+    options = waypost.QueueOptions(first_backoff_s=0.01, max_failures=3, max_reason_characters=20)
+    io = waypost.Server(store=name, drain_s=0, queues=options)
+
+    @io.consumer("jobs", concurrency=3)
+    def work(message: waypost.Message) -> None:
+        if message.attempt == 1:
+            raise OSError(28, "No space left on device")
+        if message.attempt == 2:
+            raise waypost.Reject("rejected " + "at length " * 100)
+        raise TooMuch("x" * 3_000_000)
+
+    began = datetime.now(UTC).timestamp()
+    async with running(io):
+        jobs = io.queue("jobs")
+        await jobs.emit("job")
+        [letter] = await until_async(jobs.dead_letters, bool, "it is a dead letter")
+        assert (letter.exception, letter.reason) == (f"{__name__}.TooMuch", "TooMuch: xxxxxxxxxxx…")
+        assert [(one.kind, one.exception, one.reason) for one in letter.history] == [
+            ("rejected", "OSError", "OSError: [Errno 28] …"),
+            ("rejected", None, "rejected at length a…"),
+            ("rejected", f"{__name__}.TooMuch", "TooMuch: xxxxxxxxxxx…"),
+        ]
+        times = [one.at for one in letter.history]
+        assert began <= times[0] < times[1] < times[2] <= letter.died_at.timestamp()
+        # A redriven one keeps what happened before; and none of the text, if so configured.
+        await jobs.configure(max_reason_characters=0, max_failures=1)
+        await jobs.redrive()
+        [letter] = await until_async(jobs.dead_letters, bool, "it is a dead letter again")
+        assert (letter.exception, letter.reason, len(letter.history)) == ("OSError", "", 4)

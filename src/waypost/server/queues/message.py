@@ -190,9 +190,11 @@ class DeadLetter:
         enqueued_at: The time at which the message got its offset.
         died_at: The time at which the consumer gave it up.
         reason: The reason of the last failure, in words.
+        exception: The type of the exception that the function of the last attempt raised, such as
+            ``"smtplib.SMTPServerDisconnected"``; ``None`` for other failures.
         failures: The number of deliveries that were rejected, or not acknowledged in time.
         lost_deliveries: The number of deliveries that ended with the connection.
-        history: The last attempts, oldest first.
+        history: The last 32 attempts, oldest first, each with its time.
         event: The name of the event; ``""`` if the stored message is unreadable.
         args: The event's arguments.
         headers: The message's headers.
@@ -212,6 +214,7 @@ class DeadLetter:
     event: str
     args: Sequence[Any]
     headers: Mapping[str, str]
+    exception: str | None
 
 
 def dead_letter(stored: DeadLetterRow) -> DeadLetter:
@@ -232,6 +235,7 @@ def dead_letter(stored: DeadLetterRow) -> DeadLetter:
         event=event,
         args=args,
         headers=read_headers(stored.headers),
+        exception=stored.exception,
     )
 
 

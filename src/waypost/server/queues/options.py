@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypedDict, Unpack, cast
 
-from waypost.checking.constraints import Count, Positive, PositiveOrZero, Share
+from waypost.checking.constraints import Count, CountOrZero, Positive, PositiveOrZero, Share
 from waypost.checking.options import checked
 from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError
@@ -59,6 +59,8 @@ class QueueOptions:
         max_losses: The number of lost connections after which a message is a dead letter; ``None`` for no limit. For
             a function of the server's process, the number of times that the process ended while the function had the
             message; ``None`` for 20.
+        max_reason_characters: The most characters of an exception's or a nack's text that logs, histories and dead
+            letters keep; 0 for none of it. The exception's type is always kept.
         max_deliveries: Deprecated; use ``max_failures`` and ``max_losses``. The number of failures and lost
             connections together after which a message is a dead letter; ``None`` for no limit.
     """
@@ -78,6 +80,7 @@ class QueueOptions:
     backoff_jitter: Share = 0.2
     max_failures: Count = 20
     max_losses: Count | None = None
+    max_reason_characters: CountOrZero = 1_000
     max_deliveries: Count | None = None
 
     def __post_init__(self) -> None:
@@ -105,12 +108,17 @@ class QueueSettings(TypedDict, total=False):
     backoff_jitter: float
     max_failures: int
     max_losses: int | None
+    max_reason_characters: int
     max_deliveries: int | None
 
 
 def limits_of(options: QueueOptions) -> QueueLimits:
     """Return the limits that the store enforces."""
-    kept = QueueLimits(max_bytes=options.max_bytes, max_age_s=options.max_age_s, overflow=options.overflow)
+    kept = QueueLimits(
+        max_bytes=options.max_bytes,
+        max_age_s=options.max_age_s,
+        overflow=options.overflow,
+    )
     return kept if options.max_messages is None else replace(kept, max_messages=options.max_messages)
 
 

@@ -233,14 +233,14 @@ class Progress:
 
     def reject(self, message: MessageRow, rejection: Rejection, options: QueueOptions, in_hand: int) -> bool:
         """Count a nack; the other arguments and the result are as for `fail`."""
-        reason, wanted_s = rejection.reason, rejection.retry_in_s
+        reason, wanted_s = _cut(rejection.reason, options.max_reason_characters), rejection.retry_in_s
         verdict = self._judge(message, Blame.REJECTED, options, retry_in_s=wanted_s, is_final=rejection.is_final)
         if rejection.is_final:
             # The message is at fault, and not what its handler depends on.
             self.probing.returned(message.position)
         else:
             self._count_failure(message, reason, options, in_hand)
-        return self._go_on(message, verdict, Blame.REJECTED, reason)
+        return self._go_on(message, verdict, Blame.REJECTED, reason, rejection.exception)
 
     def fail(self, message: MessageRow, blame: Blame, reason: str, options: QueueOptions, in_hand: int) -> bool:
         """Count a delivery that ended without an answer, and schedule the next attempt or give the message up.
@@ -297,7 +297,9 @@ class Progress:
                 self._queue.name, self.row.name, self.probing.failures, reason,
             )  # fmt: skip
 
-    def _go_on(self, message: MessageRow, verdict: Verdict, blame: Blame, reason: str) -> bool:
+    def _go_on(
+        self, message: MessageRow, verdict: Verdict, blame: Blame, reason: str, exception: str | None = None
+    ) -> bool:
         """Have a verdict stored, and act by it."""
         now = self._clock.now()
         changed = message._replace(
@@ -308,7 +310,7 @@ class Progress:
             breaks=verdict.breaks,
             breaks_since=self._acknowledged,
         )
-        attempt = _attempt(changed, blame, reason, now)
+        attempt = _attempt(changed, blame, reason, now, exception)
         if verdict.delay_s is None:
             self._bury(message, attempt)
             return False
@@ -368,7 +370,7 @@ class Progress:
         return self.upcoming
 
 
-def _attempt(message: MessageRow, blame: Blame, reason: str, now: float) -> Attempt:
+def _attempt(message: MessageRow, blame: Blame, reason: str, now: float, exception: str | None = None) -> Attempt:
     """Make the record of a delivery that ended, of the message with its counts by now."""
     return Attempt(
         message.position,
@@ -381,4 +383,9 @@ def _attempt(message: MessageRow, blame: Blame, reason: str, now: float) -> Atte
         breaks=message.breaks,
         breaks_since=message.breaks_since,
         deaths=message.deaths,
+        exception=exception,
     )
+
+
+def _cut(reason: str, most: int) -> str:
+    return reason if len(reason) <= most else f"{reason[:most]}…" if most else ""

@@ -195,6 +195,24 @@ class Queue:
         enqueued = await self._enqueue(stored, can_repeat=any(one.id is not None for one in messages))
         return [*map(Receipt._make, enqueued.accepted)]
 
+    async def cancel(self, id: Name) -> bool:
+        """Remove a message with a delay that is not due yet.
+
+        The id is free then: another message may have it. A message that is due already goes its way, and so does a
+        dead letter that is redriven at a rate.
+
+        Args:
+            id: The message's id.
+
+        Returns:
+            True if the message was removed, and is delivered to nobody; False if no such message waits for its time.
+
+        Raises:
+            ConfigurationError: The id is no text that a message can have as its id.
+            StorageError: The store could not remove the message.
+        """
+        return await self._stored.cancel(as_name("id", id)) > 0
+
     def publish(
         self,
         connection: sqlite3.Connection,

@@ -154,5 +154,10 @@ class WorkerCarrier:
             return Rejection(rejected.reason, is_final=rejected.final, retry_in_s=rejected.retry_in_s)
         except BaseException as error:  # noqa: BLE001  # reported; the application's own fault must not end the worker
             report_failure(self._services.hooks, f"consumer {self._plan.queue}", "", "", fault(error))
-            return Rejection(f"{type(error).__name__}: {error}")
+            return Rejection(f"{type(error).__name__}: {error}", exception=_name_of(type(error)))
         return noted[-1] if noted else None
+
+
+def _name_of(kind: type[BaseException]) -> str:
+    """Return the name of an exception's type, with its module unless it is a builtin."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -329,6 +329,7 @@ class Backlog:
             attempt.losses,
             history,
             message.headers,
+            attempt.exception,
         )
         consumer.dead += 1
         self._remove_if_unwanted(message.position)
@@ -345,7 +346,7 @@ class Backlog:
         consumer.failed += failures
         consumer.redelivered += failures + max(0, attempt.losses - one.losses)
         history = one.history or self._messages[attempt.position].history
-        item = HistoryItem(attempt.at, attempt.kind, attempt.reason)
+        item = HistoryItem(attempt.at, attempt.kind, attempt.reason, attempt.exception)
         return history if history[-1:] == (item,) else (*history, item)[-MAX_HISTORY:]
 
     def _advance(self, consumer: ConsumerState, position: int) -> None:

@@ -278,6 +278,17 @@ class MemoryQueue:
             backlog.scheduled.clear()
         return purged
 
+    async def cancel(self, message_id: str) -> int:
+        """Remove the messages with an id that are not due yet."""
+        backlog = self._queues.found(self.name)
+        chosen = [number for number, one in backlog.scheduled.items() if one.id == message_id and one.only is None]
+        for number in chosen:
+            backlog.bytes -= backlog.scheduled.pop(number).size
+        seen = self._queues.accepted.get((self.name, message_id))
+        if seen is not None and -seen[0] in chosen:
+            del self._queues.accepted[self.name, message_id]
+        return len(chosen)
+
     async def configure(self, limits: QueueLimits | None, settings: bytes) -> None:
         """Keep limits and settings."""
         backlog = self._queues.made(self.name)

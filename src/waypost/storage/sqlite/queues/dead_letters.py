@@ -18,7 +18,7 @@ __all__ = ["discard", "read", "redrive"]
 
 _LETTER = (
     "d.number, c.name, d.position, d.id, d.record, d.key, d.enqueued_at, d.died_at, d.reason, d.failures, d.losses, "
-    "d.history, d.headers, d.sum"
+    "d.history, d.headers, d.exception, d.sum"
 )
 _FROM = "FROM queue q JOIN dead_letter d ON d.queue = q.id JOIN consumer c ON c.id = d.consumer"
 
@@ -97,7 +97,7 @@ def discard(tx: Transaction, queue: str, matching: DeadLetterFilter, max_letters
 
 def _letter(*row: Any) -> DeadLetterRow:
     """Return a dead letter as it was read."""
-    *_, history, _, kept_sum = row
+    *_, history, _, _, kept_sum = row
     letter = DeadLetterRow(*row[:-1])
     damaged = is_damaged(Content(letter.id, letter.key, letter.headers, kept_sum, letter.record))
     return replace(letter, history=unpack_history(history), damaged=damaged)

@@ -134,6 +134,10 @@ class SqliteQueue:
             purged += part
         return purged
 
+    async def cancel(self, message_id: str) -> int:
+        """Remove the messages with an id that are not due yet."""
+        return await self._file.submit(self.name, lambda tx: queues.cancel(tx, self.name, message_id))
+
     async def configure(self, limits: QueueLimits | None, settings: bytes) -> None:
         """Keep limits and settings."""
         await self._file.submit(self.name, lambda tx: queues.configure(tx, self.name, limits, settings))

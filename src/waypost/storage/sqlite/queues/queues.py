@@ -17,6 +17,7 @@ from waypost.storage.sqlite.queues.removal import drop, lose
 __all__ = [
     "LIMITS",
     "begin_generations",
+    "cancel",
     "configuration",
     "configurations",
     "configure",
@@ -167,6 +168,31 @@ def _purge_scheduled(connection: sqlite3.Connection, queue: int) -> int:
         (len(sizes), sum(size for (size,) in sizes), queue),
     )
     return len(sizes)
+
+
+def cancel(tx: Transaction, name: str, message_id: str) -> int:
+    """Remove a queue's messages with an id that are not due yet; returns how many."""
+    published = tx.connection.execute(
+        "DELETE FROM outbox WHERE queue = ? AND id = ? AND delay_s > 0", (name, message_id)
+    ).rowcount
+    found = tx.connection.execute("SELECT id, scheduled_floor FROM queue WHERE name = ?", (name,)).fetchall()
+    if not found:
+        return published
+    ((queue, floor),) = found
+    sizes = tx.connection.execute(
+        "DELETE FROM scheduled WHERE queue = ? AND id = ? AND consumer IS NULL AND number > ? "
+        f"RETURNING {SCHEDULED_SIZE}",
+        (queue, message_id, floor),
+    ).fetchall()
+    if sizes:
+        tx.connection.execute(
+            "UPDATE queue SET delayed = delayed - ?, bytes = bytes - ? WHERE id = ?",
+            (len(sizes), sum(size for (size,) in sizes), queue),
+        )
+        tx.connection.execute(
+            "DELETE FROM deduplication WHERE queue = ? AND id = ? AND position < 0", (queue, message_id)
+        )
+    return published + len(sizes)
 
 
 def delete(tx: Transaction, name: str) -> bool:

@@ -65,7 +65,8 @@ def bury(connection: sqlite3.Connection, consumer: ConsumerState, attempts: Sequ
         history = _count(consumer, attempt, *row)
         connection.execute(
             "INSERT INTO dead_letter (queue, consumer, position, id, key, enqueued_at, died_at, reason, failures, "
-            "losses, history, headers, sum, record) SELECT queue, ?, position, id, key, enqueued_at, ?, ?, ?, ?, ?, "
+            "losses, history, exception, headers, sum, record) "
+            "SELECT queue, ?, position, id, key, enqueued_at, ?, ?, ?, ?, ?, ?, "
             f"headers, sum, coalesce({MESSAGE_RECORD}, x'') FROM message m WHERE queue = ? AND position = ?",
             (
                 consumer.id,
@@ -74,6 +75,7 @@ def bury(connection: sqlite3.Connection, consumer: ConsumerState, attempts: Sequ
                 attempt.failures,
                 attempt.losses,
                 pack_history(history),
+                attempt.exception,
                 consumer.queue,
                 attempt.position,
             ),
@@ -95,7 +97,12 @@ def take_outstanding(connection: sqlite3.Connection, consumer: ConsumerState) ->
 
 def pack_history(history: Sequence[HistoryItem]) -> str:
     """Return a history as the text that the file keeps."""
-    return json.dumps([(item.at, item.kind, item.reason) for item in history])
+    return json.dumps([_packed(item) for item in history])
+
+
+def _packed(item: HistoryItem) -> tuple[object, ...]:
+    packed = (item.at, item.kind, item.reason)
+    return packed if item.exception is None else (*packed, item.exception)
 
 
 def unpack_history(packed: str | None) -> tuple[HistoryItem, ...]:
@@ -182,5 +189,5 @@ def _count(
     consumer.failed += failed
     consumer.redelivered += failed + max(0, attempt.losses - losses)
     history = unpack_history(packed)
-    item = HistoryItem(attempt.at, attempt.kind, attempt.reason)
+    item = HistoryItem(attempt.at, attempt.kind, attempt.reason, attempt.exception)
     return history if history[-1:] == (item,) else (*history, item)[-MAX_HISTORY:]
