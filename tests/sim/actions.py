@@ -145,6 +145,9 @@ class Actions:
     def discard(self, step: Step) -> None:
         self._manage(step, "", lambda queue: queue.discard_dead_letters())
 
+    def away(self, step: Step) -> None:
+        self._world.queue_clients.away_until = self._world.time() + step.what[0]
+
     def _manage(self, step: Step, consumer: str, work: Callable[[Queue], Coroutine[Any, Any, object]]) -> None:
         self._in_server(
             lambda server: self._operations.manage(

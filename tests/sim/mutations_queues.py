@@ -18,6 +18,7 @@ from waypost.server.queues.leases import Leases
 from waypost.server.queues.losses import LosingConsumer, Losses
 from waypost.server.queues.options import QueueOptions
 from waypost.server.queues.pages import Pages
+from waypost.server.queues.probing import Probing
 from waypost.server.queues.progress import Progress
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.settler import Settler
@@ -255,6 +256,21 @@ def measure_pauses_on_the_store_s_clock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Progress, "pause_s", pause_s)
 
 
+def never_probe(patch: pytest.MonkeyPatch) -> None:
+    """Send all that waits into a dependency that is away."""
+    patch.setattr(Probing, "may_hand_out", lambda self, now: True)
+
+
+def probe_two_at_a_time(patch: pytest.MonkeyPatch) -> None:
+    """Send the next probe although one is out."""
+    patch.setattr(Probing, "may_hand_out", lambda self, now: not self.is_active or self._ready_at <= now)
+
+
+def probe_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """Wait for a probe that is out, although its connection was lost."""
+    patch.setattr(Probing, "returned", lambda self, position: None)
+
+
 QUEUE_MUTATIONS: tuple[Mutate, ...] = (
     settle_unacknowledged,
     hand_out_too_early,
@@ -288,4 +304,7 @@ QUEUE_MUTATIONS: tuple[Mutate, ...] = (
     follow_the_wall_clock,
     begin_with_the_wall_clock,
     measure_pauses_on_the_store_s_clock,
+    never_probe,
+    probe_two_at_a_time,
+    probe_for_ever,
 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.sim.oracle_attempts import Attempts, Handed, is_rejection
+from tests.sim.oracle_probing import Probes
 from tests.sim.queue_log import Happening, Sent, epoch_of
 from tests.sim.world import World
 from tests.storage.queue_model import QueueModel
@@ -54,6 +55,7 @@ class _Judge:
         self._told: dict[str, dict[str, Any]] = {}
         self._stored: set[str] = set()
         self._attempts = Attempts(world, plan)
+        self._probes = Probes(self._attempts.lease_s)
         one = world.circumstances
         # What the store's clock shows, when that was last looked at, and whether it was wrong.
         self._clock, self._clock_at, self._clock_is_wrong = world.wall_time_at(0.0), 0.0, False
@@ -112,6 +114,7 @@ class _Judge:
         self._model.seek(one.consumer, place)
         self._epochs[one.consumer] = info.epoch
         self._told.pop(one.consumer, None)
+        self._probes.forget()
 
     def see_pause(self, one: Happening) -> None:
         until, _ = one.what
@@ -184,6 +187,8 @@ class _Judge:
         before = self._attempts.latest(one.consumer, epoch, mark.position)
         handed = self._handed[sent] = Handed(sent, one.consumer, epoch, mark.position, mark.attempt, one.time)
         self._attempts.hand(handed)
+        for problem in self._probes.hand(handed):
+            self._wrong(one, problem)
         if epoch != self._epochs[one.consumer]:
             # It has been moved, and the server will hear of it; acks of this delivery are void.
             return
@@ -244,9 +249,13 @@ class _Judge:
             consumer, notice = self._notices[sent]
             self._told[consumer] = notice
         handed = self._handed.get(sent)
-        if handed is None or handed.is_void:
+        if handed is None:
             return
         rejects = is_rejection(arguments)
+        if not rejects or handed.epoch == self._epochs[handed.consumer]:
+            self._probes.answer(handed, one.time, rejects=rejects)
+        if handed.is_void:
+            return
         self._attempts.answer(handed, one, arguments)
         if not rejects:
             self._done.add((handed.consumer, handed.epoch, handed.position))
@@ -263,11 +272,13 @@ class _Judge:
     def see_left(self, one: Happening) -> None:
         life, connection, reason = one.what
         self._attempts.leave(life, connection, reason, one.time)
+        self._probes.forget()
 
     def see_ended(self, one: Happening) -> None:
         # What was acknowledged and is not on the disk is forgotten.
         self._done.clear()
         self._attempts.end()
+        self._probes.forget()
 
     # -- the end ---------------------------------------------------------------------------------------------
 

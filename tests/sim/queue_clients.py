@@ -17,6 +17,10 @@ class World(Protocol):
 
     is_healed: bool
 
+    def time(self) -> float:
+        """Return the time."""
+        ...
+
     def after(self, seconds: float, callback: Callable[..., object], *args: object) -> Any:
         """Call something after a while."""
         ...
@@ -28,9 +32,13 @@ class QueueClients:
     Args:
         world: The world.
         chance: What decides.
+
+    Attributes:
+        away_until: Until when what they all depend on is away, so that each message fails.
     """
 
     def __init__(self, world: World, chance: Random) -> None:
+        self.away_until = 0.0
         self._world = world
         self._chance = chance
 
@@ -39,6 +47,8 @@ class QueueClients:
         chance = self._chance.random()
         if self._world.is_healed:
             socket.acknowledge(ack_id, "ok")
+        elif self._world.time() < self.away_until:
+            socket.acknowledge(ack_id, {"nack": "the dependency is away"})
         elif chance < plan.silence:
             return
         elif chance < plan.silence + plan.rejects:

@@ -20,12 +20,13 @@ def make_queue_history(seed: int) -> History:
     chance = Random(f"{seed}/queue history")
     circumstances = _circumstances(chance)
     steps = _Steps(chance, circumstances).make()
-    more = _clock_steps(Random(f"{seed}/clock"), steps)
+    # From chances of their own, so that the other histories stay as they were.
+    more = _clock_steps(Random(f"{seed}/clock"), steps) + _dependency_steps(Random(f"{seed}/dependency"), steps)
     return History(seed, circumstances, tuple(sorted((*steps, *more), key=lambda step: step.at)))
 
 
 def _clock_steps(chance: Random, steps: tuple[Step, ...]) -> list[Step]:
-    """Let somebody set the wall clock, in some histories; from a chance of its own, so that the others stay."""
+    """Let somebody set the wall clock, in some histories."""
     if chance.random() < 0.7:
         return []
     # A pause lasts to a time of day: an hour back would make it last longer than the history.
@@ -35,6 +36,21 @@ def _clock_steps(chance: Random, steps: tuple[Step, ...]) -> list[Step]:
         Step(round(chance.random() * steps[-1].at, 4), "clock", "", QUEUE, (chance.choice((*back, *_CLOCK_ON_S)),))
         for _ in range(chance.randint(1, 3))
     ]
+
+
+def _dependency_steps(chance: Random, steps: tuple[Step, ...]) -> list[Step]:
+    """Let what all clients depend on be away for a while, with many messages waiting, in some histories."""
+    if chance.random() < 0.75:
+        return []
+    at = chance.random() * steps[-1].at
+    away = Step(round(at, 4), "away", "", QUEUE, (round(1 + chance.random() * 10, 3),))
+    waiting = [
+        Step(
+            round(at + chance.random() * 2, 4), "message", "", QUEUE, (f"d{number}", chance.choice(_KEYS), None, None)
+        )
+        for number in range(chance.randint(5, 20))
+    ]
+    return [away, *waiting]
 
 
 def _circumstances(chance: Random) -> Circumstances:

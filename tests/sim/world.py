@@ -68,6 +68,7 @@ class World:
         process: The server that runs, if one does.
         problems: What happened that must never happen.
         is_healed: Whether no faults happen any more.
+        queue_clients: What clients do with messages of a queue.
         clock_set_at: When somebody set the wall clock last.
     """
 
@@ -101,7 +102,7 @@ class World:
         )
         self.operations = Operations(self.disk.log, self.trace)
         self._handling = self.chance("client handlers")
-        self._queue_clients = QueueClients(self, self._handling)
+        self.queue_clients = QueueClients(self, self._handling)
         self.managers = {
             name: Manager(name, self, self.chance(f"client {name}"), self.circumstances.reconnect_ms)
             for name in self.circumstances.clients
@@ -284,7 +285,7 @@ class World:
             self._check_committed(socket, shown)
             return
         if self.circumstances.queue is not None and shown.mark is not None:
-            self._queue_clients.take(socket, packet.ack_id, self.circumstances.queue)
+            self.queue_clients.take(socket, packet.ack_id, self.circumstances.queue)
             return
         chance = self._handling.random()
         if self.is_healed or chance < 0.7:
