@@ -62,6 +62,15 @@ class EncodedEvent(Protocol):
 class PacketDecoder(Protocol):
     """Decodes the packets of one connection, on the server or the client."""
 
+    @property
+    def awaits_ack(self) -> bool:
+        """Whether an acknowledgement waits for more of it. False if the encoding does not tell before its end."""
+        ...
+
+    def drop_attachments(self) -> None:
+        """Keep nothing of the attachments of the packet that waits for more of it."""
+        ...
+
     def feed(self, message: Frame) -> Packet | None:
         """Take one Engine.IO message. After an error, feed no more.
 

@@ -132,6 +132,14 @@ class CustomDecoder:
         self._decoder = decoder
         self._max_namespace_length = max_namespace_length
 
+    @property
+    def awaits_ack(self) -> bool:
+        """False: only the parser knows what its messages will become."""
+        return False
+
+    def drop_attachments(self) -> None:
+        """Do nothing: the parser keeps what it needs."""
+
     def feed(self, message: Frame) -> Packet | None:
         """Take one Engine.IO message; see `PacketDecoder.feed`."""
         try:

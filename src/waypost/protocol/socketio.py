@@ -285,6 +285,7 @@ class _Assembly:
     places: list[tuple[Any, Any, int]]
     attachments: list[bytes] = field(default_factory=list)
     size: int = 0
+    keeps: bool = True
 
 
 class Decoder:
@@ -316,6 +317,17 @@ class Decoder:
     def pending(self) -> bool:
         """Whether a packet is waiting for its attachments."""
         return self._assembly is not None
+
+    @property
+    def awaits_ack(self) -> bool:
+        """Whether an acknowledgement is waiting for its attachments."""
+        return self._assembly is not None and self._assembly.packet.type is _ACK
+
+    def drop_attachments(self) -> None:
+        """Let the attachments of the packet that waits for them be empty."""
+        if self._assembly is not None:
+            self._assembly.keeps = False
+            self._assembly.attachments = [b""] * len(self._assembly.attachments)
 
     def feed(self, message: Frame) -> Packet | None:
         """Take one Engine.IO message.
@@ -388,7 +400,7 @@ class Decoder:
         if assembly.size > self._max_attachment_bytes:
             most = self._max_attachment_bytes
             raise LimitExceeded("bytes in a packet's attachments", most, assembly.size, "max_payload_bytes")
-        assembly.attachments.append(message)
+        assembly.attachments.append(message if assembly.keeps else b"")
         if len(assembly.attachments) < assembly.count:
             return None
         self._assembly = None

@@ -250,6 +250,14 @@ class Decoder:
     def __init__(self, *, max_namespace_length: int = 255) -> None:
         self._max_namespace_length = max_namespace_length
 
+    @property
+    def awaits_ack(self) -> bool:
+        """False: each message is one packet."""
+        return False
+
+    def drop_attachments(self) -> None:
+        """Do nothing: a packet has no attachments."""
+
     def feed(self, message: Frame) -> Packet | None:
         """Take one Engine.IO message.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from waypost.protocol.codec import PacketDecoder
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import Packet
 from waypost.server.namespaces.channel import Channel
@@ -9,7 +10,6 @@ from waypost.server.watching.counters import Counters
 
 __all__ = ["EarlyAcks"]
 
-_MOST_ACKS = 32
 _MOST_BYTES = 64 << 10
 
 
@@ -21,19 +21,29 @@ class EarlyAcks:
 
     Args:
         counters: The server's counters.
+        decoder: The connection's decoder.
+        most: The most acks that are kept: as many as a client may have messages of a queue in hand.
     """
 
-    __slots__ = ("_bytes", "_counters", "_held")
+    __slots__ = ("_bytes", "_counters", "_decoder", "_held", "_most")
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, decoder: PacketDecoder, most: int) -> None:
         self._counters = counters
+        self._decoder = decoder
+        self._most = most
         self._held: list[Packet] = []
         self._bytes = 0
+
+    def take_part(self, message: Frame) -> None:
+        """Count a part of an ack that waits for more. If there is no room for it, nothing of it is kept."""
+        self._bytes += len(message)
+        if self._bytes > _MOST_BYTES or len(self._held) >= self._most:
+            self._decoder.drop_attachments()
 
     def hold(self, packet: Packet, message: Frame) -> None:
         """Keep an ack with the message that completed it, if there is room for it."""
         self._bytes += len(message)
-        if len(self._held) < _MOST_ACKS and self._bytes <= _MOST_BYTES:
+        if len(self._held) < self._most and self._bytes <= _MOST_BYTES:
             self._held.append(packet)
         else:
             self._counters.unexpected_acks += 1

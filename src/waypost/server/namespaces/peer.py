@@ -109,7 +109,7 @@ class Peer:
             # Without this rule a client without access could fill the memory with attachments.
             raise self._violation("a CONNECT packet first", message)
         if packet is None:
-            self._partial_bytes += self._size_of(message, None)
+            self._take_part(message)
             return
         if self._services.hooks.packet_received.observers:
             self._services.hooks.packet_received.tell(PacketReceived(self._connection.number, packet))
@@ -126,7 +126,7 @@ class Peer:
         elif packet.type is PacketType.DISCONNECT:
             self._disconnect(packet)
         elif packet.type is _ACK:
-            self._hold_ack(packet, message)
+            self._acks_held().hold(packet, message)
         elif not (self._is_held(packet, message) or packet.namespace in self._left):
             came = f"{packet.type.name} of {packet.namespace}"
             raise self._violation("a packet of a namespace that is connected", came)
@@ -154,14 +154,23 @@ class Peer:
     def _may_come_first(self, packet: Packet | None) -> bool:
         """Return whether a packet is allowed while the client has no namespace yet."""
         if packet is None:
-            return False
+            return self._decoder.awaits_ack
         is_withdrawal = packet.type is PacketType.DISCONNECT and packet.namespace in self._entering
         return is_withdrawal or packet.type in (PacketType.CONNECT, _ACK)
 
-    def _hold_ack(self, packet: Packet, message: Frame) -> None:
+    def _take_part(self, message: Frame) -> None:
+        """Count a message that completes no packet."""
+        if self._decoder.awaits_ack:
+            if not self._channels:
+                self._acks_held().take_part(message)
+        else:
+            self._partial_bytes += self._size_of(message, None)
+
+    def _acks_held(self) -> EarlyAcks:
         if self._early_acks is None:
-            self._early_acks = EarlyAcks(self._services.counters)
-        self._early_acks.hold(packet, message)
+            most = self._deliveries.most_in_hand
+            self._early_acks = EarlyAcks(self._services.counters, self._decoder, most)
+        return self._early_acks
 
     def _is_held(self, packet: Packet, message: Frame) -> bool:
         """Return whether a packet that came before its namespace's answer waits for it."""

@@ -60,11 +60,13 @@ class Deliveries:
         configured: The queues' options.
         due: The timer of messages with a delay.
         workers: The functions of this process that handle messages.
+        most_in_hand: The largest number of messages that any consumer lets a socket have in hand.
         message_ids: Makes the ids of messages that came without one.
     """
 
     def __init__(self, services: Services, options: QueueOptions) -> None:
         self.caveats = Caveats()
+        self.most_in_hand = options.prefetch
         self.message_ids = MessageIds(services.environment.new_id)
         self._services = services
         self._options = options
@@ -118,6 +120,7 @@ class Deliveries:
             StorageError: The store did not answer.
         """
         runner = await self._runner(wanted.queue, wanted.consumer, wanted.start, wanted.order)
+        self.most_in_hand = max(self.most_in_hand, runner.options.prefetch, wanted.prefetch or 0)
         if member.left_because is not None:
             runner.wake()
             raise NotConnected(member.sid, member.namespace, f"consume {wanted.queue!r}")
