@@ -1,0 +1,18 @@
+# An image of Waypost with the application of the build's folder in it: docker build --build-arg WHEEL=dist/….whl .
+# It runs as a user of its own, keeps its store in the volume /data, and stops within what `docker stop --time 40` gives.
+FROM python:3.13-slim
+
+ARG WHEEL=dist/*.whl
+COPY ${WHEEL} /tmp/wheels/
+RUN pip install --no-cache-dir /tmp/wheels/*.whl \
+    && rm -r /tmp/wheels \
+    && useradd --uid 10001 --home-dir /app --create-home waypost \
+    && install --directory --owner waypost /data
+
+WORKDIR /app
+USER 10001
+VOLUME /data
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["waypost", "serve"]
+CMD ["application:io", "--host", "0.0.0.0", "--port", "8000", "--store", "/data/store.db"]
