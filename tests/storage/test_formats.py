@@ -165,3 +165,32 @@ def _protection() -> Callable[..., int]:
         return sqlite3.SQLITE_DENY if is_edit and next(edits) == 0 else sqlite3.SQLITE_OK
 
     return authorize
+
+
+async def test_a_copy_of_the_older_format_is_kept_by_option(tmp_path: Path) -> None:
+    for version in VERSIONS:
+        path = tmp_path / f"{version}.db"
+        make_file(path, version)
+        store = SqliteStore(path, copy_before_upgrade=True)
+        await store.open()
+        await put(store.queue("q"), "new")
+        await store.close()
+        copy = Path(f"{path}-v{version}")
+        with closing(sqlite3.connect(copy)) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (version,)
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert connection.execute("SELECT count(*) FROM message").fetchone() == (7,)
+        # The next opening has nothing to change.
+        copy.unlink()
+        await store.open()
+        await store.close()
+        assert not copy.exists()
+
+
+async def test_no_copy_is_kept_without_the_option_or_of_a_new_file(tmp_path: Path) -> None:
+    make_file(tmp_path / "old.db", 5)
+    for name, copies in (("old.db", False), ("new.db", True)):
+        store = SqliteStore(tmp_path / name, copy_before_upgrade=copies)
+        await store.open()
+        await store.close()
+    assert not [*tmp_path.glob("*-v*")]

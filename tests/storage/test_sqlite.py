@@ -432,10 +432,10 @@ async def test_a_file_size_limit_is_a_full_disk(path: Path) -> None:
 async def test_an_opening_that_is_cancelled_lets_go(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entered, cancelled = threading.Event(), threading.Event()
 
-    def slow(path: Path) -> sqlite3.Connection:
+    def slow(path: Path, *how: float, **options: bool) -> sqlite3.Connection:
         entered.set()
         assert cancelled.wait(DEADLINE_S)
-        return sqlite_file.open_database(path)
+        return sqlite_file.open_database(path, *how, **options)
 
     store = SqliteStore(path)
     monkeypatch.setattr("waypost.storage.sqlite.store.open_database", slow)
@@ -473,7 +473,7 @@ def test_a_loop_that_ends_first_is_told_in_the_log(path: Path, caplog: pytest.Lo
     loop.run_until_complete(forget_to_close())
     opened = store._open()
     loop.close()
-    opened.writer._jobs.put(None)
+    opened.writer._incoming.close()
     opened.writer._thread.join(DEADLINE_S)
     assert not opened.writer._thread.is_alive()
     assert "the event loop was closed before its store" in caplog.text

@@ -410,6 +410,8 @@ class Hub:
             queue_limits=limits_of(self.options.queues),
             wall_time=self.environment.wall_time,
             steady_time=self.environment.steady_time,
+            patience_s=self.options.store_patience_s,
+            copy_before_upgrade=self.options.store_copy_before_upgrade,
         )
 
 

@@ -29,7 +29,7 @@ from waypost.server.connections.addresses import TrustedProxies
 from waypost.server.connections.cookie import Cookie
 from waypost.server.queues.options import QueueOptions
 from waypost.server.recovery.options import Recovery
-from waypost.storage.base import ANSWER_TTL_S, Durability
+from waypost.storage.base import ANSWER_TTL_S, PATIENCE_S, Durability
 from waypost.storage.choose import check_store
 from waypost.typed.handlers import check_handler
 
@@ -130,6 +130,10 @@ class Options:
             checked every 10 s.
         queues: The default options of queues; `Queue.configure` overrides them.
         consumer_ttl_s: Seconds without a socket or worker after which a queue's consumer ends.
+        store_patience_s: Seconds for which each write to a store in a file waits while another program holds its
+            lock; then it raises `StorageError`.
+        store_copy_before_upgrade: Whether to keep a copy of the store's file, ``<file>-v<format>``, before its format
+            is changed. An older Waypost can read the copy, and the file no more.
 
     Raises:
         ConfigurationError: An option has a value that it does not accept.
@@ -186,6 +190,8 @@ class Options:
     max_answer_bytes_per_address: Count = 16 * _MEBIBYTE
     answer_account: Callable[[Any], str | None] | None = None
     consumer_ttl_s: Positive = 30 * 24 * 3600
+    store_patience_s: Positive = PATIENCE_S
+    store_copy_before_upgrade: bool = False
 
     def __post_init__(self) -> None:
         check_store(self.store)
@@ -262,3 +268,5 @@ class ServerOptions(TypedDict, total=False):
     max_answer_bytes_per_address: int
     answer_account: Callable[[Any], str | None] | None
     consumer_ttl_s: float
+    store_patience_s: float
+    store_copy_before_upgrade: bool

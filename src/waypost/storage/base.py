@@ -46,6 +46,7 @@ from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, Q
 __all__ = [
     "ANSWER_TTL_S",
     "MAX_TOMBSTONES",
+    "PATIENCE_S",
     "TOMBSTONE_S",
     "Capabilities",
     "Durability",
@@ -61,6 +62,9 @@ __all__ = [
 
 Durability: TypeAlias = Literal["commit", "async"]
 """When a write to a journal is reported: when it is on disk, or at once."""
+
+PATIENCE_S = 10.0
+"""Seconds for which a write waits by default while another program holds the store's lock."""
 
 ANSWER_TTL_S = 7 * 24 * 3600.0
 """Seconds for which answers are kept by default."""

@@ -12,7 +12,7 @@ from waypost.checking.constraints import FilePath
 from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError
 from waypost.storage.answer_base import AnswerLimits
-from waypost.storage.base import ANSWER_TTL_S, Durability, Retention, Store
+from waypost.storage.base import ANSWER_TTL_S, PATIENCE_S, Durability, Retention, Store
 from waypost.storage.memory.store import MemoryStore
 from waypost.storage.queue_records import QueueLimits
 from waypost.storage.sqlite.store import SqliteStore
@@ -40,6 +40,8 @@ def make_store(
     orphan_ttl_s: float = 3600,
     wall_time: Callable[[], float] = time.time,
     steady_time: Callable[[], float] | None = None,
+    patience_s: float = PATIENCE_S,
+    copy_before_upgrade: bool = False,
 ) -> Store:
     """Make the store that a text names. The caller opens it.
 
@@ -55,6 +57,8 @@ def make_store(
         orphan_ttl_s: Seconds for which a session that a crash left attached is kept after the next opening.
         wall_time: The wall clock, in seconds since 1970.
         steady_time: The clock for durations; see `StoreClock`.
+        patience_s: Seconds for which a write to a file waits while another program holds its lock.
+        copy_before_upgrade: Whether a file is copied before its format is changed.
 
     Returns:
         The store.
@@ -83,6 +87,8 @@ def make_store(
         orphan_ttl_s=orphan_ttl_s,
         wall_time=wall_time,
         steady_time=steady_time,
+        patience_s=patience_s,
+        copy_before_upgrade=copy_before_upgrade,
     )
 
 

@@ -10,8 +10,10 @@ from urllib.parse import quote
 from waypost.errors import ConfigurationError, StorageError, StoreDamaged, StoreFull
 from waypost.file_place import check_place, shown
 from waypost.owning import OwnerFile
+from waypost.storage.base import PATIENCE_S
+from waypost.storage.sqlite.older import keep_copy
 from waypost.storage.sqlite.own_log import refuse_foreign_log
-from waypost.storage.sqlite.schema import OLDEST_VERSION, SCHEMA_VERSION, migrate, read_schema
+from waypost.storage.sqlite.schema import OLDEST_VERSION, SCHEMA_VERSION, is_current, migrate, read_schema
 
 __all__ = [
     "check_header",
@@ -27,9 +29,10 @@ __all__ = [
 _MAGIC = b"SQLite format 3\x00"
 _APPLICATION_ID = 0x57415950  # "WAYP"
 _PAGE_BYTES = 8192
-_BUSY_TIMEOUT_S = 10.0
 # The log is copied into the file when it has grown to this many pages; larger means fewer, longer copies.
 _CHECKPOINT_PAGES = 4096
+# What of the log's file stays when it was copied. A reader that stays open makes it large.
+_LOG_BYTES = 64 << 20
 # A full check reads the whole file. Up to this size that takes a moment only.
 _FULL_CHECK_BYTES = 64 << 20
 _SMALL_TABLES = ("journal", "queue", "consumer", "outstanding", "holding", "outbox", "changed")
@@ -105,8 +108,13 @@ def take_ownership(path: Path) -> OwnerFile:
         raise ConfigurationError("path", str(path), expected) from error
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+def open_database(path: Path, patience_s: float = PATIENCE_S, *, copies: bool = False) -> sqlite3.Connection:
     """Open a store's file for writing, or create it. The caller must own it.
+
+    Args:
+        path: The file.
+        patience_s: Seconds to wait for another program that holds its lock.
+        copies: Whether a file in an older format is copied before that is changed.
 
     Returns:
         The connection, which any one thread may use.
@@ -118,13 +126,15 @@ def open_database(path: Path) -> sqlite3.Connection:
     store = str(path)
     try:
         check_header(path)
-        connection = connect(path)
+        connection = connect(path, patience_s)
     except (OSError, sqlite3.Error) as error:
         raise _refusal(store, error) from error
     try:
         if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             _create(connection)
         check_version(store, connection)
+        if copies and not is_current(connection):
+            keep_copy(connection, path)
         migrate(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -133,7 +143,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         _check_content(store, connection)
     except BaseException as error:
         connection.close()
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, (OSError, sqlite3.Error)):
             raise _refusal(store, error) from error
         raise
     return connection
@@ -176,13 +186,13 @@ def open_beside(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, patience_s: float = PATIENCE_S) -> sqlite3.Connection:
     """Open a further connection to a store's file; transactions are the caller's business."""
     # Without its log, and where no log can be made, a file is read only if it is said that it does not change.
     is_fixed = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?immutable=1" if is_fixed else path,
-        timeout=_BUSY_TIMEOUT_S,
+        timeout=patience_s,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=256,
@@ -193,6 +203,7 @@ def connect(path: Path) -> sqlite3.Connection:
         # On macOS a plain fsync leaves the data in the disk's own memory. Elsewhere this changes nothing.
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute("PRAGMA checkpoint_fullfsync = ON")
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
     except sqlite3.Error:
         connection.close()
         raise

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from waypost.errors import ConfigurationError, QueueFull, StorageError
@@ -18,6 +18,7 @@ from waypost.storage.queue_records import Configuration, NewMessageRow, QueueLim
 from waypost.storage.sqlite.file import is_store, translate
 from waypost.storage.sqlite.queues.queues import LIMITS, own_limits
 from waypost.storage.sqlite.queues.rows import content_of
+from waypost.storage.sqlite.turns import asking
 
 __all__ = ["configuration_at", "file_of", "publish", "publishing"]
 
@@ -53,7 +54,7 @@ def publish(
     Delivery: at least once, once the transaction is committed; in the order of the commits.
     """
     with publishing(connection):
-        _run(connection, _LOCK)
+        _take_lock(connection)
         _check_room(connection, queue, message, limits)
         _run(
             connection,
@@ -77,7 +78,7 @@ def configuration_at(connection: sqlite3.Connection, queue: str) -> Configuratio
         connection: As for `publish`; it may be in a transaction afterwards.
         queue: The queue's name.
     """
-    _run(connection, _LOCK)
+    _take_lock(connection)
     rows = _run(connection, "SELECT settings FROM main.queue WHERE name = ?", (queue,))
     return Configuration(queue, None, rows[0][0] if rows and rows[0][0] else b"")
 
@@ -123,6 +124,12 @@ def file_of(connection: sqlite3.Connection) -> str:
         raise StorageError("of a connection", str(error)) from error
     file = os.fsdecode(rows[0][0] or b"") if rows else ""
     return os.path.realpath(file) if file else ""
+
+
+def _take_lock(connection: sqlite3.Connection) -> None:
+    """Wait for the right to write, in turn with a busy server."""
+    with nullcontext() if connection.in_transaction else asking(file_of(connection)):
+        _run(connection, _LOCK)
 
 
 def _check_room(connection: sqlite3.Connection, queue: str, message: NewMessageRow, limits: QueueLimits) -> None:

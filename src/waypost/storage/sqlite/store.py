@@ -24,7 +24,15 @@ from waypost.errors import StorageError, StoreClosed, StoreLost
 from waypost.logs import get_logger
 from waypost.owning import OwnerFile
 from waypost.storage.answer_base import AnswerLimits, Answers
-from waypost.storage.base import ANSWER_TTL_S, Capabilities, Durability, ExpiredSession, Journal, Retention
+from waypost.storage.base import (
+    ANSWER_TTL_S,
+    PATIENCE_S,
+    Capabilities,
+    Durability,
+    ExpiredSession,
+    Journal,
+    Retention,
+)
 from waypost.storage.clock import StoreClock
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
@@ -47,6 +55,7 @@ from waypost.storage.sqlite.queues.holds import Holds, blame_holders, forget_hol
 from waypost.storage.sqlite.queues.queue import QueueFile, SqliteQueue
 from waypost.storage.sqlite.reader import Reader
 from waypost.storage.sqlite.tasks import expire_consumers, release_due, repeat, trim_queues
+from waypost.storage.sqlite.turns import OwnersTurns
 from waypost.storage.sqlite.writer import Writer
 
 __all__ = ["SqliteStore"]
@@ -100,6 +109,8 @@ class SqliteStore:
         orphan_ttl_s: Seconds for which a session that a crash left attached is kept after the next `open`.
         wall_time: The wall clock, in seconds since 1970; called in threads of the store.
         steady_time: The clock for durations, called there too; see `StoreClock`.
+        patience_s: Seconds for which each write waits while another program holds the lock.
+        copy_before_upgrade: Whether to keep a copy of the file before its format is changed.
 
     Raises:
         ConfigurationError: An option has a value that it does not accept.
@@ -118,6 +129,8 @@ class SqliteStore:
         orphan_ttl_s: float = 3600,
         wall_time: Callable[[], float] = time.time,
         steady_time: Callable[[], float] | None = None,
+        patience_s: float = PATIENCE_S,
+        copy_before_upgrade: bool = False,
     ) -> None:
         check("durability", durability, _DURABILITY)
         self._deferred = durability == "async"
@@ -131,6 +144,8 @@ class SqliteStore:
         self._tail_bytes = tail_bytes
         self._orphan_ttl_s = orphan_ttl_s
         self._clock = StoreClock(wall_time, steady_time)
+        self._patience_s = patience_s
+        self._copies = copy_before_upgrade
         self._opened: _Opened | None = None
         self._changing = asyncio.Lock()
 
@@ -169,7 +184,15 @@ class SqliteStore:
                 opening.add_done_callback(_let_go)
                 thread.shutdown(wait=False)
                 raise
-            writer = Writer(self._name, file.writing, loop, self._clock, file.guard)
+            writer = Writer(
+                self._name,
+                file.writing,
+                loop,
+                self._clock,
+                file.guard,
+                turns=OwnersTurns(self._name),
+                patience_s=self._patience_s,
+            )
             reader = Reader(self._name, file.reading, thread)
             holds = Holds(self._name, writer)
             queues = QueueFile(self._name, self._queue_limits, self._clock, writer, reader, holds)
@@ -362,7 +385,7 @@ class SqliteStore:
             undo.callback(owner.close)
             beside = Beside(owner)
             log = check_log(self._path, beside.read()[1])
-            writing = open_database(self._path)
+            writing = open_database(self._path, self._patience_s, copies=self._copies)
             undo.callback(writing.close)
             try:
                 prepare(writing)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from waypost.errors import StoreClosed
+from waypost.storage.base import PATIENCE_S
 from waypost.storage.clock import StoreClock
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, QueueLimits, QueueRow
@@ -19,6 +20,7 @@ from waypost.storage.sqlite.queues import queues
 from waypost.storage.sqlite.queues.holds import Holds
 from waypost.storage.sqlite.queues.queue import QueueFile, SqliteQueue
 from waypost.storage.sqlite.reader import Reader
+from waypost.storage.sqlite.turns import VisitorsTurns
 from waypost.storage.sqlite.writer import Writer
 
 __all__ = ["SqliteVisitor"]
@@ -64,7 +66,14 @@ class SqliteVisitor:
         """
         writing, reading = open_beside(self._path), connect(self._path)
         follow_clock(reading, self._clock)
-        writer = Writer(self._name, writing, asyncio.get_running_loop(), self._clock)
+        writer = Writer(
+            self._name,
+            writing,
+            asyncio.get_running_loop(),
+            self._clock,
+            turns=VisitorsTurns(self._name),
+            patience_s=PATIENCE_S,
+        )
         reader = Reader(self._name, reading, ThreadPoolExecutor(1, thread_name_prefix=f"waypost read {self._name}"))
         holds = Holds(self._name, writer)
         self._file = QueueFile(self._name, self._limits, self._clock, writer, reader, holds, is_visit=True)

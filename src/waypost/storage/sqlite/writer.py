@@ -27,6 +27,7 @@ from waypost.storage.base import OnCommit
 from waypost.storage.clock import StoreClock
 from waypost.storage.sqlite.file import translate
 from waypost.storage.sqlite.guard import Guard
+from waypost.storage.sqlite.incoming import Incoming
 from waypost.storage.sqlite.jobs import (
     DEFERRED_BYTES,
     CommittedLog,
@@ -44,7 +45,9 @@ from waypost.storage.sqlite.jobs import (
 from waypost.storage.sqlite.journals.entries import Appender
 from waypost.storage.sqlite.journals.unflushed import Unflushed
 from waypost.storage.sqlite.noted_clock import ClockNotes
+from waypost.storage.sqlite.patience import ASK_EVERY_S, Patience, is_locked
 from waypost.storage.sqlite.sums import is_undecodable, leniently
+from waypost.storage.sqlite.turns import Turns
 
 __all__ = ["LARGEST_RECORD_BYTES", "Writer"]
 
@@ -53,11 +56,6 @@ _logger = get_logger(__name__)
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-# The limit of a transaction, in bytes; a job counts for more than it holds, as the loop has to hear of it.
-_BATCH_BYTES = 8 << 20
-_JOB_BYTES = 8 << 10
-# For how long deferred writes gather, unless somebody waits for something.
-_GATHER_S = 0.02
 # The pause does not grow: everything that is asked for meanwhile waits behind it.
 _RETRIES = RetryPolicy(first_s=0.5, longest_s=0.5)
 # How often it is looked whether another program has written to the file.
@@ -75,30 +73,31 @@ class Writer:
         loop: The event loop that submits jobs and gets the reports.
         clock: The clock that durations are measured on; read in the writer's thread.
         guard: Watches over the file; ``None`` for a visitor, which does not own it.
+        turns: Begins its transactions.
+        patience_s: Seconds for which each write waits while another program holds the lock.
 
     Attributes:
         unflushed: The deferred writes that are not on disk yet.
     """
 
     __slots__ = (
-        "_behind",
         "_clock",
         "_closed",
-        "_closing",
         "_entries",
         "_failure",
         "_finished",
         "_guard",
-        "_hurry",
-        "_jobs",
+        "_incoming",
         "_loop",
         "_loss",
         "_lost",
         "_lost_watchers",
         "_notes",
+        "_patience",
         "_store",
         "_thread",
         "_transaction",
+        "_turns",
         "_version",
         "_watchers",
         "unflushed",
@@ -111,6 +110,9 @@ class Writer:
         loop: asyncio.AbstractEventLoop,
         clock: StoreClock,
         guard: Guard | None = None,
+        *,
+        turns: Turns,
+        patience_s: float,
     ) -> None:
         self._guard = guard
         # What the thread knows of the file's loss, and the event loop.
@@ -121,17 +123,16 @@ class Writer:
         self._loop = loop
         self._clock = clock
         self._notes = ClockNotes(clock, store)
+        self._turns = turns
+        self._patience = Patience(patience_s)
+        connection.execute(f"PRAGMA busy_timeout = {int(min(patience_s, ASK_EVERY_S) * 1000)}")
         self._closed = False
         self._watchers: list[Callable[[], None]] = []
         self._version = 0
         self.unflushed = Unflushed()
-        # For the writer's thread: whether somebody waits, whether this is the end, whether the last batch was
-        # cut off at its limit, and why deferred writes can't be written.
-        self._hurry = threading.Event()
-        self._closing = threading.Event()
-        self._behind = False
+        # For the writer's thread: why deferred writes can't be written.
         self._failure: Exception | None = None
-        self._jobs: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._incoming = Incoming()
         self._transaction = Transaction(connection, Appender(connection), 0.0)
         self._entries = self._transaction.entries
         self._finished = asyncio.Event()
@@ -175,8 +176,7 @@ class Writer:
             raise StoreClosed(self._store)
         self.check_size(len(record))
         future: asyncio.Future[int] = self._loop.create_future()
-        self._jobs.put((log, record, on_commit, future))
-        self._hurry_up()
+        self._incoming.put((log, record, on_commit, future))
         return future
 
     def check_size(self, size: int) -> None:
@@ -206,8 +206,7 @@ class Writer:
         if self._closed:
             raise StoreClosed(self._store)
         future: asyncio.Future[_T] = self._loop.create_future()
-        self._jobs.put(Job(work, on_commit, future, 0))
-        self._hurry_up()
+        self._incoming.put(Job(work, on_commit, future, 0))
         return future
 
     def gather(
@@ -229,14 +228,13 @@ class Writer:
         if self._closed:
             raise StoreClosed(self._store)
         future: asyncio.Future[_T] = self._loop.create_future()
-        self._jobs.put(Gathered(together, request, on_commit, future, size))
-        self._hurry_up()
+        self._incoming.put(Gathered(together, request, on_commit, future, size))
         return future
 
     def defer_append(self, log: CommittedLog, record: bytes) -> None:
         """Append a record that is reported already; the log is notified when it is on disk."""
         self.unflushed.add(len(record) + DEFERRED_BYTES)
-        self._jobs.put((log, record, None, None))
+        self._incoming.put_deferred((log, record, None, None))
 
     def defer(self, work: Callable[[Transaction], object], size: int) -> None:
         """Run a job that is reported already.
@@ -246,7 +244,7 @@ class Writer:
             size: The job's size in memory, in bytes.
         """
         self.unflushed.add(size + DEFERRED_BYTES)
-        self._jobs.put(Job(work, None, None, size))
+        self._incoming.put_deferred(Job(work, None, None, size))
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call a function in the event loop when another program has written to the file."""
@@ -262,61 +260,41 @@ class Writer:
         """Finish the pending jobs, and close the connection. A second call does nothing."""
         if not self._closed:
             self._closed = True
-            self._jobs.put(None)
-            self._closing.set()
-            self._hurry_up()
+            self._incoming.close()
         await self._finished.wait()
         self._thread.join()
-
-    def _hurry_up(self) -> None:
-        if not self._hurry.is_set():
-            self._hurry.set()
 
     # -- in the writer's thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
         kept: list[Write] = []
         running = True
-        while running:
-            batch, running = self._gather_again(kept) if kept else self._gather()
+        while running or self._patience.is_left:
+            if kept:
+                # The lock was waited for already.
+                pause_s = 0.0 if self._patience.is_left else _RETRIES.pause_s(1)
+                batch, is_open = self._incoming.gather_behind(kept, pause_s)
+            else:
+                batch, is_open = self._incoming.gather(self._wait())
+            running = running and is_open
             kept = self._write(batch) if batch else []
         if kept:
             _logger.error("%s: closed with %d writes that could not be written", self._store, len(kept))
+        self._turns.close()
         self._transaction.connection.close()
         self._tell(self._finished.set)
-
-    def _gather(self) -> tuple[list[Write], bool]:
-        """Wait for a job and take what else is there; also tells whether there may be more."""
-        batch: list[Write] = []
-        size = 0
-        job = self._wait()
-        if job is not None and future_of(job) is None and not self._behind:
-            self._hurry.wait(_GATHER_S)
-        # What is asked for from here on is seen below, or hurries the next batch.
-        self._hurry.clear()
-        self._behind = False
-        while job is not None:
-            batch.append(job)
-            size += size_of(job) + (_JOB_BYTES if future_of(job) else 0)
-            if size >= _BATCH_BYTES:
-                self._behind = True
-                return batch, True
-            if self._jobs.empty():
-                return batch, True
-            job = self._jobs.get()
-        return batch, False
 
     def _wait(self) -> Write | None:
         """Wait for a job, and meanwhile look whether another program has written to the file."""
         while (pause_s := self._pause_s()) is not None:
             try:
-                return self._jobs.get(timeout=pause_s)
+                return self._incoming.first(pause_s)
             except queue.Empty:
                 if self._watchers:
                     self._look()
                 if self._guard is not None:
                     self._watch_over(self._guard)
-        return self._jobs.get()
+        return self._incoming.first(None)
 
     def _pause_s(self) -> float | None:
         """Return the seconds after which something is to be looked at; ``None`` if nothing is."""
@@ -337,6 +315,8 @@ class Writer:
             self._note_loss(lost)
         except sqlite3.Error as error:
             self._roll_back()
+            if is_locked(error):
+                return  # It is moved with the next commit, or the next time.
             _logger.warning("%s: the mark in it could not be moved: %s", self._store, error)
 
     def _note_loss(self, lost: StoreLost) -> None:
@@ -353,17 +333,8 @@ class Writer:
             return
         if version != self._version:
             self._version = version
+            self._turns.note_others()
             self._tell(_call_all, self._watchers)
-
-    def _gather_again(self, kept: list[Write]) -> tuple[list[Write], bool]:
-        """Wait a while, and take all that is there behind what could not be written."""
-        self._closing.wait(_RETRIES.pause_s(1))
-        while not self._jobs.empty():
-            job = self._jobs.get()
-            if job is None:
-                return kept, False
-            kept.append(job)
-        return kept, True
 
     def _write(self, batch: list[Write]) -> list[Write]:
         """Write a batch; returns what of it is still to be written."""
@@ -380,12 +351,21 @@ class Writer:
             self._roll_back()
             if isinstance(error, StoreLost):
                 self._note_loss(error)
+            if is_locked(error):
+                return self._wait_on(batch, error)
             parts = [batch] if self._lost or _lacks_space(self._store, error) else units(batch)
             if len(parts) == 1:
                 return self._keep(batch, error)
             return self._write_each(parts, error)
         self._written(batch)
         return []
+
+    def _wait_on(self, batch: list[Write], error: Exception) -> list[Write]:
+        """Fail what has waited for the lock long enough; returns the rest, which waits on."""
+        overdue = self._patience.overdue(len(batch))
+        kept = self._keep(batch[:overdue], error) if overdue else []
+        self._patience.keep(len(kept))
+        return kept + batch[overdue:]
 
     def _write_each(self, parts: list[list[Write]], error: Exception) -> list[Write]:
         kept: list[Write] = []
@@ -433,8 +413,8 @@ class Writer:
         self._entries.begin(transaction.now)
         if self._guard is not None:
             self._guard.before(transaction.connection)
-        # Immediate, so that it waits for its turn if a command line tool is writing.
-        transaction.connection.execute("BEGIN IMMEDIATE")
+        self._turns.begin(transaction.connection)
+        self._patience.end()
         if self._guard is not None:
             self._guard.within(transaction.connection)
         self._notes.begin(transaction.connection, transaction.now)
@@ -456,6 +436,7 @@ class Writer:
             gathered[0].together(transaction, gathered)
         self._entries.flush()
         transaction.connection.execute("COMMIT")
+        self._turns.ended()
         self._notes.committed()
         if self._guard is not None:
             self._guard.after()
