@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from waypost.server.watching.hooks import (
         ConnectionClosed,
         ConnectionOpened,
+        EventUndeliverable,
         HandlerFailure,
         Hook,
         Hooks,
@@ -112,6 +113,7 @@ __all__ = [
     "Environment",
     "EventRefused",
     "EventStream",
+    "EventUndeliverable",
     "FetchedSockets",
     "HandlerFailure",
     "Handshake",
@@ -229,6 +231,7 @@ _HOMES = {
     "ServerState": "waypost.server.watching.counters",
     "ConnectionClosed": "waypost.server.watching.hooks",
     "ConnectionOpened": "waypost.server.watching.hooks",
+    "EventUndeliverable": "waypost.server.watching.hooks",
     "HandlerFailure": "waypost.server.watching.hooks",
     "Hook": "waypost.server.watching.hooks",
     "Hooks": "waypost.server.watching.hooks",

@@ -833,8 +833,8 @@ async def test_a_replay_that_fails_ends_the_connection_and_not_the_events(
         await io.emit("tick", 2)
         with monkeypatch.context() as patched:
             patched.setattr(Outflow, "replay", _fail)
-            await client.connect()
-            await until(lambda: not client.connected)
+            client.open()
+            await until(lambda: client.answers == 2 and not client.connected)
         await client.connect()
         await client.wait_for(2)
         assert client.recovered

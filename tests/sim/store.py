@@ -380,6 +380,10 @@ class SimJournal:
     async def save_session(self, key: bytes, data: bytes) -> None:
         await self._change("save", key, (data,), lambda: run_now(self._inner.save_session(key, data)))
 
+    async def note_stuck(self, key: bytes, position: int, times: int) -> None:
+        change = lambda: run_now(self._inner.note_stuck(key, position, times))  # noqa: E731
+        await self._change("stuck", key, (position, times), change)
+
     def prove(self, key: bytes, position: int, last: int) -> None:
         self._check()
         self._proven[key] = max((position, last), self._proven.get(key, (0, 0)))

@@ -77,12 +77,13 @@ class EngineSession:
         revision: The revision of Engine.IO that the client speaks.
 
     Attributes:
+        closed_by_client: Whether the client has closed the session, and not because its page ends.
+        stalled_since: The time since which frames wait and none was taken; infinity if none waits.
         is_plain: Whether frames have the same form here and on a WebSocket; if not, use `encode` and `decode_frame`.
     """
 
     __slots__ = (
         "_buffer",
-        "_client_closed",
         "_close_deadline",
         "_declines_compression",
         "_has_secret",
@@ -90,15 +91,16 @@ class EngineSession:
         "_poll_open",
         "_post_open",
         "_settings",
-        "_stalled_since",
         "_upgrade_deadline",
         "buffered_bytes",
         "close_reason",
+        "closed_by_client",
         "events",
         "is_plain",
         "overrun",
         "revision",
         "sid",
+        "stalled_since",
         "state",
         "transport",
     )
@@ -122,11 +124,11 @@ class EngineSession:
         self._has_secret = True  # the open packet has the session's id
         self._poll_open = False
         self._post_open = False
-        self._client_closed = False
+        self.closed_by_client = False
         self._heartbeat = revision.heartbeat(settings.ping_interval_s, settings.ping_timeout_s, now)
         self._upgrade_deadline = inf
         self._close_deadline = inf
-        self._stalled_since = inf
+        self.stalled_since = inf
         self._queue(
             open_frame(
                 sid,
@@ -198,8 +200,8 @@ class EngineSession:
         waiting = self.buffered_bytes
         for frame in frames:
             self._queue(frame)
-        if self._stalled_since == inf and self.buffered_bytes > waiting:
-            self._stalled_since = now
+        if self.stalled_since == inf and self.buffered_bytes > waiting:
+            self.stalled_since = now
         # A message above the limit passes if it is alone: an abort would repeat at each reconnect, for ever.
         most = self._settings.max_buffered_bytes
         if waiting and self.buffered_bytes > most:
@@ -243,7 +245,7 @@ class EngineSession:
         elif self.state not in _OPEN_STATES:
             # CLOSE gets a payload of its own. The JavaScript client closes before it handles the other events of
             # the payload, keeps them for later, and would get them a second time in a replay.
-            frames = [_NOOP if self._client_closed else _CLOSE]
+            frames = [_NOOP if self.closed_by_client else _CLOSE]
             self._move(Step.ENDS)
         elif self.state is State.PROBED or self.state is _WEBSOCKET:
             frames = [_NOOP]
@@ -262,10 +264,10 @@ class EngineSession:
 
     def _note_taken(self, now: float) -> None:
         if self._buffer:
-            self._stalled_since = now
+            self.stalled_since = now
         else:
             self._buffer = None
-            self._stalled_since = inf
+            self.stalled_since = inf
 
     # -- what arrived ---------------------------------------------------------------------------------------
 
@@ -301,7 +303,7 @@ class EngineSession:
         if frame == _PONG or frame.startswith(_PING):
             self._receive_heartbeat(frame, now)
         elif frame == _CLOSE:
-            self._client_closed = True
+            self.closed_by_client = True
             self.abort("transport close")
         elif frame != _NOOP:
             self.abort("parse error")
@@ -385,12 +387,14 @@ class EngineSession:
         self._poll_open = True
         return True
 
-    def lose_transport(self, reason: str) -> None:
+    def lose_transport(self, reason: str, *, by_client: bool = False) -> None:
         """Note that the session's own transport is lost: its WebSocket, or the connection of a waiting poll.
 
         Args:
             reason: The close reason, if the session was open.
+            by_client: Whether the client closed it, and not because its page ends.
         """
+        self.closed_by_client = self.closed_by_client or (by_client and self.is_open)
         self._poll_open = False
         self._buffer = None
         self.buffered_bytes = 0
@@ -445,7 +449,7 @@ class EngineSession:
             return inf
         if self.state in _CLOSING_STATES:
             return self._close_deadline
-        stalled = self._stalled_since + self._settings.max_stalled_s
+        stalled = self.stalled_since + self._settings.max_stalled_s
         return min(self._heartbeat.deadline, self._upgrade_deadline, stalled)
 
     def tick(self, now: float) -> None:
@@ -458,8 +462,8 @@ class EngineSession:
             return
         if self._heartbeat.is_overdue(now):
             self.abort("ping timeout")
-        elif now >= self._stalled_since + self._settings.max_stalled_s:
-            most, waited = int(self._settings.max_stalled_s), int(now - self._stalled_since)
+        elif now >= self.stalled_since + self._settings.max_stalled_s:
+            most, waited = int(self._settings.max_stalled_s), int(now - self.stalled_since)
             self.overrun = LimitExceeded("seconds that frames wait", most, waited, "max_stalled_s")
             self.abort("slow client")
         else:

@@ -155,6 +155,8 @@ class SessionRow:
         expired: Whether the session has ended. Only its tombstone may be left then: without data and memberships, and
             with 0 as ``start`` and ``proven``.
         damaged: Whether the stored session is not what was stored. It can't be attached any more.
+        stuck_at: The position of an event beyond which the client did not get; see `Journal.note_stuck`.
+        stuck_times: On how many connections; 0 for none.
     """
 
     key: bytes
@@ -167,6 +169,8 @@ class SessionRow:
     memberships: tuple[Membership, ...]
     expired: bool = False
     damaged: bool = False
+    stuck_at: int = 0
+    stuck_times: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +317,16 @@ class Journal(Protocol):
 
     async def save_session(self, key: bytes, data: bytes) -> None:
         """Replace a session's data."""
+        ...
+
+    async def note_stuck(self, key: bytes, position: int, times: int) -> None:
+        """Replace what a session notes of an event beyond which its client did not get.
+
+        Args:
+            key: The session's key.
+            position: The event's position.
+            times: On how many connections it was the first event that was sent.
+        """
         ...
 
     def prove(self, key: bytes, position: int, last: int) -> None:

@@ -32,7 +32,9 @@ Direct = Callable[[Connection], WireOutlet]
 
 logger = get_logger("waypost.asgi")
 
-_NORMAL = 1000
+_NORMAL, _NO_CODE = 1000, 1005
+_NOT_BY_CLIENT = frozenset((GOING_AWAY, 1006, 1012))
+"""The codes of a WebSocket whose page ends, whose connection is lost, or whose server stops."""
 _TOO_BIG = 1009
 _CLOSE_TIMEOUT_S = 10.0
 """How long a client may read on after the end of its session."""
@@ -58,7 +60,7 @@ class WebSocketCarrier:
         self._cookie = cookie
         self._direct = direct
         self._close_code = _NORMAL
-        self._client_left = False
+        self._client_left = self._client_closed = False
 
     async def carry(self, decision: Decision, handshake: Handshake) -> None:
         """Carry out the decision on the request. Returns when the WebSocket is closed or its frames bypass ASGI."""
@@ -154,7 +156,9 @@ class WebSocketCarrier:
             await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
             # If the reader ended, the transport is lost. If the writer ended, all frames are sent.
             if reading.done():
-                connection.lose_transport("transport close", client_left=self._client_left)
+                connection.lose_transport(
+                    "transport close", client_left=self._client_left, client_closed=self._client_closed
+                )
             else:
                 reading.cancel()
             await asyncio.wait({reading, writing})
@@ -190,7 +194,8 @@ class WebSocketCarrier:
     async def _next_frame(self) -> Frame | None:
         message = await self._receive()
         if message["type"] != "websocket.receive":
-            self._client_left = message.get("code") == GOING_AWAY
+            code = message.get("code", _NO_CODE)
+            self._client_left, self._client_closed = code == GOING_AWAY, code not in _NOT_BY_CLIENT
             return None
         text = message.get("text")
         frame: Frame = message["bytes"] if text is None else text

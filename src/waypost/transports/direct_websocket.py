@@ -331,7 +331,7 @@ class _Mailbox:
         """Note that the carrier accepts frames again."""
         self._changed.set()
 
-    def lose_transport(self, _reason: str, *, client_left: bool = False) -> None:
+    def lose_transport(self, _reason: str, *, client_left: bool = False, client_closed: bool = False) -> None:
         """Note that the WebSocket is lost."""
         if not self.is_lost:
             self.is_lost = True

@@ -48,8 +48,8 @@ class FrameTaker(Protocol):
         """Note that the carrier accepts frames again."""
         ...
 
-    def lose_transport(self, reason: str, /, *, client_left: bool = False) -> None:
-        """Note that the WebSocket is lost, and whether the client has closed it because its page was left."""
+    def lose_transport(self, reason: str, /, *, client_left: bool = False, client_closed: bool = False) -> None:
+        """Note that the WebSocket is lost; whether its page was left, or the client has closed it otherwise."""
         ...
 
 
@@ -288,4 +288,6 @@ class FrameCarrier(asyncio.Protocol):
     def _lose_taker(self) -> None:
         if self._taker is not None:
             taker, self._taker = self._taker, None
-            taker.lose_transport("transport close", client_left=self.close_code == GOING_AWAY)
+            closing, code = self._reader.closing, self.close_code
+            is_closed = closing is not None and closing.problem is None and code != GOING_AWAY
+            taker.lose_transport("transport close", client_left=code == GOING_AWAY, client_closed=is_closed)

@@ -120,6 +120,16 @@ class Connection:
         return self._session.is_open
 
     @property
+    def closed_by_client(self) -> bool:
+        """Whether the client has closed it, and not the network, the server, or the end of a page."""
+        return self._session.closed_by_client
+
+    @property
+    def stalled_since(self) -> float:
+        """The time since which frames wait and none was taken; infinity if none waits."""
+        return self._session.stalled_since
+
+    @property
     def writable(self) -> bool:
         """Whether a message sent now leaves at once."""
         return self._session.writable
@@ -368,16 +378,17 @@ class Connection:
                 return None
             await self.wait_for_output()
 
-    def lose_transport(self, reason: str, *, client_left: bool = False) -> None:
+    def lose_transport(self, reason: str, *, client_left: bool = False, client_closed: bool = False) -> None:
         """Note that the session's transport is lost.
 
         Args:
             reason: The close reason, if the session was open.
             client_left: Whether the client has closed it as a browser does when a page is left.
+            client_closed: Whether the client has closed it for another reason.
         """
         self._outlet = None
         self.client_left = self.client_left or (client_left and self.is_open)
-        self._session.lose_transport(reason)
+        self._session.lose_transport(reason, by_client=client_closed)
         self._after()
 
     def open_probe(self) -> bool:

@@ -15,8 +15,9 @@ from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.engineio import Frame
 from waypost.server.connections.connection import Connection
 from waypost.server.emitting.acks import AtCut, PendingAcks
+from waypost.server.emitting.first_sent import FirstSent, SendProgress
 
-__all__ = ["Addressee", "Outflow", "SendProgress"]
+__all__ = ["Addressee", "Outflow"]
 
 _REPLAY_SHARE = 4
 """A replay continues once the bytes that wait are below the limit for slow clients divided by this."""
@@ -48,18 +49,6 @@ class Addressee(Protocol):
         ...
 
 
-class SendProgress(Protocol):
-    """The position up to which a stored session was sent everything.
-
-    Attributes:
-        last: The position of the last event that was sent.
-        progress: The position that the replay has reached; ``None`` once the member is live.
-    """
-
-    last: int
-    progress: int | None
-
-
 @dataclass(frozen=True, slots=True)
 class _Departed:
     """The identity of a member that has ended."""
@@ -85,7 +74,8 @@ class Outflow:
     Attributes:
         acks: The pending acknowledgements.
         takes_offset: Whether each event carries its offset.
-        session: The client's stored session, or ``None``.
+        session: How far the client's stored session was sent everything, or ``None`` without one.
+        first: The first event that was sent of the journal; ``None`` without a session.
     """
 
     __slots__ = (
@@ -96,6 +86,7 @@ class Outflow:
         "_max_buffered_bytes",
         "_probing",
         "acks",
+        "first",
         "session",
         "takes_offset",
     )
@@ -112,6 +103,7 @@ class Outflow:
         self.acks = acks
         self.takes_offset = takes_offset
         self.session: SendProgress | None = None
+        self.first: FirstSent | None = None
         self._addressee = addressee
         self._connection = connection
         self._max_buffered_bytes = max_buffered_bytes
@@ -119,8 +111,18 @@ class Outflow:
         self._held_bytes = 0
         self._probing: asyncio.TimerHandle | None = None
 
+    def begin(self, session: SendProgress) -> None:
+        """Note how far a stored session is sent everything from now on."""
+        self.session = self.first = FirstSent(self, session)
+
+    @property
+    def closed_by_client(self) -> bool:
+        """Whether the client closed the connection itself, as official clients do when they can't read an event."""
+        return self._connection.closed_by_client
+
     def release(self) -> None:
         """Let go of the member, which has ended."""
+        self.session = self.first = None
         self._addressee = _Departed(self._addressee.sid, self._addressee.namespace, self._addressee.left_because)
 
     # -- events and packets ---------------------------------------------------------------------------------
@@ -256,6 +258,21 @@ class Outflow:
     def is_live(self) -> bool:
         """Whether packets are sent at once."""
         return self._held is None and self._addressee.left_because is None
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether live events are held back."""
+        return self._held is not None
+
+    @property
+    def buffered_bytes(self) -> int:
+        """The number of bytes that wait in the connection."""
+        return self._connection.buffered_bytes
+
+    @property
+    def stalled_since(self) -> float:
+        """The time since which frames wait in the connection and none was taken; infinity if none waits."""
+        return self._connection.stalled_since
 
     @property
     def is_writable(self) -> bool:

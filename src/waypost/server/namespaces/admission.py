@@ -22,6 +22,7 @@ from waypost.server.recovery.live_session import session_key
 from waypost.server.recovery.ownership import NotNow
 from waypost.server.recovery.recovery import Keeper, RecoveryOutcome, RecoveryReason, Returning
 from waypost.server.recovery.snapshot import Snapshot
+from waypost.server.recovery.stuck import Undeliverable
 from waypost.server.watching.counters import count_recovery
 from waypost.server.watching.hooks import report_failure
 
@@ -105,6 +106,7 @@ class Admission:
         self._recovery = recovery
         self._keeper: Keeper | None = None
         self._reason: RecoveryReason | None = None
+        self._undeliverable: Undeliverable | None = None
         self._step = "recovery"
         self.has_left = False
         self._returning: Returning | None = None
@@ -189,14 +191,17 @@ class Admission:
         if self._keeper is None:
             return None
         found = await self._find(self._keeper)
-        if isinstance(found, RecoveryReason):
-            self._reason = found
-            count_recovery(self._keeper.counters, found)
-            logger.info("a client of %s starts anew: %s", self._namespace.name, found)
-            return None
-        return found
+        if found is None or isinstance(found, Returning):
+            return found
+        if isinstance(found, Undeliverable):
+            self._undeliverable = found
+            found = RecoveryReason.UNDELIVERABLE
+        self._reason = found
+        count_recovery(self._keeper.counters, found)
+        logger.info("a client of %s starts anew: %s", self._namespace.name, found)
+        return None
 
-    async def _find(self, keeper: Keeper) -> Returning | RecoveryReason | None:
+    async def _find(self, keeper: Keeper) -> Returning | Undeliverable | RecoveryReason | None:
         claim = self._claim
         if claim.pid is None or claim.problem is not None:
             return claim.problem
@@ -233,6 +238,8 @@ class Admission:
         if self.pid is not None and self._reason is not RecoveryReason.REFUSED:
             # It is the same client, although its session can't be continued.
             await self._namespace.ownership.make_way(session_key(self.pid))
+        if self._undeliverable is not None:
+            await self._namespace.give_up(self._undeliverable)
         await self._namespace.ownership.begin(
             channel, self._keeper.new_session(channel.data, self._handshake, self._claim.offset)
         )

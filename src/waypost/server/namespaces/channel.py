@@ -242,7 +242,8 @@ class Channel:
 
     def enter(self, session: LiveSession, rooms: Iterable[str]) -> None:
         """Own a session, and enter the index."""
-        self.session = self.out.session = session
+        self.session = session
+        self.out.begin(session)
         self.register(rooms)
 
     def register(self, rooms: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,9 @@ from waypost.server.recovery.keepers import Keepers
 from waypost.server.recovery.live_session import EndedSession
 from waypost.server.recovery.ownership import Owner, Ownership
 from waypost.server.recovery.snapshot import Snapshot
+from waypost.server.recovery.stuck import Undeliverable
 from waypost.server.services import Services
+from waypost.server.watching.hooks import EventUndeliverable
 from waypost.storage.base import ExpiredSession
 from waypost.typed.handlers import Handler
 
@@ -171,6 +174,26 @@ class NamespaceCore:
 
         if ended:
             self.parts.services.keep_task(asyncio.get_running_loop().create_task(tell()))
+
+    async def give_up(self, undeliverable: Undeliverable) -> None:
+        """End a session whose client can't get an event, and tell of it."""
+        stored, hook = undeliverable.stored, self.parts.services.hooks.event_undeliverable
+        # Of an event that no packet can carry, the log has a warning for all clients.
+        logger.log(
+            logging.WARNING if undeliverable.tries else logging.INFO,
+            "the session of socket %s in %s ends, its client starts anew: %s",
+            stored.sid,
+            self.name,
+            undeliverable.describe(),
+        )
+        if hook.observers:
+            hook.tell(
+                EventUndeliverable(
+                    stored.sid, self.name, undeliverable.event, undeliverable.offset, undeliverable.tries
+                )
+            )
+        self.ownership.end_session(stored.key)
+        await self.tell_expired(ExpiredSession(self.name, stored.sid, stored.data))
 
     async def tell_ended(self, sid: str, data: dict[str, Any]) -> None:
         """Call the application's handlers for a client that is gone and will not come back to its socket."""

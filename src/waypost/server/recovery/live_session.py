@@ -44,15 +44,32 @@ class LiveSession:
         key: The session's key in the store.
         progress: The position that the replay has reached; ``None`` once the socket is live.
         last: The position of the last event that was sent to the client.
+        arrived: The position up to which all events have arrived on this connection.
+        stuck_at: The position of an event beyond which the client did not get; see `Journal.note_stuck`.
+        stuck_times: On how many connections.
     """
 
-    __slots__ = ("_encoded", "_journal", "_marked", "_snapshot", "key", "last", "pid", "progress")
+    __slots__ = (
+        "_encoded",
+        "_journal",
+        "_marked",
+        "_snapshot",
+        "arrived",
+        "key",
+        "last",
+        "pid",
+        "progress",
+        "stuck_at",
+        "stuck_times",
+    )
 
     def __init__(self, pid: str, journal: Journal, snapshot: Snapshot) -> None:
         self.pid = pid
         self.key = session_key(pid)
         self.progress: int | None = 0
         self.last = 0
+        self.arrived = 0
+        self.stuck_at = self.stuck_times = 0
         self._journal = journal
         self._snapshot = snapshot
         self._encoded = snapshot.encode()
@@ -68,6 +85,7 @@ class LiveSession:
         """Note that all events up to the remembered position have arrived."""
         if self._marked is not None:
             self._journal.prove(self.key, *self._marked)
+            self.arrived = self._marked[0]
             self._marked = None
 
     async def begin(self, sid: str, on_commit: OnCommit) -> None:

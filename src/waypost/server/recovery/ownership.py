@@ -18,8 +18,9 @@ from waypost.server.emitting.acks import PendingAcks
 from waypost.server.emitting.members import Member
 from waypost.server.emitting.rooms import RoomIndex
 from waypost.server.recovery.lives import Life, Lives
-from waypost.server.recovery.recovery import Keeper, Missed, RecoveryReason, Returning
+from waypost.server.recovery.recovery import Keeper, Missed, Returning
 from waypost.server.recovery.snapshot import Snapshot, rebase
+from waypost.server.recovery.stuck import another_try, is_stuck
 from waypost.server.services import Services
 from waypost.storage.base import SessionRow
 
@@ -139,17 +140,20 @@ class Ownership:
             StorageError: The store did not answer.
         """
         top = 0
+        gets_further = True
 
         def take(stored: SessionRow) -> None:
             # Called at one point of the order of writes. Events up to this top are replayed, by the rooms of this
             # moment. Later events and changes of rooms reach the new owner.
-            nonlocal top
+            nonlocal top, gets_further
             previous = self._owners.get(session.key)
             if previous is not None:
                 previous.supersede()
-            if member.left_because is None:
+            gets_further = not is_stuck(stored, returning.seen)
+            if member.left_because is None and gets_further:
                 top = keeper.journal.top
                 session.progress = session.last = returning.seen
+                session.stuck_at, session.stuck_times = stored.stuck_at, stored.stuck_times
                 # Handlers of the older connection may have stored something since the look-up.
                 session.refresh(stored.data)
                 earlier = self._lives.waiting(session.key)
@@ -167,8 +171,10 @@ class Ownership:
             raise NotNow("the session has ended meanwhile")
         if member.left_because is not None:
             return returning.missed
+        if not gets_further:
+            raise NotNow("its last connection has shown that the client gets no further")
         more = await keeper.collect(stored, returning.top, top)
-        if isinstance(more, RecoveryReason):
+        if not isinstance(more, list):
             raise NotNow(f"what came meanwhile can't be replayed: {more}")
         return returning.missed + more
 
@@ -251,6 +257,9 @@ class Ownership:
         del self._owners[session.key]
         self._lives.ended(session.key, member, recoverable=recoverable)
         if recoverable:
+            stuck = another_try(session, member.out)
+            if stuck is not None:
+                self._note_stuck(session.key, *stuck)
             self._park_acks(session.key, member)
             self._detach(session.key)
             self._count_away(session.key, member)
@@ -297,6 +306,12 @@ class Ownership:
             return await self.keeper.detach(key, is_given_up=is_given_up)
 
         self._insist(detach)
+
+    def _note_stuck(self, key: bytes, position: int, times: int) -> None:
+        async def note() -> bool:
+            return self.keeper is None or await self.keeper.note_stuck(key, position, times)
+
+        self._insist(note)
 
     def end_session(self, key: bytes) -> None:
         """Remove a session from the store; retried until the store takes it."""

@@ -26,6 +26,7 @@ from waypost.server.recovery.lost_history import LostHistory
 from waypost.server.recovery.options import Recovery
 from waypost.server.recovery.replay_cache import ReplayCache
 from waypost.server.recovery.snapshot import Snapshot
+from waypost.server.recovery.stuck import Undeliverable, is_stuck
 from waypost.server.services import Services
 from waypost.storage.base import Journal, Membership, SessionRow
 
@@ -203,7 +204,24 @@ class Keeper:
         self._ending.discard(key)
         return True
 
-    async def look_up(self, pid: str, offset: str | None, handshake: Handshake) -> Returning | RecoveryReason:
+    async def note_stuck(self, key: bytes, position: int, times: int) -> bool:
+        """Note that a client did not get beyond an event, on so many connections.
+
+        Returns:
+            False if the store failed and must be asked again.
+        """
+        try:
+            await self.journal.note_stuck(key, position, times)
+        except StoreClosed:
+            return True
+        except StorageError as problem:
+            logger.error("it is not noted yet that a client gets no further: %s", problem)
+            return False
+        return True
+
+    async def look_up(
+        self, pid: str, offset: str | None, handshake: Handshake
+    ) -> Returning | Undeliverable | RecoveryReason:
         """Find out whether a client recovers, and which events it has missed up to now. May be cancelled.
 
         Args:
@@ -251,8 +269,28 @@ class Keeper:
         # the application, or a handler threw). If the client has the last event before the pong, it ignored none.
         after = max(last, stored.proven) if last >= stored.last else last
         top = max(top, after)
+        if is_stuck(stored, last) and (stuck := await self._stuck(stored)) is not None:
+            return stuck
         missed = await self.collect(stored, after, top, in_turns=True)
-        return missed if isinstance(missed, RecoveryReason) else Returning(pid, stored, last, top, missed)
+        return Returning(pid, stored, last, top, missed) if isinstance(missed, list) else missed
+
+    async def _stuck(self, stored: SessionRow) -> Undeliverable | None:
+        """Return the event beyond which a client does not get; ``None`` if it is no longer kept."""
+        position = stored.stuck_at
+        try:
+            async with self._turns:
+                (entry,) = await self.journal.read(position - 1, position, max_entries=1, max_bytes=1)
+        except (PositionGone, StoreDamaged):
+            return None
+        return self._undeliverable(stored, position, self._cache.read(entry)[1], stored.stuck_times)
+
+    def _undeliverable(
+        self, stored: SessionRow, position: int, event: EncodedEvent | EncodingFailed, tries: int
+    ) -> Undeliverable:
+        offset = f"{self.journal.generation}.{position}"
+        if isinstance(event, EncodingFailed):
+            return Undeliverable(stored, event.what, offset, 0, 0)
+        return Undeliverable(stored, event.event, offset, event.size, tries)
 
     def _knows(self, seen: Offset) -> bool:
         """Return whether an offset belongs to this history: a known generation, and a position before its end."""
@@ -262,7 +300,7 @@ class Keeper:
 
     async def collect(
         self, stored: SessionRow, after: int, top: int, *, in_turns: bool = False
-    ) -> list[Missed] | RecoveryReason:
+    ) -> list[Missed] | Undeliverable | RecoveryReason:
         """Collect the events for a session after one position and up to another.
 
         Args:
@@ -297,7 +335,7 @@ class Keeper:
                     return RecoveryReason.DAMAGED
                 if past_rooms.were_meant(target, entry.position):
                     if isinstance(event, EncodingFailed):
-                        return RecoveryReason.UNDELIVERABLE
+                        return self._undeliverable(stored, entry.position, event, 0)
                     missed.append(Missed(entry.position, event))
                     missed_bytes += event.size
             if len(missed) > self._options.replay_max_events or missed_bytes > self._options.replay_max_bytes:

@@ -29,6 +29,7 @@ from waypost.typed.handlers import check_handler
 __all__ = [
     "ConnectionClosed",
     "ConnectionOpened",
+    "EventUndeliverable",
     "HandlerFailure",
     "Hook",
     "Hooks",
@@ -75,6 +76,25 @@ class ConnectionClosed:
     transport: str
     reason: str
     duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EventUndeliverable:
+    """A client's session ended because the client can't get an event; it starts anew.
+
+    Attributes:
+        socket_id: The id of the session's socket.
+        namespace: Its namespace.
+        event: The event's name; in words if no packet can carry it.
+        offset: The event's offset.
+        connections: On how many connections it was sent in vain; 0 if no packet can carry it.
+    """
+
+    socket_id: str
+    namespace: str
+    event: str
+    offset: str
+    connections: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +248,7 @@ class Hooks:
         packet_sent: A Socket.IO packet was passed to a connection.
         socket_connected: A client was admitted to a namespace.
         socket_disconnected: A socket ended.
+        event_undeliverable: A client's session ended because the client can't get an event.
         error: A handler or middleware of the application raised an exception.
         message_died: A message of a queue became a dead letter.
         messages_lost: A consumer lost messages to the limits of its queue, while a socket or worker was attached to
@@ -240,6 +261,7 @@ class Hooks:
         "connection_opened",
         "consumer_expired",
         "error",
+        "event_undeliverable",
         "message_died",
         "messages_lost",
         "packet_received",
@@ -257,6 +279,7 @@ class Hooks:
         self.packet_sent: Hook[PacketSent] = Hook("packet_sent")
         self.socket_connected: Hook[SocketConnected] = Hook("socket_connected")
         self.socket_disconnected: Hook[SocketDisconnected] = Hook("socket_disconnected")
+        self.event_undeliverable: Hook[EventUndeliverable] = Hook("event_undeliverable")
         self.error: Hook[HandlerFailure] = Hook("error")
         self.message_died: Hook[MessageDied] = Hook("message_died")
         self.messages_lost: Hook[MessagesLost] = Hook("messages_lost")

@@ -49,6 +49,8 @@ class _Session:
     last: int
     data: bytes
     expires_at: float | None = None
+    stuck_at: int = 0
+    stuck_times: int = 0
     rooms: dict[str, int] = field(default_factory=dict)
     """Each room with the position after which it counts."""
     earlier: list[Membership] = field(default_factory=list)
@@ -166,6 +168,8 @@ class _MemoryJournal:
             found.expires_at,
             found.memberships(),
             found.expired(now),
+            stuck_at=found.stuck_at,
+            stuck_times=found.stuck_times,
         )
 
     async def sessions(self, max_sessions: int) -> list[SessionRow]:
@@ -199,6 +203,11 @@ class _MemoryJournal:
         self._opening.check()
         if found := self._sessions.get(key):
             found.data = data
+
+    async def note_stuck(self, key: bytes, position: int, times: int) -> None:
+        self._opening.check()
+        if found := self._sessions.get(key):
+            found.stuck_at, found.stuck_times = position, times
 
     def prove(self, key: bytes, position: int, last: int) -> None:
         self._opening.check()

@@ -155,6 +155,10 @@ class SqliteJournal:
         """Replace a session's data."""
         await self._writes.change(lambda tx: sessions.save(tx, self.log.id, key, data), len(data))
 
+    async def note_stuck(self, key: bytes, position: int, times: int) -> None:
+        """Replace what a session notes of an event beyond which its client did not get."""
+        await self._writes.change(lambda tx: sessions.note_stuck(tx, self.log.id, key, position, times), 0)
+
     def expired(self, key: bytes) -> None:
         """Note that the store has removed a session whose time was over."""
         self._writes.expired(key)

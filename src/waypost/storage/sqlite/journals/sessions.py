@@ -24,6 +24,7 @@ __all__ = [
     "keys",
     "leave",
     "mark",
+    "note_stuck",
     "prove",
     "save",
     "some",
@@ -50,13 +51,13 @@ def insert(tx: Transaction, store: str, journal: int, key: bytes, sid: str, data
 def find(tx: Transaction, journal: int, key: bytes) -> SessionRow | None:
     """Look up a session, or the tombstone that it left."""
     found = tx.connection.execute(
-        "SELECT id, sid, start, proven, last, data, expires_at, sum, marks FROM session "
+        "SELECT id, sid, start, proven, last, data, expires_at, sum, marks, stuck_at, stuck_times FROM session "
         "WHERE journal = ? AND key = ?",
         (journal, key),
     ).fetchall()
     if not found:
         return find_tombstone(tx.connection, journal, key, tx.now)
-    session, sid, start, proven, last, data, expires_at, data_sum, marks = found[0]
+    session, sid, start, proven, last, data, expires_at, data_sum, marks, stuck_at, stuck_times = found[0]
     memberships = tx.connection.execute(
         "SELECT room, since, until, sum FROM membership WHERE session = ? ORDER BY since, room", (session,)
     ).fetchall()
@@ -67,7 +68,7 @@ def find(tx: Transaction, journal: int, key: bytes) -> SessionRow | None:
         or marks not in (None, values_sum(sid, start, proven, last))
         or any(kept not in (None, values_sum(session, *row)) for *row, kept in memberships)
     )
-    return SessionRow(key, sid, start, proven, last, data, expires_at, rooms, expired, damaged)
+    return SessionRow(key, sid, start, proven, last, data, expires_at, rooms, expired, damaged, stuck_at, stuck_times)
 
 
 def some(tx: Transaction, journal: int, most: int) -> list[SessionRow]:
@@ -118,6 +119,14 @@ def save(tx: Transaction, journal: int, key: bytes, data: bytes) -> None:
     tx.connection.execute(
         "UPDATE session SET data = ?, sum = ? WHERE journal = ? AND key = ?",
         (data, session_sum(key, data), journal, key),
+    )
+
+
+def note_stuck(tx: Transaction, journal: int, key: bytes, position: int, times: int) -> None:
+    """Replace what a session notes of an event beyond which its client did not get."""
+    tx.connection.execute(
+        "UPDATE session SET stuck_at = ?, stuck_times = ? WHERE journal = ? AND key = ?",
+        (position, times, journal, key),
     )
 
 
