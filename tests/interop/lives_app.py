@@ -78,6 +78,11 @@ async def end_all(socket: waypost.Socket) -> None:
     await io.disconnect_sockets()
 
 
+@io.of("/control").event
+async def burden(socket: waypost.Socket, attachments: int, size: int) -> None:
+    await io.emit("burden", [b"x"] * attachments, "x" * size)
+
+
 class Chat:
     """The example of docs/events.md."""
 

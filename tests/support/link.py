@@ -20,6 +20,7 @@ class Link:
         listens: Whether `heard` is wanted.
         heard: What the server has sent, passed on or held back.
         held_bytes: How much was held back.
+        most_bytes: How much of the server's passes on each connection before nothing more does; ``None`` for all.
     """
 
     def __init__(self, port: int, delay_s: Callable[[], float] | None) -> None:
@@ -36,6 +37,7 @@ class Link:
         self.listens = False
         self.heard = bytearray()
         self.held_bytes = 0
+        self.most_bytes: int | None = None
 
     @classmethod
     @asynccontextmanager
@@ -126,9 +128,13 @@ class Link:
         *,
         is_servers: bool = False,
     ) -> None:
+        passed = 0
         while chunk := await reader.read(_CHUNK_BYTES):
             if is_servers and self.listens:
                 self.heard += chunk
+            passed += len(chunk)
+            if is_servers and self.most_bytes is not None and passed > self.most_bytes:
+                self._frozen.add(task)
             held = self._servers_held if is_servers else self._clients_held
             if task in held and re.search(self._held_pattern, chunk):
                 self.held_bytes += len(chunk)
