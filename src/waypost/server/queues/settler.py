@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from waypost.errors import StorageError, StoreClosed
@@ -17,6 +18,8 @@ __all__ = ["Settler"]
 logger = get_logger("waypost.queue")
 
 _MOST_PENDING = 4096
+# In one commit: an attempt costs more than an ack, and nobody else's write shall wait for long.
+_MOST_ATTEMPTS = 128
 # Acks gather for this time before they are stored: nobody waits for them, and a commit costs more than many acks.
 _GATHER_S = 0.005
 
@@ -185,14 +188,15 @@ class Settler:
         self._under_way = frozenset(retries.keys() | burials.keys() | settled.keys())
         # In this order: an ack may follow a failure of the same message, and what followed a dead letter must not be
         # on disk before it.
+        for part in _batched(retries):
+            self._stored(await self._queue.retry(self._consumer, epoch, list(part.values())))
+            self._remove(self._retries, part)
         if retries:
-            self._stored(await self._queue.retry(self._consumer, epoch, list(retries.values())))
-            self._remove(self._retries, retries)
             # The retries may be read again now, though the rest is not stored yet.
             self._under_way = frozenset(burials.keys() | settled.keys())
-        if burials:
-            self._stored(await self._queue.bury(self._consumer, epoch, list(burials.values())))
-            self._remove(self._burials, burials)
+        for part in _batched(burials):
+            self._stored(await self._queue.bury(self._consumer, epoch, list(part.values())))
+            self._remove(self._burials, part)
         if settled:
             self._stored(await self._queue.settle(self._consumer, epoch, list(settled)))
             self._remove(self._settled, settled)
@@ -206,3 +210,10 @@ class Settler:
                 del entries[position]
         if was_behind and not self.is_behind:
             self._caught_up()
+
+
+def _batched(attempts: dict[int, Attempt]) -> Iterator[dict[int, Attempt]]:
+    """Split attempts into those that are stored together."""
+    rest = iter(attempts.items())
+    while part := dict(islice(rest, _MOST_ATTEMPTS)):
+        yield part

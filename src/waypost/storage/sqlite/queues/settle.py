@@ -56,7 +56,7 @@ def retry(connection: sqlite3.Connection, consumer: ConsumerState, attempts: Seq
 
 def bury(connection: sqlite3.Connection, consumer: ConsumerState, attempts: Sequence[Attempt]) -> None:
     """Settle messages and keep them as dead letters."""
-    buried: list[int] = []
+    dead: list[int] = []
     for attempt in attempts:
         _pass(connection, consumer, attempt.position, set())
         row = _outstanding(connection, consumer, attempt.position)
@@ -80,7 +80,8 @@ def bury(connection: sqlite3.Connection, consumer: ConsumerState, attempts: Sequ
                 attempt.position,
             ),
         )
-        buried += _finish(connection, consumer, [attempt.position])
+        dead.append(attempt.position)
+    buried = _finish(connection, consumer, dead)
     consumer.dead += len(buried)
     save(connection, consumer)
     connection.execute("UPDATE queue SET dead = dead + ? WHERE id = ?", (len(buried), consumer.queue))
