@@ -42,7 +42,8 @@ class Delivery:
         """Return whether a client that is there has not answered within one lease, and asked for no more time."""
         carrier = self.attachment.carrier
         is_late = now - self.handed_at >= options.lease_s and self.extended_until == -inf
-        return is_late and not carrier.is_in_process and not carrier.owes_heartbeat
+        is_there = not (self.attachment.is_away or carrier.is_in_process or carrier.owes_heartbeat)
+        return is_late and is_there
 
     def lease_until(self, options: QueueOptions) -> float:
         """Return the time at which the lease ends, on the store's clock."""

@@ -28,11 +28,13 @@ class Probing:
         is_active: Whether the consumer probes.
     """
 
-    __slots__ = ("_failed", "_probe", "_ready_at", "_steps", "failures", "is_active")
+    __slots__ = ("_failed", "_in_hand", "_probe", "_ready_at", "_steps", "failures", "is_active")
 
     def __init__(self) -> None:
         self.failures = 0
         self.is_active = False
+        # The most messages that were in hand at one of the failures.
+        self._in_hand = 0
         # The message that failed last, the one that is out as a probe, and the failures that the backoff counts.
         self._failed: int | None = None
         self._probe: int | None = None
@@ -72,10 +74,12 @@ class Probing:
             Whether the consumer begins to probe with this failure.
         """
         self.failures += 1
+        # Those that fail together are in hand one less each time.
+        self._in_hand = max(self._in_hand, in_hand)
         is_probe, is_same = self._probe == position, self._failed == position
         self._failed = position
         self.returned(position)
-        begins = not self.is_active and self.failures >= min(max(in_hand, FEWEST), MOST)
+        begins = not self.is_active and self.failures >= min(max(self._in_hand, FEWEST), MOST)
         self.is_active = self.is_active or begins
         # What was out already when the consumer began to probe tells nothing new.
         if (begins or is_probe) and not is_same:
@@ -87,6 +91,7 @@ class Probing:
         """Note a success. Returns whether the consumer has probed until now."""
         was_active = self.is_active
         self.failures, self.is_active = 0, False
+        self._in_hand = 0
         self._failed = self._probe = None
         self._steps, self._ready_at = 0, -inf
         return was_active
