@@ -1,8 +1,9 @@
 """The storage contract for queues; the guarantees of `storage.base` apply too.
 
-A queue is a log of messages. A message stays until every consumer has settled it, or a limit ends it; without
-consumers it stays until then too. The progress of a consumer is kept as a cursor and exceptions to it: a million
-settled messages cost nothing.
+A queue is a log of messages. A message stays until every consumer has settled it, and then for
+`QueueLimits.keep_settled_s`, or until a limit ends it; without consumers it stays until then too. What all have
+settled is the first to go when a queue is full. The progress of a consumer is kept as a cursor and exceptions to it:
+a million settled messages cost nothing.
 
 Guarantees of every backend, beside those of `storage.base`
 ------------------------------------------------------------

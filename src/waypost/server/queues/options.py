@@ -61,6 +61,9 @@ class QueueOptions:
             message; ``None`` for 20.
         max_reason_characters: The most characters of an exception's or a nack's text that logs, histories and dead
             letters keep; 0 for none of it. The exception's type is always kept.
+        keep_settled_s: The time for which a message is kept after every consumer has acknowledged it or given it up,
+            in seconds: a new consumer can begin with it, and a seek back finds it. A full queue lets such messages
+            go first, the oldest before the others. ``max_age_s`` and a message's time to live end it all the same.
         max_deliveries: Deprecated; use ``max_failures`` and ``max_losses``. The number of failures and lost
             connections together after which a message is a dead letter; ``None`` for no limit.
     """
@@ -81,6 +84,7 @@ class QueueOptions:
     max_failures: Count = 20
     max_losses: Count | None = None
     max_reason_characters: CountOrZero = 1_000
+    keep_settled_s: PositiveOrZero = 0
     max_deliveries: Count | None = None
 
     def __post_init__(self) -> None:
@@ -109,6 +113,7 @@ class QueueSettings(TypedDict, total=False):
     max_failures: int
     max_losses: int | None
     max_reason_characters: int
+    keep_settled_s: float
     max_deliveries: int | None
 
 
@@ -118,6 +123,7 @@ def limits_of(options: QueueOptions) -> QueueLimits:
         max_bytes=options.max_bytes,
         max_age_s=options.max_age_s,
         overflow=options.overflow,
+        keep_settled_s=options.keep_settled_s,
     )
     return kept if options.max_messages is None else replace(kept, max_messages=options.max_messages)
 

@@ -43,7 +43,7 @@ _PAGE = 100
 _PAGE_BYTES = 1 << 20
 _MESSAGES = rule_of(Sequence[NewMessage])
 _MATCHING = rule_of(DeadLetterFilter | None)
-_LIMITS = {"max_age_s", "max_messages", "max_bytes", "overflow"}
+_LIMITS = {"max_age_s", "max_messages", "max_bytes", "overflow", "keep_settled_s"}
 
 
 class QueueInfo(NamedTuple):
@@ -51,7 +51,8 @@ class QueueInfo(NamedTuple):
 
     Attributes:
         name: The queue's name.
-        messages: The number of messages in the queue that are due.
+        messages: The number of messages in the queue that are due, those included that all consumers have
+            acknowledged and that are kept for ``keep_settled_s``.
         delayed: The number of messages that are not due yet; ``messages`` does not count them.
         bytes: The size of both together, in bytes.
         newest_offset: The offset of the newest message the queue ever had; 0 for none.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import takewhile
 from sys import maxsize
 
@@ -36,6 +36,7 @@ class Backlog:
         store: The store, as errors name it.
         name: The queue's name.
         default: The limits of a queue that has none of its own.
+        now: The store's clock.
 
     Attributes:
         limits: Its own limits.
@@ -45,7 +46,7 @@ class Backlog:
         scheduled: Its messages that are not due yet, by number.
     """
 
-    def __init__(self, store: str, name: str, default: QueueLimits) -> None:
+    def __init__(self, store: str, name: str, default: QueueLimits, now: Callable[[], float]) -> None:
         self.store = store
         self.name = name
         self.generation = new_generation()
@@ -60,11 +61,14 @@ class Backlog:
         self.letters: dict[int, DeadLetterRow] = {}
         self.scheduled: dict[int, Scheduled] = {}
         self._default = default
+        self._now = now
         self._epochs = 0
         self._for_all = 0
         self._messages: Ordered[Kept] = Ordered()
         self._by_key: dict[str, Ordered[None]] = {}
         self._mortal: dict[int, None] = {}
+        # Those that all have settled, in the order in which that was, and some that a consumer wants again.
+        self._settled: dict[int, None] = {}
 
     # -- messages --------------------------------------------------------------------------------------------
 
@@ -169,6 +173,7 @@ class Backlog:
     def _remove(self, position: int, kept: Kept) -> None:
         self._messages.pop(position)
         self._mortal.pop(position, None)
+        self._settled.pop(position, None)
         self.bytes -= kept.message.size
         if kept.message.key is not None:
             _discard(self._by_key, kept.message.key, position)
@@ -381,8 +386,36 @@ class Backlog:
 
     def _remove_if_unwanted(self, position: int) -> None:
         kept = self._messages.get(position)
-        if kept is not None and kept.wanted == 0:
+        if kept is None or kept.wanted:
+            return
+        if self.effective_limits.keep_settled_s > 0:
+            self._settled.pop(position, None)
+            self._settled[position] = None
+            kept.settled_at = self._now()
+        else:
             self._remove(position, kept)
+
+    def end_kept(self) -> None:
+        """Remove the messages that were kept for long enough after all consumers had settled them."""
+        oldest = self._now() - self.effective_limits.keep_settled_s
+        for position in [*self._settled]:
+            kept = self._messages[position]
+            if kept.wanted:
+                # A consumer was moved back, or came later. It settles the message again.
+                del self._settled[position]
+            elif kept.settled_at <= oldest:
+                self._remove(position, kept)
+
+    def free_kept(self, messages: int, size: int) -> None:
+        """Remove as many kept messages as it takes for so many more messages and bytes, the oldest first."""
+        for position in sorted(self._settled):
+            if messages <= 0 and size <= 0:
+                return
+            kept = self._messages[position]
+            if not kept.wanted:
+                self._remove(position, kept)
+                messages -= 1
+                size -= kept.message.size
 
     # -- states ----------------------------------------------------------------------------------------------
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count, islice
-from typing import Any, TypeVar
+from typing import Any
 
 from waypost.errors import QueueFull, StorageError, StoreClosed
 from waypost.storage.clock import StoreClock
 from waypost.storage.memory.backlog import Backlog
+from waypost.storage.memory.pages import matches, page_of, page_of_names, while_holds
 from waypost.storage.memory.records import ConsumerState, Scheduled
 from waypost.storage.queue_base import DEAD_LETTER_S
 from waypost.storage.queue_records import (
@@ -34,8 +35,6 @@ from waypost.storage.queue_records import (
 )
 
 __all__ = ["MemoryQueue", "MemoryQueues", "Opening"]
-
-_T = TypeVar("_T", MessageRow, DeadLetterRow)
 
 
 @dataclass(slots=True)
@@ -92,7 +91,7 @@ class MemoryQueues:
     def found(self, name: str) -> Backlog:
         """Return a queue; for an unknown one, an empty queue that is not stored."""
         self.opening.check()
-        return self.backlogs.get(name) or Backlog(self.opening.store, name, self._limits)
+        return self.backlogs.get(name) or Backlog(self.opening.store, name, self._limits, self.clock.now)
 
     def made(self, name: str) -> Backlog:
         """Return a queue; if it does not exist, make it."""
@@ -155,6 +154,7 @@ class MemoryQueues:
         """Remove messages that are too old or have outlived their time to live."""
         now = self.clock.now()
         for backlog in self.backlogs.values():
+            backlog.end_kept()
             outlived = backlog.outlived(now)
             backlog.drop(outlived)
             backlog.expired += len(outlived)
@@ -233,8 +233,13 @@ class MemoryQueue:
 
     def _make_room(self, backlog: Backlog, messages: list[NewMessageRow]) -> list[str]:
         limits = backlog.effective_limits
+        size = sum(one.size for one in messages)
+        if messages:
+            backlog.free_kept(
+                backlog.count + len(messages) - limits.max_messages, backlog.bytes + size - limits.max_bytes
+            )
         beyond = backlog.count + len(messages) - limits.max_messages
-        beyond_bytes = backlog.bytes + sum(one.size for one in messages) - limits.max_bytes
+        beyond_bytes = backlog.bytes + size - limits.max_bytes
         dropped: list[int] = []
         if messages and limits.overflow == "drop_oldest":
             for one in backlog.kept():
@@ -266,7 +271,7 @@ class MemoryQueue:
 
     async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[MessageRow]:
         """Read messages as the queue keeps them."""
-        return _page(self._queues.found(self.name).kept(after), max_messages, max_bytes)
+        return page_of(self._queues.found(self.name).kept(after), max_messages, max_bytes)
 
     async def purge(self, *, upto: int | None = None) -> int:
         """Remove messages, settled or not."""
@@ -326,7 +331,7 @@ class MemoryQueue:
     async def consumers(self, *, after: str = "", max_consumers: int = 1000) -> list[ConsumerRow]:
         """Return the states of consumers by name."""
         backlog = self._queues.found(self.name)
-        names = _page_of_names(backlog.consumers, after, max_consumers)
+        names = page_of_names(backlog.consumers, after, max_consumers)
         return [backlog.consumer_info(backlog.consumers[name]) for name in names]
 
     async def seek(self, consumer: str, place: Place) -> ConsumerRow:
@@ -363,7 +368,7 @@ class MemoryQueue:
     ) -> list[MessageRow]:
         """Read a consumer's unsettled messages with a key."""
         backlog, found = self._found(consumer)
-        messages = _while(backlog.unsettled_with_key(found, key, after), lambda one: one.position <= upto)
+        messages = while_holds(backlog.unsettled_with_key(found, key, after), lambda one: one.position <= upto)
         return self._alive(messages, max_messages, max_bytes)
 
     async def fetch_retries(
@@ -378,7 +383,7 @@ class MemoryQueue:
     def _alive(self, messages: Iterable[MessageRow], max_messages: int, max_bytes: int) -> list[MessageRow]:
         now = self._queues.clock.now()
         alive = (one for one in messages if one.expires_at is None or now < one.expires_at)
-        return _page(alive, max_messages, max_bytes)
+        return page_of(alive, max_messages, max_bytes)
 
     # -- what became of them ---------------------------------------------------------------------------------
 
@@ -425,7 +430,7 @@ class MemoryQueue:
         """Read dead letters."""
         letters = self._queues.found(self.name).letters
         found = (letters[number] for number in sorted(letters) if number > after)
-        return _page((one for one in found if _matches(matching, one)), max_letters, max_bytes)
+        return page_of((one for one in found if matches(matching, one)), max_letters, max_bytes)
 
     async def redrive(
         self,
@@ -464,39 +469,3 @@ class MemoryQueue:
     def _found(self, consumer: str) -> tuple[Backlog, ConsumerState]:
         backlog = self._queues.found(self.name)
         return backlog, backlog.found(consumer)
-
-
-def _page_of_names(names: Iterable[str], after: str, most: int) -> list[str]:
-    """Return the first names after one, in the order of their UTF-8."""
-    # That is the order of their code points, which is Python's.
-    return [*islice((name for name in sorted(names) if name > after), most)]
-
-
-def _page(found: Iterable[_T], most: int, max_bytes: int) -> list[_T]:
-    page: list[_T] = []
-    size = 0
-    for one in found:
-        size += len(one.record)
-        if len(page) == most or (page and size > max_bytes):
-            break
-        page.append(one)
-    return page
-
-
-def _while(messages: Iterable[MessageRow], holds: Callable[[MessageRow], bool]) -> Iterator[MessageRow]:
-    for one in messages:
-        if not holds(one):
-            return
-        yield one
-
-
-def _matches(matching: DeadLetterFilter, one: DeadLetterRow) -> bool:
-    return (
-        matching.consumer in (None, one.consumer)
-        and (matching.numbers is None or one.number in matching.numbers)
-        and matching.id in (None, one.id)
-        and matching.key in (None, one.key)
-        and (matching.reason is None or matching.reason in one.reason)
-        and (matching.died_after is None or one.died_at >= matching.died_after)
-        and (matching.died_before is None or one.died_at < matching.died_before)
-    )

@@ -21,12 +21,14 @@ class Kept:
         only: The name of the one consumer that it is for, or ``None``.
         wanted: The number of consumers that have not settled it.
         history: Its attempts before it was redriven.
+        settled_at: The time at which the last consumer settled it, if the queue keeps it after that.
     """
 
     message: MessageRow
     only: str | None = None
     wanted: int = 0
     history: tuple[HistoryItem, ...] = ()
+    settled_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

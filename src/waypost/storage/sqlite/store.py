@@ -50,7 +50,7 @@ from waypost.storage.sqlite.mark import Beside
 from waypost.storage.sqlite.noted_clock import begin_clock, note_exactly
 from waypost.storage.sqlite.openings import begin_opening, close_opening, note_closing
 from waypost.storage.sqlite.own_log import check_log
-from waypost.storage.sqlite.queues import queues, schedules
+from waypost.storage.sqlite.queues import keeping, queues, schedules
 from waypost.storage.sqlite.queues.holds import Holds, blame_holders, forget_holders
 from waypost.storage.sqlite.queues.queue import QueueFile, SqliteQueue
 from waypost.storage.sqlite.reader import Reader
@@ -389,6 +389,7 @@ class SqliteStore:
             undo.callback(writing.close)
             try:
                 prepare(writing)
+                keeping.add_functions(writing, self._queue_limits.keep_settled_s, self._clock.now)
                 now = begin_clock(writing, self._clock)
                 mark = begin_opening(writing, beside, log, self._name, now)
                 self._warn(fork_unclean(writing, now))

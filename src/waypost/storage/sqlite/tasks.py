@@ -9,6 +9,7 @@ from waypost.storage.queue_records import Due, ExpiredConsumer
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.queues import queues
 from waypost.storage.sqlite.queues.enqueue import release, take_outbox
+from waypost.storage.sqlite.queues.kept import end_kept
 from waypost.storage.sqlite.queues.moves import expire
 from waypost.storage.sqlite.queues.queue import QueueFile
 from waypost.storage.sqlite.writer import Writer
@@ -30,7 +31,7 @@ async def trim_queues(file: QueueFile) -> None:
     now = file.clock.now()
     for queue in await file.reader.run(lambda connection: queues.queues_to_age(connection, now, max_age_s)):
         await repeat(file.writer, partial(queues.end_aged, queue=queue, max_age_s=max_age_s))
-    for step in (queues.end_outlived, queues.forget_dead, queues.forget_ids, queues.remove_rest):
+    for step in (end_kept, queues.end_outlived, queues.forget_dead, queues.forget_ids, queues.remove_rest):
         await repeat(file.writer, step)
 
 

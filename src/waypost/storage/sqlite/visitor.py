@@ -16,7 +16,7 @@ from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, QueueLimits, QueueRow
 from waypost.storage.sqlite.file import connect, open_beside
 from waypost.storage.sqlite.noted_clock import follow_clock
-from waypost.storage.sqlite.queues import queues
+from waypost.storage.sqlite.queues import keeping, queues
 from waypost.storage.sqlite.queues.holds import Holds
 from waypost.storage.sqlite.queues.queue import QueueFile, SqliteQueue
 from waypost.storage.sqlite.reader import Reader
@@ -66,6 +66,7 @@ class SqliteVisitor:
         """
         writing, reading = open_beside(self._path), connect(self._path)
         follow_clock(reading, self._clock)
+        keeping.add_functions(writing, self._limits.keep_settled_s, self._clock.now)
         writer = Writer(
             self._name,
             writing,

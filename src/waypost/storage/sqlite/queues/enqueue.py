@@ -16,6 +16,7 @@ from waypost.errors import QueueFull
 from waypost.storage.queue_records import Accepted, Enqueued, NewMessageRow, QueueLimits
 from waypost.storage.sqlite.bodies import LARGE_BYTES, MESSAGE_SIZE
 from waypost.storage.sqlite.jobs import Gathered, Transaction
+from waypost.storage.sqlite.queues.kept import free_kept
 from waypost.storage.sqlite.queues.queues import LIMITS, make_queue, own_limits
 from waypost.storage.sqlite.queues.removal import lose
 from waypost.storage.sqlite.queues.rows import (
@@ -219,6 +220,13 @@ class Enqueuing:
         fresh = self._fresh(request, state)
         beyond += len(fresh) - len(request.messages)
         beyond_bytes += sum(message.size for message in fresh) - request.size
+        if fresh and limits.keep_settled_s > 0 and (beyond > 0 or beyond_bytes > 0):
+            kept = state.messages, state.bytes
+            self.flush()
+            free_kept(self._tx.connection, state.id, beyond, beyond_bytes)
+            self._count_anew(state)
+            beyond -= kept[0] - state.messages
+            beyond_bytes -= kept[1] - state.bytes
         dropped: list[int] = []
         if limits.overflow == "drop_oldest" and fresh:
             self.flush()
@@ -227,10 +235,14 @@ class Enqueuing:
             self._refuse(request.queue, state)
         losers = lose(self._tx.connection, state.id, dropped) if dropped else []
         if dropped:
-            ((state.messages, state.bytes),) = self._tx.connection.execute(
-                "SELECT messages, bytes FROM queue WHERE id = ?", (state.id,)
-            ).fetchall()
+            self._count_anew(state)
         return losers
+
+    def _count_anew(self, state: _QueueState) -> None:
+        """Take the counters of a queue whose messages were removed."""
+        ((state.messages, state.bytes),) = self._tx.connection.execute(
+            "SELECT messages, bytes FROM queue WHERE id = ?", (state.id,)
+        ).fetchall()
 
     def _fresh(self, request: Request, state: _QueueState) -> list[NewMessageRow]:
         if request.deduplicate_s <= 0:

@@ -8,24 +8,71 @@ from collections.abc import Collection
 
 from waypost.storage.sqlite.bodies import MESSAGE_SIZE
 from waypost.storage.sqlite.queues.consumers import ConsumerState, of_queue, save
+from waypost.storage.sqlite.queues.keeping import keep, keep_s
 
-__all__ = ["drop", "lose", "remove_unwanted"]
+__all__ = ["drop", "end_unwanted", "lose", "remove_unwanted", "unwanted_between"]
 
 # What is wanted by nobody: all consumers it is for have passed it, and it is outstanding at none.
 _UNWANTED = (
-    "queue = :queue AND position IN (SELECT value FROM json_each(:positions)) AND CASE WHEN consumer IS NULL "
+    "queue = :queue AND CASE WHEN consumer IS NULL "
     "THEN position <= (SELECT coalesce(min(frontier), :all) FROM consumer c WHERE c.queue = :queue) "
     "ELSE position <= coalesce((SELECT frontier FROM consumer c WHERE c.id = message.consumer), :all) END "
     "AND NOT EXISTS (SELECT 1 FROM outstanding o WHERE o.queue = :queue AND o.position = message.position)"
+)
+_AMONG = "position IN (SELECT value FROM json_each(:positions))"
+# What was settled later than at a time, and is kept for that.
+_SETTLED_SINCE = (
+    "SELECT 1 FROM settled s WHERE s.queue = :queue AND s.first <= message.position AND s.last >= message.position "
+    "AND s.at > :settled_at"
 )
 _ALL = (1 << 63) - 1
 
 
 def remove_unwanted(connection: sqlite3.Connection, queue: int, positions: Collection[int]) -> None:
-    """Remove messages that no consumer wants any more; the caller has saved the consumers."""
+    """Remove messages that no consumer wants any more, or keep them for a while if the queue does.
+
+    The caller has saved the consumers.
+    """
+    if not positions:
+        return
+    values = {"queue": queue, "positions": json.dumps([*positions]), "all": _ALL}
+    seconds = keep_s(connection, queue)
+    if seconds > 0:
+        found = connection.execute(
+            f"SELECT position FROM message WHERE {_UNWANTED} AND {_AMONG} ORDER BY position", values
+        ).fetchall()
+        keep(connection, queue, [position for (position,) in found], seconds)
+    else:
+        _remove(connection, f"{_UNWANTED} AND {_AMONG}", values)
+
+
+def end_unwanted(
+    connection: sqlite3.Connection, queue: int, positions: Collection[int], *, settled_at: float | None = None
+) -> None:
+    """Remove those of some messages that no consumer wants, whether the queue keeps such messages or not.
+
+    Args:
+        connection: The writer's connection.
+        queue: The queue's number.
+        positions: The positions.
+        settled_at: Leave those that were settled later than at this time; ``None`` for none.
+    """
     if positions:
-        values = {"queue": queue, "positions": json.dumps([*positions]), "all": _ALL}
-        _remove(connection, _UNWANTED, values)
+        values = {"queue": queue, "positions": json.dumps([*positions]), "all": _ALL, "settled_at": settled_at}
+        chosen = f"{_UNWANTED} AND {_AMONG}"
+        _remove(connection, chosen if settled_at is None else f"{chosen} AND NOT EXISTS ({_SETTLED_SINCE})", values)
+
+
+def unwanted_between(
+    connection: sqlite3.Connection, queue: int, first: int, last: int, size: str, most: int
+) -> list[tuple[int, int]]:
+    """Return the positions between two that no consumer wants, with the values of the expression ``size``."""
+    values = {"queue": queue, "first": first, "last": last, "most": most, "all": _ALL}
+    return connection.execute(
+        f"SELECT position, {size} FROM message WHERE {_UNWANTED} AND position BETWEEN :first AND :last "
+        "ORDER BY position LIMIT :most",
+        values,
+    ).fetchall()
 
 
 def drop(connection: sqlite3.Connection, queue: int, positions: list[int]) -> list[tuple[ConsumerState, list[int]]]:
