@@ -87,7 +87,7 @@ def small_disk(directory: Path) -> Iterator[SmallDisk]:
     try:
         yield SmallDisk(directory)
     finally:
-        subprocess.run(["umount", str(directory)], check=True)
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
 @pytest.fixture(params=["quota", "small disk"])
