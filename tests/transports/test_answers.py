@@ -322,3 +322,19 @@ async def send_slowly() -> None:
         }
         await io(scope, receive, send)
         assert sent[0]["status"] == 200
+
+
+async def test_a_function_that_raises_admits_no_page() -> None:
+    def decide(origin: str) -> bool:
+        if origin == "https://good.example":
+            return True
+        raise LookupError(origin)
+
+    io = waypost.Server(drain_s=0.0, cors_allowed_origins=decide)
+    failures: list[waypost.HandlerFailure] = []
+    io.hooks.error(failures.append)
+    async with serving(io):
+        origins = ("https://good.example", "https://bad.example")
+        statuses = [(await ask(io, headers={"Origin": origin})).status for origin in origins]
+    assert statuses == [200, 400]
+    assert {type(failure.error) for failure in failures} == {LookupError}

@@ -49,7 +49,8 @@ def check(option: str, value: object, rule: Rule) -> None:
     """
     if not rule.accepts(value):
         shown = type(value).__name__ if rule.is_secret else value
-        raise ConfigurationError(option, shown, rule.expected, suggestion=_nearest_word(value, rule.known))
+        meant = _nearest_word(value, rule.known) if rule.suggest is None else rule.suggest(value)
+        raise ConfigurationError(option, shown, rule.expected, suggestion=meant)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -101,6 +101,17 @@ class Matching:
 
 
 @dataclass(frozen=True, slots=True)
+class Suggesting:
+    """A value for which a function knows what was probably meant.
+
+    Attributes:
+        suggest: Returns the value as one writes it, for one that is not accepted; ``None`` if nothing is close.
+    """
+
+    suggest: Callable[[object], str | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Named:
     """A name; a whole number becomes its decimal text. See `waypost.checking.names`."""
 

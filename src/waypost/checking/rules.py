@@ -10,7 +10,7 @@ from os import PathLike
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from waypost.checking.constraints import Matching, Named, Secret
+from waypost.checking.constraints import Matching, Named, Secret, Suggesting
 from waypost.checking.names import as_name, is_name
 
 __all__ = ["Rule", "rule_of"]
@@ -30,6 +30,7 @@ class Rule:
         choices: The accepted words, as ``expected`` shows them.
         is_secret: Whether an error must not show the value.
         take: Converts an accepted value to the one to keep; ``None`` keeps it unchanged.
+        suggest: Returns what was probably meant by a value that is not accepted; ``None`` looks among ``known``.
     """
 
     expected: str
@@ -38,6 +39,7 @@ class Rule:
     choices: tuple[str, ...] = ()
     is_secret: bool = False
     take: Callable[[Any], Any] | None = None
+    suggest: Callable[[object], str | None] | None = None
 
 
 def _is_whole(value: object) -> bool:
@@ -95,6 +97,9 @@ def _constrained(rule: Rule, constraints: Sequence[Any]) -> Rule:
     for constraint in constraints:
         if isinstance(constraint, Secret):
             rule = replace(rule, is_secret=True)
+            continue
+        if isinstance(constraint, Suggesting):
+            rule = replace(rule, suggest=constraint.suggest)
             continue
         if isinstance(constraint, Named):
             rule = Rule("text that is not empty", is_name, take=partial(as_name, "name"))

@@ -12,14 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 from urllib.parse import parse_qsl
 
 import orjson
 
+from waypost.protocol.allowed_origins import Allowed, AllowedOrigins
 from waypost.protocol.jsonp import callback_number
 from waypost.protocol.known_clients import is_python_client
-from waypost.protocol.origins import Origin, is_same_origin, parse_origin, parse_origins
+from waypost.protocol.origins import is_same_origin
 from waypost.protocol.revision import Revision, Revision3, Revision4
 
 __all__ = [
@@ -106,29 +107,26 @@ class HandshakeRules:
     Attributes:
         transports: The enabled transports: ``"polling"``, ``"websocket"`` or both.
         cors_allowed_origins: The foreign origins whose pages may connect: ``None`` for none, ``"*"`` for all (without
-            cookies), or a tuple of origins such as ``"https://app.example.com"`` (with cookies). Pages of the
-            server's own origin may always connect.
+            cookies), or rules (with cookies). Pages of the server's own origin may always connect.
         allow_upgrades: Whether a polling session may move to a WebSocket.
         allow_eio3: Whether clients of Engine.IO 3 may connect.
         allow_jsonp: Whether a client may poll with JSONP.
         cors_credentials: Whether pages of listed origins may send cookies.
         cors_max_age_s: Seconds for which a browser may cache the response to a preflight.
-        listed_origins: The parts of the listed origins.
+        foreign: Decides on foreign origins.
     """
 
     transports: tuple[str, ...]
-    cors_allowed_origins: Literal["*"] | tuple[str, ...] | None
+    cors_allowed_origins: Allowed
     allow_upgrades: bool = True
     allow_eio3: bool = False
     allow_jsonp: bool = False
     cors_credentials: bool = True
     cors_max_age_s: int = 600
-    listed_origins: frozenset[Origin] = field(init=False)
+    foreign: AllowedOrigins = field(init=False)
 
     def __post_init__(self) -> None:
-        allowed = self.cors_allowed_origins
-        listed = parse_origins(allowed) if allowed is not None and allowed != "*" else frozenset()
-        object.__setattr__(self, "listed_origins", listed)
+        object.__setattr__(self, "foreign", AllowedOrigins(self.cors_allowed_origins))
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,11 +324,7 @@ def _origin_is_allowed(request: Request, rules: HandshakeRules) -> bool:
     text = request.headers.get("origin")
     if text is None or is_same_origin(text, request.headers.get("host", ""), secure=request.secure):
         return True
-    return _is_listed(text, rules)
-
-
-def _is_listed(text: str, rules: HandshakeRules) -> bool:
-    return rules.cors_allowed_origins == "*" or parse_origin(text) in rules.listed_origins
+    return rules.foreign.admits(text)
 
 
 def cors_headers(request: Request, rules: HandshakeRules) -> list[tuple[str, str]]:
@@ -345,12 +339,12 @@ def cors_headers(request: Request, rules: HandshakeRules) -> list[tuple[str, str
         origin, if its origin is not allowed, or if no page sent the request.
     """
     origin = request.headers.get("origin")
-    if rules.cors_allowed_origins is None:
+    if rules.foreign.is_none:
         return []
     headers = [("Vary", "Origin")]
-    if origin is None or not _is_listed(origin, rules):
+    if origin is None or not rules.foreign.admits(origin):
         return headers
-    if rules.cors_allowed_origins == "*":
+    if rules.foreign.is_any:
         headers = [("Access-Control-Allow-Origin", "*")]
     else:
         headers.append(("Access-Control-Allow-Origin", origin))

@@ -1,8 +1,9 @@
 """Origins of pages: which are valid, which are the server's own, and why one was refused.
 
 Browsers send the origin of a page with its requests. Waypost compares it with the request's ``Host`` header, or with
-the origins that the application lists. Nothing is taken off an origin before the comparison: a text with a tab, a
-path or an empty query is not the listed origin. Only the case and the scheme's default port do not matter.
+the rules of the application (`waypost.protocol.allowed_origins`). Nothing is taken off an origin before the
+comparison: a text with a tab, a path or an empty query is not the listed origin. Only the case and the scheme's
+default port do not matter.
 
 Sources: RFC 6454 ("The Web Origin Concept"), section 6; the Fetch standard ("`Origin` header").
 """
@@ -10,12 +11,12 @@ Sources: RFC 6454 ("The Web Origin Concept"), section 6; the Fetch standard ("`O
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from waypost.text import printable
 
-__all__ = ["Origin", "explain_refusal", "is_same_origin", "parse_origin", "parse_origins"]
+__all__ = ["Origin", "explain_refusal", "is_same_origin", "parse_origin"]
 
 Origin: TypeAlias = tuple[str, str, int | None]
 """Scheme and host in lower case, and the port; ``None`` if there is none and the scheme has no default."""
@@ -50,11 +51,6 @@ def parse_origin(text: str) -> Origin | None:
     if port is not None and port > _MAX_PORT:
         return None
     return scheme, match["host"].lower(), port
-
-
-def parse_origins(texts: Iterable[str]) -> frozenset[Origin]:
-    """Return the parts of several origins; a text that is not an origin is left out."""
-    return frozenset(origin for origin in map(parse_origin, texts) if origin is not None)
 
 
 def is_same_origin(text: str, host: str, *, secure: bool) -> bool:

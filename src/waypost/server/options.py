@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -18,12 +19,13 @@ from waypost.checking.constraints import (
     Positive,
     PositiveOrZero,
     ServedPath,
+    Suggesting,
     Transport,
 )
 from waypost.checking.options import checked
 from waypost.errors import ConfigurationError
+from waypost.protocol.allowed_origins import NO_SITE, OriginRule, is_rule, suggest_rules
 from waypost.protocol.custom_parser import Parser
-from waypost.protocol.origins import parse_origin
 from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.addresses import TrustedProxies
 from waypost.server.connections.cookie import Cookie
@@ -40,7 +42,21 @@ _StoreName: TypeAlias = Annotated[FilePath, Matching('"memory:" or the path of a
 # Clients get whole milliseconds. A browser's timer waits for interval plus timeout, and is limited to 2**31 ms.
 _Heartbeat: TypeAlias = Annotated[float, AtLeast(0.001), AtMost(1_000_000)]
 # Browsers send origins with a scheme and without a path; another one would never match.
-_Origin: TypeAlias = Annotated[str, Matching("origins such as https://example.com", parse_origin)]
+_Origin: TypeAlias = Annotated[str, Matching("an origin", is_rule)]
+_Rules: TypeAlias = (
+    Literal["*"]
+    | Sequence[_Origin | re.Pattern[str] | Callable[[str], bool]]
+    | re.Pattern[str]
+    | Callable[[str], bool]
+    | None
+)
+_ALLOWED_ORIGINS = (
+    '"*", a list of origins such as https://example.com, https://*.example.com or http://localhost:*, of patterns or'
+    " functions, or None"
+)
+_AllowedOrigins: TypeAlias = Annotated[
+    _Rules, Matching(_ALLOWED_ORIGINS, lambda rules: True), Suggesting(suggest_rules)
+]
 
 
 @checked("waypost.Server")
@@ -82,7 +98,11 @@ class Options:
         max_pending_bytes: The most bytes that the events of one connection take in memory, waiting ones and those
             that are being handled; at more, reading from it pauses. A decoded event takes up to 48 times the bytes of
             its JSON (``[]``, ``{}``), so a single event may take 48 times ``max_payload_bytes`` on top.
-        cors_allowed_origins: ``None`` for the same origin only, ``"*"`` for all origins, or a list of origins.
+        cors_allowed_origins: The foreign origins whose pages may connect. ``None`` allows none, ``"*"`` all. Else a
+            list of origins (``"https://app.example.com"``), origins with any subdomain (``"https://*.example.com"``,
+            without ``example.com`` itself) or any port (``"http://localhost:*"``), compiled patterns, which match the
+            whole origin, and functions (``def``) of the origin, which should be quick. One pattern or function may
+            stand alone. ``"null"``, the origin of files and sandboxed frames, needs ``cors_credentials=False``.
         cors_credentials: Whether pages of listed origins may send cookies and HTTP authentication.
         cors_max_age_s: Seconds for which a browser may cache the response to a preflight.
         allow_request: Awaited with the handshake before a connection is opened. If it returns False or raises
@@ -159,7 +179,7 @@ class Options:
     max_messages_per_s: Annotated[float, AtLeast(0.001)] | None = None
     max_pending_events: Count = 1_000
     max_pending_bytes: Count = 16 * _MEBIBYTE
-    cors_allowed_origins: Literal["*"] | Sequence[_Origin] | None = None
+    cors_allowed_origins: _AllowedOrigins = None
     cors_credentials: bool = True
     cors_max_age_s: CountOrZero = 600
     allow_request: Callable[[Handshake], Awaitable[bool]] | None = None
@@ -200,9 +220,19 @@ class Options:
         ask = self.allow_request
         if ask is not None and not check_handler("allow_request", ask, 1).is_async:
             raise ConfigurationError("allow_request", ask, "an async function")
+        self._check_origins()
         account = self.answer_account
         if account is not None and check_handler("answer_account", account, 1).is_async:
             raise ConfigurationError("answer_account", account, "a plain function (def)")
+
+    def _check_origins(self) -> None:
+        allowed = self.cors_allowed_origins
+        for rule in allowed if isinstance(allowed, Sequence) else (allowed,):
+            if rule == NO_SITE and self.cors_credentials:
+                expected = 'no "null" without cors_credentials=False: any site can make a page of that origin'
+                raise ConfigurationError("cors_allowed_origins", allowed, expected)
+            if callable(rule) and check_handler("cors_allowed_origins", rule, 1).is_async:
+                raise ConfigurationError("cors_allowed_origins", rule, "a plain function (def) of the origin")
 
 
 def handshake_cookie(options: Options) -> Cookie | None:
@@ -237,7 +267,7 @@ class ServerOptions(TypedDict, total=False):
     max_messages_per_s: float | None
     max_pending_events: int
     max_pending_bytes: int
-    cors_allowed_origins: Literal["*"] | Sequence[str] | None
+    cors_allowed_origins: Literal["*"] | Sequence[OriginRule] | re.Pattern[str] | Callable[[str], bool] | None
     cors_credentials: bool
     cors_max_age_s: int
     allow_request: Callable[[Handshake], Awaitable[bool]] | None

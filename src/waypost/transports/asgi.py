@@ -49,6 +49,7 @@ from waypost.transports.http_answer import (
     compress,
     respond,
 )
+from waypost.transports.origin_rules import guard_rules
 from waypost.transports.refusals import Refusals
 from waypost.transports.request_body import discard_body, read_body
 
@@ -80,10 +81,9 @@ class AsgiTransport:
     def __init__(self, hub: Hub, other: AsgiApplication | None) -> None:
         self._hub = hub
         self._other = other
-        origins = hub.options.cors_allowed_origins
         self._rules = HandshakeRules(
             transports=tuple(hub.options.transports),
-            cors_allowed_origins="*" if isinstance(origins, str) else None if origins is None else tuple(origins),
+            cors_allowed_origins=guard_rules(hub.options.cors_allowed_origins, hub.hooks),
             allow_eio3=hub.options.allow_eio3,
             allow_upgrades=hub.options.allow_upgrades,
             allow_jsonp=hub.options.allow_jsonp,
