@@ -19,10 +19,10 @@
     │   └── LimitExceeded           the input exceeds a limit
     └── StorageError
         ├── StoreClosed             the store is not open
+        │   └── StoreLost           its file was removed or cut short, or another server has taken it over
         ├── StoreBusy               another process has the store open
         ├── StoreDamaged            the file is no store, or it is damaged
         ├── StoreFull               the disk is full
-        ├── StoreLost               the file was removed or cut short, or another server has taken it over
         ├── QueueFull               the queue has reached its limits
         ├── OutboxFull              the client's outbox has reached its limits
         └── PositionGone            the journal no longer keeps that position
@@ -450,7 +450,7 @@ class StoreFull(StorageError):
         super().__init__(store, "no space left on its disk; free some, and the store works again")
 
 
-class StoreLost(StorageError):
+class StoreLost(StoreClosed):
     """The file of a server or a client is not its own any more. Nothing is stored until it is opened again.
 
     Attributes:
@@ -459,7 +459,7 @@ class StoreLost(StorageError):
 
     def __init__(self, store: str, problem: str, *, is_taken_over: bool = False) -> None:
         remedy = "stop one of the two servers" if is_taken_over else "put the file back, and start again"
-        super().__init__(store, f"{problem}; {remedy}")
+        StorageError.__init__(self, store, f"{problem}; {remedy}")
         self.is_taken_over = is_taken_over
 
 
