@@ -51,6 +51,15 @@ EXAMPLES: list[tuple[errors.WaypostError, str]] = [
     ),
     (errors.StoreBusy("s.db"), "store s.db: another process has it open; stop that process, or use another file"),
     (errors.StoreDamaged("s.db", "cut short"), "store s.db: cut short"),
+    (
+        errors.StoreFull("s.db", room_bytes=5, reserve_bytes=10),
+        "store s.db: 5 bytes are left on its disk, and emits leave 10 free, so that what waits can be delivered; "
+        "free some space, or lower disk_reserve_bytes",
+    ),
+    (
+        errors.StoreLost("s.db", "it was removed"),
+        "store s.db: it was removed; put the file back, and start again",
+    ),
     (errors.StoreFull("s.db"), "store s.db: no space left on its disk; free some, and the store works again"),
     (
         errors.QueueFull("s.db", "jobs", 9, 90, 10, 91),

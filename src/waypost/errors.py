@@ -444,10 +444,24 @@ class StoreDamaged(StorageError):
 
 
 class StoreFull(StorageError):
-    """The disk of the store is full. The store works again once there is space."""
+    """The disk of the store is full, or emits would use its reserve. The store works again once there is space.
 
-    def __init__(self, store: str) -> None:
-        super().__init__(store, "no space left on its disk; free some, and the store works again")
+    Attributes:
+        room_bytes: The bytes that are left, if emits were refused for the sake of the reserve; ``None`` if no byte is
+            left.
+        reserve_bytes: The bytes that emits leave free.
+    """
+
+    def __init__(self, store: str, *, room_bytes: int | None = None, reserve_bytes: int = 0) -> None:
+        problem = "no space left on its disk; free some, and the store works again"
+        if room_bytes is not None:
+            problem = (
+                f"{room_bytes} bytes are left on its disk, and emits leave {reserve_bytes} free, so that what waits "
+                "can be delivered; free some space, or lower disk_reserve_bytes"
+            )
+        super().__init__(store, problem)
+        self.room_bytes = room_bytes
+        self.reserve_bytes = reserve_bytes
 
 
 class StoreLost(StoreClosed):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Awaitable
 from typing import Any
 
 import waypost
+from tests.support.server_process import OPTIONS_VARIABLE
 
 STORED = "stored"
 
-io = waypost.Server(drain_s=0.2, ping_interval_s=5)
+io = waypost.Server(drain_s=0.2, ping_interval_s=5, **json.loads(os.environ.get(OPTIONS_VARIABLE, "{}")))
 
 
 @io.on("connect")

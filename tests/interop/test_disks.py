@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import os
 import resource
+import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
 
+import waypost
 from tests.interop.disk_app import STORED
-from tests.interop.peer import Client, Peer
+from tests.interop.peer import MODES, Client, Peer
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import until_async
 
@@ -79,9 +81,9 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(directory: Path) -> Iterator[SmallDisk]:
+def small_disk(directory: Path, size: int = SMALL_DISK_BYTES) -> Iterator[SmallDisk]:
     """Mount a file system in memory, where this user may."""
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "waypost-test", str(directory)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "waypost-test", str(directory)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("this user may not mount a file system")
     try:
@@ -101,14 +103,15 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
         yield mounted
 
 
-def make_server(store: Path, log: Path) -> ServerProcess:
+def make_server(store: Path, log: Path, **options: Any) -> ServerProcess:
     command = ("-m", "waypost", "serve", "tests.interop.disk_app:io", "--port", "{port}", "--store", str(store))
-    return ServerProcess(command, log)
+    return ServerProcess(command, log, options)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def disk_server(peer: Peer, disk: Disk, tmp_path: Path) -> AsyncIterator[ServerProcess]:
-    server = make_server(disk.directory / "store.db", tmp_path / "server.log")
+    # Without a reserve, as if another program had taken it.
+    server = make_server(disk.directory / "store.db", tmp_path / "server.log", disk_reserve_bytes=0)
     await server.start()
     yield server
     await peer.leave_all()
@@ -154,7 +157,8 @@ async def test_a_full_disk(peer: Peer, disk: Disk, disk_server: ServerProcess) -
     assert problem.startswith("StoreFull: ")
     assert REFUSED in problem
     assert accepted, "until then there was space"
-    [problem] = await producer.call("publish", 1, LARGE)
+    # Larger than the message that did not fit: an event needs a page or two less.
+    [problem] = await producer.call("publish", 1, 4 * LARGE)
     assert REFUSED in problem
     # What needs no disk goes on, also the delivery of what was accepted.
     await producer.call("whisper", 1)
@@ -178,6 +182,59 @@ async def test_a_full_disk(peer: Peer, disk: Disk, disk_server: ServerProcess) -
     assert numbers(consumer, "job") == [0, *accepted, -1, -2], "nothing lost, refused or settled came"
     assert numbers(consumer, "news") == [0, 2]
     assert all(state.recovered for state in consumer.connects[1:])
+
+
+def refused_for_room() -> AbstractContextManager[object]:
+    return pytest.raises(waypost.StoreFull, match="emits leave")
+
+
+@pytest.fixture
+def drained_disk(tmp_path: Path) -> Iterator[Path]:
+    """The directory of a disk of 24 MB."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    with small_disk(directory, 24 << 20):
+        yield directory
+
+
+@pytest_asyncio.fixture(loop_scope="module", params=["commit", "async"])
+async def drained_server(
+    request: pytest.FixtureRequest, peer: Peer, drained_disk: Path, tmp_path: Path
+) -> AsyncIterator[ServerProcess]:
+    server = make_server(drained_disk / "store.db", tmp_path / "server.log", durability=request.param)
+    await server.start()
+    yield server
+    await peer.leave_all()
+    await server.kill()
+    server.check_log()
+
+
+async def test_a_disk_that_emits_have_filled_is_drained(
+    peer: Peer, drained_disk: Path, drained_server: ServerProcess
+) -> None:
+    """Emits leave a reserve, with which all else works: who comes in, acknowledgements, a stop, a kill, a start."""
+    server = drained_server
+    producer = await peer.client(server.url, transports=["websocket"])
+    accepted, sentence = await enqueue_until_full(producer)
+    assert len(accepted) > 20
+    assert "emits leave 16777216 free" in sentence
+    [refused] = await producer.call("publish", 1, LARGE)
+    assert "emits leave 16777216 free" in refused
+    with closing(sqlite3.connect(drained_disk / "store.db")) as connection, refused_for_room():
+        waypost.publish(connection, QUEUE, "job", -1, "x" * LARGE)
+    for how in ("stop", "kill"):
+        for mode in MODES.values():
+            newcomer = await peer.client(server.url, transports=mode)
+            await newcomer.connected()
+        await server.restart(how)
+    consumer = await peer.client(server.url, auth={"consume": QUEUE}, rules={"job": "ack"})
+    await consumer.gets("job", len(accepted))
+    assert numbers(consumer, "job") == accepted
+    await settled(consumer)
+    await can(consumer, "publish", 2, LARGE)
+    await can(consumer, "enqueue", QUEUE, 0, LARGE)
+    await consumer.gets("job", len(accepted) + 1)
+    assert "emits are refused, all else goes on" in server.log()
 
 
 async def put_and_stop(peer: Peer, server: ServerProcess) -> None:
@@ -231,7 +288,7 @@ async def test_a_start_without_space_is_refused_and_works_when_there_is_some(pee
     directory.mkdir()
     with small_disk(directory) as disk:
         store = directory / "store.db"
-        server = make_server(store, tmp_path / "server.log")
+        server = make_server(store, tmp_path / "server.log", disk_reserve_bytes=0)
         await put_and_stop(peer, server)
         disk.leave(0)
         assert REFUSED in await refused(server, store)

@@ -408,6 +408,7 @@ class Hub:
             answer_ttl_s=self.options.answer_ttl_s,
             answer_limits=AnswerLimits(self.options.max_answer_bytes, self.options.max_answer_bytes_per_address),
             queue_limits=limits_of(self.options.queues),
+            disk_reserve_bytes=self.options.disk_reserve_bytes,
             wall_time=self.environment.wall_time,
             steady_time=self.environment.steady_time,
             patience_s=self.options.store_patience_s,

@@ -31,7 +31,7 @@ from waypost.server.connections.addresses import TrustedProxies
 from waypost.server.connections.cookie import Cookie
 from waypost.server.queues.options import QueueOptions
 from waypost.server.recovery.options import Recovery
-from waypost.storage.base import ANSWER_TTL_S, PATIENCE_S, Durability
+from waypost.storage.base import ANSWER_TTL_S, PATIENCE_S, RESERVE_BYTES, Durability
 from waypost.storage.choose import check_store
 from waypost.typed.handlers import check_handler
 
@@ -142,6 +142,8 @@ class Options:
         answer_account: Returns the account of a socket, such as its user's id, whose answers are then counted
             together, instead of those of its address; ``None`` for a socket that has none. A ``def`` function that
             does not wait, called on the event loop.
+        disk_reserve_bytes: The bytes that emits leave free on the store's disk, so that clients can still come in and
+            what waits can be delivered and acknowledged; 0 to use all of the disk. In memory it has no effect.
         max_namespaces: The most namespaces of one connection at the same time.
         max_child_namespaces: The most namespaces that clients may create, under all parents together.
         max_child_namespaces_per_address: The most of them that clients of one address may have created; loopback
@@ -209,6 +211,7 @@ class Options:
     max_answer_bytes: Count = 256 * _MEBIBYTE
     max_answer_bytes_per_address: Count = 16 * _MEBIBYTE
     answer_account: Callable[[Any], str | None] | None = None
+    disk_reserve_bytes: CountOrZero = RESERVE_BYTES
     consumer_ttl_s: Positive = 30 * 24 * 3600
     store_patience_s: Positive = PATIENCE_S
     store_copy_before_upgrade: bool = False
@@ -297,6 +300,7 @@ class ServerOptions(TypedDict, total=False):
     max_answer_bytes: int
     max_answer_bytes_per_address: int
     answer_account: Callable[[Any], str | None] | None
+    disk_reserve_bytes: int
     consumer_ttl_s: float
     store_patience_s: float
     store_copy_before_upgrade: bool

@@ -47,6 +47,7 @@ __all__ = [
     "ANSWER_TTL_S",
     "MAX_TOMBSTONES",
     "PATIENCE_S",
+    "RESERVE_BYTES",
     "TOMBSTONE_S",
     "Capabilities",
     "Durability",
@@ -65,6 +66,9 @@ Durability: TypeAlias = Literal["commit", "async"]
 
 PATIENCE_S = 10.0
 """Seconds for which a write waits by default while another program holds the store's lock."""
+
+RESERVE_BYTES = 16 << 20
+"""The bytes that emits leave free on a store's disk by default."""
 
 ANSWER_TTL_S = 7 * 24 * 3600.0
 """Seconds for which answers are kept by default."""

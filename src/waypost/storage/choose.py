@@ -12,7 +12,7 @@ from waypost.checking.constraints import FilePath
 from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError
 from waypost.storage.answer_base import AnswerLimits
-from waypost.storage.base import ANSWER_TTL_S, PATIENCE_S, Durability, Retention, Store
+from waypost.storage.base import ANSWER_TTL_S, PATIENCE_S, RESERVE_BYTES, Durability, Retention, Store
 from waypost.storage.memory.store import MemoryStore
 from waypost.storage.queue_records import QueueLimits
 from waypost.storage.sqlite.store import SqliteStore
@@ -38,6 +38,7 @@ def make_store(
     answer_limits: AnswerLimits | None = None,
     tail_bytes: int = 64 << 20,
     orphan_ttl_s: float = 3600,
+    disk_reserve_bytes: int = RESERVE_BYTES,
     wall_time: Callable[[], float] = time.time,
     steady_time: Callable[[], float] | None = None,
     patience_s: float = PATIENCE_S,
@@ -55,6 +56,7 @@ def make_store(
         answer_limits: The limits on the bytes of answers.
         tail_bytes: The bytes of each journal's newest records that a store in a file keeps in memory too.
         orphan_ttl_s: Seconds for which a session that a crash left attached is kept after the next opening.
+        disk_reserve_bytes: The bytes that emits leave free on the file's disk.
         wall_time: The wall clock, in seconds since 1970.
         steady_time: The clock for durations; see `StoreClock`.
         patience_s: Seconds for which a write to a file waits while another program holds its lock.
@@ -85,6 +87,7 @@ def make_store(
         answer_limits=answer_limits,
         tail_bytes=tail_bytes,
         orphan_ttl_s=orphan_ttl_s,
+        disk_reserve_bytes=disk_reserve_bytes,
         wall_time=wall_time,
         steady_time=steady_time,
         patience_s=patience_s,

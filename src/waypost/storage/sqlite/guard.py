@@ -41,6 +41,7 @@ class Guard:
 
     Attributes:
         mark: The mark that is beside the file now.
+        lost: Why the file is not this opening's any more; ``None`` while it is.
     """
 
     __slots__ = (
@@ -49,13 +50,13 @@ class Guard:
         "_index",
         "_log",
         "_looked_at",
-        "_lost",
         "_marked_at",
         "_moved",
         "_page_bytes",
         "_path",
         "_position",
         "_schema",
+        "lost",
         "mark",
     )
 
@@ -63,7 +64,7 @@ class Guard:
         self.mark = mark
         self._path = path
         self._beside = beside
-        self._lost: StoreLost | None = None
+        self.lost: StoreLost | None = None
         self._moved = False
         self._position = mark.position
         self._schema = mark.schema
@@ -89,8 +90,8 @@ class Guard:
         Raises:
             StoreLost: The file is not this opening's any more. Each later call raises it too.
         """
-        if self._lost is not None:
-            raise self._lost
+        if self.lost is not None:
+            raise self.lost
         now = time.monotonic()
         try:
             if self._file.look():
@@ -106,7 +107,7 @@ class Guard:
                 self._looked_at = now
                 self._index.look()
         except StoreLost as lost:
-            self._lost = lost
+            self.lost = lost
             raise
 
     def within(self, connection: sqlite3.Connection) -> None:
@@ -117,8 +118,8 @@ class Guard:
         """
         ((fence,),) = connection.execute("SELECT token FROM owner").fetchall()
         if fence != self.mark.fence:
-            self._lost = _taken_over(self._path)
-            raise self._lost
+            self.lost = _taken_over(self._path)
+            raise self.lost
         self._moved = time.monotonic() - self._marked_at >= _MARK_EVERY_S
         if self._moved:
             moving = connection.execute("UPDATE opening SET mark = mark + 1 RETURNING mark")

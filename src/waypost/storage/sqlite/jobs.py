@@ -22,7 +22,9 @@ __all__ = [
     "Transaction",
     "Write",
     "future_of",
+    "is_emit",
     "report",
+    "run_all",
     "size_of",
     "tell",
     "units",
@@ -65,6 +67,22 @@ class Flushed:
 
     size: int = 0
     entries: dict[CommittedLog, int] = field(default_factory=dict)
+
+    def note(self, store: str, batch: list[Write]) -> None:
+        """Note the deferred writes of a batch that was committed.
+
+        Args:
+            store: The store, as the log names it.
+            batch: Writes of all kinds.
+        """
+        for job in batch:
+            if future_of(job) is not None:
+                continue
+            self.size += size_of(job)
+            if isinstance(job, tuple):
+                self.entries[job[0]] = self.entries.get(job[0], 0) + 1
+            elif job.error is not None:
+                _logger.error("%s: a write that was reported was refused: %s", store, job.error)
 
 
 @dataclass(slots=True)
@@ -162,9 +180,33 @@ def report(on_commit: Callable[[_T], None], result: _T) -> None:
         _logger.exception("an on_commit raised, which it must not")
 
 
+def run_all(transaction: Transaction, batch: list[Write]) -> None:
+    """Run the writes of a batch, those of one kind that stand together at once."""
+    append = transaction.entries.append
+    gathered: list[Gathered[Any, Any]] = []
+    for job in batch:
+        if isinstance(job, tuple):
+            append(job[0].id, job[1])
+            continue
+        if gathered and not (isinstance(job, Gathered) and job.together == gathered[0].together):
+            gathered[0].together(transaction, gathered)
+            gathered = []
+        if isinstance(job, Gathered):
+            gathered.append(job)
+        else:
+            job.run(transaction)
+    if gathered:
+        gathered[0].together(transaction, gathered)
+
+
 def future_of(job: Write) -> asyncio.Future[Any] | None:
     """Return the future of a write; ``None`` for a deferred one."""
     return job[3] if isinstance(job, tuple) else job.future
+
+
+def is_emit(job: Write) -> bool:
+    """Return whether a write adds an event or a message, and may be refused."""
+    return future_of(job) is not None and isinstance(job, tuple | Gathered)
 
 
 def size_of(job: Write) -> int:

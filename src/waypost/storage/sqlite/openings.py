@@ -59,7 +59,9 @@ def close_opening(tx: Transaction) -> Closed:
     return Closed(*_count(tx.connection, 0))
 
 
-def begin_opening(connection: sqlite3.Connection, beside: Beside, log: LogState, store: str, now: float) -> Mark:
+def begin_opening(
+    connection: sqlite3.Connection, beside: Beside, log: LogState, store: str, now: float, reserve_bytes: int
+) -> Mark:
     """Begin an opening; if the file may be an older copy, remove all sessions, so that clients start anew.
 
     Args:
@@ -67,7 +69,8 @@ def begin_opening(connection: sqlite3.Connection, beside: Beside, log: LogState,
         beside: The count and the mark beside the file.
         log: What stood beside the file before it was opened.
         store: The store, as the log names it.
-        now: The wall time, in seconds.
+        now: The time on the store's clock, in seconds.
+        reserve_bytes: The disk space that emits leave free, for other programs that publish.
 
     Returns:
         The mark of this opening, which is beside the file already.
@@ -84,7 +87,7 @@ def begin_opening(connection: sqlite3.Connection, beside: Beside, log: LogState,
         _start_anew(tx)
     counted, position = _count(connection, noted)
     connection.execute("UPDATE owner SET token = ?", (fence,))
-    connection.execute("UPDATE opening SET copied_at = NULL")
+    connection.execute("UPDATE opening SET copied_at = NULL, reserve_bytes = ?", (reserve_bytes,))
     # A copy that SQLite makes gets a version of its own, and so is told from the file.
     schema = secrets.randbelow(_SCHEMA_VERSIONS) + 2
     connection.execute(f"PRAGMA schema_version = {schema}")

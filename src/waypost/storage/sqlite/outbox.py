@@ -11,10 +11,12 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from waypost.errors import ConfigurationError, QueueFull, StorageError
 from waypost.storage.queue_records import Configuration, NewMessageRow, QueueLimits
+from waypost.storage.sqlite.disk_room import is_ample, shortage
 from waypost.storage.sqlite.file import is_store, translate
 from waypost.storage.sqlite.queues.queues import LIMITS, own_limits
 from waypost.storage.sqlite.queues.rows import content_of
@@ -48,6 +50,7 @@ def publish(
 
     Raises:
         QueueFull: The queue has reached its limits, and refuses messages.
+        StoreFull: No more than the reserve of the disk is left.
         ConfigurationError: ``connection`` is not a connection of the module ``sqlite3``.
         StorageError: The connection's file is no store, or can't be written.
 
@@ -145,6 +148,17 @@ def _check_room(connection: sqlite3.Connection, queue: str, message: NewMessageR
         if is_full and holding.overflow == "refuse":
             store = file_of(connection)
             raise QueueFull(store, queue, messages, size, holding.max_messages, holding.max_bytes)
+    _check_disk(connection, message.size)
+
+
+def _check_disk(connection: sqlite3.Connection, size: int) -> None:
+    ((reserve_bytes,),) = _run(connection, "SELECT reserve_bytes FROM main.opening")
+    path = Path(file_of(connection))
+    if is_ample(path, reserve_bytes):
+        return
+    short = shortage(path, lambda sql: int(_run(connection, sql)[0][0]), reserve_bytes, size)
+    if short is not None:
+        raise short
 
 
 def _now(connection: sqlite3.Connection) -> float:

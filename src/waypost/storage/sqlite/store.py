@@ -27,6 +27,7 @@ from waypost.storage.answer_base import AnswerLimits, Answers
 from waypost.storage.base import (
     ANSWER_TTL_S,
     PATIENCE_S,
+    RESERVE_BYTES,
     Capabilities,
     Durability,
     ExpiredSession,
@@ -36,6 +37,7 @@ from waypost.storage.base import (
 from waypost.storage.clock import StoreClock
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
+from waypost.storage.sqlite.disk_room import DiskRoom
 from waypost.storage.sqlite.file import connect, open_database, take_ownership, translate
 from waypost.storage.sqlite.guard import Guard
 from waypost.storage.sqlite.jobs import Transaction
@@ -107,6 +109,7 @@ class SqliteStore:
         answer_limits: The limits on the bytes of answers.
         tail_bytes: The bytes of each journal's newest records that memory keeps too.
         orphan_ttl_s: Seconds for which a session that a crash left attached is kept after the next `open`.
+        disk_reserve_bytes: The bytes that emits leave free on the file's disk.
         wall_time: The wall clock, in seconds since 1970; called in threads of the store.
         steady_time: The clock for durations, called there too; see `StoreClock`.
         patience_s: Seconds for which each write waits while another program holds the lock.
@@ -127,6 +130,7 @@ class SqliteStore:
         answer_limits: AnswerLimits | None = None,
         tail_bytes: int = 64 << 20,
         orphan_ttl_s: float = 3600,
+        disk_reserve_bytes: int = RESERVE_BYTES,
         wall_time: Callable[[], float] = time.time,
         steady_time: Callable[[], float] | None = None,
         patience_s: float = PATIENCE_S,
@@ -143,6 +147,7 @@ class SqliteStore:
         self._answer_limits = answer_limits or AnswerLimits()
         self._tail_bytes = tail_bytes
         self._orphan_ttl_s = orphan_ttl_s
+        self._disk_reserve_bytes = disk_reserve_bytes
         self._clock = StoreClock(wall_time, steady_time)
         self._patience_s = patience_s
         self._copies = copy_before_upgrade
@@ -190,6 +195,7 @@ class SqliteStore:
                 loop,
                 self._clock,
                 file.guard,
+                DiskRoom(self._path, self._disk_reserve_bytes),
                 turns=OwnersTurns(self._name),
                 patience_s=self._patience_s,
             )
@@ -391,7 +397,7 @@ class SqliteStore:
                 prepare(writing)
                 keeping.add_functions(writing, self._queue_limits.keep_settled_s, self._clock.now)
                 now = begin_clock(writing, self._clock)
-                mark = begin_opening(writing, beside, log, self._name, now)
+                mark = begin_opening(writing, beside, log, self._name, now, self._disk_reserve_bytes)
                 self._warn(fork_unclean(writing, now))
                 sessions.detach_all(writing, now + self._orphan_ttl_s)
                 blame_holders(writing, now)

@@ -18,13 +18,14 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from copy import copy
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from waypost.errors import StorageError, StoreClosed, StoreFull, StoreLost
 from waypost.logs import get_logger
 from waypost.retrying import RetryPolicy
 from waypost.storage.base import OnCommit
 from waypost.storage.clock import StoreClock
+from waypost.storage.sqlite.disk_room import DiskRoom
 from waypost.storage.sqlite.file import translate
 from waypost.storage.sqlite.guard import Guard
 from waypost.storage.sqlite.incoming import Incoming
@@ -37,8 +38,9 @@ from waypost.storage.sqlite.jobs import (
     Transaction,
     Write,
     future_of,
+    is_emit,
     report,
-    size_of,
+    run_all,
     tell,
     units,
 )
@@ -73,6 +75,7 @@ class Writer:
         loop: The event loop that submits jobs and gets the reports.
         clock: The clock that durations are measured on; read in the writer's thread.
         guard: Watches over the file; ``None`` for a visitor, which does not own it.
+        room: Decides whether emits may be written; ``None`` for a visitor, which emits nothing.
         turns: Begins its transactions.
         patience_s: Seconds for which each write waits while another program holds the lock.
 
@@ -87,13 +90,13 @@ class Writer:
         "_failure",
         "_finished",
         "_guard",
+        "_has_told_loss",
         "_incoming",
         "_loop",
-        "_loss",
-        "_lost",
         "_lost_watchers",
         "_notes",
         "_patience",
+        "_room",
         "_store",
         "_thread",
         "_transaction",
@@ -110,14 +113,14 @@ class Writer:
         loop: asyncio.AbstractEventLoop,
         clock: StoreClock,
         guard: Guard | None = None,
+        room: DiskRoom | None = None,
         *,
         turns: Turns,
         patience_s: float,
     ) -> None:
+        self._room = room
         self._guard = guard
-        # What the thread knows of the file's loss, and the event loop.
-        self._lost: StoreLost | None = None
-        self._loss: StoreLost | None = None
+        self._has_told_loss = False
         self._lost_watchers: list[Callable[[StoreLost], None]] = []
         self._store = store
         self._loop = loop
@@ -154,8 +157,17 @@ class Writer:
         """
         if self._closed:
             raise StoreClosed(self._store)
-        if self._loss is not None:
-            raise copy(self._loss)
+        if self._guard is not None and self._guard.lost is not None:
+            raise copy(self._guard.lost)
+
+    def check_room(self) -> None:
+        """Check that emits were not refused lately for want of space; for those that are reported at once.
+
+        Raises:
+            StoreFull: The reserve of the disk is reached.
+        """
+        if self._room is not None:
+            self._room.check()
 
     def append(self, log: CommittedLog, record: bytes, on_commit: OnCommit) -> asyncio.Future[int]:
         """Append a record to a journal.
@@ -277,6 +289,8 @@ class Writer:
             else:
                 batch, is_open = self._incoming.gather(self._wait())
             running = running and is_open
+            # What waits for the lock is counted, and was looked at before.
+            batch = batch if self._patience.is_left else self._refuse_emits(batch)
             kept = self._write(batch) if batch else []
         if kept:
             _logger.error("%s: closed with %d writes that could not be written", self._store, len(kept))
@@ -294,11 +308,13 @@ class Writer:
                     self._look()
                 if self._guard is not None:
                     self._watch_over(self._guard)
+                if self._room is not None:
+                    self._room.look(self._transaction.connection)
         return self._incoming.first(None)
 
     def _pause_s(self) -> float | None:
         """Return the seconds after which something is to be looked at; ``None`` if nothing is."""
-        guarding_s = None if self._guard is None or self._lost else self._guard.wait_s
+        guarding_s = None if self._guard is None else self._guard.wait_s
         if not self._watchers:
             return guarding_s
         return _LOOK_EVERY_S if guarding_s is None else min(_LOOK_EVERY_S, guarding_s)
@@ -320,10 +336,10 @@ class Writer:
             _logger.warning("%s: the mark in it could not be moved: %s", self._store, error)
 
     def _note_loss(self, lost: StoreLost) -> None:
-        if self._lost is None:
-            self._lost = lost
+        if not self._has_told_loss:
+            self._has_told_loss = True
             _logger.critical("%s: nothing more can be stored: %s", self._store, lost.problem)
-            self._tell(self._tell_loss, lost)
+            self._tell(_call_all, self._lost_watchers, lost)
 
     def _look(self) -> None:
         try:
@@ -335,6 +351,16 @@ class Writer:
             self._version = version
             self._turns.note_others()
             self._tell(_call_all, self._watchers)
+
+    def _refuse_emits(self, batch: list[Write]) -> list[Write]:
+        """Refuse the emits of a batch if they would use the reserve of the disk; returns the rest."""
+        if self._room is None:
+            return batch
+        refused, short = self._room.refuse(self._transaction.connection, batch)
+        if short is None:
+            return batch
+        self._tell(self._fail, refused, short)
+        return [job for job in batch if not is_emit(job)]
 
     def _write(self, batch: list[Write]) -> list[Write]:
         """Write a batch; returns what of it is still to be written."""
@@ -353,7 +379,7 @@ class Writer:
                 self._note_loss(error)
             if is_locked(error):
                 return self._wait_on(batch, error)
-            parts = [batch] if self._lost or _lacks_space(self._store, error) else units(batch)
+            parts = [batch] if isinstance(error, StoreLost) or _lacks_space(self._store, error) else units(batch)
             if len(parts) == 1:
                 return self._keep(batch, error)
             return self._write_each(parts, error)
@@ -391,16 +417,10 @@ class Writer:
         return kept
 
     def _written(self, batch: list[Write]) -> None:
-        flushed = Flushed()
         asked = [job for job in batch if future_of(job) is not None]
-        for job in batch if len(asked) < len(batch) else ():
-            if future_of(job) is not None:
-                continue
-            flushed.size += size_of(job)
-            if isinstance(job, tuple):
-                flushed.entries[job[0]] = flushed.entries.get(job[0], 0) + 1
-            elif job.error is not None:
-                _logger.error("%s: a write that was reported was refused: %s", self._store, job.error)
+        flushed = Flushed()
+        if len(asked) < len(batch):
+            flushed.note(self._store, batch)
         if flushed.size and self._failure is not None:
             self._failure = None
             _logger.warning("%s: what was reported can be written to disk again", self._store)
@@ -408,7 +428,7 @@ class Writer:
         self._tell(self._deliver, asked, flushed)
 
     def _transact(self, batch: list[Write]) -> None:
-        transaction, append = self._transaction, self._entries.append
+        transaction = self._transaction
         transaction.now = self._clock.now()
         self._entries.begin(transaction.now)
         if self._guard is not None:
@@ -420,20 +440,7 @@ class Writer:
         self._notes.begin(transaction.connection, transaction.now)
         if self._watchers:
             self._look()
-        gathered: list[Gathered[Any, Any]] = []
-        for job in batch:
-            if isinstance(job, tuple):
-                append(job[0].id, job[1])
-                continue
-            if gathered and not (isinstance(job, Gathered) and job.together == gathered[0].together):
-                gathered[0].together(transaction, gathered)
-                gathered = []
-            if isinstance(job, Gathered):
-                gathered.append(job)
-            else:
-                job.run(transaction)
-        if gathered:
-            gathered[0].together(transaction, gathered)
+        run_all(transaction, batch)
         self._entries.flush()
         transaction.connection.execute("COMMIT")
         self._turns.ended()
@@ -458,10 +465,6 @@ class Writer:
             _logger.warning("%s: the event loop was closed before its store", self._store)
 
     # -- in the event loop ----------------------------------------------------------------------------------
-
-    def _tell_loss(self, lost: StoreLost) -> None:
-        self._loss = lost
-        _call_all(self._lost_watchers, lost)
 
     def _deliver(self, batch: list[Write], flushed: Flushed) -> None:
         for log, entries in flushed.entries.items():

@@ -82,6 +82,7 @@ class DeferredWrites:
     async def append(self, record: bytes, on_commit: OnCommit) -> int:
         """Append a record; suspends only if it can't have a position yet."""
         self._writer.check_size(len(record))
+        self._writer.check_room()
         if not self._waiting and not self._closed and self._has_place(takes_position=True):
             self._writer.check()
             return self._append(record, on_commit)
