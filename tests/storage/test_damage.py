@@ -17,6 +17,7 @@ from waypost.storage.answer_base import Answer, AnswerGivenUp
 from waypost.storage.base import Journal
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, DeadLetterFilter, NewMessageRow, QueueLimits
+from waypost.storage.sqlite.copies import check
 from waypost.storage.sqlite.outbox import publish
 from waypost.storage.sqlite.store import SqliteStore
 
@@ -358,3 +359,47 @@ async def test_no_changed_byte_is_delivered(path: Path, seed: int) -> None:
         wrong = [message for message in messages if message.record != records[message.position - 1]]
         assert all(message.damaged for message in wrong), f"seed {seed}"
         assert told + len(wrong) > 0, f"seed {seed}"
+
+
+async def test_a_check_names_each_damaged_record(path: Path) -> None:
+    async with opened(path) as store:
+        journal = await store.journal("/")
+        for number in range(1, 5):
+            await journal.append(b"%d" % number, ignore)
+        await journal.open_session(b"key", "sid", b"data", ignore)
+        await journal.join(b"key", ["room"], ignore)
+        queue = await put_marked(store)
+        await queue.enqueue([NewMessageRow("later", b"x", delay_s=9)], deduplicate_s=0, on_commit=ignore)
+        epoch = (await queue.consumer("c")).epoch
+        await queue.bury("c", epoch, [Attempt(1, 1, 0, "rejected", "no", 1.0)])
+        await store.answers().keep(Answer(b"client", 1, "asked", b"answer"), 0)
+    assert check(path, lambda _done, _all: None) == []
+    with closing(sqlite3.connect(path)) as connection:
+        for change in (
+            "chunk SET records = x'00' WHERE first = 2",
+            "chunk SET first = 30 WHERE first = 4",
+            "session SET data = x'00', start = 77",
+            "membership SET room = 'other'",
+            "message SET record = x'00' WHERE position = 2",
+            "message SET id = CAST(x'c3' AS TEXT) WHERE position = 3",
+            "scheduled SET record = x'00'",
+            "dead_letter SET record = x'00'",
+            "answer SET record = x'00'",
+        ):
+            connection.execute(f"UPDATE {change}")
+        connection.commit()
+    assert sorted(check(path, lambda _done, _all: None)) == sorted(
+        [
+            "event 2 of / is damaged",
+            "event 4 of / is damaged",
+            "event 30 of / is damaged",
+            "the data of session sid is damaged",
+            "the place of session sid is damaged",
+            "a room of session number 1 is damaged",
+            "message q, 2 (queue, offset) is damaged",
+            "message q, 3 (queue, offset) is damaged",
+            "delayed message 1 is damaged",
+            "dead letter 1 is damaged",
+            "the answer to asked is damaged",
+        ]
+    )

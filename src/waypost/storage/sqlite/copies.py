@@ -11,12 +11,16 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 
 from waypost.errors import ConfigurationError, StorageError, StoreDamaged
 from waypost.file_place import check_place, shown
+from waypost.storage.sqlite.checking import TABLES, damaged_records
 from waypost.storage.sqlite.file import check_header, check_version, connect, take_ownership, translate
 from waypost.storage.sqlite.own_log import refuse_foreign_log
+from waypost.storage.sqlite.schema import is_current
+from waypost.storage.sqlite.sums import leniently
 
 __all__ = ["Progress", "back_up", "check", "restore"]
 
@@ -24,6 +28,7 @@ Progress = Callable[[int, int], None]
 """Called with the amount of work that is done, and all of it."""
 
 _STEP_PAGES = 512
+_MOST_RECORDS = 100
 _PARTIAL = "-partial"
 # No opening has this name.
 _COPY = "copy"
@@ -125,6 +130,7 @@ def check(path: Path, progress: Progress) -> list[str]:
         for done, table in enumerate(tables):
             progress(done, len(tables))
             problems += _problems(connection, f"integrity_check('{table}')", table)
+            problems += _damaged(connection, table)
         progress(len(tables), len(tables))
         return problems
 
@@ -187,6 +193,19 @@ def _problems(connection: sqlite3.Connection, check: str, what: str) -> list[str
         return [f"{what}: {error}"]
     # The lines before the last one only say of which database it speaks.
     return [f"{what}: {verdict.splitlines()[-1]}" for verdict in found if verdict != "ok"]
+
+
+def _damaged(connection: sqlite3.Connection, table: str) -> list[str]:
+    """Return the damaged records of a table, up to a number; a format before version 6 has no sums."""
+    if table not in TABLES or not is_current(connection):
+        return []
+    try:
+        with leniently(connection):
+            return [*islice(damaged_records(connection, table), _MOST_RECORDS)]
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        return [f"{table}: {error}"]
 
 
 @contextmanager

@@ -15,6 +15,7 @@ __all__ = [
     "Appender",
     "DamagedEntry",
     "bytes_before",
+    "damaged_positions",
     "ends_certainly",
     "newest_records",
     "read_entries",
@@ -196,6 +197,27 @@ def newest_records(connection: sqlite3.Connection, journal: int, oldest: int, ma
         chunks.append(sound)
         expected = first
     return [record for chunk in reversed(chunks) for record in chunk]
+
+
+def damaged_positions(connection: sqlite3.Connection, journal: int) -> Iterator[int]:
+    """Return the positions of a journal's entries that are damaged or missing; of a hole its first."""
+    ((expected,),) = connection.execute("SELECT oldest FROM journal WHERE id = ?", (journal,)).fetchall()
+    for first, packed, sums, records in connection.execute(
+        f"SELECT first, sizes, sums, {_RECORDS} FROM chunk c WHERE journal = ? ORDER BY first", (journal,)
+    ):
+        end = first + len(packed) // 4
+        if end <= expected:
+            continue
+        if first > expected:
+            yield expected
+        expected = max(first, expected)
+        for entry, is_sound in _checked_entries(first, packed, sums, records, after=expected - 1):
+            if not is_sound:
+                yield entry.position
+            expected = entry.position + 1
+        if expected < end:
+            yield expected
+        expected = end
 
 
 def ends_certainly(connection: sqlite3.Connection, journal: int) -> bool:
