@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import waypost
-from tests.server.model_client import until
+from tests.server.model_client import running, until
 from tests.server.queues.client import QUEUE, Clock, Site, quiet, site
-from tests.support.waiting import DEADLINE_S
+from tests.support.waiting import DEADLINE_S, until_async
 from waypost.protocol.rejections import Rejection, read_nack
 from waypost.server.queues.options import QueueOptions
 from waypost.server.queues.verdict import Blame, Verdict, is_spent, judge
@@ -123,6 +124,30 @@ def test_max_deliveries_counts_for_one_more_release() -> None:
     assert decide(Blame.LOST, options, failures=4, losses=14, acknowledged=1).delay_s == 0.0
     assert decide(Blame.LOST, options, failures=4, losses=15, acknowledged=1).delay_s is None
     assert decide(Blame.REJECTED, options, failures=4, losses=15).delay_s is None
+
+
+async def test_max_deliveries_that_is_stored_for_a_queue_counts_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = tmp_path / "store.db"
+    async with running(waypost.Server(store=store, drain_s=0)) as before:
+        with pytest.warns(DeprecationWarning, match="max_losses"):
+            await before.queue("jobs").configure(max_deliveries=2)
+        await before.queue("jobs").emit("job", 1)
+    after = waypost.Server(store=store, drain_s=0, queues=QueueOptions(first_backoff_s=0))
+    attempts: list[int] = []
+
+    @after.consumer("jobs")
+    async def reject(message: waypost.Message) -> None:
+        attempts.append(message.attempt)
+        raise waypost.Reject("no")
+
+    with pytest.warns(DeprecationWarning, match="max_losses"):
+        await after.start()
+    await until_async(after.queue("jobs").info, lambda info: info.dead_letters == 1, "a dead letter")
+    await after.close()
+    assert attempts == [1, 2]
+    assert "queue 'jobs': max_deliveries is configured" in caplog.text
 
 
 def decide(

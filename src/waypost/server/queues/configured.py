@@ -64,7 +64,14 @@ class Configured:
         Unusable settings are logged, and the queue keeps the options it had.
         """
         try:
-            self.keep(stored.queue, decode_settings(stored.settings))
+            settings = decode_settings(stored.settings)
+            self.keep(stored.queue, settings)
+            if settings.get("max_deliveries") is not None:
+                logger.warning(
+                    "queue %r: max_deliveries is configured for it, which the next release will not know; "
+                    "configure(max_deliveries=None, max_failures=…, max_losses=…) takes its place",
+                    stored.queue,
+                )
         except ConfigurationError as problem:
             logger.error(
                 "queue %r: what is configured in the store can't be used; it goes on with %s: %s",
