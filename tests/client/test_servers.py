@@ -148,11 +148,16 @@ async def test_a_handler_that_raises_rejects(server: Server, caplog: pytest.LogC
         raise waypost.Reject("no van", retry_in_s=2)
 
     @client.event
+    async def unknown() -> None:
+        raise waypost.Reject("no such van", final=True)
+
+    @client.event
     async def broken() -> None:
         raise LookupError("a secret")
 
     async with client:
         assert await client.call("ask", "busy") == [{"nack": "no van", "retry_in": 2}]
+        assert await client.call("ask", "unknown") == [{"nack": "no such van", "final": True}]
         assert await client.call("ask", "broken") == [{"nack": "LookupError"}]
 
 

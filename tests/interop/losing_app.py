@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 from typing import Any
 
 import waypost
+from tests.support.server_process import OPTIONS_VARIABLE
 
-io = waypost.Server(cors_allowed_origins="*", drain_s=0.1, ping_interval_s=2, ping_timeout_s=3)
+_options = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
+
+io = waypost.Server(drain_s=0.1, ping_interval_s=2, ping_timeout_s=3, **_options)
 
 
 @io.on("connect")

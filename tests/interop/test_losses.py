@@ -14,8 +14,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
+import waypost
 from tests.demo.test_page import CHROMIUM_ARGUMENTS
 from tests.interop.peer import MODES, Client, Peer
+from tests.server.model_client import running
 from tests.support.link import Link
 from tests.support.require import require_chromium
 from tests.support.server_process import ServerProcess
@@ -44,11 +46,15 @@ PAGE = """
 """
 
 
+def make_server(folder: Path, **options: Any) -> ServerProcess:
+    """Make a server with an inbox for each user, in a file."""
+    arguments = ("-m", "waypost", "serve", "tests.interop.losing_app:io", "--port", "{port}", "--store")
+    return ServerProcess((*arguments, str(folder / "store.db")), folder / "server.log", options)
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
-    """A server with an inbox for each user, in a file."""
-    arguments = ("-m", "waypost", "serve", "tests.interop.losing_app:io", "--port", "{port}", "--store")
-    server = ServerProcess((*arguments, str(tmp_path / "store.db")), tmp_path / "server.log")
+    server = make_server(tmp_path)
     await server.start()
     yield server
     await server.stop()
@@ -156,3 +162,29 @@ async def test_what_a_slow_line_can_not_carry_is_undeliverable_and_the_next_mess
         seen = await looks_so(clerk, lambda seen: seen["waiting"] == 0)
         await reader.disconnect()
     assert seen["dead"] == [["too large", "undeliverable"]]
+
+
+@pytest.mark.parametrize(
+    ("max_attachments", "connections", "reason"),
+    [(10, 1, "max_attachments allows 10"), (50, 6, "undeliverable")],
+    ids=["the server refuses it", "the client's parser refuses it"],
+)
+async def test_a_message_of_an_older_store_that_official_parsers_refuse_does_not_block_the_next(
+    max_attachments: int, connections: int, reason: str, peer: Peer, tmp_path: Path
+) -> None:
+    async with running(waypost.Server(store=tmp_path / "store.db", drain_s=0, max_attachments=50)) as older:
+        await older.queue("inbox:ann").emit("note", "too many", [b"x"] * 11)
+        await older.queue("inbox:ann").emit("note", "next", "")
+    server = make_server(tmp_path, max_attachments=max_attachments)
+    await server.start()
+    reader = await peer.client(
+        server.url, transports=MODES["websocket"], auth={"inbox": "ann"}, rules={"*": "ack"}, reconnectionDelay=50
+    )
+    assert await reader.gets("note", 1) == [("next", "")]
+    assert len(reader.connects) == connections
+    seen = await looks_so(reader, lambda seen: seen["waiting"] == 0)
+    [[text, why]] = seen["dead"]
+    assert text == "too many"
+    assert reason in why
+    await peer.leave_all()
+    await server.stop()

@@ -194,6 +194,17 @@ async def test_double_acks_and_acks_of_what_was_never_sent_settle_nothing_else(d
         await desk.sees(offset=3, waiting=0, retrying=0)
 
 
+async def test_a_final_nack_makes_a_dead_letter_at_once(desk: Desk) -> None:
+    client = await desk.consumer("hold")
+    await desk.put(0, 1)
+    await client.gets("job")
+    await client.ack(client.received["job"][0], {"nack": "no such address", "final": True})
+    await client.gets("job", 2)
+    await client.ack(client.received["job"][1])
+    await desk.sees(waiting=0, dead_letters=1)
+    assert jobs(client) == [0, 1]
+
+
 async def next_job(raw: RawWebSocket, job: int) -> int:
     """Return the ack id of the job that comes next."""
     packet = await raw.receive()

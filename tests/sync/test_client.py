@@ -104,9 +104,9 @@ def test_a_loop_acknowledges_or_rejects(client: Client) -> None:
         assert asked.result() == {"answer": "accepted"}
         asked = pool.submit(client.call, "ask", "pickup", 8)
         event = pickups.next()
-        event.reject("no van")
+        event.reject("no van", final=True)
         assert repr(event) == "<ReceivedEvent 'pickup' (8,)>"
-        assert asked.result() == {"answer": {"nack": "no van"}}
+        assert asked.result() == {"answer": {"nack": "no van", "final": True}}
 
 
 def test_many_threads_use_one_client(client: Client) -> None:
