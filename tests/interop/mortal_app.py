@@ -71,7 +71,7 @@ async def _arm() -> None:
 async def connect(socket: waypost.Socket, auth: dict[str, Any]) -> None:
     await _arm()
     if auth["role"] == "consumer":
-        await socket.consume(QUEUE)
+        await socket.consume(QUEUE, **auth.get("consuming", {}))
 
 
 @io.event

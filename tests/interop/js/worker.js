@@ -1,12 +1,12 @@
-// A worker of a queue: `node worker.js URL OPTIONS`. It prints a line of JSON for each thing that happens, and ends with
-// its standard input. A job is an object with a `number`; `block_ms` holds the event loop, `work_ms` does not.
+// A worker of a queue: `node worker.js URL OPTIONS`. It prints a line of JSON for each thing that happens, with the time,
+// and ends with its standard input. A job is an object with a `number`; `block_ms` holds the event loop, `work_ms` does not.
 // Options: `auth`; `one_at_a_time`; `acks_at_once`: not to wait for a connection before an ack.
 import { io } from "socket.io-client";
 
 const [url, text] = process.argv.slice(2);
 const options = JSON.parse(text);
 
-const say = (what, more) => process.stdout.write(`${JSON.stringify({ what, ...more })}\n`);
+const say = (what, more) => process.stdout.write(`${JSON.stringify({ what, at: Date.now() / 1000, ...more })}\n`);
 const sleep = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 const socket = io(url, {
