@@ -78,6 +78,16 @@ async def test_a_job_that_blocks_for_longer_than_the_heartbeats_allow_runs_once(
         assert (info.acknowledged, info.dead_letters) == (2, 0)
 
 
+async def test_the_ack_of_a_worker_that_has_not_noticed_its_cut_counts() -> None:
+    heartbeat = {"ping_interval_s": 0.5, "ping_timeout_s": 1}
+    async with queue_of_jobs({}, heartbeat) as (io, link), JsWorker.start(link.url, acks_at_once=True) as worker:
+        await put(io, [{"block_ms": 2500}, {"work_ms": 1}])
+        info = await until_done(io, 2)
+        assert worker.count("connected") >= 2, worker.said
+        assert worker.runs() == Counter(range(2))
+        assert (info.acknowledged, info.dead_letters) == (2, 0)
+
+
 async def test_jobs_longer_than_their_lease_are_done_acknowledged_and_counted_once() -> None:
     heartbeat = {"ping_interval_s": 0.1, "ping_timeout_s": 20}
     async with AsyncExitStack() as stack:

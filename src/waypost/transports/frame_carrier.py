@@ -17,6 +17,7 @@ from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import GOING_AWAY, Closing, FrameEncoder, MessageReader, frame_close, frame_pong
 from waypost.server.basics.slices import Slices
 from waypost.server.basics.write_turn import WriteTurn
+from waypost.server.connections.ends import LateReceiver
 
 __all__ = ["FrameCarrier", "FrameTaker"]
 
@@ -28,9 +29,11 @@ _PIECE_BYTES = 8_192
 """About 1,200 frames of the smallest size. Most reads from the network return less."""
 _MOST_WAITING = 64
 """Larger frames, and more of them, are written at once, so that asyncio can call `pause_writing` in time."""
-_CLOSE_TIMEOUT_S = 10.0
 _MESSAGE_TOO_BIG = 1009
+_CLOSE_TIMEOUT_S = 10.0
 """Seconds that a client has to read its last frames and to answer the close frame."""
+_LATE_TIMEOUT_S = 60.0
+"""Seconds instead of these for a client that has messages of a queue in hand, and may be busy with one."""
 
 
 class FrameTaker(Protocol):
@@ -71,6 +74,7 @@ class FrameCarrier(asyncio.Protocol):
         "_close_timer",
         "_encoder",
         "_is_paused",
+        "_late",
         "_reader",
         "_slices",
         "_taker",
@@ -91,6 +95,7 @@ class FrameCarrier(asyncio.Protocol):
         self._waiting: list[bytes] | None = None
         self._reader = MessageReader(max_message_bytes, is_masked=True)
         self._taker: FrameTaker | None = None
+        self._late: LateReceiver | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._carriers = carriers
         carriers.add(self)
@@ -139,12 +144,13 @@ class FrameCarrier(asyncio.Protocol):
         if len(data) > _PIECE_BYTES:
             self._receive_pieces(data)
             return
-        reader, taker = self._reader, self._taker
+        reader, taker = self._reader, self._taker or self._late
         try:
             for message in reader.feed(data):
                 if taker is not None:
                     taker.receive(message)
         except ProtocolViolation as problem:
+            self._late = None
             self._drop(problem)
         if reader.pings or reader.closing is not None:
             self._answer_control()
@@ -189,7 +195,7 @@ class FrameCarrier(asyncio.Protocol):
         """Note that the network connection is lost."""
         self._carriers.discard(self)
         self.is_ready = False
-        self._backlog = None
+        self._backlog = self._late = None
         if self._close_timer is not None:
             self._close_timer.cancel()
             self._close_timer = None
@@ -237,8 +243,9 @@ class FrameCarrier(asyncio.Protocol):
         else:
             self._slices.when_next(self._go_on)
 
-    def close(self, problem: ProtocolViolation | None = None) -> None:
+    def close(self, problem: ProtocolViolation | None = None, late: LateReceiver | None = None) -> None:
         """Close after the written frames; see `WireOutlet.close`."""
+        self._late = late
         self.close_with(_TOO_BIG if isinstance(problem, LimitExceeded) else _NORMAL)
 
     def close_with(self, code: int, reason: str = "") -> None:
@@ -283,7 +290,8 @@ class FrameCarrier(asyncio.Protocol):
             self._transport.write(frame_close(code, reason))
             # A client that does not read would delay a graceful close for ever.
             loop = asyncio.get_running_loop()
-            self._close_timer = loop.call_later(_CLOSE_TIMEOUT_S, self._transport.abort)
+            timeout_s = _CLOSE_TIMEOUT_S if self._late is None else _LATE_TIMEOUT_S
+            self._close_timer = loop.call_later(timeout_s, self._transport.abort)
 
     def _lose_taker(self) -> None:
         if self._taker is not None:

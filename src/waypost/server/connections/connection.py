@@ -19,7 +19,7 @@ from waypost.protocol.session import EngineSession, Event
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.slices import Share, Slices
 from waypost.server.connections.deadlines import Deadlines
-from waypost.server.connections.ends import NOBODY, Receiver, WireOutlet
+from waypost.server.connections.ends import NOBODY, LateReceiver, Receiver, WireOutlet
 from waypost.server.watching.hooks import ConnectionClosed, Hooks, PacketSent
 from waypost.server.watching.masking import mask_text
 
@@ -38,6 +38,7 @@ class Connection:
         number: The connection's number, unique in this server. Unlike the sid, it is no secret.
         handshake: The client's request for the connection.
         receiver: The layer above.
+        late: Takes what the client sends before it notices the connection's end; ``None`` drops that.
         when_aborted: Called when the connection ends with nothing left to send; set by a transport that may be stuck.
         when_probe_ends: Called when a probing WebSocket is refused or has become the transport.
     """
@@ -59,6 +60,7 @@ class Connection:
         "_slices",
         "client_left",
         "handshake",
+        "late",
         "number",
         "receiver",
         "when_aborted",
@@ -86,6 +88,7 @@ class Connection:
         self._hooks = hooks
         self._outlet: WireOutlet | None = None
         self._problem: ProtocolViolation | None = None
+        self.late: LateReceiver | None = None
         self._loop = asyncio.get_running_loop()
         self._opened_at = self._loop.time()
         self._deadlines = deadlines
@@ -474,10 +477,10 @@ class Connection:
             aborted()
         if self._outlet is not None:
             outlet, self._outlet = self._outlet, None
-            outlet.close(self._problem)
+            outlet.close(self._problem, self.late)
         # Nothing refers back from here, so that all of it is freed at once; the garbage collector comes seldom.
         self.receiver = NOBODY
-        self._problem = None
+        self._problem = self.late = None
         self._paused_by = ()
 
     def tick(self) -> None:

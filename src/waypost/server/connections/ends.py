@@ -7,7 +7,7 @@ from typing import Protocol
 from waypost.errors import ProtocolViolation
 from waypost.protocol.engineio import Frame
 
-__all__ = ["NOBODY", "Receiver", "WireOutlet"]
+__all__ = ["NOBODY", "LateReceiver", "Receiver", "WireOutlet"]
 
 
 class Receiver(Protocol):
@@ -58,6 +58,18 @@ class Receiver(Protocol):
         ...
 
 
+class LateReceiver(Protocol):
+    """Takes what a client sends that did not notice yet that its connection has ended."""
+
+    def receive(self, frame: Frame) -> None:
+        """Take a frame.
+
+        Raises:
+            ProtocolViolation: The frame is unreadable; it is the last one that is taken.
+        """
+        ...
+
+
 class WireOutlet(Protocol):
     """A WebSocket that accepts frames at any time, without a task that waits for them.
 
@@ -79,8 +91,13 @@ class WireOutlet(Protocol):
         """Read again."""
         ...
 
-    def close(self, problem: ProtocolViolation | None) -> None:
-        """Close after the written frames; ``problem`` is the client's violation of the protocol, or ``None``."""
+    def close(self, problem: ProtocolViolation | None, late: LateReceiver | None) -> None:
+        """Close after the written frames.
+
+        Args:
+            problem: The client's violation of the protocol, or ``None``.
+            late: Takes what the client sends before it notices; ``None`` drops it.
+        """
         ...
 
 

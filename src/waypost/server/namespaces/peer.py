@@ -18,6 +18,7 @@ from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.dialect import dialect_of
 from waypost.server.namespaces.early_acks import EarlyAcks
 from waypost.server.namespaces.entering import Entering
+from waypost.server.namespaces.late_acks import LateAcks
 from waypost.server.watching.hooks import PacketReceived
 
 if TYPE_CHECKING:
@@ -234,6 +235,9 @@ class Peer:
         channels, self._channels = list(self._channels.values()), {}
         for channel in channels:
             channel.close(reason)
+        late = LateAcks(channels, self._decoder, self._services.counters, 2 * self._deliveries.most_in_hand)
+        if late.is_expected:
+            self._connection.late = late
         for entering in self._entering.values():
             entering.leave(reason)
 

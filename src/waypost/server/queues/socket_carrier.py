@@ -47,6 +47,7 @@ class SocketCarrier:
         "_acks",
         "_doubtful",
         "_doubtful_until",
+        "_heartbeats_left",
         "_loop",
         "_now",
         "_services",
@@ -76,6 +77,7 @@ class SocketCarrier:
         # The deliveries that may not have arrived before a connection was lost.
         self._doubtful: set[Delivery] = set()
         self._doubtful_until: int | None = None
+        self._heartbeats_left = 0
         self._waiting: asyncio.Task[None] | None = None
 
     @property
@@ -139,13 +141,22 @@ class SocketCarrier:
         self._acks = member.out.acks
         self.give_sign()
         if self._doubtful:
-            # What the client has handled before the cut it may still acknowledge: it answers a heartbeat after that.
-            self._doubtful_until = self._acks.mark()
-            member.out.probe()
+            # The client may acknowledge at its return what it has done. It answers the first heartbeat perhaps before
+            # its callbacks run, and the second one after that.
+            self._heartbeats_left = 2
+            self._await_heartbeat(member)
+
+    def _await_heartbeat(self, member: Member) -> None:
+        self._doubtful_until = self._acks.mark()
+        member.out.probe()
 
     def take_doubtful(self) -> list[Delivery]:
-        """Return the messages that did not arrive before the cut, once the client has answered a heartbeat."""
+        """Return the messages that did not arrive before the cut, once the client has answered two heartbeats."""
         if self._doubtful_until is None or not self._acks.has_arrived(self._doubtful_until):
+            return []
+        self._heartbeats_left -= 1
+        if self._heartbeats_left and self.member is not None:
+            self._await_heartbeat(self.member)
             return []
         doubtful, self._doubtful, self._doubtful_until = self._doubtful, set(), None
         return [delivery for delivery in self.attachment.in_hand.values() if delivery in doubtful]
