@@ -34,6 +34,12 @@ async def in_task(message: waypost.Message, journal: str, seconds: float) -> Non
     note(journal, f"done {message.id} attempt {message.attempt}")
 
 
+@io.consumer("threads of the loop")
+async def in_thread_of_the_loop(message: waypost.Message, journal: str, seconds: float) -> None:
+    note(journal, f"begun {message.id} attempt {message.attempt}")
+    await asyncio.to_thread(time.sleep, seconds)
+
+
 @io.event
 async def put(socket: waypost.Socket, queue: str, message: str, journal: str, seconds: float) -> None:
     await io.queue(queue).emit("work", journal, seconds, id=message)

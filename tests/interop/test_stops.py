@@ -126,11 +126,12 @@ async def test_a_function_that_takes_too_long_is_counted_and_keeps_no_process(si
     await site.begin(client, "threads", "endless", 60)
     await site.begin(client, "threads", "endless too", 60)
     await site.begin(client, "tasks", "cancelled", 60)
+    await site.begin(client, "threads of the loop", "endless as well", 60)
     began = site.terminate()
     assert await site.ended() - began < _SOON_S
     assert "did not finish before the stop" in site.server.log()
     await site.start(stop_timeout_s=0)
-    for message in ("endless", "endless too", "cancelled"):
+    for message in ("endless", "endless too", "cancelled", "endless as well"):
         await site.notes(f"begun {message} attempt 2")
 
 

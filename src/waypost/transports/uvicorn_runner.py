@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Generator
@@ -22,6 +23,7 @@ import uvicorn
 from waypost.checking.arguments import TEXT, check
 from waypost.checking.constraints import AtLeast, AtMost
 from waypost.checking.rules import rule_of
+from waypost.daemon_threads import DaemonThreads
 from waypost.errors import ConfigurationError
 from waypost.logs import get_logger
 from waypost.server.options import Options
@@ -200,7 +202,14 @@ class _WithoutTraceback(logging.Filter):
 async def _serve(
     config: uvicorn.Config, io: Served, listeners: list[socket.socket], announce: Callable[[str], None]
 ) -> int:
+    # What the application runs by `asyncio.to_thread` must not keep the process after the store is closed, either.
+    asyncio.get_running_loop().set_default_executor(DaemonThreads("asyncio", _most_threads()))
     return await _run(_Uvicorn(config, io, lambda: announce(_address(listeners[0]))), io, listeners)
+
+
+def _most_threads() -> int:
+    """Return how many threads a loop has by default."""
+    return min(32, (os.cpu_count() or 1) + 4)
 
 
 async def _run(server: _Uvicorn, io: Served, listeners: list[socket.socket]) -> int:
