@@ -4,29 +4,60 @@ from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from tests.sim.history import History, make_history
 from tests.sim.queue_history import make_queue_history
-from tests.sim.simulation import Result, run_seed
+from tests.sim.restores import run_restores
+from tests.sim.simulation import run_seed
 
 _COLLECT_EVERY = 50
-_KINDS: dict[str, Callable[[int], History]] = {"events": make_history, "queues": make_queue_history}
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    problems: list[str]
+    report: Callable[[], str]
+
+
+def _simulate(make: Callable[[int], History], seed: int) -> _Ran:
+    result = run_seed(seed, make)
+    return _Ran(result.problems, result.report)
+
+
+def _restore(seed: int) -> _Ran:
+    with tempfile.TemporaryDirectory() as folder:
+        problems = run_restores(seed, Path(folder))
+    return _Ran(problems[-1:], lambda: "\n".join(problems))
+
+
+_KINDS: dict[str, Callable[[int], _Ran]] = {
+    "events": lambda seed: _simulate(make_history, seed),
+    "queues": lambda seed: _simulate(make_queue_history, seed),
+    "restores": _restore,
+}
 
 
 def main() -> int:
     """Run what the command line asks for; returns 1 if something was wrong."""
     arguments = _parser().parse_args()
-    make = _KINDS[arguments.of]
+    run = _KINDS[arguments.of]
+    if arguments.of == "restores":
+        # An older copy is an error in the log; the histories are full of them.
+        logging.getLogger("waypost").setLevel(logging.CRITICAL)
     if arguments.seed is not None and not arguments.seeds:
-        result = run_seed(arguments.seed, make)
-        print(result.report())  # noqa: T201
-        return 1 if result.problems else 0
+        ran = run(arguments.seed)
+        print(ran.report())  # noqa: T201
+        return 1 if ran.problems else 0
     first = random.randrange(10**9) if arguments.seed is None else arguments.seed
-    return _run_many(make, first, arguments.seeds, arguments.seconds, forever=arguments.forever)
+    return _run_many(run, first, arguments.seeds, arguments.seconds, forever=arguments.forever)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_many(
-    make: Callable[[int], History], first: int, count: int | None, seconds: float | None, *, forever: bool
+    run: Callable[[int], _Ran], first: int, count: int | None, seconds: float | None, *, forever: bool
 ) -> int:
     began = time.monotonic()
     if count is None and seconds is None and not forever:
@@ -49,11 +80,12 @@ def _run_many(
     done = 0
     try:
         while (count is None or done < count) and (seconds is None or time.monotonic() - began < seconds):
-            result = run_seed(first + done, make)
+            seed = first + done
+            ran = run(seed)
             done += 1
-            if result.problems:
-                failed.append(result.history.seed)
-                _tell(result, whole=not forever)
+            if ran.problems:
+                failed.append(seed)
+                _say(f"seed {seed}: {ran.problems[0]}" if forever else ran.report())
                 if not forever:
                     break
             if done % _COLLECT_EVERY == 0:
@@ -63,10 +95,6 @@ def _run_many(
     took = time.monotonic() - began
     _say(f"{done} histories from seed {first} in {took:.1f} s, {done / took * 60:.0f} a minute, {len(failed)} failed")
     return 1 if failed else 0
-
-
-def _tell(result: Result, *, whole: bool) -> None:
-    _say(result.report() if whole else f"seed {result.history.seed}: {result.problems[0]}")
 
 
 def _say(text: str) -> None:

@@ -146,7 +146,8 @@ class Actions:
         self._manage(step, "", lambda queue: queue.discard_dead_letters())
 
     def away(self, step: Step) -> None:
-        self._world.queue_clients.away_until = self._world.time() + step.what[0]
+        seconds, how = step.what
+        self._world.queue_clients.be_away(self._world.time() + seconds, is_silent=how == "silent")
 
     def _manage(self, step: Step, consumer: str, work: Callable[[Queue], Coroutine[Any, Any, object]]) -> None:
         self._in_server(

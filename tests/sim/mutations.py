@@ -254,9 +254,9 @@ def hand_out_too_early(patch: pytest.MonkeyPatch) -> None:
     """In strict order, hand out a message before the one ahead of it is acknowledged."""
     original = StrictOrder.next
 
-    def following(self: StrictOrder, now: float) -> MessageRow | None:
+    def following(self: StrictOrder, now: float, *, probing: bool = False) -> MessageRow | None:
         self._in_hand = False
-        return original(self, now)
+        return original(self, now, probing=probing)
 
     patch.setattr(StrictOrder, "next", following)
 

@@ -84,12 +84,12 @@ def ignore_a_seek(patch: pytest.MonkeyPatch) -> None:
 
 def ignore_pauses(patch: pytest.MonkeyPatch) -> None:
     """Hand out whatever is paused."""
-    patch.setattr(Progress, "_paused_until", lambda self: 0.0)
+    patch.setattr(Progress, "pause_s", lambda self: 0.0)
 
 
 def sleep_through_the_end_of_a_pause(patch: pytest.MonkeyPatch) -> None:
     """Set no alarm for when a pause ends."""
-    patch.setattr(Runner, "_set_alarm", lambda self, now: None)
+    patch.setattr(Runner, "_set_alarm", lambda self, *given: None)
 
 
 def blame_all(patch: pytest.MonkeyPatch) -> None:

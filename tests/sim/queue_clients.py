@@ -32,23 +32,27 @@ class QueueClients:
     Args:
         world: The world.
         chance: What decides.
-
-    Attributes:
-        away_until: Until when what they all depend on is away, so that each message fails.
     """
 
     def __init__(self, world: World, chance: Random) -> None:
-        self.away_until = 0.0
+        self._away_until = 0.0
+        self._is_silent = False
         self._world = world
         self._chance = chance
+
+    def be_away(self, until: float, *, is_silent: bool) -> None:
+        """Let what they all depend on be away until a time: they answer no message, or reject each."""
+        self._away_until = until
+        self._is_silent = is_silent
 
     def take(self, socket: ClientSocket, ack_id: int, plan: QueuePlan) -> None:
         """Handle a message."""
         chance = self._chance.random()
         if self._world.is_healed:
             socket.acknowledge(ack_id, "ok")
-        elif self._world.time() < self.away_until:
-            socket.acknowledge(ack_id, {"nack": "the dependency is away"})
+        elif self._world.time() < self._away_until:
+            if not self._is_silent:
+                socket.acknowledge(ack_id, {"nack": "the dependency is away"})
         elif chance < plan.silence:
             return
         elif chance < plan.silence + plan.rejects:

@@ -21,7 +21,11 @@ def make_queue_history(seed: int) -> History:
     circumstances = _circumstances(chance)
     steps = _Steps(chance, circumstances).make()
     # From chances of their own, so that the other histories stay as they were.
-    more = _clock_steps(Random(f"{seed}/clock"), steps) + _dependency_steps(Random(f"{seed}/dependency"), steps)
+    more = [
+        *_clock_steps(Random(f"{seed}/clock"), steps),
+        *_dependency_steps(Random(f"{seed}/dependency"), steps),
+        *_breaking_steps(Random(f"{seed}/breaking"), steps, circumstances),
+    ]
     return History(seed, circumstances, tuple(sorted((*steps, *more), key=lambda step: step.at)))
 
 
@@ -43,7 +47,7 @@ def _dependency_steps(chance: Random, steps: tuple[Step, ...]) -> list[Step]:
     if chance.random() < 0.75:
         return []
     at = chance.random() * steps[-1].at
-    away = Step(round(at, 4), "away", "", QUEUE, (round(1 + chance.random() * 10, 3),))
+    away = Step(round(at, 4), "away", "", QUEUE, (round(1 + chance.random() * 10, 3), "rejects"))
     waiting = [
         Step(
             round(at + chance.random() * 2, 4), "message", "", QUEUE, (f"d{number}", chance.choice(_KEYS), None, None)
@@ -51,6 +55,22 @@ def _dependency_steps(chance: Random, steps: tuple[Step, ...]) -> list[Step]:
         for number in range(chance.randint(5, 20))
     ]
     return [away, *waiting]
+
+
+def _breaking_steps(chance: Random, steps: tuple[Step, ...], circumstances: Circumstances) -> list[Step]:
+    """Let connections break again and again while no client answers, in some histories."""
+    if chance.random() < 0.85:
+        return []
+    at, times = chance.random() * steps[-1].at, chance.randint(4, 8)
+    every_s = circumstances.reconnect_ms / 1000 * 2 + 6 * circumstances.latency_s + 2 * circumstances.commit_s + 0.5
+    silent = Step(round(at, 4), "away", "", QUEUE, (round(every_s * (times + 1), 3), "silent"))
+    cuts = [
+        Step(round(at + every_s * number, 4), "cut", name, "/", (0.0, 0.0))
+        for number in range(1, times + 1)
+        for name in circumstances.clients
+    ]
+    message = Step(round(at, 4), "message", "", QUEUE, ("b1", None, None, None))
+    return [silent, message, *cuts]
 
 
 def _circumstances(chance: Random) -> Circumstances:

@@ -7,7 +7,7 @@ import pytest
 from tests.sim.mutations import MUTATIONS, Mutate
 from tests.sim.simulation import run_seed
 
-_WITHIN = 300
+_WITHIN = 500
 # Where those that few histories show were found last: they are tried first, since it saves much time. Should a change
 # of the histories make one of them miss, the others are still there to find it.
 _TRIED_FIRST = {

@@ -13,7 +13,7 @@ from tests.sim.queue_history import make_queue_history
 from tests.sim.simulation import run_seed
 
 _HISTORIES = 60
-_WITHIN = 400
+_WITHIN = 500
 # Seeds that found something once: what crashes had brought to its last delivery was sent again (2, 27), a key waited
 # for a message that a limit had ended (162, 166), what had been lost meanwhile was never told (171), positions were
 # read that had been read (121), a retry was forgotten that was stored late (261, 1300), a duplicate drove out
@@ -22,14 +22,16 @@ _REGRESSIONS = (2, 27, 121, 162, 166, 171, 217, 261, 1300, 1972, 8309)
 # Where those that few histories show were found last.
 _TRIED_FIRST = {
     "blame_all": 28,
-    "blame_the_newest": 38,
+    "blame_the_newest": 149,
+    "count_no_losses": 92,
     "let_nothing_expire": 22,
     "miss_what_was_stored_late": 291,
     "note_the_newest": 37,
     "read_wrongly_after_a_move": 19,
-    "redrive_to_everyone": 67,
-    "tell_of_the_first_loss_only": 205,
-    "wait_for_who_is_gone": 106,
+    "never_undeliverable": 393,
+    "redrive_to_everyone": 42,
+    "tell_of_the_first_loss_only": 109,
+    "wait_for_who_is_gone": 162,
 }
 
 

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from waypost.server.queues.delivery_order import Read, ReadKey, ReadOn, ReadRetries, make_order
+from waypost.server.queues.delivery_order import DeliveryOrder, Read, ReadKey, ReadOn, ReadRetries, make_order
 from waypost.server.queues.options import Order
 from waypost.storage.queue_records import MessageRow
 
@@ -178,3 +178,31 @@ def test_order_against_a_list(order: Order) -> None:
     case = Machine.TestCase
     case.settings = settings(max_examples=40, stateful_step_count=25)
     case("runTest").runTest()
+
+
+@pytest.mark.parametrize("size", [1, 300_000])
+@pytest.mark.parametrize("comes", ["read", "arriving"])
+@pytest.mark.parametrize("order", ["strict", "key", "none"])
+def test_only_some_messages_wait_in_memory_whether_many_or_large(order: Order, comes: str, size: int) -> None:
+    upcoming = make_order(order, 0)
+    rows = [MessageRow(number, f"m{number}", b"x" * size, 0.0, key=f"k{number}") for number in range(1, 1001)]
+    if comes == "read":
+        _read_on(upcoming, rows)
+    else:
+        _read_on(upcoming, [])
+        for row in rows:
+            upcoming.arrive(row, 0.0)
+    waiting = 0
+    while (message := upcoming.next(0.0)) is not None:
+        waiting += 1
+        upcoming.done(message)
+    fewest, most = (60, 256) if size == 1 else (1, 4)
+    assert fewest <= waiting <= most
+
+
+def _read_on(upcoming: DeliveryOrder, rows: list[MessageRow]) -> None:
+    """Let an order read, in pages of one message, as long as it wants to."""
+    left = list(rows)
+    while isinstance(read := upcoming.wants(0.0), ReadOn):
+        upcoming.take(read, left[:1], 0.0, complete=not left)
+        del left[:1]
