@@ -41,6 +41,7 @@ MESSAGES = st.lists(
         KEYS,
         st.sampled_from((None, None, None, 3.0)),
         st.sampled_from((0.0, 0.0, 0.0, 4.0)),
+        st.none(),
     ),
     min_size=1,
     max_size=4,

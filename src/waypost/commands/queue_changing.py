@@ -13,15 +13,11 @@ from waypost.commands.human import age, instant
 from waypost.commands.output import Progress, print_json
 from waypost.commands.queue_letters import filter_of, has_filter, only, pages
 from waypost.commands.queue_visit import existing
-from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import QueueRow
 from waypost.storage.sqlite.visitor import SqliteVisitor
 from waypost.storage.wall_times import filter_from_wall, place_from_wall
 
 __all__ = ["cancel", "pause", "purge", "redrive", "resume", "seek"]
-
-# The number of positions that are purged between two reports of progress.
-_PURGE_STEP = 5000
 
 
 async def redrive(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
@@ -71,7 +67,7 @@ async def purge(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
         which = f"the messages up to offset {options.upto}"
     if code := ask(f"remove {which} of queue {options.queue}", yes=options.yes):
         return code
-    removed = await (_purge_dead(visitor, found, options) if options.dead else _purge(queue, found, options.upto))
+    removed = await (_purge_dead(visitor, found, options) if options.dead else queue.purge(upto=options.upto))
     what = "dead letters" if options.dead else "messages"
     told = f"{removed:,} {what} of queue {options.queue} are gone"
     _tell(options, told, {"queue": options.queue, "removed": removed, "what": what})
@@ -135,22 +131,6 @@ async def _pause(visitor: SqliteVisitor, options: argparse.Namespace, until: flo
     paused_until = instant(until) if until > time.time() else None
     _tell(options, told, {"queue": options.queue, "consumer": options.consumer, "paused_until": paused_until})
     return 0
-
-
-async def _purge(queue: StoredQueue, found: QueueRow, upto: int | None) -> int:
-    """Remove messages in steps; without ``upto``, the last step also removes the delayed messages."""
-    oldest = await queue.peek(after=0, max_messages=1, max_bytes=1)
-    last = found.top if upto is None else min(upto, found.top)
-    total = found.messages + found.delayed if upto is None else None
-    removed = 0
-    with Progress("removing", total) as progress:
-        for before in range(oldest[0].position - 1 if oldest else last, last, _PURGE_STEP):
-            part = await queue.purge(upto=min(last, before + _PURGE_STEP))
-            removed += part
-            progress.advance(part)
-        if upto is None:
-            removed += await queue.purge()
-    return removed
 
 
 async def _purge_dead(visitor: SqliteVisitor, found: QueueRow, options: argparse.Namespace) -> int:

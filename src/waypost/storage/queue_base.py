@@ -18,9 +18,11 @@ Guarantees of every backend, beside those of `storage.base`
    nothing. Reading returns messages by position.
 4. **Repetition is harmless.** All writes but `enqueue` and `redrive` may be asked for again after an error. So may
    `enqueue`, with a deduplication window.
-5. **Cost.** A write or a page of a read costs the same whatever the queue keeps, and whatever consumers have settled,
+5. **Short commits.** An operation on very many messages (a purge, a move or the end of a consumer, lower limits) is
+   one short commit, seen all or not at all, and others write meanwhile. Acks of its queue may wait for it.
+6. **Cost.** A write or a page of a read costs the same whatever the queue keeps, and whatever consumers have settled,
    failed at, or have to wait for. An unused queue or consumer costs disk and no memory.
-6. **Epochs.** Settling and attempts name the epoch of the consumer that the message was read in. `seek`, and
+7. **Epochs.** Settling and attempts name the epoch of the consumer that the message was read in. `seek`, and
    `purge` of something it had not settled, begin another one; calls with an old epoch are ignored. Otherwise an ack
    counts however late it is.
 """
@@ -133,7 +135,10 @@ class StoredQueue(Protocol):
         ...
 
     async def configure(self, limits: QueueLimits | None, settings: bytes) -> None:
-        """Set the queue's limits, from the next message on, and further settings.
+        """Set the queue's limits and further settings.
+
+        A queue that drops its oldest messages drops with the same commit what is beyond the limits now, unless it
+        keeps settled messages; these go first as later messages need the room.
 
         Args:
             limits: The limits; ``None`` for the store's.

@@ -330,6 +330,8 @@ class Queue:
     async def configure(self, **changes: Unpack[QueueSettings]) -> QueueOptions:
         """Change options of this queue, over the server's option ``queues``. The store keeps them over restarts.
 
+        With ``overflow="drop_oldest"``, what is beyond lower limits is dropped at once.
+
         Args:
             changes: Options of `QueueOptions`, by name.
 
@@ -347,6 +349,8 @@ class Queue:
         await self._stored.configure(limits, encode_settings(settings))
         configured.keep(self._name, settings)
         self._deliveries.reconfigured(self._name)
+        if limits is not None and limits.overflow == "drop_oldest":
+            self._deliveries.changed(self._name)
         return options
 
     async def pause(self, *, until: datetime | None = None) -> None:

@@ -242,12 +242,7 @@ class MemoryQueue:
         beyond_bytes = backlog.bytes + size - limits.max_bytes
         dropped: list[int] = []
         if messages and limits.overflow == "drop_oldest":
-            for one in backlog.kept():
-                if beyond <= 0 and beyond_bytes <= 0:
-                    break
-                dropped.append(one.position)
-                beyond -= 1
-                beyond_bytes -= one.size
+            dropped, beyond, beyond_bytes = _oldest(backlog, beyond, beyond_bytes)
         if messages and (beyond > 0 or beyond_bytes > 0):
             store, sizes = self._queues.opening.store, (backlog.count, backlog.bytes)
             raise QueueFull(store, self.name, *sizes, limits.max_messages, limits.max_bytes)
@@ -295,9 +290,13 @@ class MemoryQueue:
         return len(chosen)
 
     async def configure(self, limits: QueueLimits | None, settings: bytes) -> None:
-        """Keep limits and settings."""
+        """Keep limits and settings, and drop what does not fit into the limits any more."""
         backlog = self._queues.made(self.name)
         backlog.limits, backlog.settings = limits, settings
+        held = backlog.effective_limits
+        if held.overflow == "drop_oldest" and not held.keep_settled_s:
+            beyond, beyond_bytes = backlog.count - held.max_messages, backlog.bytes - held.max_bytes
+            backlog.lose(_oldest(backlog, beyond, beyond_bytes)[0])
 
     async def configuration(self) -> Configuration:
         """Return the queue's configuration."""
@@ -469,3 +468,15 @@ class MemoryQueue:
     def _found(self, consumer: str) -> tuple[Backlog, ConsumerState]:
         backlog = self._queues.found(self.name)
         return backlog, backlog.found(consumer)
+
+
+def _oldest(backlog: Backlog, beyond: int, beyond_bytes: int) -> tuple[list[int], int, int]:
+    """Choose what is to be dropped; returns the positions, and what is too much still."""
+    dropped: list[int] = []
+    for one in backlog.kept():
+        if beyond <= 0 and beyond_bytes <= 0:
+            break
+        dropped.append(one.position)
+        beyond -= 1
+        beyond_bytes -= one.size
+    return dropped, beyond, beyond_bytes

@@ -56,6 +56,7 @@ from waypost.storage.sqlite.queues import keeping, queues, schedules
 from waypost.storage.sqlite.queues.holds import Holds, blame_holders, forget_holders
 from waypost.storage.sqlite.queues.queue import QueueFile, SqliteQueue
 from waypost.storage.sqlite.reader import Reader
+from waypost.storage.sqlite.sweeper import Sweeper
 from waypost.storage.sqlite.tasks import expire_consumers, release_due, repeat, trim_queues
 from waypost.storage.sqlite.turns import OwnersTurns
 from waypost.storage.sqlite.writer import Writer
@@ -89,6 +90,7 @@ class _Opened:
     owner: OwnerFile
     guard: Guard
     queues: QueueFile
+    sweeper: Sweeper
     answers: SqliteAnswers
     journals: dict[str, SqliteJournal] = field(default_factory=dict)
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -201,9 +203,20 @@ class SqliteStore:
             )
             reader = Reader(self._name, file.reading, thread)
             holds = Holds(self._name, writer)
-            queues = QueueFile(self._name, self._queue_limits, self._clock, writer, reader, holds)
+            held_back: dict[str, asyncio.Event] = {}
+            sweeper = Sweeper(self._name, writer, held_back)
+            queues = QueueFile(
+                self._name,
+                self._queue_limits,
+                self._clock,
+                writer,
+                reader,
+                holds,
+                sweeper.wake,
+                held_back=held_back,
+            )
             answers = SqliteAnswers(writer, reader, self._answer_ttl_s, self._answer_limits)
-            self._opened = _Opened(writer, reader, file.owner, file.guard, queues, answers)
+            self._opened = _Opened(writer, reader, file.owner, file.guard, queues, sweeper, answers)
 
     async def close(self) -> None:
         """Finish the pending calls, and close the file. A second call does nothing.
@@ -216,6 +229,7 @@ class SqliteStore:
             if self._opened is None:
                 return
             opened = self._opened
+            await opened.sweeper.stop()
             # The writer's connection is the last to close, which empties the log into the file.
             await opened.reader.close()
             released: asyncio.Future[None] | None = None

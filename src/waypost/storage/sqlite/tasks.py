@@ -31,6 +31,7 @@ async def trim_queues(file: QueueFile) -> None:
     now = file.clock.now()
     for queue in await file.reader.run(lambda connection: queues.queues_to_age(connection, now, max_age_s)):
         await repeat(file.writer, partial(queues.end_aged, queue=queue, max_age_s=max_age_s))
+    file.sweep()
     for step in (end_kept, queues.end_outlived, queues.forget_dead, queues.forget_ids, queues.remove_rest):
         await repeat(file.writer, step)
 
@@ -72,4 +73,5 @@ async def expire_consumers(
         step = partial(expire, limit=limit, attached=in_use, after=max(0, after))
         some, after = await file.writer.submit(step)
         expired += some
+        file.sweep()
     return expired

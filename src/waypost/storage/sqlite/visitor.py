@@ -77,7 +77,9 @@ class SqliteVisitor:
         )
         reader = Reader(self._name, reading, ThreadPoolExecutor(1, thread_name_prefix=f"waypost read {self._name}"))
         holds = Holds(self._name, writer)
-        self._file = QueueFile(self._name, self._limits, self._clock, writer, reader, holds, is_visit=True)
+        self._file = QueueFile(
+            self._name, self._limits, self._clock, writer, reader, holds, _leave_to_the_owner, is_visit=True
+        )
 
     async def close(self) -> None:
         """Finish the pending calls, and close the file. A second call does nothing."""
@@ -103,3 +105,7 @@ class SqliteVisitor:
         if self._file is None:
             raise StoreClosed(self._name)
         return self._file
+
+
+def _leave_to_the_owner() -> None:
+    """Remove no rows: the owner does, the next one at the latest."""

@@ -12,7 +12,7 @@ __all__ = ["ConsumerState", "begin_epoch", "consumer_info", "find", "of_queue", 
 _COLUMNS = (
     "c.id, c.queue, c.name, c.epoch, c.frontier, c.passed, c.outstanding, c.retrying, c.settled, c.failed, "
     "c.redelivered, c.dead, c.lost, c.lost_first, c.lost_last, c.paused_until, c.active_at, "
-    "q.generation, q.top, q.for_all"
+    "q.generation, q.top, q.for_all, coalesce(c.ledger, c.id), q.floor"
 )
 
 
@@ -42,6 +42,8 @@ class ConsumerState:
         generation: The queue's generation.
         top: The queue's newest position.
         for_all: The number of messages for all consumers that the queue ever had.
+        ledger: The number under which ``outstanding`` has the consumer's rows.
+        floor: The position up to which all messages of the queue are gone, though not all of their rows.
     """
 
     id: int
@@ -64,6 +66,8 @@ class ConsumerState:
     generation: str
     top: int
     for_all: int
+    ledger: int
+    floor: int
 
     @property
     def fresh(self) -> int:
@@ -146,7 +150,8 @@ def _cursor(connection: sqlite3.Connection, consumer: ConsumerState) -> int:
     """Return the position before the first message that a consumer has not settled."""
     if consumer.outstanding:
         ((first,),) = connection.execute(
-            "SELECT min(position) FROM outstanding WHERE consumer = ?", (consumer.id,)
+            "SELECT min(position) FROM outstanding WHERE consumer = ? AND position > ?",
+            (consumer.ledger, consumer.floor),
         ).fetchall()
         return int(first) - 1
     if consumer.fresh == 0:

@@ -20,7 +20,7 @@ _LETTER = (
     "d.number, c.name, d.position, d.id, d.record, d.key, d.enqueued_at, d.died_at, d.reason, d.failures, d.losses, "
     "d.history, d.headers, d.exception, d.sum"
 )
-_FROM = "FROM queue q JOIN dead_letter d ON d.queue = q.id JOIN consumer c ON c.id = d.consumer"
+_FROM = "FROM queue q JOIN dead_letter d ON d.queue = q.id JOIN consumer c ON c.id = d.consumer AND c.queue = q.id"
 
 
 def read(

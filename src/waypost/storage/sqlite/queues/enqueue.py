@@ -36,6 +36,11 @@ _STEP = 500
 # A statement takes so many rows; few different ones, so that they stay prepared.
 _ROWS_AT_ONCE = (512, 128, 32, 8, 1)
 _ID_COLUMNS = "queue, id, position, accepted_at, until"
+# Of what is scheduled: neither purged, nor for a consumer that was deleted.
+_IS_LEFT = (
+    "s.number > q.scheduled_floor AND (s.consumer IS NULL OR EXISTS "
+    "(SELECT 1 FROM consumer c WHERE c.id = s.consumer AND c.queue = s.queue))"
+)
 _Row = tuple[object, ...]
 _T = TypeVar("_T")
 
@@ -230,7 +235,8 @@ class Enqueuing:
         dropped: list[int] = []
         if limits.overflow == "drop_oldest" and fresh:
             self.flush()
-            dropped, beyond, beyond_bytes = self._oldest(state, beyond, beyond_bytes)
+            room = len(fresh) + _STEP, sum(message.size for message in fresh)
+            dropped, beyond, beyond_bytes = self._oldest(state, beyond, beyond_bytes, room)
         if fresh and (beyond > 0 or beyond_bytes > 0):
             self._refuse(request.queue, state)
         losers = lose(self._tx.connection, state.id, dropped) if dropped else []
@@ -254,15 +260,27 @@ class Enqueuing:
                 fresh.setdefault(message.id, message)
         return [*fresh.values()]
 
-    def _oldest(self, state: _QueueState, beyond: int, beyond_bytes: int) -> tuple[list[int], int, int]:
-        """Choose what is to be dropped; returns the positions, and what is too much still."""
+    def _oldest(
+        self, state: _QueueState, beyond: int, beyond_bytes: int, room: tuple[int, int]
+    ) -> tuple[list[int], int, int]:
+        """Choose what is to be dropped; returns the positions, and what is too much still.
+
+        A queue may have far more than its limits since they were lowered. Then this drops a part: ``room`` is the
+        least number of messages, and of bytes, after which the rest is left to later calls.
+        """
         positions: list[int] = []
+        dropped_bytes = 0
         for position, size in self._tx.connection.execute(
-            f"SELECT position, {MESSAGE_SIZE} FROM message WHERE queue = ? ORDER BY position", (state.id,)
+            f"SELECT position, {MESSAGE_SIZE} FROM message WHERE queue = ?1 "
+            "AND position > (SELECT floor FROM queue WHERE id = ?1) ORDER BY position",
+            (state.id,),
         ):
             if beyond <= 0 and beyond_bytes <= 0:
                 break
+            if len(positions) >= room[0] and dropped_bytes >= room[1]:
+                return positions, 0, 0
             positions.append(position)
+            dropped_bytes += size
             beyond -= 1
             beyond_bytes -= size
         return positions, beyond, beyond_bytes
@@ -341,7 +359,8 @@ def release(tx: Transaction) -> tuple[set[str], float | None]:
     rows = connection.execute(
         "SELECT s.number, s.queue, q.name, s.due_at, s.ttl_s, s.consumer, s.history, s.id, s.key, s.headers, s.sum, "
         "s.record "
-        "FROM scheduled s JOIN queue q ON q.id = s.queue WHERE s.due_at <= ? ORDER BY s.due_at, s.number LIMIT ?",
+        f"FROM scheduled s JOIN queue q ON q.id = s.queue WHERE s.due_at <= ? AND {_IS_LEFT} "
+        "ORDER BY s.due_at, s.number LIMIT ?",
         (tx.now, _STEP),
     ).fetchall()
     for number, queue, _, due_at, ttl_s, consumer, history, *content in rows:
@@ -352,8 +371,10 @@ def release(tx: Transaction) -> tuple[set[str], float | None]:
             _append_due(tx, queue, number, expires_at, Content(*content))
         connection.execute("DELETE FROM scheduled WHERE number = ?", (number,))
         connection.execute("UPDATE queue SET delayed = delayed - 1 WHERE id = ?", (queue,))
-    ((next_at,),) = connection.execute("SELECT min(due_at) FROM scheduled").fetchall()
-    return {row[2] for row in rows}, next_at
+    next_due = connection.execute(
+        f"SELECT s.due_at FROM scheduled s JOIN queue q ON q.id = s.queue WHERE {_IS_LEFT} ORDER BY s.due_at LIMIT 1"
+    ).fetchall()
+    return {row[2] for row in rows}, next_due[0][0] if next_due else None
 
 
 def _append_due(tx: Transaction, queue: int, number: int, expires_at: float | None, content: Content) -> None:

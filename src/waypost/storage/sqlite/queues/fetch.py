@@ -25,11 +25,12 @@ def fetch(
 ) -> list[MessageRow]:
     """Read what a consumer has not settled after a position."""
     messages: list[MessageRow] = []
+    after = max(after, consumer.floor)
     if consumer.outstanding:
         rows = connection.execute(
             f"SELECT {_MESSAGE}, {_ATTEMPTS} FROM outstanding o {_FOUND} WHERE o.consumer = ? AND o.position > ? "
             "AND (m.expires_at IS NULL OR m.expires_at > ?) ORDER BY o.position LIMIT ?",
-            (consumer.id, after, now, max_messages),
+            (consumer.ledger, after, now, max_messages),
         )
         if _fill(messages, rows, max_messages, max_bytes):
             return messages
@@ -56,11 +57,12 @@ def fetch_key(
     now: float,
 ) -> list[MessageRow]:
     """Read what a consumer has not settled after a position and up to one, of the messages with a key."""
+    after = max(after, consumer.floor)
     rows = connection.execute(
         f"SELECT {_MESSAGE}, {_ATTEMPTS} FROM outstanding o {_FOUND} WHERE o.consumer = ? AND o.key = ? "
         "AND o.position > ? AND o.position <= ? AND (m.expires_at IS NULL OR m.expires_at > ?) "
         "ORDER BY o.position LIMIT ?",
-        (consumer.id, key, after, upto, now, max_messages),
+        (consumer.ledger, key, after, upto, now, max_messages),
     )
     messages: list[MessageRow] = []
     if _fill(messages, rows, max_messages, max_bytes):
@@ -97,8 +99,8 @@ def fetch_retries(
         return Retries((), None)
     rows = connection.execute(
         f"SELECT {_MESSAGE}, {_ATTEMPTS} FROM outstanding o {_FOUND} WHERE o.consumer = ? AND o.retry_at > 0 "
-        "AND o.retry_at <= ? ORDER BY o.retry_at, o.position",
-        (consumer.id, now),
+        "AND o.retry_at <= ? AND o.position > ? ORDER BY o.retry_at, o.position",
+        (consumer.ledger, now, consumer.floor),
     )
     wanted = (
         row
@@ -110,8 +112,9 @@ def fetch_retries(
     messages: list[MessageRow] = []
     _fill(messages, wanted, max_messages, max_bytes)
     ((next_at,),) = connection.execute(
-        "SELECT min(retry_at) FROM outstanding WHERE consumer = ? AND retry_at > 0 AND retry_at > ?",
-        (consumer.id, now),
+        "SELECT (SELECT retry_at FROM outstanding WHERE consumer = ? AND retry_at > 0 AND retry_at > ? "
+        "AND position > ? ORDER BY retry_at LIMIT 1)",
+        (consumer.ledger, now, consumer.floor),
     ).fetchall()
     return Retries(tuple(messages), next_at)
 
@@ -122,7 +125,7 @@ def peek(
     """Read messages as a queue keeps them."""
     rows = connection.execute(
         f"SELECT {_MESSAGE}, {_NEVER_TRIED} FROM queue q JOIN message m ON m.queue = q.id WHERE q.name = ? "
-        "AND m.position > ? ORDER BY m.position LIMIT ?",
+        "AND m.position > max(?, q.floor) ORDER BY m.position LIMIT ?",
         (queue, after, max_messages),
     )
     messages: list[MessageRow] = []

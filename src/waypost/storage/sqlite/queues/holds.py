@@ -103,7 +103,7 @@ def blame_holders(connection: sqlite3.Connection, now: float) -> None:
         "SELECT DISTINCT q.name, c.name, h.position, coalesce(o.failures, 0), coalesce(o.losses, 0), "
         "coalesce(o.breaks, 0), coalesce(o.breaks_since, 0), coalesce(o.deaths, 0) FROM holding h "
         "JOIN consumer c ON c.id = h.consumer JOIN queue q ON q.id = c.queue "
-        "LEFT JOIN outstanding o ON o.consumer = c.id AND o.position = h.position"
+        "LEFT JOIN outstanding o ON o.consumer = coalesce(c.ledger, c.id) AND o.position = h.position"
     ).fetchall()
     for queue, name, position, failures, losses, breaks, breaks_since, deaths in rows:
         consumer = find(connection, queue, name)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import secrets
 import sqlite3
 
 from waypost.storage.queue_records import ConsumerRow, ExpiredConsumer, FromPosition, FromTime, Place
-from waypost.storage.sqlite.bodies import SCHEDULED_SIZE
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.queues.consumers import ConsumerState, begin_epoch, consumer_info, find, save
+from waypost.storage.sqlite.queues.marks import end_passed, note_sweep
 from waypost.storage.sqlite.queues.queues import make_queue
-from waypost.storage.sqlite.queues.removal import remove_unwanted
-from waypost.storage.sqlite.queues.settle import take_outstanding
+from waypost.storage.sqlite.queues.sweeps import sweep_soon
 
 __all__ = ["add", "expire", "forget_loss", "pause", "remove", "seek"]
 
 # One step of expiring is one job between others.
-_STEP = 1000
+_STEP = 100
+_LEDGER_BITS = 62
 
 
 def add(tx: Transaction, queue: str, name: str, start: Place) -> ConsumerRow:
@@ -35,34 +35,35 @@ def seek(tx: Transaction, consumer: ConsumerState, place: Place) -> ConsumerRow:
     connection = tx.connection
     begin_epoch(connection, consumer)
     former = consumer.frontier
-    positions = take_outstanding(connection, consumer)
+    _let_go_of_outstanding(connection, consumer)
     consumer.lost = consumer.lost_first = consumer.lost_last = 0
     _place(connection, consumer, place)
     moved = consumer.frontier
     connection.execute("DELETE FROM holding WHERE consumer = ?", (consumer.id,))
     save(connection, consumer)
-    remove_unwanted(connection, consumer.queue, [position for position in positions if position <= moved])
-    _remove_between(connection, consumer.queue, former, moved)
+    end_passed(tx, consumer.queue, max(former, consumer.floor), moved)
+    sweep_soon(connection, consumer.queue)
     return consumer_info(connection, consumer)
 
 
 def remove(tx: Transaction, consumer: ConsumerState) -> None:
-    """Forget a consumer, and what only it had not settled; unless it is the last one."""
-    connection = tx.connection
-    positions = take_outstanding(connection, consumer)
-    for table in ("holding", "dead_letter"):
-        connection.execute(f"DELETE FROM {table} WHERE consumer = ?", (consumer.id,))
-    connection.execute("DELETE FROM consumer WHERE id = ?", (consumer.id,))
-    ((others,),) = connection.execute(
-        "UPDATE queue SET consumers = consumers - 1, dead = dead - ? WHERE id = ? RETURNING consumers",
-        (consumer.dead, consumer.queue),
-    ).fetchall()
-    _forget_scheduled(connection, consumer)
-    its_own = connection.execute("SELECT position FROM message WHERE consumer = ?", (consumer.id,)).fetchall()
-    remove_unwanted(connection, consumer.queue, [position for (position,) in its_own])
-    if others:
-        remove_unwanted(connection, consumer.queue, positions)
-        _remove_between(connection, consumer.queue, consumer.frontier, consumer.top)
+    """Let a consumer be gone at once, and end what only it had not settled, unless it is the last one.
+
+    Its row stays, where no query of a queue finds it, until what belongs to it was removed in steps.
+    """
+    connection, queue = tx.connection, consumer.queue
+    _let_go_of_outstanding(connection, consumer)
+    connection.execute("DELETE FROM holding WHERE consumer = ?", (consumer.id,))
+    connection.execute(
+        "UPDATE consumer SET queue = -queue, name = CAST(id AS TEXT), ledger = ? WHERE id = ?",
+        (consumer.ledger, consumer.id),
+    )
+    connection.execute(
+        "UPDATE queue SET consumers = consumers - 1, dead = dead - ? WHERE id = ?", (consumer.dead, queue)
+    )
+    note_sweep(connection, queue, "consumer", consumer=consumer.id)
+    end_passed(tx, queue, max(consumer.frontier, consumer.floor), consumer.top)
+    sweep_soon(connection, queue)
 
 
 def pause(tx: Transaction, queue: str, consumer: ConsumerState | None, paused_until: float | None) -> None:
@@ -117,7 +118,7 @@ def _make(tx: Transaction, queue: str, name: str) -> ConsumerState:
 
 def _place(connection: sqlite3.Connection, consumer: ConsumerState, place: Place) -> None:
     """Put a consumer at which nothing is outstanding before a place."""
-    consumer.frontier = min(_position_before(connection, consumer, place), consumer.top)
+    consumer.frontier = max(consumer.floor, min(_position_before(connection, consumer, place), consumer.top))
     consumer.passed = consumer.for_all - _count_after(connection, consumer)
 
 
@@ -135,7 +136,7 @@ def _position_before(connection: sqlite3.Connection, consumer: ConsumerState, pl
 
 def _oldest(connection: sqlite3.Connection, consumer: ConsumerState) -> int:
     ((oldest,),) = connection.execute(
-        "SELECT min(position) FROM message WHERE queue = ?", (consumer.queue,)
+        "SELECT min(position) FROM message WHERE queue = ? AND position > ?", (consumer.queue, consumer.floor)
     ).fetchall()
     return consumer.top + 1 if oldest is None else int(oldest)
 
@@ -177,23 +178,11 @@ def _count_after(connection: sqlite3.Connection, consumer: ConsumerState) -> int
     return int(after - others)
 
 
-def _forget_scheduled(connection: sqlite3.Connection, consumer: ConsumerState) -> None:
-    """Forget what was redriven for a consumer and is not due yet."""
-    ((messages, size),) = connection.execute(
-        f"SELECT count(*), coalesce(sum({SCHEDULED_SIZE}), 0) FROM scheduled WHERE queue = ? AND consumer = ?",
-        (consumer.queue, consumer.id),
-    ).fetchall()
-    connection.execute("DELETE FROM scheduled WHERE queue = ? AND consumer = ?", (consumer.queue, consumer.id))
-    connection.execute(
-        "UPDATE queue SET delayed = delayed - ?, bytes = bytes - ? WHERE id = ?", (messages, size, consumer.queue)
-    )
-
-
-def _remove_between(connection: sqlite3.Connection, queue: int, after: int, upto: int) -> None:
-    """Remove what of the messages after a position and up to one no consumer wants any more."""
-    if upto > after:
-        ((positions,),) = connection.execute(
-            "SELECT json_group_array(position) FROM message WHERE queue = ? AND position > ? AND position <= ?",
-            (queue, after, upto),
-        ).fetchall()
-        remove_unwanted(connection, queue, json.loads(positions))
+def _let_go_of_outstanding(connection: sqlite3.Connection, consumer: ConsumerState) -> None:
+    """Let nothing be outstanding at a consumer any more; the rows are removed in steps, with what nobody wants."""
+    if consumer.outstanding:
+        note_sweep(connection, consumer.queue, "ledger", upto=consumer.outstanding, consumer=consumer.ledger)
+        # Never that of another consumer: those are positive, or as random as this.
+        consumer.ledger = -1 - secrets.randbits(_LEDGER_BITS)
+        connection.execute("UPDATE consumer SET ledger = ? WHERE id = ?", (consumer.ledger, consumer.id))
+        consumer.outstanding = consumer.retrying = 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ from waypost.storage.queue_records import (
 )
 from waypost.storage.sqlite import outbox
 from waypost.storage.sqlite.jobs import Gathered, Transaction
-from waypost.storage.sqlite.queues import consumers, dead_letters, moves, queues
+from waypost.storage.sqlite.queues import consumers, dead_letters, marks, moves, queues
 from waypost.storage.sqlite.queues import fetch as reading
 from waypost.storage.sqlite.queues import settle as settling
 from waypost.storage.sqlite.queues.consumers import ConsumerState
@@ -40,6 +41,8 @@ from waypost.storage.sqlite.writer import LARGEST_RECORD_BYTES, Writer
 __all__ = ["QueueFile", "SqliteQueue"]
 
 _T = TypeVar("_T")
+# How often messages are counted in steps, before they are counted and ended in one transaction.
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,9 @@ class QueueFile:
         writer: Writes to the file.
         reader: Reads from the file.
         holds: The notes of held messages.
+        sweep: Called when there are rows to be removed in steps.
         is_visit: Whether another process owns the file, and must be notified of changes.
+        held_back: The queues of which messages are being counted, whose acks wait for the end of it.
     """
 
     store: str
@@ -62,7 +67,9 @@ class QueueFile:
     writer: Writer
     reader: Reader
     holds: Holds
+    sweep: Callable[[], None]
     is_visit: bool = False
+    held_back: dict[str, asyncio.Event] = field(default_factory=dict)
 
     def enqueue(self, tx: Transaction, jobs: list[Gathered[Request, Enqueued]]) -> None:
         """Add the messages of many requests together."""
@@ -81,6 +88,23 @@ class QueueFile:
             return result
 
         return self.writer.submit(change)
+
+    @asynccontextmanager
+    async def holding_back(self, queue: str) -> AsyncIterator[None]:
+        """Let the acks and failures of a queue wait; one after the other, if several ask for it."""
+        await self.wait_for(queue)
+        over = self.held_back[queue] = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self.held_back[queue]
+            over.set()
+            self.sweep()
+
+    async def wait_for(self, queue: str) -> None:
+        """Wait while acks and failures of a queue are held back."""
+        while (over := self.held_back.get(queue)) is not None:
+            await over.wait()
 
     def _note_change(self, tx: Transaction, queue: str) -> None:
         tx.connection.execute("INSERT OR IGNORE INTO changed (queue) VALUES (?)", (queue,))
@@ -128,10 +152,12 @@ class SqliteQueue:
         )
 
     async def purge(self, *, upto: int | None = None) -> int:
-        """Remove messages, settled or not; in steps."""
-        purged = 0
-        while part := await self._file.submit(self.name, lambda tx: queues.purge(tx, self.name, upto)):
-            purged += part
+        """Remove messages, settled or not; with one commit, and their rows in steps."""
+        if upto is not None:
+            async with self._file.holding_back(self.name):
+                return await self._end(partial(marks.begin_count, name=self.name, upto=upto), "purged")
+        purged = await self._file.submit(self.name, lambda tx: marks.end_all(tx, self.name))
+        self._file.sweep()
         return purged
 
     async def cancel(self, message_id: str) -> int:
@@ -139,8 +165,18 @@ class SqliteQueue:
         return await self._file.submit(self.name, lambda tx: queues.cancel(tx, self.name, message_id))
 
     async def configure(self, limits: QueueLimits | None, settings: bytes) -> None:
-        """Keep limits and settings."""
-        await self._file.submit(self.name, lambda tx: queues.configure(tx, self.name, limits, settings))
+        """Keep limits and settings, and drop with the same commit what does not fit into the limits any more."""
+
+        def configure(tx: Transaction) -> None:
+            queues.configure(tx, self.name, limits, settings)
+
+        held = limits or self._file.limits
+        # Messages that are kept for a while go first, wherever they are: as later messages need the room.
+        if held.overflow == "drop_oldest" and not held.keep_settled_s:
+            async with self._file.holding_back(self.name):
+                await self._end(partial(marks.begin_count, name=self.name, limits=held), "lost", configure)
+        else:
+            await self._file.submit(self.name, configure)
 
     async def configuration(self) -> Configuration:
         """Return what was configured."""
@@ -175,7 +211,10 @@ class SqliteQueue:
 
     async def seek(self, consumer: str, place: Place) -> ConsumerRow:
         """Move a consumer to a place."""
-        return await self._write(consumer, lambda tx, found: moves.seek(tx, found, place))
+        async with self._file.holding_back(self.name):
+            await self._write(consumer, lambda tx, found: moves.seek(tx, found, place))
+            await self._end(self._count_unwanted(), "unwanted")
+        return await self.consumer(consumer)
 
     async def pause(self, consumer: str | None, *, until: float) -> None:
         """Note that a consumer or the queue is paused."""
@@ -187,7 +226,9 @@ class SqliteQueue:
 
     async def remove_consumer(self, consumer: str) -> None:
         """Forget a consumer."""
-        await self._file.submit(self.name, partial(_remove_consumer, queue=self.name, name=consumer))
+        async with self._file.holding_back(self.name):
+            await self._file.submit(self.name, partial(_remove_consumer, queue=self.name, name=consumer))
+            await self._end(self._count_unwanted(), "unwanted")
 
     async def forget_loss(self, consumer: str, upto: int) -> ConsumerRow:
         """Forget what a consumer lost, as it was told."""
@@ -288,6 +329,51 @@ class SqliteQueue:
     async def _write(self, consumer: str, work: Callable[[Transaction, ConsumerState], _T]) -> _T:
         return await self._file.submit(self.name, lambda tx: work(tx, self._found(tx.connection, consumer)))
 
+    def _count_unwanted(self) -> Callable[[sqlite3.Connection], marks.Count | None]:
+        return partial(marks.count_unwanted, name=self.name, keep_settled_s=self._file.limits.keep_settled_s)
+
+    async def _end(
+        self,
+        begin: Callable[[sqlite3.Connection], marks.Count | None],
+        how: marks.How,
+        also: Callable[[Transaction], None] | None = None,
+    ) -> int:
+        """End messages with one commit, after they were counted in steps.
+
+        Args:
+            begin: Begins to count those that are to end.
+            how: What they end as.
+            also: What belongs to the same commit.
+
+        Returns:
+            How many they were.
+        """
+
+        def end(tx: Transaction, count: marks.Count | None) -> bool:
+            if count is not None and not marks.end_counted(tx, count, how):
+                return False
+            if also is not None:
+                also(tx)
+            return True
+
+        def end_in_one(tx: Transaction) -> int:
+            count = begin(tx.connection)
+            if count is not None:
+                marks.count_in_one(tx.connection, count)
+            end(tx, count)
+            return 0 if count is None else count.messages
+
+        for _ in range(_TRIES):
+            count = await self._read(begin)
+            while count is not None and not (count.is_done or count.has_enough()):
+                await self._read(partial(marks.count_on, count=count))
+            if count is None and also is None:
+                return 0
+            if await self._file.submit(self.name, partial(end, count=count)):
+                return 0 if count is None else count.messages
+        # Others, such as the command line, change the queue all the time.
+        return await self._file.submit(self.name, end_in_one)
+
     async def _change(
         self, consumer: str, epoch: int, work: Callable[[Transaction, ConsumerState], None]
     ) -> ConsumerRow:
@@ -296,6 +382,7 @@ class SqliteQueue:
                 work(tx, found)
             return consumers.consumer_info(tx.connection, found)
 
+        await self._file.wait_for(self.name)
         return await self._write(consumer, change)
 
     def _found(self, connection: sqlite3.Connection, consumer: str) -> ConsumerState:

@@ -11,7 +11,6 @@ from waypost.storage.queue_base import DEAD_LETTER_S
 from waypost.storage.queue_records import Configuration, QueueLimits, QueueRow
 from waypost.storage.sqlite.bodies import SCHEDULED_SIZE
 from waypost.storage.sqlite.jobs import Transaction
-from waypost.storage.sqlite.queues.consumers import begin_epoch, save
 from waypost.storage.sqlite.queues.removal import drop, lose
 
 __all__ = [
@@ -30,7 +29,6 @@ __all__ = [
     "infos",
     "make_queue",
     "own_limits",
-    "purge",
     "queues_to_age",
     "remove_rest",
 ]
@@ -53,7 +51,7 @@ _RESTS = (
 _INFO = (
     "q.name, q.generation, q.top, q.messages, q.delayed, q.bytes, "
     "CASE WHEN q.messages > 0 THEN "
-    "(SELECT enqueued_at FROM message m WHERE m.queue = q.id ORDER BY position LIMIT 1) END, "
+    "(SELECT enqueued_at FROM message m WHERE m.queue = q.id AND position > q.floor ORDER BY position LIMIT 1) END, "
     "q.consumers, q.dead, q.expired, q.dropped, q.paused_until"
 )
 
@@ -137,39 +135,6 @@ def own_limits(
     )
 
 
-def purge(tx: Transaction, name: str, upto: int | None) -> int:
-    """Remove some of a queue's messages, settled or not; returns how many, 0 if no more are there."""
-    found = tx.connection.execute("SELECT id, top FROM queue WHERE name = ?", (name,)).fetchall()
-    if not found:
-        return 0
-    queue, top = found[0]
-    last = top if upto is None else upto
-    rows = tx.connection.execute(
-        "SELECT position FROM message WHERE queue = ? AND position <= ? ORDER BY position LIMIT ?",
-        (queue, last, _STEP),
-    ).fetchall()
-    positions = [position for (position,) in rows]
-    for consumer, _ in drop(tx.connection, queue, positions):
-        begin_epoch(tx.connection, consumer)
-        save(tx.connection, consumer)
-    if positions or upto is not None:
-        return len(positions)
-    return _purge_scheduled(tx.connection, queue)
-
-
-def _purge_scheduled(connection: sqlite3.Connection, queue: int) -> int:
-    sizes = connection.execute(
-        "DELETE FROM scheduled WHERE number IN (SELECT number FROM scheduled WHERE queue = ? LIMIT ?) "
-        f"RETURNING {SCHEDULED_SIZE}",
-        (queue, _STEP),
-    ).fetchall()
-    connection.execute(
-        "UPDATE queue SET delayed = delayed - ?, bytes = bytes - ? WHERE id = ?",
-        (len(sizes), sum(size for (size,) in sizes), queue),
-    )
-    return len(sizes)
-
-
 def cancel(tx: Transaction, name: str, message_id: str) -> int:
     """Remove a queue's messages with an id that are not due yet; returns how many."""
     published = tx.connection.execute(
@@ -210,6 +175,8 @@ def delete(tx: Transaction, name: str) -> bool:
         tx.connection.execute(
             "DELETE FROM holding WHERE consumer IN (SELECT id FROM consumer WHERE queue = ?)", (queue,)
         )
+        # `remove_rest` removes that, too; the queue's number may be given again afterwards.
+        tx.connection.execute("DELETE FROM sweep WHERE queue = ? AND kind <> 'consumer'", (queue,))
     return True
 
 
@@ -242,7 +209,7 @@ def queues_to_age(connection: sqlite3.Connection, now: float, max_age_s: float) 
     """Find the queues whose oldest message is too old."""
     rows = connection.execute(
         "SELECT id FROM queue WHERE messages > 0 AND (SELECT enqueued_at FROM message m WHERE m.queue = queue.id "
-        "ORDER BY position LIMIT 1) < ? - coalesce(max_age_s, ?)",
+        "AND position > floor ORDER BY position LIMIT 1) < ? - coalesce(max_age_s, ?)",
         (now, max_age_s),
     ).fetchall()
     return [queue for (queue,) in rows]
@@ -252,7 +219,7 @@ def end_aged(tx: Transaction, queue: int, max_age_s: float) -> int:
     """Let a queue lose some of its messages that are too old; returns how many, 0 if no more are there."""
     rows = tx.connection.execute(
         "SELECT m.position, m.enqueued_at < ? - coalesce(q.max_age_s, ?) FROM queue q "
-        "JOIN message m ON m.queue = q.id WHERE q.id = ? ORDER BY m.position LIMIT ?",
+        "JOIN message m ON m.queue = q.id AND m.position > q.floor WHERE q.id = ? ORDER BY m.position LIMIT ?",
         (tx.now, max_age_s, queue, _STEP),
     ).fetchall()
     # Behind a younger one, which a clock that was set back may leave, they wait.
@@ -264,7 +231,9 @@ def end_aged(tx: Transaction, queue: int, max_age_s: float) -> int:
 def end_outlived(tx: Transaction) -> int:
     """Remove some messages that have outlived their time to live; returns how many, 0 if no more are there."""
     rows = tx.connection.execute(
-        "SELECT queue, position FROM message WHERE expires_at <= ? LIMIT ?", (tx.now, _STEP)
+        "SELECT m.queue, m.position FROM message m JOIN queue q ON q.id = m.queue "
+        "WHERE m.expires_at <= ? AND m.position > q.floor LIMIT ?",
+        (tx.now, _STEP),
     ).fetchall()
     positions: dict[int, list[int]] = {}
     for queue, position in sorted(rows):
@@ -278,7 +247,8 @@ def end_outlived(tx: Transaction) -> int:
 def forget_dead(tx: Transaction) -> int:
     """Forget some dead letters that are too old; returns how many, 0 if no more are there."""
     rows = tx.connection.execute(
-        "DELETE FROM dead_letter WHERE number IN (SELECT number FROM dead_letter WHERE died_at < ? LIMIT ?) "
+        "DELETE FROM dead_letter WHERE number IN (SELECT d.number FROM dead_letter d "
+        "JOIN consumer c ON c.id = d.consumer AND c.queue = d.queue WHERE d.died_at < ? LIMIT ?) "
         "RETURNING queue, consumer",
         (tx.now - DEAD_LETTER_S, _STEP),
     ).fetchall()

@@ -14,9 +14,11 @@ __all__ = ["drop", "end_unwanted", "lose", "remove_unwanted", "unwanted_between"
 
 # What is wanted by nobody: all consumers it is for have passed it, and it is outstanding at none.
 _UNWANTED = (
-    "queue = :queue AND CASE WHEN consumer IS NULL "
+    # With the sign, SQLite looks the positions up one by one, and does not go through all beyond the floor.
+    "queue = :queue AND +position > (SELECT floor FROM queue q WHERE q.id = :queue) AND CASE WHEN consumer IS NULL "
     "THEN position <= (SELECT coalesce(min(frontier), :all) FROM consumer c WHERE c.queue = :queue) "
-    "ELSE position <= coalesce((SELECT frontier FROM consumer c WHERE c.id = message.consumer), :all) END "
+    "ELSE position <= coalesce((SELECT frontier FROM consumer c WHERE c.id = message.consumer AND c.queue = :queue), "
+    ":all) END "
     "AND NOT EXISTS (SELECT 1 FROM outstanding o WHERE o.queue = :queue AND o.position = message.position)"
 )
 _AMONG = "position IN (SELECT value FROM json_each(:positions))"
@@ -99,7 +101,7 @@ def drop(connection: sqlite3.Connection, queue: int, positions: list[int]) -> li
     connection.execute(f"DELETE FROM outstanding WHERE {chosen}", values)
     wanting: list[tuple[ConsumerState, list[int]]] = []
     for one in of_queue(connection, queue):
-        held = outstanding.get(one.id, [])
+        held = outstanding.get(one.ledger, [])
         fresh = [
             position for position in positions if position > one.frontier and only.get(position, one.id) == one.id
         ]

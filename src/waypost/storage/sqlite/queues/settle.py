@@ -15,11 +15,13 @@ from waypost.storage.sqlite.bodies import MESSAGE_RECORD
 from waypost.storage.sqlite.queues.consumers import ConsumerState, save
 from waypost.storage.sqlite.queues.removal import remove_unwanted
 
-__all__ = ["bury", "pack_history", "retry", "settle", "take_outstanding", "unpack_history"]
+__all__ = ["bury", "pack_history", "retry", "settle", "unpack_history"]
 
 
 def settle(connection: sqlite3.Connection, consumer: ConsumerState, positions: Collection[int], now: float) -> None:
     """Settle messages, and remove those that no consumer wants any more."""
+    if consumer.floor:
+        positions = [position for position in positions if position > consumer.floor]
     finished = _finish(connection, consumer, positions)
     consumer.settled += len(finished)
     consumer.active_at = now
@@ -30,6 +32,8 @@ def settle(connection: sqlite3.Connection, consumer: ConsumerState, positions: C
 def retry(connection: sqlite3.Connection, consumer: ConsumerState, attempts: Sequence[Attempt]) -> None:
     """Store the outcomes of attempts."""
     for attempt in attempts:
+        if attempt.position <= consumer.floor:
+            continue
         _pass(connection, consumer, attempt.position, set())
         row = _outstanding(connection, consumer, attempt.position)
         if row is None:
@@ -47,7 +51,7 @@ def retry(connection: sqlite3.Connection, consumer: ConsumerState, attempts: Seq
                 attempt.breaks,
                 attempt.breaks_since,
                 attempt.deaths,
-                consumer.id,
+                consumer.ledger,
                 attempt.position,
             ),
         )
@@ -58,6 +62,8 @@ def bury(connection: sqlite3.Connection, consumer: ConsumerState, attempts: Sequ
     """Settle messages and keep them as dead letters."""
     dead: list[int] = []
     for attempt in attempts:
+        if attempt.position <= consumer.floor:
+            continue
         _pass(connection, consumer, attempt.position, set())
         row = _outstanding(connection, consumer, attempt.position)
         if row is None:
@@ -86,14 +92,6 @@ def bury(connection: sqlite3.Connection, consumer: ConsumerState, attempts: Sequ
     save(connection, consumer)
     connection.execute("UPDATE queue SET dead = dead + ? WHERE id = ?", (len(buried), consumer.queue))
     remove_unwanted(connection, consumer.queue, buried)
-
-
-def take_outstanding(connection: sqlite3.Connection, consumer: ConsumerState) -> list[int]:
-    """Remove all that is outstanding at a consumer; returns the positions."""
-    rows = connection.execute("SELECT position FROM outstanding WHERE consumer = ?", (consumer.id,)).fetchall()
-    connection.execute("DELETE FROM outstanding WHERE consumer = ?", (consumer.id,))
-    consumer.outstanding = consumer.retrying = 0
-    return [position for (position,) in rows]
 
 
 def pack_history(history: Sequence[HistoryItem]) -> str:
@@ -126,7 +124,7 @@ def _finish(connection: sqlite3.Connection, consumer: ConsumerState, positions: 
 
 def _finish_outstanding(connection: sqlite3.Connection, consumer: ConsumerState, positions: list[int]) -> list[int]:
     chosen = "consumer = ? AND position IN (SELECT value FROM json_each(?))"
-    values = (consumer.id, json.dumps(positions))
+    values = (consumer.ledger, json.dumps(positions))
     ((found, retrying),) = connection.execute(
         f"SELECT json_group_array(position), coalesce(sum(retry_at > 0), 0) FROM outstanding WHERE {chosen}", values
     ).fetchall()
@@ -162,7 +160,7 @@ def _pass(connection: sqlite3.Connection, consumer: ConsumerState, upto: int, do
         rows.pop()
     if not rows or (not done and rows[-1][0] != upto):
         return []
-    overtaken = [(consumer.id, position, consumer.queue, key) for position, key in rows if position not in done]
+    overtaken = [(consumer.ledger, position, consumer.queue, key) for position, key in rows if position not in done]
     connection.executemany("INSERT INTO outstanding (consumer, position, queue, key) VALUES (?, ?, ?, ?)", overtaken)
     consumer.outstanding += len(overtaken)
     consumer.passed += len(rows)
@@ -177,7 +175,7 @@ def _outstanding(
     rows = connection.execute(
         "SELECT o.failures, o.losses, o.retry_at, coalesce(o.history, m.history) FROM outstanding o "
         "JOIN message m ON m.queue = o.queue AND m.position = o.position WHERE o.consumer = ? AND o.position = ?",
-        (consumer.id, position),
+        (consumer.ledger, position),
     ).fetchall()
     return rows[0] if rows else None
 
