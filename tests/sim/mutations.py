@@ -165,9 +165,15 @@ def detach_the_superseded(patch: pytest.MonkeyPatch) -> None:
         session, keeper = self.session, self.core.ownership.keeper
         original(self)
         if session is not None and keeper is not None:
-            self.core.parts.services.keep_task(asyncio.get_running_loop().create_task(keeper.detach(session.key)))
+            self.core.parts.services.keep_task(asyncio.get_running_loop().create_task(_detach(keeper, session.key)))
 
     patch.setattr(Channel, "supersede", supersede)
+
+
+async def _detach(keeper: Keeper, key: bytes) -> None:
+    # By then the new connection owns the session.
+    await asyncio.sleep(1.0)
+    await keeper.detach(key)
 
 
 def count_rooms_for_the_old(patch: pytest.MonkeyPatch) -> None:
