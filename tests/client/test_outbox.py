@@ -187,6 +187,7 @@ async def test_what_the_server_refuses_goes_to_the_hook(io: waypost.Server, url:
 async def test_what_failed_is_sent_again_before_all_others(io: waypost.Server, url: str, path: Path) -> None:
     handled: list[int] = []
     failures: list[int] = []
+    tried: list[int] = []
     given_up: list[Any] = []
 
     @io.event
@@ -196,6 +197,9 @@ async def test_what_failed_is_sent_again_before_all_others(io: waypost.Server, u
             raise waypost.Reject("not now", retry_in_s=0.01)
         if n == 4:
             raise waypost.Reject("not ever", retry_in_s=0)
+        if n == 6:
+            tried.append(n)
+            raise waypost.Reject("never", final=True)
         handled.append(n)
 
     client = waypost.Client(
@@ -204,8 +208,12 @@ async def test_what_failed_is_sent_again_before_all_others(io: waypost.Server, u
     async with client:
         await asyncio.gather(*(client.emit("order", n) for n in range(8)))
         await client.outbox.drained()
-    assert handled == [0, 1, 2, 3, 5, 6, 7]
-    assert [(event, args, str(error)) for event, args, error in given_up] == [("order", (4,), "not ever")]
+    assert handled == [0, 1, 2, 3, 5, 7]
+    assert tried == [6]
+    assert [(event, args, str(error)) for event, args, error in given_up] == [
+        ("order", (4,), "not ever"),
+        ("order", (6,), "never"),
+    ]
 
 
 async def test_what_the_server_takes_not_is_given_up_alone(path: Path) -> None:

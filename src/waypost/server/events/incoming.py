@@ -126,14 +126,19 @@ class Incoming:
         Official clients get no answer. An outbox sends the event again.
 
         Args:
-            error: The exception. `EventRefused` refuses the event; `Reject` sets the delay of the next attempt.
+            error: The exception. `EventRefused` refuses the event; `Reject` sets the delay of the next attempt, or
+                says that there shall be none.
         """
         if isinstance(error, EventRefused):
             self.refuse(error)
-        elif self._turn is None:
-            self._tell(_rejection(error), plain=False)
+            return
+        rejection = _rejection(error)
+        if self._turn is None:
+            self._tell(rejection, plain=False)
+        elif rejection.is_final:
+            self._turn.refusal = rejection
         else:
-            self._hold_back(_rejection(error))
+            self._hold_back(rejection)
 
     def ignore(self) -> None:
         """Answer that the event has no handler. Official clients get no answer, as with Node."""
@@ -218,5 +223,5 @@ class Incoming:
 def _rejection(error: BaseException) -> Rejection:
     """Return the rejection for an exception. Its text is not included, because it may contain secrets."""
     if isinstance(error, Reject):
-        return Rejection(reason=error.reason, retry_in_s=error.retry_in_s)
+        return Rejection(reason=error.reason, is_final=error.final, retry_in_s=error.retry_in_s)
     return Rejection(reason=f"its handling failed: {type(error).__name__}")
