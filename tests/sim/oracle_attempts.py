@@ -208,12 +208,12 @@ class Attempts:
             if attempt.breaks:
                 yield f"{what} was answered, and says that {attempt.breaks} connections in a row broke"
             return
-        # Of several that ended before they could be stored, only the last one is.
-        new = attempt.losses - (0 if before is None else before.losses)
-        fewest, most = 1, new
+        # Of several that ended before they could be stored, only the last one is. A client that was silent twice over
+        # one connection is counted once.
+        fewest, most = 0, attempt.losses - (0 if before is None else before.losses)
         if before is not None and before.breaks_since == attempt.breaks_since:
             most += before.breaks
-            fewest = most if attempt.failures == before.failures else 1
+            fewest = before.breaks if attempt.failures == before.failures else 0
         if not fewest <= attempt.breaks <= most:
             yield f"{what} says that {attempt.breaks} connections in a row broke, and {fewest} to {most} did"
 

@@ -96,6 +96,9 @@ def test_five_broken_connections_in_a_row_are_enough() -> None:
         message = message._replace(losses=verdict.losses, breaks=verdict.breaks, breaks_since=7)
     assert judge_row(Blame.LOST, message, acknowledged=8).breaks == 1
     assert judge_row(Blame.REJECTED, message, acknowledged=7).breaks == 0
+    for blame in (Blame.SILENT, Blame.STOPPED):
+        four = message._replace(breaks=4)
+        assert [judge_row(blame, four, acknowledged=count).breaks for count in (7, 8)] == [4, 0]
 
 
 def test_a_function_that_dies_with_its_process_is_counted() -> None:
@@ -460,6 +463,22 @@ async def test_silent_client_is_passed_over_without_a_failure_until_it_is_heard_
         await here.put(2)
         await until(lambda: client.jobs == [1, 2])
         assert standby.jobs == [1]
+
+
+async def test_a_client_that_is_silent_again_and_again_over_one_connection_is_counted_once() -> None:
+    options = {"ping_interval_s": 0.02, "ping_timeout_s": 60}
+    async with site(lease_s=0.05, server=options) as here:
+        client = await here.client()
+        await here.put(1)
+        for times in range(1, 8):
+            await client.gets(times)
+            client.stop_reading()
+            await until_info(here, "redelivered", times)
+            client.read_on()
+        await client.gets(8)
+        client.reply(1)
+        await here.settled()
+        assert not await dead(here)
 
 
 async def test_redrive_delivers_again_behind_all_others_to_that_consumer_alone() -> None:

@@ -154,6 +154,7 @@ class Attachment:
         adapts: As above.
         carrier: Brings the messages there.
         in_hand: The deliveries without an answer, by position, oldest first.
+        is_blamed: True after its connection was counted as broken for a message.
         is_silent: True after a lease ended without a sign of life. It gets no messages until the next one.
         is_leaving: True if it only finishes the messages in hand, and gets no more.
         to_blame: True if its last connection broke.
@@ -169,6 +170,7 @@ class Attachment:
         "carrier",
         "in_hand",
         "is_away",
+        "is_blamed",
         "is_leaving",
         "is_silent",
         "to_blame",
@@ -178,6 +180,7 @@ class Attachment:
         self.adapts = adapts
         self.carrier = carrier
         self.in_hand: dict[int, Delivery] = {}
+        self.is_blamed = False
         self.is_silent = False
         self.is_leaving = False
         self.is_away = False

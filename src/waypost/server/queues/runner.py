@@ -220,6 +220,7 @@ class Runner:
     def take_back(self, attachment: Attachment, deliveries: list[Delivery]) -> None:
         """Take messages back from a socket that did not arrive before its connection was lost."""
         self._take_back(deliveries, _LOST if attachment.to_blame else None)
+        attachment.is_blamed = False
         self.wake()
 
     def stop(self) -> None:
@@ -352,8 +353,9 @@ class Runner:
             if blame is None:
                 self._progress.put_back(delivery.message)
             else:
-                self._fail(delivery.message, Blame.LOST, blame)
-                blame = None
+                attachment = delivery.attachment
+                self._fail(delivery.message, Blame.SILENT if attachment.is_blamed else Blame.LOST, blame)
+                attachment.is_blamed, blame = True, None
 
     def _release(self, delivery: Delivery) -> bool:
         """Take a message back from its taker; returns False if the taker does not have it any more."""
@@ -465,7 +467,8 @@ class Runner:
             if taker is None:
                 upcoming.put_back(message)
                 break
-            if taker.carrier.is_too_much(message, self.options):
+            was_tried = message.losses or message.failures
+            if was_tried and taker.carrier.is_too_much(message, self.options):
                 # The message came so far by crashes during deliveries, or by a change of options.
                 self._flight.drop_late(message.position)
                 self._progress.give_up_unsent(message, now)

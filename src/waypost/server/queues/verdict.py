@@ -27,6 +27,8 @@ class Blame(StrEnum):
     EXPIRED = "expired"
     LOST = "lost"
     """The connection to a socket broke."""
+    SILENT = "silent"
+    """The client gave no sign of life over a connection for which a message was blamed already."""
     STOPPED = "stopped"
     """The server stopped before a function of its process had done with the message."""
 
@@ -40,6 +42,7 @@ _KINDS: dict[Blame, AttemptKind] = {
     Blame.REJECTED: "rejected",
     Blame.EXPIRED: "expired",
     Blame.LOST: "lost",
+    Blame.SILENT: "lost",
     Blame.STOPPED: "lost",
 }
 
@@ -87,10 +90,11 @@ def judge(
     Returns:
         The new counts, and the pause. After a lost connection there is no pause: the next taker gets the message.
     """
-    if blame is Blame.LOST:
-        return _judge_lost(message, acknowledged, options)
+    breaks = message.breaks if message.breaks_since == acknowledged else 0
     if blame is Blame.STOPPED:
-        return Verdict(message.failures, message.losses + 1, message.breaks, 0.0)
+        return Verdict(message.failures, message.losses + 1, breaks, 0.0)
+    if blame in (Blame.LOST, Blame.SILENT):
+        return _judge_lost(message, breaks + (blame is Blame.LOST), options)
     failures, losses = message.failures + 1, message.losses
     if is_final or failures >= options.max_failures or _exceeds(options.max_deliveries, failures + losses):
         return Verdict(failures, losses, 0, None)
@@ -99,9 +103,8 @@ def judge(
     return Verdict(failures, losses, 0, backoff_of(options).pause_s(failures, chance))
 
 
-def _judge_lost(message: MessageRow, acknowledged: int, options: QueueOptions) -> Verdict:
+def _judge_lost(message: MessageRow, breaks: int, options: QueueOptions) -> Verdict:
     failures, losses = message.failures, message.losses + 1
-    breaks = message.breaks + 1 if message.breaks_since == acknowledged else 1
     if breaks >= MOST_BREAKS:
         return Verdict(failures, losses, breaks, None, is_undeliverable=True)
     is_dead = _exceeds(options.max_losses, losses) or _exceeds(options.max_deliveries, failures + losses)
