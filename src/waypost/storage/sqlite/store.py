@@ -56,8 +56,9 @@ from waypost.storage.sqlite.queues import keeping, queues, schedules
 from waypost.storage.sqlite.queues.holds import Holds, blame_holders, forget_holders
 from waypost.storage.sqlite.queues.queue import QueueFile, SqliteQueue
 from waypost.storage.sqlite.reader import Reader
+from waypost.storage.sqlite.steps import repeat
 from waypost.storage.sqlite.sweeper import Sweeper
-from waypost.storage.sqlite.tasks import expire_consumers, release_due, repeat, trim_queues
+from waypost.storage.sqlite.tasks import expire_consumers, release_due, trim_queues
 from waypost.storage.sqlite.turns import OwnersTurns
 from waypost.storage.sqlite.writer import Writer
 

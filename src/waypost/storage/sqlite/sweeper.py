@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Collection
 from functools import partial
 
 from waypost.errors import StorageError, StoreClosed
 from waypost.logs import get_logger
 from waypost.storage.sqlite.queues.sweeps import sweep
+from waypost.storage.sqlite.steps import repeat
 from waypost.storage.sqlite.writer import Writer
 
 __all__ = ["Sweeper"]
@@ -49,11 +49,7 @@ class Sweeper:
 
     async def _run(self) -> None:
         try:
-            began = time.monotonic()
-            while await self._writer.submit(partial(sweep, held_back=[*self._held_back])):
-                # As long as a step took: others find every second turn free.
-                await asyncio.sleep(max(time.monotonic() - began, _LEAST_PAUSE_S))
-                began = time.monotonic()
+            await repeat(self._writer, partial(sweep, held_back=self._held_back), least_pause_s=_LEAST_PAUSE_S)
         except StoreClosed:
             return
         except StorageError as problem:

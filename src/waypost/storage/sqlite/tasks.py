@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import partial
 
 from waypost.storage.queue_records import Due, ExpiredConsumer
@@ -12,17 +12,9 @@ from waypost.storage.sqlite.queues.enqueue import release, take_outbox
 from waypost.storage.sqlite.queues.kept import end_kept
 from waypost.storage.sqlite.queues.moves import expire
 from waypost.storage.sqlite.queues.queue import QueueFile
-from waypost.storage.sqlite.writer import Writer
+from waypost.storage.sqlite.steps import repeat
 
-__all__ = ["expire_consumers", "release_due", "repeat", "trim_queues"]
-
-
-async def repeat(writer: Writer, step: Callable[[Transaction], int]) -> int:
-    """Run a job until nothing is left to do; returns the sum of its results."""
-    done = 0
-    while part := await writer.submit(step):
-        done += part
-    return done
+__all__ = ["expire_consumers", "release_due", "trim_queues"]
 
 
 async def trim_queues(file: QueueFile) -> None:

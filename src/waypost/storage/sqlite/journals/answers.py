@@ -15,8 +15,8 @@ from waypost.storage.answer_base import (
 from waypost.storage.sqlite.bodies import LARGE_BYTES, keep_body, record_of
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.reader import Reader
+from waypost.storage.sqlite.steps import repeat
 from waypost.storage.sqlite.sums import answer_sum
-from waypost.storage.sqlite.tasks import repeat
 from waypost.storage.sqlite.writer import Writer
 
 __all__ = ["SqliteAnswers"]

@@ -46,10 +46,15 @@ def seek(tx: Transaction, consumer: ConsumerState, place: Place) -> ConsumerRow:
     return consumer_info(connection, consumer)
 
 
-def remove(tx: Transaction, consumer: ConsumerState) -> None:
+def remove(tx: Transaction, consumer: ConsumerState, *, soon: bool = True) -> None:
     """Let a consumer be gone at once, and end what only it had not settled, unless it is the last one.
 
     Its row stays, where no query of a queue finds it, until what belongs to it was removed in steps.
+
+    Args:
+        tx: The transaction.
+        consumer: The consumer.
+        soon: Whether the first steps belong to this commit.
     """
     connection, queue = tx.connection, consumer.queue
     _let_go_of_outstanding(connection, consumer)
@@ -63,7 +68,8 @@ def remove(tx: Transaction, consumer: ConsumerState) -> None:
     )
     note_sweep(connection, queue, "consumer", consumer=consumer.id)
     end_passed(tx, queue, max(consumer.frontier, consumer.floor), consumer.top)
-    sweep_soon(connection, queue)
+    if soon:
+        sweep_soon(connection, queue)
 
 
 def pause(tx: Transaction, queue: str, consumer: ConsumerState | None, paused_until: float | None) -> None:
@@ -96,7 +102,7 @@ def expire(
         if consumer is not None:
             waiting = consumer.outstanding + consumer.fresh
             expired.append(ExpiredConsumer(queue, name, waiting, consumer.dead))
-            remove(tx, consumer)
+            remove(tx, consumer, soon=False)
     return expired, rows[-1][0] if len(rows) == _STEP else 0
 
 

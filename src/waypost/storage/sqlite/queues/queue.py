@@ -36,6 +36,7 @@ from waypost.storage.sqlite.queues.consumers import ConsumerState
 from waypost.storage.sqlite.queues.enqueue import Enqueuing, Request
 from waypost.storage.sqlite.queues.holds import Holds
 from waypost.storage.sqlite.reader import Reader
+from waypost.storage.sqlite.steps import repeat
 from waypost.storage.sqlite.writer import LARGEST_RECORD_BYTES, Writer
 
 __all__ = ["QueueFile", "SqliteQueue"]
@@ -186,8 +187,7 @@ class SqliteQueue:
         """Remove the queue: it is gone with one commit, and what it kept is removed in steps."""
         while not await self._file.submit(self.name, lambda tx: queues.delete(tx, self.name)):
             pass
-        while await self._file.writer.submit(queues.remove_rest):
-            pass
+        await repeat(self._file.writer, queues.remove_rest)
 
     async def info(self) -> QueueRow:
         """Return the queue's state."""

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 # One step of deleting is one job between others.
-_STEP = 1000
+_STEP = 250
 # Few enough that the epochs that follow are whole numbers for JavaScript, too.
 _EPOCH_BITS = 50
 # The name of what is left of a queue that was deleted: no queue can be asked for by it.
