@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     from waypost.server.queues.message import DeadLetter, Message, NewMessage, QueuedMessage, Receipt
     from waypost.server.queues.options import QueueOptions, QueueSettings
     from waypost.server.queues.publishing import publish
-    from waypost.server.queues.queue import Queue, QueueInfo
+    from waypost.server.queues.queue import Queue
+    from waypost.server.queues.queue_info import QueueInfo
     from waypost.server.recovery.live_session import EndedSession
     from waypost.server.recovery.options import Recovery
     from waypost.server.recovery.recovery import RecoveryOutcome, RecoveryReason
@@ -221,7 +222,7 @@ _HOMES = {
     "QueueSettings": "waypost.server.queues.options",
     "publish": "waypost.server.queues.publishing",
     "Queue": "waypost.server.queues.queue",
-    "QueueInfo": "waypost.server.queues.queue",
+    "QueueInfo": "waypost.server.queues.queue_info",
     "EndedSession": "waypost.server.recovery.live_session",
     "Recovery": "waypost.server.recovery.options",
     "RecoveryOutcome": "waypost.server.recovery.recovery",

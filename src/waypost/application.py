@@ -26,7 +26,8 @@ from waypost.server.options import Options, ServerOptions
 from waypost.server.queues.cron import Cron, time_zone
 from waypost.server.queues.message import Message, NewMessage, Start, to_place
 from waypost.server.queues.options import ORDER, Order
-from waypost.server.queues.queue import Queue, QueueInfo, queue_info
+from waypost.server.queues.queue import Queue
+from waypost.server.queues.queue_info import QueueInfo, queue_info
 from waypost.server.queues.schedules import MISSED, Missed, SchedulePlan
 from waypost.server.queues.worker import WorkerPlan
 from waypost.server.watching.counters import ServerState

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
 from waypost.checking.arguments import COUNT, COUNT_OR_ZERO, POSITIVE, TEXT, check
 from waypost.checking.names import Name, as_name
 from waypost.checking.rules import rule_of
-from waypost.server.queues.consumer import Consumer, ConsumerInfo, consumer_info, pause_end, pause_until
+from waypost.server.queues.consumer import Consumer, ConsumerInfo, consumer_info, pause_until
 from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.message import (
     DeadLetter,
@@ -24,11 +24,11 @@ from waypost.server.queues.message import (
     to_row,
 )
 from waypost.server.queues.options import QueueOptions, QueueSettings, encode_settings, limits_of
-from waypost.server.queues.runner import Runner
+from waypost.server.queues.queue_info import QueueInfo, queue_info
 from waypost.server.services import Services
 from waypost.storage.clock import StoreClock
 from waypost.storage.queue_base import StoredQueue
-from waypost.storage.queue_records import DeadLetterFilter, Enqueued, NewMessageRow, QueueRow
+from waypost.storage.queue_records import DeadLetterFilter, Enqueued, NewMessageRow
 from waypost.storage.wall_times import (
     consumer_on_wall,
     filter_from_wall,
@@ -37,73 +37,13 @@ from waypost.storage.wall_times import (
     queue_on_wall,
 )
 
-__all__ = ["Queue", "QueueInfo", "queue_info"]
+__all__ = ["Queue"]
 
 _PAGE = 100
 _PAGE_BYTES = 1 << 20
 _MESSAGES = rule_of(Sequence[NewMessage])
 _MATCHING = rule_of(DeadLetterFilter | None)
 _LIMITS = {"max_age_s", "max_messages", "max_bytes", "overflow", "keep_settled_s"}
-
-
-class QueueInfo(NamedTuple):
-    """A queue's state in numbers. All are zero for a queue that does not exist.
-
-    Attributes:
-        name: The queue's name.
-        messages: The number of messages in the queue that are due, those included that all consumers have
-            acknowledged and that are kept for ``keep_settled_s``.
-        delayed: The number of messages that are not due yet; ``messages`` does not count them.
-        bytes: The size of both together, in bytes.
-        newest_offset: The offset of the newest message the queue ever had; 0 for none.
-        oldest_at: The time at which the oldest message in the queue got its offset; ``None`` for an empty queue.
-        consumers: The number of consumers.
-        in_flight: The number of messages that are delivered and not acknowledged yet, over all consumers.
-        dead_letters: The number of dead letters, over all consumers.
-        expired: The number of messages that have ever outlived their time to live.
-        dropped: The number of messages that the queue's limits have ever removed.
-        paused_until: The time at which the pause of all consumers ends; ``None`` if the queue is not paused.
-        delivered_per_s: Deliveries per second, over all consumers and the last 10 to 20 seconds.
-        acknowledged_per_s: Acks per second, measured alike.
-        redelivered_per_s: Failed deliveries per second, measured alike.
-    """
-
-    name: str
-    messages: int
-    delayed: int
-    bytes: int
-    newest_offset: int
-    oldest_at: datetime | None
-    consumers: int
-    in_flight: int
-    dead_letters: int
-    expired: int
-    dropped: int
-    paused_until: datetime | None
-    delivered_per_s: float
-    acknowledged_per_s: float
-    redelivered_per_s: float
-
-
-def queue_info(row: QueueRow, serving: Sequence[Runner]) -> QueueInfo:
-    """Combine a queue's row in the store with the numbers of the runners that serve it now."""
-    return QueueInfo(
-        row.name,
-        row.messages,
-        row.delayed,
-        row.bytes,
-        row.top,
-        None if row.oldest_at is None else datetime.fromtimestamp(row.oldest_at, UTC),
-        row.consumers,
-        sum(runner.in_flight for runner in serving) if serving else 0,
-        row.dead,
-        row.expired,
-        row.dropped,
-        pause_end(row.paused_until),
-        sum(runner.meter.delivered.per_second for runner in serving) if serving else 0.0,
-        sum(runner.meter.acknowledged.per_second for runner in serving) if serving else 0.0,
-        sum(runner.meter.redelivered.per_second for runner in serving) if serving else 0.0,
-    )
 
 
 class Queue:
