@@ -206,7 +206,7 @@ async def test_workers_compete_and_what_a_lost_one_had_goes_to_the_others(inbox:
 
 
 async def test_only_the_same_key_waits(inbox: Inbox) -> None:
-    client = await inbox.consumer(rule="hold", order="key")
+    client = await inbox.consumer(rule="hold", order="key", prefetch=8)
     await inbox.put_at_once(("a1", "a"), ("a2", "a"), ("b1", "b"))
     await client.gets("job", 2)
     assert jobs(client) == ["a1", "b1"]
@@ -231,17 +231,17 @@ async def test_rejected_comes_again_when_it_was_asked_for(inbox: Inbox) -> None:
 async def test_what_is_rejected_too_often_is_put_aside_and_can_be_redriven(inbox: Inbox) -> None:
     client = await inbox.consumer(rule=[{"nack": "broken", "retry_in": 0}])
     await inbox.put("poison")
-    await client.gets("job", 5)
+    await client.gets("job", 20)
     await inbox.settled()
     await client.rule("job", "ack")
     await inbox.put("good")
-    await client.gets("job", 6)
+    await client.gets("job", 21)
     await inbox.settled()
     await inbox.restart("kill")
-    assert await inbox.ask("dead_letters") == [["poison", "broken", 5]]
+    assert await inbox.ask("dead_letters") == [["poison", "broken", 20]]
     assert await inbox.ask("redrive") == 1
-    await client.gets("job", 7)
-    assert jobs(client) == ["poison"] * 5 + ["good", "poison"]
+    await client.gets("job", 22)
+    assert jobs(client) == ["poison"] * 20 + ["good", "poison"]
     await inbox.settled()
     assert await inbox.ask("dead_letters") == []
 

@@ -140,7 +140,8 @@ def check_runs(deaths: Deaths, starts: dict[int, list[float]]) -> list[str]:
     for job, times in starts.items():
         for before, again in pairwise(sorted(times)):
             if not any(before < died and again > died and job not in settled for died, settled in deaths.all):
-                problems.append(f"job {job} ran at {before:.3f} and again at {again:.3f}")
+                between = [f"{died:.3f}" for died, _ in deaths.all if before < died < again]
+                problems.append(f"job {job} ran at {before:.3f} and again at {again:.3f}, deaths: {between}")
     return problems
 
 
@@ -176,7 +177,13 @@ async def test_no_job_runs_again_whose_ack_was_stored(deaths: Deaths) -> None:
         started = Counter({job: len(times) for job, times in starts.items()})
         assert started.keys() == finished.keys() == acknowledged() == set(range(JOBS))
         assert started == finished
-        assert check_runs(deaths, starts) == []
+        problems = check_runs(deaths, starts)
+        assert problems == [], [
+            (one, worker_number)
+            for worker_number, worker in enumerate(workers)
+            for one in worker.said
+            if one.get("number", -1) == int(problems[0].split()[1]) or one["what"].endswith("connected")
+        ]
         assert check_order(starts) == []
         interrupted = sum(len(times) > 1 for times in starts.values())
         assert interrupted >= INTERRUPTED, f"only {interrupted} jobs were interrupted"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -246,3 +247,19 @@ async def test_consume_again_keeps_the_acks_of_before() -> None:
         await client.gets(2)
         client.acknowledge(client.to_acknowledge[0][0])
         await until_waiting(here, 0)
+
+
+async def test_ack_ids_of_a_session_are_higher_than_all_before_also_after_a_restart(tmp_path: Path) -> None:
+    ids: list[int] = []
+    for _ in range(3):
+        async with site(order="none", server={"store": tmp_path / "store.db"}) as here:
+            for _ in range(2):
+                client = await here.client()
+                await here.put(*range(5))
+                await client.gets(5)
+                ids += [ack_id for ack_id, _ in client.to_acknowledge]
+                for job in range(5):
+                    client.reply(job)
+                await here.settled()
+                client.send("1")
+    assert ids == sorted(set(ids))

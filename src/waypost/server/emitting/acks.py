@@ -39,7 +39,7 @@ class PendingAcks:
 
     Args:
         first_id: The first ack id. A client may acknowledge on a new connection an event of an old one. So every
-            connection starts at another id, and a stale acknowledgement has an unknown id. All ids are below 2³¹,
+            session starts at another id, and a stale acknowledgement has an unknown id. All ids are below 2³¹,
             because the Java client reads them as 32 bits.
     """
 

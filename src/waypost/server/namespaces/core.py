@@ -40,6 +40,7 @@ __all__ = ["NamespaceCore", "Parts"]
 logger = get_logger("waypost.namespace")
 
 _ACK_ID_SPAN = 1 << 30
+_ACK_IDS_PER_S = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +222,13 @@ class NamespaceCore:
         return not (self._visitors or len(self.index)) and self.ownership.is_idle
 
     def new_acks(self) -> PendingAcks:
-        """Make the pending acknowledgements of a new member."""
-        return PendingAcks(1 + int(self.parts.services.environment.random() * _ACK_ID_SPAN))
+        """Make the pending acknowledgements of a new member.
+
+        Ack ids begin where the store's clock is, which goes on over restarts, and faster than any client gets events.
+        So an id of an earlier session, or of the time before a kill, does not come again for more than an hour.
+        """
+        now = self.parts.services.store.clock.now()
+        return PendingAcks(1 + int(now * _ACK_IDS_PER_S) % _ACK_ID_SPAN)
 
     def drop(self, member: Owner, *, recoverable: bool) -> None:
         """Remove a member that has ended."""
