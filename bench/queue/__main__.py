@@ -42,7 +42,7 @@ async def start_all(bench: Bench, stack: AsyncExitStack) -> None:
             require(contender)
             if contender.service and contender.service not in bench.addresses:
                 directory = bench.directory / contender.service.replace(" ", "-")
-                directory.mkdir()
+                directory.mkdir(exist_ok=True)
                 service = await start(contender.service, directory, core=1)
                 stack.callback(service.stop)
                 bench.addresses[contender.service] = str(service.port)

@@ -17,6 +17,7 @@ from waypost.storage.answer_base import Answer, AnswerGivenUp
 from waypost.storage.base import Journal
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, DeadLetterFilter, NewMessageRow, QueueLimits
+from waypost.storage.sqlite import file as sqlite_file
 from waypost.storage.sqlite.copies import check
 from waypost.storage.sqlite.outbox import publish
 from waypost.storage.sqlite.store import SqliteStore
@@ -403,3 +404,26 @@ async def test_a_check_names_each_damaged_record(path: Path) -> None:
             "the answer to asked is damaged",
         ]
     )
+
+
+async def test_a_page_that_can_not_be_read_keeps_nobody_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [b"%d:" % number + b"x" * 1_000 for number in range(1, 101)]
+    async with opened(path) as store:
+        journal = await store.journal("/")
+        for record in records:
+            await journal.append(record, ignore)
+    content = bytearray(path.read_bytes())
+    # The head of the page in which the 50th event stands.
+    page = content.find(records[49]) // 8192 * 8192
+    content[page : page + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    # As for a large file, which is not read whole.
+    monkeypatch.setattr(sqlite_file, "_FULL_CHECK_BYTES", 0)
+    store = SqliteStore(path)
+    await store.open()
+    journal = await store.journal("/")
+    assert await read(journal, 90) == records[90:]
+    with pytest.raises(StoreDamaged):
+        await read(journal, 0)
+    assert await journal.append(b"new", ignore) == 101
+    await store.close()

@@ -113,6 +113,7 @@ async def costs(store: SqliteStore, size: int) -> dict[str, int]:
         ),
         "info": queue.info,
         "info of a consumer": lambda: queue.consumer("c"),
+        "add a consumer": lambda: queue.add_consumer("another"),
         "settle by the slow one": lambda: settle(queue, "slow", [1]),
     }
     return {name: await steps_of(store, work) for name, work in works.items()}

@@ -61,7 +61,9 @@ class Reader:
         try:
             return self._ask(query)
         finally:
-            self._connection.execute("COMMIT")
+            # Not COMMIT, which fails after a damaged page, and would leave the transaction open for all later reads.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def _ask(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
         try:

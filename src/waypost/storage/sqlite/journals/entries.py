@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from waypost.storage.base import Entry
 from waypost.storage.sqlite.bodies import LARGE_BYTES, keep_body, record_of
@@ -182,12 +183,14 @@ def read_entries(
 def newest_records(connection: sqlite3.Connection, journal: int, oldest: int, max_bytes: int) -> list[bytes]:
     """Return the newest records of a journal, in order, from at the earliest a position and up to a size.
 
-    They begin behind the last damaged one, so that reading it from the file tells of it.
+    They begin behind the last one that is damaged or can't be read, so that reading it from the file tells of it.
     """
     chunks: list[list[bytes]] = []
     size, expected = 0, None
-    for first, packed, sums, records in connection.execute(
-        f"SELECT first, sizes, sums, {_RECORDS} FROM chunk c WHERE journal = ? ORDER BY first DESC", (journal,)
+    for first, packed, sums, records in _readable(
+        connection.execute(
+            f"SELECT first, sizes, sums, {_RECORDS} FROM chunk c WHERE journal = ? ORDER BY first DESC", (journal,)
+        )
     ):
         size += len(records or b"")
         sound = [entry.record for entry in _sound_entries(first, packed, sums, records, after=oldest - 1)]
@@ -197,6 +200,15 @@ def newest_records(connection: sqlite3.Connection, journal: int, oldest: int, ma
         chunks.append(sound)
         expected = first
     return [record for chunk in reversed(chunks) for record in chunk]
+
+
+def _readable(rows: Iterable[Any]) -> Iterator[Any]:
+    """Return rows up to the first one whose page is damaged."""
+    try:
+        yield from rows
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
 
 
 def damaged_positions(connection: sqlite3.Connection, journal: int) -> Iterator[int]:

@@ -169,7 +169,7 @@ def _count_after(connection: sqlite3.Connection, consumer: ConsumerState) -> int
         return 0
     ((messages,),) = connection.execute("SELECT messages FROM queue WHERE id = ?", (consumer.queue,)).fetchall()
     ((others,),) = connection.execute(
-        "SELECT count(*) FROM consumer c JOIN message m ON m.consumer = c.id "
+        "SELECT count(*) FROM consumer c CROSS JOIN message m INDEXED BY message_consumer ON m.consumer = c.id "
         "WHERE c.queue = ?1 AND c.id <> ?2 AND m.queue = ?1 AND m.position > ?3",
         (consumer.queue, consumer.id, consumer.frontier),
     ).fetchall()
