@@ -1,8 +1,9 @@
-"""Tells from what clients have seen whether the store is an older copy, without believing any single one.
+"""Recognises an older copy of the store by what clients have seen, where nothing else tells of it.
 
-A client can send any offset, so one that the store does not know proves nothing. Two things it can't make up: that
-the store had its session when it was opened, so it may have seen what a restored copy has lost; and that clients of
-several addresses say the same.
+A copy of the store's whole directory looks like the directory after a crash. A client whose session is in the store
+since before its opening, and that has seen what the store does not know, tells of it. Then no session from before the
+opening can be proven complete, and all of them start anew. A client can make an offset up, so the log has a warning
+only when clients of several addresses say the same.
 """
 
 from __future__ import annotations
@@ -27,12 +28,17 @@ class LostHistory:
         journal: The namespace's journal, just opened.
     """
 
-    __slots__ = ("_journal", "_opened_at", "_witnesses")
+    __slots__ = ("_is_found", "_journal", "_opened_at", "_witnesses")
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._opened_at = journal.top
         self._witnesses: set[str] = set()
+        self._is_found = False
+
+    def may_have_missed(self, stored: SessionRow) -> bool:
+        """Return whether a session may lack events that were lost, although its client's offset is known."""
+        return self._is_found and stored.start < self._opened_at
 
     def note(self, stored: SessionRow, offset: str, handshake: Handshake) -> None:
         """Note an offset that the store does not know.
@@ -45,6 +51,9 @@ class LostHistory:
         name, shown = self._journal.name, shorten(offset)
         logger.info("a client of %s sent offset %s, which this store does not know", name, shown)
         is_from_before = stored.start < self._opened_at
+        if is_from_before and not self._is_found:
+            self._is_found = True
+            logger.info("%s may be an older copy: all sessions from before the start begin anew", name)
         if not is_from_before or len(self._witnesses) == _WITNESSES:
             return
         self._witnesses.add(handshake.counted_for or handshake.address)

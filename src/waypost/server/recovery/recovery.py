@@ -265,6 +265,8 @@ class Keeper:
                 self._lost_history.note(stored, offset, handshake)
                 return RecoveryReason.GENERATION
             last = max(last, seen.position)
+        if self._lost_history.may_have_missed(stored):
+            return RecoveryReason.GENERATION
         # A pong proves that the client's engine got the frames, but its socket may have ignored them (disconnected by
         # the application, or a handler threw). If the client has the last event before the pong, it ignored none.
         after = max(last, stored.proven) if last >= stored.last else last
