@@ -18,6 +18,9 @@ Guarantees of every backend
    may be cancelled at will.
 5. **Crash.** A write that a durable store reported as committed survives ``kill -9`` and a power loss.
 
+Times are those of the store's clock (`storage.clock`), in seconds: the *store's time*. Ends of pauses, and what
+schedules note, are times of day.
+
 A backend without one of these guarantees declares it in its `Capabilities`. A store in a file that is not ``durable``
 is **asynchronous**. It differs in these points; of queues only the order differs:
 
@@ -154,7 +157,7 @@ class SessionRow:
         proven: The position up to which all entries have certainly arrived; at least ``start``.
         last: The position of the last entry up to ``proven`` that was sent to the client; ``start`` without one.
         data: The application's data, as it was last saved.
-        expires_at: The wall time at which the session ends, in seconds; ``None`` while it is attached.
+        expires_at: The store's time at which the session ends, in seconds; ``None`` while it is attached.
         memberships: The rooms of now and earlier. Earlier ones may be dropped once the journal has no older entries.
         expired: Whether the session has ended. Only its tombstone may be left then: without data and memberships, and
             with 0 as ``start`` and ``proven``.
@@ -312,7 +315,7 @@ class Journal(Protocol):
         ...
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:
-        """Mark a session as detached; it ends at ``expires_at``, a wall time in seconds."""
+        """Mark a session as detached; it ends at ``expires_at``, a time of the store's in seconds."""
         ...
 
     async def end_session(self, key: bytes) -> None:

@@ -312,7 +312,7 @@ class StoredQueue(Protocol):
                 not met again; ``None`` for all there are.
             max_letters: The most for this step, from 1.
             spacing_s: How many seconds after the one before each is due; 0 for all at once.
-            first_at: When the first one is due, as wall time in seconds; those whose time has come get their
+            first_at: When the first one is due, in seconds of the store's time; those whose time has come get their
                 positions at once, the others as messages with a delay do.
         """
         ...

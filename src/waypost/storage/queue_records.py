@@ -109,8 +109,8 @@ class Enqueued(NamedTuple):
     Attributes:
         accepted: One result for each message, in order.
         losers: The names of the consumers that lost messages to make room.
-        next_due_at: The wall time at which the first delayed message of these falls due, in seconds; ``None`` if none
-            is delayed.
+        next_due_at: The store's time at which the first delayed message of these falls due, in seconds; ``None`` if
+            none is delayed.
     """
 
     accepted: tuple[Accepted, ...]
@@ -125,13 +125,13 @@ class MessageRow(NamedTuple):
         position: The message's position in the queue, from 1.
         id: The message's id.
         record: The encoded event.
-        enqueued_at: The wall time at which the message got its position, in seconds: when it was enqueued,
+        enqueued_at: The store's time at which the message got its position, in seconds: when it was enqueued,
             became due, or was redriven.
         key: The ordering key; ``None`` for none.
-        expires_at: The wall time from which on it is not delivered, in seconds; ``None`` for never.
+        expires_at: The store's time from which on it is not delivered, in seconds; ``None`` for never.
         failures: The number of its deliveries to this consumer that were rejected, or whose lease ended.
         losses: The number of its deliveries to this consumer that were counted as lost.
-        retry_at: The wall time of its next delivery, in seconds; 0 if it never failed.
+        retry_at: The store's time of its next delivery, in seconds; 0 if it never failed.
         breaks: As in `Attempt`.
         breaks_since: As in `Attempt`.
         deaths: As in `Attempt`.
@@ -166,7 +166,7 @@ class Retries:
 
     Attributes:
         messages: The messages, sorted by time, then position.
-        next_at: The wall time at which the next one falls due, in seconds; ``None`` if there is none.
+        next_at: The store's time at which the next one falls due, in seconds; ``None`` if there is none.
     """
 
     messages: tuple[MessageRow, ...]
@@ -183,8 +183,8 @@ class Attempt:
         losses: The number of lost deliveries, this one included.
         kind: ``"rejected"``, ``"expired"`` (the lease ended) or ``"lost"`` (the connection was lost).
         reason: The reason, in words.
-        at: The wall time of the end, in seconds.
-        retry_at: The wall time of the next delivery, in seconds; 0 for at once. `StoredQueue.bury` ignores it.
+        at: The store's time of the end, in seconds.
+        retry_at: The store's time of the next delivery, in seconds; 0 for at once. `StoredQueue.bury` ignores it.
         breaks: The number of connections in a row that broke before the message was acknowledged.
         breaks_since: `ConsumerRow.settled` at the last of them: another value means that the consumer has
             acknowledged something since.
@@ -210,7 +210,7 @@ class HistoryItem:
     """An attempt in the history of a message.
 
     Attributes:
-        at: The wall time of its end, in seconds.
+        at: The store's time of its end, in seconds.
         kind: As in `Attempt`.
         reason: The reason, in words.
         exception: The type of the exception that a function of the server raised; ``None`` for none.
@@ -233,8 +233,8 @@ class DeadLetterRow:
         id: The message's id.
         record: The encoded event.
         key: The message's ordering key.
-        enqueued_at: The wall time at which the message got its position, in seconds.
-        died_at: The wall time at which it was given up, in seconds.
+        enqueued_at: The store's time at which the message got its position, in seconds.
+        died_at: The store's time at which it was given up, in seconds.
         reason: The reason of the last attempt, in words.
         failures: The number of failures.
         losses: The number of lost deliveries.
@@ -293,7 +293,7 @@ class Redriven:
         letters: The number of dead letters that are messages again.
         last: The number of the last of these dead letters; 0 for none.
         newest: The number of the newest dead letter in the queue before the step, selected or not; 0 for none.
-        next_due_at: The wall time at which the first delayed one falls due, in seconds; ``None`` if none is delayed.
+        next_due_at: The store's time at which the first delayed one falls due, in seconds; ``None`` for none.
     """
 
     letters: int
@@ -326,7 +326,7 @@ class FromPosition:
 
 @dataclass(frozen=True, slots=True)
 class FromTime:
-    """The place in a queue before the first message that got its position at a wall time, in seconds, or later."""
+    """The place in a queue before the first message that got its position at a store's time, in seconds, or later."""
 
     time: float
 
@@ -354,7 +354,7 @@ class ConsumerRow:
         lost: The messages that the queue's limits removed and of which the consumer was not told yet.
         paused_until: The wall time at which its pause ends, in seconds; infinity for until it is resumed; ``None`` if
             it is not paused.
-        active_at: The wall time at which it was last added or settled a message, in seconds.
+        active_at: The store's time at which it was last added or settled a message, in seconds.
     """
 
     name: str
@@ -383,7 +383,7 @@ class QueueRow(NamedTuple):
         messages: The number of messages that are due.
         delayed: The number of messages that are not due yet.
         bytes: The size of the records of both together, in bytes.
-        oldest_at: The wall time at which the oldest due message got its position, in seconds; ``None`` for none.
+        oldest_at: The store's time at which the oldest due message got its position, in seconds; ``None`` for none.
         consumers: The number of consumers.
         dead: The number of dead letters, over all consumers.
         expired: The number of messages that have ever outlived their time to live.
@@ -426,7 +426,7 @@ class Due:
 
     Attributes:
         queues: The names of the queues that have new messages, or that another program has changed.
-        next_at: The wall time at which the next message falls due, in seconds; ``None`` if none waits.
+        next_at: The store's time at which the next message falls due, in seconds; ``None`` if none waits.
         changed: The names of the queues that another program has changed. Their configuration may have changed too.
     """
 

@@ -62,7 +62,7 @@ class DeliveryOrder(Protocol):
 
     @property
     def due_at(self) -> float:
-        """The wall time at which the next paused message may go; infinity if none is paused."""
+        """The store's time at which the next paused message may go; infinity if none is paused."""
         ...
 
     def wants(self, now: float) -> Read | None:
@@ -77,9 +77,9 @@ class DeliveryOrder(Protocol):
         Args:
             read: The request; for retries it also excludes those whose failure is not stored yet.
             messages: The messages found, sorted by position.
-            now: The wall time.
+            now: The store's time.
             complete: True if the store had no more.
-            due_at: For retries, the wall time at which the next one falls due.
+            due_at: For retries, the store's time at which the next one falls due.
         """
         ...
 
@@ -95,7 +95,7 @@ class DeliveryOrder(Protocol):
         """Give out the next message that may go; ``None`` if none may.
 
         Args:
-            now: The wall time.
+            now: The store's time.
             probing: Whether to give out the message that has been due for longest, instead of the oldest one. So
                 messages that fail again and again do not stand before those that were not tried yet.
         """
@@ -142,7 +142,7 @@ class StrictOrder:
 
     @property
     def due_at(self) -> float:
-        """The wall time at which the head may go."""
+        """The store's time at which the head may go."""
         return self._ahead[0].retry_at if self._ahead and not self._in_hand and self._ahead[0].retry_at else inf
 
     def wants(self, now: float) -> Read | None:
@@ -252,7 +252,7 @@ class KeyedOrder:
 
     @property
     def due_at(self) -> float:
-        """The wall time at which the next paused message may go."""
+        """The store's time at which the next paused message may go."""
         return self._due_at
 
     def wants(self, now: float) -> Read | None:

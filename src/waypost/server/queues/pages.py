@@ -37,7 +37,7 @@ class Pages:
             read: The messages that the delivery order wants.
 
         Returns:
-            The messages; and for retries the wall time at which the next one is due, else infinity.
+            The messages; and for retries the store's time at which the next one is due, else infinity.
 
         Raises:
             StorageError: The store did not answer.

@@ -40,7 +40,7 @@ class Scheduled:
         record: The encoded event.
         key: The ordering key.
         ttl_s: The time to live, in seconds.
-        due_at: The wall time at which it is due, in seconds.
+        due_at: The store's time at which it is due, in seconds.
         only: The name of the one consumer that it is for, or ``None``.
         history: Its attempts before it was redriven.
         headers: The message's headers.
@@ -83,7 +83,7 @@ class ConsumerState:
         epoch: The consumer's epoch.
         frontier: The consumer has settled all messages up to this position except the outstanding ones, and none
             beyond.
-        active_at: The wall time of the last use, in seconds.
+        active_at: The store's time of the last use, in seconds.
         passed: The queue's number of messages for all consumers, minus those beyond the frontier for this one.
         outstanding: The messages up to the frontier that are not settled, by position.
         by_key: The positions of outstanding messages by ordering key.

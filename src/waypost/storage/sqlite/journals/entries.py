@@ -59,7 +59,7 @@ class Appender:
         self._now = 0.0
 
     def begin(self, now: float) -> None:
-        """Note the wall time of the following appends, in seconds."""
+        """Note the store's time of the following appends, in seconds."""
         self._now = now
 
     def append(self, journal: int, record: bytes) -> None:

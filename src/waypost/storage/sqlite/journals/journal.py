@@ -144,7 +144,7 @@ class SqliteJournal:
         return await self._writes.attach(lambda tx: sessions.attach(tx, self.log.id, key), attached)
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:
-        """Mark a session as away until it expires, at a wall time in seconds."""
+        """Mark a session as away until it expires, at a time of the store's in seconds."""
         await self._writes.change(lambda tx: sessions.mark(tx, self.log.id, key, expires_at), 0)
 
     async def end_session(self, key: bytes) -> None:

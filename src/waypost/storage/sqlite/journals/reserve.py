@@ -34,7 +34,7 @@ def fork_unclean(connection: sqlite3.Connection, now: float) -> list[str]:
 
     Args:
         connection: The writer's connection, before there is a writer.
-        now: The wall time, in seconds.
+        now: The store's time, in seconds.
 
     Returns:
         The names of those journals.

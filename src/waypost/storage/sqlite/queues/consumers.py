@@ -38,7 +38,7 @@ class ConsumerState:
         lost_first: The position of the first one.
         lost_last: The position of the last one.
         paused_until: The wall time at which the pause ends, in seconds; ``None`` without a pause.
-        active_at: The wall time of the last use, in seconds.
+        active_at: The store's time of the last use, in seconds.
         generation: The queue's generation.
         top: The queue's newest position.
         for_all: The number of messages for all consumers that the queue ever had.

@@ -313,7 +313,7 @@ def schedule(
     Args:
         connection: The writer's connection.
         queue: The queue's number.
-        due_at: The wall time at which it is due, in seconds.
+        due_at: The store's time at which it is due, in seconds.
         ttl_s: Its time to live from then on, in seconds.
         content: Its content.
         consumer: The number of the only consumer that it is for.
@@ -336,7 +336,7 @@ def append_for(
         tx: The transaction.
         queue: The queue's number.
         consumer: The consumer's number.
-        expires_at: The wall time from which on it is not delivered, in seconds; ``None`` for never.
+        expires_at: The store's time from which on it is not delivered, in seconds; ``None`` for never.
         history: Its attempts before it was redriven.
         content: Its content.
     """
