@@ -179,3 +179,18 @@ async def test_many_are_kept_by_few_rows_and_over_a_restart(factory: Factory, cl
     await store.trim()
     assert await there(queue) == []
     await store.close()
+
+
+async def test_what_was_purged_while_it_was_kept_is_counted_once(store: Store, clock: Clock) -> None:
+    queue = await keeping(store, 0)
+    for first in range(0, 3000, 1000):
+        messages = [NewMessageRow(str(number), b"r") for number in range(first, first + 1000)]
+        await queue.enqueue(messages, deduplicate_s=0, on_commit=ignore)
+        await settle(queue, "c", range(first + 1, first + 1001))
+    clock.now += OVER_S
+    # Rows that are gone are removed later, in steps.
+    await queue.purge()
+    await put(queue, "new", b"12345")
+    await store.trim()
+    info = await queue.info()
+    assert (info.messages, info.bytes, await there(queue)) == (1, 5, [3001])

@@ -36,6 +36,7 @@ calls: st.SearchStrategy[Call] = st.one_of(
     # Well apart from each other: on disk the time is rounded up.
     st.tuples(st.just("wait"), st.sampled_from([0.0, KEEP_S * 0.6, KEEP_S * 1.5])),
     st.tuples(st.just("trim")),
+    st.tuples(st.just("purge"), st.one_of(st.none(), st.integers(1, 30))),
 )
 
 
@@ -82,6 +83,8 @@ async def _call(store: Store, queue: StoredQueue, clock: Clock, call: Call) -> o
             await queue.remove_consumer(name)
         case ("wait", seconds):
             clock.now += seconds
+        case ("purge", upto):
+            return await queue.purge(upto=upto)
         case ("trim",):
             await store.trim()
     return None

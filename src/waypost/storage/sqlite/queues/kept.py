@@ -40,7 +40,8 @@ def _end_part(connection: sqlite3.Connection, run: _Run) -> None:
     positions = [
         position
         for (position,) in connection.execute(
-            "SELECT position FROM message WHERE queue = ? AND position BETWEEN ? AND ? ORDER BY position LIMIT ?",
+            "SELECT position FROM message WHERE queue = ?1 AND position BETWEEN ?2 AND ?3 "
+            "AND position > (SELECT floor FROM queue WHERE id = ?1) ORDER BY position LIMIT ?4",
             (run.queue, run.first, run.last, _STEP),
         )
     ]

@@ -72,7 +72,7 @@ def unwanted_between(
     values = {"queue": queue, "first": first, "last": last, "most": most, "all": _ALL}
     return connection.execute(
         f"SELECT position, {size} FROM message WHERE {_UNWANTED} AND position BETWEEN :first AND :last "
-        "ORDER BY position LIMIT :most",
+        "AND position > (SELECT floor FROM queue WHERE id = :queue) ORDER BY position LIMIT :most",
         values,
     ).fetchall()
 
