@@ -66,6 +66,9 @@ def test_headers_and_time_come_with_the_mark_if_they_are_sound() -> None:
     odd: Any
     for odd in ({"a": 1}, ["a"], "a", None):
         assert split_mark(["job", {"_waypost": {**fields, "headers": odd}}])[1] == replace(mark, headers=None)
+    for time in (0, 0.5, 253402300799):
+        with_time = split_mark(["job", {"_waypost": {**fields, "enqueued_at": time}}])[1]
+        assert with_time == replace(mark, enqueued_at=float(time))
 
 
 @pytest.mark.parametrize(

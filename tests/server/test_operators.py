@@ -399,3 +399,9 @@ async def test_operators_of_a_parent_reach_the_sockets_of_its_children(io: waypo
         await until(lambda: one.disconnected_by_server and two.disconnected_by_server)
         assert [event[0] for event in two.events] == ["question"]
         assert other.events == []
+
+
+@pytest.mark.parametrize("lacks", ["missing", "left", "missing_servers"])
+def test_answers_that_lack_anyone_are_not_complete(lacks: str) -> None:
+    assert waypost.BroadcastAnswers({"a": 1}).is_complete
+    assert not waypost.BroadcastAnswers({"a": 1}, **{lacks: ("b",)}).is_complete
