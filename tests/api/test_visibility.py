@@ -94,7 +94,7 @@ NAMES = {
         name observers remove tell
     """,
     "waypost.Hooks": """
-        connection_closed connection_opened consumer_expired error message_died messages_lost
+        connection_closed connection_opened consumer_expired error event_undeliverable message_died messages_lost
         packet_received packet_sent request_refused socket_connected socket_disconnected
     """,
 }
