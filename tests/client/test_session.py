@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import waypost
-from tests.client.serving import accepts, playing, says
+from tests.client.serving import accepts, playing, says, serving
 from tests.support.waiting import until
 from waypost.client.answers import Answers, MemoryHandledMessages
 from waypost.protocol.extension import DeliveryMark
@@ -35,6 +35,29 @@ async def test_other_namespaces_do_not_answer_for_ours() -> None:
     server = playing(says('40/other,{"sid":"theirs"}', '40{"sid":"ours"}'))
     async with server as url, waypost.Client(url) as client:
         assert client.id == "ours"
+
+
+async def test_sent_away_for_a_while_it_comes_back_to_its_session() -> None:
+    io = waypost.Server(drain_s=0)
+    news: list[int] = []
+
+    @io.event
+    async def renew(socket: waypost.Socket) -> None:
+        await socket.disconnect(resumable=True)
+
+    async with serving(io) as port:
+        client = waypost.Client(f"http://127.0.0.1:{port}")
+        client.on("news", news.append)
+        await client.connect()
+        before = client.id
+        await client.emit("renew")
+        await until(lambda: not client.connected, "the goodbye")
+        await io.emit("news", 1)
+        await client.connect()
+        assert client.recovered
+        assert client.id == before
+        await until(lambda: news == [1], "what it missed")
+        await client.disconnect()
 
 
 def test_answers_are_kept_for_their_session_only() -> None:

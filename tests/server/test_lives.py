@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import waypost
-from tests.server.model_client import ModelClient, running, until
+from tests.server.model_client import ModelClient, hub_of, running, until
 
 
 class Diary:
@@ -532,3 +532,18 @@ async def test_a_stop_leaves_no_timer_behind() -> None:
         await client.cut()
         diary.gate("for ever").set()
     await until(lambda: "disconnect." in diary.told)
+
+
+async def test_what_a_stop_cancels_is_told_of_nothing_more() -> None:
+    diary = Diary(handler_grace_s=0.1)
+    diary.gate("connect")
+    async with running(diary.io) as io:
+        client = ModelClient(io)
+        client.open()
+        await until(lambda: "connect" in diary.told)
+        await client.cut()
+        # As a stop does when its time is over.
+        for task in list(hub_of(io).tasks._tasks):
+            task.cancel()
+        await asyncio.sleep(0.2)
+        assert diary.told == ["connect"]

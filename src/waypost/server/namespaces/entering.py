@@ -75,6 +75,11 @@ class Entering:
                     self._earlier.abandon()
                 if admission is self._newest:
                     return None
+        except BaseException:
+            # The server stops: nothing more is told of a client that is not in.
+            if self._newest is not None and self._newest.channel is not None:
+                self._newest.channel.abandon()
+            raise
         finally:
             self._connection.resume_reading(self)
         return None
