@@ -46,7 +46,7 @@ class StoreClock:
             more than 5 s.
     """
 
-    __slots__ = ("_base", "_began", "_steady_time", "_wall_time", "ahead_s")
+    __slots__ = ("_offset", "_steady_time", "_wall_time", "ahead_s")
 
     def __init__(
         self, wall_time: Callable[[], float] = time.time, steady_time: Callable[[], float] | None = None
@@ -65,13 +65,12 @@ class StoreClock:
             noted: A time on the clock of an earlier opening, or of another process, after which it goes on.
             ahead_s: By how much that clock was ahead of the wall clock, if it is to be followed.
         """
-        self._began = self._steady_time()
-        self._base = max(self._wall_time() + ahead_s, noted)
+        self._offset = max(self._wall_time() + ahead_s, noted) - self._steady_time()
         self.ahead_s = ahead_s
 
     def now(self) -> float:
         """Return the time, in seconds."""
-        return self._base + (self._steady_time() - self._began)
+        return self._offset + self._steady_time()
 
     def wall(self) -> float:
         """Return the time of day, in seconds since 1970."""
