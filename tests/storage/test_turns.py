@@ -15,12 +15,18 @@ import pytest_asyncio
 from tests.storage.backends import ignore, put
 from waypost.errors import StorageError
 from waypost.storage.queue_records import Attempt, NewMessageRow, QueueLimits
+from waypost.storage.sqlite import turns as turns_of_files
 from waypost.storage.sqlite.outbox import publish
 from waypost.storage.sqlite.store import SqliteStore
 from waypost.storage.sqlite.turns import OwnersTurns, asking
 
 DEADLINE_S = 20.0
 TABLES = "CREATE TABLE written (who TEXT) STRICT"
+
+
+@pytest.fixture(autouse=True)
+def looks_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns_of_files, "_LOOK_EVERY_S", 0)
 
 
 @pytest.fixture

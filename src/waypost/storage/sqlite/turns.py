@@ -20,6 +20,8 @@ _SUFFIX = "-turn"
 # SQLite asks again after 100 ms at the latest.
 _LONGEST_TURN_S = 0.12
 _STEP_S = 0.001
+# A look costs some microseconds, and commits may be many.
+_LOOK_EVERY_S = 0.002
 # A program that has not taken its turn (it was stopped, say) must not hold up each transaction.
 _IGNORED_S = 1.0
 # Programs that write in transactions of their own are not seen while they wait, only when they have written. For this
@@ -88,7 +90,7 @@ class OwnersTurns:
         path: The store's file.
     """
 
-    __slots__ = ("_began_at", "_descriptor", "_ended_at", "_ignored_until", "_others_until")
+    __slots__ = ("_began_at", "_descriptor", "_ended_at", "_look_at", "_others_until")
 
     def __init__(self, path: str) -> None:
         self._descriptor: int | None = None
@@ -96,7 +98,7 @@ class OwnersTurns:
             import fcntl  # noqa: F401 - there is none on Windows
 
             self._descriptor = os.open(f"{path}{_SUFFIX}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self._ignored_until = self._others_until = 0.0
+        self._look_at = self._others_until = 0.0
         self._began_at = self._ended_at = 0.0
 
     def begin(self, connection: sqlite3.Connection) -> None:
@@ -107,9 +109,12 @@ class OwnersTurns:
 
     def _give_way(self, connection: sqlite3.Connection) -> None:
         now = time.monotonic()
-        if self._descriptor is not None and now >= self._ignored_until and self._is_asked(self._descriptor):
-            self._wait(connection, self._descriptor, now + _LONGEST_TURN_S)
-        elif now < self._others_until and now - self._ended_at < _BUSY_S:
+        if self._descriptor is not None and now >= self._look_at:
+            self._look_at = now + _LOOK_EVERY_S
+            if self._is_asked(self._descriptor):
+                self._wait(connection, self._descriptor, now + _LONGEST_TURN_S)
+                return
+        if now < self._others_until and now - self._ended_at < _BUSY_S:
             time.sleep(min((self._ended_at - self._began_at) * _SHARE, _LONGEST_PAUSE_S))
 
     def ended(self) -> None:
@@ -132,7 +137,7 @@ class OwnersTurns:
             if _version(connection) != before:
                 return
             if time.monotonic() > until:
-                self._ignored_until = until + _IGNORED_S
+                self._look_at = until + _IGNORED_S
                 return
             time.sleep(_STEP_S)
 
