@@ -124,3 +124,9 @@ def test_the_tests_that_say_most_of_a_file_come_first_and_take_no_longer_than_al
     assert [test.name for test in record.tests_of("a", 1, 10.0)] == ["close", "far"]
     assert [test.name for test in record.tests_of("a", 2, 100.0)] == ["close"]
     assert [test.name for test in record.tests_of("a", None, 100.0)] == ["close", "far", "slow"]
+
+
+def test_each_module_has_its_turn_before_a_second_test_of_any() -> None:
+    names = ["a::x[1]", "a::x[2]", "a::y", "b::z"]
+    record = Record(dict.fromkeys(names, 1.0), {"f": {1: names}})
+    assert [test.name for test in record.tests_of("f", 1, 100.0)] == ["a::x[1]", "b::z", "a::y", "a::x[2]"]

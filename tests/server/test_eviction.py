@@ -13,6 +13,8 @@ import pytest
 
 import waypost
 from tests.server.model_client import HANDSHAKE, ModelClient, hub_of, running, until
+from waypost.server.namespaces.core import NamespaceCore
+from waypost.server.namespaces.eviction import Eviction
 
 MakeServer = Callable[..., waypost.Server]
 TENANTS = re.compile(r"/tenant-\w+")
@@ -148,3 +150,17 @@ async def test_a_full_pool_has_room_after_a_restart(tmp_path: Path) -> None:
         assert names(io) == {"/tenant-a", "/tenant-b", "/tenant-c"}
         assert (await enter(io, "d")).connected
         assert len(names(io)) == 3
+
+
+async def test_a_search_in_vain_is_not_repeated_at_once() -> None:
+    searches = 0
+
+    def children() -> list[NamespaceCore]:
+        nonlocal searches
+        searches += 1
+        return []
+
+    eviction = Eviction(children, lambda _child: True)
+    for _ in range(3):
+        assert await eviction.choose() is None
+    assert searches == 1
