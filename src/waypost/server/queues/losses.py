@@ -57,6 +57,7 @@ class Losses:
         self._keep_task = keep_task
         self._hooks = hooks
         self._telling: set[LosingConsumer] = set()
+        self._asked_again: set[LosingConsumer] = set()
         self._told: dict[LosingConsumer, MessagesLost] = {}
 
     def tell(self, consumer: LosingConsumer) -> None:
@@ -69,13 +70,17 @@ class Losses:
         if self._told.get(consumer) != notice:
             self._told[consumer] = notice
             self._report(notice)
-        if consumer not in self._telling and len(consumer.takers):
+        if consumer in self._telling:
+            # A socket that has just come may be the only one left that can be told.
+            self._asked_again.add(consumer)
+        elif len(consumer.takers):
             self._telling.add(consumer)
             self._keep_task(asyncio.get_running_loop().create_task(self._tell(consumer, notice)))
 
     def forget_all(self) -> None:
         """Forget what was told."""
         self._telling.clear()
+        self._asked_again.clear()
         self._told.clear()
 
     def forget(self, consumer: LosingConsumer) -> None:
@@ -91,17 +96,19 @@ class Losses:
             self._hooks.messages_lost.tell(notice)
 
     async def _tell(self, consumer: LosingConsumer, notice: MessagesLost) -> None:
-        has_more = False
+        is_told = False
         try:
             for attachment in reversed(list(consumer.takers)):
                 if attachment.carrier.is_live and await attachment.carrier.tell_loss(notice):
                     await consumer.forget_loss(notice.last_offset)
-                    has_more = consumer.row.lost is not None
+                    is_told = True
                     break
         except StorageError as problem:
             logger.error("queue %r: a notice of loss stays: %s", notice.queue, problem)
         finally:
             self._telling.discard(consumer)
-        if has_more:
-            # The consumer has lost more messages since the notice was sent.
+            was_asked_again = consumer in self._asked_again
+            self._asked_again.discard(consumer)
+        if is_told or was_asked_again:
+            # The consumer may have lost more messages since the notice was sent.
             self.tell(consumer)
