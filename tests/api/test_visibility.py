@@ -15,7 +15,7 @@ NAMES = {
     "waypost.Server": """
         asgi call close compress consumer describe disconnect_sockets emit event except_ fetch_sockets hooks
         in_ lifespan local of off off_any off_any_outgoing on on_any on_any_outgoing on_server_side once
-        options queue queue_infos register run server_side_call server_side_emit sockets_join sockets_leave
+        options queue queue_infos register run schedule server_side_call server_side_emit sockets_join sockets_leave
         start state timeout to use use_store volatile
     """,
     "waypost.Namespace": """
@@ -50,26 +50,27 @@ NAMES = {
         so_far timeout_s
     """,
     "waypost.Queue": """
-        configure consumers dead_letters delete discard_dead_letters emit emit_many get_consumer info name
+        cancel configure consumers dead_letters delete discard_dead_letters emit emit_many get_consumer info name
         options pause peek publish purge redrive resume
     """,
     "waypost.Consumer": """
         create delete info name pause queue resume seek
     """,
     "waypost.Message": """
-        args attempt enqueued_at event extend id key nack offset queue
+        args attempt enqueued_at event extend headers id key nack offset queue
     """,
     "waypost.NewMessage": """
-        args delay_s event id key ttl_s
+        args delay_s event headers id key ttl_s
     """,
     "waypost.QueuedMessage": """
-        args enqueued_at event expires_at id key offset
+        args enqueued_at event expires_at headers id key offset
     """,
     "waypost.DeadLetter": """
-        args consumer died_at enqueued_at event failures history id key lost_deliveries number offset reason
+        args consumer died_at enqueued_at event exception failures headers history id key lost_deliveries number
+        offset reason
     """,
     "waypost.Client": """
-        active call close connect connected disconnect emit event events id io namespace of off off_any
+        active call close connect connected disconnect emit event events id io message namespace of off off_any
         off_any_outgoing on on_any on_any_outgoing once outbox recovered transport volatile wait_closed
     """,
     "waypost.VolatileEmitter": """
@@ -85,7 +86,7 @@ NAMES = {
         close
     """,
     "waypost.ReceivedEvent": """
-        ack arg args name reject
+        ack arg args message name reject
     """,
     "waypost.MountedServer": """
         server
