@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from copy import copy
 from pathlib import Path
@@ -23,6 +24,8 @@ _logger = get_logger(__name__)
 
 # So far from the reserve nothing else counts, whatever is written at once and however long the log is.
 _PLENTY_BYTES = 4 << 30
+# In this time nothing can use it up.
+_PLENTY_S = 0.1
 # Emits are refused until there is room for so much.
 _ENOUGH_BYTES = 1 << 20
 # What is written stands in the log first, then in the file too.
@@ -40,12 +43,16 @@ class DiskRoom:
         reserve_bytes: The bytes that emits leave free on its disk; 0 to use all of it.
     """
 
-    __slots__ = ("_path", "_reserve_bytes", "_short")
+    __slots__ = ("_directory", "_log", "_path", "_plenty_until", "_reserve_bytes", "_short")
 
     def __init__(self, path: Path, reserve_bytes: int) -> None:
         self._path = path
+        # As text, since a path takes longer to use than the system to answer.
+        self._directory = str(path.parent)
+        self._log = f"{path}-wal"
         self._reserve_bytes = reserve_bytes
         self._short: StoreFull | None = None
+        self._plenty_until = 0.0
 
     def check(self) -> None:
         """Check that emits were not refused lately; for emits that are reported before they are written.
@@ -66,7 +73,7 @@ class DiskRoom:
         Returns:
             The emits to refuse, and why.
         """
-        if self._is_ample():
+        if self._is_ample(batch):
             return [], None
         short = self._shortage(connection, sum(map(size_of, batch)))
         self._note(connection, short)
@@ -77,9 +84,19 @@ class DiskRoom:
         if self._short is not None:
             self._note(connection, None)
 
-    def _is_ample(self) -> bool:
+    def _is_ample(self, batch: list[Write]) -> bool:
+        now = time.monotonic()
+        if not self._reserve_bytes or now < self._plenty_until:
+            return True
         try:
-            return self._short is None and is_ample(self._path, self._reserve_bytes)
+            left = _free_bytes(self._directory) - self._reserve_bytes
+            if self._short is not None:
+                return False
+            if left > _PLENTY_BYTES:
+                self._plenty_until = now + _PLENTY_S
+                return True
+            # The file grows by no more than there is in its log.
+            return left > os.stat(self._log).st_size + _TIMES_WRITTEN * sum(map(size_of, batch))
         except OSError:
             # The transaction itself will say what is wrong.
             return True
@@ -106,7 +123,7 @@ class DiskRoom:
 
 def is_ample(path: Path, reserve_bytes: int) -> bool:
     """Return whether there is so much space on a file's disk that no emit needs a closer look."""
-    return not reserve_bytes or _free_bytes(path) > reserve_bytes + _PLENTY_BYTES
+    return not reserve_bytes or _free_bytes(str(path.parent)) > reserve_bytes + _PLENTY_BYTES
 
 
 def shortage(path: Path, run: Run, reserve_bytes: int, size: int) -> StoreFull | None:
@@ -122,11 +139,19 @@ def shortage(path: Path, run: Run, reserve_bytes: int, size: int) -> StoreFull |
     # Free pages inside the file are used first. What is in the log only will make the file grow.
     inside = run("PRAGMA main.freelist_count") * page_bytes
     grows_by = max(0, run("PRAGMA main.page_count") * page_bytes - os.stat(path).st_size)
-    room = _free_bytes(path) + inside - grows_by
+    room = _free_bytes(str(path.parent)) + inside - grows_by
     if room - _TIMES_WRITTEN * size >= reserve_bytes:
         return None
     return StoreFull(str(path), room_bytes=max(0, room), reserve_bytes=reserve_bytes)
 
 
-def _free_bytes(path: Path) -> int:
-    return shutil.disk_usage(path.parent).free
+if hasattr(os, "statvfs"):
+
+    def _free_bytes(directory: str) -> int:
+        stat = os.statvfs(directory)
+        return stat.f_bavail * stat.f_frsize
+
+else:
+
+    def _free_bytes(directory: str) -> int:
+        return shutil.disk_usage(directory).free

@@ -24,6 +24,8 @@ __all__ = ["Guard"]
 
 _MARK_EVERY_S = 0.05
 _LOOK_EVERY_S = 0.5
+# Looking for the file by its name takes long enough to be felt where commits follow each other at once.
+_PLACE_EVERY_S = 0.005
 _FRAME_HEADER_BYTES = 24
 _LOG_HEADER_BYTES = 32
 # Read again, as another program may be copying the log into the file.
@@ -52,8 +54,10 @@ class Guard:
         "_looked_at",
         "_marked_at",
         "_moved",
+        "_others_wrote",
         "_page_bytes",
         "_path",
+        "_placed_at",
         "_position",
         "_schema",
         "lost",
@@ -66,21 +70,30 @@ class Guard:
         self._beside = beside
         self.lost: StoreLost | None = None
         self._moved = False
+        self._others_wrote = True
         self._position = mark.position
         self._schema = mark.schema
         self._marked_at = 0.0
-        self._looked_at = time.monotonic()
+        self._looked_at = self._placed_at = time.monotonic()
         self._page_bytes = 0
         store = str(path)
         self._file = WatchedFile(store, path)
         # SQLite has made both, and keeps them while it has the file open.
-        self._log = WatchedFile(store, Path(f"{path}-wal"), f"{path}-wal")
+        self._log = WatchedFile(store, Path(f"{path}-wal"), f"{path}-wal", is_held=True)
         self._index = WatchedFile(store, Path(f"{path}-shm"), f"{path}-shm")
 
     @property
     def wait_s(self) -> float:
         """Seconds after which `look` should be called, if nothing is written meanwhile."""
         return _LOOK_EVERY_S if self.mark.is_sealed else _MARK_EVERY_S
+
+    def close(self) -> None:
+        """Let go of the files that it holds open."""
+        self._log.close()
+
+    def note_others(self) -> None:
+        """Note that another connection has written to the file, so that the next transaction looks at the fence."""
+        self._others_wrote = True
 
     # -- around a transaction -------------------------------------------------------------------------------
 
@@ -94,18 +107,12 @@ class Guard:
             raise self.lost
         now = time.monotonic()
         try:
-            if self._file.look():
-                self._check_whole()
             # At each transaction, as the next one would make the log as long as before, with a hole.
-            if self._log.look():
+            if self._log.shrank():
                 self._check_log_whole(connection)
-            # SQLite keeps a log for each name, so that the file alone tells of an owner under another name.
-            is_due = now - self._looked_at >= _LOOK_EVERY_S
-            if is_due or self._file.names > 1:
-                self._check_fence_in_file()
-            if is_due:
-                self._looked_at = now
-                self._index.look()
+            if now - self._placed_at >= _PLACE_EVERY_S:
+                self._placed_at = now
+                self._check_place(now)
         except StoreLost as lost:
             self.lost = lost
             raise
@@ -116,10 +123,12 @@ class Guard:
         Raises:
             StoreLost: Another opening has taken the file over. Each later call of `before` raises it too.
         """
-        ((fence,),) = connection.execute("SELECT token FROM owner").fetchall()
-        if fence != self.mark.fence:
-            self.lost = _taken_over(self._path)
-            raise self.lost
+        if self._others_wrote:
+            ((fence,),) = connection.execute("SELECT token FROM owner").fetchall()
+            if fence != self.mark.fence:
+                self.lost = _taken_over(self._path)
+                raise self.lost
+            self._others_wrote = False
         self._moved = time.monotonic() - self._marked_at >= _MARK_EVERY_S
         if self._moved:
             moving = connection.execute("UPDATE opening SET mark = mark + 1 RETURNING mark")
@@ -130,8 +139,7 @@ class Guard:
             self._beside.write(self.mark)
 
     def after(self) -> None:
-        """Note the size of the log, and the moved mark beside the file; called after the commit."""
-        self._log.note()
+        """Note the moved mark beside the file; called after the commit."""
         if not self._moved:
             return
         self._moved = False
@@ -144,6 +152,19 @@ class Guard:
         self._beside.write(self.mark)
 
     # -- the file in its place ------------------------------------------------------------------------------
+
+    def _check_place(self, now: float) -> None:
+        if self._file.look():
+            self._check_whole()
+        # Its size was compared a moment ago.
+        self._log.look()
+        is_due = now - self._looked_at >= _LOOK_EVERY_S
+        # SQLite keeps a log for each name, so that the file alone tells of an owner under another name.
+        if is_due or self._file.names > 1:
+            self._check_fence_in_file()
+        if is_due:
+            self._looked_at = now
+            self._index.look()
 
     def _check_whole(self) -> None:
         for _ in range(_TRIES):

@@ -81,6 +81,7 @@ class _File:
     def close(self) -> None:
         self.reading.close()
         self.writing.close()
+        self.guard.close()
         self.owner.close()
 
 
@@ -255,6 +256,7 @@ class SqliteStore:
                 _logger.warning("%s: the time of the closing is not noted: %s", self._name, noting.exception())
             if closing.exception() is None:
                 note_closing(Beside(opened.owner), opened.guard.mark, closing.result())
+            opened.guard.close()
             opened.owner.close()
             self._opened = None
             if released is not None:

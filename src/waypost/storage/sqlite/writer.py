@@ -350,6 +350,8 @@ class Writer:
         if version != self._version:
             self._version = version
             self._turns.note_others()
+            if self._guard is not None:
+                self._guard.note_others()
             self._tell(_call_all, self._watchers)
 
     def _refuse_emits(self, batch: list[Write]) -> list[Write]:
@@ -435,11 +437,11 @@ class Writer:
             self._guard.before(transaction.connection)
         self._turns.begin(transaction.connection)
         self._patience.end()
+        if self._watchers or self._guard is not None:
+            self._look()
         if self._guard is not None:
             self._guard.within(transaction.connection)
         self._notes.begin(transaction.connection, transaction.now)
-        if self._watchers:
-            self._look()
         run_all(transaction, batch)
         self._entries.flush()
         transaction.connection.execute("COMMIT")
