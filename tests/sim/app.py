@@ -16,6 +16,9 @@ from waypost.server.namespaces.socket import Socket
 __all__ = ["World", "install"]
 
 
+_GROWING = 2
+
+
 class World(Protocol):
     """What the application needs of the world."""
 
@@ -120,7 +123,12 @@ class _Application:
         consumed = self._circumstances.consumes.get(client)
         if consumed is not None and self._name == "/":
             try:
-                await socket.consume(consumed[0], consumer=consumed[1], order=self._circumstances.order)
+                plan = self._circumstances.queue
+                # Named, it is there from the beginning; else it grows.
+                prefetch = plan.prefetch if plan is not None and plan.prefetch > _GROWING else None
+                await socket.consume(
+                    consumed[0], consumer=consumed[1], order=self._circumstances.order, prefetch=prefetch
+                )
             except (StorageError, NotConnected):
                 # Without it there would be no messages for the rest of this connection.
                 await socket.disconnect()
