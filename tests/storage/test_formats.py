@@ -18,7 +18,8 @@ from waypost.storage.sqlite.store import SqliteStore
 from waypost.version import __version__
 
 FILES = Path(__file__).parent / "files"
-VERSIONS = (3, 4, 5)
+VERSIONS = (3, 4, 5, 6)
+OLDER = VERSIONS[:-1]
 
 
 def make_file(path: Path, version: int) -> None:
@@ -168,7 +169,7 @@ def _protection() -> Callable[..., int]:
 
 
 async def test_a_copy_of_the_older_format_is_kept_by_option(tmp_path: Path) -> None:
-    for version in VERSIONS:
+    for version in OLDER:
         path = tmp_path / f"{version}.db"
         make_file(path, version)
         store = SqliteStore(path, copy_before_upgrade=True)
