@@ -241,3 +241,17 @@ async def test_a_session_ends_with_a_connect_that_names_another() -> None:
         client.payload = {"token": "2", "pid": first}
         await client.connect()
         assert client.answer["reason"] == "unknown session"
+
+
+async def test_a_connect_that_waits_is_not_decided_once_its_client_has_left() -> None:
+    stage = Stage("middleware")
+    async with running(stage.io):
+        client = ModelClient(stage.io)
+        client.open("1")
+        await stage.reached.wait()
+        client.send('0{"token":"2"}')
+        await client.cut()
+        stage.go_on.set()
+        other = ModelClient(stage.io)
+        await other.connect("3")
+        assert stage.seen == [("middleware", 1), ("middleware", 3), ("connect", 3)]

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import waypost
-from tests.server.model_client import running, until
+from tests.server.model_client import hub_of, running, until
 from tests.server.queues.client import quiet
 from tests.support.waiting import DEADLINE_S, until_async
-from waypost.storage.queue_records import NewMessageRow
+from waypost.storage.queue_records import Attempt, NewMessageRow
 
 
 def server(**options: Any) -> waypost.Server:
@@ -310,3 +310,26 @@ async def test_dead_letters_keep_the_type_the_text_and_the_time_of_each_try(tmp_
         await jobs.redrive()
         [letter] = await until_async(jobs.dead_letters, bool, "it is a dead letter again")
         assert (letter.exception, letter.reason, len(letter.history)) == ("OSError", "", 4)
+
+
+async def test_a_message_that_has_ended_the_process_too_often_runs_no_more() -> None:
+    io = waypost.Server(drain_s=0.0)
+    ran: list[str] = []
+
+    async with running(io):
+        deadly = await io.queue("jobs").emit("deadly")
+        harmless = await io.queue("jobs").emit("harmless")
+        stored = hub_of(io).services.store.queue("jobs")
+        row = await stored.add_consumer("jobs")
+        died = [
+            Attempt(position, 0, deaths, "lost", "the process ended", 1.0, deaths=deaths)
+            for position, deaths in ((int(deadly.offset), 20), (int(harmless.offset), 19))
+        ]
+        await stored.retry("jobs", row.epoch, died)
+
+        @io.consumer("jobs", consumer="jobs")
+        async def work(message: waypost.Message) -> None:
+            ran.append(message.event)
+
+        await until(lambda: ran == ["harmless"])
+        assert [letter.event for letter in await io.queue("jobs").dead_letters()] == ["deadly"]
