@@ -197,3 +197,12 @@ async def test_slow_reader_is_not_cut_off_by_its_backlog() -> None:
         client.read_on()
         await until(lambda: len(client.jobs) == 40)
         assert client.connected
+
+
+async def test_a_socket_that_never_consumed_may_stop_and_disturbs_nobody() -> None:
+    async with site() as here:
+        client = await here.client()
+        other = await here.client("another consumer")
+        here.socket_of(other).stop_consuming(QUEUE)
+        await here.put(1)
+        await client.wait_for(1)

@@ -228,3 +228,13 @@ def test_a_name_is_taken_once_and_a_message_must_be_encodable() -> None:
     io.schedule("report", DAILY, "reports", "make")
     with pytest.raises(waypost.ConfigurationError, match="report"):
         io.schedule("report", DAILY, "other", "make")
+
+
+async def test_a_stopped_server_looks_at_no_clock_any_more() -> None:
+    clock = WallClock("2026-11-29T06:30:00+00:00")
+    async with serving("memory:", clock) as io:
+        await begun(io)
+        work = hub_of(io).schedules._running[0]._work
+        assert work is not None
+        assert not work.is_stopped
+    assert work.is_stopped
