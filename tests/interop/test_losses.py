@@ -37,8 +37,9 @@ PAGE = """
     const socket = io(url, { transports, auth: { inbox: "ann" } });
     socket.on("note", (text, padding, acknowledge) => {
         window.acknowledge = acknowledge;
+        // Over polling its next poll is on its way when the page is left, as with a user who leaves.
         const isReady = () => transports.length === 1 || socket.io.engine.transport.name === "websocket";
-        const look = () => isReady() ? resolve(text) : setTimeout(look, 10);
+        const look = () => setTimeout(() => isReady() ? resolve(text) : look(), 100);
         look();
     });
     socket.on("connect_error", reject);
