@@ -18,6 +18,7 @@ from tests.interop.peer import Client, Peer
 from tests.recovery.clients import Clients, came_back, come_back, numbers, publish, reason
 from tests.recovery.conftest import SHORT_HEARTBEAT, Launch
 from tests.support.server_process import ServerProcess
+from waypost.cli import main
 
 pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
 
@@ -33,6 +34,14 @@ def backup(store: Path, copy: Path) -> None:
 def vacuum(store: Path, copy: Path) -> None:
     with closing(sqlite3.connect(store)) as source:
         source.execute("VACUUM INTO ?", (str(copy),))
+
+
+def own_backup(store: Path, copy: Path) -> None:
+    assert main(["store", "backup", str(store), str(copy)]) == 0
+
+
+def own_restore(store: Path, copy: Path) -> None:
+    assert main(["store", "restore", str(store), str(copy), "--yes"]) == 0
 
 
 def restore_alone(store: Path, copy: Path) -> None:
@@ -82,8 +91,8 @@ def content_is_sound(store: Path) -> None:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-@pytest.mark.parametrize("make", [backup, vacuum])
-@pytest.mark.parametrize("put_back", [restore_alone, restore_beside_log, move_beside_log])
+@pytest.mark.parametrize("make", [backup, vacuum, own_backup])
+@pytest.mark.parametrize("put_back", [restore_alone, restore_beside_log, move_beside_log, own_restore])
 async def test_a_copy_that_was_made_while_the_server_ran_is_recognised(
     peer: Peer,
     launch: Launch,
@@ -99,7 +108,7 @@ async def test_a_copy_that_was_made_while_the_server_ran_is_recognised(
     put_back(store, copy)
     await server.start()
     aside = Path(f"{store}-wal-foreign-1")
-    assert aside.exists() == (put_back is not restore_alone)
+    assert aside.exists() == (put_back in (restore_beside_log, move_beside_log))
     assert not aside.exists() or aside.read_bytes() == log, "kept for those who want to look into it"
     await told_and_going_on(client, speaker)
     await server.stop()

@@ -38,6 +38,7 @@ class _Found:
     fence: str
     position: int
     copied_at: float | None
+    schema: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,7 @@ def begin_opening(
     fence = new_generation()
     connection.execute("BEGIN IMMEDIATE")
     tx = Transaction(connection, Appender(connection), now)
-    # A migration makes the table without its row.
-    connection.execute("INSERT INTO owner SELECT ? WHERE NOT EXISTS (SELECT 1 FROM owner)", (_CLOSED,))
-    found = _Found(*connection.execute("SELECT counted, token, mark, copied_at FROM opening, owner").fetchone())
+    found = _find(connection)
     doubt = _doubt(found, noted, mark, log)
     if doubt:
         _start_anew(tx)
@@ -100,6 +99,15 @@ def begin_opening(
     if doubt:
         _logger.error("%s: %s; what was kept since may be lost, and all clients start anew", store, doubt)
     return _root(connection, beside, begun)
+
+
+def _find(connection: sqlite3.Connection) -> _Found:
+    # A migration makes the table without its row.
+    connection.execute("INSERT INTO owner SELECT ? WHERE NOT EXISTS (SELECT 1 FROM owner)", (_CLOSED,))
+    ((schema,),) = connection.execute("PRAGMA schema_version").fetchall()
+    sql = "SELECT counted, token, mark, copied_at FROM opening, owner"
+    ((counted, fence, position, copied_at),) = connection.execute(sql).fetchall()
+    return _Found(counted, fence, position, copied_at, schema)
 
 
 def note_closing(beside: Beside, mark: Mark, closed: Closed) -> None:
@@ -165,6 +173,8 @@ def _doubt_after_crash(found: _Found, mark: Mark, log: LogState) -> str:
         return ""
     if found.fence != mark.fence:
         return "is another copy than the file that was here"
-    if found.position == mark.position and not mark.is_sealed and not log.has_log:
+    # Another program that closes the file as the last one copies the log into it, and removes the log.
+    is_same = mark.first_schema <= found.schema <= mark.schema
+    if found.position == mark.position and not mark.is_sealed and not log.has_log and not is_same:
         return "was not closed, and its log is missing"
     return ""
