@@ -37,6 +37,7 @@ _LOG_BYTES = 64 << 20
 _FULL_CHECK_BYTES = 64 << 20
 _SMALL_TABLES = ("journal", "queue", "consumer", "outstanding", "holding", "outbox", "changed")
 _LARGE_TABLES = (
+    "body",
     "chunk",
     "session",
     "membership",
