@@ -103,3 +103,12 @@ async def test_a_file_without_its_mark(path: Path, caplog: pytest.LogCaptureFixt
     assert "has no mark beside it" in await opened(path, caplog)
     Path(f"{path}-owner").unlink()
     assert ANEW not in await opened(path, caplog), "it was closed, so nothing is missing"
+
+
+@pytest.mark.parametrize("pragma", ["fullfsync", "checkpoint_fullfsync"])
+async def test_commits_flush_the_disks_own_memory_on_macos(path: Path, pragma: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    for run in (store._open().reader.run, lambda ask: store._open().writer.submit(lambda tx: ask(tx.connection))):
+        assert await run(lambda connection: connection.execute(f"PRAGMA {pragma}").fetchall()) == [(1,)]
+    await store.close()
