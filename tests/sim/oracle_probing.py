@@ -18,6 +18,7 @@ class _Row:
     failures: int = 0
     since: float | None = None
     out: list[Handed] = field(default_factory=list)
+    unanswered: set[int] = field(default_factory=set)
 
 
 class Probes:
@@ -44,6 +45,7 @@ class Probes:
             if others:
                 yield f"{handed.position} was sent beside {others}, after {row.failures} failures in a row"
         row.out.append(handed)
+        row.unanswered.add(handed.position)
 
     def answer(self, handed: Handed, time: float, *, rejects: bool) -> None:
         """Take an answer, before it is known elsewhere that the delivery has ended."""
@@ -52,11 +54,13 @@ class Probes:
             # Also a late one is a success.
             row.failures, row.since = 0, None
         elif not handed.is_void:
-            in_hand = sum(one.is_in_hand and one.epoch == handed.epoch for one in row.out)
+            # At most these are in hand: what a client had that is away stays there for a lease.
+            in_hand = len(row.unanswered)
             row.failures += 1
             if row.since is None and row.failures >= min(max(in_hand, _FEWEST), _MOST):
                 row.since = time
+        row.unanswered.discard(handed.position)
 
     def forget(self) -> None:
         """Begin anew, as a server does for a consumer that was moved, or that nobody was attached to."""
-        self._rows.clear()
+        self._rows = {name: _Row(unanswered=row.unanswered) for name, row in self._rows.items()}
