@@ -89,6 +89,9 @@ class QueueMachine(RuleBasedStateMachine):
         if had:
             self.lose(had[0])
         self.clients.remove(client)
+        if not self.clients:
+            # A consumer that nobody serves forgets that it probed.
+            self.in_a_row, self.is_probing = 0, False
         self.run(client.cut())
         self.check()
 
