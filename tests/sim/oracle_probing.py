@@ -9,7 +9,9 @@ from tests.sim.oracle_attempts import Handed
 
 __all__ = ["Probes"]
 
-_FEWEST, _MOST = 3, 10
+# It probes after as many failures as it has in hand. Not all of that is seen: what a client has that is away counts
+# too. After these it does in any case.
+_MOST = 10
 _EPSILON_S = 1e-4
 
 
@@ -18,7 +20,6 @@ class _Row:
     failures: int = 0
     since: float | None = None
     out: list[Handed] = field(default_factory=list)
-    unanswered: set[int] = field(default_factory=set)
 
 
 class Probes:
@@ -45,7 +46,6 @@ class Probes:
             if others:
                 yield f"{handed.position} was sent beside {others}, after {row.failures} failures in a row"
         row.out.append(handed)
-        row.unanswered.add(handed.position)
 
     def answer(self, handed: Handed, time: float, *, rejects: bool) -> None:
         """Take an answer, before it is known elsewhere that the delivery has ended."""
@@ -54,13 +54,10 @@ class Probes:
             # Also a late one is a success.
             row.failures, row.since = 0, None
         elif not handed.is_void:
-            # At most these are in hand: what a client had that is away stays there for a lease.
-            in_hand = len(row.unanswered)
             row.failures += 1
-            if row.since is None and row.failures >= min(max(in_hand, _FEWEST), _MOST):
+            if row.since is None and row.failures >= _MOST:
                 row.since = time
-        row.unanswered.discard(handed.position)
 
     def forget(self) -> None:
         """Begin anew, as a server does for a consumer that was moved, or that nobody was attached to."""
-        self._rows = {name: _Row(unanswered=row.unanswered) for name, row in self._rows.items()}
+        self._rows.clear()
