@@ -106,7 +106,7 @@ async def test_without_a_build_the_answer_says_what_to_do(tmp_path: Path) -> Non
 
 def test_the_wheel_has_them() -> None:
     project: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-    artifacts = project["tool"]["hatch"]["build"]["targets"]["wheel"]["artifacts"]
+    artifacts = project["tool"]["hatch"]["build"]["artifacts"]
     assert f"{FOLDER.relative_to(REPOSITORY)}/**" in artifacts
 
 
