@@ -1,5 +1,6 @@
-# An image of Waypost with the application of the build's folder in it: docker build --build-arg WHEEL=dist/….whl .
-# It runs as a user of its own, keeps its store in the volume /data, and stops within what `docker stop --time 40` gives.
+# An image of Waypost: `make dist`, then `docker build --tag waypost .` The application comes on top of it, as /app/application.py
+# with a server `io`: by an image of your own (`FROM waypost`, `COPY application.py /app/`), or by a mount.
+# It runs as a user of its own, keeps its store in the volume /data, and stops within what `docker stop -t 40` gives.
 FROM python:3.13-slim
 
 ARG WHEEL=dist/*.whl

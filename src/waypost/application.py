@@ -311,8 +311,8 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
 
         Args:
             drain_s: Seconds over which clients are disconnected, from 0; ``None`` for the option of that name.
-            stop_timeout_s: Seconds in which functions and handlers may finish, from 0; ``None`` for the option of
-                that name.
+            stop_timeout_s: Seconds in which functions of queues may finish, from 0, and handlers of events in what is
+                left of them, 5 s at least; ``None`` for the option of that name.
 
         Raises:
             ConfigurationError: An argument is not a number from 0.

@@ -187,6 +187,13 @@ def test_a_copy_makes_a_store_where_none_was(store: Store, path: Path, copy: Pat
     is_sound(other)
 
 
+def test_a_copy_that_is_not_there_leaves_nothing_behind(store: Store, path: Path, copy: Path) -> None:
+    place = path.parent / "nowhere.db"
+    assert store.run("restore", place, copy, "--yes") == 2
+    assert "expected the file of a store; there is none" in store.err
+    assert not [found for found in path.parent.iterdir() if found.name.startswith("nowhere.db")]
+
+
 def test_a_damaged_copy_is_not_put_back(store: Store, path: Path, copy: Path) -> None:
     assert store.run("backup", path, copy) == 0
     content = copy.read_bytes()

@@ -35,7 +35,7 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
             raise ConfigurationError("headers", name, "names that are not empty")
         size += _size(f"headers[{name!r}]", name) + _size(f"headers[{name!r}]", value)
     if size > MAX_HEADER_BYTES:
-        expected = f"at most {MAX_HEADER_BYTES:,} in names and values; what is larger belongs into the arguments"
+        expected = f"at most {MAX_HEADER_BYTES:,} in names and values; what is larger belongs in the arguments"
         raise ConfigurationError("headers", f"{size:,} bytes", expected)
     return dict(headers)
 

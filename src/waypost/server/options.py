@@ -121,7 +121,7 @@ class Options:
         post_timeout_s: Seconds that an empty POST may take; each kilobyte received adds one second.
         ack_timeout_s: Seconds that `Socket.call` waits by default.
         stop_timeout_s: Seconds for which a stop waits for functions of queues (`Server.consumer`) that run, while
-            clients are served, and afterwards for handlers of events.
+            clients are served. Handlers of events get what is left of it afterwards, and 5 s at least.
         drain_s: Seconds over which a stop spreads its disconnects, so that not all clients reconnect at once.
         handler_threads: The most ``def`` handlers that run at the same time.
         concurrent_handlers: The most handlers with ``concurrent=True`` of one socket that run at the same time;

@@ -48,7 +48,7 @@ from waypost.storage.queue_records import (
     Retries,
 )
 
-__all__ = ["AT_ONCE", "DEAD_LETTER_S", "MAX_HISTORY", "StoredQueue"]
+__all__ = ["AT_ONCE", "DEAD_LETTER_S", "HOW_TO_BEGIN", "MAX_HISTORY", "StoredQueue"]
 
 AT_ONCE = 1.0
 """The stored time of a retry without a pause: long past, even after the clock was set back."""
@@ -58,6 +58,9 @@ MAX_HISTORY = 32
 
 DEAD_LETTER_S = 14 * 24 * 3600.0
 """For how long a dead letter is kept, in seconds."""
+
+HOW_TO_BEGIN = "one begins with the first socket or function that attaches, or with `create`"
+"""What an error says of a consumer that does not exist."""
 
 
 class StoredQueue(Protocol):

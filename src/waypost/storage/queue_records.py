@@ -211,7 +211,8 @@ class HistoryItem:
 
     Attributes:
         at: The store's time of its end, in seconds.
-        kind: As in `Attempt`.
+        kind: ``"rejected"``, ``"expired"`` (the lease ended) or ``"lost"`` (the connection was lost, or the process
+            ended).
         reason: The reason, in words.
         exception: The type of the exception that a function of the server raised; ``None`` for none.
     """
@@ -272,8 +273,8 @@ class DeadLetterFilter:
         id: The message's id.
         key: The message's ordering key.
         reason: A text that the reason contains.
-        died_after: The earliest wall time of the death, in seconds.
-        died_before: The wall time before which the message died, in seconds.
+        died_after: The earliest time of the death, in seconds since 1970, as `time.time` gives it.
+        died_before: The time before which the message died, in seconds since 1970.
     """
 
     consumer: Annotated[str, Named()] | None = None

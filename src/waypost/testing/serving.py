@@ -24,7 +24,8 @@ _STOP_S = 5.0
 async def serve(application: Any, *, port: int = 0) -> AsyncIterator[Site]:
     """Serve an application on a port of this machine, on the running loop, until the block ends.
 
-    Any client can connect, a browser too. A server can be served once; make a new one for each test.
+    Any client can connect, a browser too. Make a server for each test, or serve one again that is
+    closed.
 
     Args:
         application: A `waypost.Server`, or an ASGI application that contains one.
@@ -51,7 +52,8 @@ async def serve_in_memory(application: Any) -> AsyncIterator[Site]:
     """Serve an application to clients of this loop, without network sockets, until the block ends.
 
     Everything from the ASGI application on works as over a WebSocket: handshake, headers, middleware, limits,
-    recovery. There is no polling. A server can be served once; make a new one for each test.
+    recovery. There is no polling. Make a server for each test, or serve one again that is
+    closed.
 
     Args:
         application: A `waypost.Server`, or an ASGI application that contains one.

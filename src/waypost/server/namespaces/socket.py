@@ -309,7 +309,8 @@ class Socket:
         """Deliver a queue's messages to this client: first the waiting ones, then new ones.
 
         Each message arrives as its event, with a callback. Calling the callback with any arguments acknowledges the
-        message. ``ack({nack: "why", retry_in: seconds})`` rejects it, and the queue delivers it again later.
+        message. ``ack({nack: "why", retry_in: seconds})`` rejects it, and the queue delivers it again later;
+        ``ack({nack: "why", final: true})`` makes it a dead letter.
 
         Args:
             queue: The queue's name; the queue need not exist yet.
@@ -318,7 +319,8 @@ class Socket:
                 the others stand by. Different consumers each get all messages.
             start: The start of a new consumer: ``"oldest"``, at the oldest message in the queue; ``"new"``, after the
                 newest; an offset, or a time. An existing consumer ignores it.
-            prefetch: The most unacknowledged messages of this client, from 1; ``None`` for the queue's option.
+            prefetch: The most unacknowledged messages of this client, from 1. ``None``: one at first, and more
+                while it acknowledges quickly, up to the queue's option.
             order: ``"strict"``, ``"key"`` or ``"none"``, see `QueueOptions`; ``None`` for the order in which the
                 consumer is served already, or else the queue's option.
 
@@ -328,9 +330,10 @@ class Socket:
                 order.
             StorageError: The store did not answer.
 
-        Delivery: at least once, in the given order. A message that is not acknowledged when the connection is lost,
-        or when its lease ends, is delivered again. A second call for the same consumer starts the delivery anew. If
-        cancelled, the client may still consume.
+        Delivery: at least once, in the given order. A message that is not acknowledged when its lease ends, or when
+        the client leaves for good, is delivered again. After a lost connection the client keeps it until the lease
+        ends, if its session may recover. A second call for the same consumer starts the delivery anew. If cancelled,
+        the client may still consume.
         """
         queue, consumer = as_name("queue", queue), as_name("consumer", consumer)
         if prefetch is not None:

@@ -170,7 +170,8 @@ class Consumer:
 
         Args:
             to: ``"oldest"`` for the oldest message in the queue, ``"new"`` for behind the newest. An offset or a time
-                stands for the first message from there on. Messages that all consumers have acknowledged are gone.
+                stands for the first message from there on. Messages that all consumers have acknowledged are gone,
+                unless the queue keeps them (``keep_settled_s``).
 
         Raises:
             StorageError: The consumer does not exist, or the store could not write the change.

@@ -293,13 +293,17 @@ def report_failure(hooks: Hooks, event: str, sid: str, namespace: str, error: Ba
         hooks: The server's hooks.
         event: The event's name.
         sid: The socket's id; ``""`` without a socket.
-        namespace: The namespace's name.
+        namespace: The namespace's name; ``""`` without one.
         error: The exception. The client does not get it. `NotConnected` is not an error.
     """
     if isinstance(error, NotConnected):
         # The client has left in the meantime, as any client may at any time.
-        logger.info("the handler of %r ended early for socket %s in %s: %s", event, sid or "-", namespace, error)
+        logger.info("the handler of %r ended early%s: %s", event, _whose(sid, namespace), error)
         return
-    logger.error("the handler of %r failed for socket %s in %s", event, sid or "-", namespace, exc_info=error)
+    logger.error("the handler of %r failed%s", event, _whose(sid, namespace), exc_info=error)
     if hooks.error.observers:
         hooks.error.tell(HandlerFailure(event, sid, namespace, error))
+
+
+def _whose(sid: str, namespace: str) -> str:
+    return (f" for socket {sid}" if sid else "") + (f" in {namespace}" if namespace else "")

@@ -11,7 +11,7 @@ from waypost.errors import StorageError
 from waypost.storage.generation import new_generation
 from waypost.storage.memory.records import ConsumerState, Kept, Outstanding, Scheduled
 from waypost.storage.ordered import Ordered
-from waypost.storage.queue_base import AT_ONCE, MAX_HISTORY
+from waypost.storage.queue_base import AT_ONCE, HOW_TO_BEGIN, MAX_HISTORY
 from waypost.storage.queue_records import (
     Attempt,
     ConsumerRow,
@@ -253,7 +253,7 @@ class Backlog:
         """
         consumer = self.consumers.get(name)
         if consumer is None:
-            raise StorageError(self.store, f"queue {self.name} has no consumer {name}")
+            raise StorageError(self.store, f"queue {self.name} has no consumer {name}; {HOW_TO_BEGIN}")
         return consumer
 
     # -- reading ---------------------------------------------------------------------------------------------

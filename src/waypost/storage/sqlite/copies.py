@@ -88,6 +88,9 @@ def restore(path: Path, copy: Path, progress: Progress) -> int:
     """
     if path.exists() and copy.exists() and path.samefile(copy):
         raise ConfigurationError("copy", str(copy), "another file than the store")
+    # Before the lock, which leaves a file beside a store that may not be there either.
+    if not copy.exists():
+        raise ConfigurationError("copy", str(copy), "the file of a store; there is none")
     owner = take_ownership(path)
     partial = Path(f"{path}{_PARTIAL}")
     try:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from waypost.errors import StorageError
 from waypost.storage.clock import StoreClock
+from waypost.storage.queue_base import HOW_TO_BEGIN
 from waypost.storage.queue_records import (
     Attempt,
     Configuration,
@@ -388,7 +389,7 @@ class SqliteQueue:
     def _found(self, connection: sqlite3.Connection, consumer: str) -> ConsumerState:
         found = consumers.find(connection, self.name, consumer)
         if found is None:
-            raise StorageError(self._file.store, f"queue {self.name} has no consumer {consumer}")
+            raise StorageError(self._file.store, f"queue {self.name} has no consumer {consumer}; {HOW_TO_BEGIN}")
         return found
 
 
