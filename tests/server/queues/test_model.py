@@ -36,7 +36,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.paused: dict[int, float] = {}
         self.dead: set[int] = set()
         self.in_hand: dict[int, Worker] = {}
-        self.in_a_row = 0
+        self.in_a_row = self.most_in_hand = 0
         self.is_probing = False
         self.probes: set[int] = set()
         self.clients: list[Worker] = []
@@ -91,7 +91,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.clients.remove(client)
         if not self.clients:
             # A consumer that nobody serves forgets that it probed.
-            self.in_a_row, self.is_probing = 0, False
+            self.in_a_row, self.most_in_hand, self.is_probing = 0, 0, False
         self.run(client.cut())
         self.check()
 
@@ -101,7 +101,7 @@ class QueueMachine(RuleBasedStateMachine):
         job = data.draw(st.sampled_from(sorted(self.in_hand)))
         client = self.in_hand.pop(job)
         del self.waiting[job]
-        self.in_a_row, self.is_probing = 0, False
+        self.in_a_row, self.most_in_hand, self.is_probing = 0, 0, False
         self.probes.clear()
         self.run(self.reply(client, job, "[]"))
         self.check()
@@ -111,7 +111,8 @@ class QueueMachine(RuleBasedStateMachine):
     def rejects(self, data: st.DataObject, pause_s: int) -> None:
         job = data.draw(st.sampled_from(sorted(self.in_hand)))
         self.in_a_row += 1
-        self.is_probing = self.is_probing or self.in_a_row >= min(max(len(self.in_hand), 3), 10)
+        self.most_in_hand = max(self.most_in_hand, len(self.in_hand))
+        self.is_probing = self.is_probing or self.in_a_row >= min(max(self.most_in_hand, 3), 10)
         client = self.in_hand.pop(job)
         self.probes.discard(job)
         self.failures[job] = self.failures.get(job, 0) + 1
