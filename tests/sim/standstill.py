@@ -61,7 +61,7 @@ def _stands_still(runner: Runner) -> bool:
     if work._alarm is not None and work._alarm.when() - runner._loop.time() < _MOMENT_S:
         return False
     now = runner._now()
-    if not runner._may_hand_out(now, progress.pause_s()):
+    if not (runner._may_hand_out(progress.pause_s()) and progress.probing.may_hand_out(now)):
         return False
     if progress.upcoming is None:
         return True

@@ -182,6 +182,18 @@ async def test_a_probe_that_comes_back_without_an_answer_is_followed_by_another(
         await other.gets(1)
 
 
+async def test_a_newer_socket_takes_over_a_probe_in_strict_order() -> None:
+    async with site(first_backoff_s=1000) as here:
+        older = await here.client()
+        await here.put("bad", "next")
+        for attempt in range(1, 4):
+            await older.gets(attempt)
+            older.reply("bad", NACK)
+        await older.gets(4)
+        newer = await here.client()
+        assert await newer.gets(1) == ["bad"]
+
+
 async def test_final_rejections_are_no_failures_in_a_row() -> None:
     async with site(order="none", prefetch=1, first_backoff_s=1000) as here:
         client = await here.client()

@@ -396,7 +396,7 @@ class Runner:
         upcoming = await self._progress.look()
         # One time for everything in a round: the alarm covers what falls due after it.
         now, pause_s = self._now(), self._progress.pause_s()
-        while self._may_hand_out(now, pause_s):
+        while self._may_hand_out(pause_s):
             self._hand_out(upcoming, now)
             # Read ahead even if no taker has credit: the takers will soon be done with what they have.
             read = upcoming.wants(now)
@@ -429,21 +429,15 @@ class Runner:
         else:
             self._work.cancel_alarm()
 
-    def _may_hand_out(self, now: float, pause_s: float) -> bool:
-        progress = self._progress
-        return (
-            pause_s <= 0
-            and not self._work.is_stopped
-            and not progress.must_wait
-            and progress.probing.may_hand_out(now)
-        )
+    def _may_hand_out(self, pause_s: float) -> bool:
+        return pause_s <= 0 and not self._work.is_stopped and not self._progress.must_wait
 
     # -- handing out ----------------------------------------------------------------------------------------
 
     def _hand_out_meanwhile(self) -> None:
         """Deliver the messages that are there while more are being read."""
         upcoming, now = self._progress.upcoming, self._now()
-        if upcoming is not None and self._may_hand_out(now, self._progress.pause_s()):
+        if upcoming is not None and self._may_hand_out(self._progress.pause_s()):
             self._hand_out(upcoming, now)
 
     def _hand_out(self, upcoming: DeliveryOrder, now: float) -> None:
