@@ -456,7 +456,7 @@ class StoreFull(StorageError):
         problem = "no space left on its disk; free some, and the store works again"
         if room_bytes is not None:
             problem = (
-                f"{room_bytes} bytes are left on its disk, and emits leave {reserve_bytes} free, so that what waits "
+                f"{room_bytes:,} bytes are left on its disk, and emits leave {reserve_bytes:,} free, so that what waits "
                 "can be delivered; free some space, or lower disk_reserve_bytes"
             )
         super().__init__(store, problem)

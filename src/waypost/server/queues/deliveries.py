@@ -308,7 +308,7 @@ class Deliveries:
         """Tell the application of a message that was given up."""
         self._services.counters.dead_letters += 1
         logger.warning(
-            "queue %r, consumer %r: message %s is a dead letter after %d failures and %d lost connections: %s",
+            "queue %r, consumer %r: message %s is a dead letter (failures: %d, lost connections: %d): %s",
             runner.queue_name, runner.row.name, message.id, attempt.failures, attempt.losses, attempt.reason,
         )  # fmt: skip
         hook = self._services.hooks.message_died
