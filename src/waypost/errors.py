@@ -456,8 +456,8 @@ class StoreFull(StorageError):
         problem = "no space left on its disk; free some, and the store works again"
         if room_bytes is not None:
             problem = (
-                f"{room_bytes:,} bytes are left on its disk, and emits leave {reserve_bytes:,} free, so that what waits "
-                "can be delivered; free some space, or lower disk_reserve_bytes"
+                f"{room_bytes:,} bytes are left on its disk, and emits leave {reserve_bytes:,} free, so that what "
+                "waits can be delivered; free some space, or lower disk_reserve_bytes"
             )
         super().__init__(store, problem)
         self.room_bytes = room_bytes

@@ -156,6 +156,15 @@ async def test_options_of_one_queue_are_its_own() -> None:
 # -- moving, pausing, removing -------------------------------------------------------------------------------
 
 
+async def test_a_place_that_is_none_is_refused_by_the_name_of_its_argument() -> None:
+    async with site() as here:
+        for wrong in ("yesterday", datetime(2026, 1, 1)):
+            with pytest.raises(waypost.ConfigurationError, match=r"^to="):
+                await here.queue.get_consumer().seek(wrong)  # type: ignore[arg-type]
+            with pytest.raises(waypost.ConfigurationError, match=r"^start="):
+                await here.queue.get_consumer("late").create(start=wrong)  # type: ignore[arg-type]
+
+
 async def test_seek_back_delivers_again_and_voids_the_acks_from_before() -> None:
     async with site() as here:
         client, keeper = await here.client(), await here.client("keeper")

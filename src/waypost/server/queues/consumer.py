@@ -159,6 +159,7 @@ class Consumer:
             start: The place where a new consumer starts, as for `Socket.consume`; ignored if the consumer exists.
 
         Raises:
+            ConfigurationError: ``start`` is no place.
             StorageError: The store could not write the consumer.
         """
         store = self._services.store
@@ -174,10 +175,11 @@ class Consumer:
                 unless the queue keeps them (``keep_settled_s``).
 
         Raises:
+            ConfigurationError: ``to`` is no place.
             StorageError: The consumer does not exist, or the store could not write the change.
         """
         store = self._services.store
-        await store.queue(self._queue).seek(self._name, place_from_wall(store.clock, to_place(to)))
+        await store.queue(self._queue).seek(self._name, place_from_wall(store.clock, to_place(to, argument="to")))
         self._deliveries.changed(self._queue, self._name)
 
     async def pause(self, *, until: datetime | None = None) -> None:

@@ -46,8 +46,12 @@ Start = Literal["oldest", "new"] | int | datetime
 """A place where a consumer starts or is moved to: ``"oldest"``, ``"new"``, an offset, or a time."""
 
 
-def to_place(start: Start) -> Place:
+def to_place(start: Start, *, argument: str = "start") -> Place:
     """Convert a place in a queue from the application's form into the store's form.
+
+    Args:
+        start: The place.
+        argument: The name of the argument that it came as, for the error.
 
     Raises:
         ConfigurationError: The value is not a place.
@@ -60,7 +64,7 @@ def to_place(start: Start) -> Place:
         return FromTime(start.timestamp())
     if isinstance(start, int) and COUNT_OR_ZERO.accepts(start):
         return FromPosition(start)
-    raise ConfigurationError("start", start, '"oldest", "new", an offset (int), or a datetime with a time zone')
+    raise ConfigurationError(argument, start, '"oldest", "new", an offset (int), or a datetime with a time zone')
 
 
 class Receipt(NamedTuple):
