@@ -210,7 +210,7 @@ class HistoryItem:
     """An attempt in the history of a message.
 
     Attributes:
-        at: The store's time of its end, in seconds.
+        at: The time of its end, in seconds since 1970: by the wall clock in a `DeadLetter`, by the store's in the store.
         kind: ``"rejected"``, ``"expired"`` (the lease ended) or ``"lost"`` (the connection was lost, or the process
             ended).
         reason: The reason, in words.
