@@ -210,7 +210,7 @@ class HistoryItem:
     """An attempt in the history of a message.
 
     Attributes:
-        at: The time of its end, in seconds since 1970: by the wall clock in a `DeadLetter`, by the store's in the store.
+        at: The time of its end, in seconds since 1970: by the wall clock in a `DeadLetter`, else by the store's.
         kind: ``"rejected"``, ``"expired"`` (the lease ended) or ``"lost"`` (the connection was lost, or the process
             ended).
         reason: The reason, in words.
