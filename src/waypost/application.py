@@ -260,8 +260,8 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
             ConfigurationError: An argument has a value that it does not accept, or the name is taken.
             EncodingFailed: An argument of the event can't be encoded.
 
-        Delivery: as for `Queue.emit`. The message's id is made of the schedule's name and the minute, so several
-        servers on one store, or a restart, give one message for each time. If the store fails or the queue is full,
+        Delivery: as for `Queue.emit`. The message's id is made of the schedule's name and the minute, so
+        a restart gives no second message for the same time. If the store fails or the queue is full,
         the message is put into the queue as soon as that is possible, unless the next time comes first.
         """
         zone = time_zone(timezone)

@@ -29,7 +29,8 @@ def add(subcommands: Subcommands) -> None:
     restore = _command(commands, "restore", "put a copy in the place of a store's file; no server may run on it")
     restore.add_argument("copy", help="the copy")
     restore.add_argument("--yes", action="store_true", help="do not ask")
-    _command(commands, "check", "look for damage in all of a store's file, while a server runs or not")
+    check = _command(commands, "check", "look for damage in all of a store's file, while a server runs or not")
+    check.epilog = "The exit code is 1 if there is damage."
 
 
 def _command(commands: Subcommands, name: str, purpose: str) -> argparse.ArgumentParser:
