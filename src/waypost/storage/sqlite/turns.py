@@ -115,7 +115,9 @@ class OwnersTurns:
                 self._wait(connection, self._descriptor, now + _LONGEST_TURN_S)
                 return
         if now < self._others_until and now - self._ended_at < _BUSY_S:
-            time.sleep(min((self._ended_at - self._began_at) * _SHARE, _LONGEST_PAUSE_S))
+            # A transaction that failed has not ended: it leaves no pause.
+            took_s = max(self._ended_at - self._began_at, 0.0)
+            time.sleep(min(took_s * _SHARE, _LONGEST_PAUSE_S))
 
     def ended(self) -> None:
         """Note that the transaction has ended."""
