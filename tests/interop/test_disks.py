@@ -217,9 +217,9 @@ async def test_a_disk_that_emits_have_filled_is_drained(
     producer = await peer.client(server.url, transports=["websocket"])
     accepted, sentence = await enqueue_until_full(producer)
     assert len(accepted) > 20
-    assert "emits leave 16777216 free" in sentence
+    assert "emits leave 16,777,216 free" in sentence
     [refused] = await producer.call("publish", 1, LARGE)
-    assert "emits leave 16777216 free" in refused
+    assert "emits leave 16,777,216 free" in refused
     with closing(sqlite3.connect(drained_disk / "store.db")) as connection, refused_for_room():
         waypost.publish(connection, QUEUE, "job", -1, "x" * LARGE)
     for how in ("stop", "kill"):

@@ -96,6 +96,24 @@ async def test_seeking_voids_acks_from_before(store: Store) -> None:
     assert (await queue.seek("c", "oldest")).waiting == 2
 
 
+@pytest.mark.parametrize("how", ["remove", "seek", "remove one that is not there"])
+async def test_what_nobody_has_wanted_yet_stays_when_a_consumer_goes(store: Store, how: str) -> None:
+    queue = store.queue("q")
+    await fill(queue, 2)
+    await queue.add_consumer("c", start="new")
+    await fill(queue, 2)
+    await queue.add_consumer("d", start="new")
+    if how == "seek":
+        await queue.seek("c", "new")
+    else:
+        await queue.remove_consumer("c" if how == "remove" else "nobody")
+    left = {1, 2} if how != "remove one that is not there" else {1, 2, 3, 4}
+    assert {message.position for message in await queue.peek(after=0, max_messages=9, max_bytes=UNLIMITED)} == left
+    await queue.add_consumer("e", start="oldest")
+    found = await queue.fetch("e", after=0, max_messages=9, max_bytes=UNLIMITED)
+    assert {message.position for message in found} == left
+
+
 async def test_epochs_are_never_used_twice(store: Store) -> None:
     queue = store.queue("q")
     epochs = {(await queue.add_consumer(name)).epoch for name in ("a", "b")}

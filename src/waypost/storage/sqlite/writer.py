@@ -91,6 +91,7 @@ class Writer:
         "_finished",
         "_guard",
         "_has_told_loss",
+        "_has_told_mark",
         "_incoming",
         "_loop",
         "_lost_watchers",
@@ -121,6 +122,7 @@ class Writer:
         self._room = room
         self._guard = guard
         self._has_told_loss = False
+        self._has_told_mark = False
         self._lost_watchers: list[Callable[[StoreLost], None]] = []
         self._store = store
         self._loop = loop
@@ -315,6 +317,8 @@ class Writer:
     def _pause_s(self) -> float | None:
         """Return the seconds after which something is to be looked at; ``None`` if nothing is."""
         guarding_s = None if self._guard is None else self._guard.wait_s
+        if self._has_told_mark:
+            guarding_s = _LOOK_EVERY_S
         if not self._watchers:
             return guarding_s
         return _LOOK_EVERY_S if guarding_s is None else min(_LOOK_EVERY_S, guarding_s)
@@ -326,6 +330,7 @@ class Writer:
                 guard.before(self._transaction.connection)
             else:
                 self._transact([])
+            self._has_told_mark = False
         except StoreLost as lost:
             self._roll_back()
             self._note_loss(lost)
@@ -333,7 +338,11 @@ class Writer:
             self._roll_back()
             if is_locked(error):
                 return  # It is moved with the next commit, or the next time.
-            _logger.warning("%s: the mark in it could not be moved: %s", self._store, error)
+            if not self._has_told_mark:
+                self._has_told_mark = True
+                _logger.warning(
+                    "%s: the mark in it can't be moved, and is tried until it can: %s", self._store, error
+                )
 
     def _note_loss(self, lost: StoreLost) -> None:
         if not self._has_told_loss:

@@ -28,6 +28,7 @@ __all__ = [
     "end_counted",
     "end_passed",
     "note_sweep",
+    "wants_the_oldest",
 ]
 
 _STEP = 2000
@@ -118,6 +119,23 @@ def count_unwanted(connection: sqlite3.Connection, name: str, keep_settled_s: fl
         (name, keep_settled_s),
     ).fetchall()
     return None if rows[0][0] is None else begin_count(connection, name, rows[0][0])
+
+
+def wants_the_oldest(connection: sqlite3.Connection, consumer: ConsumerState) -> bool:
+    """Return whether no message is kept before the first one that a consumer wants.
+
+    Only then may all that no other consumer wants end with one mark. Before that, there may be messages from before
+    the start of all consumers, which nobody has settled: they are kept for a consumer that begins with them.
+    """
+    ((first,),) = connection.execute(
+        "SELECT coalesce(min(position), ?) FROM outstanding WHERE consumer = ? AND position > ?",
+        (consumer.frontier + 1, consumer.ledger, consumer.floor),
+    ).fetchall()
+    earlier = connection.execute(
+        "SELECT 1 FROM message WHERE queue = ? AND position > ? AND position < ? LIMIT 1",
+        (consumer.queue, consumer.floor, first),
+    ).fetchall()
+    return not earlier
 
 
 def count_in_one(connection: sqlite3.Connection, count: Count) -> None:
@@ -237,8 +255,16 @@ def end_all(tx: Transaction, name: str) -> int:
     return int(messages + delayed)
 
 
-def end_passed(tx: Transaction, queue: int, after: int, upto: int) -> None:
-    """End the messages between two positions that nobody wants any more: a consumer has passed them, or is gone."""
+def end_passed(tx: Transaction, queue: int, after: int, upto: int, *, may_mark: bool) -> None:
+    """End the messages between two positions that nobody wants any more: a consumer has passed them, or is gone.
+
+    Args:
+        tx: The transaction.
+        queue: The queue's number.
+        after: They come after this position.
+        upto: The position of the last one.
+        may_mark: Whether nothing is kept that no consumer ever wanted; see `wants_the_oldest`.
+    """
     connection = tx.connection
     ((top, messages, delayed, consumers, passed, outstanding),) = connection.execute(
         "SELECT q.top, q.messages, q.delayed, q.consumers, "
@@ -252,7 +278,7 @@ def end_passed(tx: Transaction, queue: int, after: int, upto: int) -> None:
         if upto > after:
             keep_run(connection, queue, after + 1, upto, seconds)
         return
-    if passed >= top and not outstanding and not delayed:
+    if may_mark and passed >= top and not outstanding and not delayed:
         connection.execute("UPDATE queue SET floor = top, messages = 0, bytes = 0 WHERE id = ?", (queue,))
         note_sweep(connection, queue, "floor", upto=top)
     elif upto > after:

@@ -8,7 +8,7 @@ import sqlite3
 from waypost.storage.queue_records import ConsumerRow, ExpiredConsumer, FromPosition, FromTime, Place
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.queues.consumers import ConsumerState, begin_epoch, consumer_info, find, save
-from waypost.storage.sqlite.queues.marks import end_passed, note_sweep
+from waypost.storage.sqlite.queues.marks import end_passed, note_sweep, wants_the_oldest
 from waypost.storage.sqlite.queues.queues import make_queue
 from waypost.storage.sqlite.queues.sweeps import sweep_soon
 
@@ -30,9 +30,10 @@ def add(tx: Transaction, queue: str, name: str, start: Place) -> ConsumerRow:
     return consumer_info(tx.connection, consumer)
 
 
-def seek(tx: Transaction, consumer: ConsumerState, place: Place) -> ConsumerRow:
-    """Move a consumer to a place, in a new epoch."""
+def seek(tx: Transaction, consumer: ConsumerState, place: Place) -> bool:
+    """Move a consumer to a place, in a new epoch; returns whether what nobody wants now may end with one mark."""
     connection = tx.connection
+    may_mark = wants_the_oldest(connection, consumer)
     begin_epoch(connection, consumer)
     former = consumer.frontier
     _let_go_of_outstanding(connection, consumer)
@@ -41,12 +42,12 @@ def seek(tx: Transaction, consumer: ConsumerState, place: Place) -> ConsumerRow:
     moved = consumer.frontier
     connection.execute("DELETE FROM holding WHERE consumer = ?", (consumer.id,))
     save(connection, consumer)
-    end_passed(tx, consumer.queue, max(former, consumer.floor), moved)
+    end_passed(tx, consumer.queue, max(former, consumer.floor), moved, may_mark=may_mark)
     sweep_soon(connection, consumer.queue)
-    return consumer_info(connection, consumer)
+    return may_mark
 
 
-def remove(tx: Transaction, consumer: ConsumerState, *, soon: bool = True) -> None:
+def remove(tx: Transaction, consumer: ConsumerState, *, soon: bool = True) -> bool:
     """Let a consumer be gone at once, and end what only it had not settled, unless it is the last one.
 
     Its row stays, where no query of a queue finds it, until what belongs to it was removed in steps.
@@ -55,8 +56,12 @@ def remove(tx: Transaction, consumer: ConsumerState, *, soon: bool = True) -> No
         tx: The transaction.
         consumer: The consumer.
         soon: Whether the first steps belong to this commit.
+
+    Returns:
+        Whether what nobody wants now may end with one mark.
     """
     connection, queue = tx.connection, consumer.queue
+    may_mark = wants_the_oldest(connection, consumer)
     _let_go_of_outstanding(connection, consumer)
     connection.execute("DELETE FROM holding WHERE consumer = ?", (consumer.id,))
     connection.execute(
@@ -67,9 +72,10 @@ def remove(tx: Transaction, consumer: ConsumerState, *, soon: bool = True) -> No
         "UPDATE queue SET consumers = consumers - 1, dead = dead - ? WHERE id = ?", (consumer.dead, queue)
     )
     note_sweep(connection, queue, "consumer", consumer=consumer.id)
-    end_passed(tx, queue, max(consumer.frontier, consumer.floor), consumer.top)
+    end_passed(tx, queue, max(consumer.frontier, consumer.floor), consumer.top, may_mark=may_mark)
     if soon:
         sweep_soon(connection, queue)
+    return may_mark
 
 
 def pause(tx: Transaction, queue: str, consumer: ConsumerState | None, paused_until: float | None) -> None:

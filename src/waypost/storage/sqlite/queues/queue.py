@@ -213,8 +213,8 @@ class SqliteQueue:
     async def seek(self, consumer: str, place: Place) -> ConsumerRow:
         """Move a consumer to a place."""
         async with self._file.holding_back(self.name):
-            await self._write(consumer, lambda tx, found: moves.seek(tx, found, place))
-            await self._end(self._count_unwanted(), "unwanted")
+            if await self._write(consumer, lambda tx, found: moves.seek(tx, found, place)):
+                await self._end(self._count_unwanted(), "unwanted")
         return await self.consumer(consumer)
 
     async def pause(self, consumer: str | None, *, until: float) -> None:
@@ -228,8 +228,8 @@ class SqliteQueue:
     async def remove_consumer(self, consumer: str) -> None:
         """Forget a consumer."""
         async with self._file.holding_back(self.name):
-            await self._file.submit(self.name, partial(_remove_consumer, queue=self.name, name=consumer))
-            await self._end(self._count_unwanted(), "unwanted")
+            if await self._file.submit(self.name, partial(_remove_consumer, queue=self.name, name=consumer)):
+                await self._end(self._count_unwanted(), "unwanted")
 
     async def forget_loss(self, consumer: str, upto: int) -> ConsumerRow:
         """Forget what a consumer lost, as it was told."""
@@ -393,7 +393,7 @@ class SqliteQueue:
         return found
 
 
-def _remove_consumer(tx: Transaction, queue: str, name: str) -> None:
+def _remove_consumer(tx: Transaction, queue: str, name: str) -> bool:
+    """Remove a consumer; returns whether what nobody wants now may end with one mark."""
     found = consumers.find(tx.connection, queue, name)
-    if found is not None:
-        moves.remove(tx, found)
+    return found is not None and moves.remove(tx, found)
