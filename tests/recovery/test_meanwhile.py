@@ -13,7 +13,7 @@ from tests.support.waiting import until
 
 pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
 
-SERVER_OPTIONS = {"ping_interval_s": 1, "ping_timeout_s": 2}
+SERVER_OPTIONS = {"ping_interval_s": 1, "ping_timeout_s": 2, "handler_grace_s": 0.3}
 
 STEPS = ["middleware", "connect"]
 

@@ -85,6 +85,7 @@ def test_a_program_that_asks_writes_before_the_owner_writes_again(path: Path, ow
     assert written(owner) == ["owner", "visitor", "owner again"] * 5
 
 
+@pytest.mark.long
 def test_the_owner_has_its_turn_between_many_that_ask(path: Path, owner: sqlite3.Connection) -> None:
     turns = OwnersTurns(str(path))
     is_over = threading.Event()
