@@ -20,7 +20,7 @@ from tests.recovery.conftest import SHORT_HEARTBEAT, Launch
 from tests.support.server_process import ServerProcess
 from waypost.cli import main
 
-pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.node, pytest.mark.long, pytest.mark.asyncio(loop_scope="module")]
 
 LOST = 600
 

@@ -134,6 +134,7 @@ def make_application() -> FastAPI:
     return app
 
 
+@pytest.mark.long
 def test_an_application_is_tested_twice() -> None:
     app = make_application()
     for _ in range(2):

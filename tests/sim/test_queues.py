@@ -22,10 +22,11 @@ _REGRESSIONS = (2, 27, 121, 162, 166, 171, 217, 261, 1300, 1972, 8309, 7331)
 # Where those that few histories show were found last.
 _TRIED_FIRST = {
     "blame_all": 28,
-    "blame_the_newest": 149,
+    "blame_the_newest": 267,
     "count_no_losses": 92,
     "let_nothing_expire": 22,
-    "miss_what_was_stored_late": 291,
+    "lose_what_was_in_hand": 9,
+    "miss_what_was_stored_late": 383,
     "note_the_newest": 37,
     "read_wrongly_after_a_move": 19,
     "never_undeliverable": 393,

@@ -102,6 +102,7 @@ async def test_it_is_seen_all_or_nothing_and_then_its_rows_go(store: SqliteStore
     assert await seen(queue) == after
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", OPERATIONS)
 async def test_a_kill_while_rows_are_removed_changes_nothing(
     tmp_path: Path, store: SqliteStore, clock: Clock, name: str

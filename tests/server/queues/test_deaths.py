@@ -71,6 +71,7 @@ async def test_twenty_kills_are_too_many_by_default(tmp_path: Path) -> None:
     assert await run(store, None, "kill") == (0, [["harmless"], [["fatal", 20, 0]]])
 
 
+@pytest.mark.long
 async def test_stops_before_a_function_is_done_end_nothing(tmp_path: Path) -> None:
     store = tmp_path / "store.db"
     for _ in range(4):
