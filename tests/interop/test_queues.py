@@ -192,14 +192,14 @@ async def test_the_same_id_is_accepted_once(inbox: Inbox) -> None:
     assert jobs(client) == ["first", "other"]
 
 
-async def test_workers_compete_and_what_a_lost_one_had_goes_to_the_others(inbox: Inbox) -> None:
+async def test_workers_compete_and_what_one_that_leaves_had_goes_to_the_others(inbox: Inbox) -> None:
     slow = await inbox.consumer(rule="hold", order="none", prefetch=5)
     quick = await inbox.consumer("polling", order="none", prefetch=5)
     await inbox.put_at_once(*((number, None) for number in range(40)))
     await slow.gets("job", 5)
     await quick.gets("job", 35)
     assert sorted(jobs(slow) + jobs(quick)) == list(range(40))
-    await slow.away()
+    await slow.disconnect()
     await quick.gets("job", 40)
     await inbox.settled()
     assert sorted(jobs(quick)) == list(range(40))
