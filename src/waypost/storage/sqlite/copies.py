@@ -18,6 +18,7 @@ from waypost.errors import ConfigurationError, StorageError, StoreDamaged
 from waypost.file_place import check_place, shown
 from waypost.storage.sqlite.checking import TABLES, damaged_records
 from waypost.storage.sqlite.file import check_header, check_version, connect, take_ownership, translate
+from waypost.storage.sqlite.flushing import flush
 from waypost.storage.sqlite.own_log import refuse_foreign_log
 from waypost.storage.sqlite.schema import is_current
 from waypost.storage.sqlite.sums import leniently
@@ -59,7 +60,7 @@ def back_up(path: Path, target: Path, progress: Progress, *, wall_time: Callable
     try:
         _copy(path, partial, progress, wall_time())
         os.rename(partial, target)
-        _flush(target.parent)
+        flush(target.parent)
         return target.stat().st_size
     except OSError as error:
         raise StorageError(str(target), f"can't be written ({shown(error)})") from error
@@ -103,7 +104,7 @@ def restore(path: Path, copy: Path, progress: Progress) -> int:
         os.rename(partial, path)
         for suffix in ("-wal", "-shm"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
-        _flush(path.parent)
+        flush(path.parent)
         return path.stat().st_size
     except OSError as error:
         raise StorageError(str(path), f"can't be written ({shown(error)})") from error
@@ -217,11 +218,3 @@ def _errors_of(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise translate(str(path), error) from error
-
-
-def _flush(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

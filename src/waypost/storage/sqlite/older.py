@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 from waypost.logs import get_logger
+from waypost.storage.sqlite.flushing import flush
 
 __all__ = ["keep_copy"]
 
@@ -36,16 +36,8 @@ def keep_copy(connection: sqlite3.Connection, path: Path) -> Path:
         connection.backup(target)
         # The format of the copy's log is the file's own, and would leave files beside it.
         target.execute("PRAGMA journal_mode = DELETE")
-    _flush(part)
+    flush(part)
     part.replace(copy)
-    _flush(path.parent)
+    flush(path.parent)
     _logger.info("%s: its format, version %d, is kept in %s", path, version, copy)
     return copy
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
