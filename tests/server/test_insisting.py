@@ -12,7 +12,7 @@ from tests.server.model_client import ModelClient, hub_of, only_channel, running
 from waypost.errors import StorageError
 from waypost.retrying import RetryPolicy
 from waypost.server.recovery import ownership
-from waypost.storage.base import SessionRow
+from waypost.storage.journal_records import SessionRow
 
 _FAILURES = 3
 

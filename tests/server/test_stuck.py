@@ -14,7 +14,7 @@ from tests.server.model_client import ModelClient, hub_of, running, until
 from tests.storage.backends import ignore
 from waypost.server.recovery import stuck
 from waypost.server.recovery.stuck import MOST_TRIES
-from waypost.storage.base import SessionRow
+from waypost.storage.journal_records import SessionRow
 
 MakeServer = Callable[..., waypost.Server]
 

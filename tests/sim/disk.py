@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.sim.queue_log import QueueLog
-from waypost.storage.base import ExpiredSession, Retention
+from waypost.storage.journal_records import ExpiredSession, Retention
 from waypost.storage.memory.store import MemoryStore, _MemoryJournal
 from waypost.storage.queue_records import QueueLimits
 

@@ -23,7 +23,8 @@ from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.recovery.live_session import LiveSession
 from waypost.server.recovery.ownership import Owner, Ownership
 from waypost.server.recovery.recovery import Keeper, Returning
-from waypost.storage.base import Membership, OnCommit, SessionRow
+from waypost.storage.base import OnCommit
+from waypost.storage.journal_records import Membership, SessionRow
 from waypost.storage.memory.store import _MemoryJournal
 from waypost.storage.queue_records import MessageRow
 

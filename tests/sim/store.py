@@ -18,8 +18,10 @@ from tests.sim.store_holds import SimHolds, blame_holders
 from tests.sim.store_queue import SimQueue
 from waypost.errors import StorageError, StoreClosed, StoreFull, StoreLost
 from waypost.storage.answer_base import Answer, Answers
-from waypost.storage.base import Capabilities, Entry, ExpiredSession, Journal, OnCommit, SessionRow
+from waypost.storage.base import Journal, OnCommit
 from waypost.storage.clock import StoreClock
+from waypost.storage.following import Follower, Nodes
+from waypost.storage.journal_records import Capabilities, Entry, ExpiredSession, SessionRow
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueRow
 
@@ -104,6 +106,10 @@ class SimStore:
         self._closed = False
         self.disk.begin_clock()
         self.disk.queues.note("opened", "", "")
+
+    @property
+    def nodes(self) -> Nodes | None:
+        return None
 
     @property
     def clock(self) -> StoreClock:
@@ -430,6 +436,8 @@ class SimJournal:
         rooms: Collection[str] | None,
         except_: Collection[str],
         on_end: Callable[[Collection[ExpiredSession]], None],
+        *,
+        note: bytes = b"",
     ) -> None:
         ended: list[ExpiredSession] = []
 
@@ -440,6 +448,15 @@ class SimJournal:
             return ended
 
         await self._write(work, on_end)
+
+    def follow(self, follower: Follower) -> None:
+        pass
+
+    async def claim_session(self, key: bytes) -> bytes:
+        return b""
+
+    async def release_session(self, key: bytes, handed: bytes) -> None:
+        pass
 
     async def _change(
         self,

@@ -30,7 +30,7 @@ from waypost.server.hub import Hub
 from waypost.server.namespaces.socket import Socket
 from waypost.server.queues.options import QueueOptions, limits_of
 from waypost.server.recovery.options import Recovery
-from waypost.storage.base import Retention
+from waypost.storage.journal_records import Retention
 
 __all__ = ["Process", "World"]
 

@@ -11,7 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
-from waypost.storage.base import Entry, Journal, Retention, Store
+from waypost.storage.base import Journal, Store
+from waypost.storage.journal_records import Entry, Retention
 from waypost.storage.memory.store import MemoryStore
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Accepted, ConsumerRow, NewMessageRow, QueueLimits

@@ -13,7 +13,7 @@ import pytest
 from tests.storage.backends import Clock, fill, flush, ignore, put, read_all, record_of
 from waypost.errors import StorageError, StoreClosed, StoreFull
 from waypost.retrying import RetryPolicy
-from waypost.storage.base import ExpiredSession, Membership
+from waypost.storage.journal_records import ExpiredSession, Membership
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals.deferred import BLOCK
 from waypost.storage.sqlite.journals.journal import SqliteJournal

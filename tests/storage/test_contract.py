@@ -9,7 +9,8 @@ import pytest
 
 from tests.storage.backends import UNLIMITED, Clock, Factory, defers, fill, flush, ignore, keeps, read_all, record_of
 from waypost.errors import PositionGone, StorageError, StoreClosed
-from waypost.storage.base import Entry, Retention, SessionRow, Store
+from waypost.storage.base import Store
+from waypost.storage.journal_records import Entry, Retention, SessionRow
 from waypost.storage.queue_records import NewMessageRow
 
 

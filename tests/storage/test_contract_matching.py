@@ -8,7 +8,8 @@ import random
 import pytest
 
 from tests.storage.backends import Clock, fill, ignore
-from waypost.storage.base import ExpiredSession, Journal, Membership, Store
+from waypost.storage.base import Journal, Store
+from waypost.storage.journal_records import ExpiredSession, Membership
 
 NOBODY: tuple[str, ...] = ()
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests.storage.backends import Clock, Factory, fill, ignore
 from waypost.errors import StorageError
-from waypost.storage.base import TOMBSTONE_S, ExpiredSession, Journal, Membership, Retention, SessionRow, Store
+from waypost.storage.base import TOMBSTONE_S, Journal, Store
+from waypost.storage.journal_records import ExpiredSession, Membership, Retention, SessionRow
 
 KEY = b"\x00digest"
 

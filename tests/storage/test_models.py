@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.storage.backends import BACKENDS, Clock, flush, ignore, on_backend
 from waypost.errors import PositionGone
-from waypost.storage.base import Entry, Journal, Retention, Store
+from waypost.storage.base import Journal, Store
+from waypost.storage.journal_records import Entry, Retention
 
 pytestmark = pytest.mark.long
 

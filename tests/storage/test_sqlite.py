@@ -23,7 +23,7 @@ from waypost.errors import (
     StoreDamaged,
     StoreFull,
 )
-from waypost.storage.base import Entry, ExpiredSession, Membership, Retention, SessionRow
+from waypost.storage.journal_records import Entry, ExpiredSession, Membership, Retention, SessionRow
 from waypost.storage.sqlite import file as sqlite_file
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.store import SqliteStore

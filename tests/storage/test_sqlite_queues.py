@@ -14,7 +14,7 @@ import pytest
 
 from tests.storage.backends import UNLIMITED, Clock, ignore, positions, put, settle
 from waypost.errors import StoreFull
-from waypost.storage.base import Retention
+from waypost.storage.journal_records import Retention
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, NewMessageRow
 from waypost.storage.sqlite.queues import queues

@@ -43,8 +43,9 @@ from waypost.server.watching.debug_log import attach_debug_log
 from waypost.server.watching.hooks import Hooks
 from waypost.server.watching.queue_events import ConsumerExpired
 from waypost.storage.answer_base import AnswerLimits
-from waypost.storage.base import Retention, Store
+from waypost.storage.base import Store
 from waypost.storage.choose import make_store
+from waypost.storage.journal_records import Retention
 
 if TYPE_CHECKING:
     from waypost.server.namespaces.namespace import Namespace, ParentNamespace

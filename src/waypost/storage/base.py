@@ -1,4 +1,4 @@
-"""The storage contract: the guarantees of every backend, in words, and its records.
+"""The storage contract: the guarantees of every backend, in words.
 
 One store holds *journals* (the ordered log of a namespace's events, with its sessions), *queues* (durable logs of
 messages, with their consumers) and *answers* (the answers to messages that clients may send again). It keeps opaque
@@ -37,12 +37,13 @@ theirs raises `StoreClosed`, also when the store is opened again.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from waypost.errors import StoreLost
 from waypost.storage.answer_base import Answers
 from waypost.storage.clock import StoreClock
+from waypost.storage.following import Follower, Nodes
+from waypost.storage.journal_records import Capabilities, Entry, ExpiredSession, SessionRow
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueRow
 
@@ -52,15 +53,9 @@ __all__ = [
     "PATIENCE_S",
     "RESERVE_BYTES",
     "TOMBSTONE_S",
-    "Capabilities",
     "Durability",
-    "Entry",
-    "ExpiredSession",
     "Journal",
-    "Membership",
     "OnCommit",
-    "Retention",
-    "SessionRow",
     "Store",
 ]
 
@@ -84,115 +79,6 @@ MAX_TOMBSTONES = 100_000
 
 OnCommit = Callable[[int], None]
 """Called in the loop's thread with the position a write took effect at. Must not raise and must not block."""
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """The guarantees of a store.
-
-    Attributes:
-        durable: Whether everything that was reported survives ``kill -9`` and a power loss.
-        description: The store in words for a start-up line: its kind, its place, its durability.
-    """
-
-    durable: bool
-    description: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """The limits of a journal. The first limit that is reached trims the oldest entries.
-
-    Attributes:
-        max_age_s: The largest age of an entry, in seconds.
-        max_entries: The largest number of entries.
-        max_bytes: The largest size of their records together, in bytes.
-    """
-
-    max_age_s: float = 24 * 3600
-    max_entries: int = 1_000_000
-    max_bytes: int = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of a journal.
-
-    Attributes:
-        position: The entry's position, from 1.
-        record: The appended record.
-    """
-
-    position: int
-    record: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Membership:
-    """A session was in a room for the entries after ``since``, up to and with ``until``.
-
-    Attributes:
-        room: The room's name.
-        since: The journal's top when it joined.
-        until: The journal's top when it left, or ``None`` while it is in.
-    """
-
-    room: str
-    since: int
-    until: int | None = None
-
-    def covers(self, position: int) -> bool:
-        """Return whether the session was in the room when the entry at this position was appended."""
-        return self.since < position and (self.until is None or position <= self.until)
-
-
-@dataclass(frozen=True, slots=True)
-class SessionRow:
-    """A stored session, during its life and for a while after it.
-
-    Attributes:
-        key: The session's key; secret, so callers pass a digest.
-        sid: The socket's public id.
-        start: The journal's top when the session began; no entry up to it was for the session.
-        proven: The position up to which all entries have certainly arrived; at least ``start``.
-        last: The position of the last entry up to ``proven`` that was sent to the client; ``start`` without one.
-        data: The application's data, as it was last saved.
-        expires_at: The store's time at which the session ends, in seconds; ``None`` while it is attached.
-        memberships: The rooms of now and earlier. Earlier ones may be dropped once the journal has no older entries.
-        expired: Whether the session has ended. Only its tombstone may be left then: without data and memberships, and
-            with 0 as ``start`` and ``proven``.
-        damaged: Whether the stored session is not what was stored. It can't be attached any more.
-        stuck_at: The position of an event beyond which the client did not get; see `Journal.note_stuck`.
-        stuck_times: On how many connections; 0 for none.
-    """
-
-    key: bytes
-    sid: str
-    start: int
-    proven: int
-    last: int
-    data: bytes
-    expires_at: float | None
-    memberships: tuple[Membership, ...]
-    expired: bool = False
-    damaged: bool = False
-    stuck_at: int = 0
-    stuck_times: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ExpiredSession:
-    """A session that was removed because its time was over.
-
-    Attributes:
-        journal: The name of its journal.
-        sid: The socket's public id.
-        data: The application's data, as it was last saved; empty if it is damaged.
-    """
-
-    journal: str
-    sid: str
-    data: bytes
 
 
 class Journal(Protocol):
@@ -394,14 +280,45 @@ class Journal(Protocol):
         rooms: Collection[str] | None,
         except_: Collection[str],
         on_end: Callable[[Collection[ExpiredSession]], None],
+        *,
+        note: bytes = b"",
     ) -> None:
         """Remove all matching sessions at once, attached and detached ones.
 
         Args:
             rooms: As for `join_matching`.
             except_: As for `join_matching`.
-            on_end: Called in the order of writes, with the removed sessions. As an `OnCommit`, it must not raise and
-                must not block.
+            on_end: Called in the order of writes, with the removed sessions, but not with those whose home is another
+                node; its `Follower` gets these. As an `OnCommit`, it must not raise and must not block.
+            note: What followers are told beside it; opaque to the store.
+        """
+        ...
+
+    # -- several nodes ---------------------------------------------------------------------------------------
+
+    def follow(self, follower: Follower) -> None:
+        """Set what applies the rows of other nodes, before anything is written."""
+        ...
+
+    async def claim_session(self, key: bytes) -> bytes:
+        """Wait until no other node has a life of a session. May be cancelled.
+
+        A session's *home* is the node that attached it last, also while its client is away. That node's `Follower` is
+        told, and ends the session's life there; or it is dead. Without another node this returns at once. Afterwards
+        this node calls `attach_session`, and is the home: from then on, writes of the earlier home for the session
+        change nothing.
+
+        Returns:
+            What the earlier home handed over, by `release_session`; empty if there is nothing.
+        """
+        ...
+
+    async def release_session(self, key: bytes, handed: bytes) -> None:
+        """Note that this node has no life of a session any more, after all earlier writes for it.
+
+        Args:
+            key: The session's key.
+            handed: What the next home gets; opaque to the store.
         """
         ...
 
@@ -417,6 +334,11 @@ class Store(Protocol):
     @property
     def clock(self) -> StoreClock:
         """The clock on which the store measures durations. It begins anew at each `open`."""
+        ...
+
+    @property
+    def nodes(self) -> Nodes | None:
+        """The other nodes on this store, while it is open; ``None`` for a store of one process."""
         ...
 
     async def open(self) -> None:

@@ -12,7 +12,8 @@ from waypost.checking.constraints import FilePath
 from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError
 from waypost.storage.answer_base import AnswerLimits
-from waypost.storage.base import ANSWER_TTL_S, PATIENCE_S, RESERVE_BYTES, Durability, Retention, Store
+from waypost.storage.base import ANSWER_TTL_S, PATIENCE_S, RESERVE_BYTES, Durability, Store
+from waypost.storage.journal_records import Retention
 from waypost.storage.memory.store import MemoryStore
 from waypost.storage.queue_records import QueueLimits
 from waypost.storage.sqlite.store import SqliteStore

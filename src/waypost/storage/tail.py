@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from waypost.storage.base import Entry
+from waypost.storage.journal_records import Entry
 
 __all__ = ["Tail"]
 

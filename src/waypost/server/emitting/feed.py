@@ -16,7 +16,8 @@ from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.basics.targets import Target, write_record
 from waypost.server.emitting.emit_line import EmitLine
 from waypost.server.emitting.rooms import RoomIndex
-from waypost.storage.base import ExpiredSession, Journal, OnCommit
+from waypost.storage.base import Journal, OnCommit
+from waypost.storage.journal_records import ExpiredSession
 
 if TYPE_CHECKING:
     from waypost.server.cluster.seam import Question, Reply

@@ -32,7 +32,7 @@ from waypost.server.recovery.snapshot import Snapshot
 from waypost.server.recovery.stuck import Undeliverable
 from waypost.server.services import Services
 from waypost.server.watching.hooks import EventUndeliverable
-from waypost.storage.base import ExpiredSession
+from waypost.storage.journal_records import ExpiredSession
 from waypost.typed.handlers import Handler
 
 __all__ = ["NamespaceCore", "Parts"]

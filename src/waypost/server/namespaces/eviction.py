@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from waypost.errors import MalformedPacket
 from waypost.server.namespaces.core import NamespaceCore
 from waypost.server.recovery.snapshot import Snapshot
-from waypost.storage.base import Journal, SessionRow
+from waypost.storage.base import Journal
+from waypost.storage.journal_records import SessionRow
 
 __all__ = ["Eviction"]
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from waypost.errors import shorten
 from waypost.logs import get_logger
 from waypost.server.basics.handshake import Handshake
-from waypost.storage.base import Journal, SessionRow
+from waypost.storage.base import Journal
+from waypost.storage.journal_records import SessionRow
 
 __all__ = ["LostHistory"]
 

@@ -22,7 +22,7 @@ from waypost.server.recovery.recovery import Keeper, Missed, Returning
 from waypost.server.recovery.snapshot import Snapshot, rebase
 from waypost.server.recovery.stuck import another_try, is_stuck
 from waypost.server.services import Services
-from waypost.storage.base import SessionRow
+from waypost.storage.journal_records import SessionRow
 
 if TYPE_CHECKING:
     from waypost.server.recovery.live_session import LiveSession

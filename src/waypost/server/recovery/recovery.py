@@ -28,7 +28,8 @@ from waypost.server.recovery.replay_cache import ReplayCache
 from waypost.server.recovery.snapshot import Snapshot
 from waypost.server.recovery.stuck import Undeliverable, is_stuck
 from waypost.server.services import Services
-from waypost.storage.base import Journal, Membership, SessionRow
+from waypost.storage.base import Journal
+from waypost.storage.journal_records import Membership, SessionRow
 
 __all__ = ["Keeper", "RecoveryOutcome", "RecoveryReason", "Returning"]
 

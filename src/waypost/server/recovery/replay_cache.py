@@ -8,7 +8,7 @@ from waypost.errors import EncodingFailed
 from waypost.logs import get_logger
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.basics.targets import Target, read_record
-from waypost.storage.base import Entry
+from waypost.storage.journal_records import Entry
 
 __all__ = ["ReplayCache"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from waypost.server.emitting.outflow import Outflow
 from waypost.server.recovery.live_session import LiveSession
-from waypost.storage.base import SessionRow
+from waypost.storage.journal_records import SessionRow
 
 __all__ = ["MOST_TRIES", "Undeliverable", "another_try", "is_stuck"]
 

@@ -12,21 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from waypost.errors import PositionGone, StorageError, StoreClosed, StoreLost
 from waypost.storage.answer_base import AnswerLimits, Answers
-from waypost.storage.base import (
-    ANSWER_TTL_S,
-    MAX_TOMBSTONES,
-    TOMBSTONE_S,
-    Capabilities,
-    Entry,
-    ExpiredSession,
-    Journal,
-    Membership,
-    OnCommit,
-    Retention,
-    SessionRow,
-)
+from waypost.storage.base import ANSWER_TTL_S, MAX_TOMBSTONES, TOMBSTONE_S, Journal, OnCommit
 from waypost.storage.clock import StoreClock
+from waypost.storage.following import Follower, Nodes
 from waypost.storage.generation import new_generation
+from waypost.storage.journal_records import Capabilities, Entry, ExpiredSession, Membership, Retention, SessionRow
 from waypost.storage.memory.answers import MemoryAnswers
 from waypost.storage.memory.queue import MemoryQueue, MemoryQueues, Opening
 from waypost.storage.queue_base import StoredQueue
@@ -248,12 +238,23 @@ class _MemoryJournal:
         rooms: Collection[str] | None,
         except_: Collection[str],
         on_end: Callable[[Collection[ExpiredSession]], None],
+        *,
+        note: bytes = b"",
     ) -> None:
         self._opening.check()
         ended = [*self._matching(rooms, except_)]
         sids = {one.sid for one in ended}
         self._sessions = {key: one for key, one in self._sessions.items() if one.sid not in sids}
         on_end([ExpiredSession(self.name, one.sid, one.data) for one in ended])
+
+    def follow(self, follower: Follower) -> None:
+        pass
+
+    async def claim_session(self, key: bytes) -> bytes:
+        return b""
+
+    async def release_session(self, key: bytes, handed: bytes) -> None:
+        pass
 
     def _matching(self, rooms: Collection[str] | None, except_: Collection[str]) -> Iterator[_Session]:
         now = self._clock.now()
@@ -340,6 +341,11 @@ class MemoryStore:
     def clock(self) -> StoreClock:
         """The clock on which the store measures durations."""
         return self._clock
+
+    @property
+    def nodes(self) -> Nodes | None:
+        """No other node."""
+        return None
 
     async def open(self) -> None:
         """Open it, empty.

@@ -24,17 +24,10 @@ from waypost.errors import StorageError, StoreClosed, StoreLost
 from waypost.logs import get_logger
 from waypost.owning import OwnerFile
 from waypost.storage.answer_base import AnswerLimits, Answers
-from waypost.storage.base import (
-    ANSWER_TTL_S,
-    PATIENCE_S,
-    RESERVE_BYTES,
-    Capabilities,
-    Durability,
-    ExpiredSession,
-    Journal,
-    Retention,
-)
+from waypost.storage.base import ANSWER_TTL_S, PATIENCE_S, RESERVE_BYTES, Durability, Journal
 from waypost.storage.clock import StoreClock
+from waypost.storage.following import Nodes
+from waypost.storage.journal_records import Capabilities, ExpiredSession, Retention
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
 from waypost.storage.sqlite.disk_room import DiskRoom
@@ -171,6 +164,11 @@ class SqliteStore:
     def clock(self) -> StoreClock:
         """The clock on which the store measures durations."""
         return self._clock
+
+    @property
+    def nodes(self) -> Nodes | None:
+        """No other node: one process has the file open."""
+        return None
 
     async def open(self) -> None:
         """Open the file, or create it. Sessions that a crash left attached are detached.

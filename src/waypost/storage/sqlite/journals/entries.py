@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from waypost.storage.base import Entry
+from waypost.storage.journal_records import Entry
 from waypost.storage.sqlite.bodies import LARGE_BYTES, keep_body, record_of
 from waypost.storage.sqlite.sums import entry_sum
 

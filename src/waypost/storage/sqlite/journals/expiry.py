@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from waypost.storage.base import MAX_TOMBSTONES, TOMBSTONE_S, ExpiredSession, SessionRow
+from waypost.storage.base import MAX_TOMBSTONES, TOMBSTONE_S
+from waypost.storage.journal_records import ExpiredSession, SessionRow
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.sums import session_sum
 

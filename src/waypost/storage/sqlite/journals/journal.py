@@ -8,8 +8,10 @@ from functools import partial
 
 from waypost.errors import PositionGone, StoreDamaged
 from waypost.logs import get_logger
-from waypost.storage.base import Entry, ExpiredSession, OnCommit, SessionRow
+from waypost.storage.base import OnCommit
+from waypost.storage.following import Follower
 from waypost.storage.generation import new_generation
+from waypost.storage.journal_records import Entry, ExpiredSession, SessionRow
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals import dropping, sessions
 from waypost.storage.sqlite.journals.deferred import BLOCK, DeferredWrites
@@ -208,6 +210,8 @@ class SqliteJournal:
         rooms: Collection[str] | None,
         except_: Collection[str],
         on_end: Callable[[Collection[ExpiredSession]], None],
+        *,
+        note: bytes = b"",
     ) -> None:
         """Forget all sessions that match at once."""
 
@@ -218,6 +222,16 @@ class SqliteJournal:
 
         matching = _matching(self.log.id, rooms, except_)
         await self._writes.attach(lambda tx: end_matching(tx, matching), ended)
+
+    def follow(self, follower: Follower) -> None:
+        """Do nothing: no other node writes to the file."""
+
+    async def claim_session(self, key: bytes) -> bytes:
+        """Return at once: no other node has a session."""
+        return b""
+
+    async def release_session(self, key: bytes, handed: bytes) -> None:
+        """Do nothing: no other node waits for a session."""
 
     async def is_followed(self) -> bool:
         """Return whether the journal has sessions, after all earlier writes."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from waypost.errors import StorageError
-from waypost.storage.base import Membership, SessionRow
+from waypost.storage.journal_records import Membership, SessionRow
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals.expiry import find_tombstone
 from waypost.storage.sqlite.sums import session_sum, values_sum

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import accumulate
 
-from waypost.storage.base import Retention
+from waypost.storage.journal_records import Retention
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals.entries import bytes_before, unpack_sizes
 

@@ -1,0 +1,143 @@
+"""The storage contract between nodes: what a node learns of the writes of others, and how nodes talk.
+
+A *node* is one server process with its own connections. Nodes that share a store follow each journal: each applies
+the rows of the log in the log's order, its own included. For its own writes the row is the call of ``on_commit``, for
+those of other nodes it is a call of the journal's `Follower`. Both come in one order, so all nodes deliver the same
+events in the same order, and nothing is delivered that the store has not taken.
+
+A store of one process (memory, an SQLite file that is opened directly) has no other nodes: `Store.nodes` is ``None``,
+and no follower is ever called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+from waypost.storage.journal_records import ExpiredSession
+from waypost.storage.queue_records import Due, Enqueued, NewMessageRow
+
+__all__ = ["EVERYBODY", "Follower", "Nodes", "QueueFollower"]
+
+EVERYBODY = None
+"""As the receiver of a message: all nodes, the sender too."""
+
+
+class Follower(Protocol):
+    """Applies the rows of one journal that other nodes have written. Set by `Journal.follow`.
+
+    The methods are called in the loop's thread, between the calls of ``on_commit``, in the order of the log. They
+    must not raise and must not block. Rows name sessions, rooms and positions; they never name sockets.
+    """
+
+    def appended(self, position: int, record: bytes) -> None:
+        """Another node has appended an entry."""
+        ...
+
+    def joined(self, rooms: Collection[str] | None, except_: Collection[str], joined: Collection[str]) -> None:
+        """Another node has let all matching sessions join rooms; see `Journal.join_matching`."""
+        ...
+
+    def left(self, rooms: Collection[str] | None, except_: Collection[str], left: Collection[str]) -> None:
+        """Another node has let all matching sessions leave rooms; see `Journal.leave_matching`."""
+        ...
+
+    def ended(
+        self,
+        rooms: Collection[str] | None,
+        except_: Collection[str],
+        sessions: Collection[ExpiredSession],
+        note: bytes,
+    ) -> None:
+        """Another node has ended all matching sessions; see `Journal.end_matching`.
+
+        Args:
+            rooms: The rooms that matched.
+            except_: The rooms that were left out.
+            sessions: The removed sessions whose home was this node.
+            note: The caller's note.
+        """
+        ...
+
+    def claimed(self, key: bytes) -> None:
+        """The client of a session whose home is this node has come to another node.
+
+        The node ends the session's life here, and then calls `Journal.release_session`.
+        """
+        ...
+
+
+class QueueFollower(Protocol):
+    """Learns of what other nodes, or other programs, did to queues. Set by `Nodes.follow_queues`.
+
+    The methods are called in the loop's thread. They must not raise and must not block.
+    """
+
+    def arrived(self, queue: str, messages: Sequence[NewMessageRow], enqueued: Enqueued) -> None:
+        """Another node has added messages to a queue, of which this node owns a consumer."""
+        ...
+
+    def released(self, due: Due) -> None:
+        """The store has released due messages, or another program has changed queues; see `Store.release_due`."""
+        ...
+
+    def freed(self, queue: str, consumer: str) -> None:
+        """A consumer has no owner any more: its owner has released it, or is dead."""
+        ...
+
+
+class Nodes(Protocol):
+    """The other nodes on a store: who they are, messages to them, and which node owns a queue's consumer."""
+
+    @property
+    def name(self) -> str:
+        """This node's name; no other node ever has it, not even after a restart."""
+        ...
+
+    @property
+    def others(self) -> Collection[str]:
+        """The names of the other nodes that are alive."""
+        ...
+
+    def send(self, receiver: str | None, topic: str, message: bytes) -> None:
+        """Send a message. Returns at once.
+
+        Args:
+            receiver: A node's name, or `EVERYBODY`.
+            topic: Selects the function that receives it; see `listen`.
+            message: The message; opaque to the store.
+
+        Delivery: at most once; not to a node that is dead. It comes after all rows that this node has applied, and
+        after this node's earlier messages. Messages to `EVERYBODY` come in one order for all nodes.
+        """
+        ...
+
+    def listen(self, topic: str, receive: Callable[[str, bytes], None] | None) -> None:
+        """Call a function with the sender and the content of each message on a topic; ``None`` ends that.
+
+        Messages that nobody listens to are dropped.
+        """
+        ...
+
+    def watch(self, changed: Callable[[str, bool], None]) -> None:
+        """Call a function with the name of each other node that comes (True) or that is gone (False).
+
+        A node that is gone sends nothing any more, and its last row and message were applied before the call.
+        """
+        ...
+
+    async def claim_consumer(self, queue: str, consumer: str) -> str:
+        """Own a queue's consumer, if no other living node does; returns the name of the node that owns it.
+
+        Settling, attempts and holds of a consumer count only from the node that owns it; from another one they change
+        nothing, as with an old epoch.
+        """
+        ...
+
+    async def release_consumer(self, queue: str, consumer: str) -> None:
+        """Own a consumer no more, after all earlier writes for it."""
+        ...
+
+    def follow_queues(self, follower: QueueFollower) -> None:
+        """Set the follower of queues; once for each opening of the store."""
+        ...
