@@ -16,19 +16,7 @@ from pathlib import Path
 _DEADLINE_S = 60
 _LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:\d+)")
 _FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_LOADS = """
-import asyncio
-
-import waypost
-
-load = print
-
-
-async def main():
-{program}
-
-asyncio.run(main())
-"""
+_PRINTED_URL = "http://127.0.0.1:8000"
 
 
 def main() -> None:
@@ -40,11 +28,11 @@ def main() -> None:
             with urllib.request.urlopen(f"{url}/socket.io/{name}", timeout=_DEADLINE_S) as answer:
                 assert answer.status == 200
                 assert len(answer.read()) > 10_000
-        program = "".join(f"    {line}\n" for line in client.replace("https://example.com", url).splitlines())
-        Path("driver.py").write_text(_LOADS.format(program=program), encoding="utf-8")
+        assert _PRINTED_URL in client
+        Path("driver.py").write_text(client.replace(_PRINTED_URL, url), encoding="utf-8")
         with subprocess.Popen([sys.executable, "-u", "driver.py"], stdout=subprocess.PIPE, text=True) as driver:
             assert driver.stdout is not None
-            assert [driver.stdout.readline() for _ in range(2)] == ["accepted\n", "{'id': 12}\n"]
+            assert {driver.stdout.readline() for _ in range(2)} == {"accepted\n", "load {'id': 13}\n"}
             driver.kill()
     subprocess.run([sys.executable, "-m", "waypost", "demo", "--headless"], check=True, timeout=2 * _DEADLINE_S)
 
