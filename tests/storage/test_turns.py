@@ -238,3 +238,18 @@ async def test_publishing_asks_for_a_turn(
         connection.commit()
     # The second one is in a transaction that may write already.
     assert asked == [str(tmp_path / "store.db")]
+
+
+async def test_the_servers_own_opening_is_no_other_programs_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[OwnersTurns] = []
+    monkeypatch.setattr(OwnersTurns, "note_others", told.append)
+    store = SqliteStore(str(tmp_path / "store.db"))
+    await store.open()
+    journal = await store.journal("/")
+    for _ in range(3):
+        await journal.append(b"event", ignore)
+    await put(store.queue("orders"), "a")
+    await store.close()
+    assert not told, "it would leave others half of the time for two seconds after its start"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
-__all__ = ["OwnersTurns", "Turns", "VisitorsTurns", "asking"]
+__all__ = ["OwnersTurns", "Turns", "VisitorsTurns", "asking", "data_version"]
 
 _SUFFIX = "-turn"
 # SQLite asks again after 100 ms at the latest.
@@ -134,9 +134,9 @@ class OwnersTurns:
             self._descriptor = None
 
     def _wait(self, connection: sqlite3.Connection, descriptor: int, until: float) -> None:
-        before = _version(connection)
+        before = data_version(connection)
         while self._is_asked(descriptor):
-            if _version(connection) != before:
+            if data_version(connection) != before:
                 return
             if time.monotonic() > until:
                 self._look_at = until + _IGNORED_S
@@ -178,6 +178,7 @@ def asking(path: str) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def data_version(connection: sqlite3.Connection) -> int:
+    """Return a number that changes when another connection has written to the file."""
     ((version,),) = connection.execute("PRAGMA data_version").fetchall()
     return int(version)

@@ -49,7 +49,7 @@ from waypost.storage.sqlite.journals.unflushed import Unflushed
 from waypost.storage.sqlite.noted_clock import ClockNotes
 from waypost.storage.sqlite.patience import ASK_EVERY_S, Patience, is_locked
 from waypost.storage.sqlite.sums import is_undecodable, leniently
-from waypost.storage.sqlite.turns import Turns
+from waypost.storage.sqlite.turns import Turns, data_version
 
 __all__ = ["LARGEST_RECORD_BYTES", "Writer"]
 
@@ -133,7 +133,8 @@ class Writer:
         connection.execute(f"PRAGMA busy_timeout = {int(min(patience_s, ASK_EVERY_S) * 1000)}")
         self._closed = False
         self._watchers: list[Callable[[], None]] = []
-        self._version = 0
+        # From now on; otherwise the first look would take the opening itself for another program's write.
+        self._version = data_version(connection)
         self.unflushed = Unflushed()
         # For the writer's thread: why deferred writes can't be written.
         self._failure: Exception | None = None
@@ -352,7 +353,7 @@ class Writer:
 
     def _look(self) -> None:
         try:
-            ((version,),) = self._transaction.connection.execute("PRAGMA data_version").fetchall()
+            version = data_version(self._transaction.connection)
         except sqlite3.Error as error:
             _logger.warning("%s: can't tell whether another program has written to it: %s", self._store, error)
             return
