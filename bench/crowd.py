@@ -21,8 +21,9 @@ from typing import Any, cast
 import uvloop
 
 _REQUEST = (
-    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\n"
-    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    "GET /socket.io/?EIO=4&transport=websocket&waypost-offsets=yes HTTP/1.1\r\nHost: {host}\r\n"
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 # All zeros: the masked payload is the payload.
 _MASK = b"\0\0\0\0"
