@@ -19,8 +19,9 @@ must hold then, is said in comments right before and after the block, which read
     -->
 
 ``connect(**options)`` gives a `waypost.Client` that is connected to the block's ``app``, or its ``io``; ``url()``
-gives where that is. More words after ``python`` on the fence change that: ``continued`` goes on where the block
-before it ended; ``foreign`` is another library's code, which is only compiled.
+gives where that is; ``cut(client)`` cuts a client's connection, as a tunnel does. More words after ``python`` on the
+fence change that: ``continued`` goes on where the block before it ended; ``foreign`` is another library's code, which
+is only compiled.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ import pytest
 import uvicorn
 
 import waypost
+from tests.server.model_client import hub_of
+from waypost.server.namespaces.channel import Channel
 
 __all__ = ["Snippet", "find", "run"]
 
@@ -107,7 +110,7 @@ async def run(snippet: Snippet) -> None:
     names |= {"waypost": waypost, "asyncio": asyncio, "pytest": pytest, "io": waypost.Server(drain_s=0)}
     async with AsyncExitStack() as ends:
         stage = _Stage(names, ends)
-        names |= {"connect": stage.connect, "url": stage.url}
+        names |= {"connect": stage.connect, "url": stage.url, "cut": stage.cut}
         try:
             await _run_with(snippet, names)
         finally:
@@ -151,6 +154,12 @@ class _Stage:
         await client.connect()
         self._clients.append(client)
         return client
+
+    def cut(self, client: waypost.Client) -> None:
+        """Cut the connection of a client in the namespace ``/``."""
+        (channel,) = (one for one in hub_of(self._names["io"]).directory.core("/").index if one.sid == client.id)
+        assert isinstance(channel, Channel)
+        channel._connection.abort("cut by the test")
 
     async def leave(self) -> None:
         """Let all clients leave, and close the server."""

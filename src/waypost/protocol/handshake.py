@@ -65,7 +65,7 @@ class Request:
     Attributes:
         method: The method, in upper case.
         query: The raw query string, without the question mark.
-        headers: Values by lower-case name; several values of one name are joined by ``", "``.
+        headers: Values by lower-case name; several values of one name are joined by ``", "``, of cookies by ``"; "``.
         secure: Whether the request came over TLS, as far as this server knows.
         websocket: Whether the request asks for a WebSocket.
         parameters: The decoded parameters of the query; of a repeated name, the first value. A query that is too

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
+from typing import Any
 
 from waypost.errors import LimitExceeded, ProtocolViolation, StorageError
 from waypost.logs import get_logger
@@ -61,6 +62,12 @@ _TOO_LARGE = 413
 _LENGTH_DIGITS = 16
 _NAMES = 256
 """How many names of headers are kept once for all. Clients may send any, so there must be an end."""
+
+_OF_ASGI = frozenset({
+    "type", "asgi", "http_version", "server", "client", "scheme", "method", "root_path", "path", "raw_path",
+    "query_string", "headers", "extensions", "subprotocols", "state",
+})  # fmt: skip
+"""What the ASGI server puts into a scope. ``state`` counts as middleware's if it is not empty."""
 
 AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -338,13 +345,17 @@ class AsgiTransport:
             secure=request.secure,
             cross_origin=origin is not None and origin.partition("://")[2] != host,
             time=self._hub.environment.wall_time(),
+            from_middleware=_added_by_middleware(scope),
         )
 
     def _read_request(self, scope: Scope) -> Request:
         headers: dict[str, str] = {}
         for name, value in scope["headers"]:
             key, text = _header_name(name), value.decode("latin-1")
-            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+            if key in headers:
+                # HTTP/2 may send several cookie headers. Source: RFC 9113, section 8.2.3.
+                text = f"{headers[key]}{'; ' if key == 'cookie' else ', '}{text}"
+            headers[key] = text
         return Request(
             method=scope.get("method", "GET"),
             query=scope["query_string"].decode("latin-1"),
@@ -409,6 +420,12 @@ class _Lifespan:
 def _header_name(name: bytes) -> str:
     """Read a header's name. Handshakes are kept, and the same names come with each."""
     return name.decode("latin-1").lower()
+
+
+def _added_by_middleware(scope: Scope) -> Mapping[str, Any] | None:
+    """Return the entries that no ASGI server makes. Handshakes are kept, and most requests have no such entries."""
+    added = {key: value for key, value in scope.items() if key not in _OF_ASGI or (key == "state" and value)}
+    return added or None
 
 
 def _peer(scope: Scope) -> str:

@@ -35,7 +35,8 @@ class Snapshot:
             TypeError: JSON can't carry the data.
         """
         try:
-            encoded = orjson.dumps([self.data, self.handshake, self.stale_offset], option=orjson.OPT_NON_STR_KEYS)
+            handshake = self.handshake.storable() if self.handshake else None
+            encoded = orjson.dumps([self.data, handshake, self.stale_offset], option=orjson.OPT_NON_STR_KEYS)
         except orjson.JSONEncodeError as problem:
             raise TypeError(str(problem)) from None
         # A copy: orjson's result keeps the whole buffer that it was written in, 4 KiB for 700 bytes.
