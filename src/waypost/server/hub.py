@@ -36,6 +36,7 @@ from waypost.server.options import Options
 from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.options import limits_of
 from waypost.server.queues.schedules import Schedules
+from waypost.server.recovery.elsewhere import Elsewhere
 from waypost.server.recovery.keepers import Keepers
 from waypost.server.services import Services
 from waypost.server.watching.counters import Counters, JournalState, ServerState
@@ -110,10 +111,12 @@ class Hub:
         self.deliveries = Deliveries(self.services, options.queues)
         self.schedules = Schedules(self.services, self.deliveries)
         self._keepers = Keepers(self.services, options.recovery)
+        self._elsewhere = Elsewhere(self.services)
         self._parts = Parts(
             self.services,
             self._namespace_settings(),
             self._keepers,
+            self._elsewhere,
             Repeats(self.services, options.answer_account),
             self.deliveries,
         )
@@ -226,6 +229,7 @@ class Hub:
     async def _open(self) -> None:
         await self.services.store.open()
         self.services.store.watch_loss(self._store_lost)
+        self._elsewhere.start()
         try:
             for namespace in list(self.directory):
                 await namespace.ready()

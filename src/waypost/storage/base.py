@@ -176,7 +176,8 @@ class Journal(Protocol):
         """Return a session, or ``None``. A session whose time is over is marked as ``expired``.
 
         It is found for `TOMBSTONE_S` after its time, among the last `MAX_TOMBSTONES`. The look-up sees all earlier
-        writes.
+        writes of all nodes, and this node has applied their rows when it returns: a client that has seen an event of
+        another node is never ahead of ``top``.
         """
         ...
 
@@ -197,6 +198,9 @@ class Journal(Protocol):
 
         Returns:
             The session; ``None``, without a call of ``on_attach``, if it is unknown or its time is over.
+
+        Raises:
+            ClaimVoid: Another node has claimed the session later than this one. Nothing was changed.
         """
         ...
 
@@ -306,10 +310,14 @@ class Journal(Protocol):
         A session's *home* is the node that attached it last, also while its client is away. That node's `Follower` is
         told, and ends the session's life there; or it is dead. Without another node this returns at once. Afterwards
         this node calls `attach_session`, and is the home: from then on, writes of the earlier home for the session
-        change nothing.
+        change nothing. It may attach the session without waiting to the end. Until it does, or is cancelled, or dies,
+        the session does not expire. With other nodes, a claim comes before each attachment.
 
         Returns:
             What the earlier home handed over, by `release_session`; empty if there is nothing.
+
+        Raises:
+            ClaimVoid: A later claim for the session has come in the meantime.
         """
         ...
 
@@ -318,7 +326,8 @@ class Journal(Protocol):
 
         Args:
             key: The session's key.
-            handed: What the next home gets; opaque to the store.
+            handed: What the next claim gets, and each one after it until the session is attached; opaque to the
+                store.
         """
         ...
 
@@ -372,7 +381,8 @@ class Store(Protocol):
         Handles on it can't be used any more. A later journal of that name is a new one, with its own generation.
 
         Returns:
-            Whether the journal is removed; ``False`` if it has sessions, and was not changed.
+            Whether the journal is removed; ``False`` if it has sessions, or if another node has it open. Then it was
+            not changed.
         """
         ...
 

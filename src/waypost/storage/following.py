@@ -14,13 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
+from waypost.errors import StorageError
 from waypost.storage.journal_records import ExpiredSession
 from waypost.storage.queue_records import Due, Enqueued, NewMessageRow
 
-__all__ = ["EVERYBODY", "Follower", "Nodes", "QueueFollower"]
+__all__ = ["EVERYBODY", "ClaimVoid", "Follower", "Nodes", "QueueFollower"]
 
 EVERYBODY = None
 """As the receiver of a message: all nodes, the sender too."""
+
+
+class ClaimVoid(StorageError):
+    """Another node has claimed the session later: its client has gone on to that node."""
 
 
 class Follower(Protocol):
@@ -62,7 +67,9 @@ class Follower(Protocol):
     def claimed(self, key: bytes) -> None:
         """The client of a session whose home is this node has come to another node.
 
-        The node ends the session's life here, and then calls `Journal.release_session`.
+        The node ends the session's life here, and then calls `Journal.release_session`. It is called for each claim,
+        also for one that the other node does not wait for to the end: so a node that stood still for a time learns
+        that it has lost the session before it sees any later row.
         """
         ...
 

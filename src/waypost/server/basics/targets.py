@@ -9,7 +9,7 @@ import orjson
 from waypost.errors import EncodingFailed, MalformedPacket
 from waypost.protocol.codec import Codec, EncodedEvent
 
-__all__ = ["EVERYONE", "Target", "read_record", "write_record"]
+__all__ = ["EVERYONE", "Head", "Target", "read_head", "read_record", "write_record"]
 
 _LENGTH_BYTES = 4
 
@@ -29,11 +29,51 @@ class Target(NamedTuple):
 EVERYONE = Target()
 
 
-def write_record(target: Target, event: EncodedEvent) -> bytes:
-    """Encode an event and its target as a journal record."""
-    rooms = None if target.rooms is None else sorted(target.rooms)
-    head = b"" if rooms is None and not target.except_ else orjson.dumps([rooms, sorted(target.except_)])
+class Head(NamedTuple):
+    """The first part of a journal record: whom it is for, without the event.
+
+    Attributes:
+        target: The recipients.
+        compress: Whether transports may compress the packets.
+        end: Where in the record the event begins.
+    """
+
+    target: Target
+    compress: bool
+    end: int
+
+
+def write_record(target: Target, event: EncodedEvent, *, compress: bool = True) -> bytes:
+    """Encode an event and its target as a journal record.
+
+    Args:
+        target: The recipients.
+        event: The event.
+        compress: Whether transports may compress the packets; for the other nodes of a cluster.
+    """
+    if target.rooms is None and not target.except_ and compress:
+        head = b""
+    else:
+        rooms = None if target.rooms is None else sorted(target.rooms)
+        head = orjson.dumps([rooms, sorted(target.except_)] if compress else [rooms, sorted(target.except_), 0])
     return b"".join((len(head).to_bytes(_LENGTH_BYTES, "big"), head, event.to_record()))
+
+
+def read_head(record: bytes) -> Head:
+    """Decode the first part of a journal record of `write_record`.
+
+    Raises:
+        MalformedPacket: The bytes are not a record.
+    """
+    end = _LENGTH_BYTES + int.from_bytes(record[:_LENGTH_BYTES], "big")
+    if end == _LENGTH_BYTES:
+        return Head(EVERYONE, True, end)
+    try:
+        rooms, except_, *rest = orjson.loads(record[_LENGTH_BYTES:end])
+        target = Target(None if rooms is None else frozenset(rooms), frozenset(except_))
+    except (ValueError, TypeError) as error:
+        raise MalformedPacket("the record of an event", record) from error
+    return Head(target, rest != [0], end)
 
 
 def read_record(record: bytes, namespace: str, codec: Codec) -> tuple[Target, EncodedEvent | EncodingFailed]:
@@ -45,19 +85,8 @@ def read_record(record: bytes, namespace: str, codec: Codec) -> tuple[Target, En
     Raises:
         MalformedPacket: The bytes are not a record.
     """
-    end = _LENGTH_BYTES + int.from_bytes(record[:_LENGTH_BYTES], "big")
-    try:
-        target = _read_target(record[_LENGTH_BYTES:end])
-    except (ValueError, TypeError) as error:
-        raise MalformedPacket("the record of an event", record) from error
+    target, _, end = read_head(record)
     try:
         return target, codec.restore_event(record[end:], namespace)
     except EncodingFailed as problem:
         return target, problem
-
-
-def _read_target(head: bytes) -> Target:
-    if not head:
-        return EVERYONE
-    rooms, except_ = orjson.loads(head)
-    return Target(None if rooms is None else frozenset(rooms), frozenset(except_))

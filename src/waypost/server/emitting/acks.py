@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.engineio import Frame
 
-__all__ = ["AtCut", "PendingAcks"]
+__all__ = ["AtCut", "PendingAck", "PendingAcks"]
 
 
 class AtCut(Enum):
@@ -25,10 +25,22 @@ class AtCut(Enum):
     """The wait goes on, and the event is not sent again: the client may have it, and answer later."""
 
 
-class _Pending(NamedTuple):
-    event: EncodedEvent
+class PendingAck(NamedTuple):
+    """An event without an answer.
+
+    Attributes:
+        event: The event; ``None`` for one of another node that is not sent again.
+        taken: Called with the answer; see `PendingAcks.expect_for`.
+        at_cut: What the loss of the connection means to it.
+        until: The event loop's time at which nobody waits for the answer any more; ``None`` for no limit.
+        node: The node that waits for the answer; ``None`` for this one.
+    """
+
+    event: EncodedEvent | None
     taken: Callable[[list[Any] | None], None]
     at_cut: AtCut
+    until: float | None = None
+    node: str | None = None
 
 
 class PendingAcks:
@@ -43,10 +55,10 @@ class PendingAcks:
             because the Java client reads them as 32 bits.
     """
 
-    __slots__ = ("_arrived", "_last_staying", "_next_id", "_pending", "_pinged")
+    __slots__ = ("__weakref__", "_arrived", "_last_staying", "_next_id", "_pending", "_pinged")
 
     def __init__(self, first_id: int) -> None:
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, PendingAck] = {}
         self._next_id = first_id
         self._arrived = self._last_staying = first_id - 1
         # The number of each heartbeat that is not answered yet, and the last ack id before it.
@@ -55,25 +67,35 @@ class PendingAcks:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def expect(self, event: EncodedEvent, at_cut: AtCut) -> tuple[int, asyncio.Future[list[Any] | None]]:
+    def expect(
+        self, event: EncodedEvent, at_cut: AtCut, *, within_s: float | None = None
+    ) -> tuple[int, asyncio.Future[list[Any] | None]]:
         """Wait for an event's acknowledgement.
 
         Args:
             event: The event that is sent.
             at_cut: What the loss of the connection means to the event.
+            within_s: After how many seconds the caller stops waiting; another node that has the client then needs it.
 
         Returns:
             The ack id, and a future of the acknowledgement's arguments, or of ``None`` if it will never arrive.
         """
-        answer: asyncio.Future[list[Any] | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Any] | None] = loop.create_future()
 
         def take(arguments: list[Any] | None) -> None:
             if not answer.done():
                 answer.set_result(arguments)
 
-        return self.expect_for(take, event, at_cut), answer
+        return self.expect_for(take, event, at_cut, None if within_s is None else loop.time() + within_s), answer
 
-    def expect_for(self, taken: Callable[[list[Any] | None], None], event: EncodedEvent, at_cut: AtCut) -> int:
+    def expect_for(
+        self,
+        taken: Callable[[list[Any] | None], None],
+        event: EncodedEvent,
+        at_cut: AtCut,
+        until: float | None = None,
+    ) -> int:
         """Wait for an event's acknowledgement with a callback, which costs less than a future.
 
         Args:
@@ -81,13 +103,14 @@ class PendingAcks:
                 not raise.
             event: As for `expect`.
             at_cut: As for `expect`.
+            until: The event loop's time at which the caller stops waiting.
 
         Returns:
             The ack id.
         """
         ack_id = self._next_id
         self._next_id += 1
-        self._pending[ack_id] = _Pending(event, taken, at_cut)
+        self._pending[ack_id] = PendingAck(event, taken, at_cut, until)
         if at_cut is AtCut.STAYS:
             self._last_staying = ack_id
         return ack_id
@@ -146,9 +169,44 @@ class PendingAcks:
 
     def to_resend(self) -> Iterator[tuple[Frame, ...]]:
         """Return the frames of the unanswered events to be sent again, in the order in which they were sent."""
-        for ack_id, pending in self._pending.items():
-            if pending.at_cut is AtCut.RESENDS:
+        for ack_id, pending in sorted(self._pending.items()):
+            if pending.at_cut is AtCut.RESENDS and pending.event is not None:
                 yield pending.event.frames_with_ack(ack_id)
+
+    # -- over nodes -----------------------------------------------------------------------------------------
+
+    @property
+    def next_id(self) -> int:
+        """The next ack id."""
+        return self._next_id
+
+    def continue_from(self, next_id: int) -> None:
+        """Use no ack id below one that another node would have used next for the same session."""
+        self._next_id = max(self._next_id, next_id)
+
+    def adopt(self, ack_id: int, pending: PendingAck) -> None:
+        """Wait for the acknowledgement of an event that another node has sent."""
+        self._pending.setdefault(ack_id, pending)
+
+    def hand_on(self) -> list[tuple[int, PendingAck]]:
+        """Return all events without an answer, and stop waiting for those of other nodes: the next node does that."""
+        pending = sorted(self._pending.items())
+        self._pending = {ack_id: one for ack_id, one in pending if one.node is None}
+        return pending
+
+    def awaits_answer_for(self, node: str) -> bool:
+        """Return whether another node waits for an answer to an event that is sent again."""
+        return any(one.node == node and one.at_cut is AtCut.RESENDS for one in self._pending.values())
+
+    def take_answer(self, ack_id: int, arguments: list[Any] | None) -> None:
+        """Take an acknowledgement that came to another node; ``None`` if none will ever come."""
+        pending = self._pending.pop(ack_id, None)
+        if pending is not None:
+            pending.taken(arguments)
+
+    def forget_node(self, node: str) -> None:
+        """Stop waiting for the events of a node that is gone: nobody would get the answers."""
+        self._pending = {ack_id: one for ack_id, one in self._pending.items() if one.node != node}
 
     def _end(self, ack_ids: list[int]) -> None:
         for ack_id in ack_ids:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from waypost.server.emitting.members import Member
     from waypost.server.services import Services
 
-__all__ = ["Feed"]
+__all__ = ["CLOSES", "Feed"]
+
+CLOSES = b"close"
+"""The note of a row that disconnects clients and closes their whole connections; see `Journal.end_matching`."""
 
 T = TypeVar("T")
 
@@ -104,7 +107,7 @@ class Feed:
             line.leave(place)
 
         try:
-            await journal.append(write_record(target, event), committed)
+            await journal.append(write_record(target, event, compress=compress), committed)
         finally:
             line.leave(place)
 
@@ -157,21 +160,11 @@ class Feed:
         Raises:
             StorageError: The store did not take the change. The connected members were disconnected all the same.
         """
-
-        def disconnect(ended: Collection[ExpiredSession] = ()) -> None:
-            members = self._index.select(target.rooms, target.except_)
-            for member in members:
-                member.disconnect()
-                if close:
-                    member.close_connection()
-            sids = {member.sid for member in members}
-            self._tell_ended([session for session in ended if session.sid not in sids])
-
         if self.journal is None:
             await self._open_journal()
         journal = self.journal
         if journal is None:
-            await self.in_turn(disconnect)
+            await self.in_turn(lambda: self.apply_disconnect(target, (), close=close))
             return
         place = self._line.enter()
         is_done = False
@@ -179,14 +172,14 @@ class Feed:
         def committed(ended: Collection[ExpiredSession]) -> None:
             nonlocal is_done
             is_done = True
-            disconnect(ended)
+            self.apply_disconnect(target, ended, close=close)
             self._line.leave(place)
 
         try:
-            await journal.end_matching(target.rooms, target.except_, committed)
+            await journal.end_matching(target.rooms, target.except_, committed, note=CLOSES if close else b"")
         except StorageError:
             if not is_done:
-                disconnect()
+                self.apply_disconnect(target, (), close=close)
             raise
         finally:
             self._line.leave(place)
@@ -197,12 +190,9 @@ class Feed:
         Raises:
             StorageError: The store did not take the change. No member joined.
         """
-
-        def on_commit(_position: int) -> None:
-            for member in self._index.select(target.rooms, target.except_):
-                self._index.add(member, rooms)
-
-        await self._move(target, rooms, on_commit, lambda journal: journal.join_matching)
+        await self._move(
+            target, rooms, lambda _: self.apply_join(target, rooms), lambda journal: journal.join_matching
+        )
 
     async def leave(self, target: Target, rooms: Collection[str]) -> None:
         """Let all members of a target leave rooms at this point of the order; clients that are away too.
@@ -210,12 +200,9 @@ class Feed:
         Raises:
             StorageError: The store did not take the change. No member left.
         """
-
-        def on_commit(_position: int) -> None:
-            for member in self._index.select(target.rooms, target.except_):
-                self._index.leave(member, [room for room in rooms if room != member.sid])
-
-        await self._move(target, rooms, on_commit, lambda journal: journal.leave_matching)
+        await self._move(
+            target, rooms, lambda _: self.apply_leave(target, rooms), lambda journal: journal.leave_matching
+        )
 
     async def _move(
         self,
@@ -248,6 +235,39 @@ class Feed:
                 member.out.deliver_volatile(event, offset, compress=compress)
 
         await self._line.in_turn(send)
+
+    # -- rows of the journal, of this node or another ---------------------------------------------------------
+
+    def apply_event(self, target: Target, event: EncodedEvent, position: int, *, compress: bool) -> None:
+        """Deliver an event that is in the journal at a position."""
+        offset = None if self.journal is None else f"{self.journal.generation}.{position}"
+        self._deliver(target, event, offset, position, compress)
+
+    def apply_join(self, target: Target, rooms: Collection[str]) -> None:
+        """Let the members of a target join rooms."""
+        for member in self._index.select(target.rooms, target.except_):
+            self._index.add(member, rooms)
+
+    def apply_leave(self, target: Target, rooms: Collection[str]) -> None:
+        """Let the members of a target leave rooms."""
+        for member in self._index.select(target.rooms, target.except_):
+            self._index.leave(member, [room for room in rooms if room != member.sid])
+
+    def apply_disconnect(self, target: Target, ended: Collection[ExpiredSession], *, close: bool) -> None:
+        """Disconnect the members of a target.
+
+        Args:
+            target: The members.
+            ended: The sessions that have ended with it, those of clients that are away too; they are told.
+            close: Whether to close the whole connections.
+        """
+        members = self._index.select(target.rooms, target.except_)
+        for member in members:
+            member.disconnect()
+            if close:
+                member.close_connection()
+        sids = {member.sid for member in members}
+        self._tell_ended([session for session in ended if session.sid not in sids])
 
     def _deliver(
         self, target: Target, event: EncodedEvent, offset: str | None, position: int, compress: bool

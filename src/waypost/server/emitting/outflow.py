@@ -120,6 +120,10 @@ class Outflow:
         """Whether the client closed the connection itself, as official clients do when they can't read an event."""
         return self._connection.closed_by_client
 
+    def cut(self) -> None:
+        """Close the connection, because the client would miss an event otherwise. It may come back to its session."""
+        self._connection.close("forced server close")
+
     def release(self) -> None:
         """Let go of the member, which has ended."""
         self.session = self.first = None

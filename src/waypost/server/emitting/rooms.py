@@ -83,6 +83,12 @@ class RoomIndex(Generic[M]):
             left_out.update(self._rooms.get(room, ()))
         return [member for member in chosen if member not in left_out]
 
+    def may_select(self, rooms: Collection[str] | None) -> bool:
+        """Return whether `select` may find a member in these rooms; False if it certainly finds none."""
+        if rooms is None:
+            return bool(self._members)
+        return any(room in self._rooms for room in rooms)
+
     def _drop(self, member: M, room: str) -> None:
         members = self._rooms[room]
         del members[member]

@@ -50,7 +50,7 @@ class SocketOperator:
         encoded = member.codec.encode_event(member.namespace, event, args)
         if not member.connected:
             raise NotConnected(member.sid, member.namespace, f"call {event!r}")
-        ack_id, answer = member.out.acks.expect(encoded, AtCut.RESENDS)
+        ack_id, answer = member.out.acks.expect(encoded, AtCut.RESENDS, within_s=self._flags.timeout_s)
         try:
             async with asyncio.timeout(self._flags.timeout_s):
                 await self._feed.in_turn(lambda: self._send(encoded, ack_id))

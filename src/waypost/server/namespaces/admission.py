@@ -237,7 +237,7 @@ class Admission:
             return replace(returning, missed=missed)
         if self.pid is not None and self._reason is not RecoveryReason.REFUSED:
             # It is the same client, although its session can't be continued.
-            await self._namespace.ownership.make_way(session_key(self.pid))
+            await self._namespace.ownership.retire(session_key(self.pid))
         if self._undeliverable is not None:
             await self._namespace.give_up(self._undeliverable)
         await self._namespace.ownership.begin(

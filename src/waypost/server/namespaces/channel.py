@@ -426,8 +426,13 @@ class Channel:
         data.clear()
         data.update(self.data)
         self.data = data
-        if self._inbox is not None and earlier.work is not None:
-            self._inbox.follow(earlier.work)
+        if earlier.work is not None:
+            self.follow(earlier.work)
+
+    def follow(self, earlier: Working) -> None:
+        """Handle events after the handlers of an earlier connection, which wait for an answer of the client."""
+        if self._inbox is not None:
+            self._inbox.follow(earlier)
 
     async def tell_ended(self) -> None:
         """Call the handlers of ``session_expired`` for a client that is lost, and for which no session is kept."""

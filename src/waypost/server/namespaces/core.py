@@ -17,6 +17,7 @@ from waypost.server.cluster.server_side import ServerSide
 from waypost.server.emitting.acks import PendingAcks
 from waypost.server.emitting.feed import Feed
 from waypost.server.emitting.flags import Flags
+from waypost.server.emitting.followed import Followed
 from waypost.server.emitting.members import Member
 from waypost.server.emitting.rooms import RoomIndex
 from waypost.server.events.handling import Handling
@@ -25,6 +26,8 @@ from waypost.server.events.repeats import Repeats
 from waypost.server.namespaces.parents import ParentCore
 from waypost.server.namespaces.settings import NamespaceSettings
 from waypost.server.queues.deliveries import Deliveries
+from waypost.server.recovery.crossing import Crossing
+from waypost.server.recovery.elsewhere import Elsewhere
 from waypost.server.recovery.keepers import Keepers
 from waypost.server.recovery.live_session import EndedSession
 from waypost.server.recovery.ownership import Owner, Ownership
@@ -51,6 +54,7 @@ class Parts:
         services: The services that the server's parts share.
         settings: The options of namespaces.
         keepers: Opens the sessions of a namespace.
+        elsewhere: The messages between nodes about sessions.
         repeats: The events that clients repeat until they get an answer.
         deliveries: Delivers the messages of queues to sockets.
     """
@@ -58,6 +62,7 @@ class Parts:
     services: Services
     settings: NamespaceSettings
     keepers: Keepers
+    elsewhere: Elsewhere
     repeats: Repeats
     deliveries: Deliveries
 
@@ -106,7 +111,9 @@ class NamespaceCore:
         self.feed = Feed(name, services, self.index, self.ready, self._note_ended, self.handling.is_listened_to)
         self.flags = Flags(timeout_s=settings.ack_timeout_s)
         self.server_side = ServerSide(self)
-        self.ownership = Ownership(self.index, services)
+        crossing = Crossing(name, services, parts.elsewhere, settings.handler_grace_s)
+        self.ownership = Ownership(self.index, services, crossing)
+        parts.elsewhere.enroll(name, self.ownership)
         self.has_journal = parent is None or parent.has_journal
         self.empty_since = 0.0
         self._visitors = 0
@@ -132,6 +139,7 @@ class NamespaceCore:
         if self.ownership.keeper is None and self.has_journal:
             keeper = await self.parts.keepers.open(self.name)
             if keeper is not None and self.ownership.keeper is None:
+                keeper.journal.follow(Followed(self.feed, self.index, self.ownership.claimed))
                 self.ownership.keeper = keeper
                 self.feed.journal = keeper.journal
 

@@ -123,6 +123,17 @@ class Lives:
             rival.supersede()
         self._candidates[key] = life
 
+    def is_stood_for(self, key: bytes) -> bool:
+        """Return whether a member stands for a session that has not ended itself."""
+        candidate = self._candidates.get(key)
+        return candidate is not None and candidate.left_because is None
+
+    def turn_away(self, key: bytes) -> None:
+        """End the member that stands for a session: the client has come to another node."""
+        candidate = self._candidates.get(key)
+        if candidate is not None:
+            candidate.supersede()
+
     def step_down(self, key: bytes, life: Life) -> None:
         """Note that a member does not stand for a session any more."""
         if self._candidates.get(key) is life:

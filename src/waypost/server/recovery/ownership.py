@@ -10,18 +10,23 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from waypost.retrying import STORE_RETRIES, Backoff
+from waypost.server.calling.waits import Working
 from waypost.server.connections.addresses import counted_address
 from waypost.server.emitting.acks import PendingAcks
 from waypost.server.emitting.members import Member
 from waypost.server.emitting.rooms import RoomIndex
+from waypost.server.recovery.crossing import Crossing
+from waypost.server.recovery.handed import Handed
 from waypost.server.recovery.lives import Life, Lives
+from waypost.server.recovery.parked import Parked
 from waypost.server.recovery.recovery import Keeper, Missed, Returning
 from waypost.server.recovery.snapshot import Snapshot, rebase
 from waypost.server.recovery.stuck import another_try, is_stuck
 from waypost.server.services import Services
+from waypost.storage.following import ClaimVoid
 from waypost.storage.journal_records import SessionRow
 
 if TYPE_CHECKING:
@@ -49,6 +54,10 @@ class Owner(Life, Protocol):
         """Own a session, and enter the index: from now on the member gets the deliveries of these rooms."""
         ...
 
+    def follow(self, earlier: Working) -> None:
+        """Handle events after the handlers of an earlier connection, which wait for an answer of the client."""
+        ...
+
 
 class Ownership:
     """The owners of a namespace's sessions.
@@ -56,32 +65,34 @@ class Ownership:
     Args:
         index: The members and their rooms.
         services: The services that the server's parts share.
+        crossing: The sessions that come from other nodes and go to them.
 
     Attributes:
         keeper: The sessions; ``None`` until the journal is open, and with recovery off.
     """
 
     __slots__ = (
+        "__weakref__",
+        "_crossing",
         "_entering",
         "_index",
         "_lives",
         "_owners",
-        "_parked_acks",
-        "_parked_keys",
+        "_parked",
         "_services",
         "_unfinished",
         "keeper",
     )
 
-    def __init__(self, index: RoomIndex[Member], services: Services) -> None:
+    def __init__(self, index: RoomIndex[Member], services: Services, crossing: Crossing) -> None:
         self.keeper: Keeper | None = None
+        self._crossing = crossing
         self._index = index
         self._services = services
         self._owners: dict[bytes, Owner] = {}
         self._lives = Lives()
-        # The socket ids of clients that are away, and what they have not acknowledged; and the keys by socket id.
-        self._parked_acks: dict[bytes, tuple[str, PendingAcks]] = {}
-        self._parked_keys: dict[str, bytes] = {}
+        # What clients that are away have not acknowledged.
+        self._parked = Parked()
         self._entering: dict[bytes, int] = {}
         self._unfinished = 0
 
@@ -141,6 +152,7 @@ class Ownership:
         """
         top = 0
         gets_further = True
+        handed: Handed | None = None
 
         def take(stored: SessionRow) -> None:
             # Called at one point of the order of writes. Events up to this top are replayed, by the rooms of this
@@ -162,15 +174,22 @@ class Ownership:
                 if earlier is not None:
                     member.succeed(earlier)
                 rooms = [membership.room for membership in stored.memberships if membership.until is None]
+                self._inherit(member, stored, handed)
                 self._own(member, session, (member.sid, *rooms))
+            elif handed is not None:
+                self._inherit(member, stored, handed)
 
         with self._entering_with(session.key), self._standing(session.key, member):
-            await self.make_way(session.key)
-            stored = await keeper.journal.attach_session(session.key, take)
-        if stored is None:
-            raise NotNow("the session has ended meanwhile")
+            try:
+                handed = await self.make_way(session.key)
+                stored = await keeper.journal.attach_session(session.key, take)
+            except ClaimVoid:
+                member.supersede()
+                return returning.missed
         if member.left_because is not None:
             return returning.missed
+        if stored is None:
+            raise NotNow("the session has ended meanwhile")
         if not gets_further:
             raise NotNow("its last connection has shown that the client gets no further")
         more = await keeper.collect(stored, returning.top, top)
@@ -182,25 +201,70 @@ class Ownership:
         if self.keeper is not None:
             self.keeper.absences.returned(session.key)
         self._owners[session.key] = member
-        parked = self._take_parked(session.key)
-        if parked is not None:
-            member.out.acks = parked
-            for frames in member.out.acks.to_resend():
-                member.out.send(frames)
+        for frames in member.out.acks.to_resend():
+            member.out.send(frames)
         member.enter(session, rooms)
 
-    async def make_way(self, key: bytes) -> None:
-        """End the owner of a session, and wait until the application was told of its end. May be cancelled."""
+    def _inherit(self, member: Owner, stored: SessionRow, handed: Handed | None) -> None:
+        """Let a member wait for what the client has not acknowledged, here and at the node that it comes from."""
+        key = stored.key
+        acks = self._parked.take(key)
+        if acks is None:
+            acks = self._crossing.take_back(key)
+        if acks is None:
+            acks = member.out.acks
+        member.out.acks = acks
+        work = None
+        if handed is not None:
+            work = self._crossing.arrive(key, acks, handed, Snapshot.decode(stored.data).data)
+        if member.left_because is not None:
+            self._parked.put(key, member.sid, acks)
+        elif work is not None:
+            member.follow(work)
+
+    async def make_way(self, key: bytes) -> Handed | None:
+        """End the owner of a session, and wait until the application was told of its end. May be cancelled.
+
+        With other nodes, this claims the session; attach it then, or call `retire` instead.
+
+        Returns:
+            What another node has handed over with the session; ``None`` for nothing.
+
+        Raises:
+            ClaimVoid: The client has gone on to another node.
+            StorageError: The store did not answer.
+        """
         owner = self._owners.get(key)
         if owner is not None:
             owner.supersede()
+        handed = None
+        if self.keeper is not None and self._crossing.is_possible:
+            handed = await self._crossing.claim(self.keeper.journal, key)
         earlier = self._lives.last(key)
         if earlier is None:
-            return
-        if self.keeper is not None and key in self._entering:
+            return handed
+        if self.keeper is not None and key in self._entering and not self._crossing.is_possible:
             # The client is back in time, even if the session's time is over before the handlers have ended.
             await self.keeper.journal.attach_session(key, lambda _: None)
         await earlier.over()
+        return handed
+
+    async def retire(self, key: bytes) -> None:
+        """End the owner of a session that its client does not continue, as `make_way` does; the session ends in time.
+
+        Raises:
+            NotNow: The client has gone on to another node.
+            StorageError: The store did not answer.
+        """
+        if self.keeper is None or not self._crossing.is_possible:
+            await self.make_way(key)
+            return
+        with self._entering_with(key):
+            try:
+                await self.make_way(key)
+                await self.keeper.journal.attach_session(key, lambda _: None)
+            except ClaimVoid:
+                raise NotNow("its client has gone on to another node") from None
 
     @contextmanager
     def _standing(self, key: bytes, member: Owner) -> Iterator[None]:
@@ -260,22 +324,26 @@ class Ownership:
             stuck = another_try(session, member.out)
             if stuck is not None:
                 self._note_stuck(session.key, *stuck)
-            self._park_acks(session.key, member)
+            self._parked.put(session.key, member.sid, member.out.acks)
             self._detach(session.key)
             self._count_away(session.key, member)
         else:
+            self._crossing.tell_ended(member.sid)
             self.end_session(session.key)
 
     def forget(self, member: Owner) -> None:
         """Note that the last handler of a member has ended."""
-        if member.session is not None:
-            self._lives.forget(member.session.key, member)
+        if member.session is None:
+            return
+        key = member.session.key
+        self._lives.forget(key, member)
+        if self._crossing.left_work(key):
+            self._crossing.work_is_over(key, member.data)
 
     def forget_all(self) -> None:
         """Forget the sessions of a closed store, and end the calls to clients that are away."""
-        parked, self._parked_acks = self._parked_acks, {}
-        for _, acks in parked.values():
-            acks.close()
+        self._parked.close()
+        self._crossing.close()
         self._owners, self._entering, self._lives = {}, {}, Lives()
         self.keeper = None
 
@@ -284,14 +352,18 @@ class Ownership:
 
         What it had in hand of queues is delivered again.
         """
-        self._lives.seal(sid)
-        key = self._parked_keys.get(sid)
-        parked = None if key is None else self._take_parked(key)
-        if parked is not None:
-            parked.close()
+        self._crossing.tell_ended(sid)
+        self._end_waits(sid)
         earlier = self._lives.ending(sid)
         if earlier is not None:
             await earlier.over()
+
+    def _end_waits(self, sid: str) -> None:
+        self._lives.seal(sid)
+        parked = self._parked.take_of(sid)
+        if parked is not None:
+            parked.close()
+        self._crossing.forget(sid)
 
     def _count_away(self, key: bytes, member: Owner) -> None:
         if self.keeper is not None:
@@ -315,7 +387,7 @@ class Ownership:
 
     def end_session(self, key: bytes) -> None:
         """Remove a session from the store; retried until the store takes it."""
-        parked = self._take_parked(key)
+        parked = self._parked.take(key)
         if parked is not None:
             parked.close()
 
@@ -338,12 +410,58 @@ class Ownership:
         finally:
             self._unfinished -= 1
 
-    def _park_acks(self, key: bytes, member: Owner) -> None:
-        if len(member.out.acks):
-            self._parked_acks[key] = member.sid, member.out.acks
-            self._parked_keys[member.sid] = key
+    # -- other nodes ----------------------------------------------------------------------------------------
 
-    def _take_parked(self, key: bytes) -> PendingAcks | None:
-        sid, parked = self._parked_acks.pop(key, ("", None))
-        self._parked_keys.pop(sid, None)
-        return parked
+    def claimed(self, key: bytes) -> None:
+        """End a session's life here, because its client has come to another node, and hand the session over."""
+        owner = self._owners.get(key)
+        last: tuple[str, PendingAcks] | None = None
+        if owner is not None:
+            last = owner.sid, owner.out.acks
+            owner.supersede()
+        self._lives.turn_away(key)
+        if self.keeper is not None:
+            self.keeper.absences.returned(key)
+        self._services.keep_task(asyncio.get_running_loop().create_task(self._hand_over(key, last)))
+
+    async def _hand_over(self, key: bytes, last: tuple[str, PendingAcks] | None) -> None:
+        self._unfinished += 1
+        try:
+            earlier = self._lives.last(key)
+            if earlier is not None:
+                await earlier.over()
+                await earlier.save_data()
+        finally:
+            self._unfinished -= 1
+        if key in self._owners or self._lives.is_stood_for(key):
+            return  # its client is back here
+        sid, acks = self._parked.take_with_sid(key)
+        if last is not None:
+            sid, acks = last
+        handed = self._crossing.hand_over(key, sid, acks, works=self._lives.waiting(key) is not None)
+
+        async def release() -> bool:
+            return self.keeper is None or await self.keeper.release(key, handed)
+
+        self._insist(release)
+
+    def answered(self, key: bytes, ack_id: int, arguments: list[Any] | None) -> None:
+        """Take an acknowledgement that came to another node; ``None`` if none will ever come."""
+        self._crossing.answered(key, ack_id, arguments)
+
+    def ended(self, sids: Collection[str]) -> None:
+        """End what is still kept here for sessions that have ended elsewhere."""
+        for sid in sids:
+            self._end_waits(sid)
+
+    def work_ended(self, key: bytes, data: bytes | None) -> None:
+        """Note that the last handler of an earlier life at another node has ended, and what it has changed."""
+        work = self._crossing.take_work(key)
+        if work is None:
+            return
+        owner = self._owners.get(key)
+        if owner is not None and data is not None:
+            rebase(owner.data, work.data, Snapshot.decode(data).data)
+            owner.data_touched = True
+            self._services.keep_task(asyncio.get_running_loop().create_task(owner.save_data()))
+        work.end()

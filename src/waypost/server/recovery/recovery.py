@@ -186,6 +186,25 @@ class Keeper:
             return False
         return True
 
+    async def release(self, key: bytes, handed: bytes) -> bool:
+        """Let another node have a session.
+
+        Args:
+            key: The session's key.
+            handed: What that node gets.
+
+        Returns:
+            False if the store failed and must be asked again.
+        """
+        try:
+            await self.journal.release_session(key, handed)
+        except StoreClosed:
+            return True
+        except StorageError as problem:
+            logger.error("a session is not handed over yet: %s", problem)
+            return False
+        return True
+
     async def end(self, key: bytes) -> bool:
         """Remove a session whose client does not come back to it.
 

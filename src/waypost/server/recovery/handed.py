@@ -1,0 +1,105 @@
+"""The form of what goes from a session's home to the next node, and of messages about sessions."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+__all__ = ["Answered", "Handed", "HandedAck", "Message", "SessionsEnded", "WorkEnded", "read_handed", "read_message"]
+
+
+class HandedAck(msgspec.Struct, frozen=True, array_like=True):
+    """An event that the client has not acknowledged.
+
+    Attributes:
+        ack_id: Its ack id.
+        node: The node that waits for the answer.
+        record: The event, if the next node is to send it again; ``None`` if the client may have it.
+        left_s: For how many more seconds somebody waits; ``None`` for no limit.
+    """
+
+    ack_id: int
+    node: str
+    record: bytes | None
+    left_s: float | None
+
+
+class Handed(msgspec.Struct, frozen=True, array_like=True):
+    """The things that a node hands over with a session whose life it has ended.
+
+    Attributes:
+        node: The node.
+        next_id: The next ack id; 0 if it has used none.
+        acks: The events without an answer, in order.
+        works: Whether handlers go on there that wait for an answer of this client.
+    """
+
+    node: str
+    next_id: int
+    acks: tuple[HandedAck, ...] = ()
+    works: bool = False
+
+
+class Answered(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """The client of a session has acknowledged an event of the receiver.
+
+    Attributes:
+        namespace: The session's namespace.
+        key: The session's key.
+        ack_id: The event's ack id.
+        record: The answer, as the record of an event; ``None`` if none will ever come.
+    """
+
+    namespace: str
+    key: bytes
+    ack_id: int
+    record: bytes | None
+
+
+class SessionsEnded(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Sessions have ended for good.
+
+    Attributes:
+        sids: The ids of their sockets, by namespace.
+    """
+
+    sids: dict[str, list[str]]
+
+
+class WorkEnded(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """The last handler of an earlier life of a session has ended, which went on when its client left.
+
+    Attributes:
+        namespace: The session's namespace.
+        key: The session's key.
+        data: The session's state at its end, as it would be stored; ``None`` if it can't be.
+    """
+
+    namespace: str
+    key: bytes
+    data: bytes | None
+
+
+Message: TypeAlias = Answered | SessionsEnded | WorkEnded
+
+_handed = msgspec.msgpack.Decoder(Handed)
+_messages: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+def read_handed(handed: bytes) -> Handed:
+    """Decode what was handed over.
+
+    Raises:
+        msgspec.DecodeError: It is nothing of this version.
+    """
+    return _handed.decode(handed)
+
+
+def read_message(message: bytes) -> Message:
+    """Decode a message.
+
+    Raises:
+        msgspec.DecodeError: It is no message of this version.
+    """
+    return _messages.decode(message)
