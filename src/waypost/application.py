@@ -34,6 +34,7 @@ from waypost.server.watching.counters import ServerState
 from waypost.server.watching.hooks import Hooks
 from waypost.storage.wall_times import queue_on_wall
 from waypost.transports.asgi import AsgiApplication, AsgiTransport
+from waypost.transports.handover.handover import Handover
 from waypost.typed.handlers import check_handler
 
 __all__ = ["MountedServer", "Server"]
@@ -288,6 +289,16 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
     def describe(self) -> str:
         """Return a description of the store and its durability, in words."""
         return self._hub.describe()
+
+    def join_workers(self, handover: Handover) -> None:
+        """Be one of several workers, whose session ids name it; called by ``waypost serve --workers``.
+
+        Args:
+            handover: This process's part in handing over connections; the runner gets it too.
+        """
+        self._hub.engine.worker = handover.worker
+        handover.counters = self._hub.services.counters
+        handover.is_leaving = lambda: self._hub.gate.is_shut
 
     async def start(self) -> None:
         """Open the store. The ASGI lifespan calls it; without a lifespan, the first request does.

@@ -19,7 +19,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 import uvicorn
-from uvicorn.protocols.utils import ClientDisconnected, get_local_addr, get_remote_addr, is_ssl
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
 
 from waypost.logs import get_logger
@@ -29,6 +29,8 @@ from waypost.server.basics.slices import Slices
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.transports.asgi_websocket import FRAMES
 from waypost.transports.frame_carrier import FrameCarrier, FrameTaker
+from waypost.transports.handover.origins import origin_of
+from waypost.transports.handover.passed import Origin
 from waypost.transports.http_answer import Message, Scope
 from waypost.transports.uvicorn_protocols import GuardedWebSocket
 
@@ -55,7 +57,12 @@ class DirectWebSocket(asyncio.Protocol):
         app_state: The state that the application's lifespan put into its scopes.
         may_compress: Whether Engine.IO clients that ask for compression get it, if uvicorn's configuration has it on.
             Other WebSockets of the application get it by that configuration alone.
+
+    Attributes:
+        origin: Where the connection comes from, if another worker forwards its bytes.
     """
+
+    origin: Origin | None = None
 
     def __init__(
         self,
@@ -145,6 +152,7 @@ class DirectWebSocket(asyncio.Protocol):
     def _fall_back(self, request: bytes) -> None:
         self._server_state.connections.discard(cast("Any", self))
         fallback = self._fallback = GuardedWebSocket(self._config, self._server_state, self._app_state)
+        fallback.origin = self.origin
         fallback.connection_made(self._transport)
         fallback.data_received(request)
         # After this call returns, uvicorn sets `self` as the transport's protocol; the fallback must come later.
@@ -152,15 +160,15 @@ class DirectWebSocket(asyncio.Protocol):
 
     def _scope(self, target: bytes, headers: _Headers) -> Scope:
         path, _, query = target.partition(b"?")
-        root = self._config.root_path
+        root, origin = self._config.root_path, self.origin or origin_of(self._transport)
         protocols = _value(headers, b"sec-websocket-protocol").decode("latin-1")
         return {
             "type": "websocket",
             "asgi": {"version": self._config.asgi_version, "spec_version": "2.4"},
             "http_version": "1.1",
-            "scheme": "wss" if is_ssl(self._transport) else "ws",
-            "server": get_local_addr(self._transport),
-            "client": get_remote_addr(self._transport),
+            "scheme": "wss" if origin.secure else "ws",
+            "server": origin.server,
+            "client": origin.client,
             "root_path": root,
             "path": root + unquote(path.decode("ascii")),
             "raw_path": root.encode("ascii") + path,

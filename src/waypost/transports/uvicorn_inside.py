@@ -25,20 +25,24 @@ _NEEDED = {
         "connection_made connection_lost data_received on_message_begin on_header on_headers_complete"
         " on_message_complete on_response_complete handle_websocket_upgrade send_400_response _start_asgi_task"
         " _should_upgrade _unset_keepalive_if_required _unsupported_upgrade_warning"
-        " app client cycle flow logger loop parser pipeline server_state tasks timeout_keep_alive_task transport"
+        " resume_writing app client connections cycle flow headers logger loop parser pipeline scheme server"
+        " server_state tasks timeout_keep_alive_task transport ws_protocol_class"
     ),
     (_HTTP, "RequestResponseCycle"): (
         "run_asgi scope body more_body disconnected keep_alive response_started response_complete"
         " waiting_for_100_continue message_event on_response transport default_headers"
     ),
-    ("uvicorn.protocols.http.flow_control", "FlowControl"): "resume_reading write_paused",
+    ("uvicorn.protocols.http.flow_control", "FlowControl"): "pause_reading resume_reading write_paused",
     ("uvicorn.protocols.websockets.websockets_sansio_impl", "WebSocketsSansIOProtocol"): (
         "connection_made connection_lost data_received handle_cont handle_parser_exception"
-        " receive close_sent conn frames logger read_paused transport"
+        " receive client close_sent conn frames logger read_paused scheme server transport"
     ),
     ("websockets.server", "ServerProtocol"): "fail handshake_exc",
     ("uvicorn.server", "ServerState"): "connections tasks default_headers total_requests",
-    ("uvicorn.config", "Config"): "root_path ws_max_size ws_per_message_deflate asgi_version loaded_app",
+    (
+        "uvicorn.config",
+        "Config",
+    ): "root_path ws_max_size ws_per_message_deflate asgi_version loaded_app http_protocol_class",
 }
 """What our protocols use, by module and class."""
 

@@ -8,8 +8,10 @@ answers, one is answered in each turn of the event loop, and only so many may wa
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -17,6 +19,9 @@ from websockets.frames import CloseCode, Frame
 
 from waypost.server.connections.addresses import NetworkLimits
 from waypost.transports.direct_polling import DirectPolling, Exchange, Polled
+from waypost.transports.handover.crossing import Crossing
+from waypost.transports.handover.handover import Handover
+from waypost.transports.handover.passed import Origin, Passed
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGIReceiveEvent
@@ -52,10 +57,15 @@ class GuardedHttp(HttpToolsProtocol):
     _running: RequestResponseCycle | None = None
     _rest_timer: asyncio.TimerHandle | None = None
     _network: NetworkLimits | None = None
+    handover: Handover | None = None
+    arrival: Passed | None = None
+    _crossing: Crossing | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the time limit for the first request's headers."""
         super().connection_made(transport)
+        if self.arrival is not None and self.arrival.origin is not None:
+            self._come_from(self.arrival.origin)
         self._expect_headers()
         polling: DirectPolling | None = getattr(self.app, "_direct_polling", None)
         if polling is not None and self.client is not None:
@@ -67,6 +77,21 @@ class GuardedHttp(HttpToolsProtocol):
             else:
                 self.logger.info("closed a connection of an address that has too many")
                 transport.abort()
+        if self.handover is not None:
+            self._begin_among_workers(self.handover)
+
+    def _begin_among_workers(self, handover: Handover) -> None:
+        arrival, self.arrival = self.arrival, None
+        self._crossing = Crossing(self, handover, None if arrival is None else arrival.origin)
+        if arrival is not None and not self.transport.is_closing():
+            # Before anything else is read from the connection.
+            self.data_received(arrival.data)
+
+    def _come_from(self, origin: Origin) -> None:
+        """Take a forwarded connection for what it is where the client has reached the service."""
+        self.client, self.server = origin.client, origin.server
+        self.scheme = "https" if origin.secure else "http"
+        self.ws_protocol_class = cast("Any", partial(_make_from, origin, cast("Any", self.ws_protocol_class)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the time limit."""
@@ -83,10 +108,16 @@ class GuardedHttp(HttpToolsProtocol):
             self.transport.abort()
             return
         self._is_receiving, self._has_started_one = True, False
+        crossing = self._crossing
         try:
-            super().data_received(data)
+            if crossing is None:
+                super().data_received(data)
+            else:
+                crossing.receive(data)
         finally:
             self._is_receiving = False
+        if crossing is not None and (crossing.is_over or crossing.waits):
+            return
         self._expect_rest()
         if self._awaits_body is not None:
             # The body arrives in parts: leave the request to ASGI.
@@ -134,6 +165,8 @@ class GuardedHttp(HttpToolsProtocol):
             self._expect_rest()
         if not self.pipeline:
             super().on_response_complete()
+            if self._crossing is not None and self._crossing.waits:
+                self.loop.call_soon(self._crossing.go_on)
             if self._awaits_upgrade:
                 self.loop.call_soon(self.handle_websocket_upgrade)
             return
@@ -204,6 +237,53 @@ class GuardedHttp(HttpToolsProtocol):
             self.logger.warning("Refused a request whose headers are larger than %d bytes.", _MAX_HEADER_BYTES)
         _refuse_headers(self.transport)
 
+    # -- among workers: see `transports.handover.crossing` --------------------------------------------------
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is not answered completely."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return bool(self.pipeline) or (cycle is not None and not cycle.response_complete)
+
+    @property
+    def reads_requests(self) -> bool:
+        """Whether what comes is HTTP still, and will be answered."""
+        parser = cast("object | None", self.parser)
+        return parser is not None and not (self._awaits_upgrade or self.transport.is_closing())
+
+    @property
+    def is_in_head(self) -> bool:
+        """Whether a request's line or headers have come in part."""
+        return self._has_begun
+
+    @property
+    def is_in_body(self) -> bool:
+        """Whether a request's body has come in part, or is to come."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and cycle.more_body and not self._has_begun
+
+    def parse(self, data: bytes) -> None:
+        """Pass bytes to the parser, which starts the requests in them."""
+        super().data_received(data)
+
+    def hold(self) -> None:
+        """Stop all limits of time: a request waits for its turn to be handed over."""
+        self._unset_keepalive_if_required()
+        self._have_headers()
+
+    def leave(self) -> None:
+        """Let go of the connection: what comes of it goes to another worker."""
+        self.hold()
+        self._have_rest()
+        self.connections.discard(self)
+        self._let_go()
+
+    def resume_writing(self) -> None:
+        """Note that all, or almost all, is written."""
+        super().resume_writing()
+        if self._crossing is not None:
+            self._crossing.go_on()
+
     def _expect_rest(self) -> None:
         """Limit the time of the rest of a body whose answer came before it, as that of a refusal does."""
         cycle = self._running
@@ -220,6 +300,7 @@ class GuardedHttp(HttpToolsProtocol):
         if self._network is not None and self.client is not None:
             self._network.leave(self.client[0])
             self._network = None
+        self._crossing = None
         self.parser = None  # type: ignore[assignment]  # as uvicorn's own `connection_lost` does
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is not None:
@@ -256,6 +337,14 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket protocol, with limits on fragments and inflated bytes, and an answer to handshakes."""
 
     _backlog = b""
+    origin: Origin | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection over from uvicorn's HTTP protocol."""
+        super().connection_made(transport)
+        if self.origin is not None:
+            self.client, self.server = self.origin.client, self.origin.server
+            self.scheme = "wss" if self.origin.secure else "ws"
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, and refuse an unreadable handshake with status 431: uvicorn would send no response.
@@ -293,6 +382,13 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
             self.logger.warning("Closed a WebSocket that sent more than %d fragments.", _MAX_FRAGMENTS)
             self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
             self.handle_parser_exception()
+
+
+def _make_from(origin: Origin, make: Callable[..., Any], **arguments: Any) -> Any:
+    """Make the protocol of a WebSocket whose connection another worker forwards."""
+    protocol = make(**arguments)
+    protocol.origin = origin
+    return protocol
 
 
 def _do_nothing() -> None:

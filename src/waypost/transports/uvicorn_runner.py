@@ -28,6 +28,7 @@ from waypost.errors import ConfigurationError
 from waypost.logs import get_logger
 from waypost.server.options import Options
 from waypost.transports.descriptors import OncePerShortage
+from waypost.transports.handover.handover import Handover
 from waypost.transports.uvicorn_inside import choose_protocols
 
 __all__ = ["Served", "bind", "configure", "running", "serve"]
@@ -94,7 +95,14 @@ def _addresses(host: str, port: int) -> list[tuple[Any, Any, int, str, Any]]:
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
 
 
-def serve(app: Any, io: Served, listeners: list[socket.socket], *, announce: Callable[[str], None]) -> int:
+def serve(
+    app: Any,
+    io: Served,
+    listeners: list[socket.socket],
+    *,
+    announce: Callable[[str], None],
+    handover: Handover | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT. Blocks. A second signal stops without waiting.
 
     Args:
@@ -102,6 +110,7 @@ def serve(app: Any, io: Served, listeners: list[socket.socket], *, announce: Cal
         io: The Waypost server in it.
         listeners: The sockets from `bind`; they are closed at the end.
         announce: Called with the address, as ``http://host:port``, once the server accepts connections.
+        handover: This process's part in handing over connections, if it is one of several workers.
 
     Returns:
         The process's exit code: 0 after a graceful stop, 128 + the signal's number after a forced one.
@@ -110,11 +119,11 @@ def serve(app: Any, io: Served, listeners: list[socket.socket], *, announce: Cal
         WaypostError: The server could not start.
     """
     _calm_garbage_collection()
-    config = configure(app, io.options)
+    config = configure(app, io.options, handover)
     get_logger("uvicorn.error").addFilter(_WithoutTraceback())
     get_logger("asyncio").addFilter(OncePerShortage())
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        return runner.run(_serve(config, io, listeners, announce))
+        return runner.run(_serve(config, io, listeners, announce, handover))
 
 
 def _calm_garbage_collection() -> None:
@@ -128,7 +137,9 @@ def _calm_garbage_collection() -> None:
 
 
 @asynccontextmanager
-async def running(app: Any, io: Served, listeners: list[socket.socket]) -> AsyncIterator[str]:
+async def running(
+    app: Any, io: Served, listeners: list[socket.socket], *, handover: Handover | None = None
+) -> AsyncIterator[str]:
     """Serve on the running loop until the block ends, without changing the program's signals.
 
     At the end all clients are disconnected at once.
@@ -137,6 +148,7 @@ async def running(app: Any, io: Served, listeners: list[socket.socket]) -> Async
         app: The ASGI application.
         io: The Waypost server in it.
         listeners: The sockets from `bind`; they are closed at the end.
+        handover: This server's part in handing over connections, if it is one of several workers.
 
     Yields:
         The address, as ``http://host:port``.
@@ -146,7 +158,8 @@ async def running(app: Any, io: Served, listeners: list[socket.socket]) -> Async
         WaypostError: The server could not start.
     """
     listening = asyncio.get_running_loop().create_future()
-    server = _Uvicorn(configure(app, io.options), io, lambda: listening.set_result(None), takes_signals=False)
+    config = configure(app, io.options, handover)
+    server = _Uvicorn(config, io, lambda: listening.set_result(None), handover, takes_signals=False)
     serving = asyncio.create_task(_run(server, io, listeners))
     try:
         await asyncio.wait((serving, listening), return_when=asyncio.FIRST_COMPLETED)
@@ -160,19 +173,28 @@ async def running(app: Any, io: Served, listeners: list[socket.socket]) -> Async
             await serving
 
 
-def configure(app: Any, options: Options) -> uvicorn.Config:
+def configure(app: Any, options: Options, handover: Handover | None = None) -> uvicorn.Config:
     """Return uvicorn's configuration for an application with a Waypost server in it.
 
     Args:
         app: The ASGI application.
         options: The Waypost server's options.
+        handover: The process's part in handing over connections, if it is one of several workers.
+
+    Raises:
+        ConfigurationError: There are several workers, and uvicorn lacks what handing over needs.
     """
+    http: Any
     http, websocket = choose_protocols()
+    if handover is not None:
+        if isinstance(http, str):
+            raise ConfigurationError("workers", handover.worker, f"1 with uvicorn {uvicorn.__version__}")
+        http = partial(_among_workers, handover, http)
     if options.websocket_compression and websocket != "auto":
         websocket = partial(websocket, may_compress=True)
     return uvicorn.Config(
         app,
-        http=cast("Any", http),
+        http=http,
         ws=websocket,
         # Waypost reads these headers itself, from proxies in the option `trusted_proxies`.
         proxy_headers=False,
@@ -189,6 +211,12 @@ def configure(app: Any, options: Options) -> uvicorn.Config:
     )
 
 
+def _among_workers(handover: Handover, make: Callable[..., Any], **arguments: Any) -> Any:
+    protocol = make(**arguments)
+    protocol.handover = handover
+    return protocol
+
+
 class _WithoutTraceback(logging.Filter):
     """Shortens uvicorn's log of a client's malformed text frame to one line."""
 
@@ -200,11 +228,16 @@ class _WithoutTraceback(logging.Filter):
 
 
 async def _serve(
-    config: uvicorn.Config, io: Served, listeners: list[socket.socket], announce: Callable[[str], None]
+    config: uvicorn.Config,
+    io: Served,
+    listeners: list[socket.socket],
+    announce: Callable[[str], None],
+    handover: Handover | None,
 ) -> int:
     # What the application runs by `asyncio.to_thread` must not keep the process after the store is closed, either.
     asyncio.get_running_loop().set_default_executor(DaemonThreads("asyncio", _most_threads()))
-    return await _run(_Uvicorn(config, io, lambda: announce(_address(listeners[0]))), io, listeners)
+    server = _Uvicorn(config, io, lambda: announce(_address(listeners[0])), handover)
+    return await _run(server, io, listeners)
 
 
 def _most_threads() -> int:
@@ -233,10 +266,17 @@ class _Uvicorn(uvicorn.Server):
     """uvicorn's server, with Waypost's start, stop and signals."""
 
     def __init__(
-        self, config: uvicorn.Config, io: Served, announce: Callable[[], None], *, takes_signals: bool = True
+        self,
+        config: uvicorn.Config,
+        io: Served,
+        announce: Callable[[], None],
+        handover: Handover | None = None,
+        *,
+        takes_signals: bool = True,
     ) -> None:
         super().__init__(config)
         self.exit_code = 0
+        self._handover = handover
         self._takes_signals = takes_signals
         self._io = io
         self._announce = announce
@@ -249,7 +289,13 @@ class _Uvicorn(uvicorn.Server):
         except SystemExit as error:
             expected = "one that starts; the log says what was in the way"
             raise ConfigurationError("application", self.config.app, expected) from error
+        if self._handover is not None:
+            self._handover.start(self._make_protocol)
         self._announce()
+
+    def _make_protocol(self) -> Any:
+        make = cast("Callable[..., Any]", self.config.http_protocol_class)
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -271,6 +317,8 @@ class _Uvicorn(uvicorn.Server):
             closing.result()
         else:
             closing.cancel()
+        if self._handover is not None:
+            self._handover.close()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -9,6 +9,7 @@ from waypost.protocol.handshake import SessionView
 from waypost.protocol.revision import Revision
 from waypost.protocol.session import EngineSession
 from waypost.protocol.session_settings import SessionSettings
+from waypost.protocol.worker_sid import name_worker
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.slices import Slices
 from waypost.server.connections.connection import Connection
@@ -31,6 +32,7 @@ class Engine:
     Attributes:
         accept: The function of that name. A test may put another layer above Engine.IO with it.
         slices: The time slices that the input of all connections shares.
+        worker: The number of this worker, which session ids name; ``""`` without workers.
         when_forgotten: Called with the number of each connection of which nothing is left.
     """
 
@@ -49,6 +51,7 @@ class Engine:
         self._opened = 0
         self._deadlines: Deadlines | None = None
         self.slices = Slices()
+        self.worker = ""
         self.when_forgotten: Callable[[int], None] | None = None
         self._empty = asyncio.Event()
 
@@ -76,7 +79,8 @@ class Engine:
         if self._deadlines is None:
             self._deadlines = Deadlines(loop)
         now = loop.time()
-        session = EngineSession(self._new_id(), transport, self._settings, now, revision)
+        sid = name_worker(self._new_id(), self.worker)
+        session = EngineSession(sid, transport, self._settings, now, revision)
         self._opened += 1
         connection = Connection(
             session, handshake, self._opened, self.hooks, self._deadlines, self.slices, self._forget

@@ -22,6 +22,10 @@ class Counters:
         trimmed_events: Events that were removed from journals by age, number or size.
         dead_letters: Messages of queues that became dead letters.
         expired_consumers: Consumers of queues that ended because no socket or worker was attached for too long.
+        foreign_requests: Requests that reached this worker for a session of another one.
+        handed_over: Connections that were handed over to another worker.
+        forwarded: Connections whose bytes are forwarded to another worker, because their TLS is in this one.
+        refused_handovers: Connections for another worker that was gone or stuck.
     """
 
     recoveries: dict[str, int] = field(default_factory=dict)
@@ -32,6 +36,10 @@ class Counters:
     trimmed_events: int = 0
     dead_letters: int = 0
     expired_consumers: int = 0
+    foreign_requests: int = 0
+    handed_over: int = 0
+    forwarded: int = 0
+    refused_handovers: int = 0
 
 
 @dataclass(frozen=True, slots=True)

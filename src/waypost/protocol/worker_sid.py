@@ -1,0 +1,51 @@
+"""Session ids that name the worker of their session, so that each worker knows whose a request is.
+
+With ``waypost serve --workers`` an Engine.IO session lives in one process, and its id ends in a point and the number
+of that process: ``<secret>.<number>``. The point is never escaped in a URL. For clients the id stays opaque.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["asks_for_a_session", "name_worker", "worker_of"]
+
+_REQUEST = re.compile(rb"(?:\r\n)*(?:GET|POST) [^ ?#]*\?([^ #]*) HTTP/1\.")
+_SID = re.compile(rb"(?:\A|&)sid=[A-Za-z0-9_-]+\.([1-9][0-9]{0,8})(?:&|\Z)")
+_EIO = re.compile(rb"(?:\A|&)EIO=[0-9]")
+
+
+def name_worker(sid: str, worker: str) -> str:
+    """Return a session id that names its worker.
+
+    Args:
+        sid: The secret part.
+        worker: The worker's number as text; ``""`` for a server without workers, whose ids name nobody.
+    """
+    return f"{sid}.{worker}" if worker else sid
+
+
+def worker_of(head: bytes) -> str | None:
+    """Return the number of the worker whose session a request is for.
+
+    Args:
+        head: The beginning of a request, the request line at least. It is untrusted.
+
+    Returns:
+        The number as text, of 1 to 9 digits, or ``None`` if this is no GET or POST of Engine.IO with an id that names
+        a worker. Whether there is such a worker is not known here.
+    """
+    query = _query(head)
+    found = None if query is None else _SID.search(query)
+    return None if found is None else found[1].decode()
+
+
+def asks_for_a_session(head: bytes) -> bool:
+    """Return whether a request of Engine.IO has no session id, and so asks for a new session."""
+    query = _query(head)
+    return query is not None and b"sid=" not in query
+
+
+def _query(head: bytes) -> bytes | None:
+    request = _REQUEST.match(head)
+    return None if request is None or _EIO.search(request[1]) is None else request[1]

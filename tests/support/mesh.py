@@ -1,0 +1,143 @@
+"""Several workers in one process that hand connections over to each other, without the parent that starts workers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+import waypost
+from tests.server.model_client import hub_of
+from tests.support.waiting import until
+from waypost.transports.handover.handover import Handover
+from waypost.transports.uvicorn_runner import bind, configure
+
+__all__ = ["Mesh", "MeshPeers", "Worker", "serving_workers"]
+
+
+class MeshPeers:
+    """What one worker is told of the others. `waypost.transports.peers.Peers`."""
+
+    def __init__(self, mesh: Mesh, number: int) -> None:
+        self.number = number
+        self.came: Callable[[int, socket.socket], None] | None = None
+        self.gone: Callable[[int], None]
+        self.leaving: Callable[[int], None]
+        self._mesh = mesh
+
+    def watch(
+        self,
+        came: Callable[[int, socket.socket], None],
+        gone: Callable[[int], None],
+        leaving: Callable[[int], None],
+    ) -> None:
+        """Connect to all that watch already."""
+        self.came, self.gone, self.leaving = came, gone, leaving
+        for other in self._mesh.peers.values():
+            if other is not self and other.came is not None:
+                ours, theirs = socket.socketpair()
+                ours.setblocking(False)
+                theirs.setblocking(False)
+                came(other.number, ours)
+                other.came(self.number, theirs)
+
+
+class Mesh:
+    """All of them."""
+
+    def __init__(self) -> None:
+        self.peers: dict[int, MeshPeers] = {}
+
+    def add(self, number: int) -> MeshPeers:
+        """Return what a new worker is told."""
+        self.peers[number] = MeshPeers(self, number)
+        return self.peers[number]
+
+    def remove(self, number: int) -> None:
+        """Tell the others that a worker is gone."""
+        self.peers.pop(number, None)
+        for other in self.peers.values():
+            if other.came is not None:
+                other.gone(number)
+
+
+@dataclass
+class Worker:
+    """One worker.
+
+    Attributes:
+        io: Its server, with clients of its own.
+        handover: Its part in handing over.
+        port: Where it listens. Real workers share one port; here a test says which worker a request reaches.
+        server: uvicorn.
+    """
+
+    io: waypost.Server
+    handover: Handover
+    port: int
+    server: uvicorn.Server
+
+    @property
+    def passed(self) -> tuple[int, int, int, int]:
+        """How many requests were foreign; connections handed over, forwarded, refused."""
+        counters = self.io.state().counters
+        return counters.foreign_requests, counters.handed_over, counters.forwarded, counters.refused_handovers
+
+
+@asynccontextmanager
+async def serving_workers(
+    count: int = 2,
+    application: Callable[[waypost.Server], Any] = lambda io: io,
+    make: Callable[[], waypost.Server] = lambda: waypost.Server(drain_s=0.0),
+    **options: Any,
+) -> AsyncIterator[list[Worker]]:
+    """Serve; keywords change uvicorn's configuration."""
+    mesh = Mesh()
+    async with AsyncExitStack() as ends:
+        workers = [
+            await ends.enter_async_context(_serving(mesh, number, application, make(), options))
+            for number in range(1, count + 1)
+        ]
+        yield workers
+
+
+@asynccontextmanager
+async def _serving(
+    mesh: Mesh, number: int, application: Callable[[waypost.Server], Any], io: waypost.Server, options: dict[str, Any]
+) -> AsyncIterator[Worker]:
+    handover = Handover(mesh.add(number))
+    io.join_workers(handover)
+    io.on("echo", lambda socket, *args: args)
+    io.on("size", lambda socket, text: len(text))
+    io.on("worker", lambda socket: number)
+    listeners = bind("127.0.0.1", 0)
+    config = configure(application(io), io.options, handover)
+    for name, value in options.items():
+        setattr(config, name, value)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(listeners))
+    await until(lambda: server.started, "uvicorn has started")
+    handover.start(lambda: _make(server))
+    worker = Worker(io, handover, int(listeners[0].getsockname()[1]), server)
+    try:
+        yield worker
+    finally:
+        for connection in hub_of(io).engine.connections():
+            connection.abort("the test is over")
+        mesh.remove(number)
+        handover.close()
+        server.should_exit = True
+        await task
+        await io.close()
+        for listener in listeners:
+            listener.close()
+
+
+def _make(server: uvicorn.Server) -> Any:
+    make: Any = server.config.http_protocol_class
+    return make(config=server.config, server_state=server.server_state, app_state=server.lifespan.state)
