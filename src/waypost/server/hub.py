@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.checking.arguments import POSITIVE_OR_ZERO, check
 from waypost.daemon_threads import DaemonThreads
-from waypost.errors import ConfigurationError, StorageError, StoreLost, WrongEventLoop
+from waypost.errors import ConfigurationError, StorageError, StoreClosed, StoreLost, WrongEventLoop
 from waypost.logs import get_logger
 from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import PacketType
@@ -21,7 +21,7 @@ from waypost.server.basics.environment import Environment
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.server.calling.runners import Runners
 from waypost.server.calling.tasks import Tasks
-from waypost.server.cluster.seam import Alone
+from waypost.server.cluster.asking import Asking
 from waypost.server.connections.addresses import AddressLimits
 from waypost.server.connections.connection import Connection
 from waypost.server.connections.drain import Drain
@@ -30,6 +30,7 @@ from waypost.server.connections.gate import Gate
 from waypost.server.events.repeats import Repeats
 from waypost.server.namespaces.core import Parts
 from waypost.server.namespaces.directory import Directory
+from waypost.server.namespaces.neighbours import Neighbours
 from waypost.server.namespaces.peer import Peer
 from waypost.server.namespaces.settings import NamespaceSettings
 from waypost.server.options import Options
@@ -92,6 +93,7 @@ class Hub:
         self.hooks = Hooks()
         self.turn = WriteTurn()
         self.tasks = Tasks()
+        asking = Asking()
         self.services = Services(
             codec=self.codec,
             environment=environment,
@@ -102,7 +104,7 @@ class Hub:
             keep_task=self.tasks.keep,
             runners=Runners(self.tasks.keep, self.turn),
             store=self._make_store(),
-            others=Alone(),
+            others=asking,
         )
         self.engine = Engine(self._session_settings(), environment.new_id, self._accept, self.hooks)
         limits = AddressLimits(options.max_connections_per_address, options.max_handshakes_per_address, self.hooks)
@@ -122,6 +124,7 @@ class Hub:
         )
         self.directory = Directory(self._parts)
         self.directory.of("/")
+        self._neighbours = Neighbours(self.services, asking, self.directory)
         self._upkeep: asyncio.Task[None] | None = None
         self._start: asyncio.Task[None] | None = None
         self._stop: asyncio.Task[None] | None = None
@@ -230,6 +233,9 @@ class Hub:
         await self.services.store.open()
         self.services.store.watch_loss(self._store_lost)
         self._elsewhere.start()
+        nodes = self.services.store.nodes
+        if nodes is not None:
+            self._neighbours.meet(nodes)
         try:
             for namespace in list(self.directory):
                 await namespace.ready()
@@ -237,7 +243,8 @@ class Hub:
                 await self.directory.revive(await self.services.store.followed_journals())
             await self.deliveries.start()
             self.schedules.start()
-        except StorageError:
+        except StorageError as problem:
+            self._neighbours.part(problem)
             await self.services.store.close()
             # Last, because other tasks may have opened journals of the store during its close.
             self._keepers.forget_all()
@@ -251,6 +258,7 @@ class Hub:
         logger.info("started; %s", self.describe())
 
     def _store_lost(self, lost: StoreLost) -> None:
+        self._neighbours.part(lost)
         if lost.is_taken_over:
             # The other server emits from now on, and nothing of it reaches clients that stay here.
             self.gate.is_shut = True
@@ -347,6 +355,7 @@ class Hub:
             self._upkeep.cancel()
         if self._start is not None:
             await asyncio.wait({self._start})
+        self._neighbours.part(StoreClosed(self.services.store.capabilities.description))
         await self.services.store.close()
         self.services.threads.shutdown(wait=False, cancel_futures=True)
         if self._start is not None:

@@ -12,6 +12,7 @@ from waypost.protocol.codec import Codec
 from waypost.server.basics.environment import Environment
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.server.calling.runners import Runners
+from waypost.server.cluster.bus import Bus
 from waypost.server.cluster.seam import Others
 from waypost.server.watching.counters import Counters
 from waypost.server.watching.hooks import Hooks
@@ -38,6 +39,7 @@ class Services:
         store: The store. Read the attribute at each use: `waypost.Server.use_store` replaces the store before the
             start.
         others: The other servers of a cluster.
+        bus: What this server tells all servers of a cluster; ``None`` for a server of one process.
     """
 
     codec: Codec
@@ -50,3 +52,4 @@ class Services:
     runners: Runners
     store: Store
     others: Others
+    bus: Bus | None = None

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar, overload
 from waypost.checking.arguments import EVENT, check
 from waypost.errors import ConfigurationError, EncodingFailed
 from waypost.protocol.packet import RESERVED_EVENTS
-from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, Question, Reply, ServerSideEvent
+from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, Question, Reply, Result, ServerSideEvent
 from waypost.typed.handlers import Handler, check_handler
 
 __all__ = ["AmongServers", "Host", "ServerAnswers", "ServerSide"]
@@ -44,6 +44,10 @@ class Host(Protocol):
         """Ask the other servers of a cluster about this namespace; see `Others.ask`."""
         ...
 
+    def tell_others(self, event: ServerSideEvent) -> None:
+        """Send the other servers of a cluster an event for this namespace; see `Others.tell`."""
+        ...
+
     async def run_server_side(self, handler: Handler, name: str, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
         """Run a handler; an exception is reported and not raised.
 
@@ -76,17 +80,18 @@ class ServerSide:
 
     async def ask(self, event: str, args: tuple[Any, ...]) -> ServerAnswers:
         """Emit an event to all other servers and collect their answers; see `AmongServers.server_side_call`."""
-        check("event", event, EVENT)
-        if event in _RESERVED:
-            raise EncodingFailed(f"server-side event {event!r}", "the name is reserved")
         answers: dict[str, Any] = {}
         missing: list[str] = []
-        async for reply in self._host.ask_others(ServerSideEvent(event, args), ANSWER_TIMEOUT_S):
-            if reply.answered:
-                answers[reply.server] = reply.value
-            else:
+        async for reply in self._host.ask_others(_event(event, args), ANSWER_TIMEOUT_S):
+            if isinstance(reply.value, Result):
+                answers[reply.server] = reply.value.value
+            elif not reply.is_complete:
                 missing.append(reply.server)
         return ServerAnswers(answers, tuple(missing))
+
+    def tell(self, event: str, args: tuple[Any, ...]) -> None:
+        """Emit an event to all other servers; see `AmongServers.server_side_emit`."""
+        self._host.tell_others(_event(event, args))
 
     async def receive(self, event: ServerSideEvent) -> tuple[bool, Any]:
         """Run the handler for an event of another server.
@@ -98,6 +103,13 @@ class ServerSide:
         if handler is None or not handler.takes(len(event.args)):
             return False, None
         return await self._host.run_server_side(handler, event.event, event.args)
+
+
+def _event(event: str, args: tuple[Any, ...]) -> ServerSideEvent:
+    check("event", event, EVENT)
+    if event in _RESERVED:
+        raise EncodingFailed(f"server-side event {event!r}", "the name is reserved")
+    return ServerSideEvent(event, args)
 
 
 class AmongServers(Protocol):
@@ -140,16 +152,18 @@ class AmongServers(Protocol):
     async def server_side_emit(self, event: str, *args: Any) -> None:
         """Emit an event to all other servers of the cluster. Without a cluster it reaches no server.
 
+        It does not wait for their handlers; see `server_side_call`.
+
         Args:
             event: The event's name; none of Socket.IO's reserved names.
             args: The event's arguments: the same kinds of values as for `emit`.
 
         Raises:
-            EncodingFailed: The name is reserved.
+            EncodingFailed: The name is reserved, or an argument can't be sent.
 
-        Delivery: at most once. If this is cancelled, the event may be delivered all the same.
+        Delivery: at most once, in the order of the calls.
         """
-        await self._server_side.ask(event, args)
+        self._server_side.tell(event, args)
 
     async def server_side_call(self, event: str, *args: Any) -> ServerAnswers:
         """Emit an event to all other servers of the cluster and wait for their answers, for 5 s at most.
@@ -162,7 +176,7 @@ class AmongServers(Protocol):
             The answers, and the servers that did not answer. Without a cluster both are empty.
 
         Raises:
-            EncodingFailed: The name is reserved.
+            EncodingFailed: The name is reserved, or an argument can't be sent.
 
         Delivery: at most once. If this is cancelled, the event may be delivered all the same.
         """

@@ -7,18 +7,19 @@ import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from waypost.protocol.answers import answer_value
-from waypost.protocol.codec import EncodedEvent
-from waypost.server.cluster.seam import CallSockets
-from waypost.server.emitting.acks import AtCut
+from waypost.server.cluster.seam import Acked, Asked, CallSockets, Reply
+from waypost.server.emitting.ack_round import AckRound
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from waypost.protocol.codec import EncodedEvent
     from waypost.server.basics.targets import Target
     from waypost.server.emitting.flags import Flags
-    from waypost.server.emitting.members import Member, Members
+    from waypost.server.emitting.members import Members
 
 __all__ = ["BroadcastAnswers", "BroadcastCall"]
 
@@ -31,8 +32,9 @@ class BroadcastAnswers:
         answers: The acknowledgement of each client that answered, by socket id: its argument, a tuple of several
             arguments, or ``None`` without arguments.
         missing: The ids of the sockets that did not answer in time.
-        left: The ids of the sockets whose connection ended before they answered; they may have got the event or not.
-        missing_servers: The servers of a cluster that did not answer; their sockets are unknown.
+        left: The ids of the sockets whose connection ended before they answered, or whose server did; they may have
+            got the event or not.
+        missing_servers: The servers of a cluster that did not say whom they have asked; their sockets are unknown.
     """
 
     answers: Mapping[str, Any]
@@ -67,6 +69,7 @@ class BroadcastCall:
     __slots__ = (
         "_answers",
         "_arrived",
+        "_elsewhere",
         "_event",
         "_flags",
         "_is_used",
@@ -74,8 +77,9 @@ class BroadcastCall:
         "_members",
         "_missing",
         "_missing_servers",
+        "_others",
+        "_round",
         "_target",
-        "_waiting",
         "_wake",
         "timeout_s",
     )
@@ -87,7 +91,10 @@ class BroadcastCall:
         self._event = event
         self._flags = flags
         self._is_used = False
-        self._waiting: dict[Member, int] = {}
+        self._others: asyncio.Future[None] | None = None
+        self._round = AckRound(members.codec, event, self._take, volatile=flags.volatile, compress=flags.compress)
+        # The sockets of other servers that have not answered, by server.
+        self._elsewhere: dict[str, dict[str, None]] = {}
         self._arrived: deque[tuple[str, Any]] = deque()
         self._answers: dict[str, Any] = {}
         self._missing: list[str] = []
@@ -110,6 +117,7 @@ class BroadcastCall:
 
         Raises:
             RuntimeError: The call was used before.
+            EncodingFailed: The event can't be sent to other servers.
         """
         if self._is_used:
             raise RuntimeError("a broadcast call is sent once; make another one")
@@ -118,9 +126,11 @@ class BroadcastCall:
 
     def so_far(self) -> BroadcastAnswers:
         """Return the result up to now; sockets that may still answer are among the missing ones."""
+        waiting = [member.sid for member in self._round.waiting]
+        elsewhere = [sid for sids in self._elsewhere.values() for sid in sids]
         return BroadcastAnswers(
             dict(self._answers),
-            (*self._missing, *(member.sid for member in self._waiting)),
+            (*self._round.missing, *self._missing, *waiting, *elsewhere),
             tuple(self._left),
             tuple(self._missing_servers),
         )
@@ -132,76 +142,63 @@ class BroadcastCall:
 
     async def _run(self) -> AsyncGenerator[tuple[str, Any]]:
         timer: asyncio.TimerHandle | None = None
-        others = asyncio.ensure_future(self._ask_others())
-        others.add_done_callback(lambda _: self._wake.set())
+        self._ask_others()
         try:
-            await self._members.each(self._target, self._ask)
+            await self._members.each(self._target, self._round.ask)
             timer = asyncio.get_running_loop().call_later(self.timeout_s, self._give_up)
-            while self._waiting or self._arrived or not others.done():
+            while self._is_waiting or self._arrived:
                 while self._arrived:
                     yield self._arrived.popleft()
-                if self._waiting or not others.done():
+                if self._is_waiting:
                     self._wake.clear()
                     await self._wake.wait()
-            others.result()
+            if self._others is not None:
+                self._others.result()
         finally:
-            others.cancel()
             if timer is not None:
                 timer.cancel()
+            if self._others is not None:
+                self._others.cancel()
             self._give_up()
 
-    def _ask(self, member: Member) -> None:
-        # A client without an answer to its CONNECT can't answer an event.
-        if not member.connected:
-            return
-        if self._flags.volatile and not member.out.is_writable:
-            self._missing.append(member.sid)
-            return
-        event = self._event_in(member.namespace)
-        # Ends with the connection: otherwise a closed page would delay the result until the timeout.
-        ack_id, answer = member.out.send_expecting_ack(event, AtCut.ENDS, compress=self._flags.compress)
-        self._waiting[member] = ack_id
-        answer.add_done_callback(partial(self._take, member))
+    @property
+    def _is_waiting(self) -> bool:
+        return bool(self._round.waiting) or (self._others is not None and not self._others.done())
 
-    def _event_in(self, namespace: str) -> EncodedEvent:
-        """Return the event for a namespace: the operator of a parent addresses several namespaces."""
-        if self._event.namespace != namespace:
-            self._event = self._members.codec.restore_event(self._event.to_record(), namespace)
-        return self._event
-
-    def _take(self, member: Member, answer: asyncio.Future[list[Any] | None]) -> None:
-        if self._waiting.pop(member, None) is None:
-            return
-        arguments = answer.result()
+    def _take(self, sid: str, arguments: list[Any] | None) -> None:
         if arguments is None:
-            self._left.append(member.sid)
+            self._left.append(sid)
         else:
-            self._add(member.sid, answer_value(arguments))
+            self._answers[sid] = answer = answer_value(arguments)
+            self._arrived.append((sid, answer))
         self._wake.set()
-
-    def _add(self, sid: str, answer: Any) -> None:
-        self._answers[sid] = answer
-        self._arrived.append((sid, answer))
 
     def _give_up(self) -> None:
-        """Stop waiting for all clients."""
-        for member, ack_id in self._waiting.items():
-            member.out.acks.forget(ack_id)
-            self._missing.append(member.sid)
-        self._waiting.clear()
+        """Stop waiting for all clients of this server."""
+        self._round.give_up()
         self._wake.set()
 
-    async def _ask_others(self) -> None:
-        if self._flags.local:
+    # -- other servers --------------------------------------------------------------------------------------
+
+    def _ask_others(self) -> None:
+        if self._flags.local or not self._members.has_others:
             return
-        question = CallSockets(self._target, self._event, self.timeout_s)
-        async for reply in self._members.ask_others(question, self.timeout_s):
-            if not reply.answered:
+        question = CallSockets(
+            self._target, self._event.to_record(), self.timeout_s, self._flags.volatile, self._flags.compress
+        )
+        replies = self._members.ask_others(question, self.timeout_s)
+        self._others = asyncio.ensure_future(self._collect(replies))
+        self._others.add_done_callback(lambda _: self._wake.set())
+
+    async def _collect(self, replies: AsyncIterator[Reply]) -> None:
+        async for reply in replies:
+            if isinstance(reply.value, Asked):
+                self._missing += reply.value.missing
+                self._elsewhere[reply.server] = dict.fromkeys(reply.value.sids)
+            elif isinstance(reply.value, Acked):
+                self._elsewhere[reply.server].pop(reply.value.sid, None)
+                self._take(reply.value.sid, reply.value.arguments)
+            elif reply.server not in self._elsewhere:
                 self._missing_servers.append(reply.server)
-                continue
-            theirs: BroadcastAnswers = reply.value
-            for sid, answer in theirs.answers.items():
-                self._add(sid, answer)
-            self._missing += theirs.missing
-            self._left += theirs.left
-            self._wake.set()
+            elif reply.is_gone:
+                self._left += self._elsewhere.pop(reply.server)

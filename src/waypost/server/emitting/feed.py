@@ -9,17 +9,20 @@ Events that are not stored wait in the same line.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from waypost.errors import StorageError
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.basics.targets import Target, write_record
+from waypost.server.cluster.bus import Disconnect, Emit, Join, Leave, Told
 from waypost.server.emitting.emit_line import EmitLine
 from waypost.server.emitting.rooms import RoomIndex
 from waypost.storage.base import Journal, OnCommit
 from waypost.storage.journal_records import ExpiredSession
 
 if TYPE_CHECKING:
+    from waypost.server.cluster.bus import Bus
     from waypost.server.cluster.seam import Question, Reply
     from waypost.server.emitting.members import Member
     from waypost.server.services import Services
@@ -96,7 +99,12 @@ class Feed:
             await self._open_journal()
         journal = self.journal
         if journal is None:
-            self._deliver(target, event, None, 0, compress)
+            bus = self._services.bus
+            if bus is None:
+                self._deliver(target, event, None, 0, compress)
+            else:
+                told = Emit(event.to_record(), volatile=False, compress=compress)
+                await self._tell(bus, target, told, lambda: self._deliver(target, event, None, 0, compress))
             return
         # The same as `write`, without its closures: this is most of the cost of an emit.
         line = self._line
@@ -150,10 +158,6 @@ class Feed:
 
         await self.in_turn(act)
 
-    def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
-        """Ask the other servers of a cluster about this namespace; see `Others.ask`."""
-        return self._services.others.ask(self.namespace, question, timeout_s)
-
     async def disconnect(self, target: Target, *, close: bool) -> None:
         """Disconnect all members of a target at this point of the order, and end its sessions, of those away too.
 
@@ -164,7 +168,8 @@ class Feed:
             await self._open_journal()
         journal = self.journal
         if journal is None:
-            await self.in_turn(lambda: self.apply_disconnect(target, (), close=close))
+            apply = partial(self.apply_disconnect, target, (), close=close)
+            await self._do_unstored(target, Disconnect(close), apply)
             return
         place = self._line.enter()
         is_done = False
@@ -190,8 +195,16 @@ class Feed:
         Raises:
             StorageError: The store did not take the change. No member joined.
         """
-        await self._move(
-            target, rooms, lambda _: self.apply_join(target, rooms), lambda journal: journal.join_matching
+        if self.journal is None:
+            await self._open_journal()
+        journal = self.journal
+        if journal is None:
+            await self._do_unstored(target, Join(tuple(rooms)), partial(self.apply_join, target, rooms))
+            return
+        move = journal.join_matching
+        await self.write(
+            lambda committed: move(target.rooms, target.except_, rooms, committed),
+            lambda _: self.apply_join(target, rooms),
         )
 
     async def leave(self, target: Target, rooms: Collection[str]) -> None:
@@ -200,25 +213,17 @@ class Feed:
         Raises:
             StorageError: The store did not take the change. No member left.
         """
-        await self._move(
-            target, rooms, lambda _: self.apply_leave(target, rooms), lambda journal: journal.leave_matching
-        )
-
-    async def _move(
-        self,
-        target: Target,
-        rooms: Collection[str],
-        on_commit: OnCommit,
-        write: Callable[[Journal], Callable[..., Awaitable[None]]],
-    ) -> None:
         if self.journal is None:
             await self._open_journal()
         journal = self.journal
         if journal is None:
-            on_commit(0)
+            await self._do_unstored(target, Leave(tuple(rooms)), partial(self.apply_leave, target, rooms))
             return
-        move = write(journal)
-        await self.write(lambda committed: move(target.rooms, target.except_, rooms, committed), on_commit)
+        move = journal.leave_matching
+        await self.write(
+            lambda committed: move(target.rooms, target.except_, rooms, committed),
+            lambda _: self.apply_leave(target, rooms),
+        )
 
     async def publish_volatile(self, target: Target, event: EncodedEvent, *, compress: bool = True) -> None:
         """Emit an event to the members that can take it at once, after all earlier calls took effect.
@@ -228,13 +233,18 @@ class Feed:
 
         Delivery: at most once, never replayed.
         """
+        bus = self._services.bus
+        deliver = partial(self._deliver_volatile, target, event, compress=compress)
+        if bus is None:
+            await self._line.in_turn(deliver)
+        else:
+            await self._tell(bus, target, Emit(event.to_record(), volatile=True, compress=compress), deliver)
 
-        def send() -> None:
-            offset = None if self.journal is None else f"{self.journal.generation}.{self.journal.top}"
-            for member in self._index.select(target.rooms, target.except_):
-                member.out.deliver_volatile(event, offset, compress=compress)
-
-        await self._line.in_turn(send)
+    def _deliver_volatile(self, target: Target, event: EncodedEvent, *, compress: bool) -> None:
+        # The offset is that of the last event that was applied here: others may stand in the store already.
+        offset = None if self.journal is None else f"{self.journal.generation}.{self.journal.top}"
+        for member in self._index.select(target.rooms, target.except_):
+            member.out.deliver_volatile(event, offset, compress=compress)
 
     # -- rows of the journal, of this node or another ---------------------------------------------------------
 
@@ -284,3 +294,70 @@ class Feed:
                 member.tell_outgoing(event)
             out = member.out
             out.deliver(frames if out.takes_offset else plain, position, compress)
+
+    # -- several servers ------------------------------------------------------------------------------------
+
+    @property
+    def has_others(self) -> bool:
+        """Whether there are other servers in the cluster."""
+        return self._services.others.exist
+
+    def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
+        """Ask the other servers of a cluster about this namespace; see `Others.ask`."""
+        return self._services.others.ask((self.namespace,), question, timeout_s)
+
+    async def on_this_server(self, target: Target) -> Target:
+        """Return a target of those sockets of a target that are on this server, after all earlier calls took effect.
+
+        Without other servers these are all: the target is returned unchanged.
+        """
+        if self._services.bus is None:
+            return target
+        sids: list[str] = []
+        await self.each(target, lambda member: sids.append(member.sid))
+        return Target(frozenset(sids))
+
+    async def _do_unstored(
+        self, target: Target, action: Emit | Join | Leave | Disconnect, apply: Callable[[], None]
+    ) -> None:
+        bus = self._services.bus
+        if bus is None:
+            await self.in_turn(apply)
+        else:
+            await self._tell(bus, target, action, apply)
+
+    async def _tell(
+        self, bus: Bus, target: Target, action: Emit | Join | Leave | Disconnect, apply: Callable[[], None]
+    ) -> None:
+        """Do something that no journal carries, on all servers in one order."""
+        place = self._line.enter()
+
+        def applied() -> None:
+            apply()
+            self._line.leave(place)
+
+        try:
+            await bus.tell(Told(self.namespace, target, action), applied)
+        finally:
+            self._line.leave(place)
+
+    def hear(self, target: Target, action: Emit | Join | Leave | Disconnect) -> None:
+        """Apply what another server does to the sockets of a target, and no journal carries.
+
+        Raises:
+            EncodingFailed: No packet of this server's codec can carry the event.
+        """
+        if not self._index.select(target.rooms, target.except_):
+            return
+        if isinstance(action, Join):
+            self.apply_join(target, action.rooms)
+        elif isinstance(action, Leave):
+            self.apply_leave(target, action.rooms)
+        elif isinstance(action, Disconnect):
+            self.apply_disconnect(target, (), close=action.close)
+        else:
+            event = self.codec.restore_event(action.record, self.namespace)
+            if action.volatile:
+                self._deliver_volatile(target, event, compress=action.compress)
+            else:
+                self._deliver(target, event, None, 0, action.compress)

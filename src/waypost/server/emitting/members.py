@@ -129,8 +129,17 @@ class Members(Protocol):
         """Disconnect all members of a target, and end its sessions; see `Feed.disconnect`."""
         ...
 
+    @property
+    def has_others(self) -> bool:
+        """Whether there are other servers in the cluster."""
+        ...
+
     def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
         """Ask the other servers of a cluster; see `Others.ask`."""
+        ...
+
+    async def on_this_server(self, target: Target) -> Target:
+        """Return a target of those sockets of a target that are on this server now; see `Feed.on_this_server`."""
         ...
 
     async def join(self, target: Target, rooms: Collection[str]) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from waypost.checking.names import Names, as_names
 from waypost.server.basics.targets import Target
 from waypost.server.calling.arrival import arriving
-from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, DisconnectSockets
 from waypost.server.emitting.broadcast import BroadcastCall
 from waypost.server.emitting.flags import Flags
 from waypost.server.emitting.remote_socket import FetchedSockets, fetch_sockets
@@ -94,7 +93,8 @@ class Broadcasting(Protocol):
     def local(self) -> Operator:
         """An operator for those of the clients that are on this server. Without a cluster these are all clients.
 
-        An emit is in the journal all the same, and reaches clients of this server that come back.
+        In a cluster these are the sockets that are connected to this server when it is their turn. An emit is in the
+        journal for them, and reaches those that lose their connection and come back, to whichever server.
         """
         return self._local or self._with(self._flags._replace(local=True))
 
@@ -146,10 +146,13 @@ class Broadcasting(Protocol):
         """
         encoded = self._members.codec.encode_event(self._members.namespace, event, args)
         compress = self._flags.compress
+        target = self._target
+        if self._flags.local:
+            target = await self._members.on_this_server(target)
         if self._flags.volatile:
-            await self._members.publish_volatile(self._target, encoded, compress=compress)
+            await self._members.publish_volatile(target, encoded, compress=compress)
         else:
-            await self._members.publish(self._target, encoded, compress=compress)
+            await self._members.publish(target, encoded, compress=compress)
 
     def call(self, event: str, *args: Any) -> BroadcastCall:
         """Emit an event to the addressed clients that are connected, and collect their acks.
@@ -198,7 +201,8 @@ class Broadcasting(Protocol):
             ConfigurationError: An argument is no name of a room.
             StorageError: The store did not take the change. No client joined.
         """
-        await self._members.join(self._target, as_names("room", rooms))
+        names = as_names("room", rooms)
+        await self._members.join(await self._resolved(), names)
 
     async def sockets_leave(self, *rooms: Names) -> None:
         """Let the addressed clients leave rooms, clients that are away and may come back included.
@@ -212,7 +216,8 @@ class Broadcasting(Protocol):
             ConfigurationError: An argument is no name of a room.
             StorageError: The store did not take the change. No client left.
         """
-        await self._members.leave(self._target, as_names("room", rooms))
+        names = as_names("room", rooms)
+        await self._members.leave(await self._resolved(), names)
 
     async def disconnect_sockets(self, *, close: bool = False) -> None:
         """Disconnect the addressed clients from the namespace, after all earlier emits.
@@ -227,11 +232,12 @@ class Broadcasting(Protocol):
         Raises:
             StorageError: The store did not take the change. Those that are connected are disconnected all the same.
         """
-        target = Target(self._target.rooms, self._target.except_ | arriving())
-        await self._members.disconnect(target, close=close)
-        if not self._flags.local:
-            async for _ in self._members.ask_others(DisconnectSockets(target, close), ANSWER_TIMEOUT_S):
-                pass
+        except_ = self._target.except_ | arriving()
+        target = await self._resolved()
+        await self._members.disconnect(Target(target.rooms, target.except_ | except_), close=close)
+
+    async def _resolved(self) -> Target:
+        return await self._members.on_this_server(self._target) if self._flags.local else self._target
 
     def _with(self, flags: Flags) -> Operator:
         return Operator(self._members, self._target, flags)

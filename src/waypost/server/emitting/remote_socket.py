@@ -8,32 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from waypost.checking.names import Names
 from waypost.errors import AckTimeout, NotConnected
-from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.targets import Target
-from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, FetchSockets
+from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, FetchSockets, Found, SocketDetails
 
 if TYPE_CHECKING:
     from waypost.server.emitting.broadcast import BroadcastCall
     from waypost.server.emitting.members import Member, Members
 
-__all__ = ["FetchedSockets", "RemoteSocket", "SocketDetails", "details_of", "fetch_sockets"]
-
-
-@dataclass(frozen=True, slots=True)
-class SocketDetails:
-    """The facts about a socket that one server sends another.
-
-    Attributes:
-        id: The socket's id.
-        handshake: The client's request for the connection.
-        rooms: The socket's rooms.
-        data: The application's data.
-    """
-
-    id: str
-    handshake: Handshake
-    rooms: frozenset[str]
-    data: dict[str, Any]
+__all__ = ["FetchedSockets", "RemoteSocket", "details_of", "fetch_sockets"]
 
 
 class Addressing(Protocol):
@@ -185,12 +167,14 @@ async def fetch_sockets(
         if member.is_told:
             add(details_of(member), "")
 
+    is_asked = not local and members.has_others
+    replies = members.ask_others(FetchSockets(target), ANSWER_TIMEOUT_S) if is_asked else None
     await members.each(target, add_own)
-    if not local:
-        async for reply in members.ask_others(FetchSockets(target), ANSWER_TIMEOUT_S):
-            if reply.answered:
-                for details in reply.value:
+    if replies is not None:
+        async for reply in replies:
+            if isinstance(reply.value, Found):
+                for details in reply.value.sockets:
                     add(details, reply.server)
-            else:
+            elif not reply.is_complete:
                 missing.append(reply.server)
     return FetchedSockets(tuple(sockets), tuple(missing))

@@ -263,7 +263,7 @@ class Channel:
         if not self._is_registered:
             self._early_rooms.extend(rooms)
         elif self.session is None:
-            self.core.index.add(self, rooms)
+            await self._in_turn(lambda: self.core.index.add(self, rooms))
         else:
             # The client may have reconnected before the commit: the change applies to the session's current owner.
             key, join = self.session.key, self.session.join
@@ -293,7 +293,11 @@ class Channel:
                 lambda committed: leave(rooms, committed), lambda _: self.core.ownership.take_from_rooms(key, rooms)
             )
         elif self._is_registered:
-            self.core.index.leave(self, rooms)
+            await self._in_turn(lambda: self.core.index.leave(self, rooms))
+
+    async def _in_turn(self, change: Callable[[], None]) -> None:
+        """Change the rooms of a member without a session, if it is still there at this point of the order."""
+        await self.core.feed.in_turn(lambda: None if self.left_because is not None else change())
 
     # -- in -------------------------------------------------------------------------------------------------
 

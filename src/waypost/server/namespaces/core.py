@@ -12,7 +12,7 @@ from typing import Any
 from waypost.errors import ConfigurationError, MalformedPacket
 from waypost.logs import get_logger
 from waypost.server.calling.faults import fault
-from waypost.server.cluster.seam import Question, Reply
+from waypost.server.cluster.seam import Question, Reply, ServerSideEvent
 from waypost.server.cluster.server_side import ServerSide
 from waypost.server.emitting.acks import PendingAcks
 from waypost.server.emitting.feed import Feed
@@ -254,6 +254,10 @@ class NamespaceCore:
     def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
         """Ask the other servers of a cluster about this namespace; see `Others.ask`."""
         return self.feed.ask_others(question, timeout_s)
+
+    def tell_others(self, event: ServerSideEvent) -> None:
+        """Send the other servers of a cluster an event for this namespace; see `Others.tell`."""
+        self.parts.services.others.tell(self.name, event)
 
     async def run_server_side(self, handler: Handler, name: str, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
         """Run a handler of an event of another server; see `Handling.run_server_side`."""

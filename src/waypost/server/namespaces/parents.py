@@ -70,7 +70,7 @@ class ParentCore:
         self.handlers = Registry(1, PARENT_MOMENTS)
         self.middlewares: list[Handler] = []
         self.children: dict[str, Child] = {}
-        self.feed = ParentFeed(self.children, services.codec)
+        self.feed = ParentFeed(self.children, services)
         self.flags = flags
         self._services = services
         self._told: WeakKeyDictionary[Child, asyncio.Task[None]] = WeakKeyDictionary()
@@ -136,13 +136,14 @@ class ParentFeed:
 
     Args:
         children: The children; read at each call.
-        codec: The codec of packets.
+        services: The services that the server's parts share.
     """
 
-    def __init__(self, children: Mapping[str, Child], codec: Codec) -> None:
+    def __init__(self, children: Mapping[str, Child], services: Services) -> None:
         self.namespace = "/"
-        self.codec = codec
+        self.codec: Codec = services.codec
         self._children = children
+        self._services = services
 
     async def publish(self, target: Target, event: EncodedEvent, *, compress: bool) -> None:
         """Emit an event to each child; see `Feed.publish`."""
@@ -174,11 +175,21 @@ class ParentFeed:
         """Call a function with each member of a target in each child; see `Feed.each`."""
         await self._all(feed.each(target, action) for feed in self._feeds())
 
-    async def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
-        """Ask the other servers of a cluster about each child; see `Others.ask`."""
-        for feed in self._feeds():
-            async for reply in feed.ask_others(question, timeout_s):
-                yield reply
+    @property
+    def has_others(self) -> bool:
+        """Whether there are other servers in the cluster."""
+        return self._services.others.exist
+
+    def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
+        """Ask the other servers of a cluster about all children; see `Others.ask`."""
+        return self._services.others.ask(list(self._children), question, timeout_s)
+
+    async def on_this_server(self, target: Target) -> Target:
+        """Return a target of those sockets of all children that are on this server; see `Feed.on_this_server`."""
+        if self._services.bus is None:
+            return target
+        targets = [await feed.on_this_server(target) for feed in self._feeds()]
+        return Target(frozenset().union(*(one.rooms or () for one in targets)))
 
     def _restore(self, record: bytes, feed: Feed) -> EncodedEvent:
         # Only the packet's head is encoded again, not the arguments.
