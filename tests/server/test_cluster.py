@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import waypost
 from tests.server.model_client import ModelClient, hub_of, running, until
 from tests.support.exchange import Exchange, Node
 from waypost.server.cluster.asking import Asking
+from waypost.server.namespaces.channel import Channel
 
 
 def make_server(**options: Any) -> waypost.Server:
@@ -242,6 +244,8 @@ async def test_many_sockets_come_in_pages(cluster: Cluster) -> None:
 async def test_data_that_cannot_be_sent_is_left_out(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     [member] = hub_of(cluster.servers[1]).directory.core("/").index
     member.data["lock"] = object()
+    assert isinstance(member, Channel)
+    member.handshake = replace(member.handshake, from_middleware={"session": object()})
     fetched = await cluster.servers[0].fetch_sockets()
     assert [socket.data for socket in fetched if socket.server == "node1"] == [{}]
     assert "can't be sent to other servers" in caplog.text

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -204,6 +205,8 @@ def _members(namespaces: Iterable[NamespaceCore], target: Target) -> Iterator[Me
 
 def _sendable(details: SocketDetails) -> tuple[SocketDetails, int]:
     """Return what can be sent of a socket, and its size: data that can't be encoded is left out."""
+    if details.handshake.from_middleware is not None:
+        details = msgspec.structs.replace(details, handshake=replace(details.handshake, from_middleware=None))
     try:
         return details, len(msgspec.msgpack.encode(details))
     except (TypeError, ValueError, OverflowError, RecursionError) as problem:
