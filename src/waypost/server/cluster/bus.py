@@ -101,6 +101,8 @@ class Topic(Generic[M]):
     def send(self, receiver: str | None, message: M) -> None:
         """Send a message; see `Nodes.send`. This server does not get its own messages.
 
+        While nothing can be sent, because the cluster is lost, the message is dropped.
+
         Args:
             receiver: A server's name; `EVERYBODY` for all others.
             message: The message.
@@ -112,7 +114,10 @@ class Topic(Generic[M]):
             encoded = self._encoder.encode(message)
         except (TypeError, ValueError, OverflowError, RecursionError) as problem:
             raise EncodingFailed(f"a message to other servers on {self._name!r}", str(problem)) from problem
-        self._nodes.send(receiver, self._name, encoded)
+        try:
+            self._nodes.send(receiver, self._name, encoded)
+        except StorageError as problem:
+            logger.debug("other servers are not told on %r: %s", self._name, problem)
 
     def _received(self, sender: str, encoded: bytes) -> None:
         if sender == self._nodes.name:
