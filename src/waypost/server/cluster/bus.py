@@ -65,7 +65,7 @@ class Disconnect(msgspec.Struct, frozen=True, tag="disconnect", array_like=True)
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
-    """What a server does to the sockets of a namespace on all servers, and no journal carries.
+    """An action on the sockets of a namespace on all servers, which no journal carries.
 
     Attributes:
         namespace: The namespace's name.
@@ -132,7 +132,7 @@ class Topic(Generic[M]):
 
 
 class Bus:
-    """What this server tells all servers, itself too, in one order. Exists while there may be other servers.
+    """The actions that this server tells all servers, itself too, in one order. Exists while there may be others.
 
     Args:
         nodes: The servers.

@@ -128,7 +128,7 @@ class Acked(msgspec.Struct, frozen=True, tag="acked", array_like=True):
 
 
 class Result(msgspec.Struct, frozen=True, tag="result", array_like=True):
-    """What the handler of a server-side event has returned.
+    """The result of the handler of a server-side event.
 
     Attributes:
         value: The value.
