@@ -50,6 +50,16 @@ EXAMPLES: list[tuple[errors.WaypostError, str]] = [
         "there first, as `with TestClient(app) as client:` does",
     ),
     (errors.StoreBusy("s.db"), "store s.db: another process has it open; stop that process, or use another file"),
+    (
+        errors.StoreBusy("s.db", pid=7, since=1_700_000_000.5, host="b4c0"),
+        "store s.db: process 7 on b4c0 has had it open since 2023-11-14 22:13:20 UTC; stop that process, or use "
+        "another file",
+    ),
+    (
+        errors.StoreBusy("s.db", pid=7, waited_s=40),
+        "store s.db: process 7 has it open, and did not end within 40 s; for several processes on one store use "
+        "`waypost serve --workers N`, else stop that process, or use another file",
+    ),
     (errors.StoreDamaged("s.db", "cut short"), "store s.db: cut short"),
     (
         errors.StoreFull("s.db", room_bytes=5, reserve_bytes=10),

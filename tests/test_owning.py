@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from waypost.errors import StoreBusy
-from waypost.owning import OwnerFile
+from waypost.owning import Knock, OwnerFile
 
 CONTENT = b"00000000000000000007\nand a mark"
 
@@ -20,7 +20,7 @@ def test_taking_the_lock_leaves_the_content(tmp_path: Path) -> None:
     (tmp_path / "store.db-owner").write_bytes(CONTENT)
     for _ in range(2):
         owner = OwnerFile(tmp_path / "store.db")
-        assert owner.read(100) == CONTENT
+        assert owner.read(len(CONTENT)) == CONTENT
         owner.close()
     assert OwnerFile.peek(tmp_path / "store.db", 20) == CONTENT[:20]
     assert OwnerFile.peek(tmp_path / "another.db", 20) == b""
@@ -63,3 +63,34 @@ def test_a_killed_process_gives_the_lock_up(tmp_path: Path) -> None:
         child.kill()
         child.wait()
     OwnerFile(path).close()
+
+
+def test_the_error_names_who_has_it_and_not_who_had_it(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    owner = OwnerFile(path)
+    with pytest.raises(StoreBusy) as busy:
+        OwnerFile(path)
+    assert (busy.value.pid, busy.value.host) == (os.getpid(), "")
+    assert busy.value.since is not None
+    owner.close()
+    # An owner of version 0.1 notes nothing.
+    descriptor = os.open(f"{path}-owner", os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with pytest.raises(StoreBusy, match="another process has it open"):
+        OwnerFile(path)
+    os.close(descriptor)
+
+
+def test_a_knock_is_seen_and_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    assert OwnerFile.peek_knock(path) is None
+    OwnerFile.knock(path, 1)
+    assert not (tmp_path / "store.db-owner").exists()
+    owner = OwnerFile(path)
+    assert OwnerFile.peek_knock(path) is None
+    for count in (1, 2):
+        OwnerFile.knock(path, count)
+        assert OwnerFile.peek_knock(path) == Knock(os.getpid(), count)
+    OwnerFile.knock(path, 0)
+    assert OwnerFile.peek_knock(path) is None
+    owner.close()

@@ -30,6 +30,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from reprlib import Repr
 from typing import Any
 
@@ -433,10 +434,41 @@ class StoreClosed(StorageError):
 
 
 class StoreBusy(StorageError):
-    """Another process has the store open. One process owns a store at a time."""
+    """Another process has the store open. One process owns a store at a time.
 
-    def __init__(self, store: str) -> None:
-        super().__init__(store, "another process has it open; stop that process, or use another file")
+    Attributes:
+        pid: The id of that process, as it has noted it; ``None`` if it did not.
+        since: When it opened the store, in seconds since 1970; ``None`` if unknown.
+        host: The host or container of that process; ``""`` if it is this one, or unknown.
+        waited_s: The seconds for which this process has waited for its end.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        *,
+        pid: int | None = None,
+        since: float | None = None,
+        host: str = "",
+        waited_s: float = 0.0,
+    ) -> None:
+        who = "another process" if pid is None else f"process {pid}"
+        if host:
+            who += f" on {host}"
+        held = f"{who} has it open"
+        if since is not None:
+            held = f"{who} has had it open since {datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        remedy = "; stop that process, or use another file"
+        if waited_s:
+            remedy = (
+                f", and did not end within {waited_s:g} s; for several processes on one store use `waypost serve"
+                " --workers N`, else stop that process, or use another file"
+            )
+        super().__init__(store, held + remedy)
+        self.pid = pid
+        self.since = since
+        self.host = host
+        self.waited_s = waited_s
 
 
 class StoreDamaged(StorageError):

@@ -29,7 +29,7 @@ gives up waiting."""
 _WAYPOST = [sys.executable, "-m", "waypost"]
 _START_S = 30.0
 _STOP_S = 15.0
-_LISTENING = re.compile(r"(?:listening on|Uvicorn running on) (http://127\.0\.0\.1:\d+)")
+_LISTENING = re.compile(r"(?:listening on|Listening at:|Uvicorn running on) (http://127\.0\.0\.1:\d+)")
 _TRACEBACK = "Traceback (most recent call last)"
 _FORBIDDEN = (
     "was never retrieved",

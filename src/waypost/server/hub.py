@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from os import PathLike
+from os import PathLike, path
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from waypost.checking.arguments import POSITIVE_OR_ZERO, check
@@ -46,8 +47,9 @@ from waypost.server.watching.hooks import Hooks
 from waypost.server.watching.queue_events import ConsumerExpired
 from waypost.storage.answer_base import AnswerLimits
 from waypost.storage.base import Store
-from waypost.storage.choose import make_store
+from waypost.storage.choose import file_of_store, make_store
 from waypost.storage.journal_records import Retention
+from waypost.storage.waiting import open_when_free
 
 if TYPE_CHECKING:
     from waypost.server.namespaces.namespace import Namespace, ParentNamespace
@@ -126,6 +128,7 @@ class Hub:
         self.directory.of("/")
         self._neighbours = Neighbours(self.services, asking, self.directory)
         self._upkeep: asyncio.Task[None] | None = None
+        self._beside: set[asyncio.Task[None]] = set()
         self._start: asyncio.Task[None] | None = None
         self._stop: asyncio.Task[None] | None = None
         self._drain = Drain(self.engine)
@@ -155,6 +158,12 @@ class Hub:
             raise ConfigurationError("store", spec, "to be chosen before the server starts")
         self._store_spec = spec
         self.services.store = self._make_store()
+
+    @property
+    def store_file(self) -> Path | None:
+        """The file of the store, with symbolic links resolved; ``None`` for a store in memory."""
+        file = file_of_store(self._store_spec)
+        return None if file is None else Path(path.realpath(file))
 
     def describe(self) -> str:
         """Return a description of the store and its durability, in words."""
@@ -229,8 +238,14 @@ class Hub:
         self.directory.renew()
         self._parts.repeats.forget_all()
 
+    def beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task that ends with the server: a stop cancels it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
     async def _open(self) -> None:
-        await self.services.store.open()
+        await open_when_free(self.services.store, self.options.store_wait_s, lambda: self._stop is not None)
         self.services.store.watch_loss(self._store_lost)
         self._elsewhere.start()
         nodes = self.services.store.nodes
@@ -351,8 +366,9 @@ class Hub:
         await self._drain.run()
         self._work_ends.leave(_HANDLERS_S)
         await self.tasks.finish(self._work_ends)
-        if self._upkeep is not None:
-            self._upkeep.cancel()
+        for task in (self._upkeep, *self._beside):
+            if task is not None:
+                task.cancel()
         if self._start is not None:
             await asyncio.wait({self._start})
         self._neighbours.part(StoreClosed(self.services.store.capabilities.description))

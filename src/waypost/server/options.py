@@ -152,6 +152,8 @@ class Options:
             checked every 10 s.
         queues: The default options of queues; `Queue.configure` overrides them.
         consumer_ttl_s: Seconds without a socket or worker after which a queue's consumer ends.
+        store_wait_s: Seconds for which a start waits while another process has the store's file open: the one before,
+            which is being stopped. Then it raises `StoreBusy`.
         store_patience_s: Seconds for which each write to a store in a file waits while another program holds its
             lock; then it raises `StorageError`.
         store_copy_before_upgrade: Whether to keep a copy of the store's file, ``<file>-v<format>``, before its format
@@ -213,6 +215,7 @@ class Options:
     answer_account: Callable[[Any], str | None] | None = None
     disk_reserve_bytes: CountOrZero = RESERVE_BYTES
     consumer_ttl_s: Positive = 30 * 24 * 3600
+    store_wait_s: PositiveOrZero = 40
     store_patience_s: Positive = PATIENCE_S
     store_copy_before_upgrade: bool = False
 
@@ -302,5 +305,6 @@ class ServerOptions(TypedDict, total=False):
     answer_account: Callable[[Any], str | None] | None
     disk_reserve_bytes: int
     consumer_ttl_s: float
+    store_wait_s: float
     store_patience_s: float
     store_copy_before_upgrade: bool

@@ -53,6 +53,7 @@ from waypost.transports.http_answer import (
 from waypost.transports.origin_rules import guard_rules
 from waypost.transports.refusals import Refusals
 from waypost.transports.request_body import discard_body, read_body
+from waypost.transports.succession import Succession
 
 __all__ = ["AsgiTransport"]
 
@@ -101,7 +102,8 @@ class AsgiTransport:
         self._cookie = handshake_cookie(hub.options)
         self._client_files = ClientFiles()
         self._encoder = FrameEncoder()
-        self._refusals = Refusals(hub.hooks, hub.engine)
+        self._succession = Succession(hub)
+        self._refusals = Refusals(hub.hooks, hub.engine, self._succession)
         self.network = NetworkLimits(hub.options.max_connections_per_address, self._proxies)
         self.descriptors = DescriptorWatch()
         self.direct_polling = DirectPolling(self)
@@ -150,6 +152,7 @@ class AsgiTransport:
         if not isinstance(decision, (Poll, Post)):
             handshake = self._handshake(scope, request)
         if isinstance(decision, Open):
+            self._succession.begin()
             decision = await self._hub.gate.refusal(handshake) or decision
         if isinstance(decision, Refuse):
             self._refusals.note(decision, handshake)

@@ -17,6 +17,7 @@ from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.engine import Engine
 from waypost.server.watching.hooks import Hooks, RequestRefused
 from waypost.text import printable
+from waypost.transports.succession import Succession
 
 __all__ = ["Refusals"]
 
@@ -52,16 +53,20 @@ class Refusals:
     Args:
         hooks: The observers of refused requests.
         engine: The open connections.
+        succession: The processes beside this one.
     """
 
-    def __init__(self, hooks: Hooks, engine: Engine) -> None:
+    def __init__(self, hooks: Hooks, engine: Engine, succession: Succession) -> None:
         self._hooks = hooks
+        self._succession = succession
         self._engine = engine
         self._warned: set[str] = set()
 
     def note(self, refuse: Refuse, handshake: Handshake) -> None:
         """Log a refusal, notify the observers, and close the session that the request broke."""
         self._log(refuse, handshake)
+        if refuse.context == "UNKNOWN_SID":
+            self._succession.note_unknown_sid()
         hook = self._hooks.request_refused
         if hook.observers:
             hook.tell(RequestRefused(refuse.code, refuse.message, refuse.context, handshake))
