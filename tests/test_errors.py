@@ -42,7 +42,8 @@ EXAMPLES: list[tuple[errors.WaypostError, str]] = [
     ),
     (
         errors.WrongEventLoop("start", is_closed=False),
-        "start expected to be called on the event loop that the server runs on, and came on another",
+        "start expected to be called on the event loop that the server runs on, and came on another;"
+        " nothing was done; in a thread, io.from_thread.emit(…) and the like take a call to that loop",
     ),
     (
         errors.WrongEventLoop("start", is_closed=True),

@@ -52,17 +52,17 @@ if TYPE_CHECKING:
     from waypost.server.cluster.server_side import ServerAnswers
     from waypost.server.connections.cookie import Cookie
     from waypost.server.emitting.broadcast import BroadcastAnswers, BroadcastCall
-    from waypost.server.emitting.operator import Operator
-    from waypost.server.emitting.remote_socket import FetchedSockets, RemoteSocket
-    from waypost.server.emitting.socket_operator import SocketOperator
+    from waypost.server.emitting.operator import Operator, OperatorFromThread
+    from waypost.server.emitting.remote_socket import FetchedSockets, RemoteSocket, RemoteSocketFromThread
+    from waypost.server.emitting.socket_operator import SocketOperator, SocketOperatorFromThread
     from waypost.server.namespaces.namespace import Namespace, ParentNamespace
-    from waypost.server.namespaces.socket import Socket
+    from waypost.server.namespaces.socket import Socket, SocketFromThread
     from waypost.server.options import Options, ServerOptions
-    from waypost.server.queues.consumer import Consumer, ConsumerInfo
+    from waypost.server.queues.consumer import Consumer, ConsumerFromThread, ConsumerInfo
     from waypost.server.queues.message import DeadLetter, Message, NewMessage, QueuedMessage, Receipt
     from waypost.server.queues.options import QueueOptions, QueueSettings
     from waypost.server.queues.publishing import publish
-    from waypost.server.queues.queue import Queue
+    from waypost.server.queues.queue import Queue, QueueFromThread
     from waypost.server.queues.queue_info import QueueInfo
     from waypost.server.recovery.live_session import EndedSession
     from waypost.server.recovery.options import Recovery
@@ -102,6 +102,7 @@ __all__ = [
     "ConnectionRefused",
     "Consumer",
     "ConsumerExpired",
+    "ConsumerFromThread",
     "ConsumerInfo",
     "Cookie",
     "Counters",
@@ -132,6 +133,7 @@ __all__ = [
     "NewMessage",
     "NotConnected",
     "Operator",
+    "OperatorFromThread",
     "Options",
     "OutboxFull",
     "Packet",
@@ -145,6 +147,7 @@ __all__ = [
     "PositionGone",
     "ProtocolViolation",
     "Queue",
+    "QueueFromThread",
     "QueueFull",
     "QueueInfo",
     "QueueOptions",
@@ -158,6 +161,7 @@ __all__ = [
     "RecoveryReason",
     "Reject",
     "RemoteSocket",
+    "RemoteSocketFromThread",
     "RequestRefused",
     "Server",
     "ServerAnswers",
@@ -166,7 +170,9 @@ __all__ = [
     "Socket",
     "SocketConnected",
     "SocketDisconnected",
+    "SocketFromThread",
     "SocketOperator",
+    "SocketOperatorFromThread",
     "StorageError",
     "StoreBusy",
     "StoreClosed",
@@ -203,15 +209,20 @@ _HOMES = {
     "BroadcastAnswers": "waypost.server.emitting.broadcast",
     "BroadcastCall": "waypost.server.emitting.broadcast",
     "Operator": "waypost.server.emitting.operator",
+    "OperatorFromThread": "waypost.server.emitting.operator",
     "FetchedSockets": "waypost.server.emitting.remote_socket",
     "RemoteSocket": "waypost.server.emitting.remote_socket",
+    "RemoteSocketFromThread": "waypost.server.emitting.remote_socket",
     "SocketOperator": "waypost.server.emitting.socket_operator",
+    "SocketOperatorFromThread": "waypost.server.emitting.socket_operator",
     "Namespace": "waypost.server.namespaces.namespace",
     "ParentNamespace": "waypost.server.namespaces.namespace",
     "Socket": "waypost.server.namespaces.socket",
+    "SocketFromThread": "waypost.server.namespaces.socket",
     "Options": "waypost.server.options",
     "ServerOptions": "waypost.server.options",
     "Consumer": "waypost.server.queues.consumer",
+    "ConsumerFromThread": "waypost.server.queues.consumer",
     "ConsumerInfo": "waypost.server.queues.consumer",
     "DeadLetter": "waypost.server.queues.message",
     "Message": "waypost.server.queues.message",
@@ -222,6 +233,7 @@ _HOMES = {
     "QueueSettings": "waypost.server.queues.options",
     "publish": "waypost.server.queues.publishing",
     "Queue": "waypost.server.queues.queue",
+    "QueueFromThread": "waypost.server.queues.queue",
     "QueueInfo": "waypost.server.queues.queue_info",
     "EndedSession": "waypost.server.recovery.live_session",
     "Recovery": "waypost.server.recovery.options",

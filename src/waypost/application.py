@@ -164,6 +164,7 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
             ConfigurationError: An argument has a value that it does not accept.
             StorageError: The store did not answer, or is not open.
         """
+        self._hub.services.own_loop.check("queue_infos")
         check("after", after, TEXT)
         check("limit", limit, COUNT)
         store = self._hub.services.store
@@ -328,6 +329,7 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         Raises:
             ConfigurationError: An argument is not a number from 0.
             StorageError: The store could not be closed properly.
+            WrongEventLoop: The server runs on another event loop.
         """
         await self._hub.close(drain_s, stop_timeout_s)
 

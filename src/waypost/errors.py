@@ -280,7 +280,10 @@ class WrongEventLoop(WaypostError):
                 f"{self.action} expected a server that was closed: the event loop that it was started on has ended;"
                 " await its close() there first, as `with TestClient(app) as client:` does"
             )
-        return f"{self.action} expected to be called on the event loop that the server runs on, and came on another"
+        return (
+            f"{self.action} expected to be called on the event loop that the server runs on, and came on another;"
+            " nothing was done; in a thread, io.from_thread.emit(…) and the like take a call to that loop"
+        )
 
 
 class AckTimeout(WaypostError):

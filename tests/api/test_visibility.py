@@ -13,35 +13,35 @@ from tests.api.surface import instance_attributes, is_public, own_bases, public_
 # Whoever adds a public name adds it here. A name of the server's insides gets an underscore instead.
 NAMES = {
     "waypost.Server": """
-        asgi call close compress consumer describe disconnect_sockets emit event except_ fetch_sockets hooks
-        in_ lifespan local of off off_any off_any_outgoing on on_any on_any_outgoing on_server_side once
-        options queue queue_infos register run schedule server_side_call server_side_emit sockets_join sockets_leave
-        start state timeout to use use_store volatile
+        asgi call close compress consumer describe disconnect_sockets emit event except_ fetch_sockets
+        from_thread hooks in_ lifespan local of off off_any off_any_outgoing on on_any on_any_outgoing
+        on_server_side once options queue queue_infos register run schedule server_side_call server_side_emit
+        sockets_join sockets_leave start state timeout to use use_store volatile
     """,
     "waypost.Namespace": """
-        call compress disconnect_sockets emit event except_ fetch_sockets in_ local name off off_any
+        call compress disconnect_sockets emit event except_ fetch_sockets from_thread in_ local name off off_any
         off_any_outgoing on on_any on_any_outgoing on_server_side once parent register server_side_call
         server_side_emit sockets_join sockets_leave timeout to use volatile
     """,
     "waypost.ParentNamespace": """
-        call children compress disconnect_sockets emit event except_ fetch_sockets in_ local of off off_any
-        off_any_outgoing on on_any on_any_outgoing once register sockets_join sockets_leave timeout to use
-        volatile
+        call children compress disconnect_sockets emit event except_ fetch_sockets from_thread in_ local of off
+        off_any off_any_outgoing on on_any on_any_outgoing once register sockets_join sockets_leave timeout to
+        use volatile
     """,
     "waypost.Socket": """
-        broadcast call compress connected consume data disconnect emit except_ extend_lease handshake id in_
-        join leave local message_id namespace off off_any off_any_outgoing on on_any on_any_outgoing once
-        recovered recovery rooms stop_consuming timeout to transport use volatile
+        broadcast call compress connected consume data disconnect emit except_ extend_lease from_thread
+        handshake id in_ join leave local message_id namespace off off_any off_any_outgoing on on_any
+        on_any_outgoing once recovered recovery rooms stop_consuming timeout to transport use volatile
     """,
     "waypost.SocketOperator": """
-        broadcast call compress emit except_ in_ local timeout to volatile
+        broadcast call compress emit except_ from_thread in_ local timeout to volatile
     """,
     "waypost.Operator": """
-        call compress disconnect_sockets emit except_ fetch_sockets in_ local sockets_join sockets_leave
-        timeout to volatile
+        call compress disconnect_sockets emit except_ fetch_sockets from_thread in_ local sockets_join
+        sockets_leave timeout to volatile
     """,
     "waypost.RemoteSocket": """
-        call data disconnect emit handshake id join leave rooms server
+        call data disconnect emit from_thread handshake id join leave rooms server
     """,
     "waypost.FetchedSockets": """
         is_partial missing_servers sockets
@@ -50,11 +50,31 @@ NAMES = {
         so_far timeout_s
     """,
     "waypost.Queue": """
-        cancel configure consumers dead_letters delete discard_dead_letters emit emit_many get_consumer info name
-        options pause peek publish purge redrive resume
+        cancel configure consumers dead_letters delete discard_dead_letters emit emit_many from_thread
+        get_consumer info name options pause peek publish purge redrive resume
     """,
     "waypost.Consumer": """
-        create delete info name pause queue resume seek
+        create delete from_thread info name pause queue resume seek
+    """,
+    "waypost.OperatorFromThread": """
+        call compress disconnect_sockets emit except_ fetch_sockets in_ local sockets_join sockets_leave timeout
+        to volatile
+    """,
+    "waypost.RemoteSocketFromThread": """
+        call disconnect emit join leave
+    """,
+    "waypost.SocketFromThread": """
+        broadcast call consume disconnect emit except_ extend_lease in_ join leave stop_consuming to volatile
+    """,
+    "waypost.SocketOperatorFromThread": """
+        call emit
+    """,
+    "waypost.QueueFromThread": """
+        cancel configure consumers dead_letters delete discard_dead_letters emit emit_many info pause peek purge
+        redrive resume
+    """,
+    "waypost.ConsumerFromThread": """
+        create delete info pause resume seek
     """,
     "waypost.Message": """
         args attempt enqueued_at event extend headers id key nack offset queue

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,3 +49,12 @@ def require_openssl() -> str:
         skip_or_fail("openssl is not installed")
     assert path is not None
     return path
+
+
+def require_module(name: str) -> Any:
+    """Return a module of a package that only tests use."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        skip_or_fail(f"{name} is not installed; run `make test`")
+        raise

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import inspect
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from waypost.daemon_threads import DaemonThreads
 from waypost.errors import ConfigurationError
+from waypost.loop_calls import call_on
 
 __all__ = ["LoopThread"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Closing: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
@@ -41,33 +41,26 @@ class LoopThread:
         self._lock = threading.Lock()
         self._running: _Running | None = None
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine and block until it is done. An interruption such as Ctrl-C cancels the coroutine.
+    def run(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function on the loop, await its result, and block until then. Ctrl-C cancels the call.
 
         Args:
-            coroutine: The coroutine.
+            function: The function.
+            *args: Its arguments.
+            **kwargs: Its named arguments.
 
         Returns:
-            The coroutine's result.
+            The awaited result.
 
         Raises:
             ConfigurationError: The caller runs on the loop itself, and would wait for itself.
+            Exception: Any error that the function raises.
         """
-        future: Future[T] | None = None
-        try:
-            running = self._start()
-            if running.is_current:
-                expected = "a plain function, which has a thread of its own; an async one would block the client"
-                raise ConfigurationError("caller", "a function on the client's own loop", expected)
-            future = asyncio.run_coroutine_threadsafe(coroutine, running.loop)
-            return future.result()
-        except BaseException:
-            if future is not None:
-                future.cancel()
-            elif inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
-                # Ctrl-C came before the loop had it: Python would warn that nobody awaited it.
-                coroutine.close()
-            raise
+        running = self._start()
+        if running.is_current:
+            expected = "a plain function, which has a thread of its own; an async one would block the client"
+            raise ConfigurationError("caller", "a function on the client's own loop", expected)
+        return call_on(running.loop, function, *args, **kwargs)
 
     def stop(self) -> None:
         """End the loop and its tasks; does nothing if the loop has not started."""

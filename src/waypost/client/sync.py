@@ -145,7 +145,7 @@ class Client(Listening):
         async def find() -> asynchronous.Client:
             return self._inner.of(namespace, auth=_in_thread(auth))
 
-        client = self._thread.run(find())
+        client = self._thread.run(find)
         return self._clients.get(namespace) or Client._beside(self, client)
 
     # -- connecting -----------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ class Client(Listening):
             ConnectFailed: The client got no connection, or the server refused it; ``data`` has the server's data.
             StorageError: The file of ``outbox`` or ``state`` can't be used, or another client has it open.
         """
-        self._thread.run(self._inner.connect(retry=retry))
+        self._thread.run(self._inner.connect, retry=retry)
 
     def disconnect(self) -> None:
         """Send the waiting events, leave the namespace, and stay disconnected. Without a connection, nothing happens.
@@ -170,14 +170,14 @@ class Client(Listening):
         The connection ends with its last namespace. Events that wait for their handlers are dropped. A running
         handler is not awaited.
         """
-        self._thread.run(self._inner.disconnect())
+        self._thread.run(self._inner.disconnect)
 
     def close(self) -> None:
         """Leave all namespaces of this connection as `disconnect` does, wait for its end, and close the files.
 
         Events in the durable outbox stay there; `ClientOutbox.drained` waits for them.
         """
-        self._thread.run(self._inner.close())
+        self._thread.run(self._inner.close)
 
     def wait_closed(self, timeout_s: float | None = None) -> None:
         """Wait until the connection has ended for good; see `waypost.Client.wait_closed`.
@@ -196,16 +196,16 @@ class Client(Listening):
             async with asyncio.timeout(timeout_s):
                 await self._inner.wait_closed()
 
-        self._thread.run(wait())
+        self._thread.run(wait)
 
     def __enter__(self) -> Self:
-        self._thread.run(self._inner.__aenter__())
+        self._thread.run(self._inner.__aenter__)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._thread.run(self._inner.__aexit__(kind, error, traceback))
+        self._thread.run(self._inner.__aexit__, kind, error, traceback)
 
     # -- sending and receiving ------------------------------------------------------------------------------
 
@@ -226,7 +226,7 @@ class Client(Listening):
         option ``outbox`` this returns when the event is on disk, and a Waypost server handles it once, in order. If
         Ctrl-C interrupts it, the event may be sent all the same.
         """
-        self._thread.run(self._inner.emit(event, *args))
+        self._thread.run(self._inner.emit, event, *args)
 
     @overload
     def call(self, event: str, *args: Any, timeout_s: float | None = ...) -> Any: ...
@@ -265,7 +265,7 @@ class Client(Listening):
         Delivery: at most once; when this returns, the server has handled the event. With the option ``retries`` at
         least once.
         """
-        return self._thread.run(self._inner.call(event, *args, timeout_s=timeout_s, returns=returns))
+        return self._thread.run(self._inner.call, event, *args, timeout_s=timeout_s, returns=returns)
 
     @property
     def volatile(self) -> VolatileEmitter:
@@ -314,7 +314,7 @@ class VolatileEmitter:
 
         Delivery: at most once. It never waits, and is never sent again.
         """
-        return self._thread.run(self._inner.emit(event, *args))
+        return self._thread.run(self._inner.emit, event, *args)
 
 
 class ClientOutbox:
@@ -335,7 +335,7 @@ class ClientOutbox:
         Raises:
             StorageError: The file can't be read, or another process has it open.
         """
-        return self._thread.run(self._inner.pending(max_events=max_events))
+        return self._thread.run(self._inner.pending, max_events=max_events)
 
     def count(self) -> int:
         """Return the number of events that wait.
@@ -343,7 +343,7 @@ class ClientOutbox:
         Raises:
             StorageError: The file can't be read, or another process has it open.
         """
-        return self._thread.run(self._inner.count())
+        return self._thread.run(self._inner.count)
 
     def discard(self, event_id: str) -> bool:
         """Remove an event, so that it is not sent again. If it was sent already, the server may still handle it.
@@ -357,7 +357,7 @@ class ClientOutbox:
         Raises:
             StorageError: The file can't be written, or another process has it open.
         """
-        return self._thread.run(self._inner.discard(event_id))
+        return self._thread.run(self._inner.discard, event_id)
 
     def drained(self, timeout_s: float | None = None) -> None:
         """Wait until no event waits: all were acknowledged, given up or discarded.
@@ -375,7 +375,7 @@ class ClientOutbox:
             async with asyncio.timeout(timeout_s):
                 await self._inner.drained()
 
-        self._thread.run(wait())
+        self._thread.run(wait)
 
 
 def _in_thread(auth: Auth) -> Auth:

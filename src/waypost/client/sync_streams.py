@@ -43,7 +43,7 @@ class EventStream:
             async with asyncio.timeout(timeout_s):
                 return await anext(self._inner, None)
 
-        event = self._thread.run(step())
+        event = self._thread.run(step)
         if event is None:
             raise StopIteration
         return ReceivedEvent(self._thread, event)
@@ -56,7 +56,7 @@ class EventStream:
 
     def close(self) -> None:
         """End the loop. Its unacknowledged events are rejected."""
-        self._thread.run(self._inner.close())
+        self._thread.run(self._inner.close)
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +101,7 @@ class ReceivedEvent:
         Raises:
             EncodingFailed: A value can't be encoded.
         """
-        self._thread.run(self._inner.ack(*values))
+        self._thread.run(self._inner.ack, *values)
 
     def reject(self, reason: str, retry_in_s: float | None = None, *, final: bool = False) -> None:
         """Reject the event; a queue then delivers it again later, or makes it a dead letter.
@@ -111,4 +111,4 @@ class ReceivedEvent:
             retry_in_s: Seconds until the next delivery; ``None`` uses the queue's retry delay.
             final: True if the message is not to be delivered again: it is a dead letter at once.
         """
-        self._thread.run(self._inner.reject(reason, retry_in_s, final=final))
+        self._thread.run(self._inner.reject, reason, retry_in_s, final=final)

@@ -19,6 +19,7 @@ from waypost.protocol.engineio import PacketType
 from waypost.protocol.session_settings import SessionSettings
 from waypost.server.basics.deadline import Deadline
 from waypost.server.basics.environment import Environment
+from waypost.server.basics.own_loop import OwnLoop
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.server.calling.runners import Runners
 from waypost.server.calling.tasks import Tasks
@@ -107,6 +108,7 @@ class Hub:
             runners=Runners(self.tasks.keep, self.turn),
             store=self._make_store(),
             others=asking,
+            own_loop=OwnLoop(),
         )
         self.engine = Engine(self._session_settings(), environment.new_id, self._accept, self.hooks)
         limits = AddressLimits(options.max_connections_per_address, options.max_handshakes_per_address, self.hooks)
@@ -210,6 +212,7 @@ class Hub:
             await asyncio.shield(self._start)
         except StorageError:
             self._start = None
+            self.services.own_loop.leave()
             raise
 
     async def start_for_request(self) -> None:
@@ -245,6 +248,7 @@ class Hub:
         task.add_done_callback(self._beside.discard)
 
     async def _open(self) -> None:
+        self.services.own_loop.enter()
         await open_when_free(self.services.store, self.options.store_wait_s, lambda: self._stop is not None)
         self.services.store.watch_loss(self._store_lost)
         self._elsewhere.start()
@@ -337,7 +341,10 @@ class Hub:
         Raises:
             ConfigurationError: An argument is not a number from 0.
             StorageError: The store could not be closed properly.
+            WrongEventLoop: The server runs on another event loop.
         """
+        if self._start is not None:
+            _check_loop(self._start, "close")
         if drain_s is not None or self._stop is None:
             self._drain.end_within(self.options.drain_s if drain_s is None else drain_s)
         if stop_timeout_s is not None or self._stop is None:
@@ -372,7 +379,10 @@ class Hub:
         if self._start is not None:
             await asyncio.wait({self._start})
         self._neighbours.part(StoreClosed(self.services.store.capabilities.description))
-        await self.services.store.close()
+        try:
+            await self.services.store.close()
+        finally:
+            self.services.own_loop.leave()
         self.services.threads.shutdown(wait=False, cancel_futures=True)
         if self._start is not None:
             logger.info("stopped")

@@ -10,6 +10,7 @@ from typing import Any
 
 from waypost.protocol.codec import Codec
 from waypost.server.basics.environment import Environment
+from waypost.server.basics.own_loop import OwnLoop
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.server.calling.runners import Runners
 from waypost.server.cluster.bus import Bus
@@ -39,6 +40,7 @@ class Services:
         store: The store. Read the attribute at each use: `waypost.Server.use_store` replaces the store before the
             start.
         others: The other servers of a cluster.
+        own_loop: The event loop that the server runs on.
         bus: What this server tells all servers of a cluster; ``None`` for a server of one process.
     """
 
@@ -52,4 +54,5 @@ class Services:
     runners: Runners
     store: Store
     others: Others
+    own_loop: OwnLoop
     bus: Bus | None = None

@@ -99,11 +99,11 @@ def serve_in_thread(application: Any, *, port: int = 0) -> Iterator[ThreadSite]:
         return await ends.enter_async_context(serve(application, port=port))
 
     try:
-        site = ThreadSite(thread.run(begin()), thread)
+        site = ThreadSite(thread.run(begin), thread)
         try:
             yield site
         finally:
             site.leave()
-            thread.run(ends.aclose())
+            thread.run(ends.aclose)
     finally:
         thread.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Coroutine
 from typing import Any, TypeVar, Unpack
 
@@ -97,7 +98,16 @@ class ThreadSite:
         Raises:
             Exception: Any error that the coroutine raises.
         """
-        return self._thread.run(coroutine)
+
+        async def result() -> T:
+            return await coroutine
+
+        try:
+            return self._thread.run(result)
+        finally:
+            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                # Ctrl-C came before the loop had it: Python would warn that nobody awaited it.
+                coroutine.close()
 
     def client(self, **options: Unpack[ClientOptions]) -> sync.Client:
         """Make a client that is not connected yet, so that a test can register handlers first.

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar, overload
 from waypost.checking.arguments import EVENT, check
 from waypost.errors import ConfigurationError, EncodingFailed
 from waypost.protocol.packet import RESERVED_EVENTS
+from waypost.server.basics.own_loop import OwnLoop
 from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, Question, Reply, Result, ServerSideEvent
 from waypost.typed.handlers import Handler, check_handler
 
@@ -39,6 +40,11 @@ class ServerAnswers:
 
 class Host(Protocol):
     """The namespace of server-side events."""
+
+    @property
+    def own_loop(self) -> OwnLoop:
+        """The event loop that the server runs on."""
+        ...
 
     def ask_others(self, question: Question, timeout_s: float) -> AsyncIterator[Reply]:
         """Ask the other servers of a cluster about this namespace; see `Others.ask`."""
@@ -80,9 +86,11 @@ class ServerSide:
 
     async def ask(self, event: str, args: tuple[Any, ...]) -> ServerAnswers:
         """Emit an event to all other servers and collect their answers; see `AmongServers.server_side_call`."""
+        question = _event(event, args)
+        self._host.own_loop.check("server_side_call")
         answers: dict[str, Any] = {}
         missing: list[str] = []
-        async for reply in self._host.ask_others(_event(event, args), ANSWER_TIMEOUT_S):
+        async for reply in self._host.ask_others(question, ANSWER_TIMEOUT_S):
             if isinstance(reply.value, Result):
                 answers[reply.server] = reply.value.value
             elif not reply.is_complete:
@@ -91,7 +99,9 @@ class ServerSide:
 
     def tell(self, event: str, args: tuple[Any, ...]) -> None:
         """Emit an event to all other servers; see `AmongServers.server_side_emit`."""
-        self._host.tell_others(_event(event, args))
+        told = _event(event, args)
+        self._host.own_loop.check("server_side_emit")
+        self._host.tell_others(told)
 
     async def receive(self, event: ServerSideEvent) -> tuple[bool, Any]:
         """Run the handler for an event of another server.

@@ -118,10 +118,12 @@ class BroadcastCall:
         Raises:
             RuntimeError: The call was used before.
             EncodingFailed: The event can't be sent to other servers.
+            WrongEventLoop: This runs on another event loop than the server. No client gets the event.
         """
         if self._is_used:
             raise RuntimeError("a broadcast call is sent once; make another one")
         self._is_used = True
+        self._members.own_loop.check("call")
         return self._run()
 
     def so_far(self) -> BroadcastAnswers:

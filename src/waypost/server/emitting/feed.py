@@ -48,6 +48,7 @@ class Feed:
 
     Attributes:
         journal: The journal; ``None`` until it is opened, and with recovery off.
+        own_loop: The event loop that the server runs on.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class Feed:
         "codec",
         "journal",
         "namespace",
+        "own_loop",
     )
 
     def __init__(
@@ -74,6 +76,7 @@ class Feed:
         self.namespace = namespace
         self.codec: Codec = services.codec
         self.journal: Journal | None = None
+        self.own_loop = services.own_loop
         self._index = index
         self._open_journal = open_journal
         self._tell_ended = tell_ended

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.basics.handshake import Handshake
+from waypost.server.basics.own_loop import OwnLoop
 from waypost.server.basics.targets import Target
 from waypost.server.cluster.seam import Question, Reply
 from waypost.server.emitting.outflow import Outflow
@@ -111,6 +112,11 @@ class Members(Protocol):
     @property
     def codec(self) -> Codec:
         """The codec that encodes events."""
+        ...
+
+    @property
+    def own_loop(self) -> OwnLoop:
+        """The event loop that the server runs on."""
         ...
 
     async def publish(self, target: Target, event: EncodedEvent, *, compress: bool) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
 from waypost.checking.names import Names, as_names
+from waypost.server.basics.own_loop import OwnLoop
 from waypost.server.basics.targets import Target
 from waypost.server.calling.arrival import arriving
+from waypost.server.calling.from_thread import blocking
 from waypost.server.emitting.broadcast import BroadcastCall
 from waypost.server.emitting.flags import Flags
 from waypost.server.emitting.remote_socket import FetchedSockets, fetch_sockets
@@ -14,7 +17,7 @@ from waypost.server.emitting.remote_socket import FetchedSockets, fetch_sockets
 if TYPE_CHECKING:
     from waypost.server.emitting.members import Members
 
-__all__ = ["Broadcasting", "Operator"]
+__all__ = ["Broadcasting", "Operator", "OperatorFromThread"]
 
 
 class Broadcasting(Protocol):
@@ -126,6 +129,16 @@ class Broadcasting(Protocol):
         """
         return self._with(self._flags.with_timeout(seconds))
 
+    # -- from where -----------------------------------------------------------------------------------------
+
+    @property
+    def from_thread(self) -> OperatorFromThread:
+        """The same methods for threads, which wait for the result: ``io.from_thread.emit("tick", 1)``.
+
+        For ``def`` handlers, threads of the application, and ``def`` views of FastAPI, Django or Flask.
+        """
+        return OperatorFromThread(self, self._members.own_loop)
+
     # -- events ---------------------------------------------------------------------------------------------
 
     async def emit(self, event: str, *args: Any) -> None:
@@ -138,21 +151,26 @@ class Broadcasting(Protocol):
         Raises:
             EncodingFailed: An argument can't be encoded, or the name is reserved.
             StorageError: The store did not take the event. No client gets it.
+            WrongEventLoop: This runs on another event loop than the server. No client gets it; see `from_thread`.
 
         Delivery: in order, and once to each client that is connected or comes back in time. A volatile event goes at
         most once, to clients that can take it right now. This returns when the event is in the store. If it is
         cancelled, the event may be delivered all the same. The order is the order of the calls, also for volatile
         events: they wait for the events before them.
         """
-        encoded = self._members.codec.encode_event(self._members.namespace, event, args)
-        compress = self._flags.compress
+        members, flags = self._members, self._flags
+        # The same as `OwnLoop.check`, without its call: emits are frequent.
+        own_loop = members.own_loop
+        if get_ident() != own_loop.thread or not own_loop.is_running():
+            raise own_loop.refusal("emit")
+        encoded = members.codec.encode_event(members.namespace, event, args)
         target = self._target
-        if self._flags.local:
-            target = await self._members.on_this_server(target)
-        if self._flags.volatile:
-            await self._members.publish_volatile(target, encoded, compress=compress)
+        if flags.local:
+            target = await members.on_this_server(target)
+        if flags.volatile:
+            await members.publish_volatile(target, encoded, compress=flags.compress)
         else:
-            await self._members.publish(target, encoded, compress=compress)
+            await members.publish(target, encoded, compress=flags.compress)
 
     def call(self, event: str, *args: Any) -> BroadcastCall:
         """Emit an event to the addressed clients that are connected, and collect their acks.
@@ -183,6 +201,7 @@ class Broadcasting(Protocol):
         Returns:
             The sockets, also those on other servers of a cluster, and the servers that did not answer within 5 s.
         """
+        self._members.own_loop.check("fetch_sockets")
 
         def address(sid: str) -> Operator:
             return Operator(self._members, Target(frozenset((sid,))), self._flags)
@@ -201,6 +220,7 @@ class Broadcasting(Protocol):
             ConfigurationError: An argument is no name of a room.
             StorageError: The store did not take the change. No client joined.
         """
+        self._members.own_loop.check("sockets_join")
         names = as_names("room", rooms)
         await self._members.join(await self._resolved(), names)
 
@@ -216,6 +236,7 @@ class Broadcasting(Protocol):
             ConfigurationError: An argument is no name of a room.
             StorageError: The store did not take the change. No client left.
         """
+        self._members.own_loop.check("sockets_leave")
         names = as_names("room", rooms)
         await self._members.leave(await self._resolved(), names)
 
@@ -232,6 +253,7 @@ class Broadcasting(Protocol):
         Raises:
             StorageError: The store did not take the change. Those that are connected are disconnected all the same.
         """
+        self._members.own_loop.check("disconnect_sockets")
         except_ = self._target.except_ | arriving()
         target = await self._resolved()
         await self._members.disconnect(Target(target.rooms, target.except_ | except_), close=close)
@@ -256,3 +278,52 @@ class Operator(Broadcasting):
         self._members = members
         self._target = target
         self._flags = flags
+
+
+class OperatorFromThread:
+    """Emits to many clients from a thread; each method waits for its result. Made by ``from_thread``.
+
+    The methods have the arguments, results, errors and guarantees of the awaited ones. They are called on the
+    server's event loop, with the thread's context variables. On that loop itself they raise `ConfigurationError`.
+    """
+
+    __slots__ = ("_inner", "_own_loop")
+
+    def __init__(self, inner: Broadcasting, own_loop: OwnLoop) -> None:
+        self._inner = inner
+        self._own_loop = own_loop
+
+    def to(self, *rooms: Names) -> OperatorFromThread:
+        """Address the members of rooms; see `Operator.to`."""
+        return self._inner.to(*rooms).from_thread
+
+    in_ = to
+
+    def except_(self, *rooms: Names) -> OperatorFromThread:
+        """Leave out the members of rooms; see `Operator.except_`."""
+        return self._inner.except_(*rooms).from_thread
+
+    @property
+    def volatile(self) -> OperatorFromThread:
+        """An operator that drops an event for clients that can't take it at once; see `Operator.volatile`."""
+        return self._inner.volatile.from_thread
+
+    @property
+    def local(self) -> OperatorFromThread:
+        """An operator for the clients of this server; see `Operator.local`."""
+        return self._inner.local.from_thread
+
+    def compress(self, compress: bool) -> OperatorFromThread:
+        """Set whether transports may compress the packets; see `Operator.compress`."""
+        return self._inner.compress(compress).from_thread
+
+    def timeout(self, seconds: float) -> OperatorFromThread:
+        """Set the timeout of `call`; see `Operator.timeout`."""
+        return self._inner.timeout(seconds).from_thread
+
+    emit = blocking(Broadcasting.emit)
+    fetch_sockets = blocking(Broadcasting.fetch_sockets)
+    sockets_join = blocking(Broadcasting.sockets_join)
+    sockets_leave = blocking(Broadcasting.sockets_leave)
+    disconnect_sockets = blocking(Broadcasting.disconnect_sockets)
+    call = blocking(Broadcasting.call)

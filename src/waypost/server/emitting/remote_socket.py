@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from waypost.checking.names import Names
 from waypost.errors import AckTimeout, NotConnected
+from waypost.server.basics.own_loop import OwnLoop
 from waypost.server.basics.targets import Target
+from waypost.server.calling.from_thread import blocking
 from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, FetchSockets, Found, SocketDetails
 
 if TYPE_CHECKING:
     from waypost.server.emitting.broadcast import BroadcastCall
     from waypost.server.emitting.members import Member, Members
 
-__all__ = ["FetchedSockets", "RemoteSocket", "details_of", "fetch_sockets"]
+__all__ = ["FetchedSockets", "RemoteSocket", "RemoteSocketFromThread", "details_of", "fetch_sockets"]
 
 
 class Addressing(Protocol):
@@ -59,9 +61,11 @@ class RemoteSocket:
         server: The name of its server in a cluster; ``""`` for this server.
     """
 
-    __slots__ = ("_namespace", "_operator", "data", "handshake", "id", "rooms", "server")
+    __slots__ = ("_namespace", "_operator", "_own_loop", "data", "handshake", "id", "rooms", "server")
 
-    def __init__(self, details: SocketDetails, server: str, namespace: str, operator: Addressing) -> None:
+    def __init__(
+        self, details: SocketDetails, server: str, namespace: str, operator: Addressing, own_loop: OwnLoop
+    ) -> None:
         self.id = details.id
         self.handshake = details.handshake
         self.rooms = details.rooms
@@ -69,9 +73,15 @@ class RemoteSocket:
         self.server = server
         self._namespace = namespace
         self._operator = operator
+        self._own_loop = own_loop
 
     def __repr__(self) -> str:
         return f"<RemoteSocket {self.id} in {self._namespace}>"
+
+    @property
+    def from_thread(self) -> RemoteSocketFromThread:
+        """The same methods for threads, which wait for the result; see `Operator.from_thread`."""
+        return RemoteSocketFromThread(self, self._own_loop)
 
     async def emit(self, event: str, *args: Any) -> None:
         """Emit an event to this client; see `Operator.emit`."""
@@ -115,6 +125,22 @@ class RemoteSocket:
     async def disconnect(self, *, close: bool = False) -> None:
         """Disconnect this client; see `Operator.disconnect_sockets`."""
         await self._operator.disconnect_sockets(close=close)
+
+
+class RemoteSocketFromThread:
+    """A `RemoteSocket` for threads; each method waits for its result. Made by ``from_thread``."""
+
+    __slots__ = ("_inner", "_own_loop")
+
+    def __init__(self, inner: RemoteSocket, own_loop: OwnLoop) -> None:
+        self._inner = inner
+        self._own_loop = own_loop
+
+    emit = blocking(RemoteSocket.emit)
+    call = blocking(RemoteSocket.call)
+    join = blocking(RemoteSocket.join)
+    leave = blocking(RemoteSocket.leave)
+    disconnect = blocking(RemoteSocket.disconnect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +187,7 @@ async def fetch_sockets(
     missing: list[str] = []
 
     def add(details: SocketDetails, server: str) -> None:
-        sockets.append(RemoteSocket(details, server, members.namespace, address(details.id)))
+        sockets.append(RemoteSocket(details, server, members.namespace, address(details.id), members.own_loop))
 
     def add_own(member: Member) -> None:
         if member.is_told:

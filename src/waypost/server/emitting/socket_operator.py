@@ -9,17 +9,19 @@ from waypost.checking.names import Names
 from waypost.errors import AckTimeout, NotConnected
 from waypost.protocol.answers import answer_value
 from waypost.server.basics.targets import Target
+from waypost.server.calling.from_thread import blocking
 from waypost.server.calling.waits import WAITS
 from waypost.server.emitting.acks import AtCut
 from waypost.server.emitting.operator import Operator
 
 if TYPE_CHECKING:
     from waypost.protocol.codec import EncodedEvent
+    from waypost.server.basics.own_loop import OwnLoop
     from waypost.server.emitting.feed import Feed
     from waypost.server.emitting.flags import Flags
     from waypost.server.emitting.members import Member
 
-__all__ = ["SocketOperator"]
+__all__ = ["SocketOperator", "SocketOperatorFromThread"]
 
 
 class SocketOperator:
@@ -36,6 +38,11 @@ class SocketOperator:
         self._feed = feed
         self._flags = flags
 
+    @property
+    def from_thread(self) -> SocketOperatorFromThread:
+        """The same methods for threads, which wait for the result; see `Operator.from_thread`."""
+        return SocketOperatorFromThread(self, self._feed.own_loop)
+
     async def emit(self, event: str, *args: Any) -> None:
         """Emit an event to this client; see `Socket.emit`."""
         member = self._member
@@ -47,6 +54,7 @@ class SocketOperator:
     async def call(self, event: str, *args: Any) -> Any:
         """Emit an event to this client and wait for its acknowledgement; see `Socket.call`."""
         member = self._member
+        self._feed.own_loop.check("call")
         encoded = member.codec.encode_event(member.namespace, event, args)
         if not member.connected:
             raise NotConnected(member.sid, member.namespace, f"call {event!r}")
@@ -111,3 +119,16 @@ class SocketOperator:
     def timeout(self, seconds: float) -> SocketOperator:
         """Set another timeout for `call`; see `Operator.timeout`."""
         return SocketOperator(self._member, self._feed, self._flags.with_timeout(seconds))
+
+
+class SocketOperatorFromThread:
+    """A `SocketOperator` for threads; each method waits for its result. Made by ``from_thread``."""
+
+    __slots__ = ("_inner", "_own_loop")
+
+    def __init__(self, inner: SocketOperator, own_loop: OwnLoop) -> None:
+        self._inner = inner
+        self._own_loop = own_loop
+
+    emit = blocking(SocketOperator.emit)
+    call = blocking(SocketOperator.call)

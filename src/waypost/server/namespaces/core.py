@@ -81,6 +81,7 @@ class NamespaceCore:
         handling: Calls the application's code.
         index: The members and their rooms.
         codec: The codec of the packets.
+        own_loop: The event loop that the server runs on.
         feed: The outgoing events.
         flags: The default options of an emit.
         server_side: The events between servers of a cluster.
@@ -98,6 +99,7 @@ class NamespaceCore:
         self.handlers = Registry(1, NAMESPACE_MOMENTS)
         self.middlewares: list[Handler] = []
         self.codec = services.codec
+        self.own_loop = services.own_loop
         self.index: RoomIndex[Member] = RoomIndex()
         self.handling = Handling(
             name,

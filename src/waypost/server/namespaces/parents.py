@@ -142,6 +142,7 @@ class ParentFeed:
     def __init__(self, children: Mapping[str, Child], services: Services) -> None:
         self.namespace = "/"
         self.codec: Codec = services.codec
+        self.own_loop = services.own_loop
         self._children = children
         self._services = services
 

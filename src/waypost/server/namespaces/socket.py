@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from waypost.checking.arguments import COUNT, POSITIVE, check
 from waypost.checking.names import Name, Names, as_name, as_names
 from waypost.errors import NotConnected
-from waypost.server.emitting.socket_operator import SocketOperator
+from waypost.server.calling.from_thread import blocking, blocking_plain
+from waypost.server.emitting.socket_operator import SocketOperator, SocketOperatorFromThread
 from waypost.server.events.incoming import MESSAGE_ID
 from waypost.server.queues.deliveries import Consumption
 from waypost.server.queues.message import Start, to_place
@@ -17,11 +18,12 @@ from waypost.typed.handlers import check_handler
 
 if TYPE_CHECKING:
     from waypost.server.basics.handshake import Handshake
-    from waypost.server.emitting.operator import Operator
+    from waypost.server.basics.own_loop import OwnLoop
+    from waypost.server.emitting.operator import Operator, OperatorFromThread
     from waypost.server.namespaces.channel import Channel
     from waypost.server.recovery.recovery import RecoveryOutcome
 
-__all__ = ["Socket"]
+__all__ = ["Socket", "SocketFromThread"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -199,6 +201,14 @@ class Socket:
 
     # -- to this client -------------------------------------------------------------------------------------
 
+    @property
+    def from_thread(self) -> SocketFromThread:
+        """The same methods for threads, which wait for the result: ``socket.from_thread.emit("weighed", 3)``.
+
+        For ``def`` handlers and threads of the application.
+        """
+        return SocketFromThread(self, self._own_loop)
+
     async def emit(self, event: str, *args: Any) -> None:
         """Emit an event to this client.
 
@@ -250,6 +260,7 @@ class Socket:
             NotConnected: The client has left.
             StorageError: The store did not take the change. No room was joined.
         """
+        self._own_loop.check("join")
         await self._channel.join(as_names("room", rooms))
 
     async def leave(self, *rooms: Names) -> None:
@@ -262,6 +273,7 @@ class Socket:
             ConfigurationError: An argument is no name of a room.
             StorageError: The store did not take the change. No room was left.
         """
+        self._own_loop.check("leave")
         await self._channel.leave(as_names("room", rooms))
 
     def to(self, *rooms: Names) -> Operator:
@@ -335,6 +347,7 @@ class Socket:
         ends, if its session may recover. A second call for the same consumer starts the delivery anew. If cancelled,
         the client may still consume.
         """
+        self._own_loop.check("consume")
         queue, consumer = as_name("queue", queue), as_name("consumer", consumer)
         if prefetch is not None:
             check("prefetch", prefetch, COUNT)
@@ -355,6 +368,7 @@ class Socket:
             queue: The queue's name; a queue that is not consumed is ignored.
             consumer: The consumer's name.
         """
+        self._own_loop.check("stop_consuming")
         queue, consumer = as_name("queue", queue), as_name("consumer", consumer)
         self._channel.core.parts.deliveries.retire(self._channel, queue, consumer)
 
@@ -372,6 +386,7 @@ class Socket:
         Raises:
             ConfigurationError: An argument has a value that it does not accept.
         """
+        self._own_loop.check("extend_lease")
         check("seconds", seconds, POSITIVE)
         queue, consumer = as_name("queue", queue), as_name("consumer", consumer)
         return self._channel.core.parts.deliveries.extend(self._channel, queue, consumer, seconds)
@@ -384,11 +399,59 @@ class Socket:
             resumable: Whether its session is kept: when the page calls ``connect()`` within ``session_ttl_s``, with
                 a new token for example, it recovers and has missed nothing. Otherwise the session ends.
         """
+        self._own_loop.check("disconnect")
         channel = self._channel
         channel.disconnect(resumable=resumable)
         if close:
             channel.close_connection()
 
     @property
+    def _own_loop(self) -> OwnLoop:
+        return self._channel.core.feed.own_loop
+
+    @property
     def _mine(self) -> SocketOperator:
         return SocketOperator(self._channel, self._channel.core.feed, self._channel.core.flags)
+
+
+class SocketFromThread:
+    """A `Socket` for threads; each method waits for its result. Made by ``from_thread``.
+
+    The methods have the arguments, results, errors and guarantees of the awaited ones. They are called on the
+    server's event loop, with the thread's context variables. On that loop itself they raise `ConfigurationError`.
+    """
+
+    __slots__ = ("_inner", "_own_loop")
+
+    def __init__(self, inner: Socket, own_loop: OwnLoop) -> None:
+        self._inner = inner
+        self._own_loop = own_loop
+
+    emit = blocking(Socket.emit)
+    call = blocking(Socket.call)
+    join = blocking(Socket.join)
+    leave = blocking(Socket.leave)
+    consume = blocking(Socket.consume)
+    stop_consuming = blocking_plain(Socket.stop_consuming)
+    extend_lease = blocking_plain(Socket.extend_lease)
+    disconnect = blocking(Socket.disconnect)
+
+    def to(self, *rooms: Names) -> OperatorFromThread:
+        """Address the members of rooms, this client excluded."""
+        return self._inner.to(*rooms).from_thread
+
+    in_ = to
+
+    def except_(self, *rooms: Names) -> OperatorFromThread:
+        """Address all clients of the namespace except the members of rooms and this client."""
+        return self._inner.except_(*rooms).from_thread
+
+    @property
+    def broadcast(self) -> OperatorFromThread:
+        """An operator for all clients of the namespace except this one."""
+        return self._inner.broadcast.from_thread
+
+    @property
+    def volatile(self) -> SocketOperatorFromThread:
+        """An operator for this client that drops events if the client can't take them at once."""
+        return self._inner.volatile.from_thread

@@ -8,14 +8,24 @@ from math import inf
 
 from waypost.checking.names import Name, as_name
 from waypost.errors import ConfigurationError
+from waypost.server.calling.from_thread import blocking
 from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.message import Start, to_place
 from waypost.server.queues.runner import Runner
 from waypost.server.services import Services
+from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import ConsumerRow
 from waypost.storage.wall_times import consumer_on_wall, place_from_wall
 
-__all__ = ["Consumer", "ConsumerInfo", "consumer_info", "messages_behind", "pause_end", "pause_until"]
+__all__ = [
+    "Consumer",
+    "ConsumerFromThread",
+    "ConsumerInfo",
+    "consumer_info",
+    "messages_behind",
+    "pause_end",
+    "pause_until",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +152,11 @@ class Consumer:
         """The name of the consumer's queue."""
         return self._queue
 
+    @property
+    def from_thread(self) -> ConsumerFromThread:
+        """The same methods for threads, which wait for the result; see `Queue.from_thread`."""
+        return ConsumerFromThread(self)
+
     async def info(self) -> ConsumerInfo:
         """Return the consumer's state in numbers; cheap enough for a call every second.
 
@@ -149,7 +164,7 @@ class Consumer:
             StorageError: The consumer does not exist, or the store did not answer.
         """
         store = self._services.store
-        stored = consumer_on_wall(store.clock, await store.queue(self._queue).consumer(self._name))
+        stored = consumer_on_wall(store.clock, await self._stored.consumer(self._name))
         return consumer_info(self._queue, stored, self._deliveries.runner(self._queue, self._name))
 
     async def create(self, *, start: Start = "oldest") -> None:
@@ -164,7 +179,7 @@ class Consumer:
         """
         store = self._services.store
         place = place_from_wall(store.clock, to_place(start))
-        await store.queue(self._queue).add_consumer(self._name, start=place)
+        await self._stored.add_consumer(self._name, start=place)
 
     async def seek(self, to: Start) -> None:
         """Move the consumer back or forth. Messages in flight are taken back, and later acks of them are ignored.
@@ -179,7 +194,7 @@ class Consumer:
             StorageError: The consumer does not exist, or the store could not write the change.
         """
         store = self._services.store
-        await store.queue(self._queue).seek(self._name, place_from_wall(store.clock, to_place(to, argument="to")))
+        await self._stored.seek(self._name, place_from_wall(store.clock, to_place(to, argument="to")))
         self._deliveries.changed(self._queue, self._name)
 
     async def pause(self, *, until: datetime | None = None) -> None:
@@ -195,7 +210,7 @@ class Consumer:
             StorageError: The consumer does not exist, or the store could not write the pause.
         """
         end = pause_until(until)
-        await self._services.store.queue(self._queue).pause(self._name, until=end)
+        await self._stored.pause(self._name, until=end)
         self._deliveries.changed(self._queue, self._name)
 
     async def resume(self) -> None:
@@ -204,7 +219,7 @@ class Consumer:
         Raises:
             StorageError: The consumer does not exist, or the store could not write the change.
         """
-        await self._services.store.queue(self._queue).pause(self._name, until=self._services.environment.wall_time())
+        await self._stored.pause(self._name, until=self._services.environment.wall_time())
         self._deliveries.changed(self._queue, self._name)
 
     async def delete(self) -> None:
@@ -213,7 +228,30 @@ class Consumer:
         Raises:
             StorageError: The store could not delete the consumer.
         """
+        stored = self._stored
         self._deliveries.removed(self._queue, self._name)
-        await self._services.store.queue(self._queue).remove_consumer(self._name)
+        await stored.remove_consumer(self._name)
         # Once more: a socket may have attached during the deletion.
         self._deliveries.removed(self._queue, self._name)
+
+    @property
+    def _stored(self) -> StoredQueue:
+        self._services.own_loop.check("a method of a consumer")
+        return self._services.store.queue(self._queue)
+
+
+class ConsumerFromThread:
+    """A `Consumer` for threads; each method waits for its result. Made by ``from_thread``."""
+
+    __slots__ = ("_inner", "_own_loop")
+
+    def __init__(self, inner: Consumer) -> None:
+        self._inner = inner
+        self._own_loop = inner._services.own_loop  # noqa: SLF001  # its own kind
+
+    info = blocking(Consumer.info)
+    create = blocking(Consumer.create)
+    seek = blocking(Consumer.seek)
+    pause = blocking(Consumer.pause)
+    resume = blocking(Consumer.resume)
+    delete = blocking(Consumer.delete)

@@ -12,6 +12,7 @@ from typing import Any, Unpack
 from waypost.checking.arguments import COUNT, COUNT_OR_ZERO, POSITIVE, TEXT, check
 from waypost.checking.names import Name, as_name
 from waypost.checking.rules import rule_of
+from waypost.server.calling.from_thread import blocking
 from waypost.server.queues.consumer import Consumer, ConsumerInfo, consumer_info, pause_until
 from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.message import (
@@ -37,7 +38,7 @@ from waypost.storage.wall_times import (
     queue_on_wall,
 )
 
-__all__ = ["Queue"]
+__all__ = ["Queue", "QueueFromThread"]
 
 _PAGE = 100
 _PAGE_BYTES = 1 << 20
@@ -67,6 +68,11 @@ class Queue:
     def name(self) -> str:
         """The queue's name."""
         return self._name
+
+    @property
+    def from_thread(self) -> QueueFromThread:
+        """The same methods for threads, which wait for the result: ``queue.from_thread.emit("mail", 1)``."""
+        return QueueFromThread(self)
 
     # -- in -------------------------------------------------------------------------------------------------
 
@@ -197,7 +203,9 @@ class Queue:
         """
         message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s, headers=headers)
         stored = self._to_store(message)
-        self._stored.publish(connection, stored, deduplicate_s=0 if id is None else self.options.deduplication_s)
+        self._services.store.queue(self._name).publish(
+            connection, stored, deduplicate_s=0 if id is None else self.options.deduplication_s
+        )
         return stored.id
 
     # -- reading --------------------------------------------------------------------------------------------
@@ -347,8 +355,9 @@ class Queue:
         Raises:
             StorageError: The store could not delete the queue.
         """
+        stored = self._stored
         self._deliveries.removed(self._name)
-        await self._stored.delete()
+        await stored.delete()
         # Once more: a socket may have attached during the deletion.
         self._deliveries.removed(self._name)
         self._deliveries.configured.keep(self._name, {})
@@ -463,4 +472,30 @@ class Queue:
 
     @property
     def _stored(self) -> StoredQueue:
+        self._services.own_loop.check("a method of a queue")
         return self._services.store.queue(self._name)
+
+
+class QueueFromThread:
+    """A `Queue` for threads; each method waits for its result. Made by ``from_thread``."""
+
+    __slots__ = ("_inner", "_own_loop")
+
+    def __init__(self, inner: Queue) -> None:
+        self._inner = inner
+        self._own_loop = inner._services.own_loop  # noqa: SLF001  # its own kind
+
+    emit = blocking(Queue.emit)
+    emit_many = blocking(Queue.emit_many)
+    cancel = blocking(Queue.cancel)
+    info = blocking(Queue.info)
+    consumers = blocking(Queue.consumers)
+    peek = blocking(Queue.peek)
+    configure = blocking(Queue.configure)
+    pause = blocking(Queue.pause)
+    resume = blocking(Queue.resume)
+    purge = blocking(Queue.purge)
+    delete = blocking(Queue.delete)
+    dead_letters = blocking(Queue.dead_letters)
+    redrive = blocking(Queue.redrive)
+    discard_dead_letters = blocking(Queue.discard_dead_letters)
