@@ -9,6 +9,7 @@ from typing import Any
 from waypost.errors import ConfigurationError
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.calling.faults import fault
+from waypost.server.events.foreign_forms import check_catch_all
 from waypost.typed.handlers import Handler, check_handler
 
 __all__ = ["CatchAlls"]
@@ -38,7 +39,9 @@ class CatchAlls:
         Raises:
             ConfigurationError: The handler can't be called that way.
         """
-        self.incoming = (*self.incoming, check_handler("all events", handler, self._leading))
+        checked = check_handler("all events", handler, self._leading)
+        check_catch_all(checked)
+        self.incoming = (*self.incoming, checked)
 
     def remove_incoming(self, handler: Callable[..., Any] | None) -> None:
         """Remove a handler; ``None`` removes all."""
@@ -51,6 +54,7 @@ class CatchAlls:
             ConfigurationError: The listener can't be called that way, or is ``async``.
         """
         checked = check_handler("all outgoing events", listener, self._leading)
+        check_catch_all(checked)
         if checked.is_async:
             # Listeners are called while the server sends, where it can't await.
             raise ConfigurationError("handler of all outgoing events", listener, "a plain def")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
+from waypost.server.events.foreign_forms import check_middleware
 from waypost.typed.handlers import check_handler, name_of
 
 if TYPE_CHECKING:
@@ -225,5 +226,7 @@ class Listening(Protocol[S]):
         Raises:
             ConfigurationError: The function can't be called that way.
         """
-        self._middlewares.append(check_handler("middleware", middleware, 1))
+        checked = check_handler("middleware", middleware, 1)
+        check_middleware(checked)
+        self._middlewares.append(checked)
         return middleware

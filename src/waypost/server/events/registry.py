@@ -10,6 +10,7 @@ from waypost.checking.arguments import EVENT, check
 from waypost.errors import ConfigurationError
 from waypost.protocol.packet import RESERVED_EVENTS
 from waypost.server.events.catch_all import CatchAlls
+from waypost.server.events.foreign_forms import check_form
 from waypost.typed.handlers import Handler, check_handler
 
 __all__ = ["NAMESPACE_MOMENTS", "PARENT_MOMENTS", "SOCKET_MOMENTS", "Registry"]
@@ -151,7 +152,9 @@ class Registry:
         if event in self._events or event in self._moments:
             raise ConfigurationError(what, function, "no second one; off() takes away the one that is there")
         handler = check_handler(event, function, self._leading, concurrent=concurrent)
-        (self._moments if event in self._server_calls else self._events)[event] = handler
+        is_moment = event in self._server_calls
+        check_form(event, handler, is_moment=is_moment)
+        (self._moments if is_moment else self._events)[event] = handler
 
     def _check_name(self, event: str) -> None:
         """Check that an event of this name can occur.

@@ -138,7 +138,7 @@ class Admission:
                 self._connection.close("forced server close")
         except BaseException as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
             sid = "" if self.channel is None else self.channel.sid
-            report_failure(self._services.hooks, self._step, sid, self._name, fault(error))
+            report_failure(self._services.hooks, self._step, sid, self._name, fault(error), outcome=self._outcome())
             self._refuse("Internal server error", None)
         return None
 
@@ -255,6 +255,7 @@ class Admission:
             connected[ANSWER_FIELD] = channel.client_revision
         frames = self._namespace.codec.encode_connect(self._namespace.name, self._dialect.answer(connected))
         if channel.left_because is None:
+            self._namespace.has_admitted = True
             channel.start(frames)
             return channel
         if channel.left_because == "server namespace disconnect" and not self.has_left:
@@ -279,6 +280,13 @@ class Admission:
         self.has_left = True
         if self.channel is not None:
             self.channel.withdraw(pid)
+
+    def _outcome(self) -> str:
+        """Return what a failure of the application's code means for the client, in words."""
+        if self.has_left:
+            return ""
+        is_first = self._step != "recovery" and not self._namespace.has_admitted
+        return "; its client is refused" + ("; no client has got in since the start" if is_first else "")
 
     def _refuse(self, message: str, data: Any) -> None:
         if self.channel is not None:

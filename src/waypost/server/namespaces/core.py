@@ -86,6 +86,7 @@ class NamespaceCore:
         flags: The default options of an emit.
         server_side: The events between servers of a cluster.
         ownership: The owner of each session.
+        has_admitted: Whether a client has got in since the start.
         has_journal: Whether it has a journal and sessions, if the server has recovery.
         empty_since: The event loop's time at which the last member or connecting client left, in seconds.
     """
@@ -117,6 +118,7 @@ class NamespaceCore:
         self.ownership = Ownership(self.index, services, crossing)
         parts.elsewhere.enroll(name, self.ownership)
         self.has_journal = parent is None or parent.has_journal
+        self.has_admitted = False
         self.empty_since = 0.0
         self._visitors = 0
 
@@ -165,6 +167,7 @@ class NamespaceCore:
         self.forget_store()
         self.ownership.forget_all()
         self._visitors = 0
+        self.has_admitted = False
 
     async def tell_expired(self, expired: ExpiredSession) -> None:
         """Call the application's handlers for a client that did not come back in time."""

@@ -286,7 +286,9 @@ class Hooks:
         self.consumer_expired: Hook[ConsumerExpired] = Hook("consumer_expired")
 
 
-def report_failure(hooks: Hooks, event: str, sid: str, namespace: str, error: BaseException) -> None:
+def report_failure(
+    hooks: Hooks, event: str, sid: str, namespace: str, error: BaseException, *, outcome: str = ""
+) -> None:
     """Log an exception of a handler or middleware with its traceback, and notify the observers of errors.
 
     Args:
@@ -294,13 +296,14 @@ def report_failure(hooks: Hooks, event: str, sid: str, namespace: str, error: Ba
         event: The event's name.
         sid: The socket's id; ``""`` without a socket.
         namespace: The namespace's name; ``""`` without one.
-        error: The exception. The client does not get it. `NotConnected` is not an error.
+        error: The exception. The client does not get it. `NotConnected` is not an error, unless it has an outcome.
+        outcome: What it means for the client, for the log.
     """
-    if isinstance(error, NotConnected):
+    if isinstance(error, NotConnected) and not outcome:
         # The client has left in the meantime, as any client may at any time.
         logger.info("the handler of %r ended early%s: %s", event, _whose(sid, namespace), error)
         return
-    logger.error("the handler of %r failed%s", event, _whose(sid, namespace), exc_info=error)
+    logger.error("the handler of %r failed%s%s", event, _whose(sid, namespace), outcome, exc_info=error)
     if hooks.error.observers:
         hooks.error.tell(HandlerFailure(event, sid, namespace, error))
 
