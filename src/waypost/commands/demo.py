@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from waypost.commands.common import add_log_level, configure_logging, port_number
@@ -31,6 +32,11 @@ def add(subcommands: Subcommands) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    if sys.platform == "win32":
+        print(
+            "waypost demo: expected Linux or macOS; it kills its server, in a way that Windows lacks", file=sys.stderr
+        )
+        return 1
     from waypost.demo.headless import play_headless
     from waypost.demo.page import serve_page
     from waypost.demo.settings import Settings
