@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from waypost.server.recovery.live_session import EndedSession
     from waypost.server.recovery.options import Recovery
     from waypost.server.recovery.recovery import RecoveryOutcome, RecoveryReason
-    from waypost.server.watching.counters import Counters, JournalState, ServerState
+    from waypost.server.watching.counters import Counters, JournalState, ServerNumbers, ServerState
     from waypost.server.watching.hooks import (
         ConnectionClosed,
         ConnectionOpened,
@@ -165,6 +165,7 @@ __all__ = [
     "RequestRefused",
     "Server",
     "ServerAnswers",
+    "ServerNumbers",
     "ServerOptions",
     "ServerState",
     "Socket",
@@ -241,6 +242,7 @@ _HOMES = {
     "RecoveryReason": "waypost.server.recovery.recovery",
     "Counters": "waypost.server.watching.counters",
     "JournalState": "waypost.server.watching.counters",
+    "ServerNumbers": "waypost.server.watching.counters",
     "ServerState": "waypost.server.watching.counters",
     "ConnectionClosed": "waypost.server.watching.hooks",
     "ConnectionOpened": "waypost.server.watching.hooks",

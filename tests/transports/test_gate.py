@@ -279,7 +279,7 @@ async def test_behind_a_trusted_proxy_clients_count_apart() -> None:
 
 async def counts_nothing(io: waypost.Server) -> bool:
     limits = hub_of(io).gate._limits
-    return not (limits._open or limits._half_open or limits._handshaking or limits._sites)
+    return not (limits.open or limits.half_open or limits._handshaking or limits._sites)
 
 
 # -------------------------------------------------------------------------------------------- proxies

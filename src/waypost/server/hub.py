@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from os import PathLike, path
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,7 @@ from waypost.server.events.repeats import Repeats
 from waypost.server.namespaces.core import Parts
 from waypost.server.namespaces.directory import Directory
 from waypost.server.namespaces.neighbours import Neighbours
+from waypost.server.namespaces.numbers import Numbers
 from waypost.server.namespaces.peer import Peer
 from waypost.server.namespaces.settings import NamespaceSettings
 from waypost.server.options import Options
@@ -42,7 +42,7 @@ from waypost.server.queues.schedules import Schedules
 from waypost.server.recovery.elsewhere import Elsewhere
 from waypost.server.recovery.keepers import Keepers
 from waypost.server.services import Services
-from waypost.server.watching.counters import Counters, JournalState, ServerState
+from waypost.server.watching.counters import Counters, ServerState
 from waypost.server.watching.debug_log import attach_debug_log
 from waypost.server.watching.hooks import Hooks
 from waypost.server.watching.queue_events import ConsumerExpired
@@ -81,6 +81,7 @@ class Hub:
         directory: The namespaces.
         deliveries: Delivers the messages of queues to sockets and workers.
         schedules: Puts messages into queues at certain times of day.
+        numbers: The numbers of this server, and those of others in a cluster.
         tasks: The tasks that the server waits for when it stops.
         codec: The codec of packets.
         environment: Random numbers and wall time.
@@ -128,7 +129,10 @@ class Hub:
         )
         self.directory = Directory(self._parts)
         self.directory.of("/")
-        self._neighbours = Neighbours(self.services, asking, self.directory)
+        self.numbers = Numbers(self.services, self.engine.__len__, self.directory)
+        away = self._keepers.absences.counts
+        self.numbers.sites = {"open": limits.open, "half open": limits.half_open, "away": away}
+        self._neighbours = Neighbours(self.services, asking, self.directory, self.numbers)
         self._upkeep: asyncio.Task[None] | None = None
         self._beside: set[asyncio.Task[None]] = set()
         self._start: asyncio.Task[None] | None = None
@@ -172,23 +176,8 @@ class Hub:
         return f"store: {self.services.store.capabilities.description}"
 
     def state(self) -> ServerState:
-        """Return the server's current numbers."""
-        journals = {}
-        for namespace in self.directory:
-            journal = namespace.feed.journal
-            if journal is not None:
-                journals[namespace.name] = JournalState(
-                    events=journal.top - journal.oldest + 1,
-                    bytes=journal.size_bytes,
-                    oldest_offset=f"{journal.generation}.{journal.oldest}",
-                    newest_offset=f"{journal.generation}.{journal.top}",
-                )
-        return ServerState(
-            connections=len(self.engine),
-            sockets={namespace.name: len(namespace.index) for namespace in self.directory},
-            counters=replace(self.services.counters, recoveries=dict(self.services.counters.recoveries)),
-            journals=journals,
-        )
+        """Return the current numbers of the server, in a cluster those of all servers."""
+        return self.numbers.state()
 
     # -- its life -------------------------------------------------------------------------------------------
 

@@ -105,6 +105,7 @@ class AsgiTransport:
         self._succession = Succession(hub)
         self._refusals = Refusals(hub.hooks, hub.engine, self._succession)
         self.network = NetworkLimits(hub.options.max_connections_per_address, self._proxies)
+        hub.numbers.sites["network"] = self.network.open
         self.descriptors = DescriptorWatch()
         self.direct_polling = DirectPolling(self)
         hide_session_ids()

@@ -98,7 +98,7 @@ class Topic(Generic[M]):
         self._decoder = msgspec.msgpack.Decoder(kind)
         nodes.listen(name, self._received)
 
-    def send(self, receiver: str | None, message: M) -> None:
+    def send(self, receiver: str | None, message: M) -> int:
         """Send a message; see `Nodes.send`. This server does not get its own messages.
 
         While nothing can be sent, because the cluster is lost, the message is dropped.
@@ -106,6 +106,9 @@ class Topic(Generic[M]):
         Args:
             receiver: A server's name; `EVERYBODY` for all others.
             message: The message.
+
+        Returns:
+            The message's size in bytes.
 
         Raises:
             EncodingFailed: The message contains a value that can't be sent.
@@ -118,6 +121,7 @@ class Topic(Generic[M]):
             self._nodes.send(receiver, self._name, encoded)
         except StorageError as problem:
             logger.debug("other servers are not told on %r: %s", self._name, problem)
+        return len(encoded)
 
     def _received(self, sender: str, encoded: bytes) -> None:
         if sender == self._nodes.name:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
@@ -10,6 +9,7 @@ from typing import TypeAlias
 
 from waypost.errors import ConfigurationError
 from waypost.server.basics.handshake import Handshake
+from waypost.server.connections.site_counts import SiteCounts
 from waypost.server.watching.hooks import ConnectionClosed, ConnectionOpened, Hooks, SocketConnected
 
 __all__ = ["AddressLimits", "NetworkLimits", "TrustedProxies"]
@@ -95,21 +95,24 @@ class AddressLimits:
     """Counts the connections of each address, and limits them.
 
     Loopback addresses are not counted: they belong to a proxy on this machine, or to its owner. A connection counts
-    until nothing is left of it; one that is being closed still holds memory.
+    until nothing is left of it; one that is being closed still holds memory. Those of other servers of a cluster
+    count approximately; see `SiteCounts`.
 
     Args:
         max_connections: The most connections of one address, from 1.
         max_handshakes: The most of them that have not joined a namespace yet, from 1.
         hooks: The hooks that report connections.
+
+    Attributes:
+        open: The connections of each address.
+        half_open: Those of them that have not joined a namespace yet.
     """
 
     def __init__(self, max_connections: int, max_handshakes: int, hooks: Hooks) -> None:
-        self._max_connections = max_connections
-        self._max_handshakes = max_handshakes
         self._sites: dict[int, str] = {}
         self._handshaking: set[int] = set()
-        self._open: Counter[str] = Counter()
-        self._half_open: Counter[str] = Counter()
+        self.open = SiteCounts(max_connections)
+        self.half_open = SiteCounts(max_handshakes)
         hooks.connection_opened(self._count)
         hooks.connection_closed(self._count_closed)
         hooks.socket_connected(self._count_joined)
@@ -119,15 +122,15 @@ class AddressLimits:
         site = counted_address(handshake)
         if site is None:
             return True
-        return self._open[site] < self._max_connections and self._half_open[site] < self._max_handshakes
+        return self.open.has_room(site) and self.half_open.has_room(site)
 
     def _count(self, opened: ConnectionOpened) -> None:
         site = counted_address(opened.handshake)
         if site is not None:
             self._sites[opened.connection] = site
             self._handshaking.add(opened.connection)
-            self._open[site] += 1
-            self._half_open[site] += 1
+            self.open.add(site)
+            self.half_open.add(site)
 
     def _count_joined(self, connected: SocketConnected) -> None:
         self._end_handshake(connected.connection)
@@ -138,7 +141,7 @@ class AddressLimits:
     def _end_handshake(self, connection: int) -> None:
         if connection in self._handshaking:
             self._handshaking.discard(connection)
-            _decrease(self._half_open, self._sites[connection])
+            self.half_open.remove(self._sites[connection])
 
     def forget(self, connection: int) -> None:
         """Count a connection no more: nothing is left of it.
@@ -149,7 +152,7 @@ class AddressLimits:
         self._end_handshake(connection)
         site = self._sites.pop(connection, None)
         if site is not None:
-            _decrease(self._open, site)
+            self.open.remove(site)
 
 
 class NetworkLimits:
@@ -160,38 +163,33 @@ class NetworkLimits:
     Args:
         max_connections: The most connections of one address, from 1.
         proxies: The trusted proxies.
+
+    Attributes:
+        open: The network connections of each address.
     """
 
     def __init__(self, max_connections: int, proxies: TrustedProxies) -> None:
-        self._max_connections = max_connections
         self._proxies = proxies
-        self._open: Counter[str] = Counter()
+        self.open = SiteCounts(max_connections)
 
     def enter(self, address: str) -> bool:
         """Count one more connection; False if there are enough. Call `leave` for each that was counted."""
         site = self._site(address)
         if site is None:
             return True
-        if self._open[site] >= self._max_connections:
+        if not self.open.has_room(site):
             return False
-        self._open[site] += 1
+        self.open.add(site)
         return True
 
     def leave(self, address: str) -> None:
         """Count a connection no more: it is closed, or has become a WebSocket, which counts by its session."""
         site = self._site(address)
         if site is not None:
-            _decrease(self._open, site)
+            self.open.remove(site)
 
     def _site(self, address: str) -> str | None:
         return None if self._proxies.trusts(address) else _site(address)
-
-
-def _decrease(counter: Counter[str], site: str) -> None:
-    # Drops zeros: otherwise a client that changes its address would fill the memory.
-    counter[site] -= 1
-    if not counter[site]:
-        del counter[site]
 
 
 @lru_cache(_REMEMBERED)

@@ -12,6 +12,7 @@ from waypost.server.namespaces.answering import Answering
 
 if TYPE_CHECKING:
     from waypost.server.namespaces.directory import Directory
+    from waypost.server.namespaces.numbers import Numbers
     from waypost.server.services import Services
     from waypost.storage.following import Nodes
 
@@ -27,12 +28,14 @@ class Neighbours:
         services: The services that the server's parts share.
         asking: Asks the other servers.
         directory: The namespaces.
+        numbers: The numbers of all servers.
     """
 
-    def __init__(self, services: Services, asking: Asking, directory: Directory) -> None:
+    def __init__(self, services: Services, asking: Asking, directory: Directory, numbers: Numbers) -> None:
         self._services = services
         self._asking = asking
         self._directory = directory
+        self._numbers = numbers
         self._answering: Answering | None = None
 
     def meet(self, nodes: Nodes) -> None:
@@ -43,6 +46,7 @@ class Neighbours:
         requests: Topic[Request] = Topic(nodes, "ask", Request, answering.receive)
         self._asking.begin(nodes, requests)
         nodes.watch(self._changed)
+        self._numbers.begin(nodes)
 
     def part(self, problem: StorageError) -> None:
         """Hear no more of the others: the store is closed, or lost.
@@ -52,15 +56,18 @@ class Neighbours:
         """
         bus, self._services.bus, self._answering = self._services.bus, None, None
         self._asking.end()
+        self._numbers.end()
         if bus is not None:
             bus.close(problem)
 
     def _changed(self, name: str, is_there: bool) -> None:
         if is_there:
             logger.info("server %s has joined", name)
+            self._numbers.joined()
             return
         logger.info("server %s is gone", name)
         self._asking.gone(name)
+        self._numbers.gone(name)
         if self._answering is not None:
             self._answering.gone(name)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from waypost.server.connections.site_counts import SiteCounts
+
 __all__ = ["Absences"]
 
 
@@ -27,16 +29,20 @@ class Absences:
     """The sessions whose clients are away, by the address that they came from.
 
     A client can leave sessions behind much faster than they end. So each address has a limit; above it, the session
-    whose client has been away for longest ends. Those of before a restart are not counted.
+    whose client has been away for longest ends. Those of before a restart are not counted. Those of other servers of
+    a cluster count approximately; see `SiteCounts`.
 
     Args:
         most: The most sessions of one address, from 1.
+
+    Attributes:
+        counts: The sessions of each address.
     """
 
-    __slots__ = ("_away", "_by_site", "_most")
+    __slots__ = ("_away", "_by_site", "counts")
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.counts = SiteCounts(most)
         # Both in the order of leaving; all sessions have the same time to live.
         self._away: dict[bytes, _Absence] = {}
         self._by_site: dict[str, dict[bytes, None]] = {}
@@ -61,7 +67,8 @@ class Absences:
         self._away[key] = _Absence(site, until, give_up)
         keys = self._by_site.setdefault(site, {})
         keys[key] = None
-        if len(keys) > self._most:
+        self.counts.add(site)
+        if self.counts.exceeds(site):
             oldest = next(iter(keys))
             absence = self._away[oldest]
             self.returned(oldest)
@@ -71,6 +78,7 @@ class Absences:
         """Count a session no more: its client is back, or it has ended."""
         absence = self._away.pop(key, None)
         if absence is not None:
+            self.counts.remove(absence.site)
             keys = self._by_site[absence.site]
             del keys[key]
             if not keys:
@@ -80,6 +88,7 @@ class Absences:
         """Forget all sessions: their store is closed."""
         self._away.clear()
         self._by_site.clear()
+        self.counts.forget_all()
 
     def _forget_ended(self, now: float) -> None:
         while self._away:

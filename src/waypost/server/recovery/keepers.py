@@ -19,16 +19,19 @@ class Keepers:
     Args:
         services: The services that the server's parts share.
         options: The recovery options; ``None`` with recovery off.
+
+    Attributes:
+        absences: The sessions whose clients are away.
     """
 
-    __slots__ = ("_absences", "_failures", "_options", "_services", "_turns")
+    __slots__ = ("_failures", "_options", "_services", "_turns", "absences")
 
     def __init__(self, services: Services, options: Recovery | None) -> None:
         self._services = services
         self._options = options
         self._failures = 0
         self._turns = self._new_turns()
-        self._absences = Absences(1 if options is None else options.max_away_per_address)
+        self.absences = Absences(1 if options is None else options.max_away_per_address)
 
     async def open(self, namespace: str) -> Keeper | None:
         """Open a namespace's sessions.
@@ -46,12 +49,12 @@ class Keepers:
         journal = await self._services.store.journal(namespace)
         if failures != self._failures:
             raise StoreClosed(self._services.store.capabilities.description)
-        return Keeper(journal, options, self._services, self._turns, self._absences)
+        return Keeper(journal, options, self._services, self._turns, self.absences)
 
     def forget_all(self) -> None:
         """Note that the store was closed, or did not open completely; pending calls of `open` raise `StoreClosed`."""
         self._failures += 1
-        self._absences.forget_all()
+        self.absences.forget_all()
         self._turns = self._new_turns()
 
     def _new_turns(self) -> asyncio.Semaphore:

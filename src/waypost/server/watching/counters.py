@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
-__all__ = ["Counters", "JournalState", "ServerState", "count_recovery"]
+__all__ = [
+    "Counters",
+    "JournalState",
+    "ServerNumbers",
+    "ServerState",
+    "add_counters",
+    "count_recovery",
+    "raise_counters",
+]
 
 
 @dataclass(slots=True)
@@ -60,22 +68,64 @@ class JournalState:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerState:
-    """A server's numbers at one moment; made by `waypost.Server.state`.
+class ServerNumbers:
+    """The numbers of one server of a cluster.
 
     Attributes:
         connections: The number of connections.
         sockets: The number of sockets, by namespace.
         counters: The totals so far.
-        journals: The sizes of the journals, by namespace; empty with recovery off.
+    """
+
+    connections: int
+    sockets: Mapping[str, int]
+    counters: Counters
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """The numbers of a server, or of all servers of a cluster, at one moment; made by `waypost.Server.state`.
+
+    In a cluster connections, sockets and counters are sums. The numbers of the server that was asked are current;
+    those of other servers are about a second old, with thousands of namespaces up to 10 s. The totals of servers that
+    have gone are included.
+
+    Attributes:
+        connections: The number of connections.
+        sockets: The number of sockets, by namespace.
+        counters: The totals so far.
+        journals: The sizes of the journals, by namespace; empty with recovery off. Servers of a cluster share them.
+        server: The name of the server that was asked; ``""`` without a cluster.
+        servers: The numbers of each server of a cluster, by name; empty without a cluster.
     """
 
     connections: int
     sockets: Mapping[str, int]
     counters: Counters
     journals: Mapping[str, JournalState]
+    server: str = ""
+    servers: Mapping[str, ServerNumbers] = field(default_factory=dict)
 
 
 def count_recovery(counters: Counters, outcome: str) -> None:
     """Count a client that came back with a private id."""
     counters.recoveries[outcome] = counters.recoveries.get(outcome, 0) + 1
+
+
+def add_counters(total: Counters, counters: Counters) -> None:
+    """Add counters to a total."""
+    for name in _NUMBERS:
+        setattr(total, name, getattr(total, name) + getattr(counters, name))
+    for outcome, count in counters.recoveries.items():
+        total.recoveries[outcome] = total.recoveries.get(outcome, 0) + count
+
+
+def raise_counters(counters: Counters, least: Counters) -> None:
+    """Let no counter be less than another one."""
+    for name in _NUMBERS:
+        setattr(counters, name, max(getattr(counters, name), getattr(least, name)))
+    for outcome, count in least.recoveries.items():
+        counters.recoveries[outcome] = max(counters.recoveries.get(outcome, 0), count)
+
+
+_NUMBERS = tuple(one.name for one in fields(Counters) if one.name != "recoveries")
