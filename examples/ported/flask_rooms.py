@@ -30,6 +30,13 @@ def login(user: str) -> str:
     return f"welcome, {user}"
 
 
+@web.route("/announce/<text>")
+def announce(text: str) -> str:
+    """Emit from a view, which runs in a thread."""
+    io.from_thread.emit("my_response", {"data": text})
+    return "announced"
+
+
 def flask_session(handshake: waypost.Handshake) -> Data:
     """Return Flask's session, as the request that opened the connection had it."""
     with web.test_request_context(headers=dict(handshake.headers)):

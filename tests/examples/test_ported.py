@@ -107,3 +107,11 @@ async def test_a_session_of_flask_a_catch_all_and_a_counter() -> None:
             assert await client.receive(timeout=_DEADLINE_S) == ["my_response", {"data": ["whatever", 7], "count": 1}]
             await client.emit("my_event", {"data": "x"})
             assert await client.receive(timeout=_DEADLINE_S) == ["my_response", {"data": "x", "count": 2}]
+
+
+async def test_an_emit_from_a_view_of_flask() -> None:
+    async with serve(flask_rooms.app) as site, connected(site.url) as client, aiohttp.ClientSession() as browser:
+        assert await response(client) == "Connected"
+        async with browser.get(site.url + "/announce/hello") as answer:
+            assert await answer.text() == "announced"
+        assert await response(client) == "hello"
