@@ -71,6 +71,20 @@ EXAMPLES: list[tuple[errors.WaypostError, str]] = [
         errors.StoreLost("s.db", "it was removed"),
         "store s.db: it was removed; put the file back, and start again",
     ),
+    (
+        errors.StoreLost("s.db", "its parent is gone", remedy="start both again"),
+        "store s.db: its parent is gone; start both again",
+    ),
+    (
+        errors.StorageUncertain("s.db", "append an event to /", "its parent is gone"),
+        "store s.db: its parent is gone, and it is not known whether it did this: append an event to /. "
+        "It was done once or not at all",
+    ),
+    (
+        errors.StorageUncertain("s.db", "add 1 messages to queue jobs", "its parent is gone", ids=("a",)),
+        "store s.db: its parent is gone, and it is not known whether it did this: add 1 messages to queue jobs. "
+        "It was done once or not at all; add the messages again with the same ids, and each is added once",
+    ),
     (errors.StoreFull("s.db"), "store s.db: no space left on its disk; free some, and the store works again"),
     (
         errors.QueueFull("s.db", "jobs", 9, 90, 10, 91),

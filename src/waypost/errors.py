@@ -23,6 +23,7 @@
         ├── StoreBusy               another process has the store open
         ├── StoreDamaged            the file is no store, or it is damaged
         ├── StoreFull               the disk is full
+        ├── StorageUncertain        it is not known whether the store has done it
         ├── QueueFull               the queue has reached its limits
         ├── OutboxFull              the client's outbox has reached its limits
         └── PositionGone            the journal no longer keeps that position
@@ -52,6 +53,7 @@ __all__ = [
     "QueueFull",
     "Reject",
     "StorageError",
+    "StorageUncertain",
     "StoreBusy",
     "StoreClosed",
     "StoreDamaged",
@@ -499,15 +501,39 @@ class StoreFull(StorageError):
         self.reserve_bytes = reserve_bytes
 
 
+class StorageUncertain(StorageError):
+    """The store may have done what was asked, or not: the process that has it open is gone.
+
+    Either it was done, and then it counts once, as if it had been reported; or nothing of it was done. An event that
+    was taken is delivered. To find out, look; a message of a queue may be added again with the same id.
+
+    Attributes:
+        operation: What was asked, in words.
+        reason: Why it is not known, in words.
+        ids: The ids of the messages that were to be added to a queue; empty for anything else.
+    """
+
+    def __init__(self, store: str, operation: str, reason: str, *, ids: tuple[str, ...] = ()) -> None:
+        again = "; add the messages again with the same ids, and each is added once" if ids else ""
+        super().__init__(
+            store,
+            f"{reason}, and it is not known whether it did this: {operation}. It was done once or not at all{again}",
+        )
+        self.operation = operation
+        self.reason = reason
+        self.ids = ids
+
+
 class StoreLost(StoreClosed):
-    """The file of a server or a client is not its own any more. Nothing is stored until it is opened again.
+    """The store of a server or a client is not its own any more. Nothing is stored until it is opened again.
 
     Attributes:
         is_taken_over: Whether another server has opened the file.
     """
 
-    def __init__(self, store: str, problem: str, *, is_taken_over: bool = False) -> None:
-        remedy = "stop one of the two servers" if is_taken_over else "put the file back, and start again"
+    def __init__(self, store: str, problem: str, *, is_taken_over: bool = False, remedy: str = "") -> None:
+        if not remedy:
+            remedy = "stop one of the two servers" if is_taken_over else "put the file back, and start again"
         StorageError.__init__(self, store, f"{problem}; {remedy}")
         self.is_taken_over = is_taken_over
 

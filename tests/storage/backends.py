@@ -9,14 +9,18 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from waypost.storage.base import Journal, Store
+from waypost.storage.choose import Clocks, StoreOptions
+from waypost.storage.host.host import StoreHost
 from waypost.storage.journal_records import Entry, Retention
 from waypost.storage.memory.store import MemoryStore
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Accepted, ConsumerRow, NewMessageRow, QueueLimits
+from waypost.storage.remote.store import RemoteStore
 from waypost.storage.sqlite.store import SqliteStore
+from waypost.storage.wire.link import Link, memory_link
 
 UNLIMITED = 1 << 40
 WallTime = Callable[[], float]
@@ -95,11 +99,64 @@ def async_factory(directory: Path) -> Factory:
     return make
 
 
+class Hosted:
+    """A node alone with its host, as one store: the host is opened and closed with it."""
+
+    def __init__(self, options: StoreOptions, clocks: Clocks) -> None:
+        self._host = StoreHost(clocks=clocks)
+        self._options = options
+        self._store = RemoteStore(self._connect, options, clocks)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def open(self) -> None:
+        if self._host.options is None:
+            await self._host.open(self._options)
+        await self._store.open()
+
+    async def close(self) -> None:
+        await self._store.close()
+        await self._host.close()
+
+    async def _connect(self) -> Link:
+        theirs, ours = memory_link()
+        self._host.attach(theirs)
+        return ours
+
+
+def hosted_factory(spec: str, **options: Any) -> Callable[[Path], Factory]:
+    """Stores in another place, over a link: alone on a host."""
+
+    def factory(directory: Path) -> Factory:
+        numbers = count()
+
+        def make(
+            *, retention: Retention | None = None, queue_limits: QueueLimits | None = None, wall_time: WallTime
+        ) -> Store:
+            hosted = Hosted(
+                StoreOptions(
+                    spec=spec.format(directory / f"hosted-{next(numbers)}.db"),
+                    retention=retention or Retention(),
+                    queue_limits=queue_limits or QueueLimits(),
+                    **options,
+                ),
+                Clocks(wall_time=wall_time),
+            )
+            return cast(Store, hosted)
+
+        return make
+
+    return factory
+
+
 BACKENDS: dict[str, Callable[[Path], Factory]] = {
     "memory": memory_factory,
     "sqlite": sqlite_factory,
     "sqlite-small-tail": small_tail_factory,
     "sqlite-async": async_factory,
+    "hosted-memory": hosted_factory("memory:"),
+    "hosted-sqlite": hosted_factory("{}", tail_bytes=20),
 }
 
 # What small tails are good for is nothing to queues.
@@ -112,7 +169,7 @@ def ignore(_: object) -> None:
 
 def keeps(store: Store) -> bool:
     """Tell whether a store, closed and opened again, has what it had."""
-    return not isinstance(store, MemoryStore)
+    return "memory" not in store.capabilities.description.split()[0]
 
 
 def defers(store: Store) -> bool:

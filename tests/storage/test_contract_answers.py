@@ -19,7 +19,7 @@ from waypost.storage.answer_base import (
     AnswerLimits,
 )
 from waypost.storage.base import ANSWER_TTL_S, Store
-from waypost.storage.choose import make_store
+from waypost.storage.choose import Clocks, StoreOptions, make_store
 
 
 async def keep(store: Store, client: bytes, sequence: int, message: str = "", *, settled: int = 0) -> None:
@@ -101,7 +101,7 @@ async def test_they_outlive_the_store_as_far_as_it_keeps_anything(store: Store) 
 @pytest.mark.parametrize("spec", ["memory:", "store.db"])
 async def test_for_how_long_is_an_option(spec: str, tmp_path: Path, clock: Clock) -> None:
     where = spec if spec == "memory:" else str(tmp_path / spec)
-    store = make_store(where, answer_ttl_s=5, wall_time=clock)
+    store = make_store(StoreOptions(spec=where, answer_ttl_s=5), Clocks(wall_time=clock))
     await store.open()
     await keep(store, b"c", 1)
     clock.now += 6
@@ -121,7 +121,7 @@ def spec(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @asynccontextmanager
 async def limited(spec: str, limits: AnswerLimits, clock: Clock) -> AsyncIterator[Store]:
-    store = make_store(spec, answer_limits=limits, wall_time=clock)
+    store = make_store(StoreOptions(spec=spec, answer_limits=limits), Clocks(wall_time=clock))
     await store.open()
     yield store
     await store.close()

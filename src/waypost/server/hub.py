@@ -48,7 +48,7 @@ from waypost.server.watching.hooks import Hooks
 from waypost.server.watching.queue_events import ConsumerExpired
 from waypost.storage.answer_base import AnswerLimits
 from waypost.storage.base import Store
-from waypost.storage.choose import file_of_store, make_store
+from waypost.storage.choose import Clocks, StoreOptions, file_of_store, make_store, whole_spec
 from waypost.storage.journal_records import Retention
 from waypost.storage.waiting import open_when_free
 
@@ -93,6 +93,7 @@ class Hub:
         self.options = options
         self.environment = environment
         self._store_spec = options.store
+        self._open_from: Callable[[StoreOptions, Clocks], Store] = make_store
         self.codec = codec_for(options.parser, options.max_attachments)
         self.hooks = Hooks()
         self.turn = WriteTurn()
@@ -170,6 +171,13 @@ class Hub:
         """The file of the store, with symbolic links resolved; ``None`` for a store in memory."""
         file = file_of_store(self._store_spec)
         return None if file is None else Path(path.realpath(file))
+
+    def use_store_from(self, opener: Callable[[StoreOptions, Clocks], Store]) -> None:
+        """Get the store from a function instead of opening it in this process; only before the start."""
+        if self._start is not None:
+            raise ConfigurationError("store", opener, "to be chosen before the server starts")
+        self._open_from = opener
+        self.services.store = self._make_store()
 
     def describe(self) -> str:
         """Return a description of the store and its durability, in words."""
@@ -428,20 +436,21 @@ class Hub:
                 max_entries=recovery.max_events,
                 max_bytes=recovery.max_bytes,
             )
-        return make_store(
-            self._store_spec,
-            durability=self.options.durability,
-            retention=retention,
-            tail_bytes=recovery.tail_bytes if recovery else 0,
-            orphan_ttl_s=recovery.session_ttl_s if recovery else 0,
-            answer_ttl_s=self.options.answer_ttl_s,
-            answer_limits=AnswerLimits(self.options.max_answer_bytes, self.options.max_answer_bytes_per_address),
-            queue_limits=limits_of(self.options.queues),
-            disk_reserve_bytes=self.options.disk_reserve_bytes,
-            wall_time=self.environment.wall_time,
-            steady_time=self.environment.steady_time,
-            patience_s=self.options.store_patience_s,
-            copy_before_upgrade=self.options.store_copy_before_upgrade,
+        return self._open_from(
+            StoreOptions(
+                spec=whole_spec(self._store_spec),
+                durability=self.options.durability,
+                retention=retention,
+                tail_bytes=recovery.tail_bytes if recovery else 0,
+                orphan_ttl_s=recovery.session_ttl_s if recovery else 0,
+                answer_ttl_s=self.options.answer_ttl_s,
+                answer_limits=AnswerLimits(self.options.max_answer_bytes, self.options.max_answer_bytes_per_address),
+                queue_limits=limits_of(self.options.queues),
+                disk_reserve_bytes=self.options.disk_reserve_bytes,
+                patience_s=self.options.store_patience_s,
+                copy_before_upgrade=self.options.store_copy_before_upgrade,
+            ),
+            Clocks(wall_time=self.environment.wall_time, steady_time=self.environment.steady_time),
         )
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from os import PathLike, fspath
+from os.path import realpath
+from typing import Final
 
 from waypost.checking.arguments import check
 from waypost.checking.constraints import FilePath
@@ -19,7 +22,16 @@ from waypost.storage.queue_records import QueueLimits
 from waypost.storage.sqlite.store import SqliteStore
 from waypost.storage.sqlite.visitor import SqliteVisitor
 
-__all__ = ["check_store", "file_of_store", "make_store", "make_visitor"]
+__all__ = [
+    "MACHINE_CLOCKS",
+    "Clocks",
+    "StoreOptions",
+    "check_store",
+    "file_of_store",
+    "make_store",
+    "make_visitor",
+    "whole_spec",
+]
 
 _EXPECTED = 'a file\'s path, "sqlite:" and a file\'s path, or "memory:"'
 
@@ -29,70 +41,115 @@ _FILE = rule_of(FilePath)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)
 
 
-def make_store(
-    spec: str | PathLike[str],
-    *,
-    durability: Durability = "commit",
-    retention: Retention | None = None,
-    queue_limits: QueueLimits | None = None,
-    answer_ttl_s: float = ANSWER_TTL_S,
-    answer_limits: AnswerLimits | None = None,
-    tail_bytes: int = 64 << 20,
-    orphan_ttl_s: float = 3600,
-    disk_reserve_bytes: int = RESERVE_BYTES,
-    wall_time: Callable[[], float] = time.time,
-    steady_time: Callable[[], float] | None = None,
-    patience_s: float = PATIENCE_S,
-    copy_before_upgrade: bool = False,
-) -> Store:
-    """Make the store that a text names. The caller opens it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOptions:
+    """The options of a store: where it is, and what it keeps. Plain data, that other processes can be sent.
 
-    Args:
-        spec: ``"memory:"``, or the path of a SQLite file, with or without ``sqlite:`` before it. A `pathlib.Path` is
-            always a file's.
+    Attributes:
+        spec: ``"memory:"``, or the path of a SQLite file, with or without ``sqlite:`` before it; see `whole_spec`.
         durability: The time at which a write is reported; see `SqliteStore`. A store in memory ignores it.
         retention: The limits of each journal.
         queue_limits: The limits of each queue without its own.
         answer_ttl_s: Seconds for which an answer is kept.
         answer_limits: The limits on the bytes of answers.
         tail_bytes: The bytes of each journal's newest records that a store in a file keeps in memory too.
-        orphan_ttl_s: Seconds for which a session that a crash left attached is kept after the next opening.
+        orphan_ttl_s: Seconds for which a session is kept that a crash left attached.
         disk_reserve_bytes: The bytes that emits leave free on the file's disk.
-        wall_time: The wall clock, in seconds since 1970.
-        steady_time: The clock for durations; see `StoreClock`.
         patience_s: Seconds for which a write to a file waits while another program holds its lock.
         copy_before_upgrade: Whether a file is copied before its format is changed.
+    """
 
-    Returns:
-        The store.
+    spec: str
+    durability: Durability = "commit"
+    retention: Retention = field(default_factory=Retention)
+    queue_limits: QueueLimits = field(default_factory=QueueLimits)
+    answer_ttl_s: float = ANSWER_TTL_S
+    answer_limits: AnswerLimits = field(default_factory=AnswerLimits)
+    tail_bytes: int = 64 << 20
+    orphan_ttl_s: float = 3600
+    disk_reserve_bytes: int = RESERVE_BYTES
+    patience_s: float = PATIENCE_S
+    copy_before_upgrade: bool = False
+
+    def path(self) -> str | None:
+        """Return the whole path of the store's file; ``None`` for a store in memory.
+
+        Raises:
+            ConfigurationError: The text names no store.
+        """
+        path = file_of_store(self.spec)
+        return None if path is None else realpath(path)
+
+    def difference(self, other: StoreOptions) -> str:
+        """Return in words how other options differ: each option with its value here and there; "" if they agree."""
+        here, there = asdict(self), asdict(other)
+        return "; ".join(
+            f"{name} is {value!r} here and {there[name]!r} there"
+            for name, value in here.items()
+            if value != there[name]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """The clocks of a store.
+
+    Attributes:
+        wall_time: The wall clock, in seconds since 1970.
+        steady_time: The clock for durations; see `StoreClock`.
+    """
+
+    wall_time: Callable[[], float] = time.time
+    steady_time: Callable[[], float] | None = None
+
+
+MACHINE_CLOCKS: Final = Clocks()
+"""The clocks of the machine."""
+
+
+def whole_spec(spec: str | PathLike[str]) -> str:
+    """Return the text that names a store from everywhere: ``"memory:"``, or ``sqlite:`` and the file's whole path.
+
+    Args:
+        spec: A text that names a store; a `pathlib.Path` is always a file's.
+
+    Raises:
+        ConfigurationError: The text names no store.
+    """
+    path = file_of_store(spec)
+    return "memory:" if path is None else f"sqlite:{realpath(path)}"
+
+
+def make_store(options: StoreOptions, clocks: Clocks = MACHINE_CLOCKS) -> Store:
+    """Make the store that options describe. The caller opens it.
 
     Raises:
         ConfigurationError: The text names no store, or an option has a value that it does not accept.
     """
-    path = file_of_store(spec)
+    path = file_of_store(options.spec)
     if path is None:
         return MemoryStore(
-            retention=retention,
-            queue_limits=queue_limits,
-            answer_ttl_s=answer_ttl_s,
-            answer_limits=answer_limits,
-            wall_time=wall_time,
-            steady_time=steady_time,
+            retention=options.retention,
+            queue_limits=options.queue_limits,
+            answer_ttl_s=options.answer_ttl_s,
+            answer_limits=options.answer_limits,
+            wall_time=clocks.wall_time,
+            steady_time=clocks.steady_time,
         )
     return SqliteStore(
         path,
-        durability=durability,
-        retention=retention,
-        queue_limits=queue_limits,
-        answer_ttl_s=answer_ttl_s,
-        answer_limits=answer_limits,
-        tail_bytes=tail_bytes,
-        orphan_ttl_s=orphan_ttl_s,
-        disk_reserve_bytes=disk_reserve_bytes,
-        wall_time=wall_time,
-        steady_time=steady_time,
-        patience_s=patience_s,
-        copy_before_upgrade=copy_before_upgrade,
+        durability=options.durability,
+        retention=options.retention,
+        queue_limits=options.queue_limits,
+        answer_ttl_s=options.answer_ttl_s,
+        answer_limits=options.answer_limits,
+        tail_bytes=options.tail_bytes,
+        orphan_ttl_s=options.orphan_ttl_s,
+        disk_reserve_bytes=options.disk_reserve_bytes,
+        wall_time=clocks.wall_time,
+        steady_time=clocks.steady_time,
+        patience_s=options.patience_s,
+        copy_before_upgrade=options.copy_before_upgrade,
     )
 
 

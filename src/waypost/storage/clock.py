@@ -68,6 +68,16 @@ class StoreClock:
         self._offset = max(self._wall_time() + ahead_s, noted) - self._steady_time()
         self.ahead_s = ahead_s
 
+    def follow(self, now: float, ahead_s: float) -> None:
+        """Go on with the time of another process's clock, which measures the same store.
+
+        Args:
+            now: The other clock's time, in seconds.
+            ahead_s: By how much it is ahead of the wall clock.
+        """
+        self._offset = now - self._steady_time()
+        self.ahead_s = ahead_s
+
     def now(self) -> float:
         """Return the time, in seconds."""
         return self._offset + self._steady_time()

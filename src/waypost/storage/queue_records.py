@@ -9,6 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
+import msgspec
+
 from waypost.checking.constraints import Named
 from waypost.checking.options import checked
 
@@ -318,15 +320,13 @@ class Loss:
     last: int
 
 
-@dataclass(frozen=True, slots=True)
-class FromPosition:
+class FromPosition(msgspec.Struct, frozen=True, tag=True):
     """The place in a queue before a position."""
 
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class FromTime:
+class FromTime(msgspec.Struct, frozen=True, tag=True):
     """The place in a queue before the first message that got its position at a store's time, in seconds, or later."""
 
     time: float

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from waypost.errors import StorageError
 from waypost.logs import get_logger
 from waypost.storage.base import OnCommit
+from waypost.storage.callbacks import report
 from waypost.storage.sqlite.journals.entries import Appender
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "Write",
     "future_of",
     "is_emit",
-    "report",
     "run_all",
     "size_of",
     "tell",
@@ -169,15 +169,6 @@ def tell(job: Job[_T] | Gathered[Any, _T]) -> None:
 _Append: TypeAlias = tuple[CommittedLog, bytes, OnCommit | None, asyncio.Future[int] | None]
 Write: TypeAlias = "_Append | Job[Any] | Gathered[Any, Any]"
 """All kinds of requests to the writer."""
-
-
-def report(on_commit: Callable[[_T], None], result: _T) -> None:
-    """Call an ``on_commit``; an exception in it is logged, and affects no other call."""
-    try:
-        on_commit(result)
-    except Exception:
-        # The write is committed all the same, and the others must hear of theirs.
-        _logger.exception("an on_commit raised, which it must not")
 
 
 def run_all(transaction: Transaction, batch: list[Write]) -> None:

@@ -24,6 +24,7 @@ from waypost.errors import StorageError, StoreClosed, StoreFull, StoreLost
 from waypost.logs import get_logger
 from waypost.retrying import RetryPolicy
 from waypost.storage.base import OnCommit
+from waypost.storage.callbacks import report
 from waypost.storage.clock import StoreClock
 from waypost.storage.sqlite.disk_room import DiskRoom
 from waypost.storage.sqlite.file import translate
@@ -39,7 +40,6 @@ from waypost.storage.sqlite.jobs import (
     Write,
     future_of,
     is_emit,
-    report,
     run_all,
     tell,
     units,

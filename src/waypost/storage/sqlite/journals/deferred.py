@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 from waypost.errors import StorageError, StoreClosed
 from waypost.storage.base import OnCommit
+from waypost.storage.callbacks import report
 from waypost.storage.sqlite.file import translate
-from waypost.storage.sqlite.jobs import Transaction, report
+from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals.log import Log
 from waypost.storage.sqlite.journals.reserve import reserve
 from waypost.storage.sqlite.journals.writes import Work

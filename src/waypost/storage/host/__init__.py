@@ -1,0 +1,1 @@
+"""The host's side: one store, served to several nodes."""

@@ -1,0 +1,97 @@
+"""The rows of other nodes, applied to the journals in the order of the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from waypost.errors import StoreLost
+from waypost.logs import get_logger
+from waypost.storage.clock import StoreClock
+from waypost.storage.remote.connection import Connection
+from waypost.storage.remote.journal import RemoteJournal
+from waypost.storage.wire import reports
+
+__all__ = ["Following"]
+
+_logger = get_logger(__name__)
+
+
+class Following:
+    """Applies the rows of other nodes to the journals that this node has opened, and calls their followers.
+
+    Args:
+        connection: The way to the host.
+        clock: The store's clock.
+    """
+
+    __slots__ = ("_clock", "_journals", "_loss_watchers", "_watchers")
+
+    def __init__(self, connection: Connection, clock: StoreClock) -> None:
+        self._clock = clock
+        self._journals: dict[int, RemoteJournal] = {}
+        self._watchers: list[Callable[[], None]] = []
+        self._loss_watchers: list[Callable[[StoreLost], None]] = []
+        connection.ended = self._ended
+        connection.handlers |= {
+            reports.Appended: self._appended,
+            reports.MovedMatching: self._moved,
+            reports.EndedMatching: self._ended_matching,
+            reports.Claimed: self._claimed,
+            reports.Kept: self._kept,
+            reports.Changed: self._changed,
+            reports.StepOfClock: self._stepped,
+        }
+
+    def add(self, journal: RemoteJournal) -> None:
+        """Apply what comes for a journal from now on."""
+        self._journals[journal.number] = journal
+
+    def remove(self, journal: RemoteJournal) -> None:
+        """Forget a journal that was dropped."""
+        self._journals.pop(journal.number, None)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call a function when another program has written to the store."""
+        self._watchers.append(changed)
+
+    def watch_loss(self, lost: Callable[[StoreLost], None]) -> None:
+        """Call a function when the host is gone, or can store nothing any more."""
+        self._loss_watchers.append(lost)
+
+    def _appended(self, row: reports.Appended) -> None:
+        journal = self._journals[row.journal]
+        journal.apply(row.position, len(row.record))
+        if journal.follower is not None:
+            journal.follower.appended(row.position, row.record)
+
+    def _moved(self, row: reports.MovedMatching) -> None:
+        follower = self._journals[row.journal].follower
+        if follower is None:
+            return
+        move = follower.joined if row.joins else follower.left
+        move(row.rooms, row.except_, row.moved)
+
+    def _ended_matching(self, row: reports.EndedMatching) -> None:
+        follower = self._journals[row.journal].follower
+        if follower is not None:
+            follower.ended(row.rooms, row.except_, row.sessions, row.note)
+
+    def _claimed(self, row: reports.Claimed) -> None:
+        follower = self._journals[row.journal].follower
+        if follower is not None:
+            follower.claimed(row.key)
+
+    def _kept(self, row: reports.Kept) -> None:
+        self._journals[row.journal].kept(row.oldest, row.size_bytes)
+
+    def _changed(self, _: reports.Changed) -> None:
+        for changed in self._watchers:
+            changed()
+
+    def _stepped(self, step: reports.StepOfClock) -> None:
+        self._clock.ahead_s = step.ahead_s
+
+    def _ended(self, lost: StoreLost) -> None:
+        _logger.critical("nothing more can be stored: %s", lost)
+        for ended in self._loss_watchers:
+            ended(lost)
