@@ -14,13 +14,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import uvicorn
 
 import waypost
+from tests.support.mesh import Mesh, make_protocol
 from tests.support.raw import Raw
 from tests.support.waiting import until
 from waypost.protocol.session import EngineSession
 from waypost.server.namespaces.namespace import Namespace
+from waypost.transports.handover.handover import Handover
 from waypost.transports.uvicorn_protocols import GuardedWebSocket
 from waypost.transports.uvicorn_runner import configure
 
@@ -48,13 +51,38 @@ async def direct(io: waypost.Server) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def _serving(io: waypost.Server, config: uvicorn.Config) -> AsyncIterator[int]:
+async def handed_over(io: waypost.Server) -> AsyncIterator[int]:
+    """Serve by a worker that gets each request handed over by another one, whose port this gives."""
+    mesh = Mesh()
+    served, front = Handover(mesh.add(2)), Handover(mesh.add(1))
+    stranger = waypost.Server(drain_s=0, recovery=None)
+    async with (
+        _serving(io, configure(io, io.options, served), served),
+        _serving(stranger, configure(stranger, io.options, front), front) as port,
+    ):
+        link = front.link_for(b"GET ?EIO=4&sid=anyone.2 HTTP/1.1\r\n")
+        assert link is not None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(front, "link_for", lambda _head: link)
+            yield port
+        assert len(stranger._hub.engine) == 0
+        front.close()
+        served.close()
+
+
+@asynccontextmanager
+async def _serving(
+    io: waypost.Server, config: uvicorn.Config, handover: Handover | None = None
+) -> AsyncIterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         assert not task.done()
         await asyncio.sleep(0.005)
+    if handover is not None:
+        io.join_workers(handover)
+        handover.start(lambda: make_protocol(server))
     try:
         yield listener.getsockname()[1]
     finally:
@@ -64,7 +92,7 @@ async def _serving(io: waypost.Server, config: uvicorn.Config) -> AsyncIterator[
         listener.close()
 
 
-DOORS: dict[str, Door] = {"asgi": asgi, "direct": direct}
+DOORS: dict[str, Door] = {"asgi": asgi, "direct": direct, "handed over": handed_over}
 
 
 @dataclass

@@ -17,7 +17,7 @@ from tests.support.waiting import until
 from waypost.transports.handover.handover import Handover
 from waypost.transports.uvicorn_runner import bind, configure
 
-__all__ = ["Mesh", "MeshPeers", "Worker", "serving_workers"]
+__all__ = ["Mesh", "MeshPeers", "Worker", "make_protocol", "serving_workers"]
 
 
 class MeshPeers:
@@ -122,7 +122,7 @@ async def _serving(
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(listeners))
     await until(lambda: server.started, "uvicorn has started")
-    handover.start(lambda: _make(server))
+    handover.start(lambda: make_protocol(server))
     worker = Worker(io, handover, int(listeners[0].getsockname()[1]), server)
     try:
         yield worker
@@ -138,6 +138,7 @@ async def _serving(
             listener.close()
 
 
-def _make(server: uvicorn.Server) -> Any:
+def make_protocol(server: uvicorn.Server) -> Any:
+    """Make the protocol of a new connection, as uvicorn does."""
     make: Any = server.config.http_protocol_class
     return make(config=server.config, server_state=server.server_state, app_state=server.lifespan.state)

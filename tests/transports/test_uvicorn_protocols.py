@@ -113,6 +113,25 @@ async def test_a_large_body_beside_its_headers_is_no_large_header(port: int) -> 
         assert await raw.receive() == "431[500000]"
 
 
+async def test_a_large_body_that_comes_after_its_answer_is_no_large_header(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Less than one read of the network.
+    monkeypatch.setattr(uvicorn_protocols, "_MAX_HEADER_BYTES", 10_000)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = b"x" * 100_000
+    lines = {"Connection": "keep-alive", "Content-Length": str(len(body))}
+    writer.write(request_bytes("POST", target(sid="nobodys"), lines))
+    async with asyncio.timeout(WAIT_S):
+        assert b" 400 " in await reader.readuntil(b'unknown"}')
+        writer.write(body)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(request_bytes("GET", target()))
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
 async def test_requests_may_take_their_time_once_they_are_complete(port: int) -> None:
     async with open_polling(port) as raw:
         await join(raw)

@@ -130,14 +130,16 @@ class GuardedHttp(HttpToolsProtocol):
             and not (idle.more_body or self.pipeline or self.timeout_keep_alive_task)
             and self.parser is not None
         )
-        # Blank lines between requests begin none, but stop uvicorn's patience with a connection that is idle.
-        if self._headers_timer is None and (self._has_begun or is_between):
-            # Started late, because almost all headers arrive in one piece and need no timer.
-            self._expect_headers()
         if self._headers_timer is not None:
             self._header_bytes += len(data)
-            if self._header_bytes > _MAX_HEADER_BYTES and not self.transport.is_closing():
-                self.send_400_response("")
+        elif self._has_begun or is_between:
+            # Started late, because almost all headers arrive in one piece and need no timer. Blank lines between
+            # requests begin none, but stop uvicorn's patience with a connection that is idle. They are not counted
+            # at first: they look like the end of a body whose answer came before it.
+            self._expect_headers()
+            self._header_bytes = len(data) if self._has_begun else 0
+        if self._header_bytes > _MAX_HEADER_BYTES and self._headers_timer and not self.transport.is_closing():
+            self.send_400_response("")
 
     def on_message_begin(self) -> None:
         """Note that a request has begun and its headers are still incomplete."""

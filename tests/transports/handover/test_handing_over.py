@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -106,6 +107,28 @@ async def test_pipelined_requests_of_several_workers_are_answered_in_order(worke
                 assert await answer(reader) == b"ok"
                 assert await answer(reader) == b"43%d[%d]" % (turn, number)
         writer.close()
+
+
+async def test_a_connection_waits_until_the_response_before_is_written() -> None:
+    def make() -> waypost.Server:
+        return waypost.Server(drain_s=0.0, max_buffered_bytes=1 << 26)
+
+    async with serving_workers(2, make=make) as (home, other), joined(home) as raw, joined(other) as second:
+        large = b"x" * 900_000
+        for _ in range(15):
+            await second.post(b'421["echo","%s"]' % large)
+        with socket.socket() as narrow:
+            narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            narrow.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(narrow, ("127.0.0.1", other.port))
+            narrow.send(kept("GET", target(sid=second.sid)))
+            narrow.send(kept("POST", target(sid=raw.sid), b'421["worker"]'))
+            await until(lambda: other.passed == (1, 0, 0, 0), "the foreign request is read")
+            reader, writer = await asyncio.open_connection(sock=narrow)
+            assert await answer(reader) == b"\x1e".join([b'431["%s"]' % large] * 15)
+            assert await answer(reader) == b"ok"
+            assert other.passed == (1, 1, 0, 0)
+            writer.close()
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 4096])

@@ -147,22 +147,25 @@ class Crossing:
         http.flow.pause_reading()
         if http.is_busy:
             return _Outcome.WAITS
-        if transport.get_write_buffer_size():
+        is_secure = transport.get_extra_info("sslcontext") is not None
+        if not is_secure and transport.get_write_buffer_size():
             # The transport says when everything is written.
             transport.set_write_buffer_limits(high=0)
             return _Outcome.WAITS
         self._link = None
-        if self._cross(link, transport):
+        if self._forward(link, transport) if is_secure else self._hand_over(link, transport):
             self.is_over, self._held = True, b""
             return _Outcome.GONE
+        transport.set_write_buffer_limits()
         http.flow.resume_reading()
         return _Outcome.STAYS
 
-    def _cross(self, link: Link, transport: asyncio.Transport) -> bool:
-        if transport.get_extra_info("sslcontext") is None:
-            return self._handover.hand_over(link, transport, Passed(self._held, self._origin))
-        passed = Passed(self._held, origin_of(transport))
-        if not self._handover.forward(link, transport, passed, self._http.connections, self._http.tasks):
+    def _hand_over(self, link: Link, transport: asyncio.Transport) -> bool:
+        return self._handover.hand_over(link, transport, Passed(self._held, self._origin))
+
+    def _forward(self, link: Link, transport: asyncio.Transport) -> bool:
+        http, passed = self._http, Passed(self._held, origin_of(transport))
+        if not self._handover.forward(link, transport, passed, http.connections, http.tasks):
             return False
-        self._http.leave()
+        http.leave()
         return True

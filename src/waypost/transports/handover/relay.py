@@ -18,28 +18,27 @@ def relay(outside: asyncio.Transport, inside: socket.socket, connections: set[An
 
     Args:
         outside: The client's connection. Nothing has been read of it that is not handed over.
-        inside: This worker's end of the pair.
+        inside: This worker's end of the pair, non-blocking.
         connections: The open connections, which a stopping server closes.
         tasks: Keeps references to tasks.
     """
-    outer, inner = _Side(connections), _Side(connections)
-    outer.begin(outside)
+    client, worker = _Side(connections), _Side(connections)
+    # The worker's answer may come before the client is read on.
+    client.other, worker.other = worker, client
     outside.pause_reading()
-    outside.set_protocol(outer)
+    outside.set_protocol(client)
+    client.connection_made(outside)
     loop = asyncio.get_running_loop()
 
     async def join() -> None:
         try:
-            await loop.connect_accepted_socket(lambda: inner, inside)
+            await loop.connect_accepted_socket(lambda: worker, inside)
         except OSError:
             inside.close()
             outside.abort()
-            return
-        outer.other, inner.other = inner.transport, outside
-        if outside.is_closing():
-            inner.shutdown()
         else:
-            outside.resume_reading()
+            if not outside.is_closing():
+                outside.resume_reading()
 
     task = loop.create_task(join())
     tasks.add(task)
@@ -53,45 +52,49 @@ class _Side(asyncio.Protocol):
         connections: The open connections, which a stopping server closes.
 
     Attributes:
-        transport: This connection.
         other: The other one.
+        transport: The connection, once it is there.
+        is_lost: Whether it is lost.
     """
 
     def __init__(self, connections: set[Any]) -> None:
-        self.transport: asyncio.Transport
-        self.other: asyncio.Transport | None = None
+        self.other: _Side
+        self.transport: asyncio.Transport | None = None
+        self.is_lost = False
         self._connections = connections
 
-    def begin(self, transport: asyncio.Transport) -> None:
-        """Note this side's connection."""
-        self.transport = transport
-        self._connections.add(self)
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note that the connection to the other worker is there."""
-        self.begin(cast("asyncio.Transport", transport))
+        """Begin to forward."""
+        self.transport = cast("asyncio.Transport", transport)
+        self._connections.add(self)
+        if self.other.is_lost:
+            self.shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on."""
-        if self.other is not None and not self.other.is_closing():
-            self.other.write(data)
+        other = self.other.transport
+        if other is not None and not other.is_closing():
+            other.write(data)
 
     def pause_writing(self) -> None:
         """Read no more from the other side while this one is slow."""
-        if self.other is not None and not self.other.is_closing():
-            self.other.pause_reading()
+        other = self.other.transport
+        if other is not None and not other.is_closing():
+            other.pause_reading()
 
     def resume_writing(self) -> None:
         """Read from the other side again."""
-        if self.other is not None and not self.other.is_closing():
-            self.other.resume_reading()
+        other = self.other.transport
+        if other is not None and not other.is_closing():
+            other.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Close the other side after what is written."""
+        self.is_lost = True
         self._connections.discard(self)
-        if self.other is not None:
-            self.other.close()
+        self.other.shutdown()
 
     def shutdown(self) -> None:
-        """Close, because the server stops; called by uvicorn."""
-        self.transport.close()
+        """Close after what is written; called by uvicorn when the server stops."""
+        if self.transport is not None:
+            self.transport.close()
