@@ -252,6 +252,7 @@ class Hub:
         nodes = self.services.store.nodes
         if nodes is not None:
             self._neighbours.meet(nodes)
+        self.directory.start()
         try:
             for namespace in list(self.directory):
                 await namespace.ready()
@@ -303,6 +304,10 @@ class Hub:
         for expired in await self.services.store.expire_sessions():
             self.services.counters.expired_sessions += 1
             namespace = self.directory.get(expired.journal)
+            if namespace is None and self.services.store.nodes is not None:
+                # The session of a client of another node that is gone, and that has made this child namespace.
+                await self.directory.revive([expired.journal])
+                namespace = self.directory.get(expired.journal)
             if namespace is not None:
                 await namespace.tell_expired(expired)
         self.services.counters.trimmed_events += await self.services.store.trim()

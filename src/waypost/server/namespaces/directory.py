@@ -13,6 +13,7 @@ from waypost.checking.arguments import NAMESPACE, check
 from waypost.errors import ConfigurationError, ConnectionRefused
 from waypost.logs import get_logger
 from waypost.server.emitting.flags import Flags
+from waypost.server.namespaces.children_elsewhere import ChildrenElsewhere
 from waypost.server.namespaces.core import NamespaceCore, Parts
 from waypost.server.namespaces.eviction import Eviction
 from waypost.server.namespaces.namespace import Namespace, ParentNamespace
@@ -37,7 +38,11 @@ class Directory:
         self._children: dict[str, NamespaceCore] = {}
         self._made_from: dict[str, str] = {}
         self._made: Counter[str] = Counter()
-        self._eviction = Eviction(self._children.values, lambda child: self._children.get(child.name) is child)
+        self._elsewhere = ChildrenElsewhere(parts.services, self._copy)
+        self._eviction = Eviction(
+            self._children.values,
+            lambda child: self._children.get(child.name) is child and child.name not in self._elsewhere,
+        )
         # The application may still hold a removed child. If it is needed again, it must be the same object.
         self._forgotten: WeakValueDictionary[str, NamespaceCore] = WeakValueDictionary()
 
@@ -126,11 +131,24 @@ class Directory:
         Raises:
             ConnectionRefused: No namespace of that name accepts this client.
         """
+        namespace = await self._find(name, auth, site)
+        if namespace.parent is not None:
+            self._elsewhere.entered(name, self._parents.index(namespace.parent))
+        return namespace
+
+    async def _find(self, name: str, auth: dict[str, Any] | None, site: str | None) -> NamespaceCore:
         namespace = self.get(name)
         for parent in self._parents if namespace is None else (namespace.parent,):
             if parent is None or await parent.accepts(name, auth):
                 return await self._enter(name, parent, site)
         raise ConnectionRefused("Invalid namespace")
+
+    def _copy(self, name: str, parent: int) -> None:
+        """Make a child that clients of another node have made."""
+        if parent < len(self._parents) and self.get(name) is None:
+            child = self._make_child(name, self._parents[parent], None)
+            task = asyncio.get_running_loop().create_task(self._parents[parent].tell_made(child))
+            self._parts.services.keep_task(task)
 
     async def _enter(self, name: str, parent: ParentCore | None, site: str | None) -> NamespaceCore:
         # While the parent decided, other clients may have created it, or the upkeep may have removed it.
@@ -185,7 +203,7 @@ class Directory:
         """
         for name in names:
             try:
-                await self.find(name, None, None)
+                await self._find(name, None, None)
             except ConnectionRefused:
                 logger.debug("the store has sessions of %s, which is not there any more", name)
 
@@ -198,8 +216,13 @@ class Directory:
             namespace.parent.children[name] = namespace
         return namespace
 
+    def start(self) -> None:
+        """Learn from now on which children other nodes have; once for each opening of the store."""
+        self._elsewhere.start()
+
     def renew(self) -> None:
         """Forget the children that clients made, and all that belongs to a closed store."""
+        self._elsewhere.forget_all()
         for child in list(self._children.values()):
             self._forget(child)
         for namespace in [*self._named.values(), *self._forgotten.values()]:
@@ -213,7 +236,7 @@ class Directory:
         """
         if not self._parts.settings.cleanup_empty_child_namespaces:
             return
-        idle = [child for child in self._children.values() if child.is_idle]
+        idle = [child for child in self._children.values() if child.is_idle and child.name not in self._elsewhere]
         has_journals = bool(idle) and self._parts.settings.recovery is not None
         followed = set(await self._parts.services.store.followed_journals()) if has_journals else set()
         for child in idle:
@@ -231,6 +254,7 @@ class Directory:
     def _forget(self, child: NamespaceCore) -> None:
         logger.debug("nobody is in %s any more, it is forgotten", child.name)
         del self._children[child.name]
+        self._elsewhere.forgotten(child.name)
         self._count_no_more(child.name)
         if child.parent is not None:
             del child.parent.children[child.name]

@@ -86,6 +86,8 @@ def _has_events(journal: Journal | None) -> bool:
 def _is_worth_keeping(session: SessionRow) -> bool:
     if session.expired or session.damaged:
         return False
+    if session.expires_at is None:
+        return True  # its client is at another node
     try:
         return bool(session.memberships or Snapshot.decode(session.data).data)
     except MalformedPacket:
