@@ -17,6 +17,7 @@ class Link:
 
     Attributes:
         url: Where it listens.
+        port: The server's port, for the next connections.
         listens: Whether `heard` is wanted.
         heard: What the server has sent, passed on or held back.
         held_bytes: How much was held back.
@@ -24,7 +25,7 @@ class Link:
     """
 
     def __init__(self, port: int, delay_s: Callable[[], float] | None) -> None:
-        self._port = port
+        self.port = port
         self._delay_s = delay_s
         self._open: set[asyncio.Task[None]] = set()
         self._frozen: set[asyncio.Task[None]] = set()
@@ -108,7 +109,7 @@ class Link:
         assert task is not None
         reader, writer = await asyncio.open_connection(sock=near)
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._pump(task, reader, far_writer))
