@@ -18,7 +18,8 @@ def make(number: int) -> waypost.Server:
 
 
 def parent(nodes: Cluster, number: int) -> waypost.ParentNamespace:
-    return next(iter(hub_of(nodes.servers[number]).directory._parents)).public
+    public: waypost.ParentNamespace = hub_of(nodes.servers[number]).directory._parents[0].public
+    return public
 
 
 def has(nodes: Cluster, number: int, name: str) -> bool:

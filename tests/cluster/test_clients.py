@@ -106,8 +106,9 @@ async def hopping(
 
 @pytest.mark.node
 async def test_an_official_client_that_hops_and_one_that_stays(three: Site, peer: Peer, rng: random.Random) -> None:
-    options = {"transports": MODES["websocket"], "reconnectionDelay": 20, "reconnectionDelayMax": 40}
-    client = await peer.client(three.line.url, **options)
+    client = await peer.client(
+        three.line.url, transports=MODES["websocket"], reconnectionDelay=20, reconnectionDelayMax=40
+    )
     stays = await peer.client(f"http://127.0.0.1:{three.ports[1]}", transports=MODES["websocket"])
     await client.connected()
     await stays.connected()

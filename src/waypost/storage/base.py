@@ -378,7 +378,8 @@ class Store(Protocol):
     async def drop_journal(self, name: str) -> bool:
         """Remove a journal without sessions, with its entries and tombstones.
 
-        Handles on it can't be used any more. A later journal of that name is a new one, with its own generation.
+        Handles on it can't be used any more. A later journal of that name is a new one, with its own generation. With
+        other nodes, this node has the journal no longer open, removed or not; the last node removes it.
 
         Returns:
             Whether the journal is removed; ``False`` if it has sessions, or if another node has it open. Then it was

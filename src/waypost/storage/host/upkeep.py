@@ -159,8 +159,11 @@ class Upkeep:
 
     async def _drop_journal(self, node: HostedNode, name: str) -> bool:
         journal = self._journals.get(name)
-        if journal is not None and journal.followers.keys() - {node.name}:
-            return False
+        if journal is not None:
+            # The last node that uses it no more removes it.
+            journal.followers.pop(node.name, None)
+            if journal.followers:
+                return False
         is_dropped = await self._store.drop_journal(name)
         if is_dropped:
             self._journals.remove(name)

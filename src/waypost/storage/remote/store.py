@@ -159,10 +159,13 @@ class RemoteStore:
         return names
 
     async def drop_journal(self, name: str) -> bool:
-        """Remove a journal without sessions, which no other node has opened; returns whether it was removed."""
+        """Remove a journal without sessions, which no other node has opened; returns whether it was removed.
+
+        In any case this node has it no longer open.
+        """
         opened = self._open()
         is_dropped: bool = await self._plain("drop_journal", name, changes=True)
-        loading = opened.loading.pop(name, None) if is_dropped else None
+        loading = opened.loading.pop(name, None)
         if loading is not None and loading.done():
             opened.following.remove(loading.result())
         return is_dropped
