@@ -21,21 +21,29 @@ class Exchange:
     Attributes:
         nodes: The nodes that are alive, by name.
         sent: How many messages went, by topic.
+        stores: What the servers use as their stores.
     """
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self.sent: dict[str, int] = {}
+        self.stores: list[_Joined] = []
 
     def add(self, server: Server, name: str) -> Node:
         """Let a server that has not started be one of the nodes."""
         node = self.nodes[name] = Node(self, name)
         services = hub_of(server).services
-        services.store = _Joined(services.store, node)
+        services.store = joined = _Joined(services.store, node)
+        self.stores.append(joined)
         for other in list(self.nodes.values()):
             if other is not node:
                 other.put(partial(other.changed, name, True))
         return node
+
+    def share_answers(self, store: Any) -> None:
+        """Let all nodes use the answers of one store."""
+        for joined in self.stores:
+            joined.answers = store.answers
 
     def kill(self, node: Node) -> None:
         """Let a node die: it sends and gets nothing any more."""
@@ -118,6 +126,7 @@ class _Joined:
     def __init__(self, store: Any, node: Node) -> None:
         self._store = store
         self.nodes = node
+        self.answers = store.answers
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

@@ -133,7 +133,7 @@ class Hub:
         self.numbers = Numbers(self.services, self.engine.__len__, self.directory)
         away = self._keepers.absences.counts
         self.numbers.sites = {"open": limits.open, "half open": limits.half_open, "away": away}
-        self._neighbours = Neighbours(self.services, asking, self.directory, self.numbers)
+        self._neighbours = Neighbours(self.services, asking, self.directory, self.numbers, self._parts.repeats)
         self._upkeep: asyncio.Task[None] | None = None
         self._beside: set[asyncio.Task[None]] = set()
         self._start: asyncio.Task[None] | None = None

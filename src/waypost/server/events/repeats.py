@@ -8,16 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
+from weakref import ReferenceType, ref
 
 from waypost.errors import StorageError
 from waypost.logs import get_logger
 from waypost.protocol.extension import OutboxMark
 from waypost.protocol.rejections import Rejection
 from waypost.server.connections.addresses import counted_address
+from waypost.server.events.moves import Left, Moves
 from waypost.server.events.source import EventSource
 from waypost.server.services import Services
 from waypost.server.watching.hooks import report_failure
 from waypost.storage.answer_base import UNCOUNTED, Answer, AnswerGivenUp, Answers
+from waypost.storage.following import Nodes
 
 __all__ = ["Admitted", "AnswerTurn", "Repeats"]
 
@@ -32,12 +35,20 @@ class _Client:
     """The state of a client with an outbox, for the process's lifetime.
 
     Attributes:
-        connection: The number of its newest connection.
+        connection: The number of its newest connection; higher than that, once it has gone to another server.
         failed: The place of the event that failed last and was neither repeated nor given up yet.
+        asked: The number of the newest connection, for which other servers were asked about the client.
+        since: The time of that connection's handshake.
+        source: The client on that connection.
+        elsewhere: Whether it has a later connection to another server, once these have answered.
     """
 
     connection: int = 0
     failed: int | None = None
+    asked: int = 0
+    since: float = 0.0
+    source: ReferenceType[EventSource] | None = None
+    elsewhere: asyncio.Future[bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +136,32 @@ class Repeats:
 
     A client sends on one connection at a time, and repeats on the next connection the events without an answer. An
     event of an older connection that was not started is therefore ignored: its repeat takes its place in the order.
+    Connections to other servers of a cluster count too; see `Moves`.
 
     Args:
         services: The services that the server's parts share; here the store, which keeps the answers.
         account_of: The application's function that returns the account of a socket; ``None`` counts addresses only.
     """
 
-    __slots__ = ("_account_of", "_clients", "_services", "_turns")
+    __slots__ = ("_account_of", "_clients", "_moves", "_services", "_turns")
 
     def __init__(self, services: Services, account_of: Callable[[Any], str | None] | None) -> None:
         self._services = services
         self._account_of = account_of
         self._clients: OrderedDict[bytes, _Client] = OrderedDict()
         self._turns: dict[tuple[bytes, str], AnswerTurn] = {}
+        self._moves: Moves | None = None
+
+    def meet(self, nodes: Nodes) -> Moves:
+        """Ask other servers about clients that come, and answer them."""
+        self._moves = Moves(nodes, self)
+        return self._moves
+
+    def part(self) -> None:
+        """Be without other servers."""
+        if self._moves is not None:
+            self._moves.close()
+            self._moves = None
 
     def forget_all(self) -> None:
         """Forget all clients and events, whose answers are in a closed store."""
@@ -150,14 +174,26 @@ class Repeats:
 
     def arrived(self, source: EventSource, mark: OutboxMark) -> None:
         """Note that an event has arrived."""
-        client = self._client(_digest(source, mark))
+        digest = _digest(source, mark)
+        client = self._client(digest)
         client.connection = max(client.connection, source.connection_number)
+        if self._moves is not None and client.asked < source.connection_number:
+            client.asked = source.connection_number
+            client.since = source.handshake.time
+            client.source = ref(source)
+            client.elsewhere = self._moves.came(digest, client.since)
 
     async def admit(self, source: EventSource, mark: OutboxMark) -> Admitted:
         """Decide on an event whose turn has come; waits while an earlier copy is being handled. May be cancelled."""
         digest = _digest(source, mark)
         client = self._client(digest)
+        if client.elsewhere is not None and await self._is_elsewhere(client, client.elsewhere):
+            # If its clock misleads us, it comes again, and has a later connection then.
+            source.out.cut()
+            return Admitted()
         while True:
+            if self._moves is not None:
+                await self._moves.ended(digest, mark.message)
             if source.left_because is not None or source.connection_number < client.connection:
                 return Admitted()
             running = self._turns.get((digest, mark.message))
@@ -168,6 +204,12 @@ class Repeats:
             return Admitted(is_held=True)
         client.failed = None
         return await self._begin(digest, mark, self._account(source))
+
+    async def _is_elsewhere(self, client: _Client, elsewhere: asyncio.Future[bool]) -> bool:
+        await asyncio.wait((elsewhere,))
+        if not elsewhere.result() and client.elsewhere is elsewhere:
+            client.elsewhere = None
+        return elsewhere.result()
 
     def _account(self, source: EventSource) -> str:
         """Return whom the answers to a client are counted for."""
@@ -207,9 +249,27 @@ class Repeats:
         """Hold a client's events after this one back."""
         self._client(digest).failed = sequence
 
+    def leave(self, client: bytes, since: float) -> Left:
+        """Note that a client has gone to another server; see `Resident`."""
+        state = self._clients.get(client)
+        if state is None:
+            return Left()
+        source = None if state.source is None else state.source()
+        if source is not None and source.left_because is None and state.since > since:
+            return Left(is_here=True)
+        # Its events that were not started are left to the other server.
+        state.connection = state.asked + 1
+        failed, state.failed = state.failed, None
+        return Left([message for digest, message in self._turns if digest == client], failed)
+
     def forget(self, digest: bytes, mark: OutboxMark) -> None:
         """Remove a turn that has ended."""
         del self._turns[digest, mark.message]
+        if self._moves is not None:
+            client = self._clients.get(digest)
+            failed = mark.sequence if client is not None and client.failed == mark.sequence else None
+            if self._moves.end(digest, mark.message, failed) and client is not None:
+                client.failed = None
 
     def _client(self, digest: bytes) -> _Client:
         client = self._clients.get(digest)

@@ -80,6 +80,7 @@ class Channel:
     """
 
     __slots__ = (
+        "__weakref__",
         "_connection",
         "_early_rooms",
         "_farewell",

@@ -11,6 +11,8 @@ from waypost.server.cluster.bus import Bus, Told, Topic
 from waypost.server.namespaces.answering import Answering
 
 if TYPE_CHECKING:
+    from waypost.server.events.moves import Moves
+    from waypost.server.events.repeats import Repeats
     from waypost.server.namespaces.directory import Directory
     from waypost.server.namespaces.numbers import Numbers
     from waypost.server.services import Services
@@ -29,13 +31,18 @@ class Neighbours:
         asking: Asks the other servers.
         directory: The namespaces.
         numbers: The numbers of all servers.
+        repeats: The events that clients repeat until they get an answer.
     """
 
-    def __init__(self, services: Services, asking: Asking, directory: Directory, numbers: Numbers) -> None:
+    def __init__(
+        self, services: Services, asking: Asking, directory: Directory, numbers: Numbers, repeats: Repeats
+    ) -> None:
         self._services = services
         self._asking = asking
         self._directory = directory
         self._numbers = numbers
+        self._repeats = repeats
+        self._moves: Moves | None = None
         self._answering: Answering | None = None
 
     def meet(self, nodes: Nodes) -> None:
@@ -47,6 +54,7 @@ class Neighbours:
         self._asking.begin(nodes, requests)
         nodes.watch(self._changed)
         self._numbers.begin(nodes)
+        self._moves = self._repeats.meet(nodes)
 
     def part(self, problem: StorageError) -> None:
         """Hear no more of the others: the store is closed, or lost.
@@ -57,6 +65,8 @@ class Neighbours:
         bus, self._services.bus, self._answering = self._services.bus, None, None
         self._asking.end()
         self._numbers.end()
+        self._repeats.part()
+        self._moves = None
         if bus is not None:
             bus.close(problem)
 
@@ -68,6 +78,8 @@ class Neighbours:
         logger.info("server %s is gone", name)
         self._asking.gone(name)
         self._numbers.gone(name)
+        if self._moves is not None:
+            self._moves.gone(name)
         if self._answering is not None:
             self._answering.gone(name)
 
