@@ -18,7 +18,7 @@ def skip_or_fail(reason: str) -> None:
     """End the test: CI promises to have everything, so there a missing tool is a failure."""
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+    pytest.skip(reason, allow_module_level=True)
 
 
 def require_node() -> str:

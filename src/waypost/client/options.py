@@ -25,7 +25,9 @@ from waypost.checking.options import checked
 from waypost.checking.rules import rule_of
 from waypost.client.transport import Connector
 from waypost.errors import ConfigurationError, WaypostError
+from waypost.protocol.codec import check_json_default
 from waypost.protocol.custom_parser import Parser
+from waypost.protocol.rich_json import JsonDefault
 
 __all__ = ["Auth", "ClientOptions", "Headers", "Options", "Undelivered", "check_auth"]
 
@@ -99,6 +101,10 @@ class Options:
             returned, and later events wait; after a crash in the meantime it is called again. An exception is logged.
             Without this option the event is only logged.
         parser: The encoding of packets; the same as the server's.
+        json_default: Called with a value of a type that packets can't carry, such as `decimal.Decimal`, a set, a
+            `pathlib.Path` or numpy's; it returns what stands for the value, or raises `TypeError`. Dataclasses,
+            `msgspec.Struct` and pydantic models need none. With the parser ``"msgpack"``, decimals and sets need
+            none either: they become text and lists. Not for an own parser.
         max_payload_bytes: The largest message that the client accepts, and the most bytes of one event's attachments.
         max_attachments: The most binary attachments of one event or acknowledgement from the server; with the parser
             ``"json"`` also to it. Official servers read no more than 10; Waypost's have an option of the same name.
@@ -143,6 +149,7 @@ class Options:
     state: FilePath | None = None
     on_undelivered: Undelivered | None = None
     parser: Literal["json", "msgpack"] | Parser = "json"
+    json_default: JsonDefault | None = None
     max_payload_bytes: Count = 16 * _MEBIBYTE
     max_attachments: CountOrZero = 10
     max_pending_events: Count = 1_000
@@ -153,6 +160,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.outbox is not None and self.retries:
             raise ConfigurationError("retries", self.retries, "0 with an outbox, which has outbox_retries")
+        check_json_default(self.json_default, self.parser)
 
 
 def check_auth(auth: object) -> None:
@@ -195,6 +203,7 @@ class ClientOptions(TypedDict, total=False):
     state: str | PathLike[str] | None
     on_undelivered: Undelivered | None
     parser: Literal["json", "msgpack"] | Parser
+    json_default: JsonDefault | None
     max_payload_bytes: int
     max_attachments: int
     max_pending_events: int

@@ -75,7 +75,7 @@ class Session:
         self.sid: str | None = None
         self.recovered = False
         self.size_limit = SizeLimit(options.transports)
-        self._codec = codec_for(options.parser, options.max_attachments)
+        self._codec = codec_for(options.parser, options.max_attachments, options.json_default)
         self._continuity = Continuity()
         self._options = options
         self._packet_source = packet_source

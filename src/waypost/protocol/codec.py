@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import iscoroutinefunction
 from typing import Any, Protocol
 
 from waypost.errors import ConfigurationError
@@ -10,9 +11,11 @@ from waypost.protocol import socketio, socketio_msgpack
 from waypost.protocol.custom_parser import CustomCodec, Parser
 from waypost.protocol.engineio import Frame
 from waypost.protocol.limited_json import LimitedJson
+from waypost.protocol.msgpack_codec import MsgpackCodec
 from waypost.protocol.packet import Packet
+from waypost.protocol.rich_json import JsonDefault
 
-__all__ = ["Codec", "EncodedEvent", "PacketDecoder", "codec_for"]
+__all__ = ["Codec", "EncodedEvent", "PacketDecoder", "check_json_default", "codec_for"]
 
 
 class EncodedEvent(Protocol):
@@ -156,25 +159,44 @@ class Codec(Protocol):
         ...
 
 
-def codec_for(parser: str | Parser, max_attachments: int | None = None) -> Codec:
+def codec_for(
+    parser: str | Parser, max_attachments: int | None = None, json_default: JsonDefault | None = None
+) -> Codec:
     """Return the codec for a value of the option ``parser``.
 
     Args:
         parser: ``"json"``, ``"msgpack"``, or the application's own parser.
         max_attachments: The most binary attachments of one packet in JSON; ``None`` for no limit. Other encodings
             carry binary values in the packet itself.
+        json_default: The application's function for values of other types. Its own parser does not use it.
 
     Raises:
         ConfigurationError: The value is none of these.
     """
     if parser == "json":
-        if max_attachments is not None:
-            return LimitedJson(max_attachments)
+        if max_attachments is not None or json_default is not None:
+            return LimitedJson(max_attachments, json_default)
         return socketio
     if parser == "msgpack":
-        return socketio_msgpack
+        return socketio_msgpack if json_default is None else MsgpackCodec(json_default)
     if isinstance(parser, str | type) or not (
         callable(getattr(parser, "encode", None)) and callable(getattr(parser, "make_decoder", None))
     ):
         raise ConfigurationError("parser", parser, '"json", "msgpack" or an object like waypost.Parser')
     return CustomCodec(parser)
+
+
+def check_json_default(json_default: JsonDefault | None, parser: str | Parser) -> None:
+    """Check the option ``json_default`` together with the option ``parser``.
+
+    Raises:
+        ConfigurationError: It is a coroutine function, or the parser is the application's own.
+    """
+    if json_default is None:
+        return
+    if not isinstance(parser, str):
+        raise ConfigurationError(
+            "json_default", json_default, "None with an own parser, which encodes all types itself"
+        )
+    if iscoroutinefunction(json_default):
+        raise ConfigurationError("json_default", json_default, "a plain function (def)")

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import is_dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import orjson
 
 from waypost.errors import EncodingFailed, MalformedPacket
+from waypost.protocol.misfits import place_of_misfit
 
-__all__ = ["as_builtins", "encode_rich", "find_placeholders", "without_huge_integers"]
+__all__ = ["JsonDefault", "as_builtins", "encode_rich", "find_placeholders", "replacing", "without_huge_integers"]
+
+JsonDefault: TypeAlias = Callable[[Any], Any]
+"""A function that the application gives: it returns what stands for a value of another type, or raises TypeError."""
+
+_HINT = "json_default can replace it by one that JSON can carry"
 
 
-def encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
+def encode_rich(
+    what: str, data: object, default: JsonDefault | None = None, named: tuple[str, object] | None = None
+) -> tuple[bytes, tuple[bytes, ...]]:
     """Encode a value with binary values, keys of other types than string, or huge integers.
 
     Args:
         what: The packet in words, for the error.
         data: The value.
+        default: The application's function for values of other types.
+        named: What the caller gave, with its name, for the place in the error; ``None`` for ``data``, the payload.
 
     Returns:
         JSON with a placeholder for each binary value, and the binary values in order.
@@ -29,12 +40,21 @@ def encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
     # The receiver would mistake data that looks like a placeholder for one. With a number out of range in it, every
     # official client closes its connection; a client could attack others with it, as servers pass data on.
     attachments: list[bytes] = []
+    plain = replacing(default)
 
     def replace(value: object) -> object:
         if isinstance(value, bytes | bytearray | memoryview):
             attachments.append(bytes(value))
             return {"_placeholder": True, "num": len(attachments) - 1}
-        return without_huge_integers(as_builtins(value))
+        return without_huge_integers(plain(value))
+
+    def carries(value: object) -> bool:
+        try:
+            options = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+            orjson.dumps(without_huge_integers(value), replace, options)
+        except (TypeError, RecursionError):
+            return False
+        return True
 
     try:
         json = orjson.dumps(data, replace, orjson.OPT_NON_STR_KEYS)
@@ -44,25 +64,69 @@ def encode_rich(what: str, data: object) -> tuple[bytes, tuple[bytes, ...]]:
             options = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
             json = orjson.dumps(without_huge_integers(data), replace, options)
         except (TypeError, RecursionError) as error:
-            raise EncodingFailed(what, str(error)) from error
+            raise EncodingFailed(what, _problem(error, named or ("payload", data), carries, default)) from error
     if attachments and json.count(b'"_placeholder":true') != len(attachments):
         raise EncodingFailed(what, "beside binary values, no other object may have a true _placeholder")
     return json, tuple(attachments)
 
 
-def as_builtins(value: object) -> object:
+def _problem(
+    error: Exception,
+    named: tuple[str, object],
+    carries: Callable[[object], bool],
+    default: JsonDefault | None,
+) -> str:
+    root, data = named
+    place = place_of_misfit(data, root, carries)
+    hint = f"; {_HINT}" if default is None and isinstance(error, TypeError) else ""
+    return f"{place}: {error}{hint}" if place != root else f"{error}{hint}"
+
+
+def replacing(default: JsonDefault | None) -> JsonDefault:
+    """Return a function that replaces a value of another type: as `as_builtins` does, or else as ``default`` says."""
+    if default is None:
+        return as_builtins
+    own = default
+
+    def replace(value: object) -> object:
+        try:
+            return as_builtins(value, replace)
+        except NoBuiltin:
+            pass
+        try:
+            return own(value)
+        except TypeError:
+            raise
+        except Exception as error:
+            raise TypeError(f"json_default raised {type(error).__name__}: {error}") from error
+
+    return replace
+
+
+class NoBuiltin(TypeError):
+    """A value is no dataclass, `msgspec.Struct` or pydantic model."""
+
+
+def as_builtins(value: object, replace: JsonDefault | None = None) -> object:
     """Convert a dataclass, a `msgspec.Struct` or a pydantic model to dicts, lists and other built-in types.
 
+    Args:
+        value: The value.
+        replace: Called with members of other types; ``None`` for this function itself.
+
     Raises:
-        TypeError: The value is none of these.
+        NoBuiltin: The value is none of these.
+        TypeError: A member of it can't be converted.
     """
     if isinstance(value, msgspec.Struct) or (is_dataclass(value) and not isinstance(value, type)):
-        return msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview), enc_hook=as_builtins)
+        return msgspec.to_builtins(
+            value, builtin_types=(bytes, bytearray, memoryview), enc_hook=replace or as_builtins
+        )
     dump = getattr(value, "model_dump", None)  # a pydantic model's method; pydantic may not be installed
     if callable(dump) and not isinstance(value, type):
         plain: object = dump()
         return plain
-    raise TypeError(f"a value of type {type(value).__name__}")
+    raise NoBuiltin(f"a value of type {type(value).__name__}")
 
 
 def without_huge_integers(value: object) -> object:

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from waypost.errors import EncodingFailed, MalformedPacket
-from waypost.protocol.rich_json import as_builtins, without_huge_integers
+from waypost.protocol.misfits import place_of_misfit
+from waypost.protocol.rich_json import JsonDefault, replacing, without_huge_integers
 
 __all__ = ["pack", "unpack"]
 
@@ -28,7 +29,9 @@ _FAILURES = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, Recursi
 _STANDARD_DATE = re.compile(rb"\xd6\xff|\xd7\xff|\xc7\x0c\xff")
 
 
-def pack(what: str, value: object) -> bytes:
+def pack(
+    what: str, value: object, default: JsonDefault | None = None, named: tuple[str, object] | None = None
+) -> bytes:
     """Encode a value as msgpack.
 
     Integers beyond 64 bits become floats, as in the JSON codec. Dates with a time zone become JavaScript dates.
@@ -36,6 +39,8 @@ def pack(what: str, value: object) -> bytes:
     Args:
         what: The packet in words, for the error.
         value: Any value that msgpack can carry.
+        default: The application's function for values of other types.
+        named: What the caller gave, with its name, for the place in the error; ``None`` for no place.
 
     Returns:
         The encoded value.
@@ -43,8 +48,9 @@ def pack(what: str, value: object) -> bytes:
     Raises:
         EncodingFailed: msgpack can't carry a value in it.
     """
+    hook = replacing(default)
     try:
-        plain = msgspec.to_builtins(value, str_keys=True, builtin_types=_NATIVE, enc_hook=as_builtins)
+        plain = msgspec.to_builtins(value, str_keys=True, builtin_types=_NATIVE, enc_hook=hook)
         try:
             packed = msgspec.msgpack.encode(plain)
         except OverflowError:
@@ -53,11 +59,28 @@ def pack(what: str, value: object) -> bytes:
             # notepack.io does not know msgpack's standard dates.
             packed = msgspec.msgpack.encode(_with_javascript_dates(without_huge_integers(plain)))
     except _FAILURES as error:
-        raise EncodingFailed(what, str(error)) from error
+        raise EncodingFailed(what, _problem(error, named, hook)) from error
     # A short value can't be so deep. One level is for the packet around it.
     if len(packed) >= _MAX_DEPTH and (fault := _find_fault(plain, _MAX_DEPTH - 1)) is not None:
         raise EncodingFailed(what, f"expected {fault}")
     return packed
+
+
+def _problem(error: Exception, named: tuple[str, object] | None, hook: JsonDefault) -> str:
+    def carries(value: object) -> bool:
+        try:
+            msgspec.msgpack.encode(msgspec.to_builtins(value, str_keys=True, builtin_types=_NATIVE, enc_hook=hook))
+        except OverflowError:
+            return True
+        except _FAILURES:
+            return False
+        return True
+
+    if named is None:
+        return str(error)
+    root, given = named
+    place = place_of_misfit(given, root, carries)
+    return str(error) if place == root else f"{place}: {error}"
 
 
 def _with_javascript_dates(value: object) -> object:

@@ -29,7 +29,7 @@ from waypost.protocol.decoded_size import json_size as decoded_size
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import EXPECTED, MAX_ACK_ID, RESERVED_EVENTS, Packet, PacketType
 from waypost.protocol.records import is_json, read_json, read_values, write_json
-from waypost.protocol.rich_json import encode_rich, find_placeholders
+from waypost.protocol.rich_json import JsonDefault, encode_rich, find_placeholders
 
 __all__ = [
     "RESERVED_EVENTS",
@@ -154,7 +154,7 @@ def restore_event(record: bytes, namespace: str) -> JsonEvent:
     return encode_event(namespace, event, args)
 
 
-def encode_event(namespace: str, event: str, args: Sequence[Any]) -> JsonEvent:
+def encode_event(namespace: str, event: str, args: Sequence[Any], default: JsonDefault | None = None) -> JsonEvent:
     """Encode an event once for all its recipients.
 
     Args:
@@ -162,6 +162,7 @@ def encode_event(namespace: str, event: str, args: Sequence[Any]) -> JsonEvent:
         event: The event's name.
         args: The event's arguments: any values that JSON can carry, with ``bytes``, ``bytearray`` and ``memoryview``
             anywhere in them.
+        default: The application's function for values of other types.
 
     Returns:
         The encoded event.
@@ -176,17 +177,20 @@ def encode_event(namespace: str, event: str, args: Sequence[Any]) -> JsonEvent:
     try:
         return JsonEvent(namespace, orjson.dumps((event, *args)))
     except TypeError:
-        json, attachments = encode_rich(f"event {event!r}", (event, *args))
+        json, attachments = encode_rich(f"event {event!r}", (event, *args), default, ("args", args))
         return JsonEvent(namespace, json, attachments)
 
 
-def encode_ack(namespace: str, ack_id: int, args: Sequence[Any]) -> tuple[Frame, ...]:
+def encode_ack(
+    namespace: str, ack_id: int, args: Sequence[Any], default: JsonDefault | None = None
+) -> tuple[Frame, ...]:
     """Encode the acknowledgement of an event.
 
     Args:
         namespace: The event's namespace.
         ack_id: The id that the event carried.
         args: The answer: the same kinds of values as an event's arguments.
+        default: The application's function for values of other types.
 
     Returns:
         The text frame, then the attachments.
@@ -198,18 +202,21 @@ def encode_ack(namespace: str, ack_id: int, args: Sequence[Any]) -> tuple[Frame,
     try:
         json = orjson.dumps(tuple(args))
     except TypeError:
-        json, attachments = encode_rich(f"ack {ack_id}", tuple(args))
+        json, attachments = encode_rich(f"ack {ack_id}", tuple(args), default, ("args", args))
     if not attachments and namespace == "/":
         return (f"43{ack_id}{json.decode()}",)
     return (f"{_head(3, namespace, len(attachments))}{ack_id}{json.decode()}", *attachments)
 
 
-def encode_connect(namespace: str, payload: dict[str, Any] | None) -> tuple[Frame, ...]:
+def encode_connect(
+    namespace: str, payload: dict[str, Any] | None, default: JsonDefault | None = None
+) -> tuple[Frame, ...]:
     """Encode a CONNECT packet: the client's request to join a namespace, or the server's answer.
 
     Args:
         namespace: The namespace.
         payload: The client's auth, or the server's answer; ``None`` sends no payload.
+        default: The application's function for values of other types.
 
     Returns:
         One text frame.
@@ -219,7 +226,7 @@ def encode_connect(namespace: str, payload: dict[str, Any] | None) -> tuple[Fram
     """
     if payload is None:
         return (_head(0, namespace, 0),)
-    return (_head(0, namespace, 0) + _encode_text("CONNECT", payload),)
+    return (_head(0, namespace, 0) + _encode_text("CONNECT", payload, default),)
 
 
 def encode_disconnect(namespace: str) -> tuple[Frame, ...]:
@@ -234,12 +241,13 @@ def encode_disconnect(namespace: str) -> tuple[Frame, ...]:
     return (_head(1, namespace, 0),)
 
 
-def encode_connect_error(namespace: str, payload: Any) -> tuple[Frame, ...]:
+def encode_connect_error(namespace: str, payload: Any, default: JsonDefault | None = None) -> tuple[Frame, ...]:
     """Encode a CONNECT_ERROR packet, with which a server refuses a client.
 
     Args:
         namespace: The namespace.
         payload: An object with ``message`` and optionally ``data``. For clients of Socket.IO 2, any value.
+        default: The application's function for values of other types.
 
     Returns:
         One text frame.
@@ -247,7 +255,7 @@ def encode_connect_error(namespace: str, payload: Any) -> tuple[Frame, ...]:
     Raises:
         EncodingFailed: The payload can't be encoded, or contains binary values.
     """
-    return (_head(4, namespace, 0) + _encode_text("CONNECT_ERROR", payload),)
+    return (_head(4, namespace, 0) + _encode_text("CONNECT_ERROR", payload, default),)
 
 
 def _head(wire_type: int, namespace: str, attachments: int) -> str:
@@ -255,8 +263,8 @@ def _head(wire_type: int, namespace: str, attachments: int) -> str:
     return head if namespace == "/" else f"{head}{namespace},"
 
 
-def _encode_text(what: str, payload: object) -> str:
-    json, attachments = encode_rich(what, payload)
+def _encode_text(what: str, payload: object, default: JsonDefault | None) -> str:
+    json, attachments = encode_rich(what, payload, default)
     if attachments:
         raise EncodingFailed(what, "this packet can't carry binary values")
     return json.decode()

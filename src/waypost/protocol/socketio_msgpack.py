@@ -14,6 +14,7 @@ from waypost.protocol.decoded_size import msgpack_size
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import RESERVED_EVENTS, Packet, PacketType, check_packet
 from waypost.protocol.records import is_msgpack, read_msgpack, read_values, write_msgpack
+from waypost.protocol.rich_json import JsonDefault
 from waypost.protocol.rich_msgpack import pack, unpack
 
 __all__ = [
@@ -147,13 +148,14 @@ def restore_event(record: bytes, namespace: str) -> MsgpackEvent:
     return encode_event(namespace, event, args)
 
 
-def encode_event(namespace: str, event: str, args: Sequence[Any]) -> MsgpackEvent:
+def encode_event(namespace: str, event: str, args: Sequence[Any], default: JsonDefault | None = None) -> MsgpackEvent:
     """Encode an event once for all its recipients.
 
     Args:
         namespace: The event's namespace, with its leading slash.
         event: The event's name.
         args: The event's arguments: any values that msgpack can carry.
+        default: The application's function for values of other types.
 
     Returns:
         The encoded event.
@@ -165,16 +167,19 @@ def encode_event(namespace: str, event: str, args: Sequence[Any]) -> MsgpackEven
         raise EncodingFailed(f"event {event!r}", "an event's name is a string")
     if event in RESERVED_EVENTS:
         raise EncodingFailed(f"event {event!r}", "the name is reserved")
-    return MsgpackEvent(namespace, pack(f"event {event!r}", (event, *args)))
+    return MsgpackEvent(namespace, pack(f"event {event!r}", (event, *args), default, ("args", args)))
 
 
-def encode_ack(namespace: str, ack_id: int, args: Sequence[Any]) -> tuple[Frame, ...]:
+def encode_ack(
+    namespace: str, ack_id: int, args: Sequence[Any], default: JsonDefault | None = None
+) -> tuple[Frame, ...]:
     """Encode the acknowledgement of an event.
 
     Args:
         namespace: The event's namespace.
         ack_id: The id that the event carried.
         args: The answer: the same kinds of values as an event's arguments.
+        default: The application's function for values of other types.
 
     Returns:
         One frame.
@@ -183,15 +188,18 @@ def encode_ack(namespace: str, ack_id: int, args: Sequence[Any]) -> tuple[Frame,
         EncodingFailed: An argument can't be encoded.
     """
     packet = {"type": 3, "id": ack_id, "nsp": namespace, "data": tuple(args)}
-    return (pack(f"ack {ack_id}", packet),)
+    return (pack(f"ack {ack_id}", packet, default, ("args", args)),)
 
 
-def encode_connect(namespace: str, payload: dict[str, Any] | None) -> tuple[Frame, ...]:
+def encode_connect(
+    namespace: str, payload: dict[str, Any] | None, default: JsonDefault | None = None
+) -> tuple[Frame, ...]:
     """Encode a CONNECT packet: the client's request to join a namespace, or the server's answer.
 
     Args:
         namespace: The namespace.
         payload: The client's auth, or the server's answer; ``None`` sends no payload.
+        default: The application's function for values of other types.
 
     Returns:
         One frame.
@@ -202,7 +210,7 @@ def encode_connect(namespace: str, payload: dict[str, Any] | None) -> tuple[Fram
     packet: dict[str, Any] = {"type": 0, "nsp": namespace}
     if payload is not None:
         packet["data"] = payload
-    return (pack("CONNECT", packet),)
+    return (pack("CONNECT", packet, default, ("payload", payload)),)
 
 
 def encode_disconnect(namespace: str) -> tuple[Frame, ...]:
@@ -217,12 +225,13 @@ def encode_disconnect(namespace: str) -> tuple[Frame, ...]:
     return (pack("DISCONNECT", {"type": 1, "nsp": namespace}),)
 
 
-def encode_connect_error(namespace: str, payload: Any) -> tuple[Frame, ...]:
+def encode_connect_error(namespace: str, payload: Any, default: JsonDefault | None = None) -> tuple[Frame, ...]:
     """Encode a CONNECT_ERROR packet, with which a server refuses a client.
 
     Args:
         namespace: The namespace.
         payload: An object with ``message`` and optionally ``data``. For clients of Socket.IO 2, any value.
+        default: The application's function for values of other types.
 
     Returns:
         One frame.
@@ -230,7 +239,7 @@ def encode_connect_error(namespace: str, payload: Any) -> tuple[Frame, ...]:
     Raises:
         EncodingFailed: The payload can't be encoded.
     """
-    return (pack("CONNECT_ERROR", {"type": 4, "nsp": namespace, "data": payload}),)
+    return (pack("CONNECT_ERROR", {"type": 4, "nsp": namespace, "data": payload}, default, ("payload", payload)),)
 
 
 # ---------------------------------------------------------------------------------------------- decoding

@@ -94,7 +94,7 @@ class Hub:
         self.environment = environment
         self._store_spec = options.store
         self._open_from: Callable[[StoreOptions, Clocks], Store] = make_store
-        self.codec = codec_for(options.parser, options.max_attachments)
+        self.codec = codec_for(options.parser, options.max_attachments, options.json_default)
         self.hooks = Hooks()
         self.turn = WriteTurn()
         self.tasks = Tasks()

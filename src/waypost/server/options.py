@@ -25,7 +25,9 @@ from waypost.checking.constraints import (
 from waypost.checking.options import checked
 from waypost.errors import ConfigurationError
 from waypost.protocol.allowed_origins import NO_SITE, OriginRule, is_rule, suggest_rules
+from waypost.protocol.codec import check_json_default
 from waypost.protocol.custom_parser import Parser
+from waypost.protocol.rich_json import JsonDefault
 from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.addresses import TrustedProxies
 from waypost.server.connections.cookie import Cookie
@@ -132,6 +134,10 @@ class Options:
         recovery: The recovery options; ``None`` turns recovery off.
         parser: The encoding of packets; clients must use the same. ``"json"``; ``"msgpack"``, which is npm's
             ``socket.io-msgpack-parser``; or the application's own `waypost.Parser`.
+        json_default: Called with a value of a type that packets can't carry, such as `decimal.Decimal`, a set, a
+            `pathlib.Path` or numpy's; it returns what stands for the value, or raises `TypeError`. Dataclasses,
+            `msgspec.Struct` and pydantic models need none. With the parser ``"msgpack"``, decimals and sets need
+            none either: they become text and lists. Not for an own parser.
         answer_ttl_s: Seconds for which the store keeps the answer to an event of a client's durable outbox, unless
             the client confirms it earlier. A client that is away for longer may have an event handled twice.
         max_answer_bytes: The most bytes of such answers that the store keeps, each counted with 256 bytes on top. At
@@ -204,6 +210,7 @@ class Options:
     handler_grace_s: Positive = 10
     recovery: Recovery | None = field(default_factory=Recovery)
     parser: Literal["json", "msgpack"] | Parser = "json"
+    json_default: JsonDefault | None = None
     max_namespaces: Count = 100
     max_child_namespaces: CountOrZero = 10_000
     max_child_namespaces_per_address: CountOrZero = 100
@@ -227,6 +234,7 @@ class Options:
         if ask is not None and not check_handler("allow_request", ask, 1).is_async:
             raise ConfigurationError("allow_request", ask, "an async function")
         self._check_origins()
+        check_json_default(self.json_default, self.parser)
         account = self.answer_account
         if account is not None and check_handler("answer_account", account, 1).is_async:
             raise ConfigurationError("answer_account", account, "a plain function (def)")
@@ -294,6 +302,7 @@ class ServerOptions(TypedDict, total=False):
     handler_grace_s: float
     recovery: Recovery | None
     parser: Literal["json", "msgpack"] | Parser
+    json_default: JsonDefault | None
     max_namespaces: int
     max_child_namespaces: int
     max_child_namespaces_per_address: int

@@ -9,7 +9,8 @@ from typing import Any
 from waypost.checking.arguments import check
 from waypost.checking.names import Name, as_name
 from waypost.checking.rules import rule_of
-from waypost.protocol.codec import codec_for
+from waypost.protocol.codec import check_json_default, codec_for
+from waypost.protocol.rich_json import JsonDefault
 from waypost.server.basics.environment import new_id
 from waypost.server.queues.message import NewMessage, to_row
 from waypost.server.queues.options import QueueOptions, decode_settings, limits_of, with_settings
@@ -31,6 +32,7 @@ def publish(
     delay_s: float | None = None,
     headers: Mapping[str, str] | None = None,
     options: QueueOptions | None = None,
+    json_default: JsonDefault | None = None,
 ) -> str:
     """Put a message into a queue in a transaction of the application's own, from a program without a server.
 
@@ -47,6 +49,7 @@ def publish(
         ttl_s: The time to live, in seconds above 0; ``None`` for no limit.
         delay_s: Seconds from this call until the message is due, from 0.
         headers: What receivers get beside the arguments, text to text.
+        json_default: As the server's option of that name, for arguments of other types.
         options: The server's option ``queues``, if the server sets it. Options of a single queue are in the file.
 
     Returns:
@@ -61,8 +64,9 @@ def publish(
     Delivery: at least once, in the order of the commits, from the moment that a server runs on the file.
     """
     queue = as_name("queue", queue)
+    check_json_default(json_default, "json")
     message = NewMessage(event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s, headers=headers)
-    stored = to_row(message, codec_for("json"), new_id)
+    stored = to_row(message, codec_for("json", json_default=json_default), new_id)
     check("options", options, _OPTIONS)
     options = options or QueueOptions()
     with outbox.publishing(connection):
