@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from os import PathLike, fspath
 from os.path import realpath
-from typing import Final
+from typing import Any, Final
 
 from waypost.checking.arguments import check
 from waypost.checking.constraints import FilePath
@@ -80,14 +80,20 @@ class StoreOptions:
         path = file_of_store(self.spec)
         return None if path is None else realpath(path)
 
-    def difference(self, other: StoreOptions) -> str:
-        """Return in words how other options differ: each option with its value here and there; "" if they agree."""
-        here, there = asdict(self), asdict(other)
-        return "; ".join(
-            f"{name} is {value!r} here and {there[name]!r} there"
-            for name, value in here.items()
-            if value != there[name]
+    def difference(self, came: StoreOptions) -> str:
+        """Return in words in what other options differ from these; "" if they agree."""
+        expected, others = _flat(asdict(self)), _flat(asdict(came))
+        return ", ".join(
+            f"{name} {value!r} (came {others[name]!r})" for name, value in expected.items() if value != others[name]
         )
+
+
+def _flat(options: dict[str, Any]) -> dict[str, object]:
+    """Return options with those of groups under the names of both: ``retention.max_bytes``."""
+    flat: dict[str, object] = {}
+    for name, value in options.items():
+        flat |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -252,11 +252,11 @@ class HostedJournals:
         found.followers[node.name] = node
         return found.opened()
 
-    def remove(self, name: str) -> None:
-        """Forget a journal that was dropped."""
-        found = self._by_name.pop(name, None)
-        if found is not None:
-            del self._by_number[found.number]
+    def remove(self, journal: HostedJournal) -> None:
+        """Forget a journal that was dropped; one of its name may have been opened since."""
+        self._by_number.pop(journal.number, None)
+        if self._by_name.get(journal.journal.name) is journal:
+            del self._by_name[journal.journal.name]
 
     def plain(self, node: HostedNode, request: requests.Plain) -> None:
         """Call a method of a journal that changes nothing."""

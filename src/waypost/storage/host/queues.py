@@ -94,9 +94,7 @@ class HostedQueues:
         node.answer(call, redriven)
 
     def hold(self, node: HostedNode, request: requests.Hold) -> None:
-        """Note the oldest message of one of a node's functions."""
-        if not self._may_write(node, request.queue, request.consumer):
-            return
+        """Note the oldest message of one of a node's functions; the consumer's owner may be another node."""
         key = request.queue, request.consumer, request.holder
         if request.position is None:
             node.holds.pop(key, None)

@@ -165,6 +165,6 @@ class Upkeep:
             if journal.followers:
                 return False
         is_dropped = await self._store.drop_journal(name)
-        if is_dropped:
-            self._journals.remove(name)
+        if is_dropped and journal is not None:
+            self._journals.remove(journal)
         return is_dropped

@@ -250,7 +250,7 @@ class Connection:
         try:
             for messages in self._reader.feed(data):
                 for message in messages:
-                    self.handlers[type(message)](message)
+                    self._take(message)
         except msgspec.MsgspecError as error:
             _logger.critical("%s: the process that has it open sent what is no report: %s", self.store, error)
             self._link.close()
@@ -260,6 +260,13 @@ class Connection:
         if self._taken_in >= _CREDIT_BYTES:
             self._post(requests.Credit(self._taken_in))
             self._taken_in = 0
+
+    def _take(self, message: reports.Report) -> None:
+        try:
+            self.handlers[type(message)](message)
+        except Exception:
+            # What follows in the stream must be applied all the same.
+            _logger.exception("what applies the rows of other nodes raised, which it must not")
 
     def _done(self, message: reports.Done) -> None:
         pending = self._calls.pop(message.call, None)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from waypost.errors import StoreLost
 from waypost.logs import get_logger
 from waypost.storage.clock import StoreClock
+from waypost.storage.following import Follower
 from waypost.storage.remote.connection import Connection
 from waypost.storage.remote.journal import RemoteJournal
 from waypost.storage.wire import reports
@@ -58,31 +59,40 @@ class Following:
         """Call a function when the host is gone, or can store nothing any more."""
         self._loss_watchers.append(lost)
 
+    # Rows may still come for a journal that this node has no longer open.
+
     def _appended(self, row: reports.Appended) -> None:
-        journal = self._journals[row.journal]
+        journal = self._journals.get(row.journal)
+        if journal is None:
+            return
         journal.apply(row.position, len(row.record))
         if journal.follower is not None:
             journal.follower.appended(row.position, row.record)
 
+    def _follower(self, number: int) -> Follower | None:
+        journal = self._journals.get(number)
+        return None if journal is None else journal.follower
+
     def _moved(self, row: reports.MovedMatching) -> None:
-        follower = self._journals[row.journal].follower
-        if follower is None:
-            return
-        move = follower.joined if row.joins else follower.left
-        move(row.rooms, row.except_, row.moved)
+        follower = self._follower(row.journal)
+        if follower is not None:
+            move = follower.joined if row.joins else follower.left
+            move(row.rooms, row.except_, row.moved)
 
     def _ended_matching(self, row: reports.EndedMatching) -> None:
-        follower = self._journals[row.journal].follower
+        follower = self._follower(row.journal)
         if follower is not None:
             follower.ended(row.rooms, row.except_, row.sessions, row.note)
 
     def _claimed(self, row: reports.Claimed) -> None:
-        follower = self._journals[row.journal].follower
+        follower = self._follower(row.journal)
         if follower is not None:
             follower.claimed(row.key)
 
     def _kept(self, row: reports.Kept) -> None:
-        self._journals[row.journal].kept(row.oldest, row.size_bytes)
+        journal = self._journals.get(row.journal)
+        if journal is not None:
+            journal.kept(row.oldest, row.size_bytes)
 
     def _changed(self, _: reports.Changed) -> None:
         for changed in self._watchers:

@@ -1,0 +1,185 @@
+"""Several nodes on one store for tests of the contract between them, and followers that note what they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from tests.storage.backends import Clock
+from waypost.storage.base import Journal
+from waypost.storage.choose import Clocks, StoreOptions
+from waypost.storage.following import Nodes
+from waypost.storage.host.host import StoreHost
+from waypost.storage.host.outgoing import Limits
+from waypost.storage.journal_records import ExpiredSession, Retention
+from waypost.storage.queue_records import Due, Enqueued, NewMessageRow
+from waypost.storage.remote.store import RemoteStore
+from waypost.storage.wire.link import Link, memory_link
+from waypost.storage.wire.socket_link import socket_link
+
+ENGINES = ["memory", "sqlite", "sqlite-socket"]
+"""The store, and how nodes are linked with its host: within one loop, or over sockets."""
+
+
+class Rows:
+    """A `Follower` that notes each row, and where the journal stands at that moment."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.rows: list[tuple[object, ...]] = []
+        self.claims: list[bytes] = []
+        journal.follow(self)
+
+    def appended(self, position: int, record: bytes) -> None:
+        assert self.journal.top == position, "top is the applied state"
+        self.rows.append((position, record))
+
+    def joined(self, rooms: Collection[str] | None, except_: Collection[str], joined: Collection[str]) -> None:
+        self.rows.append(("joined", rooms, except_, joined))
+
+    def left(self, rooms: Collection[str] | None, except_: Collection[str], left: Collection[str]) -> None:
+        self.rows.append(("left", rooms, except_, left))
+
+    def ended(
+        self,
+        rooms: Collection[str] | None,
+        except_: Collection[str],
+        sessions: Collection[ExpiredSession],
+        note: bytes,
+    ) -> None:
+        self.rows.append(("ended", rooms, except_, sorted(one.sid for one in sessions), note))
+
+    def claimed(self, key: bytes) -> None:
+        self.claims.append(key)
+
+    async def append(self, record: bytes) -> int:
+        """Append an entry, and note it when it has taken effect."""
+
+        def note(position: int) -> None:
+            assert self.journal.top == position
+            self.rows.append((position, record))
+
+        return await self.journal.append(record, note)
+
+
+class QueueNews:
+    """A `QueueFollower` that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.arrivals: list[tuple[str, list[str], list[int]]] = []
+        self.due: list[Due] = []
+        self.free: list[tuple[str, str]] = []
+
+    def arrived(self, queue: str, messages: Sequence[NewMessageRow], enqueued: Enqueued) -> None:
+        positions = [one.position for one in enqueued.accepted]
+        self.arrivals.append((queue, [one.id for one in messages], positions))
+
+    def released(self, due: Due) -> None:
+        self.due.append(due)
+
+    def freed(self, queue: str, consumer: str) -> None:
+        self.free.append((queue, consumer))
+
+
+class Node:
+    """One node.
+
+    Attributes:
+        name: Its name.
+        store: Its store.
+        clock: Its wall clock, and that of the host.
+    """
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self.name = name
+        self.store = RemoteStore(self._connect, cluster.options, Clocks(wall_time=cluster.clock))
+        self._cluster = cluster
+        self.link: Link | None = None
+
+    @property
+    def nodes(self) -> Nodes:
+        nodes = self.store.nodes
+        assert nodes is not None
+        return nodes
+
+    async def journal(self, name: str = "/") -> Rows:
+        """Open a journal, and follow it."""
+        return Rows(await self.store.journal(name))
+
+    def kill(self) -> None:
+        """Let it die: the host takes nothing more from it."""
+        self._cluster.host.detach(self.name, "the test has killed it")
+
+    async def _connect(self) -> Link:
+        theirs, self.link = await self._cluster.make_link()
+        self._cluster.host.attach(theirs, self.name)
+        return self.link
+
+
+class Cluster:
+    """A host.
+
+    Attributes:
+        host: The host.
+        options: The options of its store.
+        clock: The wall clock of all.
+    """
+
+    def __init__(
+        self, engine: str, directory: Path, *, limits: Limits | None = None, retention: Retention | None = None
+    ) -> None:
+        kind, _, self._link = engine.partition("-")
+        spec = "memory:" if kind == "memory" else f"sqlite:{directory / 'store.db'}"
+        self.clock = Clock()
+        self.host = StoreHost(limits=limits, clocks=Clocks(wall_time=self.clock))
+        self.options = StoreOptions(spec=spec, orphan_ttl_s=100, retention=retention or Retention(), tail_bytes=1000)
+        self._nodes: list[Node] = []
+
+    async def make_link(self) -> tuple[Link, Link]:
+        """Return the host's side of a link, and the node's."""
+        if not self._link:
+            return memory_link()
+        ours, theirs = socket.socketpair()
+        return await socket_link(ours), await socket_link(theirs)
+
+    async def add(self, name: str) -> Node:
+        """Let a node come."""
+        node = Node(self, name)
+        self._nodes.append(node)
+        await node.store.open()
+        return node
+
+    async def close(self) -> None:
+        for node in self._nodes:
+            await node.store.close()
+        await self.host.close()
+
+
+@asynccontextmanager
+async def cluster(
+    engine: str, directory: Path, *, limits: Limits | None = None, retention: Retention | None = None
+) -> AsyncIterator[Cluster]:
+    """Have a host, and close it and its nodes in the end."""
+    async with AsyncExitStack() as stack:
+        one = Cluster(engine, directory, limits=limits, retention=retention)
+        stack.push_async_callback(one.close)
+        yield one
+
+
+async def settled(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition, with a deadline."""
+    try:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.001)
+    except TimeoutError:
+        raise AssertionError(f"never: {what}") from None
+
+
+async def in_step(*rows: Rows) -> None:
+    """Wait until all nodes have applied what was written so far."""
+    for one in rows:
+        await one.journal.find_session(b"nobody")
