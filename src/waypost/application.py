@@ -18,6 +18,7 @@ from waypost.server.basics.targets import EVERYONE
 from waypost.server.cluster.server_side import AmongServers
 from waypost.server.emitting.members import Members
 from waypost.server.emitting.operator import Broadcasting
+from waypost.server.events.background import TaskFunction
 from waypost.server.events.listening import Listening
 from waypost.server.hub import Hub
 from waypost.server.namespaces.namespace import Namespace, ParentNamespace
@@ -46,6 +47,7 @@ logger = get_logger("waypost.server")
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=TaskFunction)
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -271,6 +273,34 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         message = NewMessage(event, *args, key=key, ttl_s=ttl_s, headers=headers)
         plan = SchedulePlan(as_name("name", name), Cron(cron, zone), as_name("queue", queue), message, missed)
         self._hub.schedules.add(plan)
+
+    def task(self, function: F) -> F:
+        """Run a function beside the server: it starts when the server has started, and is cancelled when it stops.
+
+        ::
+
+            @io.task
+            async def tick():
+                while True:
+                    await io.emit("tick", time.time())
+                    await asyncio.sleep(1)
+
+        It runs once for each start, in each process that serves. After its cancellation it may clean up; handlers
+        and it share ``stop_timeout_s``, and clients and the store are there until it has ended. A function that
+        returns has done its work. One that raises is logged with its traceback, and not started again.
+
+        Args:
+            function: An ``async def`` without arguments. A server that has started runs it at once.
+
+        Returns:
+            The function.
+
+        Raises:
+            ConfigurationError: The function is no ``async def`` without arguments, or was given before.
+            WrongEventLoop: The server has started, and runs on another event loop.
+        """
+        self._hub.background.add(function)
+        return function
 
     def use_store(self, spec: str | PathLike[str]) -> None:
         """Replace the store of the options; only before the server has started.

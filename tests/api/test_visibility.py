@@ -16,7 +16,7 @@ NAMES = {
         asgi call close compress consumer describe disconnect_sockets emit event except_ fetch_sockets
         from_thread hooks in_ lifespan local of off off_any off_any_outgoing on on_any on_any_outgoing
         on_server_side once options queue queue_infos register run schedule server_side_call server_side_emit
-        sockets_join sockets_leave start state timeout to use use_store volatile
+        sockets_join sockets_leave start state task timeout to use use_store volatile
     """,
     "waypost.Namespace": """
         call compress disconnect_sockets emit event except_ fetch_sockets from_thread in_ local name off off_any

@@ -166,3 +166,45 @@ async def test_a_request_does_not_start_a_closed_server() -> None:
         await io.start()
         await io.close()
         assert (await client.get("/socket.io/?EIO=4&transport=polling")).status_code == 503
+
+
+POLL = "/socket.io/?EIO=4&transport=polling"
+
+
+async def test_a_mounted_server_without_a_lifespan_is_noticed_at_the_first_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    io = waypost.Server(drain_s=0.0)
+    app = FastAPI()
+    app.mount("/socket.io", io)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client:
+        for _ in range(2):
+            assert (await client.get(POLL)).status_code == 200
+        await io.emit("told")  # it has started now
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "FastAPI(lifespan=io.lifespan)" in record.getMessage()
+    await io.close()
+
+
+async def test_a_transport_without_a_lifespan_has_one_around_it(caplog: pytest.LogCaptureFixture) -> None:
+    io = waypost.Server(drain_s=0.0)
+    async with (
+        io.lifespan(),
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(io), base_url="http://test") as client,
+    ):
+        await io.emit("told")
+        assert (await client.get(POLL)).status_code == 200
+    assert not caplog.records
+
+
+@pytest.mark.long
+def test_a_test_client_without_with_says_what_to_write(caplog: pytest.LogCaptureFixture) -> None:
+    io = waypost.Server(drain_s=0.0)
+    app = FastAPI()
+    app.mount("/socket.io", io)
+    client = TestClient(app)  # each of its requests has an event loop of its own
+    assert client.get(POLL).status_code == 200
+    assert "`with TestClient(app) as client:`" in caplog.records[0].getMessage()
+    with pytest.raises(waypost.WrongEventLoop, match=r"`with TestClient\(app\) as client:`"):
+        client.get(POLL)

@@ -28,6 +28,7 @@ from waypost.server.connections.connection import Connection
 from waypost.server.connections.drain import Drain
 from waypost.server.connections.engine import Engine
 from waypost.server.connections.gate import Gate
+from waypost.server.events.background import Background
 from waypost.server.events.repeats import Repeats
 from waypost.server.namespaces.core import Parts
 from waypost.server.namespaces.directory import Directory
@@ -62,6 +63,11 @@ logger = get_logger("waypost.server")
 _UPKEEP_INTERVAL_S = 10.0
 _HANDLERS_S = 5.0
 """How long handlers of events may take after the last client was disconnected, however long workers took."""
+_NO_LIFESPAN = (
+    "the first request starts the server, as no lifespan did: an emit before it fails, and nothing tells clients of a"
+    " stop; write FastAPI(lifespan=io.lifespan) around app.mount(…), or await io.start() and io.close(); in a test,"
+    " `with TestClient(app) as client:`, or `async with io.lifespan():` around httpx's ASGITransport"
+)
 # Answers to what clients have asked for may still reach them.
 _SEND_AWAY_AFTER_S = 2.0
 
@@ -81,6 +87,7 @@ class Hub:
         directory: The namespaces.
         deliveries: Delivers the messages of queues to sockets and workers.
         schedules: Puts messages into queues at certain times of day.
+        background: The application's background tasks.
         numbers: The numbers of this server, and those of others in a cluster.
         tasks: The tasks that the server waits for when it stops.
         codec: The codec of packets.
@@ -118,6 +125,7 @@ class Hub:
         self.engine.when_forgotten = limits.forget
         self.deliveries = Deliveries(self.services, options.queues)
         self.schedules = Schedules(self.services, self.deliveries)
+        self.background = Background(self.services)
         self._keepers = Keepers(self.services, options.recovery)
         self._elsewhere = Elsewhere(self.services)
         self._parts = Parts(
@@ -219,8 +227,11 @@ class Hub:
             StorageError: The store can't be opened.
             WrongEventLoop: The server runs on another event loop.
         """
-        if self._stop is None:
-            await self.start()
+        if self._stop is not None:
+            return
+        if self._start is None:
+            logger.warning(_NO_LIFESPAN)
+        await self.start()
 
     def _renew(self) -> None:
         """Be as before the first start. What the application registered stays."""
@@ -269,6 +280,7 @@ class Hub:
                 namespace.forget_store()
             raise
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
+        self.background.start()
         if not self._logs_events:
             attach_debug_log(self.hooks)
             self._logs_events = True
@@ -367,6 +379,7 @@ class Hub:
         """Accept no more clients, and deliver no more messages."""
         self.gate.is_shut = True
         self.schedules.stop()
+        self.background.stop()
         self.deliveries.stop()
 
     async def _close(self) -> None:
