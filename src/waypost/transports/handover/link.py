@@ -223,20 +223,28 @@ class Link:
             self._end()
             return
         self._received += data
+        answers = b""
         try:
-            while self._is_open and (frame := unpack(self._received)) is not None:
-                self._receive(*frame)
+            while (frame := unpack(self._received)) is not None:
+                if frame[0] is Kind.CONNECTION:
+                    answers += self._take_next(frame[1])
+                else:
+                    self._receive_answer(frame[0])
         except (ProtocolViolation, IndexError):
             logger.exception("closed the link to worker %d, which sends what no worker sends", self.number)
             self._end()
+        # Before anything is served: what has no answer when this process dies was not served.
+        if answers and self._is_open:
+            self._send(_Waiting(answers, None, 0.0))
 
-    def _receive(self, kind: Kind, passed: Passed) -> None:
-        if kind is Kind.CONNECTION:
-            descriptor = self._descriptors.popleft()
-            self._send(_Waiting(pack_answer(taken=descriptor is not None), None, 0.0))
-            if descriptor is not None:
-                self._take(socket.socket(fileno=descriptor), passed)
-            return
+    def _take_next(self, passed: Passed) -> bytes:
+        """Take a connection, to be served in a later turn of the loop; returns the answer."""
+        descriptor = self._descriptors.popleft()
+        if descriptor is not None:
+            self._take(socket.socket(fileno=descriptor), passed)
+        return pack_answer(taken=descriptor is not None)
+
+    def _receive_answer(self, kind: Kind) -> None:
         waiting = self._unanswered.popleft()
         descriptor, waiting.descriptor = waiting.descriptor, None
         if descriptor is None:
