@@ -61,6 +61,7 @@ class Cluster:
         assert link.other is not None
         link.other.end()
         link.end()
+        link.resume()
 
     def client(self, number: int = 0, namespace: str = "/") -> ModelClient:
         """Make a client, which will connect to a server."""
