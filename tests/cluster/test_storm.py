@@ -113,7 +113,9 @@ async def storm(rng: random.Random) -> None:
         for number in range(SERVERS):
             core = hub_of(nodes.servers[number]).directory.core("/")
             here = [client for client in storm.clients if client.hub is hub_of(nodes.servers[number])]
-            assert {member.sid for member in core.index} == {client.sid for client in here}, "nobody is at two servers"
+            assert {member.sid for member in core.index} == {client.sid for client in here}, (
+                "nobody is at two servers"
+            )
 
 
 @pytest.mark.parametrize("turn", range(4))
