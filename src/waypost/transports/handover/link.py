@@ -114,6 +114,12 @@ class Link:
         self._send(waiting)
         return True
 
+    def finish(self) -> None:
+        """Close the link, because the other worker has ended, after everything that it has said."""
+        while self._is_open and self._read():
+            pass
+        self.close()
+
     def close(self) -> None:
         """Close the link. A connection that the other worker has not taken gets a response."""
         if not self._is_open:
@@ -207,22 +213,27 @@ class Link:
 
     # -- what comes in --------------------------------------------------------------------------------------
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Read and handle what has come; returns whether there was something."""
         try:
             data, descriptors, flags, _ = socket.recv_fds(self._sock, _READ_BYTES, _MAX_DESCRIPTORS, _CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError:
             self._end()
-            return
+            return False
         self._descriptors.extend(descriptors)
         if not descriptors and flags & socket.MSG_CTRUNC:
             # This process has no descriptor left for the connection that came.
             self._descriptors.append(None)
         if not data:
             self._end()
-            return
+            return False
         self._received += data
+        self._handle_frames()
+        return True
+
+    def _handle_frames(self) -> None:
         answers = b""
         try:
             while (frame := unpack(self._received)) is not None:
