@@ -25,7 +25,6 @@ from waypost.server.namespaces.namespace import Namespace, ParentNamespace
 from waypost.server.namespaces.socket import Socket
 from waypost.server.options import Options, ServerOptions
 from waypost.server.queues.cron import Cron, time_zone
-from waypost.server.queues.load import Load
 from waypost.server.queues.message import Message, NewMessage, Start, to_place
 from waypost.server.queues.options import ORDER, Order
 from waypost.server.queues.queue import Queue
@@ -34,6 +33,8 @@ from waypost.server.queues.schedules import MISSED, Missed, SchedulePlan
 from waypost.server.queues.worker import WorkerPlan
 from waypost.server.watching.counters import ServerState
 from waypost.server.watching.hooks import Hooks
+from waypost.storage.base import Store
+from waypost.storage.choose import Clocks, StoreOptions
 from waypost.storage.wall_times import queue_on_wall
 from waypost.transports.asgi import AsgiApplication, AsgiTransport
 from waypost.transports.handover.handover import Handover
@@ -172,10 +173,8 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         check("limit", limit, COUNT)
         store = self._hub.services.store
         stored = await store.queues(after=after, max_queues=limit, idle=idle)
-        loads: dict[str, list[Load]] = {}
-        for load in (await self._hub.deliveries.loads_of(*(one.name for one in stored))).values():
-            loads.setdefault(load.queue, []).append(load)
-        return [queue_info(queue_on_wall(store.clock, one), loads.get(one.name, ())) for one in stored]
+        serving = self._hub.deliveries.serving
+        return [queue_info(queue_on_wall(store.clock, one), serving(one.name)) for one in stored]
 
     def consumer(
         self,
@@ -324,12 +323,17 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         """Return a description of the store and its durability, in words."""
         return self._hub.describe()
 
-    def join_workers(self, handover: Handover) -> None:
+    def join_workers(
+        self, handover: Handover, make_store: Callable[[StoreOptions, Clocks], Store] | None = None
+    ) -> None:
         """Be one of several workers, whose session ids name it; called by ``waypost serve --workers``.
 
         Args:
             handover: This process's part in handing over connections; the runner gets it too.
+            make_store: Makes this worker's end of the store that all share; ``None`` leaves the store as it is.
         """
+        if make_store is not None:
+            self._hub.use_store_from(make_store)
         self._hub.engine.worker = handover.worker
         handover.counters = self._hub.services.counters
         handover.is_leaving = lambda: self._hub.gate.is_shut

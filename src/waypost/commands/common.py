@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Subcommands", "add_log_level", "configure_logging", "port_number"]
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
-_LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+_LOG_FORMAT = "%(asctime)s %(levelname)-7s {worker}%(name)s: %(message)s"
 
 
 def add_log_level(parser: argparse.ArgumentParser, default: str = "info") -> None:
@@ -33,13 +33,15 @@ def add_log_level(parser: argparse.ArgumentParser, default: str = "info") -> Non
     )
 
 
-def configure_logging(level: str) -> None:
+def configure_logging(level: str, worker: int | None = None) -> None:
     """Send this process's log to stderr.
 
     Args:
         level: A level of ``--log-level``.
+        worker: The number of this worker, for each line; ``None`` if it is none.
     """
-    logging.basicConfig(level=level.upper(), format=_LOG_FORMAT)
+    prefix = "" if worker is None else f"worker {worker} "
+    logging.basicConfig(level=level.upper(), format=_LOG_FORMAT.format(worker=prefix))
     if level == "info":
         # uvicorn's start and stop messages only repeat Waypost's start-up line.
         get_logger("uvicorn").setLevel(logging.WARNING)

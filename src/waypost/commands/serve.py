@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from waypost import __version__
 from waypost.commands.common import add_log_level, configure_logging, port_number
+from waypost.workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from waypost.commands.common import Subcommands
@@ -25,15 +27,32 @@ def add(subcommands: Subcommands) -> None:
         "--port", type=port_number, default=8000, help="the port; 0 takes a free one (default %(default)s)"
     )
     parser.add_argument("--store", help="use this store instead of the application's: a path, or memory:")
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        default="1",
+        help="the number of processes, or auto for the cores that may be used (default %(default)s)",
+    )
     add_log_level(parser)
     parser.set_defaults(run=_serve)
+    # Not listed: only a parent starts it.
+    worker = subcommands.add_parser("worker", description="Serve as a worker of `waypost serve --workers`.")
+    worker.add_argument("settings", type=WorkerSettings.decode)
+    worker.set_defaults(run=_work)
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from waypost.workers.count import workers_from
+
+    configure_logging(options.log_level)
+    workers = workers_from(options.workers)
+    return _serve_alone(options) if workers == 1 else _serve_together(options, workers)
+
+
+def _serve_alone(options: argparse.Namespace) -> int:
     from waypost import serving
     from waypost.transports.uvicorn_runner import bind, serve
 
-    configure_logging(options.log_level)
     app = serving.load(options.application)
     io = serving.find_server(app)
     if options.store is not None:
@@ -43,3 +62,23 @@ def _serve(options: argparse.Namespace) -> int:
         print(f"Waypost {__version__} listening on {address}  {io.describe()}", flush=True)
 
     return serve(app, io, bind(options.host, options.port), announce=announce)
+
+
+def _serve_together(options: argparse.Namespace, workers: int) -> int:
+    from waypost.workers.parent import Plan, serve_with_workers
+    from waypost.workers.sockets import bind_for_workers
+
+    def announce(address: str, store: str, pids: Sequence[int]) -> None:
+        shown = f"workers: {len(pids)} (pids {', '.join(map(str, pids))})"
+        print(f"Waypost {__version__} listening on {address}  {store}  {shown}", flush=True)
+
+    plan = Plan(application=options.application, store=options.store, log_level=options.log_level, announce=announce)
+    return serve_with_workers(plan, bind_for_workers(options.host, options.port, workers))
+
+
+def _work(options: argparse.Namespace) -> int:
+    from waypost.workers.child import run_worker
+
+    settings: WorkerSettings = options.settings
+    configure_logging(settings.log_level, settings.number)
+    return run_worker(settings)

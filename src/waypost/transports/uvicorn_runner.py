@@ -31,7 +31,7 @@ from waypost.transports.descriptors import OncePerShortage
 from waypost.transports.handover.handover import Handover
 from waypost.transports.uvicorn_inside import choose_protocols
 
-__all__ = ["Served", "bind", "configure", "running", "serve"]
+__all__ = ["Orders", "Served", "Steered", "bind", "configure", "running", "serve"]
 
 _PORT = rule_of(Annotated[int, AtLeast(0), AtMost(65535)])
 
@@ -55,6 +55,30 @@ class Served(Protocol):
 
     async def close(self, *, drain_s: float | None = None, stop_timeout_s: float | None = None) -> None:
         """Stop gracefully. A second call waits for the same stop, and may shorten it."""
+        ...
+
+
+class Steered(Protocol):
+    """The part of a running server that somebody else than the system's signals may steer."""
+
+    def stop(self) -> None:
+        """Stop accepting, and stop gracefully."""
+        ...
+
+    def end(self, code: int) -> None:
+        """Stop without waiting, with an exit code."""
+        ...
+
+
+class Orders(Protocol):
+    """Steers a server in the place of the system's signals: the parent of a worker."""
+
+    def begin(self, server: Steered) -> None:
+        """Begin to steer, on the server's loop; called before the store is opened."""
+        ...
+
+    async def allow(self) -> bool:
+        """Wait until the server may accept clients; called when the store is open. False if it is not to."""
         ...
 
 
@@ -102,6 +126,7 @@ def serve(
     *,
     announce: Callable[[str], None],
     handover: Handover | None = None,
+    orders: Orders | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT. Blocks. A second signal stops without waiting.
 
@@ -111,6 +136,7 @@ def serve(
         listeners: The sockets from `bind`; they are closed at the end.
         announce: Called with the address, as ``http://host:port``, once the server accepts connections.
         handover: This process's part in handing over connections, if it is one of several workers.
+        orders: The parent's orders, if this process is one of several workers. It then leaves signals as they are.
 
     Returns:
         The process's exit code: 0 after a graceful stop, 128 + the signal's number after a forced one.
@@ -123,7 +149,7 @@ def serve(
     get_logger("uvicorn.error").addFilter(_WithoutTraceback())
     get_logger("asyncio").addFilter(OncePerShortage())
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        return runner.run(_serve(config, io, listeners, announce, handover))
+        return runner.run(_serve(config, io, listeners, announce, handover, orders))
 
 
 def _calm_garbage_collection() -> None:
@@ -233,11 +259,15 @@ async def _serve(
     listeners: list[socket.socket],
     announce: Callable[[str], None],
     handover: Handover | None,
+    orders: Orders | None,
 ) -> int:
     # What the application runs by `asyncio.to_thread` must not keep the process after the store is closed, either.
     asyncio.get_running_loop().set_default_executor(DaemonThreads("asyncio", _most_threads()))
-    server = _Uvicorn(config, io, lambda: announce(_address(listeners[0])), handover)
-    return await _run(server, io, listeners)
+    address = _address(listeners[0])
+    server = _Uvicorn(config, io, lambda: announce(address), handover, takes_signals=orders is None)
+    if orders is not None:
+        orders.begin(server)
+    return await _run(server, io, listeners, orders)
 
 
 def _most_threads() -> int:
@@ -245,10 +275,11 @@ def _most_threads() -> int:
     return min(32, (os.cpu_count() or 1) + 4)
 
 
-async def _run(server: _Uvicorn, io: Served, listeners: list[socket.socket]) -> int:
+async def _run(server: _Uvicorn, io: Served, listeners: list[socket.socket], orders: Orders | None = None) -> int:
     try:
         await io.start()
-        await server.serve(sockets=listeners)
+        if orders is None or await orders.allow():
+            await server.serve(sockets=listeners)
         return server.exit_code
     finally:
         for listener in listeners:
@@ -281,6 +312,7 @@ class _Uvicorn(uvicorn.Server):
         self._io = io
         self._announce = announce
         self._forced = asyncio.Event()
+        self._given_up: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -330,3 +362,19 @@ class _Uvicorn(uvicorn.Server):
         self.exit_code = 128 + sig
         self.force_exit = True
         self._loop.call_soon_threadsafe(self._forced.set)
+
+    def stop(self) -> None:
+        """Stop accepting, and stop gracefully."""
+        self.should_exit = True
+        if self.started:
+            for server in self.servers:
+                server.close()
+        elif self._given_up is None:
+            # It may wait for the store of another process.
+            self._given_up = self._loop.create_task(self._io.close())
+
+    def end(self, code: int) -> None:
+        """Stop without waiting, with an exit code."""
+        self.exit_code = code
+        self.should_exit = self.force_exit = True
+        self._forced.set()

@@ -118,8 +118,7 @@ class Feed:
             line.leave(place)
 
         try:
-            record = write_record(target, event) if compress else write_record(target, event, compress=False)
-            await journal.append(record, committed)
+            await journal.append(write_record(target, event, compress=compress), committed)
         finally:
             line.leave(place)
 

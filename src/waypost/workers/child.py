@@ -1,0 +1,134 @@
+"""A worker process: it serves the application, and obeys its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+from waypost import __version__, serving
+from waypost.storage.choose import Clocks, StoreOptions
+from waypost.storage.remote.store import RemoteStore
+from waypost.storage.wire.link import Link
+from waypost.transports.handover.handover import Handover
+from waypost.transports.uvicorn_runner import Steered, serve
+from waypost.workers.channel import Channel
+from waypost.workers.lifeline import hold_on
+from waypost.workers.messages import (
+    ORDERS,
+    Drain,
+    End,
+    Hello,
+    Listen,
+    Listening,
+    OpenLink,
+    Order,
+    Peer,
+    PeerGone,
+    PeerLeaving,
+    Started,
+)
+from waypost.workers.peering import Peering
+from waypost.workers.process import SIGNALS
+from waypost.workers.settings import WorkerSettings
+from waypost.workers.socket_link import SocketLink
+
+__all__ = ["run_worker"]
+
+
+def run_worker(settings: WorkerSettings) -> int:
+    """Serve the application of a worker until its parent says otherwise. Blocks.
+
+    Args:
+        settings: What the parent has started it with.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        WaypostError: The application holds no server, or the server could not start.
+        Exception: Any error that the application's own code raises while it is imported.
+    """
+    _obey_only_the_parent()
+    hold_on(settings.lifeline, settings.number)
+    sys.argv[:] = settings.arguments
+    app = serving.load(settings.application)
+    io = serving.find_server(app)
+    if settings.store is not None:
+        io.use_store(settings.store)
+    parent = _Parent(settings, io.describe)
+    handover = Handover(parent.peers)
+    io.join_workers(handover, parent.make_store)
+    listeners = [socket.socket(fileno=one) for one in settings.listeners]
+    return serve(app, io, listeners, announce=parent.tell_listening, handover=handover, orders=parent)
+
+
+def _obey_only_the_parent() -> None:
+    # Not SIG_IGN: the programs that the application starts would inherit that.
+    for one in SIGNALS:
+        signal.signal(one, lambda number, frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+class _Parent:
+    """The parent, as a worker sees it; see `waypost.transports.uvicorn_runner.Orders`.
+
+    Attributes:
+        peers: The other workers.
+    """
+
+    def __init__(self, settings: WorkerSettings, describe: Callable[[], str]) -> None:
+        self._describe = describe
+        self.peers = Peering(settings.number)
+        self._channel: Channel[Order] = Channel(socket.socket(fileno=settings.channel), ORDERS)
+        self._channel.send(Hello(__version__))
+        self._server: Steered | None = None
+        self._allowed = asyncio.Event()
+        self._is_stopping = False
+
+    def make_store(self, options: StoreOptions, clocks: Clocks) -> RemoteStore:
+        """Make this worker's store, which the parent has open."""
+        return RemoteStore(self._connect, options, clocks)
+
+    async def _connect(self) -> Link:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._channel.send(OpenLink(), theirs)
+        return await SocketLink.open(ours)
+
+    def tell_listening(self, address: str) -> None:
+        """Tell that this worker accepts clients."""
+        self._channel.send(Listening(address, self._describe()))
+
+    def begin(self, server: Steered) -> None:
+        """Begin to obey."""
+        self._server = server
+        # If the parent is gone, the lifeline ends this process.
+        self._channel.start(self._obey, lambda: None)
+
+    async def allow(self) -> bool:
+        """Wait until all other workers know this one."""
+        self._channel.send(Started())
+        await self._allowed.wait()
+        return not self._is_stopping
+
+    def _obey(self, order: Order, passed: socket.socket | None) -> None:
+        assert self._server is not None
+        if isinstance(order, Peer):
+            if passed is not None:
+                self.peers.come(order.number, passed)
+        elif isinstance(order, PeerGone):
+            self.peers.go(order.number)
+        elif isinstance(order, PeerLeaving):
+            self.peers.leave(order.number)
+        elif isinstance(order, Listen):
+            self._allowed.set()
+        elif isinstance(order, Drain):
+            self._is_stopping = True
+            self._allowed.set()
+            self._server.stop()
+        elif isinstance(order, End):
+            self._is_stopping = True
+            self._allowed.set()
+            self._server.end(order.code)

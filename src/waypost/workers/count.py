@@ -1,0 +1,81 @@
+"""How many workers a machine can keep busy."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from waypost.checking.arguments import COUNT, check
+from waypost.errors import ConfigurationError
+
+__all__ = ["usable_cores", "workers_from"]
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+def workers_from(text: str) -> int:
+    """Return the number of workers that the command line names.
+
+    Args:
+        text: A number from 1, or ``"auto"`` for the cores that this process may use.
+
+    Raises:
+        ConfigurationError: It is neither, or there can be only one on this system.
+    """
+    if text == "auto":
+        return 1 if sys.platform == "win32" else usable_cores()
+    if not text.isdecimal():
+        raise ConfigurationError("workers", text, "a number from 1, or auto")
+    number = int(text)
+    check("workers", number, COUNT)
+    if number > 1 and sys.platform == "win32":
+        raise ConfigurationError("workers", number, "1 on Windows, where processes can't hand each other connections")
+    return number
+
+
+def usable_cores(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
+    """Return the cores that this process may use: by its affinity, and by the quotas of its control groups.
+
+    Args:
+        cgroups: The folder in which the system shows the control groups.
+        membership: The file that names the control group of this process.
+
+    Returns:
+        The number, at least 1.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(1, math.ceil(min([float(cores), *_quotas(cgroups, membership)])))
+
+
+def _quotas(cgroups: Path, membership: Path) -> Iterator[float]:
+    """Yield the limits of all control groups that this process is in, in cores."""
+    for group in _groups(membership):
+        for files in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+            try:
+                fields = [field for name in files for field in (cgroups / group / name).read_text().split()]
+                quota, period = float(fields[0]), float(fields[1])
+            except (OSError, ValueError, IndexError):  # another version, or "max"
+                continue
+            if quota > 0 and period > 0:
+                yield quota / period
+
+
+def _groups(membership: Path) -> Iterator[Path]:
+    """Yield the folders of the control groups, and of those around them, below that of all."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        # Version 2 has one hierarchy; version 1 has one for the time of the cores, in a folder of its own.
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = Path("cpu") if controllers else Path()
+        group = PurePosixPath(path.lstrip("/"))
+        yield from (top / one for one in (group, *group.parents))

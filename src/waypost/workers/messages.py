@@ -1,0 +1,89 @@
+"""The messages between a parent and its workers."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+__all__ = [
+    "ORDERS",
+    "REPORTS",
+    "Drain",
+    "End",
+    "Hello",
+    "Listen",
+    "Listening",
+    "OpenLink",
+    "Order",
+    "Peer",
+    "PeerGone",
+    "PeerLeaving",
+    "Report",
+    "Started",
+]
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """From a worker, first of all: its Waypost is of this version."""
+
+    version: str
+
+
+class OpenLink(msgspec.Struct, frozen=True, tag=True):
+    """From a worker, with one end of a link to the store."""
+
+
+class Started(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: its store is open. It waits for `Listen`."""
+
+
+class Listening(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: it accepts clients.
+
+    Attributes:
+        address: The first address, as ``http://host:port``.
+        store: A description of the store, in words.
+    """
+
+    address: str
+    store: str
+
+
+class Listen(msgspec.Struct, frozen=True, tag=True):
+    """To a worker that has started: all others know it now, so it may accept clients."""
+
+
+class Peer(msgspec.Struct, frozen=True, tag=True):
+    """To a worker, with a socket to another worker."""
+
+    number: int
+
+
+class PeerLeaving(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: another one accepts no more clients."""
+
+    number: int
+
+
+class PeerGone(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: the process of another one has ended."""
+
+    number: int
+
+
+class Drain(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: stop accepting, say goodbye to the clients, and end."""
+
+
+class End(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: end without waiting, with this exit code."""
+
+    code: int
+
+
+Report: TypeAlias = Hello | OpenLink | Started | Listening
+Order: TypeAlias = Listen | Peer | PeerLeaving | PeerGone | Drain | End
+
+REPORTS: Final[msgspec.json.Decoder[Report]] = msgspec.json.Decoder(Report)
+ORDERS: Final[msgspec.json.Decoder[Order]] = msgspec.json.Decoder(Order)

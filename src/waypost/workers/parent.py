@@ -1,0 +1,349 @@
+"""The parent of several workers: it has the store and the listening sockets, and runs no code of the application.
+
+It starts the workers, starts those anew that die, replaces all at SIGHUP, and lets all end at SIGTERM. The first
+worker imports the application, and opens the store by its options; so a mistake in either ends the command, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from waypost import __version__
+from waypost.logs import get_logger
+from waypost.retrying import Backoff, RetryPolicy
+from waypost.storage.host.host import StoreHost
+from waypost.workers.channel import Channel
+from waypost.workers.messages import (
+    REPORTS,
+    Hello,
+    Listen,
+    OpenLink,
+    Peer,
+    PeerGone,
+    PeerLeaving,
+    Report,
+    Started,
+)
+from waypost.workers.process import describe_end, start_process
+from waypost.workers.settings import WorkerSettings
+from waypost.workers.worker import Worker
+
+__all__ = ["Plan", "serve_with_workers"]
+
+logger = get_logger("waypost.workers")
+
+_RESTARTS = RetryPolicy(first_s=0.1, longest_s=30.0, jitter=0.1)
+_STABLE_S = 5.0
+"""A worker that has served for so long was not wrong from the start; the next one follows at once."""
+_FORCED_S = 2.0
+_FAILED = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The plan of what the workers serve.
+
+    Attributes:
+        application: The application, as ``module:name``.
+        store: The store to use instead of the application's; ``None`` for that one.
+        log_level: The least level that they log.
+        announce: Called with the first address, the store's description, and the workers' process ids, once all
+            accept clients.
+    """
+
+    application: str
+    store: str | None
+    log_level: str
+    announce: Callable[[str, str, Sequence[int]], None]
+
+
+def serve_with_workers(plan: Plan, listeners: list[list[socket.socket]]) -> int:
+    """Serve with several workers until SIGTERM or SIGINT. Blocks. A second signal stops without waiting.
+
+    Args:
+        plan: What they serve.
+        listeners: The sockets of each worker, from `bind_for_workers`; they are closed at the end.
+
+    Returns:
+        The exit code: 0 after a graceful stop, 128 + the signal's number after a forced one; that of a worker which
+        ended before the first start was complete.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_Parent(plan, listeners).run())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not every Python has it
+        return None
+    return uvloop.new_event_loop
+
+
+class _Parent:
+    def __init__(self, plan: Plan, listeners: list[list[socket.socket]]) -> None:
+        self._plan = plan
+        self._listeners = listeners
+        self._host = StoreHost()
+        self._last_number = 0
+        self._living: dict[int, Worker] = {}
+        self._serving: list[Worker] = []
+        self._stop_asked = asyncio.Event()
+        self._force_asked = asyncio.Event()
+        self._reload_asked = asyncio.Event()
+        self._code = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._had_terminal = os.isatty(2)
+        # Workers have the one end, and learn of this process' end by the other, however it comes.
+        self._lifeline, self._held = os.pipe()
+
+    async def run(self) -> int:
+        self._take_signals()
+        try:
+            code = await self._start()
+            if code is None:
+                self._announce()
+                for slot in range(len(self._serving)):
+                    self._keep_task(self._replace_the_dead(slot))
+                self._keep_task(self._reload_when_asked())
+                await self._stop_asked.wait()
+                code = 0
+            return await self._finish(code)
+        finally:
+            await self._clean_up()
+
+    # -- signals --------------------------------------------------------------------------------------------
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for one in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(one, self._ask_to_stop, one)
+        loop.add_signal_handler(signal.SIGHUP, self._ask_to_reload)
+
+    def _ask_to_stop(self, one: signal.Signals) -> None:
+        if self._stop_asked.is_set():
+            logger.warning("%s again: stopping without waiting", one.name)
+            self._code = 128 + one
+            self._force_asked.set()
+        self._stop_asked.set()
+
+    def _ask_to_reload(self) -> None:
+        if self._had_terminal and not os.isatty(2):
+            # The terminal was closed, which sends the same signal.
+            self._stop_asked.set()
+        self._reload_asked.set()
+
+    # -- starting -------------------------------------------------------------------------------------------
+
+    async def _start(self) -> int | None:
+        """Start all workers, the first one before the others.
+
+        Returns:
+            ``None`` if all accept clients; otherwise the exit code with which to end.
+        """
+        slots = range(len(self._listeners))
+        for some in (slots[:1], slots[1:]):
+            started = [self._launch(slot) for slot in some]
+            self._serving += started
+            failed = asyncio.ensure_future(_first_that_failed(started))
+            stop = asyncio.ensure_future(self._stop_asked.wait())
+            await asyncio.wait((failed, stop), return_when=asyncio.FIRST_COMPLETED)
+            stop.cancel()
+            if not failed.done():
+                failed.cancel()
+                return 0
+            worker = failed.result()
+            if worker is not None:
+                code = await worker.ended
+                if code <= 0:
+                    logger.error("%s %s before it accepted clients", worker, describe_end(code))
+                return 128 - code if code < 0 else code or _FAILED
+        return None
+
+    def _announce(self) -> None:
+        said = self._serving[0].listening.result()
+        if said is not None:
+            self._plan.announce(said.address, said.store, [one.pid for one in self._serving])
+
+    def _launch(self, slot: int) -> Worker:
+        self._last_number += 1
+        number = self._last_number
+        settings = WorkerSettings(
+            application=self._plan.application,
+            number=number,
+            store=self._plan.store,
+            log_level=self._plan.log_level,
+            arguments=sys.argv,
+        )
+        process, sock = start_process(settings, self._listeners[slot], self._lifeline)
+        channel: Channel[Report] = Channel(sock, REPORTS)
+        worker = self._living[number] = Worker(number, process, channel)
+        channel.start(lambda report, passed: self._take(worker, report, passed), lambda: None)
+        worker.ended.add_done_callback(lambda ended: self._note_end(worker))
+        return worker
+
+    # -- what workers tell ----------------------------------------------------------------------------------
+
+    def _take(self, worker: Worker, report: Report, passed: socket.socket | None) -> None:
+        if isinstance(report, Hello):
+            if report.version != __version__:
+                logger.error(
+                    "%s is Waypost %s, and its parent is %s: stop the command, and start it anew",
+                    *(worker, report.version, __version__),
+                )
+                worker.kill()
+        elif isinstance(report, OpenLink):
+            if passed is not None:
+                self._keep_task(worker.attach(self._host, passed))
+        elif isinstance(report, Started):
+            self._introduce(worker)
+            worker.send(Listen())
+        else:
+            worker.note_listening(report)
+
+    def _introduce(self, worker: Worker) -> None:
+        """Let a new worker and all others know each other, before it accepts clients."""
+        for other in self._living.values():
+            if other.is_known:
+                one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+                other.send(Peer(worker.number), one)
+                worker.send(Peer(other.number), two)
+                if other.is_leaving:
+                    worker.send(PeerLeaving(other.number))
+        worker.is_known = True
+
+    def _note_end(self, worker: Worker) -> None:
+        del self._living[worker.number]
+        worker.note_end()
+        for other in self._living.values():
+            if worker.is_known and other.is_known:
+                other.send(PeerGone(worker.number))
+
+    # -- while they serve -----------------------------------------------------------------------------------
+
+    async def _replace_the_dead(self, slot: int) -> None:
+        """Start a worker anew whenever the one of a slot has died."""
+        backoff = Backoff(_RESTARTS)
+        while True:
+            worker = self._serving[slot]
+            code = await asyncio.shield(worker.ended)
+            if self._serving[slot] is not worker:
+                continue
+            if worker.served_s >= _STABLE_S:
+                backoff.reset()
+            pause_s = backoff.next_s(random.random())
+            logger.error("%s %s; another one is started in %.1f s", worker, describe_end(code), pause_s)
+            await asyncio.sleep(pause_s)
+            if self._serving[slot] is worker:
+                try:
+                    self._serving[slot] = self._launch(slot)
+                except OSError as error:
+                    logger.error("no worker can be started: %s", error)
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reload_asked.wait()
+            self._reload_asked.clear()
+            await self._reload()
+
+    async def _reload(self) -> None:
+        """Replace all workers by new ones with the code of now; if that fails, the old ones go on."""
+        logger.info("SIGHUP: starting new workers")
+        started: list[Worker] = []
+        try:
+            for slot in range(len(self._serving)):
+                started.append(self._launch(slot))
+        except OSError as error:
+            logger.error("no worker can be started: %s; the old ones go on", error)
+            self._end(started)
+            return
+        failed = await _first_that_failed(started)
+        if failed is not None:
+            end = describe_end(await failed.ended)
+            logger.error("not reloaded: %s %s before it accepted clients; the old ones go on", failed, end)
+            self._end(started)
+            return
+        old, self._serving = self._serving, started
+        logger.info("reloaded: %s; the old ones end", ", ".join(map(str, started)))
+        self._drain([one for one in old if not one.ended.done()])
+
+    def _drain(self, workers: Collection[Worker]) -> None:
+        for one in workers:
+            for other in self._living.values():
+                if other is not one and other.is_known:
+                    other.send(PeerLeaving(one.number))
+        for one in workers:
+            one.drain()
+
+    def _end(self, workers: Collection[Worker]) -> None:
+        for one in workers:
+            one.end(_FAILED)
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    async def _finish(self, code: int) -> int:
+        """Let all workers end, gracefully if that was asked for; returns the exit code."""
+        self._cancel_tasks()
+        self._close_listeners()
+        living = list(self._living.values())
+        if self._stop_asked.is_set():
+            self._drain(living)
+            force = asyncio.ensure_future(self._force_asked.wait())
+            done = asyncio.ensure_future(_all_ended(living))
+            await asyncio.wait((force, done), return_when=asyncio.FIRST_COMPLETED)
+            force.cancel()
+            done.cancel()
+        living = list(self._living.values())
+        for one in living:
+            one.end(self._code or code)
+        await _all_ended(living, _FORCED_S)
+        return self._code or code
+
+    async def _clean_up(self) -> None:
+        self._cancel_tasks()
+        self._close_listeners()
+        living = list(self._living.values())
+        for one in living:
+            one.kill()
+        await _all_ended(living)
+        await self._host.close()
+        os.close(self._lifeline)
+        os.close(self._held)
+
+    def _close_listeners(self) -> None:
+        for one in (each for listeners in self._listeners for each in listeners):
+            one.close()
+
+    def _keep_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _cancel_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+
+async def _first_that_failed(workers: Collection[Worker]) -> Worker | None:
+    """Wait until all accept clients, or one has ended; returns that one."""
+    waiting = {one.listening: one for one in workers}
+    while waiting:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for one in done:
+            worker = waiting.pop(one)
+            if one.result() is None:
+                return worker
+    return None
+
+
+async def _all_ended(workers: Collection[Worker], timeout_s: float | None = None) -> None:
+    if workers:
+        await asyncio.wait([one.ended for one in workers], timeout=timeout_s)

@@ -1,0 +1,55 @@
+"""An application for several workers. What it does at its import is read from a file, as if its code had changed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import waypost
+from tests.support.server_process import OPTIONS_VARIABLE
+
+_options: dict[str, Any] = json.loads(os.environ[OPTIONS_VARIABLE])
+_mode_file: str | None = _options.pop("mode_file", None)
+mode = Path(_mode_file).read_text() if _mode_file and Path(_mode_file).exists() else ""
+
+if mode == "broken":
+    raise RuntimeError("broken on purpose")
+if mode == "ends":
+    os._exit(7)
+if mode == "other options":
+    _options["answer_ttl_s"] = 12345
+if mode == "own options":
+    _options["answer_ttl_s"] = 10_000 + os.getpid()
+
+io = waypost.Server(**_options)
+
+
+@io.on("connect")
+async def connect(socket: waypost.Socket) -> None:
+    await socket.join("all")
+
+
+@io.event
+async def where(socket: waypost.Socket) -> list[Any]:
+    return [os.getpid(), mode]
+
+
+@io.event
+async def tell(socket: waypost.Socket, value: Any) -> int:
+    await io.to("all").emit("told", value)
+    return os.getpid()
+
+
+@io.event
+async def slow(socket: waypost.Socket, seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "done"
+
+
+@io.event
+async def hang(socket: waypost.Socket, seconds: float) -> None:
+    time.sleep(seconds)  # noqa: ASYNC251  # the loop is stuck, on purpose
