@@ -176,7 +176,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                     # It awaits in a ``finally``, or is the one that runs this.
                     continue
         # What the closed ones have asked for in their ``finally`` would start others in the loop's last turn.
-        for handle in _internals(self)._ready:
+        # A copy: a handle that is let go may end a coroutine, which asks for more.
+        for handle in list(_internals(self)._ready):
             handle.cancel()
 
 
