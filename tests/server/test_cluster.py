@@ -3,66 +3,62 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 import waypost
 from tests.server.model_client import ModelClient, hub_of, running, until
-from tests.support.exchange import Exchange, Node
+from tests.support.nodes import Nodes, servers
+from waypost.server.basics.targets import EVERYONE
 from waypost.server.cluster.asking import Asking
+from waypost.server.cluster.seam import FetchSockets, Found
 from waypost.server.namespaces.channel import Channel
 
 
-def make_server(**options: Any) -> waypost.Server:
-    io = waypost.Server(drain_s=0.0, **{"recovery": None, **options})
-
+def prepare(io: waypost.Server) -> None:
     @io.on("connect")
     async def connect(socket: waypost.Socket, auth: dict[str, str]) -> None:
         socket.data["here"] = True
         await socket.join(auth.get("token", "room"))
-
-    return io
 
 
 class Cluster:
     """Three servers, with a client each.
 
     Attributes:
-        exchange: Carries their messages.
+        nodes: The host of their store.
         servers: The servers.
-        nodes: Their nodes, in the same order.
         clients: A client of each.
     """
 
-    def __init__(self, **options: Any) -> None:
-        self.exchange = Exchange()
-        self.servers = [make_server(**options) for _ in range(3)]
-        self.nodes: list[Node] = []
-        self.clients: list[ModelClient] = []
-
-    async def start(self, stack: AsyncExitStack) -> None:
-        for number, server in enumerate(self.servers):
-            self.nodes.append(self.exchange.add(server, f"node{number}"))
-            await stack.enter_async_context(running(server))
-            client = ModelClient(server)
-            await client.connect()
-            self.clients.append(client)
+    def __init__(self, nodes: Nodes, servers: Sequence[waypost.Server]) -> None:
+        self.nodes = nodes
+        self.servers = servers
+        self.clients = [ModelClient(server) for server in servers]
 
     @property
     def sids(self) -> list[str]:
         return [client.sid or "" for client in self.clients]
 
+    def freeze(self, name: str) -> None:
+        """Let a server get nothing of the others for now."""
+        self.nodes.links[name].pause()
 
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    cluster = Cluster()
-    async with AsyncExitStack() as stack:
-        await cluster.start(stack)
+
+@pytest.fixture(params=["journal", "no journal"])
+async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+    options = {"recovery": None} if request.param == "no journal" else {}
+    async with servers(3, prepare=prepare, drain_s=0.0, **options) as (nodes, ios):
+        cluster = Cluster(nodes, ios)
+        for client in cluster.clients:
+            await client.connect()
         yield cluster
+        for link in nodes.links.values():
+            link.resume()
 
 
 async def all_got(cluster: Cluster, *events: list[Any]) -> None:
@@ -112,6 +108,32 @@ async def test_all_clients_get_emits_of_all_servers_in_one_order(cluster: Cluste
         for other in cluster.clients:
             both = [event for event in other.events if event in client.events]
             assert both == [event for event in client.events if event in other.events]
+
+
+def _note(events: list[tuple[str, int]], _: waypost.Socket, event: str, number: int) -> None:
+    events.append((event, number))
+
+
+async def test_one_order_for_all_holds_among_stored_and_volatile_events_without_waiting(cluster: Cluster) -> None:
+    seen: list[list[tuple[str, int]]] = [[], [], []]
+    for server, events in zip(cluster.servers, seen, strict=True):
+        server.on_any_outgoing(partial(_note, events))
+
+    async def mixture(server: waypost.Server, first: int) -> None:
+        calls = []
+        for number in range(first, first + 30):
+            operator = server.volatile if number % 3 else server
+            calls.append(operator.emit("volatile" if number % 3 else "stored", number))
+        await asyncio.gather(*calls)
+
+    await asyncio.gather(*(mixture(server, 100 * index) for index, server in enumerate(cluster.servers)))
+    await until(lambda: all(len([one for one in events if one[0] == "stored"]) == 30 for events in seen))
+    for events in seen:
+        for other in seen:
+            assert [one for one in events if one in other] == [one for one in other if one in events]
+        for first in (0, 100, 200):
+            mine = [number for _, number in events if first <= number < first + 30]
+            assert mine == sorted(mine)
 
 
 async def test_calls_that_nobody_awaited_keep_their_order_at_all_servers(cluster: Cluster) -> None:
@@ -184,13 +206,16 @@ async def test_what_is_local_concerns_the_sockets_of_one_server(cluster: Cluster
     assert await cluster.clients[0].wait_for(1) == await cluster.clients[2].wait_for(1) == [["e"]]
 
 
-async def test_an_emit_of_a_server_that_stops_ends(cluster: Cluster) -> None:
-    cluster.nodes[0].is_frozen = True
-    emit = asyncio.ensure_future(cluster.servers[0].emit("never applied here"))
+async def test_an_emit_of_a_server_that_is_cut_off_ends(cluster: Cluster) -> None:
+    emits = [
+        asyncio.ensure_future(operator.emit("nobody hears it"))
+        for operator in (cluster.servers[0].volatile, cluster.servers[0].of("/x"))
+    ]
     await asyncio.sleep(0)
-    await cluster.servers[0].close()
-    with pytest.raises(waypost.StoreClosed):
-        await emit
+    cluster.nodes.kill("n0")
+    for emit in emits:
+        with pytest.raises(waypost.StorageError):
+            await emit
 
 
 # -- fetch_sockets ------------------------------------------------------------------------------------------
@@ -200,9 +225,9 @@ async def test_sockets_of_all_servers_are_fetched(cluster: Cluster) -> None:
     io = cluster.servers[0]
     fetched = await io.in_("room").fetch_sockets()
     found = {(socket.id, socket.server) for socket in fetched}
-    assert found == set(zip(cluster.sids, ("", "node1", "node2"), strict=True))
+    assert found == set(zip(cluster.sids, ("", "n1", "n2"), strict=True))
     assert not fetched.is_partial
-    [remote] = [socket for socket in fetched if socket.server == "node1"]
+    [remote] = [socket for socket in fetched if socket.server == "n1"]
     assert remote.data == {"here": True}
     assert remote.rooms == {"room", cluster.sids[1]}
     assert remote.handshake == cluster.clients[1].handshake
@@ -231,11 +256,11 @@ async def test_many_sockets_come_in_pages(cluster: Cluster) -> None:
     for client in more:
         client.open()
     await until(lambda: all(client.connected for client in more))
-    answers = cluster.exchange.sent.get("answer", 0)
+    question = asking(cluster.servers[0]).ask(["/"], FetchSockets(EVERYONE), 5)
+    pages = [len(reply.value.sockets) async for reply in question if isinstance(reply.value, Found)]
+    assert sorted(pages) == [1, 51, 200, 200]
     fetched = await cluster.servers[0].fetch_sockets()
     assert len({socket.id for socket in fetched}) == 453
-    pages = cluster.exchange.sent["answer"] - answers
-    assert pages >= 2 + 3 + 1  # the end of each, three pages of one, one page of the other
     answering = hub_of(there)._neighbours._answering
     assert answering is not None
     assert not answering._pages
@@ -247,7 +272,7 @@ async def test_data_that_cannot_be_sent_is_left_out(cluster: Cluster, caplog: py
     assert isinstance(member, Channel)
     member.handshake = replace(member.handshake, from_middleware={"session": object()})
     fetched = await cluster.servers[0].fetch_sockets()
-    assert [socket.data for socket in fetched if socket.server == "node1"] == [{}]
+    assert [socket.data for socket in fetched if socket.server == "n1"] == [{}]
     assert "can't be sent to other servers" in caplog.text
 
 
@@ -255,21 +280,21 @@ async def test_a_server_that_does_not_answer_in_time_is_named(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("waypost.server.emitting.remote_socket.ANSWER_TIMEOUT_S", 0.05)
-    cluster.nodes[1].is_frozen = True
+    cluster.freeze("n1")
     fetched = await cluster.servers[0].fetch_sockets()
-    assert fetched.missing_servers == ("node1",)
+    assert fetched.missing_servers == ("n1",)
     assert fetched.is_partial
     assert {socket.id for socket in fetched} == {cluster.sids[0], cluster.sids[2]}
     assert not asking(cluster.servers[0])._asked
 
 
 async def test_a_server_that_dies_is_not_waited_for(cluster: Cluster) -> None:
-    cluster.nodes[1].is_frozen = True
+    cluster.freeze("n1")
     fetch = asyncio.ensure_future(cluster.servers[0].fetch_sockets())
     await asyncio.sleep(0)
-    cluster.exchange.kill(cluster.nodes[1])
+    cluster.nodes.kill("n1")
     async with asyncio.timeout(3):  # less than a server has to answer
-        assert (await fetch).missing_servers == ("node1",)
+        assert (await fetch).missing_servers == ("n1",)
     assert not (await cluster.servers[0].fetch_sockets()).is_partial
 
 
@@ -313,7 +338,7 @@ async def test_clients_that_leave_or_whose_server_dies_are_not_waited_for(cluste
     gathered = asyncio.ensure_future(_answers(call))
     await until(lambda: all(client.to_acknowledge for client in cluster.clients[1:]))
     await until(lambda: len(call.so_far().missing) == 2)
-    cluster.exchange.kill(cluster.nodes[1])
+    cluster.nodes.kill("n1")
     cluster.clients[2].send("1")
     answers = await gathered
     assert list(answers.answers) == [cluster.sids[0]]
@@ -322,12 +347,12 @@ async def test_clients_that_leave_or_whose_server_dies_are_not_waited_for(cluste
 
 
 async def test_a_server_that_dies_before_it_has_asked_anybody_is_named(cluster: Cluster) -> None:
-    cluster.nodes[1].is_frozen = True
+    cluster.freeze("n1")
     gathered = asyncio.ensure_future(_answers(cluster.servers[0].timeout(60).call("question")))
     await asyncio.sleep(0)
-    cluster.exchange.kill(cluster.nodes[1])
+    cluster.nodes.kill("n1")
     answers = await gathered
-    assert answers.missing_servers == ("node1",)
+    assert answers.missing_servers == ("n1",)
     assert set(answers.answers) == {cluster.sids[0], cluster.sids[2]}
 
 
@@ -380,13 +405,13 @@ async def test_server_side_events_reach_the_others_and_not_oneself(cluster: Clus
 
     one, two, _ = cluster.servers
     answers = await one.server_side_call("news", "hello")
-    assert answers.answers == {"node1": "thanks from 1", "node2": "thanks from 2"}
+    assert answers.answers == {"n1": "thanks from 1", "n2": "thanks from 2"}
     assert answers.is_complete
     await two.server_side_emit("news", "back")
     await until(lambda: len(received) == 4)
     assert received == ["1: hello", "2: hello", "0: back", "2: back"]
     # A namespace's own, and nobody's.
-    assert (await one.of("/x").server_side_call("news", "?")).missing == ("node1", "node2")
+    assert (await one.of("/x").server_side_call("news", "?")).missing == ("n1", "n2")
 
 
 async def test_a_handler_that_fails_or_does_not_fit_is_no_answer(
@@ -402,17 +427,17 @@ async def test_a_handler_that_fails_or_does_not_fit_is_no_answer(
     async def answer() -> object:
         return object()
 
-    assert set((await one.server_side_call("fail")).missing) == {"node1", "node2"}
+    assert set((await one.server_side_call("fail")).missing) == {"n1", "n2"}
     assert "can't be sent" in caplog.text
-    assert set((await one.server_side_call("fail", "too", "many")).missing) == {"node1", "node2"}
+    assert set((await one.server_side_call("fail", "too", "many")).missing) == {"n1", "n2"}
 
     @two.on_server_side("half")
     async def half(number: int) -> float:
         return number / 2
 
     answers = await one.server_side_call("half", 3)
-    assert (answers.answers, answers.missing) == ({"node1": 1.5}, ("node2",))
-    assert set((await one.server_side_call("half", "3")).missing) == {"node1", "node2"}
+    assert (answers.answers, answers.missing) == ({"n1": 1.5}, ("n2",))
+    assert set((await one.server_side_call("half", "3")).missing) == {"n1", "n2"}
     with pytest.raises(waypost.EncodingFailed):
         await one.server_side_call("half", object())
     with pytest.raises(waypost.EncodingFailed):
@@ -423,7 +448,7 @@ async def test_a_handler_that_fails_or_does_not_fit_is_no_answer(
 
 
 async def test_a_server_that_is_alone_waits_for_nobody() -> None:
-    io = make_server()
+    io = waypost.Server(drain_s=0.0)
     async with running(io):
         assert (await io.server_side_call("question")).answers == {}
         await io.server_side_emit("news")
@@ -435,9 +460,6 @@ async def test_a_server_that_starts_again_has_its_others_again(cluster: Cluster)
     one, two, _ = cluster.servers
     await one.close()
     assert hub_of(one).services.bus is None
-    cluster.exchange.kill(cluster.nodes[0])
-    hub_of(one).use_store("memory:")
-    cluster.exchange.add(one, "again")
     async with running(one):
         client = ModelClient(one)
         await client.connect()
@@ -447,8 +469,11 @@ async def test_a_server_that_starts_again_has_its_others_again(cluster: Cluster)
 
 
 async def test_a_message_that_cannot_be_read_is_dropped(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    nodes = hub_of(cluster.servers[0]).services.store.nodes
+    assert nodes is not None
     for topic in ("told", "ask", "answer"):
-        cluster.nodes[0].send(None, topic, b"\xc1 of another version")
+        for receiver in nodes.others:
+            nodes.send(receiver, topic, b"\xc1 of another version")
     await cluster.servers[0].emit("next")
     await all_got(cluster, ["next"])
     assert caplog.text.count("can't be read") == 6
@@ -456,7 +481,7 @@ async def test_a_message_that_cannot_be_read_is_dropped(cluster: Cluster, caplog
 
 @pytest.mark.parametrize("name", ["connect", "connection", "new_namespace", "disconnect"])
 async def test_reserved_names_are_refused(name: str) -> None:
-    io = make_server()
+    io = waypost.Server()
     with pytest.raises(waypost.EncodingFailed, match="reserved"):
         await io.server_side_emit(name)
     with pytest.raises(waypost.EncodingFailed, match="reserved"):

@@ -4,46 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import waypost
-from tests.server.model_client import hub_of, running, until
+from tests.server.model_client import until
 from tests.server.test_repeats import OURS, Sender
-from tests.support.exchange import Exchange, Node
+from tests.support.nodes import Nodes, servers
 
 
 class Site:
-    """Servers that share what they have answered.
+    """Three servers on one store.
 
     Attributes:
+        nodes: The host of the store.
+        servers: The servers.
         runs: The server and the number of each event whose handler was called.
         may_end: Lets handlers end.
         failing: The servers whose handlers fail.
     """
 
     def __init__(self) -> None:
-        self.exchange = Exchange()
+        self.nodes: Nodes
         self.servers: list[waypost.Server] = []
-        self.nodes: list[Node] = []
         self.runs: list[tuple[int, int]] = []
         self.may_end = asyncio.Event()
         self.failing: set[int] = set()
         self._time = 0.0
 
-    async def start(self, stack: AsyncExitStack) -> None:
-        for number in range(3):
-            io = waypost.Server(drain_s=0.0, recovery=None)
-            self.servers.append(io)
-            self.nodes.append(self.exchange.add(io, f"node{number}"))
-            self._register(io, number)
-            await stack.enter_async_context(running(io))
-        self.exchange.share_answers(hub_of(self.servers[0]).services.store)
+    def prepare(self, io: waypost.Server) -> None:
+        number = len(self.servers)
+        self.servers.append(io)
 
-    def _register(self, io: waypost.Server, number: int) -> None:
         @io.event
         async def order(socket: waypost.Socket, n: int) -> Any:
             self.runs.append((number, n))
@@ -60,13 +54,16 @@ class Site:
         return client
 
 
-@pytest.fixture
-async def site() -> AsyncIterator[Site]:
+@pytest.fixture(params=["journal", "no journal"])
+async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
     site = Site()
-    async with AsyncExitStack() as stack:
-        await site.start(stack)
+    options = {"recovery": None} if request.param == "no journal" else {}
+    async with servers(3, prepare=site.prepare, drain_s=0.0, **options) as (nodes, _):
+        site.nodes = nodes
         yield site
         site.may_end.set()
+        for link in nodes.links.values():
+            link.resume()
 
 
 async def put_and_wait(site: Site, client: Sender, sequence: int) -> int:
@@ -133,19 +130,19 @@ async def test_an_event_of_a_server_that_dies_is_handled_by_the_next(site: Site)
     ack_id = second.put(1, "order", 1)
     await settle()
     assert site.runs == [(0, 1)]
-    site.exchange.kill(site.nodes[0])
+    site.nodes.kill("n0")
     await until(lambda: site.runs == [(0, 1), (1, 1)])
     site.may_end.set()
     assert await second.answer_to(ack_id) == [1]
 
 
 async def test_a_server_that_dies_before_it_answers_is_not_waited_for(site: Site) -> None:
-    site.nodes[0].is_frozen = True
+    site.nodes.links["n0"].pause()
     client = await site.connect(1)
     ack_id = client.put(1, "order", 1)
     await settle()
     assert not site.runs
-    site.exchange.kill(site.nodes[0])
+    site.nodes.kill("n0")
     site.may_end.set()
     assert await client.answer_to(ack_id) == [1]
 
@@ -154,11 +151,11 @@ async def test_a_server_that_never_answers_is_waited_for_no_longer(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("waypost.server.events.moves._PATIENCE_S", 0.02)
-    site.nodes[0].is_frozen = True
+    site.nodes.links["n0"].pause()
     site.may_end.set()
     client = await site.connect(1)
     assert await client.ask(1, "order", 1) == [1]
-    assert "do not say what they have of a client: node0" in caplog.text
+    assert "do not say what they have of a client: n0" in caplog.text
 
 
 async def test_what_failed_elsewhere_holds_the_later_ones_back(site: Site) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import waypost
 from tests.server.model_client import HANDSHAKE, ModelClient, hub_of, running, until
-from tests.support.exchange import Exchange, Node
+from tests.support.nodes import Nodes, join, servers
 from waypost.protocol.revision import Revision4
 from waypost.server.connections.site_counts import SiteCounts
 from waypost.server.watching.counters import Counters, add_counters, raise_counters
@@ -22,30 +22,25 @@ from waypost.server.watching.counters import Counters, add_counters, raise_count
 STRANGER = replace(HANDSHAKE, address="198.51.100.7")
 
 
-class Pair:
-    def __init__(self) -> None:
-        self.exchange = Exchange()
-        self.servers: list[waypost.Server] = []
-        self.nodes: list[Node] = []
+OPTIONS: dict[str, Any] = {
+    "drain_s": 0.0,
+    "max_connections_per_address": 3,
+    "max_handshakes_per_address": 2,
+    "recovery": waypost.Recovery(max_away_per_address=2),
+}
 
-    async def add(self, stack: AsyncExitStack) -> waypost.Server:
-        io = waypost.Server(
-            drain_s=0.0,
-            max_connections_per_address=3,
-            max_handshakes_per_address=2,
-            recovery=waypost.Recovery(max_away_per_address=2),
-        )
-        self.nodes.append(self.exchange.add(io, f"node{len(self.nodes)}"))
-        self.servers.append(io)
-        await stack.enter_async_context(running(io))
-        return io
+
+class Pair(NamedTuple):
+    nodes: Nodes
+    one: waypost.Server
+    two: waypost.Server
 
 
 @pytest.fixture
-async def stack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AsyncExitStack]:
+async def pair(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
     monkeypatch.setattr("waypost.server.namespaces.numbers._INTERVAL_S", 0.005)
-    async with AsyncExitStack() as stack:
-        yield stack
+    async with servers(2, **OPTIONS) as (nodes, (one, two)):
+        yield Pair(nodes, one, two)
 
 
 async def connect(io: waypost.Server, namespace: str = "/") -> ModelClient:
@@ -63,9 +58,8 @@ async def refuses(io: waypost.Server) -> bool:
     return await hub_of(io).gate.refusal(STRANGER) is not None
 
 
-async def test_the_state_of_each_server_is_that_of_all(stack: AsyncExitStack) -> None:
-    pair = Pair()
-    one, two = await pair.add(stack), await pair.add(stack)
+async def test_the_state_of_each_server_is_that_of_all(pair: Pair) -> None:
+    _, one, two = pair
     two.of("/other")
     await connect(one)
     await connect(two)
@@ -77,34 +71,34 @@ async def test_the_state_of_each_server_is_that_of_all(stack: AsyncExitStack) ->
         state = io.state()
         assert (state.connections, state.sockets) == (3, {"/": 2, "/other": 1})
         assert state.counters.recoveries == {"recovered": 1}
-        assert set(state.servers) == {"node0", "node1"}
-        assert (state.servers["node0"].connections, state.servers["node1"].connections) == (1, 2)
+        assert set(state.servers) == {"n0", "n1"}
+        assert (state.servers["n0"].connections, state.servers["n1"].connections) == (1, 2)
         assert set(state.journals) >= {"/"}
-    assert (one.state().server, two.state().server) == ("node0", "node1")
+    assert (one.state().server, two.state().server) == ("n0", "n1")
 
 
-async def test_totals_stay_when_a_server_goes_and_another_one_comes(stack: AsyncExitStack) -> None:
-    pair = Pair()
-    one, two = await pair.add(stack), await pair.add(stack)
+async def test_totals_stay_when_a_server_goes_and_another_one_comes(pair: Pair) -> None:
+    nodes, one, two = pair
     hub_of(two).services.counters.slow_clients = 3
     await until(lambda: one.state().counters.slow_clients == 3)
-    pair.exchange.kill(pair.nodes[1])
-    await until(lambda: "node1" not in one.state().servers)
+    nodes.kill("n1")
+    await until(lambda: "n1" not in one.state().servers)
     assert one.state().counters.slow_clients == 3
-    three = await pair.add(stack)
-    hub_of(three).services.counters.slow_clients = 1
-    await until(lambda: one.state().counters.slow_clients == three.state().counters.slow_clients == 4)
+    three = waypost.Server(**OPTIONS)
+    join(nodes, three, "n2")
+    async with running(three):
+        hub_of(three).services.counters.slow_clients = 1
+        await until(lambda: one.state().counters.slow_clients == three.state().counters.slow_clients == 4)
 
 
-async def test_servers_that_have_nothing_to_tell_are_silent(stack: AsyncExitStack) -> None:
-    pair = Pair()
-    one = await pair.add(stack)
-    await pair.add(stack)
+async def test_servers_that_have_nothing_to_tell_are_silent(pair: Pair) -> None:
+    _, one, _ = pair
     await until(lambda: len(one.state().servers) == 2)
     await asyncio.sleep(0.02)
-    told = pair.exchange.sent["numbers"]
+    heard = one.state().servers
     await asyncio.sleep(0.05)
-    assert pair.exchange.sent["numbers"] == told
+    # Each message that comes makes new objects.
+    assert one.state().servers["n1"] is heard["n1"]
 
 
 async def test_a_server_that_is_alone_names_no_servers() -> None:
@@ -114,9 +108,8 @@ async def test_a_server_that_is_alone_names_no_servers() -> None:
         assert (state.server, state.servers) == ("", {})
 
 
-async def test_the_connections_of_an_address_count_on_all_servers(stack: AsyncExitStack) -> None:
-    pair = Pair()
-    one, two = await pair.add(stack), await pair.add(stack)
+async def test_the_connections_of_an_address_count_on_all_servers(pair: Pair) -> None:
+    nodes, one, two = pair
     await connect(one)
     await connect(one)
     last = await connect(two)
@@ -131,14 +124,13 @@ async def test_the_connections_of_an_address_count_on_all_servers(stack: AsyncEx
     await connect(two)
     await until(lambda: one.state().connections == 3)
     assert await refuses(one)
-    pair.exchange.kill(pair.nodes[1])
+    nodes.kill("n1")
     await until(lambda: one.state().connections == 2)
     assert not await refuses(one)
 
 
-async def test_connections_without_a_namespace_count_on_all_servers(stack: AsyncExitStack) -> None:
-    pair = Pair()
-    one, two = await pair.add(stack), await pair.add(stack)
+async def test_connections_without_a_namespace_count_on_all_servers(pair: Pair) -> None:
+    _, one, two = pair
     for io in (one, two):
         hub_of(io).engine.open("websocket", STRANGER, Revision4())
     for io in (one, two):
@@ -146,9 +138,8 @@ async def test_connections_without_a_namespace_count_on_all_servers(stack: Async
         assert await refuses(io)
 
 
-async def test_sessions_that_an_address_leaves_behind_count_on_all_servers(stack: AsyncExitStack) -> None:
-    pair = Pair()
-    one, two = await pair.add(stack), await pair.add(stack)
+async def test_sessions_that_an_address_leaves_behind_count_on_all_servers(pair: Pair) -> None:
+    _, one, two = pair
     ended: list[str] = []
     one.on("session_expired", lambda session: ended.append(session.socket_id))
     first, second, third = await connect(one), await connect(two), await connect(one)
