@@ -5,6 +5,7 @@ Run it with ``waypost serve examples.ported.rooms:app``.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,20 @@ import waypost
 __all__ = ["app", "io"]
 
 Data = dict[str, Any]
+PAUSE_S = 10.0
 
 io = waypost.Server()
 
 # static_files={"/": "app.html"}
 app = io.asgi(StaticFiles(directory=Path(__file__).parent / "page", html=True))
+
+
+@io.task
+async def background_task() -> None:
+    """Emit to everybody while the server runs: ``start_background_task``, without a flag that it has begun."""
+    while True:
+        await asyncio.sleep(PAUSE_S)
+        await io.emit("my_response", {"data": "Server generated event"})
 
 
 @io.on("connect")

@@ -75,6 +75,13 @@ async def test_a_client_asks_to_be_sent_away(application: Any) -> None:
         await client.disconnect()
 
 
+async def test_a_background_task_emits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "PAUSE_S", 0.01)
+    async with serve(rooms.app) as site, connected(site.url) as client:
+        while await response(client) != "Server generated event":
+            pass
+
+
 async def test_the_page_is_served_beside_it() -> None:
     async with serve(rooms.app) as site, aiohttp.ClientSession() as browser, browser.get(site.url + "/") as answer:
         assert "/socket.io/socket.io.js" in await answer.text()
