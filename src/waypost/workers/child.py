@@ -12,6 +12,7 @@ from waypost import __version__, serving
 from waypost.storage.choose import Clocks, StoreOptions
 from waypost.storage.remote.store import RemoteStore
 from waypost.storage.wire.link import Link
+from waypost.storage.wire.socket_link import socket_link
 from waypost.transports.handover.handover import Handover
 from waypost.transports.uvicorn_runner import Steered, serve
 from waypost.workers.channel import Channel
@@ -33,7 +34,6 @@ from waypost.workers.messages import (
 from waypost.workers.peering import Peering
 from waypost.workers.process import SIGNALS
 from waypost.workers.settings import WorkerSettings
-from waypost.workers.socket_link import SocketLink
 
 __all__ = ["run_worker"]
 
@@ -95,7 +95,7 @@ class _Parent:
     async def _connect(self) -> Link:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._channel.send(OpenLink(), theirs)
-        return await SocketLink.open(ours)
+        return await socket_link(ours)
 
     def tell_listening(self, address: str) -> None:
         """Tell that this worker accepts clients."""

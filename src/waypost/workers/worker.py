@@ -11,10 +11,10 @@ from contextlib import suppress
 import msgspec
 
 from waypost.storage.host.host import StoreHost
+from waypost.storage.wire.socket_link import SocketLink, socket_link
 from waypost.workers.channel import Channel
 from waypost.workers.messages import Drain, End, Listening, Report
 from waypost.workers.process import watch_end
-from waypost.workers.socket_link import SocketLink
 
 __all__ = ["Worker"]
 
@@ -74,7 +74,7 @@ class Worker:
 
     async def attach(self, host: StoreHost, sock: socket.socket) -> None:
         """Let it use the store over a link."""
-        link = await SocketLink.open(sock)
+        link = await socket_link(sock)
         if self.ended.done():
             link.sever()
             return

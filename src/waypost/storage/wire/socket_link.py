@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import cast
 
 from waypost.storage.wire.link import Receiver
 
@@ -13,15 +14,16 @@ __all__ = ["SocketLink", "socket_link"]
 class SocketLink(asyncio.Protocol):
     """One side of a link over a stream socket; see `waypost.storage.wire.link.Link`. Made by `socket_link`.
 
-    What comes before `start` waits in the socket.
+    What comes before `start`, which follows at once, is kept. Reading is not paused until then: uvloop does not begin
+    to read at all if its transport is paused when the connection is made, and resumed a moment later.
     """
 
-    __slots__ = ("_is_closed", "_is_paused", "_receiver", "_transport")
+    __slots__ = ("_early", "_is_closed", "_receiver", "_transport")
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
-        self._is_paused = False
+        self._early: list[bytes] = []
         self._is_closed = False
 
     # -- the link --------------------------------------------------------------------------------------------
@@ -29,10 +31,11 @@ class SocketLink(asyncio.Protocol):
     def start(self, receiver: Receiver) -> None:
         """Begin to receive."""
         self._receiver = receiver
+        early, self._early = self._early, []
+        for data in early:
+            self.data_received(data)
         if self._is_closed:
             asyncio.get_running_loop().call_soon(receiver.closed)
-        elif not self._is_paused and self._transport is not None:
-            self._transport.resume_reading()
 
     def send(self, data: bytes) -> None:
         """Send bytes; what the socket does not take is kept, and sent when it does."""
@@ -41,14 +44,12 @@ class SocketLink(asyncio.Protocol):
 
     def pause(self) -> None:
         """Receive nothing for now, so that the other side's socket fills up."""
-        self._is_paused = True
         if self._transport is not None and not self._is_closed:
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Receive again."""
-        self._is_paused = False
-        if self._transport is not None and not self._is_closed and self._receiver is not None:
+        if self._transport is not None and not self._is_closed:
             self._transport.resume_reading()
 
     def close(self) -> None:
@@ -66,15 +67,15 @@ class SocketLink(asyncio.Protocol):
     # -- asyncio's protocol ----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the socket's transport; nothing is read before `start`."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.pause_reading()
+        """Take the socket's transport."""
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on."""
         if self._receiver is not None:
             self._receiver.received(data)
+        elif not self._is_closed:
+            self._early.append(data)
 
     def eof_received(self) -> bool:
         """Close the socket: the other side is gone."""
