@@ -9,7 +9,7 @@
     ├── ArgumentMismatch            an argument of an event does not fit its handler's annotation
     ├── Reject                      raised by the application to refuse a message of a queue
     ├── NotConnected                a call needed a socket that is not connected
-    ├── WrongEventLoop              a method was called on another event loop than the server's
+    ├── WrongEventLoop              a method was called on another event loop than the server's or the client's
     ├── AckTimeout                  the other side did not acknowledge in time
     ├── AnswerMismatch              an answer is not of the type that the caller named
     ├── EncodingFailed              no packet can carry the value
@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from reprlib import Repr
-from typing import Any
+from typing import Any, Literal
 
 __all__ = [
     "AckTimeout",
@@ -264,19 +264,41 @@ class NotConnected(WaypostError):
 
 
 class WrongEventLoop(WaypostError):
-    """A method was called on another event loop than the one that the server runs on.
+    """A method was called on another event loop than the one that the server runs on, or that the client belongs to.
 
     Attributes:
         action: The method.
-        is_closed: Whether the server's event loop has ended, without a `waypost.Server.close` before.
+        is_closed: Whether the right event loop has ended; for a server, without a `waypost.Server.close` before.
+        is_asyncio: Whether the method was called on an event loop of asyncio's.
+        owner: ``"server"`` or ``"client"``.
     """
 
-    def __init__(self, action: str, *, is_closed: bool) -> None:
+    def __init__(
+        self,
+        action: str,
+        *,
+        is_closed: bool = False,
+        is_asyncio: bool = True,
+        owner: Literal["server", "client"] = "server",
+    ) -> None:
         super().__init__(action)
         self.action = action
         self.is_closed = is_closed
+        self.is_asyncio = is_asyncio
+        self.owner = owner
 
     def __str__(self) -> str:
+        if not self.is_asyncio:
+            return (
+                f"{self.action} expected an event loop of asyncio's, and came without one; with anyio, choose the"
+                " backend asyncio; with trio, use waypost.sync.Client in a thread, or io.from_thread"
+            )
+        if self.owner == "client":
+            end = ", which has ended" if self.is_closed else ""
+            return (
+                f"{self.action} expected the event loop on which the client was used first{end}, and came on another;"
+                " nothing was done; make a client for each event loop, and use waypost.sync.Client in threads"
+            )
         if self.is_closed:
             return (
                 f"{self.action} expected a server that was closed: the event loop that it was started on has ended;"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 
 import pytest
@@ -29,3 +31,26 @@ async def test_every_parcel_arrives() -> None:
     assert story.count("recovered: True") == 2
     assert "Every parcel arrived once and in order" in story
     assert "Traceback" not in story
+
+
+@pytest.mark.timeout(100)
+async def test_ctrl_c_ends_it_cleanly() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "waypost",
+        "demo",
+        "--headless",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(90):
+        while b"sends a parcel" not in (line := await process.stdout.readline()):
+            assert line, "the story ended"
+        os.killpg(process.pid, signal.SIGINT)
+        story, problems = await process.communicate()
+    assert process.returncode == 130
+    assert "Stopped before its end" in story.decode()
+    assert problems == b""

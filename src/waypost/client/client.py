@@ -17,6 +17,7 @@ from waypost.client.options import Auth, ClientOptions, Options, check_auth
 from waypost.client.session import Session
 from waypost.client.streams import EventStream
 from waypost.errors import ConfigurationError
+from waypost.own_loop import OwnLoop
 from waypost.typed.answers import AnswerType
 
 __all__ = ["Client", "VolatileEmitter"]
@@ -57,6 +58,8 @@ class Client(Listening):
     the reason in Socket.IO's words and a `DisconnectDetails`, and ``connect_error(error)`` with a `ConnectFailed` for
     every failed attempt, unless `connect` raises it.
 
+    A client belongs to the event loop on which it is used first; on another one its methods raise `WrongEventLoop`.
+
     Args:
         url: The server, such as ``https://example.com``. Its path is the namespace, and its query is sent with every
             request.
@@ -77,6 +80,7 @@ class Client(Listening):
         self._manager = Manager(endpoint, url, checked)
         self._durable = Durable(checked)
         self._clients: dict[str, Client] = {}
+        self._own_loop = OwnLoop("client")
         self._is_first = True
         self._enter(checked.namespace or namespace, checked.auth)
 
@@ -88,13 +92,16 @@ class Client(Listening):
         self._manager = first._manager
         self._durable = first._durable
         self._clients = first._clients
+        self._own_loop = first._own_loop
         self._is_first = False
         self._enter(namespace, auth)
         return self
 
     def _enter(self, namespace: str, auth: Auth) -> None:
         manager = self._manager
-        self._session = Session(namespace, auth, self._options, manager.packet_source, manager.flow, self._durable)
+        self._session = Session(
+            namespace, auth, self._options, manager.packet_source, manager.flow, self._durable, self._own_loop
+        )
         self._handlers = self._session.handlers
         self._member = manager.members[namespace] = Membership(
             self._session, self._url, self._options.max_pending_bytes
@@ -199,21 +206,30 @@ class Client(Listening):
 
     # -- connecting -----------------------------------------------------------------------------------------
 
-    async def connect(self, *, retry: bool = False) -> None:
+    async def connect(self, *, retry: bool = False, wait: bool = True) -> None:
         """Connect to the server, and stay connected. If the client is connected, nothing happens.
 
         If cancelled, the client stays disconnected.
 
         Args:
             retry: Whether to retry a failed attempt, as after a lost connection. A refusal is always final.
+            wait: Whether to wait for the connection. Without it this returns at once, for a device that boots
+                offline: failed attempts are retried, and events wait in the meantime. Each failure, and a refusal,
+                calls ``connect_error``; the connection calls ``connect``.
 
         Raises:
             ConnectFailed: The client got no connection, or the server refused it; ``data`` has the server's data.
             StorageError: The file of ``outbox`` or ``state`` can't be used, or another client has it open.
+            WrongEventLoop: The client was used on another event loop before.
         """
-        if not self.connected:
-            await self._durable.open()
+        self._own_loop.enter_or_check("connect")
+        if self.connected:
+            return
+        await self._durable.open()
+        if wait:
             await self._manager.join(self._member, patient=retry)
+        else:
+            self._manager.begin(self._member)
 
     async def disconnect(self) -> None:
         """Send the waiting events, leave the namespace, and stay disconnected. Without a connection, nothing happens.
@@ -221,6 +237,7 @@ class Client(Listening):
         The connection ends with its last namespace. Events that wait for their handlers are dropped. A running
         handler is not awaited.
         """
+        self._own_loop.enter_or_check("disconnect")
         if self._member.wanted:
             await self._manager.leave(self._member)
             self._session.streams.end()
@@ -230,6 +247,7 @@ class Client(Listening):
 
         Events in the durable outbox stay there; `ClientOutbox.drained` waits for them.
         """
+        self._own_loop.enter_or_check("close")
         for client in self._clients.values():
             await client.disconnect()
         await self._manager.ended()
@@ -244,6 +262,7 @@ class Client(Listening):
         Handlers of `io` are included. The connection ends when all its namespaces were left by either side or
         refused, or when the client gives up reconnecting. In a handler, this does not wait for handlers.
         """
+        self._own_loop.enter_or_check("wait_closed")
         await self._manager.ended()
         if not (self._session.is_handling or self._manager.events.is_current):
             await self._session.idle()
@@ -280,6 +299,7 @@ class Client(Listening):
         Raises:
             EncodingFailed: The event can't be encoded, or is larger than the server accepts.
             NotConnected: There is no connection, and as many events wait as the options allow.
+            WrongEventLoop: The client was used on another event loop before.
             OutboxFull: As many events wait in the outbox as the options allow.
             StorageError: The outbox's file can't be written, or another client has it open.
 

@@ -69,6 +69,8 @@ class LoopThread:
             self._running.end()
 
     def _start(self) -> _Running:
+        if self._running is not None:
+            return self._running
         with self._lock:
             if self._running is None:
                 self._running = _Running(self._name, self._closing)

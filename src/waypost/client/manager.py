@@ -75,10 +75,7 @@ class Manager:
             ConnectFailed: The client got no connection, or the server refused it.
         """
         joined = member.want(patient=patient)
-        if self._main is None or self._main.done():
-            self._main = asyncio.create_task(self._live())
-        elif self._engine is not None and not member.is_asking:
-            self._enter_soon(member, self._engine)
+        main = self._strive(member)
         try:
             await asyncio.shield(joined)
         except asyncio.CancelledError:
@@ -86,8 +83,20 @@ class Manager:
                 member.leave("io client disconnect", DisconnectDetails("connecting was cancelled"))
                 joined.exception()
                 if not self._wanted():
-                    self._main.cancel()
+                    main.cancel()
             raise
+
+    def begin(self, member: Membership) -> None:
+        """Do the same as `join`, without waiting; failed attempts are retried."""
+        member.want_in_time()
+        self._strive(member)
+
+    def _strive(self, member: Membership) -> asyncio.Task[None]:
+        if self._main is None or self._main.done():
+            self._main = asyncio.create_task(self._live())
+        elif self._engine is not None and not member.is_asking:
+            self._enter_soon(member, self._engine)
+        return self._main
 
     async def leave(self, member: Membership) -> None:
         """Send the waiting packets, leave a namespace, and stay disconnected.

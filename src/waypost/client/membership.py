@@ -56,6 +56,10 @@ class Membership:
             self._waiting = asyncio.get_running_loop().create_future()
         return self._waiting
 
+    def want_in_time(self) -> None:
+        """Ask for the connection to the namespace, however long it takes; nobody waits for it."""
+        self.wanted = self._patient = True
+
     def ask(self) -> asyncio.Future[None]:
         """Note that CONNECT is sent.
 

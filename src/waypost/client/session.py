@@ -32,6 +32,7 @@ from waypost.errors import (
     WaypostError,
 )
 from waypost.logs import get_logger
+from waypost.own_loop import OwnLoop
 from waypost.protocol.answers import answer_value
 from waypost.protocol.codec import EncodedEvent, codec_for
 from waypost.protocol.engineio import Frame
@@ -65,12 +66,19 @@ class Session:
     """
 
     def __init__(
-        self, namespace: str, auth: Auth, options: Options, packet_source: PacketSource, flow: Flow, durable: Durable
+        self,
+        namespace: str,
+        auth: Auth,
+        options: Options,
+        packet_source: PacketSource,
+        flow: Flow,
+        durable: Durable,
+        own_loop: OwnLoop,
     ) -> None:
         self.namespace = namespace
         self.auth = auth
         self.handlers = Handlers()
-        self.streams = Streams()
+        self.streams = Streams(own_loop)
         self.calls = Calls()
         self.sid: str | None = None
         self.recovered = False
@@ -86,6 +94,7 @@ class Session:
         self._server_revision = 0
         self._changed = asyncio.Event()
         self._flow = flow
+        self._own_loop = own_loop
         hook = options.on_undelivered
         self._undelivered = None if hook is None else check_handler("on_undelivered", hook, 0, typed=False)
         self._ordered = self._make_ordered(options) if options.retries else None
@@ -229,6 +238,7 @@ class Session:
             NotConnected: There is neither a connection nor room.
             StorageError: The outbox has no room, or its file can't be written.
         """
+        self._own_loop.enter_or_check("emit")
         encoded = self._encode(event, args)
         if self.outbox is not None:
             await self.outbox.emit(encoded)
@@ -239,6 +249,7 @@ class Session:
 
     def emit_volatile(self, event: str, args: Sequence[Any], *, writable: bool) -> bool:
         """Send an event if it can leave at once; returns whether it was sent."""
+        self._own_loop.enter_or_check("emit")
         encoded = self._encode(event, args)
         if self.sid is None or len(self._buffer) or not writable:
             return False
@@ -258,6 +269,7 @@ class Session:
             NotConnected: The connection was lost after the event was sent; or there was neither a connection nor
                 room.
         """
+        self._own_loop.enter_or_check("call")
         encoded = self._encode(event, args)
         if self._ordered is not None:
             return answer_value(await self._call_in_order(encoded, timeout_s))

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 from waypost.checking.arguments import EVENT, check
 from waypost.client.messages import ReceivedMessage
+from waypost.own_loop import OwnLoop
 from waypost.protocol.answers import answer_value
 from waypost.protocol.rejections import nack_values
 
@@ -101,6 +102,7 @@ class EventStream:
         return self
 
     async def __anext__(self) -> ReceivedEvent:
+        self._streams.own_loop.enter_or_check("events")
         event = await self._line.next()
         if event is None:
             self._streams.remove(self._line)
@@ -193,11 +195,16 @@ class EventLine:
 
 
 class Streams:
-    """The loops over one namespace's events."""
+    """The loops over one namespace's events.
 
-    __slots__ = ("_lines",)
+    Args:
+        own_loop: The event loop of the client.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_lines", "own_loop")
+
+    def __init__(self, own_loop: OwnLoop) -> None:
+        self.own_loop = own_loop
         self._lines: list[EventLine] = []
 
     def open(self, names: Sequence[str], most: int, most_bytes: int) -> EventStream:

@@ -150,19 +150,20 @@ class Client(Listening):
 
     # -- connecting -----------------------------------------------------------------------------------------
 
-    def connect(self, *, retry: bool = False) -> None:
+    def connect(self, *, retry: bool = False, wait: bool = True) -> None:
         """Connect to the server, and stay connected. If the client is connected, nothing happens.
 
         If Ctrl-C interrupts it, the client stays disconnected.
 
         Args:
             retry: Whether to retry a failed attempt, as after a lost connection. A refusal is always final.
+            wait: Whether to wait for the connection; see `waypost.Client.connect`.
 
         Raises:
             ConnectFailed: The client got no connection, or the server refused it; ``data`` has the server's data.
             StorageError: The file of ``outbox`` or ``state`` can't be used, or another client has it open.
         """
-        self._thread.run(self._inner.connect, retry=retry)
+        self._thread.run(self._inner.connect, retry=retry, wait=wait)
 
     def disconnect(self) -> None:
         """Send the waiting events, leave the namespace, and stay disconnected. Without a connection, nothing happens.

@@ -31,6 +31,7 @@ _SHOP_EVERY_S = 0.08
 _CALL_S = 0.006
 _STORY_LIMIT_S = 45.0
 _PARCELS_PER_LINE = 5
+_STOPPED = 130
 
 
 def play_headless(settings: Settings) -> int:
@@ -40,7 +41,8 @@ def play_headless(settings: Settings) -> int:
         settings: The demo's settings.
 
     Returns:
-        The exit code: 0 only if every parcel arrived once and in order, through the queue and on the board.
+        The exit code: 0 only if every parcel arrived once and in order, through the queue and on the board; 130
+        after Ctrl-C.
 
     Raises:
         ServiceUnavailable: The service did not start.
@@ -53,14 +55,25 @@ async def _play(settings: Settings, directory: Path, terminal: Terminal) -> int:
     task = asyncio.current_task()
     assert task is not None, "a coroutine runs in a task"
     ledger = Ledger()
-    failures = []
+    failures: list[str] = []
+    signals: list[None] = []
+
+    def stop() -> None:
+        signals.append(None)
+        task.cancel()
+
     terminal.note("Waypost: a parcel service, and nothing gets lost\n", "bold")
-    with on_stop_signal(task.cancel):
+    with on_stop_signal(stop):
         try:
             async with asyncio.timeout(_STORY_LIMIT_S):
                 await _with_cast(settings, directory, terminal, ledger)
         except TimeoutError:
             failures.append(f"the story did not end within {_STORY_LIMIT_S:.0f} s")
+        except asyncio.CancelledError:
+            if not signals:
+                raise
+            terminal.note("\nStopped before its end; there is no verdict.", "bold")
+            return _STOPPED
         except _StoryFailed as error:
             failures.append(str(error))
     return _conclude(terminal, ledger, failures)

@@ -13,12 +13,12 @@ from waypost.checking.arguments import POSITIVE_OR_ZERO, check
 from waypost.daemon_threads import DaemonThreads
 from waypost.errors import ConfigurationError, StorageError, StoreClosed, StoreLost, WrongEventLoop
 from waypost.logs import get_logger
+from waypost.own_loop import OwnLoop
 from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import PacketType
 from waypost.protocol.session_settings import SessionSettings
 from waypost.server.basics.deadline import Deadline
 from waypost.server.basics.environment import Environment
-from waypost.server.basics.own_loop import OwnLoop
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.server.calling.runners import Runners
 from waypost.server.calling.tasks import Tasks
@@ -211,13 +211,16 @@ class Hub:
             if self._stop is stop:
                 self._renew()
         if self._start is None:
+            self.services.own_loop.enter("start")
             self._start = asyncio.get_running_loop().create_task(self._open())
-        _check_loop(self._start, "start")
+        starting = self._start
+        _check_loop(starting, "start")
         try:
-            await asyncio.shield(self._start)
+            await asyncio.shield(starting)
         except StorageError:
-            self._start = None
-            self.services.own_loop.leave()
+            if self._start is starting:
+                self._start = None
+                self.services.own_loop.leave()
             raise
 
     async def start_for_request(self) -> None:
@@ -256,7 +259,6 @@ class Hub:
         task.add_done_callback(self._beside.discard)
 
     async def _open(self) -> None:
-        self.services.own_loop.enter()
         await open_when_free(self.services.store, self.options.store_wait_s, lambda: self._stop is not None)
         self.services.store.watch_loss(self._store_lost)
         self._elsewhere.start()

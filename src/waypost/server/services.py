@@ -8,9 +8,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
+from waypost.own_loop import OwnLoop
 from waypost.protocol.codec import Codec
 from waypost.server.basics.environment import Environment
-from waypost.server.basics.own_loop import OwnLoop
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.server.calling.runners import Runners
 from waypost.server.cluster.bus import Bus

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import update_wrapper, wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from waypost.server.basics.own_loop import OwnLoop
+from waypost.own_loop import OwnLoop
 
 __all__ = ["ForThreads", "blocking", "blocking_plain"]
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeVar, overload
 
 from waypost.checking.arguments import EVENT, check
 from waypost.errors import ConfigurationError, EncodingFailed
+from waypost.own_loop import OwnLoop
 from waypost.protocol.packet import RESERVED_EVENTS
-from waypost.server.basics.own_loop import OwnLoop
 from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, Question, Reply, Result, ServerSideEvent
 from waypost.typed.handlers import Handler, check_handler
 

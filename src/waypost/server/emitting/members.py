@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, Protocol
 
+from waypost.own_loop import OwnLoop
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.basics.handshake import Handshake
-from waypost.server.basics.own_loop import OwnLoop
 from waypost.server.basics.targets import Target
 from waypost.server.cluster.seam import Question, Reply
 from waypost.server.emitting.outflow import Outflow

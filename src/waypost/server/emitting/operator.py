@@ -6,7 +6,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
 from waypost.checking.names import Names, as_names
-from waypost.server.basics.own_loop import OwnLoop
+from waypost.own_loop import OwnLoop
 from waypost.server.basics.targets import Target
 from waypost.server.calling.arrival import arriving
 from waypost.server.calling.from_thread import blocking

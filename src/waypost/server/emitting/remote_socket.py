@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from waypost.checking.names import Names
 from waypost.errors import AckTimeout, NotConnected
-from waypost.server.basics.own_loop import OwnLoop
+from waypost.own_loop import OwnLoop
 from waypost.server.basics.targets import Target
 from waypost.server.calling.from_thread import blocking
 from waypost.server.cluster.seam import ANSWER_TIMEOUT_S, FetchSockets, Found, SocketDetails

@@ -15,8 +15,8 @@ from waypost.server.emitting.acks import AtCut
 from waypost.server.emitting.operator import Operator
 
 if TYPE_CHECKING:
+    from waypost.own_loop import OwnLoop
     from waypost.protocol.codec import EncodedEvent
-    from waypost.server.basics.own_loop import OwnLoop
     from waypost.server.emitting.feed import Feed
     from waypost.server.emitting.flags import Flags
     from waypost.server.emitting.members import Member

@@ -17,8 +17,8 @@ from waypost.server.queues.options import ORDER, Order
 from waypost.typed.handlers import check_handler
 
 if TYPE_CHECKING:
+    from waypost.own_loop import OwnLoop
     from waypost.server.basics.handshake import Handshake
-    from waypost.server.basics.own_loop import OwnLoop
     from waypost.server.emitting.operator import Operator, OperatorFromThread
     from waypost.server.namespaces.channel import Channel
     from waypost.server.recovery.recovery import RecoveryOutcome

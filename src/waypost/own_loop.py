@@ -1,11 +1,11 @@
-"""The event loop that the server runs on: calls on another loop are refused, calls from threads are brought to it."""
+"""The event loop that a server or a client belongs to: calls on another one are refused, threads reach it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from threading import get_ident
-from typing import ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 
 from waypost.errors import ConfigurationError, StoreClosed, WaypostError, WrongEventLoop
 from waypost.loop_calls import call_on
@@ -17,35 +17,49 @@ T = TypeVar("T")
 
 
 class OwnLoop:
-    """The event loop that the server runs on, from its start to its stop.
+    """The event loop that a server runs on, from its start to its stop; or a client, from its first use on.
 
-    The parts of a server have no locks: only this loop may call them. What counts is the loop that runs a call, and
-    not who asked for it.
+    Their parts have no locks: only this loop may call them. What counts is the loop that runs a call, and not who
+    asked for it.
+
+    Args:
+        owner: Whose loop it is, for errors.
 
     Attributes:
-        thread: The id of the loop's thread; 0 before the start, and after the stop.
+        thread: The id of the loop's thread; 0 without a loop.
         is_running: Returns whether the loop runs.
     """
 
-    __slots__ = ("_loop", "is_running", "thread")
+    __slots__ = ("_loop", "_owner", "is_running", "thread")
 
-    def __init__(self) -> None:
+    def __init__(self, owner: Literal["server", "client"] = "server") -> None:
+        self._owner: Literal["server", "client"] = owner
         self.leave()
 
-    def enter(self) -> None:
-        """Take the running loop as the server's."""
-        self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+    def enter(self, action: str) -> None:
+        """Take the running loop.
+
+        Args:
+            action: The method that was called, for the error.
+
+        Raises:
+            WrongEventLoop: No loop of asyncio's runs here.
+        """
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            raise WrongEventLoop(action, is_asyncio=False, owner=self._owner) from None
         self.is_running: Callable[[], bool] = self._loop.is_running
         self.thread = get_ident()
 
     def leave(self) -> None:
-        """Have no loop: the server is stopped."""
+        """Have no loop, as before `enter`."""
         self._loop = None
         self.is_running = bool
         self.thread = 0
 
     def check(self, action: str) -> None:
-        """Check that the caller runs on the server's loop. It takes 0.1 µs.
+        """Check that the caller runs on the loop. It takes 0.1 µs.
 
         A thread runs one loop at a time. So the thread and the loop's state tell which one runs; the running loop
         itself would cost a system call in Python 3.11.
@@ -79,15 +93,32 @@ class OwnLoop:
             Exception: Any error that the function raises.
         """
         loop = self._loop
-        if loop is None or loop.is_closed():
-            raise self.refusal(action)
+        if loop is None:
+            raise StoreClosed("the server's store")
+        if loop.is_closed():
+            raise WrongEventLoop(action, is_closed=True, owner=self._owner)
         if get_ident() == self.thread and self.is_running():
             expected = f"a thread; on the server's own event loop, await {action} itself"
             raise ConfigurationError("from_thread", "a call on the event loop", expected)
         return call_on(loop, function, *args, **kwargs)
 
+    def enter_or_check(self, action: str) -> None:
+        """Take the running loop at the first call, and check at each later one that it runs on that loop.
+
+        Raises:
+            WrongEventLoop: The caller runs on another loop, or on none of asyncio's.
+        """
+        if get_ident() != self.thread or not self.is_running():
+            if self._loop is not None:
+                raise self.refusal(action)
+            self.enter(action)
+
     def refusal(self, action: str) -> WaypostError:
-        """Return the error for a call that does not run on the server's loop."""
+        """Return the error for a call that does not run on the loop."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return WrongEventLoop(action, is_asyncio=False, owner=self._owner)
         if self._loop is None:
             return StoreClosed("the server's store")
-        return WrongEventLoop(action, is_closed=self._loop.is_closed())
+        return WrongEventLoop(action, is_closed=self._loop.is_closed(), owner=self._owner)
