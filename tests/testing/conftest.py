@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 import waypost
-from waypost.testing.fixtures import waypost_client, waypost_in_memory, waypost_site
+from waypost.testing.async_fixtures import HALVES
+from waypost.testing.fixtures import waypost_auth, waypost_client, waypost_in_memory, waypost_site
 
-__all__ = ["waypost_client", "waypost_in_memory", "waypost_site"]
+__all__ = ["waypost_auth", "waypost_client", "waypost_in_memory", "waypost_site"]
+
+globals().update(HALVES)  # a project says pytest_plugins = ["waypost.testing.fixtures"]
 
 
 def make_application() -> waypost.Server:
