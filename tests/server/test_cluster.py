@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -442,6 +443,33 @@ async def test_a_handler_that_fails_or_does_not_fit_is_no_answer(
         await one.server_side_call("half", object())
     with pytest.raises(waypost.EncodingFailed):
         await one.server_side_emit("half", object())
+
+
+# -- parents --------------------------------------------------------------------------------------------------
+
+
+async def test_operators_of_a_parent_reach_children_that_only_other_servers_have(cluster: Cluster) -> None:
+    parents = [server.of(re.compile("/tenant-.*")) for server in cluster.servers]
+    clients = [ModelClient(cluster.servers[number], f"/tenant-{number}") for number in (1, 2)]
+    for client in clients:
+        await client.connect()
+    parent = parents[0]
+    await until(lambda: len(parent.children) == 2)
+    await parent.emit("a")
+    await parent.volatile.emit("b")
+    await parent.sockets_join("room")
+    await parent.to("room").emit("c")
+    assert {socket.id for socket in await parent.fetch_sockets()} == {client.sid for client in clients}
+    assert set((await parent.call("d")).answers) == {client.sid for client in clients}
+    await parent.sockets_leave("room")
+    await parent.to("room").emit("nobody is there")
+    await parent.local.emit("nobody is here")
+    await parent.emit("e")
+    await parent.disconnect_sockets()
+    await until(lambda: all(client.disconnected_by_server for client in clients))
+    for client in clients:
+        assert client.events == [["a"], ["b"], ["c"], ["d"], ["e"]]
+    assert all(client.connected for client in cluster.clients)
 
 
 # -- alone --------------------------------------------------------------------------------------------------

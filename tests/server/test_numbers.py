@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
@@ -26,6 +27,7 @@ OPTIONS: dict[str, Any] = {
     "drain_s": 0.0,
     "max_connections_per_address": 3,
     "max_handshakes_per_address": 2,
+    "max_child_namespaces_per_address": 2,
     "recovery": waypost.Recovery(max_away_per_address=2),
 }
 
@@ -136,6 +138,22 @@ async def test_connections_without_a_namespace_count_on_all_servers(pair: Pair) 
     for io in (one, two):
         await until(partial(has, io, connections=2))
         assert await refuses(io)
+
+
+async def test_the_child_namespaces_that_an_address_makes_count_on_all_servers(pair: Pair) -> None:
+    _, one, two = pair
+    parents = [io.of(re.compile("/child-.*")) for io in (one, two)]
+    for io, name in ((one, "/child-1"), (two, "/child-2")):
+        assert (await connect(io, name)).connected
+    await until(lambda: all(len(parent.children) == 2 for parent in parents))
+    for io in (one, two):
+        refused = ModelClient(io, "/child-3", handshake=STRANGER)
+        await refused.connect()
+        assert refused.refusal == {"message": "Too many namespaces"}
+        assert refused.connection is not None
+        refused.connection.abort("transport close")
+    # Children that are there let everybody in.
+    assert (await connect(one, "/child-2")).connected
 
 
 async def test_sessions_that_an_address_leaves_behind_count_on_all_servers(pair: Pair) -> None:

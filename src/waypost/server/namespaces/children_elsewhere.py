@@ -23,9 +23,14 @@ _TOPIC = "children"
 
 
 class _Changed(msgspec.Struct, frozen=True, array_like=True):
-    """Children that the clients of a node have made, each with the number of its parent; and those that are gone."""
+    """Children that the clients of a node have made, and those that are gone.
 
-    made: list[tuple[str, int]]
+    Attributes:
+        made: The name of each, the number of its parent, and the address that made it if it counts for one.
+        gone: The names.
+    """
+
+    made: list[tuple[str, int, str | None]]
     gone: list[str] = []
 
 
@@ -34,13 +39,14 @@ class ChildrenElsewhere:
 
     Args:
         services: The services that the server's parts share.
-        make: Called with the name of a child that another node has, and the number of its parent.
+        make: Called with a child that another node has: its name, the number of its parent, and the address that made
+            it.
     """
 
-    def __init__(self, services: Services, make: Callable[[str, int], None]) -> None:
+    def __init__(self, services: Services, make: Callable[[str, int, str | None], None]) -> None:
         self._services = services
         self._make = make
-        self._here: dict[str, int] = {}
+        self._here: dict[str, tuple[int, str | None]] = {}
         self._there: dict[str, set[str]] = {}
 
     @property
@@ -64,16 +70,17 @@ class ChildrenElsewhere:
         self._here.clear()
         self._there.clear()
 
-    def entered(self, name: str, parent: int) -> None:
+    def entered(self, name: str, parent: int, site: str | None) -> None:
         """Note that a client comes into a child here, and tell the others at the first one.
 
         Args:
             name: The child's name.
             parent: The number of its parent, the same on all nodes.
+            site: The address that made it, if it counts for one.
         """
         if self._nodes is not None and name not in self._here:
-            self._here[name] = parent
-            self._send(EVERYBODY, _Changed([(name, parent)]))
+            self._here[name] = parent, site
+            self._send(EVERYBODY, _Changed([(name, parent, site)]))
 
     def forgotten(self, name: str) -> None:
         """Note that a child is removed here."""
@@ -100,14 +107,14 @@ class ChildrenElsewhere:
             return
         self._note(self._there.setdefault(sender, set()), changed.made, changed.gone)
 
-    def _note(self, there: set[str], made: Iterable[tuple[str, int]], gone: Iterable[str]) -> None:
-        for name, parent in made:
+    def _note(self, there: set[str], made: Iterable[tuple[str, int, str | None]], gone: Iterable[str]) -> None:
+        for name, parent, site in made:
             there.add(name)
-            self._make(name, parent)
+            self._make(name, parent, site)
         there.difference_update(gone)
 
     def _node_changed(self, node: str, is_there: bool) -> None:
         if not is_there:
             self._there.pop(node, None)
         elif self._here:
-            self._send(node, _Changed(list(self._here.items())))
+            self._send(node, _Changed([(name, *made) for name, made in self._here.items()]))

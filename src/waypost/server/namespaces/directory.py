@@ -133,7 +133,7 @@ class Directory:
         """
         namespace = await self._find(name, auth, site)
         if namespace.parent is not None:
-            self._elsewhere.entered(name, self._parents.index(namespace.parent))
+            self._elsewhere.entered(name, self._parents.index(namespace.parent), self._made_from.get(name))
         return namespace
 
     async def _find(self, name: str, auth: dict[str, Any] | None, site: str | None) -> NamespaceCore:
@@ -143,10 +143,10 @@ class Directory:
                 return await self._enter(name, parent, site)
         raise ConnectionRefused("Invalid namespace")
 
-    def _copy(self, name: str, parent: int) -> None:
-        """Make a child that clients of another node have made."""
+    def _copy(self, name: str, parent: int, site: str | None) -> None:
+        """Make a child that clients of another node have made; it counts here too for the address that made it."""
         if parent < len(self._parents) and self.get(name) is None:
-            child = self._make_child(name, self._parents[parent], None)
+            child = self._make_child(name, self._parents[parent], site)
             task = asyncio.get_running_loop().create_task(self._parents[parent].tell_made(child))
             self._parts.services.keep_task(task)
 
