@@ -57,8 +57,8 @@ NAMES = {
         create delete from_thread info name pause queue resume seek
     """,
     "waypost.OperatorFromThread": """
-        call compress disconnect_sockets emit except_ fetch_sockets in_ local sockets_join sockets_leave timeout
-        to volatile
+        call compress disconnect_sockets emit except_ fetch_sockets in_ local run sockets_join sockets_leave
+        timeout to volatile
     """,
     "waypost.RemoteSocketFromThread": """
         call disconnect emit join leave

@@ -157,6 +157,12 @@ async def test_an_error_comes_to_the_thread(io: waypost.Server) -> None:
     assert isinstance(error, waypost.StorageError)
 
 
+async def test_any_function_is_awaited_on_the_loop(io: waypost.Server) -> None:
+    await io.queue("mail").emit("letter")
+    infos = await in_thread(lambda: io.from_thread.run(io.queue_infos, limit=1))
+    assert [info.name for info in infos] == ["mail"]
+
+
 async def test_on_the_event_loop_itself_from_thread_says_to_await(io: waypost.Server) -> None:
     with pytest.raises(waypost.ConfigurationError, match="await emit itself"):
         io.from_thread.emit("told")

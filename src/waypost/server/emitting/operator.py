@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from waypost.checking.names import Names, as_names
 from waypost.own_loop import OwnLoop
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from waypost.server.emitting.members import Members
 
 __all__ = ["Broadcasting", "Operator", "OperatorFromThread"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Broadcasting(Protocol):
@@ -292,6 +296,24 @@ class OperatorFromThread:
     def __init__(self, inner: Broadcasting, own_loop: OwnLoop) -> None:
         self._inner = inner
         self._own_loop = own_loop
+
+    def run(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Await any function on the server's event loop: ``io.from_thread.run(io.queue_infos, limit=10)``.
+
+        Args:
+            function: An ``async def``, of the server or of the application.
+            args: Its arguments.
+            kwargs: Its named arguments.
+
+        Returns:
+            Its result.
+
+        Raises:
+            ConfigurationError: The caller runs on that loop itself.
+            StoreClosed: The server has not started, or was closed.
+            Exception: Any error that the function raises.
+        """
+        return self._own_loop.call(getattr(function, "__name__", "run"), function, *args, **kwargs)
 
     def to(self, *rooms: Names) -> OperatorFromThread:
         """Address the members of rooms; see `Operator.to`."""
