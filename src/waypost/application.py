@@ -25,6 +25,7 @@ from waypost.server.namespaces.namespace import Namespace, ParentNamespace
 from waypost.server.namespaces.socket import Socket
 from waypost.server.options import Options, ServerOptions
 from waypost.server.queues.cron import Cron, time_zone
+from waypost.server.queues.load import Load
 from waypost.server.queues.message import Message, NewMessage, Start, to_place
 from waypost.server.queues.options import ORDER, Order
 from waypost.server.queues.queue import Queue
@@ -173,8 +174,10 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         check("limit", limit, COUNT)
         store = self._hub.services.store
         stored = await store.queues(after=after, max_queues=limit, idle=idle)
-        serving = self._hub.deliveries.serving
-        return [queue_info(queue_on_wall(store.clock, one), serving(one.name)) for one in stored]
+        loads: dict[str, list[Load]] = {}
+        for load in (await self._hub.deliveries.loads_of(*(one.name for one in stored))).values():
+            loads.setdefault(load.queue, []).append(load)
+        return [queue_info(queue_on_wall(store.clock, one), loads.get(one.name, ())) for one in stored]
 
     def consumer(
         self,

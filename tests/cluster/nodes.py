@@ -41,6 +41,11 @@ class Cluster:
         hub_of(io).use_store_from(partial(RemoteStore, connect))
         self.servers.append(io)
 
+    def replace(self, number: int, io: waypost.Server) -> None:
+        """Let another server take the place of one; before its start."""
+        self.adopt(io)
+        self.servers[number] = self.servers.pop()
+
     def name(self, number: int) -> str:
         """Return the name of a server's node."""
         nodes = hub_of(self.servers[number]).services.store.nodes
@@ -61,6 +66,7 @@ class Cluster:
         assert link.other is not None
         link.other.end()
         link.end()
+        link.resume()
 
     def client(self, number: int = 0, namespace: str = "/") -> ModelClient:
         """Make a client, which will connect to a server."""

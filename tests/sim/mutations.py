@@ -250,8 +250,8 @@ def settle_unacknowledged(patch: pytest.MonkeyPatch) -> None:
     original = SocketCarrier.send
 
     def send(self: SocketCarrier, delivery: Delivery) -> None:
-        assert isinstance(self._source, Runner)
-        self._source._progress._settler.settle(delivery.message.position)
+        assert isinstance(self.source, Runner)
+        self.source._progress._settler.settle(delivery.message.position)
         original(self, delivery)
 
     patch.setattr(SocketCarrier, "send", send)

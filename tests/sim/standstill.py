@@ -46,6 +46,7 @@ def stand_still(hub: Hub, *, clock_was_set: bool) -> list[str]:
     found: list[str] = []
     for queue, runners in hub.deliveries._runners.items():
         for name, runner in runners.items():
+            assert isinstance(runner, Runner), "without other nodes there is nothing else"
             will_look = clock_was_set and runner._work._alarm is not None
             if not will_look and _stands_still(runner):
                 found.append(f"{queue}/{name} stands still")

@@ -82,6 +82,17 @@ class Worker:
     port: int
     server: uvicorn.Server
 
+    def die(self, mesh: Mesh) -> None:
+        """Be gone at once, as after a kill."""
+        mesh.remove(int(self.handover.worker))
+        self.handover.close()
+        for listening in self.server.servers:
+            listening.close()
+        for connection in list(self.server.server_state.connections):
+            transport = getattr(connection, "transport", None) or getattr(connection, "_transport", None)
+            if transport is not None:
+                transport.abort()
+
     @property
     def passed(self) -> tuple[int, int, int, int]:
         """How many requests were foreign; connections handed over, forwarded, refused."""
@@ -94,10 +105,11 @@ async def serving_workers(
     count: int = 2,
     application: Callable[[waypost.Server], Any] = lambda io: io,
     make: Callable[[], waypost.Server] = lambda: waypost.Server(drain_s=0.0),
+    mesh: Mesh | None = None,
     **options: Any,
 ) -> AsyncIterator[list[Worker]]:
     """Serve; keywords change uvicorn's configuration."""
-    mesh = Mesh()
+    mesh = mesh or Mesh()
     async with AsyncExitStack() as ends:
         workers = [
             await ends.enter_async_context(_serving(mesh, number, application, make(), options))

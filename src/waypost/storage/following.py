@@ -136,8 +136,8 @@ class Nodes(Protocol):
     async def claim_consumer(self, queue: str, consumer: str) -> str:
         """Own a queue's consumer, if no other living node does; returns the name of the node that owns it.
 
-        Settling, attempts and holds of a consumer count only from the node that owns it; from another one they change
-        nothing, as with an old epoch.
+        Settling and attempts of a consumer count only from the node that owns it; from another one they change
+        nothing, as with an old epoch. Holds count from any node.
         """
         ...
 

@@ -82,7 +82,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _begin_among_workers(self, handover: Handover) -> None:
         arrival, self.arrival = self.arrival, None
-        self._crossing = Crossing(self, handover, None if arrival is None else arrival.origin)
+        self._crossing = Crossing(self, handover, arrival)
         if arrival is not None and not self.transport.is_closing():
             # Before anything else is read from the connection.
             self.data_received(arrival.data)
@@ -283,8 +283,9 @@ class GuardedHttp(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """Note that all, or almost all, is written."""
         super().resume_writing()
-        if self._crossing is not None:
-            self._crossing.go_on()
+        if self._crossing is not None and self._crossing.waits:
+            # asyncio's transport must not be closed from within this call.
+            self.loop.call_soon(self._crossing.go_on)
 
     def _expect_rest(self) -> None:
         """Limit the time of the rest of a body whose answer came before it, as that of a refusal does."""

@@ -38,7 +38,12 @@ async def main():
     end = time.monotonic() + (0.4 if fatal == "stop" else 30)
     while not done and time.monotonic() < end:
         await asyncio.sleep(0.01)
-    letters = [[one.args[0], one.lost_deliveries, one.failures] for one in await queue.dead_letters()]
+    letters = await queue.dead_letters()
+    while done and not letters and time.monotonic() < end:
+        # What became of it is stored a little later.
+        await asyncio.sleep(0.01)
+        letters = await queue.dead_letters()
+    letters = [[one.args[0], one.lost_deliveries, one.failures] for one in letters]
     await io.close()
     print(json.dumps([done, letters]))
 

@@ -183,3 +183,22 @@ async def test_new_sessions_at_a_worker_that_leaves_go_to_one_that_stays() -> No
                 assert raw.sid.endswith(".2")
         assert leaving.passed == (0, 3, 0, 0)
         assert other.passed == (0, 0, 0, 0)
+
+
+async def test_workers_that_all_leave_do_not_pass_a_request_to_and_fro() -> None:
+    async with serving_workers(3) as workers:
+        for worker in workers:
+            worker.handover.is_leaving = lambda: True
+        assert (await request(workers[0].port, "GET", target())).status == 200
+        assert [worker.passed[1] for worker in workers] == [1, 0, 0]
+
+
+async def test_what_a_worker_said_before_it_ended_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with beside_a_fake(monkeypatch) as (worker, fake):
+        asking = ask(worker)
+        _, sock = await fake.take()
+        fake.sock.send(pack_answer(taken=True))
+        worker.handover._gone(7)
+        sock.send(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello")
+        sock.close()
+        assert (await asking).body == b"hello"

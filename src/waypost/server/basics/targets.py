@@ -51,11 +51,12 @@ def write_record(target: Target, event: EncodedEvent, *, compress: bool = True) 
         event: The event.
         compress: Whether transports may compress the packets; for the other nodes of a cluster.
     """
-    if target.rooms is None and not target.except_ and compress:
+    rooms, except_ = target
+    if rooms is None and not except_ and compress:
         head = b""
     else:
-        rooms = None if target.rooms is None else sorted(target.rooms)
-        head = orjson.dumps([rooms, sorted(target.except_)] if compress else [rooms, sorted(target.except_), 0])
+        parts = [None if rooms is None else sorted(rooms), sorted(except_)]
+        head = orjson.dumps(parts if compress else [*parts, 0])
     return b"".join((len(head).to_bytes(_LENGTH_BYTES, "big"), head, event.to_record()))
 
 

@@ -188,6 +188,15 @@ class PendingAcks:
         """Wait for the acknowledgement of an event that another node has sent."""
         self._pending.setdefault(ack_id, pending)
 
+    def expect_as(
+        self, ack_id: int, taken: Callable[[list[Any] | None], None], event: EncodedEvent, at_cut: AtCut
+    ) -> None:
+        """Wait for the acknowledgement of an event that the client was sent by another server; see `expect_for`.
+
+        The code that waited for this id before is not called.
+        """
+        self._pending[ack_id] = PendingAck(event, taken, at_cut)
+
     def hand_on(self) -> list[tuple[int, PendingAck]]:
         """Return all events without an answer, and stop waiting for those of other nodes: the next node does that."""
         pending = sorted(self._pending.items())

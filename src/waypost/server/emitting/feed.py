@@ -118,7 +118,8 @@ class Feed:
             line.leave(place)
 
         try:
-            await journal.append(write_record(target, event, compress=compress), committed)
+            record = write_record(target, event) if compress else write_record(target, event, compress=False)
+            await journal.append(record, committed)
         finally:
             line.leave(place)
 

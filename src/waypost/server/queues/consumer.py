@@ -10,8 +10,8 @@ from waypost.checking.names import Name, as_name
 from waypost.errors import ConfigurationError
 from waypost.server.calling.from_thread import blocking
 from waypost.server.queues.deliveries import Deliveries
+from waypost.server.queues.load import Load
 from waypost.server.queues.message import Start, to_place
-from waypost.server.queues.runner import Runner
 from waypost.server.services import Services
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import ConsumerRow
@@ -78,28 +78,28 @@ class ConsumerInfo:
     redelivered_per_s: float
 
 
-def consumer_info(queue: str, row: ConsumerRow, runner: Runner | None) -> ConsumerInfo:
+def consumer_info(queue: str, row: ConsumerRow, load: Load | None) -> ConsumerInfo:
     """Combine a consumer's row in the store with the numbers of the runner that serves it now."""
-    in_flight = 0 if runner is None else runner.in_flight
+    load = load or Load(queue, row.name)
     return ConsumerInfo(
         queue=queue,
         name=row.name,
         offset=row.cursor,
         waiting=row.waiting,
         retrying=row.retrying,
-        in_flight=in_flight,
-        behind=messages_behind(row, in_flight),
-        overdue=0 if runner is None else runner.overdue,
+        in_flight=load.in_flight,
+        behind=messages_behind(row, load.in_flight),
+        overdue=load.overdue,
         acknowledged=row.settled,
         redelivered=row.redelivered,
         dead_letters=row.dead,
         lost=0 if row.lost is None else row.lost.messages,
         paused_until=pause_end(row.paused_until),
         active_at=datetime.fromtimestamp(row.active_at, UTC),
-        attached=0 if runner is None else runner.attached,
-        delivered_per_s=0.0 if runner is None else runner.meter.delivered.per_second,
-        acknowledged_per_s=0.0 if runner is None else runner.meter.acknowledged.per_second,
-        redelivered_per_s=0.0 if runner is None else runner.meter.redelivered.per_second,
+        attached=load.attached,
+        delivered_per_s=load.delivered_per_s,
+        acknowledged_per_s=load.acknowledged_per_s,
+        redelivered_per_s=load.redelivered_per_s,
     )
 
 
@@ -165,7 +165,8 @@ class Consumer:
         """
         store = self._services.store
         stored = consumer_on_wall(store.clock, await self._stored.consumer(self._name))
-        return consumer_info(self._queue, stored, self._deliveries.runner(self._queue, self._name))
+        loads = await self._deliveries.loads_of(self._queue)
+        return consumer_info(self._queue, stored, loads.get((self._queue, self._name)))
 
     async def create(self, *, start: Start = "oldest") -> None:
         """Make the consumer before a socket or worker attaches, so that the queue keeps messages for it from now on.

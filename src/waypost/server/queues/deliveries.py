@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from waypost.errors import ConfigurationError, NotConnected
+from waypost.errors import ConfigurationError, NotConnected, StorageError
 from waypost.logs import get_logger
 from waypost.server.emitting.members import Member
 from waypost.server.queues.caveats import Caveats
 from waypost.server.queues.configured import Configured
-from waypost.server.queues.delivery import Attachment, Delivery
+from waypost.server.queues.delivery import Attachment, Delivery, DeliverySource, Session
 from waypost.server.queues.due import DueTimer
-from waypost.server.queues.losses import Losses
+from waypost.server.queues.load import Load, load_of
+from waypost.server.queues.losses import LosingConsumer, Losses
 from waypost.server.queues.message_ids import MessageIds
 from waypost.server.queues.options import Order, QueueOptions
 from waypost.server.queues.overdue import OverdueLog
-from waypost.server.queues.runner import Runner, Session
+from waypost.server.queues.runner import Runner
+from waypost.server.queues.serving import Serving
 from waypost.server.queues.socket_carrier import SocketCarrier
+from waypost.server.queues.spread.branch import Branch
+from waypost.server.queues.spread.letters import Changed, LateAck
+from waypost.server.queues.spread.owners import Owners
+from waypost.server.queues.spread.post import Key
 from waypost.server.queues.workers import Workers
 from waypost.server.services import Services
 from waypost.server.watching.queue_events import MessageDied
-from waypost.storage.queue_records import Attempt, Due, Enqueued, MessageRow, NewMessageRow, Place
+from waypost.storage.queue_base import StoredQueue
+from waypost.storage.queue_records import Attempt, ConsumerRow, Due, Enqueued, MessageRow, NewMessageRow, Place
 from waypost.storage.wall_times import place_from_wall
 
 __all__ = ["Consumption", "Deliveries"]
@@ -62,6 +70,7 @@ class Deliveries:
         workers: The functions of this process that handle messages.
         most_in_hand: The largest number of messages that any consumer lets a socket have in hand.
         message_ids: Makes the ids of messages that came without one.
+        is_stopping: True from the beginning of a stop.
     """
 
     def __init__(self, services: Services, options: QueueOptions) -> None:
@@ -71,9 +80,9 @@ class Deliveries:
         self._services = services
         self._options = options
         self._losses = Losses(services.keep_task, services.hooks)
-        self.workers = Workers(services, self._runner, self._losses.tell)
-        self._runners: dict[str, dict[str, Runner]] = {}
-        self._serving: dict[Member, dict[Runner, Attachment]] = {}
+        self.workers = Workers(services, self._serve, self._attach)
+        self._runners: dict[str, dict[str, Serving]] = {}
+        self._serving: dict[Member, dict[Serving, Attachment]] = {}
         self.renew()
 
     # -- its life -------------------------------------------------------------------------------------------
@@ -88,7 +97,9 @@ class Deliveries:
         self.workers.renew()
         self._runners.clear()
         self._serving.clear()
-        self._is_stopping = False
+        # Who owns which consumer; ``None`` for a store of one process.
+        self._owners: Owners | None = None
+        self.is_stopping = False
 
     async def start(self) -> None:
         """Begin with an open store: read the queues' options, release due messages, start the workers.
@@ -99,15 +110,20 @@ class Deliveries:
         store = self._services.store
         self.configured.load(await store.configurations())
         store.watch(self.due.look)
+        if store.nodes is not None:
+            self._owners = Owners(store.nodes, self._services, self)
+            store.nodes.follow_queues(self)
         self.due.look()
         await self.workers.start()
 
     def stop(self) -> None:
         """Stop all deliveries. Messages in hand may still be answered."""
-        self._is_stopping = True
+        self.is_stopping = True
         self.due.stop()
-        for runner in self._all_runners():
+        for runner in list(self._all_runners()):
             runner.stop()
+        if self._owners is not None:
+            self._owners.hand_over_all()
 
     # -- who takes messages ---------------------------------------------------------------------------------
 
@@ -119,7 +135,8 @@ class Deliveries:
             ConfigurationError: The consumer is being served in another order.
             StorageError: The store did not answer.
         """
-        runner = await self._runner(wanted.queue, wanted.consumer, wanted.start, wanted.order)
+        queue, consumer = wanted.queue, wanted.consumer
+        runner = await self._serve(queue, consumer, wanted.start, wanted.order)
         self.most_in_hand = max(self.most_in_hand, runner.options.prefetch, wanted.prefetch or 0)
         if member.left_because is not None:
             runner.wake()
@@ -137,10 +154,19 @@ class Deliveries:
             adapts=wanted.prefetch is None,
         )
         serving[runner] = attachment
-        runner.attach(attachment)
-        if carrier.is_live:
-            self._bring_home(member, runner)
-        self._losses.tell(runner)
+        await self._attach(runner, attachment, wanted.order)
+        # Meanwhile the socket may have gone, and another node may own the consumer.
+        current = self.find(queue, consumer)
+        if carrier.is_live and current is not None and current in self._serving.get(member, {}):
+            self._bring_home(member, current)
+
+    async def _attach(self, runner: Serving, attachment: Attachment, order: Order | None) -> None:
+        if self._owners is not None:
+            await self._owners.attach(runner, attachment, order)
+        elif isinstance(runner, Runner):
+            runner.attach(attachment)
+        if isinstance(runner, Runner):
+            self._losses.tell(runner)
 
     def retire(self, member: Member, queue: str, consumer: str) -> None:
         """Send a socket no more messages of a consumer. It may still acknowledge those it has."""
@@ -157,7 +183,7 @@ class Deliveries:
             return 0
         until = self._services.store.clock.now() + seconds
         for delivery in attachment.in_hand.values():
-            delivery.extended_until = max(delivery.extended_until, until)
+            delivery.extend(until)
         return len(attachment.in_hand)
 
     def detach(self, member: Member, *, recoverable: bool) -> None:
@@ -169,19 +195,22 @@ class Deliveries:
                 their leases end. If not, they are delivered again.
         """
         for runner, attachment in self._serving.pop(member, {}).items():
-            if recoverable and not self._is_stopping and isinstance(attachment.carrier, SocketCarrier):
+            # Where there are other nodes, the client comes back to one of them.
+            may_return = recoverable and (self._owners is not None or not self.is_stopping)
+            if may_return and isinstance(attachment.carrier, SocketCarrier):
                 attachment.carrier.go_away()
                 runner.park(attachment, _session_of(member), to_blame=member.was_cut)
             else:
-                runner.detach(attachment, to_blame=member.was_cut and not self._is_stopping, answers=False)
+                runner.detach(attachment, to_blame=member.was_cut and not self.is_stopping, answers=False)
 
     def went_live(self, member: Member) -> None:
         """Note that a socket can get messages from now on."""
         for runner in list(self._serving.get(member, {})):
             self._bring_home(member, runner)
-            self._losses.tell(runner)
+            if isinstance(runner, Runner):
+                self._losses.tell(runner)
 
-    def _bring_home(self, member: Member, runner: Runner) -> None:
+    def _bring_home(self, member: Member, runner: Serving) -> None:
         """Let a socket take messages, and put back into its hand what its session had there at the cut."""
         serving = self._serving[member]
         attachment, home = serving[runner], runner.take_home(_session_of(member))
@@ -191,12 +220,15 @@ class Deliveries:
             home.carrier.come_back(member)
             attachment = serving[runner] = home
         runner.enliven(attachment)
+        if isinstance(attachment.carrier, SocketCarrier):
+            attachment.carrier.look_for_doubtful()
 
     def heartbeat_sent(self, member: Member) -> None:
         """Note that a heartbeat was sent to a socket."""
-        for attachment in self._serving.get(member, {}).values():
+        for runner, attachment in self._serving.get(member, {}).items():
             if isinstance(attachment.carrier, SocketCarrier):
                 attachment.carrier.owes_heartbeat = True
+                runner.heartbeat_sent(attachment)
 
     def heartbeat_answered(self, member: Member) -> None:
         """Renew the leases of the messages that a socket has in hand: it has answered a heartbeat."""
@@ -206,8 +238,7 @@ class Deliveries:
                 doubtful = attachment.carrier.take_doubtful()
                 if doubtful:
                     runner.take_back(attachment, doubtful)
-            if attachment.is_silent:
-                runner.enliven(attachment)
+            runner.heartbeat_answered(attachment)
 
     # -- what is told of queues -----------------------------------------------------------------------------
 
@@ -234,77 +265,181 @@ class Deliveries:
 
     def changed(self, queue: str, consumer: str | None = None) -> None:
         """Let the runners of a queue, or of one consumer, read the store: something was moved, paused or added."""
-        for name, runner in self._runners.get(queue, {}).items():
-            if consumer in (None, name):
-                runner.look()
+        self._change(queue, Changed("changed", consumer))
 
     def begin_anew(self, queue: str) -> None:
         """Let the runners of a queue begin anew from the store: the messages in hand were removed."""
-        for runner in self._runners.get(queue, {}).values():
-            runner.begin_anew()
+        self._change(queue, Changed("emptied"))
 
     def removed(self, queue: str, consumer: str | None = None) -> None:
         """Detach all sockets and workers from a queue's consumers, or from one, after these were deleted."""
-        for name, runner in list(self._runners.get(queue, {}).items()):
-            if consumer in (None, name):
-                runner.abandon()
-                for serving in self._serving.values():
-                    serving.pop(runner, None)
-
-    def runner(self, queue: str, consumer: str) -> Runner | None:
-        """Return the runner of a consumer; ``None`` if nothing is attached to it."""
-        return self._runners.get(queue, {}).get(consumer)
-
-    def serving(self, queue: str) -> list[Runner]:
-        """Return the runners of a queue's consumers."""
-        return list(self._runners.get(queue, {}).values())
-
-    @property
-    def attached(self) -> list[tuple[str, str]]:
-        """The queue and name of each consumer that has a runner."""
-        return [(runner.queue_name, runner.row.name) for runner in self._all_runners()]
+        self._change(queue, Changed("removed", consumer))
 
     def reconfigured(self, queue: str) -> None:
         """Hand a queue's new options to its runners."""
-        for runner in self._runners.get(queue, {}).values():
+        self._hand_options(queue)
+        if self._owners is not None:
+            self._owners.tell(queue, Changed("configured"))
+
+    def _change(self, queue: str, change: Changed) -> None:
+        self.apply(queue, change)
+        if self._owners is not None:
+            self._owners.tell(queue, change)
+
+    def _hand_options(self, queue: str) -> None:
+        for runner in list(self._runners.get(queue, {}).values()):
             runner.options = self.configured.of(queue)
             runner.wake()
 
+    def runner(self, queue: str, consumer: str) -> Runner | None:
+        """Return the runner of a consumer; ``None`` if this process has none."""
+        serving = self.find(queue, consumer)
+        return serving if isinstance(serving, Runner) else None
+
+    def serving(self, queue: str) -> list[Runner]:
+        """Return the runners that this process has of a queue's consumers."""
+        return [one for one in self._runners.get(queue, {}).values() if isinstance(one, Runner)]
+
+    async def loads_of(self, *queues: str) -> dict[Key, Load]:
+        """Return what the consumers of some queues do now, on all nodes, if anything is attached to them."""
+        loads = self.loads(queues)
+        if self._owners is not None:
+            loads += await self._owners.survey.ask(queues)
+        return {(load.queue, load.consumer): load for load in loads}
+
+    @property
+    def attached(self) -> list[tuple[str, str]]:
+        """The queue and name of each consumer that is served here."""
+        return [(runner.queue_name, runner.row.name) for runner in self._all_runners()]
+
+    # -- the `QueueFollower` --------------------------------------------------------------------------------
+
+    def released(self, due: Due) -> None:
+        """Note that the store has released due messages, or that another program has changed queues."""
+        if due.next_at is not None:
+            self.due.arm(due.next_at)
+        self._services.keep_task(asyncio.get_running_loop().create_task(self._look_at(due)))
+
+    def freed(self, queue: str, consumer: str) -> None:
+        """Note that no node owns a consumer any more."""
+        if self._owners is not None:
+            self._owners.freed(queue, consumer)
+
+    # -- the `Desk` of the owners ---------------------------------------------------------------------------
+
+    def find(self, queue: str, consumer: str) -> Serving | None:
+        """Return what serves a consumer in this process; ``None`` if nothing is attached here."""
+        return self._runners.get(queue, {}).get(consumer)
+
+    async def open_runner(self, key: Key, order: Order | None) -> Runner:
+        """Make a runner; see `Desk`."""
+        stored = self._services.store.queue(key[0])
+        return self._new_runner(stored, await stored.add_consumer(key[1]), order)
+
+    async def open_branch(self, key: Key, order: Order | None) -> Branch:
+        """Make a branch; see `Desk`."""
+        assert self._owners is not None
+        row = await self._services.store.queue(key[0]).add_consumer(key[1])
+        return Branch(key[0], row, order, self.configured.of(key[0]), self._owners.post, self._services, self)
+
+    def put(self, serving: Serving, former: Serving | None) -> None:
+        """Let something serve a consumer; see `Desk`."""
+        self._runners.setdefault(serving.queue_name, {})[serving.row.name] = serving
+        for attachment in serving.takers if former is not None else ():
+            member = attachment.carrier.member if isinstance(attachment.carrier, SocketCarrier) else None
+            by_serving = None if member is None else self._serving.get(member)
+            if former is not None and by_serving is not None and by_serving.get(former) is attachment:
+                by_serving[serving] = by_serving.pop(former)
+        if self.is_stopping:
+            serving.stop()
+
+    def began(self, runner: Runner) -> None:
+        """Tell of losses; see `Desk`."""
+        self._losses.tell(runner)
+
+    def apply(self, queue: str, change: Changed) -> None:
+        """Apply a change in this process, whichever node has made it."""
+        if change.what == "configured":
+            self._services.keep_task(asyncio.get_running_loop().create_task(self._configure(queue)))
+            return
+        for name, runner in list(self._runners.get(queue, {}).items()):
+            if change.consumer not in (None, name):
+                continue
+            if change.what == "changed":
+                runner.look()
+            elif change.what == "emptied":
+                runner.begin_anew()
+            else:
+                runner.abandon()
+                for attachments in self._serving.values():
+                    attachments.pop(runner, None)
+
+    def loads(self, queues: Sequence[str]) -> list[Load]:
+        """Return the numbers of the runners of some queues; see `Desk`."""
+        return [load_of(runner) for queue in queues for runner in self.serving(queue)]
+
+    def branch_ended(self, branch: Serving) -> None:
+        """Drop a branch; see `BranchWatcher`."""
+        self._drop(branch)
+
+    def owner_refused(self, branch: Serving) -> None:
+        """Find the owner of a branch's consumer; see `BranchWatcher`."""
+        if self._owners is not None and isinstance(branch, Branch):
+            self._owners.seek(branch)
+
     # -- inside ---------------------------------------------------------------------------------------------
 
-    async def _runner(self, queue: str, consumer: str, start: Place, order: Order | None) -> Runner:
-        """Return the runner of a consumer, and make one if it has none. Attach something, or wake it to end it."""
+    async def _serve(self, queue: str, consumer: str, start: Place, order: Order | None) -> Serving:
+        """Return what serves a consumer, and make it if there is nothing. Attach something, or wake it to end it."""
         stored = self._services.store.queue(queue)
         place = place_from_wall(self._services.store.clock, start)
         row = await stored.add_consumer(consumer, start=place)
-        options = self.configured.of(queue)
-        runners = self._runners.setdefault(queue, {})
-        runner = runners.get(consumer)
-        if runner is None:
-            runner = Runner(stored, row, order or options.order, options, self._services, self)
-            runners[consumer] = runner
-            if self._is_stopping:
-                runner.stop()
-        elif order is not None and order != runner.order:
+        if self._owners is not None:
+            runner = await self._owners.serving((queue, consumer), order)
+        else:
+            runner = self.find(queue, consumer) or self._new_runner(stored, row, order)
+            self.put(runner, None)
+        served = runner.known_order if isinstance(runner, Branch) else runner.order
+        if order is not None and served not in (None, order):
             raise ConfigurationError(
-                "order", order, f'"{runner.order}", in which consumer {consumer!r} of queue {queue!r} is served now'
+                "order", order, f'"{served}", in which consumer {consumer!r} of queue {queue!r} is served now'
             )
         return runner
 
-    def _all_runners(self) -> Iterator[Runner]:
+    def _new_runner(self, stored: StoredQueue, row: ConsumerRow, order: Order | None) -> Runner:
+        options = self.configured.of(stored.name)
+        return Runner(stored, row, order or options.order, options, self._services, self)
+
+    def _all_runners(self) -> Iterator[Serving]:
         for runners in self._runners.values():
             yield from runners.values()
+
+    def _drop(self, serving: LosingConsumer | Serving) -> None:
+        runners = self._runners.get(serving.queue_name, {})
+        if runners.get(serving.row.name) is serving:
+            del runners[serving.row.name]
+            if not runners:
+                del self._runners[serving.queue_name]
+
+    async def _look_at(self, due: Due) -> None:
+        try:
+            await self._released(due)
+        except StorageError as problem:
+            logger.error("changes of queues are seen later: %s", problem)
+
+    async def _configure(self, queue: str) -> None:
+        await self._look_at(Due(frozenset(), None, frozenset({queue})))
 
     async def _released(self, due: Due) -> None:
         for queue in sorted(due.changed):
             self.configured.take(await self._services.store.queue(queue).configuration())
-            self.reconfigured(queue)
+            self._hand_options(queue)
         for queue in sorted(due.queues):
-            self.changed(queue)
+            self.apply(queue, Changed("changed"))
 
     # -- the `Watcher` of the runners -----------------------------------------------------------------------
 
-    def message_died(self, runner: Runner, message: MessageRow, attempt: Attempt) -> None:
+    def message_died(self, runner: DeliverySource, message: MessageRow, attempt: Attempt) -> None:
         """Tell the application of a message that was given up."""
         self._services.counters.dead_letters += 1
         logger.warning(
@@ -315,28 +450,33 @@ class Deliveries:
         if hook.observers:
             hook.tell(MessageDied(runner.queue_name, runner.row.name, message.id, message.position, attempt.reason))
 
-    def loss_changed(self, runner: Runner) -> None:
+    def loss_changed(self, runner: LosingConsumer) -> None:
         """Tell a consumer and the application what the consumer lost to its queue's limits."""
         self._losses.tell(runner)
 
-    def message_overdue(self, runner: Runner, delivery: Delivery) -> None:
+    def message_overdue(self, runner: DeliverySource, delivery: Delivery) -> None:
         """Log that a client has not acknowledged a message in time, once an hour for a consumer."""
         store, lease_s = self._services.store, runner.options.lease_s
         queue = store.queue(runner.queue_name)
         self._overdue.tell(queue, runner.row.name, delivery, lease_s=lease_s, now=store.clock.now())
 
-    def successor(self, runner: Runner) -> Runner | None:
-        """Return the runner that serves the consumer of an idle one now; ``None`` without one."""
-        return self.runner(runner.queue_name, runner.row.name)
+    def late_ack(self, runner: DeliverySource, message: MessageRow, epoch: int) -> bool | None:
+        """Pass an ack on to what serves the consumer of an idle runner now; see `Watcher`."""
+        key = runner.queue_name, runner.row.name
+        serving = self.find(*key)
+        if serving is not None:
+            return serving.acknowledge_late(message, epoch)
+        if self._owners is None or self._owners.owns(key):
+            return None
+        self._owners.pass_on(key, LateAck(message.position, message.key, runner.row.generation, epoch))
+        return True
 
-    def became_idle(self, runner: Runner) -> None:
+    def became_idle(self, runner: LosingConsumer) -> None:
         """Remove a runner that nothing is attached to."""
         self._losses.forget(runner)
-        runners = self._runners.get(runner.queue_name, {})
-        if runners.get(runner.row.name) is runner:
-            del runners[runner.row.name]
-            if not runners:
-                del self._runners[runner.queue_name]
+        self._drop(runner)
+        if self._owners is not None:
+            self._owners.became_idle((runner.queue_name, runner.row.name))
 
 
 def _session_of(member: Member) -> Session:

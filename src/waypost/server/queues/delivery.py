@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from waypost.protocol.rejections import Rejection
 from waypost.server.queues.options import QueueOptions
 from waypost.server.watching.queue_events import MessagesLost
 from waypost.storage.queue_records import ConsumerRow, MessageRow
 
-__all__ = ["Attachment", "Carrier", "Delivery", "DeliverySource"]
+__all__ = ["Attachment", "Carrier", "Delivery", "DeliverySource", "Session"]
+
+Session: TypeAlias = tuple[str, str]
+"""The namespace and the id of a socket: what a client keeps when its session recovers."""
 
 _QUICK_SHARE = 0.25
 
@@ -38,6 +42,12 @@ class Delivery:
         """The number of this delivery of the message, from 1. Deliveries that ended without a fault don't count."""
         return self.message.failures + self.message.losses + 1
 
+    def extend(self, until: float) -> None:
+        """Extend the lease up to a time on the store's clock. Safe to call from any thread."""
+        self.extended_until = max(self.extended_until, until)
+        if self.attachment.when_extended is not None:
+            self.attachment.when_extended(self)
+
     def is_overdue(self, options: QueueOptions, now: float) -> bool:
         """Return whether a client that is there has not answered within one lease, and asked for no more time."""
         carrier = self.attachment.carrier
@@ -58,6 +68,11 @@ class Carrier(Protocol):
     @property
     def label(self) -> str:
         """The name of the socket or worker in logs and in the store."""
+        ...
+
+    @property
+    def session(self) -> Session | None:
+        """The session of a socket; ``None`` for a function."""
         ...
 
     @property
@@ -82,7 +97,12 @@ class Carrier(Protocol):
 
     @property
     def is_in_process(self) -> bool:
-        """True for a function of this process, which dies with it."""
+        """True for a function of a server's process, which dies with it."""
+        ...
+
+    @property
+    def is_noted(self) -> bool:
+        """True for a function of this process: the store is told what it holds."""
         ...
 
     def is_too_much(self, message: MessageRow, options: QueueOptions) -> bool:
@@ -99,6 +119,10 @@ class Carrier(Protocol):
 
     def forget(self, delivery: Delivery) -> None:
         """Stop waiting for the answer to a delivery."""
+        ...
+
+    def taken_back(self, delivery: Delivery) -> None:
+        """Note that a message is not in hand any more. The answer to its delivery may still come."""
         ...
 
     async def tell_loss(self, notice: MessagesLost) -> bool:
@@ -152,6 +176,7 @@ class Attachment:
 
     Attributes:
         adapts: As above.
+        attached_at: The time at which it was attached, on the store's clock.
         carrier: Brings the messages there.
         in_hand: The deliveries without an answer, by position, oldest first.
         is_blamed: True after its connection was counted as broken for a message.
@@ -159,6 +184,7 @@ class Attachment:
         is_leaving: True if it only finishes the messages in hand, and gets no more.
         to_blame: True if its last connection broke.
         is_away: True while its connection is lost and its session may recover. It keeps what it has in hand.
+        when_extended: Called with each delivery whose lease was extended, perhaps in another thread; or ``None``.
     """
 
     __slots__ = (
@@ -167,6 +193,7 @@ class Attachment:
         "_prefetch_bytes",
         "_window",
         "adapts",
+        "attached_at",
         "carrier",
         "in_hand",
         "is_away",
@@ -174,10 +201,12 @@ class Attachment:
         "is_leaving",
         "is_silent",
         "to_blame",
+        "when_extended",
     )
 
     def __init__(self, carrier: Carrier, *, prefetch: int, prefetch_bytes: int, adapts: bool = False) -> None:
         self.adapts = adapts
+        self.attached_at = 0.0
         self.carrier = carrier
         self.in_hand: dict[int, Delivery] = {}
         self.is_blamed = False
@@ -185,6 +214,7 @@ class Attachment:
         self.is_leaving = False
         self.is_away = False
         self.to_blame = False
+        self.when_extended: Callable[[Delivery], None] | None = None
         self._prefetch = prefetch
         self._prefetch_bytes = prefetch_bytes
         self._window = 1 if adapts else prefetch
@@ -200,6 +230,11 @@ class Attachment:
             and self._bytes < self._prefetch_bytes
             and self.carrier.is_live
         )
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The largest number of messages in hand, and their size in bytes."""
+        return self._prefetch, self._prefetch_bytes
 
     @property
     def oldest(self) -> Delivery | None:
@@ -223,6 +258,7 @@ class Attachment:
             self._window = min(self._window, other._prefetch) if self.adapts else 1
         else:
             self._window = other._prefetch
+        self.is_leaving = other.is_leaving
         self.adapts, self._prefetch, self._prefetch_bytes = other.adapts, other._prefetch, other._prefetch_bytes
 
     def hand(self, message: MessageRow, now: float) -> Delivery:

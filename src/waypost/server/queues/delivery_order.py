@@ -8,7 +8,7 @@ what is behind a message that blocks stays in the store until its turn.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -122,9 +122,15 @@ class DeliveryOrder(Protocol):
         ...
 
 
-def make_order(order: Order, after: int) -> DeliveryOrder:
-    """Make the delivery order of a consumer that has settled everything up to a position."""
-    return StrictOrder(after) if order == "strict" else KeyedOrder(after, by_key=order == "key")
+def make_order(order: Order, after: int, out: Iterable[MessageRow] = ()) -> DeliveryOrder:
+    """Make the delivery order of a consumer.
+
+    Args:
+        order: Its kind.
+        after: The position up to which the consumer has settled everything.
+        out: Messages behind it that are out already; in strict order at most the first one.
+    """
+    return StrictOrder(after, out) if order == "strict" else KeyedOrder(after, out, by_key=order == "key")
 
 
 class StrictOrder:
@@ -132,11 +138,11 @@ class StrictOrder:
 
     __slots__ = ("_ahead", "_ahead_bytes", "_at_end", "_frontier", "_in_hand", "_news")
 
-    def __init__(self, after: int) -> None:
-        self._frontier = after
+    def __init__(self, after: int, out: Iterable[MessageRow] = ()) -> None:
+        self._frontier = max((message.position for message in out), default=after)
         self._ahead: deque[MessageRow] = deque()
         self._ahead_bytes = 0
-        self._in_hand = False
+        self._in_hand = self._frontier > after
         self._at_end = False
         self._news = False
 
@@ -221,11 +227,14 @@ class KeyedOrder:
 
     Args:
         after: The position up to which the consumer has settled everything.
+        out: Messages that are out already.
         by_key: True if keys count; else all messages are treated as having none.
     """
 
-    def __init__(self, after: int, *, by_key: bool) -> None:
+    def __init__(self, after: int, out: Iterable[MessageRow] = (), *, by_key: bool) -> None:
         self._by_key = by_key
+        # Messages that were out before they were read here, as they are by now; ``None`` for one that is done.
+        self._early: dict[int, MessageRow | None] = {message.position: message for message in out}
         # Each message up to here is in hand, ready, paused, done, or behind a message with its key.
         self._frontier = after
         self._at_end = False
@@ -233,7 +242,7 @@ class KeyedOrder:
         self._due_at = inf
         self._ready: list[tuple[int, MessageRow]] = []
         self._ready_bytes = 0
-        self._in_hand: set[int] = set()
+        self._in_hand: set[int] = set(self._early)
         # The first message of each key that is not done; the keys with more behind it; the keys whose first is done.
         self._heads: dict[str, int] = {}
         self._followed: set[str] = set()
@@ -329,6 +338,8 @@ class KeyedOrder:
     def done(self, message: MessageRow) -> None:
         """Let the next message of its key go."""
         self._in_hand.discard(message.position)
+        if message.position in self._early:
+            self._early[message.position] = None
         self._paused_heads.pop(message.position, None)
         key = self._key(message)
         if key is not None:
@@ -337,21 +348,27 @@ class KeyedOrder:
     def put_back(self, message: MessageRow) -> None:
         """Let the message go again at once."""
         self._in_hand.discard(message.position)
-        self._push(message)
+        if message.position in self._early:
+            self._early[message.position] = message
+        else:
+            self._push(message)
 
     def park(self, message: MessageRow) -> None:
         """Let the message go again after its pause; until then only the store has it."""
         self._in_hand.discard(message.position)
-        self._pause(message)
+        if message.position in self._early:
+            self._early[message.position] = message
+        else:
+            self._pause(message)
 
     def withdraw(self, message: MessageRow) -> None:
         """Drop the message, also from the read that is under way."""
         self._gone.add(message.position)
-        kept = [entry for entry in self._ready if entry[0] != message.position]
-        if len(kept) < len(self._ready):
-            heapify(kept)
-            self._ready = kept
-            self._ready_bytes -= len(message.record)
+        ready = next((entry for entry in self._ready if entry[0] == message.position), None)
+        if ready is not None:
+            self._ready.remove(ready)
+            heapify(self._ready)
+            self._ready_bytes -= len(ready[1].record)
         self.done(message)
 
     def look_for_retries(self, now: float) -> None:
@@ -372,6 +389,16 @@ class KeyedOrder:
     def _reach(self, message: MessageRow, now: float) -> None:
         self._frontier = message.position
         key = self._key(message)
+        if message.position in self._early:
+            early = self._early.pop(message.position)
+            if early is None:
+                return
+            if message.position in self._in_hand:
+                if key is not None:
+                    self._heads.setdefault(key, message.position)
+                return
+            # What became of it here may not be stored yet.
+            message = early
         if key is not None and key in self._heads:
             if key in self._followed or key == self._read_key or not self._keep_behind(key, message):
                 self._followed.add(key)

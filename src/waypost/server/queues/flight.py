@@ -65,8 +65,24 @@ class Flight:
         self._out[message.position] = delivery
         taker.carrier.send(delivery)
         self._leases.watch(options)
-        if taker.carrier.is_in_process:
+        if taker.carrier.is_noted:
             self._changed[taker] = None
+
+    def resume(self, delivery: Delivery, options: QueueOptions) -> None:
+        """Go on with a delivery that was out at another runner; its attachment has it in hand."""
+        self._out[delivery.message.position] = delivery
+        self._leases.watch(options)
+        if delivery.attachment.carrier.is_noted:
+            self._changed[delivery.attachment] = None
+
+    def yield_up(self) -> None:
+        """Forget all deliveries, which go on at another runner."""
+        for attachment in {one.attachment: None for one in self._out.values()}:
+            self.leave(attachment)
+        self._out.clear()
+        self._late.clear()
+        self._changed.clear()
+        self.stop_watching()
 
     def end(self, delivery: Delivery) -> bool:
         """End a delivery that is out; no answer counts any more. Returns False if it is not out."""
@@ -76,7 +92,7 @@ class Flight:
         del self._out[position]
         attachment = delivery.attachment
         attachment.release(delivery)
-        if attachment.carrier.is_in_process:
+        if attachment.carrier.is_noted:
             self._changed[attachment] = None
         return True
 
@@ -87,6 +103,7 @@ class Flight:
     def expect_late_ack(self, delivery: Delivery) -> None:
         """Let a late ack of an ended delivery count until its message is settled."""
         self._late.setdefault(delivery.message.position, []).append(delivery)
+        delivery.attachment.carrier.taken_back(delivery)
 
     def end_late(self, delivery: Delivery) -> bool:
         """End a late delivery; no answer counts any more. Returns False if it is not late."""
@@ -107,7 +124,7 @@ class Flight:
     def leave(self, attachment: Attachment) -> None:
         """Forget a taker that has left and has nothing in hand. Its late acks count as long as it can send them."""
         self._changed.pop(attachment, None)
-        if attachment.carrier.is_in_process:
+        if attachment.carrier.is_noted:
             self._note_oldest(attachment.carrier.label, None)
 
     def clear(self) -> None:

@@ -322,7 +322,7 @@ class Message:
         if seconds is not None:
             check("seconds", seconds, POSITIVE)
         until = self._clock.now() + (self._lease_s if seconds is None else seconds)
-        self._delivery.extended_until = max(self._delivery.extended_until, until)
+        self._delivery.extend(until)
 
     def nack(self, reason: str, *, retry_in_s: float | None = None, final: bool = False) -> None:
         """Reject the message: when the worker returns, the message is not acknowledged, and is delivered again later.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from math import inf
 from typing import Protocol
@@ -116,6 +117,11 @@ class Progress:
         return self._settler.epoch
 
     # -- the place in the queue -----------------------------------------------------------------------------
+
+    def resume(self, out: Collection[MessageRow]) -> None:
+        """Begin at the consumer's place with messages that are in hand already; `look` reads the rest."""
+        self.upcoming = make_order(self._order, self.row.cursor, out)
+        self._is_stale = True
 
     def look_again(self) -> None:
         """Let the next `look` ask the store: the consumer may have changed, or the queue may have new messages."""

@@ -219,7 +219,7 @@ class Queue:
             StorageError: The store did not answer.
         """
         row = queue_on_wall(self._clock, await self._stored.info())
-        return queue_info(row, self._deliveries.serving(self._name))
+        return queue_info(row, [*(await self._deliveries.loads_of(self._name)).values()])
 
     def get_consumer(self, name: Name = "default") -> Consumer:
         """Return a handle on a consumer, whether the consumer exists or not.
@@ -246,12 +246,10 @@ class Queue:
         """
         check("after", after, TEXT)
         check("limit", limit, COUNT)
-        return [
-            consumer_info(
-                self._name, consumer_on_wall(self._clock, one), self._deliveries.runner(self._name, one.name)
-            )
-            for one in await self._stored.consumers(after=after, max_consumers=limit)
-        ]
+        stored = await self._stored.consumers(after=after, max_consumers=limit)
+        rows = [consumer_on_wall(self._clock, one) for one in stored]
+        loads = await self._deliveries.loads_of(self._name)
+        return [consumer_info(self._name, row, loads.get((self._name, row.name))) for row in rows]
 
     async def peek(self, *, after: int = 0, limit: int = 10) -> list[QueuedMessage]:
         """Return messages that the queue keeps, sorted by offset. Some consumers may have acknowledged them.
@@ -361,6 +359,7 @@ class Queue:
         # Once more: a socket may have attached during the deletion.
         self._deliveries.removed(self._name)
         self._deliveries.configured.keep(self._name, {})
+        self._deliveries.reconfigured(self._name)
 
     # -- dead letters ---------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from waypost.server.queues.consumer import pause_end
-from waypost.server.queues.runner import Runner
+from waypost.server.queues.load import Load
 from waypost.storage.queue_records import QueueRow
 
 __all__ = ["QueueInfo", "queue_info"]
@@ -52,8 +52,8 @@ class QueueInfo(NamedTuple):
     redelivered_per_s: float
 
 
-def queue_info(row: QueueRow, serving: Sequence[Runner]) -> QueueInfo:
-    """Combine a queue's row in the store with the numbers of the runners that serve it now."""
+def queue_info(row: QueueRow, loads: Sequence[Load]) -> QueueInfo:
+    """Combine a queue's row in the store with the numbers of its consumers that are served now."""
     return QueueInfo(
         row.name,
         row.messages,
@@ -62,12 +62,12 @@ def queue_info(row: QueueRow, serving: Sequence[Runner]) -> QueueInfo:
         row.top,
         None if row.oldest_at is None else datetime.fromtimestamp(row.oldest_at, UTC),
         row.consumers,
-        sum(runner.in_flight for runner in serving) if serving else 0,
+        sum(load.in_flight for load in loads) if loads else 0,
         row.dead,
         row.expired,
         row.dropped,
         pause_end(row.paused_until),
-        sum(runner.meter.delivered.per_second for runner in serving) if serving else 0.0,
-        sum(runner.meter.acknowledged.per_second for runner in serving) if serving else 0.0,
-        sum(runner.meter.redelivered.per_second for runner in serving) if serving else 0.0,
+        sum(load.delivered_per_s for load in loads) if loads else 0.0,
+        sum(load.acknowledged_per_s for load in loads) if loads else 0.0,
+        sum(load.redelivered_per_s for load in loads) if loads else 0.0,
     )

@@ -7,17 +7,19 @@ runner has a task only while there is work.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from math import inf
-from typing import Protocol, TypeAlias
 
+from waypost.errors import StorageError
 from waypost.logs import get_logger
 from waypost.protocol.rejections import Rejection
-from waypost.server.queues.delivery import Attachment, Delivery
+from waypost.server.queues.delivery import Attachment, Delivery, Session
 from waypost.server.queues.delivery_order import DeliveryOrder
 from waypost.server.queues.flight import Flight
 from waypost.server.queues.meter import ConsumerMeter
 from waypost.server.queues.options import Order, QueueOptions
 from waypost.server.queues.progress import Progress
+from waypost.server.queues.serving import Watcher
 from waypost.server.queues.takers import Takers
 from waypost.server.queues.verdict import Blame
 from waypost.server.queues.work_loop import WorkLoop
@@ -26,38 +28,11 @@ from waypost.storage.clock import LONGEST_SLEEP_S
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, ConsumerRow, MessageRow
 
-__all__ = ["Runner", "Session", "Watcher"]
+__all__ = ["Runner"]
 
 logger = get_logger("waypost.queue")
 
-Session: TypeAlias = tuple[str, str]
-"""The namespace and the id of a socket: what a client keeps when its session recovers."""
-
 _LOST = "the connection was lost"
-
-
-class Watcher(Protocol):
-    """Learns what happens to a server's runners."""
-
-    def message_died(self, runner: Runner, message: MessageRow, attempt: Attempt) -> None:
-        """Report a message that became a dead letter, with its last attempt."""
-        ...
-
-    def loss_changed(self, runner: Runner) -> None:
-        """Report that a consumer's losses to its queue's limits have changed."""
-        ...
-
-    def message_overdue(self, runner: Runner, delivery: Delivery) -> None:
-        """Report a message that a client has not acknowledged within one lease; called again and again."""
-        ...
-
-    def became_idle(self, runner: Runner) -> None:
-        """Drop a runner that nothing is attached to and that has stored everything."""
-        ...
-
-    def successor(self, runner: Runner) -> Runner | None:
-        """Return the runner that serves the consumer of an idle one now; ``None`` without one."""
-        ...
 
 
 class Runner:
@@ -146,6 +121,7 @@ class Runner:
 
     def attach(self, attachment: Attachment) -> None:
         """Attach a socket or worker: it gets messages from now on."""
+        attachment.attached_at = self._now()
         self.takers.add(attachment)
         self.wake()
 
@@ -155,6 +131,14 @@ class Runner:
         self.takers.enter_rotation(attachment)
         self.wake()
 
+    def heartbeat_sent(self, attachment: Attachment) -> None:
+        """Do nothing: the carrier knows it."""
+
+    def heartbeat_answered(self, attachment: Attachment) -> None:
+        """Note a sign of life: a socket that was silent gets messages again."""
+        if attachment.is_silent:
+            self.enliven(attachment)
+
     def retire(self, attachment: Attachment) -> None:
         """Send a socket or worker no more messages. It may still acknowledge those it has."""
         attachment.is_leaving = True
@@ -162,13 +146,7 @@ class Runner:
             self.detach(attachment, to_blame=False)
 
     def detach(self, attachment: Attachment, *, to_blame: bool, answers: bool = True) -> None:
-        """Detach a socket or worker. Its messages go to others.
-
-        Args:
-            attachment: The socket or worker.
-            to_blame: True if its connection was lost; then its oldest message counts a lost delivery.
-            answers: Whether it may still acknowledge what it has.
-        """
+        """Detach a socket or worker. Its messages go to others. See `Serving.detach`."""
         if attachment not in self.takers:
             return
         self.takers.remove(attachment)
@@ -187,13 +165,7 @@ class Runner:
         self.detach(attachment, to_blame=False)
 
     def park(self, attachment: Attachment, session: Session, *, to_blame: bool) -> None:
-        """Leave its messages in the hand of a socket that was cut off, until their leases end.
-
-        Args:
-            attachment: The socket.
-            session: Its namespace and id, by which it may come back.
-            to_blame: True if its connection broke. What did not arrive over it counts a lost delivery.
-        """
+        """Leave its messages in the hand of a socket that was cut off. See `Serving.park`."""
         if attachment not in self.takers:
             return
         attachment.is_away, attachment.to_blame = True, to_blame
@@ -205,14 +177,11 @@ class Runner:
             self.detach(attachment, to_blame=False)
 
     def take_home(self, session: Session) -> Attachment | None:
-        """Return what a socket of this session had in hand when it was cut off; ``None`` if it had nothing.
-
-        It counts as the newest attachment from now on.
-        """
+        """Return what a socket of this session had in hand when it was cut off. See `Serving.take_home`."""
         attachment = self._away.pop(session, None)
         if attachment is None or attachment not in self.takers:
             return None
-        attachment.is_away = False
+        attachment.is_away, attachment.attached_at = False, self._now()
         self.takers.remove(attachment)
         self.takers.add(attachment)
         return attachment
@@ -229,6 +198,47 @@ class Runner:
         self._progress.hurry()
         self._flight.stop_watching()
 
+    # -- changes of the owner -------------------------------------------------------------------------------
+
+    def resume(self, held: dict[Attachment, list[Delivery]]) -> None:
+        """Go on, before anything else, with attachments in their order and what each has in hand."""
+        for attachment, deliveries in held.items():
+            self.takers.add(attachment)
+            for delivery in deliveries:
+                self._flight.resume(delivery, self.options)
+            if attachment.is_away and attachment.carrier.session is not None:
+                self._away[attachment.carrier.session] = attachment
+        self._progress.resume([one.message for deliveries in held.values() for one in deliveries])
+        self.wake()
+
+    def expect_late_ack(self, delivery: Delivery) -> None:
+        """Let an ack count of a message that its taker held at another runner, and does not hold any more."""
+        self._flight.expect_late_ack(delivery)
+
+    def find_away(self, session: Session) -> Attachment | None:
+        """Return the attachment of a session that is away, which stays away; ``None`` if there is none."""
+        attachment = self._away.get(session)
+        return attachment if attachment is not None and attachment in self.takers else None
+
+    async def yield_up(self) -> list[Attachment]:
+        """End, and store everything. Returns the sockets and workers, which keep what they hold."""
+        self.stop()
+        await self._progress.flush()
+        attachments = list(self.takers)
+        self._flight.yield_up()
+        self._is_idle = True
+        return attachments
+
+    def lose_process(self, attachment: Attachment) -> None:
+        """Detach a taker whose process has ended. For a function its message counts that, as it may be the cause."""
+        for delivery in list(attachment.in_hand.values()) if attachment.carrier.is_in_process else ():
+            self._release(delivery)
+            message = delivery.message
+            # The store has counted it by itself.
+            self._progress.put_back(message._replace(losses=message.losses + 1, deaths=message.deaths + 1))
+            self.meter.redelivered.add()
+        self.detach(attachment, to_blame=False, answers=False)
+
     # -- changes of the queue -------------------------------------------------------------------------------
 
     def arrive(self, message: MessageRow) -> None:
@@ -240,10 +250,8 @@ class Runner:
             self._work.wake()
 
     def begin_anew(self) -> None:
-        """Take back all messages, and begin anew at the consumer's place in the store.
-
-        Outcomes that are not stored yet will be stored with their epoch; the store ignores them if it has ended.
-        """
+        """Take back all messages, and begin anew at the consumer's place in the store."""
+        # Outcomes that are not stored yet will be, with their epoch; the store ignores them if it has ended.
         self._flight.clear()
         self._progress.forget()
         for attachment in list(self._away.values()):
@@ -265,11 +273,7 @@ class Runner:
         self.wake()
 
     async def forget_loss(self, upto: int) -> None:
-        """Note that the consumer knows of its losses up to a position.
-
-        Raises:
-            StorageError: The store could not write that.
-        """
+        """Note that the consumer knows of its losses up to a position. See `LosingConsumer.forget_loss`."""
         await self._progress.forget_loss(upto)
 
     # -- answers --------------------------------------------------------------------------------------------
@@ -286,17 +290,12 @@ class Runner:
             return True
         if self._is_idle:
             # What it had in hand is in the store, or with the next runner of the same consumer.
-            successor = self._watcher.successor(self) or self
-            return successor.acknowledge_late(delivery.message, self._progress.epoch)
+            counts = self._watcher.late_ack(self, delivery.message, self._progress.epoch)
+            return self.acknowledge_late(delivery.message, self._progress.epoch) if counts is None else counts
         return self._flight.end_late(delivery) and self.acknowledge_late(delivery.message, self._progress.epoch)
 
     def acknowledge_late(self, message: MessageRow, epoch: int) -> bool:
-        """Take an ack of a delivery that has ended; returns whether it counts.
-
-        Args:
-            message: The message. It waits, or is in other hands by now; then it is taken from there.
-            epoch: The epoch in which it was delivered.
-        """
+        """Take an ack of a delivery that has ended; see `Serving.acknowledge_late`."""
         if epoch != self._progress.epoch:
             return False
         other = self._flight.out(message.position)
@@ -496,4 +495,6 @@ class Runner:
         self._watcher.message_overdue(self, delivery)
 
     def _note_oldest(self, label: str, position: int | None) -> None:
-        self._queue.hold(self.row.name, label, position)
+        # Without a store nothing is lost by the end of the process but what it has lost already.
+        with suppress(StorageError):
+            self._queue.hold(self.row.name, label, position)

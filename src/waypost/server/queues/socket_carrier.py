@@ -15,7 +15,7 @@ from waypost.protocol.records import read_values
 from waypost.protocol.rejections import Rejection, read_nack
 from waypost.server.emitting.acks import AtCut
 from waypost.server.emitting.members import Member
-from waypost.server.queues.delivery import Attachment, Delivery, DeliverySource
+from waypost.server.queues.delivery import Attachment, Delivery, DeliverySource, Session
 from waypost.server.queues.options import QueueOptions
 from waypost.server.queues.verdict import is_spent
 from waypost.server.services import Services
@@ -40,6 +40,8 @@ class SocketCarrier:
         heard_at: The time of the client's last answer to a heartbeat or ack, on the store's clock.
         owes_heartbeat: True while a heartbeat is unanswered.
         attachment: The socket's attachment to the consumer.
+        session: Its session.
+        source: The consumer.
     """
 
     __slots__ = (
@@ -51,7 +53,6 @@ class SocketCarrier:
         "_loop",
         "_now",
         "_services",
-        "_source",
         "_waiting",
         "answers_late",
         "attachment",
@@ -59,6 +60,8 @@ class SocketCarrier:
         "label",
         "member",
         "owes_heartbeat",
+        "session",
+        "source",
     )
 
     def __init__(self, member: Member, source: DeliverySource, services: Services) -> None:
@@ -67,7 +70,8 @@ class SocketCarrier:
         self.attachment: Attachment
         self.answers_late = True
         self.owes_heartbeat = False
-        self._source = source
+        self.source = source
+        self.session: Session | None = (member.namespace, member.sid)
         self._services = services
         self._loop = asyncio.get_running_loop()
         self._now = services.store.clock.now
@@ -88,6 +92,11 @@ class SocketCarrier:
     @property
     def is_in_process(self) -> bool:
         """False: a socket outlives this process."""
+        return False
+
+    @property
+    def is_noted(self) -> bool:
+        """False: the store is not told what a socket holds."""
         return False
 
     def is_too_much(self, message: MessageRow, options: QueueOptions) -> bool:
@@ -111,7 +120,7 @@ class SocketCarrier:
         try:
             event = self._encode(member, delivery)
         except (EncodingFailed, MalformedPacket) as problem:
-            self._loop.call_soon(self._source.reject, delivery, Rejection(str(problem), is_final=True))
+            self._loop.call_soon(self.source.reject, delivery, Rejection(str(problem), is_final=True))
             return
         ack_id = self._acks.expect_for(partial(self._answered, delivery), event, AtCut.STAYS)
         self._ack_ids[delivery] = ack_id
@@ -123,6 +132,9 @@ class SocketCarrier:
         ack_id = self._ack_ids.pop(delivery, None)
         if ack_id is not None:
             self._acks.forget(ack_id)
+
+    def taken_back(self, delivery: Delivery) -> None:
+        """Do nothing: the client does not know, and may still acknowledge."""
 
     def go_away(self) -> None:
         """Note that the connection is lost, and which messages have perhaps not arrived over it."""
@@ -140,11 +152,29 @@ class SocketCarrier:
         self.member = member
         self._acks = member.out.acks
         self.give_sign()
-        if self._doubtful:
+        self.look_for_doubtful()
+
+    def held(self, delivery: Delivery) -> tuple[int | None, bool]:
+        """Return the ack id of a delivery, and whether it has perhaps not arrived."""
+        return self._ack_ids.get(delivery), delivery in self._doubtful
+
+    def adopt(self, delivery: Delivery, ack_id: int, *, is_doubtful: bool) -> None:
+        """Expect the ack of a delivery that another carrier sent to the same client."""
+        member = self.member
+        assert member is not None  # a client that comes back
+        event = self._encode(member, delivery)
+        self._acks.expect_as(ack_id, partial(self._answered, delivery), event, AtCut.STAYS)
+        self._ack_ids[delivery] = ack_id
+        if is_doubtful:
+            self._doubtful.add(delivery)
+
+    def look_for_doubtful(self) -> None:
+        """Find out what has arrived of the deliveries that were adopted: the client is live now."""
+        if self._doubtful and self._doubtful_until is None and self.member is not None:
             # The client may acknowledge at its return what it has done. It answers the first heartbeat perhaps before
             # its callbacks run, and the second one after that.
             self._heartbeats_left = 2
-            self._await_heartbeat(member)
+            self._await_heartbeat(self.member)
 
     def _await_heartbeat(self, member: Member) -> None:
         self._doubtful_until = self._acks.mark()
@@ -180,9 +210,9 @@ class SocketCarrier:
         namespace = member.namespace
         if not member.client_revision:
             return codec.restore_event(message.record, namespace)
-        row = self._source.row
+        row = self.source.row
         mark = DeliveryMark(
-            queue=self._source.queue_name,
+            queue=self.source.queue_name,
             consumer=row.name,
             id=message.id,
             epoch=f"{row.generation}.{row.epoch}",
@@ -199,11 +229,13 @@ class SocketCarrier:
         if self._ack_ids.pop(delivery, None) is None:
             return
         if arguments is None:
-            self._source.lose(delivery)
+            # Another carrier may have the delivery by now, as the session went on elsewhere.
+            if delivery.attachment.carrier is self:
+                self.source.lose(delivery)
             return
         self.give_sign()
         rejection = read_nack(arguments)
-        counts = self._source.acknowledge(delivery) if rejection is None else self._source.reject(delivery, rejection)
+        counts = self.source.acknowledge(delivery) if rejection is None else self.source.reject(delivery, rejection)
         if not counts:
             self._services.counters.unexpected_acks += 1
 
@@ -213,4 +245,4 @@ class SocketCarrier:
         finally:
             self._waiting = None
         if is_open:
-            self._source.enliven(self.attachment)
+            self.source.enliven(self.attachment)

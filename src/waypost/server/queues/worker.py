@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from waypost.errors import ArgumentMismatch, MalformedPacket, Reject
 from waypost.protocol.rejections import Rejection
 from waypost.server.calling.faults import fault
-from waypost.server.queues.delivery import Delivery, DeliverySource
+from waypost.server.queues.delivery import Delivery, Session
 from waypost.server.queues.message import Message
 from waypost.server.queues.options import Order, QueueOptions
+from waypost.server.queues.serving import Serving
 from waypost.server.queues.verdict import is_spent
 from waypost.server.services import Services
 from waypost.server.watching.hooks import report_failure
@@ -61,33 +62,44 @@ class WorkerCarrier:
         owes_heartbeat: Always False: the worker is in this process.
         is_live: Always True.
         is_in_process: Always True.
+        is_noted: Always True.
         label: The worker's name in logs and in the store.
+        session: Always ``None``.
+        source: The consumer.
     """
 
     __slots__ = (
         "_loop",
         "_plan",
         "_services",
-        "_source",
         "_tasks",
         "answers_late",
         "is_in_process",
         "is_live",
+        "is_noted",
         "label",
         "owes_heartbeat",
+        "session",
+        "source",
     )
 
-    def __init__(self, plan: WorkerPlan, source: DeliverySource, services: Services, label: str) -> None:
+    def __init__(self, plan: WorkerPlan, source: Serving, services: Services, label: str) -> None:
         self.label = label
         self.is_live = True
-        self.is_in_process = True
+        self.is_in_process = self.is_noted = True
         self.answers_late = False
         self.owes_heartbeat = False
         self._plan = plan
-        self._source = source
+        self.source = source
+        self.session: Session | None = None
         self._services = services
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
+
+    @property
+    def max_losses(self) -> int | None:
+        """The function's own limit of losses; ``None`` for the queue's."""
+        return self._plan.max_losses
 
     @property
     def heard_at(self) -> float:
@@ -119,6 +131,9 @@ class WorkerCarrier:
         if task is not None:
             task.cancel()
 
+    def taken_back(self, delivery: Delivery) -> None:
+        """Do nothing: the function runs on until its message goes out again."""
+
     async def tell_loss(self, notice: MessagesLost) -> bool:
         """Return True: in this process, the hook ``messages_lost`` tells observers."""
         return True
@@ -129,15 +144,15 @@ class WorkerCarrier:
         finally:
             self._tasks.pop(delivery, None)
         if rejection is None:
-            self._source.acknowledge(delivery)
+            self.source.acknowledge(delivery)
         else:
-            self._source.reject(delivery, rejection)
+            self.source.reject(delivery, rejection)
 
     async def _handle(self, delivery: Delivery) -> Rejection | None:
         handler = self._plan.handler
         noted: list[Rejection] = []
         try:
-            clock, lease_s = self._services.store.clock, self._source.options.lease_s
+            clock, lease_s = self._services.store.clock, self.source.options.lease_s
             message = Message(self._plan.queue, delivery, lease_s, clock, noted.append)
         except MalformedPacket as problem:
             return Rejection(str(problem), is_final=True)

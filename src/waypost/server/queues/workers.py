@@ -11,7 +11,7 @@ from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.server.basics.deadline import Deadline
 from waypost.server.queues.delivery import Attachment
 from waypost.server.queues.options import Order
-from waypost.server.queues.runner import Runner
+from waypost.server.queues.serving import Serving
 from waypost.server.queues.worker import WorkerCarrier, WorkerPlan
 from waypost.server.services import Services
 from waypost.storage.queue_records import Place
@@ -22,7 +22,8 @@ logger = get_logger("waypost.queue")
 
 _UNFINISHED = "not finished when the server stopped"
 
-RunnerOf = Callable[[str, str, Place, Order | None], Awaitable[Runner]]
+RunnerOf = Callable[[str, str, Place, Order | None], Awaitable[Serving]]
+Attach = Callable[[Serving, Attachment, Order | None], Awaitable[None]]
 
 
 class Workers:
@@ -31,15 +32,15 @@ class Workers:
     Args:
         services: What the server's parts share.
         runner_of: Returns the runner of a consumer, and makes one if it has none.
-        attached: Called with the runner of each worker that was attached.
+        attach: Attaches a worker to its consumer.
     """
 
-    def __init__(self, services: Services, runner_of: RunnerOf, attached: Callable[[Runner], None]) -> None:
+    def __init__(self, services: Services, runner_of: RunnerOf, attach: Attach) -> None:
         self._services = services
         self._runner_of = runner_of
-        self._attached = attached
+        self._attach = attach
         self._plans: list[WorkerPlan] = []
-        self._workers: list[tuple[WorkerCarrier, Attachment, Runner]] = []
+        self._workers: list[tuple[WorkerCarrier, Attachment]] = []
         self._is_started = False
         self._is_stopping = False
 
@@ -67,25 +68,26 @@ class Workers:
     def retire(self) -> None:
         """Hand no more messages to functions. Those that run may finish."""
         self._is_stopping = True
-        for _, attachment, runner in self._workers:
-            runner.retire(attachment)
+        for carrier, attachment in self._workers:
+            carrier.source.retire(attachment)
 
     @property
     def running(self) -> list[asyncio.Task[None]]:
         """The tasks of the functions that run."""
-        return [task for carrier, _, _ in self._workers for task in carrier.tasks]
+        return [task for carrier, _ in self._workers for task in carrier.tasks]
 
     async def finish(self, deadline: Deadline) -> None:
         """Wait for the functions that run. After the deadline, cancel the others, and count their deliveries."""
         await deadline.wait_for(lambda: self.running)
-        for carrier, attachment, runner in self._workers:
+        for carrier, attachment in self._workers:
+            source = carrier.source
             unfinished = len(attachment.in_hand)
             if unfinished:
                 logger.warning(
                     "queue %r: the functions of %d messages did not finish before the stop; they are delivered again",
-                    runner.queue_name, unfinished,
+                    source.queue_name, unfinished,
                 )  # fmt: skip
-            runner.give_up(attachment, _UNFINISHED)
+            source.give_up(attachment, _UNFINISHED)
             for task in carrier.tasks:
                 task.cancel()
 
@@ -93,13 +95,15 @@ class Workers:
         order: Order | None = plan.order or ("none" if plan.concurrency > 1 else None)
         runner = await self._runner_of(plan.queue, plan.consumer, plan.start, order)
         label = f"worker {self._plans.index(plan) + 1}"
+        nodes = self._services.store.nodes
+        if nodes is not None:
+            label = f"{nodes.name} {label}"
         carrier = WorkerCarrier(plan, runner, self._services, label)
         attachment = Attachment(carrier, prefetch=plan.concurrency, prefetch_bytes=runner.options.max_bytes)
-        runner.attach(attachment)
+        self._workers.append((carrier, attachment))
+        await self._attach(runner, attachment, order)
         if self._is_stopping:
-            runner.retire(attachment)
-        self._workers.append((carrier, attachment, runner))
-        self._attached(runner)
+            carrier.source.retire(attachment)
 
     async def _start_late(self, plan: WorkerPlan) -> None:
         """Start a worker of a running server; nobody else would, if the store fails just now."""

@@ -26,14 +26,15 @@ class LostHistory:
     """Collects the unknown offsets that clients of one namespace come back with, and warns once.
 
     Args:
-        journal: The namespace's journal, just opened.
+        journal: The namespace's journal.
+        opened_at: The position of its last event at the store's opening.
     """
 
     __slots__ = ("_is_found", "_journal", "_opened_at", "_witnesses")
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, opened_at: int) -> None:
         self._journal = journal
-        self._opened_at = journal.top
+        self._opened_at = opened_at
         self._witnesses: set[str] = set()
         self._is_found = False
 

@@ -10,7 +10,7 @@ from waypost.transports.handover.cuts import RequestCuts
 from waypost.transports.handover.handover import Handover
 from waypost.transports.handover.link import Link
 from waypost.transports.handover.origins import origin_of
-from waypost.transports.handover.passed import MAX_DATA_BYTES, Origin, Passed
+from waypost.transports.handover.passed import MAX_DATA_BYTES, Passed
 
 __all__ = ["Crossing", "HttpConnection"]
 
@@ -76,21 +76,22 @@ class Crossing:
     Args:
         http: The connection.
         handover: This worker's part in handing over.
-        origin: Where the connection comes from, if another worker forwards it.
+        arrival: The connection as another worker has handed it over; ``None`` if it was accepted here.
     """
 
     __slots__ = ("_cuts", "_handover", "_held", "_http", "_is_ours", "_link", "_origin", "_parsed", "is_over")
 
-    def __init__(self, http: HttpConnection, handover: Handover, origin: Origin | None) -> None:
+    def __init__(self, http: HttpConnection, handover: Handover, arrival: Passed | None) -> None:
         self.is_over = False
         self._http = http
         self._handover = handover
-        self._origin = origin
+        self._origin = None if arrival is None else arrival.origin
         self._cuts = RequestCuts()
         self._link: Link | None = None
         self._held = b""
         self._parsed = 0
-        self._is_ours = False
+        # A request is handed over once: two workers that leave would pass it to and fro.
+        self._is_ours = arrival is not None
 
     @property
     def waits(self) -> bool:

@@ -88,7 +88,7 @@ class Handover:
     def _gone(self, number: int) -> None:
         link = self._links.pop(str(number), None)
         if link is not None:
-            link.close()
+            link.finish()
 
     def _leaving(self, number: int) -> None:
         link = self._links.get(str(number))

@@ -114,6 +114,12 @@ class Link:
         self._send(waiting)
         return True
 
+    def finish(self) -> None:
+        """Close the link, because the other worker has ended, after everything that it has said."""
+        while self._is_open and self._read():
+            pass
+        self.close()
+
     def close(self) -> None:
         """Close the link. A connection that the other worker has not taken gets a response."""
         if not self._is_open:
@@ -207,36 +213,49 @@ class Link:
 
     # -- what comes in --------------------------------------------------------------------------------------
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Read and handle what has come; returns whether there was something."""
         try:
             data, descriptors, flags, _ = socket.recv_fds(self._sock, _READ_BYTES, _MAX_DESCRIPTORS, _CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError:
             self._end()
-            return
+            return False
         self._descriptors.extend(descriptors)
         if not descriptors and flags & socket.MSG_CTRUNC:
             # This process has no descriptor left for the connection that came.
             self._descriptors.append(None)
         if not data:
             self._end()
-            return
+            return False
         self._received += data
+        self._handle_frames()
+        return True
+
+    def _handle_frames(self) -> None:
+        answers = b""
         try:
-            while self._is_open and (frame := unpack(self._received)) is not None:
-                self._receive(*frame)
+            while (frame := unpack(self._received)) is not None:
+                if frame[0] is Kind.CONNECTION:
+                    answers += self._take_next(frame[1])
+                else:
+                    self._receive_answer(frame[0])
         except (ProtocolViolation, IndexError):
             logger.exception("closed the link to worker %d, which sends what no worker sends", self.number)
             self._end()
+        # Before anything is served: what has no answer when this process dies was not served.
+        if answers and self._is_open:
+            self._send(_Waiting(answers, None, 0.0))
 
-    def _receive(self, kind: Kind, passed: Passed) -> None:
-        if kind is Kind.CONNECTION:
-            descriptor = self._descriptors.popleft()
-            self._send(_Waiting(pack_answer(taken=descriptor is not None), None, 0.0))
-            if descriptor is not None:
-                self._take(socket.socket(fileno=descriptor), passed)
-            return
+    def _take_next(self, passed: Passed) -> bytes:
+        """Take a connection, to be served in a later turn of the loop; returns the answer."""
+        descriptor = self._descriptors.popleft()
+        if descriptor is not None:
+            self._take(socket.socket(fileno=descriptor), passed)
+        return pack_answer(taken=descriptor is not None)
+
+    def _receive_answer(self, kind: Kind) -> None:
         waiting = self._unanswered.popleft()
         descriptor, waiting.descriptor = waiting.descriptor, None
         if descriptor is None:

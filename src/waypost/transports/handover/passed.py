@@ -30,6 +30,9 @@ class Kind(IntEnum):
     NOT_TAKEN = 3
 
 
+_KINDS = frozenset(Kind)
+
+
 class Origin(msgspec.Struct, frozen=True, array_like=True):
     """Where a connection comes from whose bytes are forwarded; otherwise its socket says so itself.
 
@@ -77,7 +80,7 @@ def unpack(buffer: bytearray) -> tuple[Kind, Passed] | None:
     if len(buffer) < HEADER_BYTES:
         return None
     version, kind, origin_bytes, data_bytes = _HEADER.unpack_from(buffer)
-    if version != _VERSION or data_bytes > MAX_DATA_BYTES or kind not in tuple(Kind):
+    if version != _VERSION or data_bytes > MAX_DATA_BYTES or kind not in _KINDS:
         raise MalformedPacket(f"a frame of version {_VERSION} between workers", bytes(buffer[:HEADER_BYTES]))
     end = HEADER_BYTES + origin_bytes + data_bytes
     if len(buffer) < end:

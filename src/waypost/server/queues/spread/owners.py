@@ -1,0 +1,469 @@
+"""Which node owns each consumer, and how owners follow on each other: claims, and what is in hand elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import msgspec
+
+from waypost.errors import StorageError, StoreClosed
+from waypost.logs import get_logger
+from waypost.retrying import STORE_RETRIES, Backoff
+from waypost.server.queues.delivery import Attachment
+from waypost.server.queues.load import Load
+from waypost.server.queues.options import Order
+from waypost.server.queues.runner import Runner
+from waypost.server.queues.serving import Serving
+from waypost.server.queues.socket_carrier import SocketCarrier
+from waypost.server.queues.spread.branch import Branch
+from waypost.server.queues.spread.guests import Guests, as_message
+from waypost.server.queues.spread.letters import (
+    TOPIC,
+    Attach,
+    Attached,
+    Changed,
+    Declined,
+    Deliver,
+    Forget,
+    FromGuest,
+    Hands,
+    Inherit,
+    LateAck,
+    Letter,
+    Loads,
+    LoadsAsked,
+    Moved,
+    NotOwner,
+    Owns,
+    Taken,
+    TellLoss,
+    decode,
+)
+from waypost.server.queues.spread.post import Key, Post
+from waypost.server.queues.spread.survey import Survey
+from waypost.server.queues.spread.takeover import Takeover
+from waypost.server.queues.spread.tenure import Tenure
+from waypost.server.services import Services
+from waypost.storage.following import Nodes
+
+__all__ = ["Desk", "Owners"]
+
+logger = get_logger("waypost.queue")
+
+_LINGER_S = 5.0
+"""For so long a node owns a consumer that nothing is attached to."""
+_HEIR_S = 2.0
+
+
+class Desk(Protocol):
+    """The part of a server that has what serves each consumer."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """True from the beginning of a stop."""
+        ...
+
+    def find(self, queue: str, consumer: str) -> Serving | None:
+        """Return what serves a consumer on this node."""
+        ...
+
+    async def open_runner(self, key: Key, order: Order | None) -> Runner:
+        """Make the runner of a consumer, which nothing else knows yet.
+
+        Raises:
+            StorageError: The store did not answer.
+        """
+        ...
+
+    async def open_branch(self, key: Key, order: Order | None) -> Branch:
+        """Make the branch of a consumer that another node owns, which nothing else knows yet.
+
+        Raises:
+            StorageError: The store did not answer.
+        """
+        ...
+
+    def put(self, serving: Serving, former: Serving | None) -> None:
+        """Let something serve a consumer, in the place of what served it before."""
+        ...
+
+    def began(self, runner: Runner) -> None:
+        """Note that a runner has what is attached to it."""
+        ...
+
+    def apply(self, queue: str, change: Changed) -> None:
+        """Apply what another node has changed."""
+        ...
+
+    def loads(self, queues: tuple[str, ...]) -> list[Load]:
+        """Return the numbers of the consumers that this node owns."""
+        ...
+
+
+class Owners:
+    """The consumers of a store's queues, as one of its nodes sees them.
+
+    Args:
+        nodes: The nodes.
+        services: What the server's parts share.
+        desk: Has what serves each consumer.
+
+    Attributes:
+        post: Sends messages to nodes.
+        survey: Asks the other nodes for numbers.
+    """
+
+    def __init__(self, nodes: Nodes, services: Services, desk: Desk) -> None:
+        self._nodes = nodes
+        self._services = services
+        self._desk = desk
+        self.post = Post(nodes)
+        self.survey = Survey(self.post)
+        self._tenures: dict[Key, Tenure] = {}
+        self._declined: dict[Key, asyncio.Event] = {}
+        nodes.listen(TOPIC, self._receive)
+        nodes.watch(self._node_changed)
+
+    # -- serving --------------------------------------------------------------------------------------------
+
+    async def serving(self, key: Key, order: Order | None) -> Serving:
+        """Return what serves a consumer on this node, and claim the consumer if nobody owns it.
+
+        Raises:
+            StorageError: The store did not answer.
+        """
+        async with self._holding(key) as tenure:
+            serving = self._desk.find(*key)
+            if serving is None:
+                serving = await self._settle(key, tenure, order)
+            if self._desk.is_stopping:
+                self._spawn(key, self._hand_over(key))
+            return serving
+
+    async def attach(self, serving: Serving, attachment: Attachment, order: Order | None) -> None:
+        """Attach a socket or function to what serves its consumer.
+
+        A socket whose session was cut off on another node then has what it held there.
+
+        Raises:
+            ConfigurationError: The consumer is being served in another order.
+        """
+        if isinstance(serving, Branch):
+            await serving.attach(attachment, order)
+            return
+        assert isinstance(serving, Runner)
+        serving.attach(attachment)
+        carrier = attachment.carrier
+        away = None if carrier.session is None else serving.find_away(carrier.session)
+        guests = self._guests_of(serving)
+        if (
+            guests is not None
+            and away is not None
+            and not isinstance(away.carrier, SocketCarrier)
+            and isinstance(carrier, SocketCarrier)
+            and carrier.member is not None
+        ):
+            guests.bring_home(away, SocketCarrier(carrier.member, serving, self._services))
+
+    def owns(self, key: Key) -> bool:
+        """Return whether this node owns a consumer."""
+        return key in self._tenures and self._tenures[key].is_owned
+
+    def became_idle(self, key: Key) -> None:
+        """Note that nothing is attached to a consumer any more. The consumer is given up if that stays so."""
+        if key in self._tenures:
+            self._tenures[key].guests = None
+            asyncio.get_running_loop().call_later(_LINGER_S, self._give_up_later, key)
+
+    def pass_on(self, key: Key, ack: LateAck) -> None:
+        """Bring a late ack to the owner of a consumer that this node does not serve."""
+        # Other nodes say it once more to the next owner, if this one stops.
+        if not self._desk.is_stopping:
+            self._spawn(key, self._pass_on(key, ack))
+
+    def tell(self, queue: str, change: Changed) -> None:
+        """Tell all nodes of a change of a queue, or of one of its consumers."""
+        self.post.send_to_all((queue, change.consumer or ""), change)
+
+    def freed(self, queue: str, consumer: str) -> None:
+        """Note that nobody owns a consumer: claim it if something is attached here."""
+        key = queue, consumer
+        tenure = self._tenures.get(key)
+        if tenure is not None:
+            tenure.was_freed = True
+        branch = self._desk.find(queue, consumer)
+        if isinstance(branch, Branch):
+            self.seek(branch)
+
+    def seek(self, branch: Branch) -> None:
+        """Find the next owner of a branch's consumer; perhaps this node."""
+        branch.lose_owner()
+        if not self._desk.is_stopping:
+            self._spawn(branch.key, self._seek(branch))
+
+    # -- the end of this node -------------------------------------------------------------------------------
+
+    def hand_over_all(self) -> None:
+        """Let other nodes own what this node owns; its takers go on to answer what they have."""
+        for key in list(self._tenures):
+            self._spawn(key, self._hand_over(key))
+
+    async def _hand_over(self, key: Key) -> None:
+        async with self._holding(key) as tenure:
+            runner = self._desk.find(*key)
+            branch = None
+            if isinstance(runner, Runner):
+                branch = await self._desk.open_branch(key, runner.order)
+                attachments = await runner.yield_up()
+                branch.row = runner.row
+                branch.adopt(attachments)
+                self._desk.put(branch, runner)
+            tenure.guests = None
+            if tenure.is_owned:
+                await self._release(key, tenure)
+        if branch is not None:
+            await self._find_heir(key, branch)
+
+    async def _find_heir(self, key: Key, branch: Branch) -> None:
+        """Let another node own a consumer, so that it learns what is in hand here before this node is gone."""
+        for node in list(self._nodes.others):
+            if branch.owner is not None or not branch.holds:
+                return
+            declined = self._declined[key] = asyncio.Event()
+            self.post.send(node, key, Inherit())
+            waits = [asyncio.ensure_future(branch.owned()), asyncio.ensure_future(declined.wait())]
+            try:
+                await asyncio.wait(waits, timeout=_HEIR_S, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+                self._declined.pop(key, None)
+
+    # -- what other nodes say -------------------------------------------------------------------------------
+
+    def _receive(self, sender: str, message: bytes) -> None:
+        try:
+            letter = decode(message)
+        except msgspec.MsgspecError as problem:
+            logger.error("node %s says of a queue what this version does not understand: %s", sender, problem)
+            return
+        is_own = sender == self._nodes.name
+        body = letter.body
+        key = letter.queue, letter.consumer
+        if isinstance(body, Attached | NotOwner | Deliver | Taken | Forget | TellLoss | Moved):
+            branch = self._desk.find(*key)
+            # What an owner said that is not the owner any more is void, as its takers were given to the next one.
+            if isinstance(branch, Branch) and branch.owner == sender:
+                branch.take(body)
+        elif isinstance(body, Changed):
+            if not is_own:
+                self._desk.apply(letter.queue, body)
+        elif isinstance(body, Owns):
+            if not is_own:
+                self._hear_of_owner(sender, key)
+        elif isinstance(body, Hands):
+            self._take_hands(sender, key, body)
+        else:
+            self._receive_rest(sender, letter, body, is_own=is_own)
+
+    def _receive_rest(
+        self, sender: str, letter: Letter, body: FromGuest | Inherit | Declined | LoadsAsked | Loads, *, is_own: bool
+    ) -> None:
+        key = letter.queue, letter.consumer
+        if isinstance(body, Inherit):
+            if self._desk.is_stopping:
+                self.post.send(sender, key, Declined())
+            else:
+                self._spawn(key, self._inherit(key))
+        elif isinstance(body, Declined):
+            if key in self._declined:
+                self._declined[key].set()
+        elif isinstance(body, LoadsAsked):
+            if not is_own:
+                self.post.send(sender, key, Loads(body.number, tuple(self._desk.loads(body.queues))))
+        elif isinstance(body, Loads):
+            self.survey.take(sender, body)
+        else:
+            self._take_from_guest(sender, key, body)
+
+    def _take_from_guest(self, sender: str, key: Key, body: FromGuest) -> None:
+        tenure = self._tenures.get(key)
+        if tenure is None:
+            self._refuse(sender, key, body)
+        elif tenure.guests is not None:
+            tenure.guests.take(sender, body)
+        else:
+            tenure.backlog.append((sender, body))
+            if not tenure.users:
+                self._spawn(key, self._inherit(key))
+
+    def _refuse(self, sender: str, key: Key, body: FromGuest | None) -> None:
+        """Answer what is meant for the owner, which this node is not any more."""
+        if isinstance(body, Attach):
+            self.post.send(sender, key, NotOwner())
+        elif isinstance(body, LateAck):
+            self.pass_on(key, body)
+
+    def _hear_of_owner(self, node: str, key: Key) -> None:
+        branch = self._desk.find(*key)
+        if isinstance(branch, Branch):
+            branch.set_owner(node)
+            self.post.send(node, key, branch.hands())
+            branch.send_answers()
+        else:
+            self.post.send(node, key, Hands((), None, "", 0, ()))
+
+    def _take_hands(self, sender: str, key: Key, hands: Hands) -> None:
+        tenure = self._tenures.get(key)
+        if tenure is None:
+            return
+        if tenure.is_asking:
+            tenure.take_hands(sender, hands)
+        elif hands.takers:
+            self._take_from_guest(sender, key, hands)
+
+    def _node_changed(self, node: str, is_there: bool) -> None:
+        if is_there:
+            return
+        self.survey.gone(node)
+        for tenure in self._tenures.values():
+            tenure.gone(node)
+
+    # -- claims ---------------------------------------------------------------------------------------------
+
+    async def _settle(self, key: Key, tenure: Tenure, order: Order | None) -> Serving:
+        """Find out who owns a consumer, and begin to serve it here. The lock is held."""
+        former = self._desk.find(*key)
+        while not tenure.is_owned:
+            tenure.was_freed = False
+            owner = await self._nodes.claim_consumer(*key)
+            if owner == self._nodes.name:
+                tenure.is_owned = True
+                await tenure.ask_all(self.post, key)
+            elif not tenure.was_freed:
+                if isinstance(former, Branch):
+                    # The new owner asks for what is in hand here.
+                    return former
+                branch = await self._desk.open_branch(key, order)
+                if not tenure.was_freed:
+                    branch.set_owner(owner)
+                    self._desk.put(branch, None)
+                    return branch
+        return await self._take_office(key, tenure, order)
+
+    async def _take_office(self, key: Key, tenure: Tenure, order: Order | None) -> Runner:
+        """Make the runner of a consumer that this node owns, with all that is in hand anywhere. The lock is held."""
+        former = self._desk.find(*key)
+        branch = former if isinstance(former, Branch) else None
+        known = [hands.order for hands in tenure.hands.values() if hands.order is not None]
+        if branch is not None and branch.known_order is not None:
+            known.append(branch.known_order)
+        runner = await self._desk.open_runner(key, known[0] if known else order)
+        guests = Guests(runner, self.post, self._services.store.clock.now)
+        takeover = Takeover(runner, guests, self._services.store.queue(key[0]))
+        await takeover.look(tenure.hands, branch)
+        # From here on nothing is awaited: what comes meanwhile is in the backlog.
+        takeover.begin()
+        self._desk.put(runner, former)
+        tenure.guests, tenure.hands = guests, {}
+        takeover.welcome()
+        backlog, tenure.backlog = tenure.backlog, []
+        for sender, body in backlog:
+            if body is None:
+                guests.gone(sender)
+            else:
+                guests.take(sender, body)
+        self._desk.began(runner)
+        return runner
+
+    async def _seek(self, branch: Branch) -> None:
+        """Claim the consumer of a branch that has no owner, until some node has done so."""
+        backoff = Backoff(STORE_RETRIES)
+        key = branch.key
+        while not self._desk.is_stopping:
+            try:
+                async with self._holding(key) as tenure:
+                    if self._desk.find(*key) is branch and branch.owner is None and branch.takers:
+                        await self._settle(key, tenure, branch.known_order)
+                    return
+            except StoreClosed:
+                return
+            except StorageError as problem:
+                pause_s = backoff.next_s()
+                logger.error("queue %r: consumer %r has no owner, again in %.1f s: %s", *key, pause_s, problem)
+                await asyncio.sleep(pause_s)
+
+    async def _inherit(self, key: Key) -> None:
+        """Own a consumer for the takers of other nodes."""
+        async with self._holding(key) as tenure:
+            if self._desk.find(*key) is None:
+                await self._settle(key, tenure, None)
+                serving = self._desk.find(*key)
+                if serving is not None:
+                    # It ends if nothing is attached.
+                    serving.wake()
+
+    async def _pass_on(self, key: Key, ack: LateAck) -> None:
+        async with self._holding(key) as tenure:
+            serving = self._desk.find(*key) or await self._settle(key, tenure, None)
+            if serving.row.generation == ack.generation:
+                serving.acknowledge_late(as_message(ack), ack.epoch)
+            serving.wake()
+
+    # -- giving up ------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _holding(self, key: Key) -> AsyncIterator[Tenure]:
+        """Keep who owns a consumer from changing on this node, except by the caller."""
+        tenure = self._tenures.setdefault(key, Tenure())
+        tenure.users += 1
+        try:
+            async with tenure.lock:
+                yield tenure
+        finally:
+            tenure.users -= 1
+            if not tenure.users:
+                self._look_after(key, tenure)
+
+    def _look_after(self, key: Key, tenure: Tenure) -> None:
+        """See to what other nodes have said meanwhile."""
+        if not tenure.is_owned:
+            del self._tenures[key]
+            for sender, body in tenure.backlog:
+                self._refuse(sender, key, body)
+        elif tenure.backlog and tenure.guests is None:
+            self._spawn(key, self._inherit(key))
+
+    def _give_up_later(self, key: Key) -> None:
+        if key in self._tenures and self._desk.find(*key) is None:
+            self._spawn(key, self._give_up(key))
+
+    async def _give_up(self, key: Key) -> None:
+        async with self._holding(key) as tenure:
+            if self._desk.find(*key) is None and tenure.is_owned and not tenure.backlog:
+                await self._release(key, tenure)
+
+    async def _release(self, key: Key, tenure: Tenure) -> None:
+        """Own a consumer no more. The lock is held."""
+        try:
+            await self._nodes.release_consumer(*key)
+        except StorageError as problem:
+            logger.error("queue %r: consumer %r could not be released: %s", *key, problem)
+        tenure.is_owned = False
+
+    def _guests_of(self, runner: Runner) -> Guests | None:
+        tenure = self._tenures.get((runner.queue_name, runner.row.name))
+        return None if tenure is None else tenure.guests
+
+    def _spawn(self, key: Key, work: Coroutine[Any, Any, None]) -> None:
+        self._services.keep_task(asyncio.get_running_loop().create_task(_guarded(key, work)))
+
+
+async def _guarded(key: Key, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except StorageError as problem:
+        logger.error("queue %r, consumer %r: no other node learns of it: %s", *key, problem)

@@ -1,0 +1,85 @@
+"""A consumer that this node owns, or is claiming, and what the other nodes say of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from waypost.logs import get_logger
+from waypost.server.queues.spread.guests import Guests
+from waypost.server.queues.spread.letters import FromGuest, Hands, Owns
+from waypost.server.queues.spread.post import Key, Post
+
+__all__ = ["Tenure"]
+
+logger = get_logger("waypost.queue")
+
+_HANDS_S = 5.0
+"""For so long a new owner waits for what other nodes hold; a node that is gone is not waited for."""
+
+
+@dataclass(slots=True, eq=False)
+class Tenure:
+    """One consumer.
+
+    Attributes:
+        lock: Held while its owner changes.
+        users: How many hold the lock, or wait for it.
+        is_owned: Whether this node owns the consumer.
+        was_freed: Whether the consumer was without an owner since the claim.
+        guests: The takers of other nodes; ``None`` without a runner.
+        backlog: What other nodes said while there was no runner; ``None`` if the node is gone.
+        hands: What other nodes hold, if this node has begun to own the consumer and has no runner yet.
+    """
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+    is_owned: bool = False
+    was_freed: bool = False
+    guests: Guests | None = None
+    backlog: list[tuple[str, FromGuest | None]] = field(default_factory=list)
+    hands: dict[str, Hands] = field(default_factory=dict)
+    _missing: set[str] | None = None
+    _answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether nodes are asked for what they hold, and have not all answered."""
+        return self._missing is not None
+
+    async def ask_all(self, post: Post, key: Key) -> None:
+        """Tell all nodes who owns the consumer, and ask them what their takers hold; the answers are `hands`."""
+        self._missing, self.hands = set(post.nodes.others), {}
+        self._answered.clear()
+        post.send_to_all(key, Owns())
+        try:
+            if self._missing:
+                async with asyncio.timeout(_HANDS_S):
+                    await self._answered.wait()
+        except TimeoutError:
+            logger.warning(
+                "queue %r, consumer %r: %s did not say what their sockets hold, which may be delivered twice",
+                *key, ", ".join(sorted(self._missing)),
+            )  # fmt: skip
+        finally:
+            self._missing = None
+
+    def take_hands(self, node: str, hands: Hands) -> None:
+        """Take a node's answer."""
+        if hands.takers or hands.acknowledged:
+            self.hands[node] = hands
+        self._count(node)
+
+    def gone(self, node: str) -> None:
+        """Note that a node is gone. What it has said before counts."""
+        self._count(node)
+        if self.guests is not None:
+            self.guests.gone(node)
+        elif self.hands or self.backlog or self.is_asking:
+            self.backlog.append((node, None))
+
+    def _count(self, node: str) -> None:
+        if self._missing is not None:
+            self._missing.discard(node)
+            if not self._missing:
+                self._answered.set()

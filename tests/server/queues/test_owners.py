@@ -1,0 +1,436 @@
+"""A consumer whose sockets are on several nodes: one node owns it, and it changes hands without a double."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import waypost
+from tests.server.model_client import hub_of, until
+from tests.server.queues.client import QUEUE, Site, Worker, quiet
+from tests.support.nodes import Nodes, servers
+from tests.support.waiting import DEADLINE_S
+
+
+@asynccontextmanager
+async def sites(
+    number: int,
+    *,
+    order: str = "strict",
+    consume: dict[str, Any] | None = None,
+    prepare: Callable[[waypost.Server], None] | None = None,
+    **options: Any,
+) -> AsyncIterator[tuple[Nodes, Sequence[Site]]]:
+    """Run some servers on one store, whose clients consume one queue; other arguments are the queue's options."""
+    queues = waypost.QueueOptions(**{"first_backoff_s": 0.0, **options})
+    made: list[Site] = []
+
+    def make(io: waypost.Server) -> None:
+        made.append(Site(io, {"order": order, "prefetch": queues.prefetch, **(consume or {})}))
+        if prepare is not None:
+            prepare(io)
+
+    async with servers(number, prepare=make, drain_s=0.0, queues=queues) as (nodes, _):
+        yield nodes, made
+
+
+async def gets(client: Worker, jobs: list[Any]) -> None:
+    """Wait until a client has been given these jobs, in any order, and no others."""
+    await until(lambda: len(client.jobs) >= len(jobs))
+    await settle()
+    assert sorted(client.jobs) == sorted(jobs)
+
+
+async def settle() -> None:
+    """Let everything happen that is about to happen between the nodes."""
+    for _ in range(20):
+        await quiet()
+        await asyncio.sleep(0.001)
+
+
+async def arrived(sites: Sequence[Site], *clients: Worker) -> None:
+    """Wait until the servers know that clients have got what they were sent; else it is sent again after a cut."""
+    for client in clients:
+        (site,) = [one for one in sites if client.sid in one.sockets and one.sockets[client.sid].connected]
+        acks = site.socket_of(client)._channel.out.acks
+        async with asyncio.timeout(DEADLINE_S):
+            while acks.awaits_arrival:
+                await asyncio.sleep(0.001)
+
+
+async def move(client: Worker, site: Site, consumer: str = "default") -> None:
+    """Let a client come back to its session at another server."""
+    client.hub = hub_of(site.io)
+    await client.connect(consumer)
+
+
+def owner(sites: Sequence[Site], consumer: str = "default") -> Site:
+    """Return the site that has the consumer's runner; there is one at most."""
+    (found,) = [one for one in sites if hub_of(one.io).deliveries.runner(QUEUE, consumer) is not None]
+    return found
+
+
+def has_owner(sites: Sequence[Site]) -> bool:
+    return any(hub_of(one.io).deliveries.runner(QUEUE, "default") is not None for one in sites)
+
+
+async def all_settled(site: Site, count: int, consumer: str = "default") -> None:
+    """Wait until a consumer has acknowledged so many messages, and all there are."""
+    async with asyncio.timeout(DEADLINE_S):
+        while (info := await site.info(consumer)).waiting or info.acknowledged < count:
+            await asyncio.sleep(0.001)
+    assert info.acknowledged == count
+
+
+# -- one owner -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["none", "key"])
+async def test_sockets_of_all_nodes_share_the_messages(order: str) -> None:
+    async with sites(3, order=order, prefetch=2) as (_, here):
+        clients = [await site.client() for site in here]
+        for number in range(12):
+            await here[number % 3].put(number, key=str(number))
+        await until(lambda: all(len(client.jobs) == 2 for client in clients))
+        await settle()
+        assert sorted(job for client in clients for job in client.jobs) == list(range(6))
+        assert len({id(owner(here))}) == 1
+        for client in clients:
+            client.auto_ack = True
+            for job in list(client.jobs):
+                client.reply(job)
+        await all_settled(here[1], 12)
+        assert sorted(job for client in clients for job in client.jobs) == list(range(12))
+
+
+async def test_in_strict_order_the_newest_socket_of_all_nodes_gets_everything() -> None:
+    async with sites(2) as (_, (first, second)):
+        old = await first.client()
+        await second.put(1, 2, 3)
+        await old.gets(1)
+        new = await second.client()
+        await gets(new, [1])
+        old.reply(1)
+        await gets(new, [1, 2])
+        new.reply(1)
+        new.reply(2)
+        await gets(new, [1, 2, 3])
+        new.reply(3)
+        await all_settled(first, 3)
+        assert old.jobs == [1]
+
+
+async def test_messages_of_one_key_wait_for_each_other_on_all_nodes() -> None:
+    async with sites(2, order="key") as (_, here):
+        clients = [await site.client() for site in here]
+        for number in range(10):
+            await here[number % 2].put(number, key="only")
+        for number in range(10):
+            await until(lambda: sum(len(client.jobs) for client in clients) > number)  # noqa: B023 - awaited here
+            await settle()
+            (holder,) = [client for client in clients if number in client.jobs]
+            assert sum(len(client.jobs) for client in clients) == number + 1
+            holder.reply(number)
+        await all_settled(here[0], 10)
+
+
+async def test_nacks_and_failures_of_another_node_count() -> None:
+    async with sites(2, max_failures=2) as (_, (first, second)):
+        # A socket that leaves again makes its node the owner.
+        idle = await first.client()
+        await idle.cut()
+        died: list[Any] = []
+        for site in (first, second):
+            site.io.hooks.message_died(died.append)
+        worker = await second.client()
+        await first.put("bad", "good")
+        for _ in range(2):
+            await until(lambda: bool(worker.to_acknowledge))
+            worker.reply("bad", '[{"nack": "no", "retry_in": 0}]')
+        await until(lambda: "good" in worker.jobs)
+        await settle()
+        assert worker.jobs == ["bad", "bad", "good"]
+        assert [one.reason for one in died] == ["no"], "the hook is told once"
+        worker.reply("good")
+        await settle()
+        (letter,) = await second.queue.dead_letters()
+        assert letter.args == ["bad"]
+
+
+async def test_a_client_that_is_cut_off_goes_on_on_another_node_with_what_it_holds() -> None:
+    async with sites(3, order="none", prefetch=3) as (_, here):
+        stays = await here[0].client()
+        await settle()
+        await here[0].put("a", "b", "c")
+        await gets(stays, ["a", "b", "c"])
+        goes = await here[1].client()
+        await here[0].put(1, 2, 3)
+        await gets(goes, [1, 2, 3])
+        goes.reply(1)
+        await settle()
+        held = list(goes.to_acknowledge)
+        await arrived(here, goes)
+        await goes.cut()
+        await move(goes, here[2])
+        assert goes.recovered
+        await here[0].put(4, 5)
+        await until(lambda: len(goes.jobs) > 3)
+        await settle()
+        assert sorted(goes.jobs) == [1, 2, 3, 4], "what it holds is not sent again, and counts for its credit"
+        goes.to_acknowledge[:] = [*held, *goes.to_acknowledge[-1:]]
+        goes.auto_ack = True
+        for job in (2, 3, 4):
+            goes.reply(job)
+        for name in ("a", "b", "c"):
+            stays.reply(name)
+        stays.auto_ack = True
+        await all_settled(here[1], 8)
+        assert sorted(goes.jobs + stays.jobs, key=str) == [1, 2, 3, 4, 5, "a", "b", "c"]
+
+
+@pytest.mark.parametrize("back", [0, 1])
+async def test_a_client_goes_to_the_owner_and_back_with_what_it_holds(back: int) -> None:
+    async with sites(2, order="none", prefetch=1) as (_, here):
+        other = await here[0].client()
+        await here[0].put("its own")
+        await gets(other, ["its own"])
+        client = await here[1].client()
+        await here[0].put(1, 2)
+        await gets(client, [1])
+        await arrived(here, client)
+        for site in (here[0], here[1], here[back]):
+            await client.cut()
+            await move(client, site)
+            await settle()
+            assert client.jobs == [1]
+        client.reply(1)
+        await gets(client, [1, 2])
+
+
+# -- the owner changes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["strict", "key", "none"])
+async def test_an_owner_that_dies_is_replaced_and_what_others_hold_stays_there(order: str) -> None:
+    async with sites(3, order=order, prefetch=2) as (nodes, here):
+        first = await here[0].client()
+        one, two = await here[1].client(), await here[2].client()
+        await settle()
+        assert owner(here) is here[0]
+        for job in range(8):
+            await here[1].put(job, key=str(job))
+        await until(lambda: len(first.jobs + one.jobs + two.jobs) == (1 if order == "strict" else 6))
+        await settle()
+        lost = set(first.jobs)
+        held = list(one.jobs + two.jobs)
+        nodes.kill("n0")
+        first.vanish()
+        await until(lambda: has_owner(here[1:]))
+        await settle()
+        assert all((one.jobs + two.jobs).count(job) == 1 for job in held), "what they hold is not sent again"
+        for client in (one, two):
+            client.auto_ack = True
+            for _, arguments in list(client.to_acknowledge):
+                client.reply(arguments[1])
+        await all_settled(here[1], 8)
+        jobs = one.jobs + two.jobs
+        assert sorted(set(jobs) | lost) == list(range(8))
+        assert len(jobs) == len(set(jobs)), "no message went out twice but for those of the dead node"
+
+
+async def test_acks_count_that_come_while_there_is_no_owner() -> None:
+    async with sites(3) as (nodes, here):
+        await here[0].client()
+        client = await here[1].client()
+        await settle()
+        await here[1].put(1, 2)
+        await gets(client, [1])
+        nodes.kill("n0")
+        client.reply(1)
+        await gets(client, [1, 2])
+        client.reply(2)
+        await all_settled(here[2], 2)
+
+
+@pytest.mark.parametrize("order", ["strict", "key", "none"])
+async def test_an_owner_that_stops_hands_over_and_nothing_doubles(order: str) -> None:
+    async with sites(3, order=order, prefetch=2, consume={"prefetch": 2}) as (_, here):
+        clients = [await site.client() for site in here]
+        await settle()
+        assert owner(here) is here[0]
+        for job in range(9):
+            await here[1].put(job, key=str(job))
+        await until(lambda: sum(len(one.jobs) for one in clients) == (1 if order == "strict" else 6))
+        await arrived(here, *(client for client in clients if client.jobs))
+        await here[0].io.close()
+        await until(lambda: has_owner(here[1:]))
+        if order != "strict":
+            # Where it would be the newest socket, it would get what another one has.
+            await move(clients[0], here[2])
+            assert clients[0].recovered
+        await settle()
+        jobs = [job for one in clients for job in one.jobs]
+        assert len(jobs) == len(set(jobs))
+        for client in clients:
+            client.auto_ack = True
+            for _, arguments in list(client.to_acknowledge):
+                client.reply(arguments[1])
+        await all_settled(here[1], 9)
+        jobs = [job for one in clients for job in one.jobs]
+        assert sorted(jobs) == list(range(9)), "each once"
+
+
+async def test_what_only_clients_of_a_stopping_owner_hold_is_not_sent_twice() -> None:
+    async with sites(2) as (_, here):
+        client = await here[0].client()
+        await here[1].put(1, 2)
+        await gets(client, [1])
+        await arrived(here, client)
+        await here[0].io.close()
+        await move(client, here[1])
+        assert client.recovered
+        await settle()
+        assert client.jobs == [1]
+        client.reply(1)
+        await gets(client, [1, 2])
+        client.reply(2)
+        await all_settled(here[1], 2)
+
+
+async def test_a_node_that_is_not_the_owner_stops_and_nothing_doubles() -> None:
+    async with sites(2, order="none", prefetch=1) as (_, here):
+        other = await here[0].client()
+        await here[0].put("its own")
+        await gets(other, ["its own"])
+        client = await here[1].client()
+        await here[0].put(1, 2)
+        await gets(client, [1])
+        await arrived(here, client)
+        await here[1].io.close()
+        await move(client, here[0])
+        await settle()
+        assert client.jobs == [1]
+        client.reply(1)
+        await gets(client, [1, 2])
+
+
+# -- functions -----------------------------------------------------------------------------------------------------
+
+
+async def test_functions_of_all_nodes_share_the_messages_and_one_goes_on_after_a_death() -> None:
+    done: list[tuple[str, int]] = []
+    names = iter("abc")
+
+    def prepare(io: waypost.Server) -> None:
+        name = next(names)
+
+        @io.consumer(QUEUE, consumer="functions", concurrency=2)
+        async def work(message: waypost.Message, job: int) -> None:
+            await asyncio.sleep(0.001)
+            done.append((name, job))
+
+    async with sites(3, prepare=prepare) as (nodes, here):
+        for job in range(30):
+            await here[job % 3].put(job)
+        await until(lambda: len(done) == 30)
+        assert sorted(job for _, job in done) == list(range(30))
+        assert {name for name, _ in done} == {"a", "b", "c"}
+        nodes.kill("n0")
+        for job in range(30, 40):
+            await here[1].put(job)
+        await until(lambda: len({job for _, job in done}) == 40)
+
+
+async def test_a_message_whose_function_died_with_its_node_counts_that() -> None:
+    started: list[str] = []
+    names = iter("ab")
+
+    def prepare(io: waypost.Server) -> None:
+        name = next(names)
+
+        @io.consumer(QUEUE, consumer="functions", max_losses=1)
+        async def work(message: waypost.Message) -> None:
+            started.append(name)
+            await asyncio.sleep(3600.0)
+
+    async with sites(2, order="none", prepare=prepare) as (nodes, here):
+        await here[0].put("fatal")
+        await until(lambda: bool(started))
+        # A note of what is in hand is written a little later.
+        await asyncio.sleep(0.2)
+        victim = "ab".index(started[0])
+        nodes.kill(f"n{victim}")
+        alive = here[1 - victim]
+        async with asyncio.timeout(DEADLINE_S):
+            while not (letters := await alive.queue.dead_letters()):
+                await asyncio.sleep(0.01)
+        assert [one.lost_deliveries for one in letters] == [1]
+        assert len(started) == 1
+
+
+# -- what one node does to a queue ----------------------------------------------------------------------------------
+
+
+async def test_every_node_pauses_seeks_empties_configures_and_deletes() -> None:
+    async with sites(2) as (_, (first, second)):
+        client = await first.client()
+        await settle()
+        assert owner((first, second)) is first
+        consumer = second.queue.get_consumer()
+        await consumer.pause()
+        await settle()
+        await second.put(1, 2)
+        await settle()
+        assert client.jobs == []
+        await consumer.resume()
+        await gets(client, [1])
+        client.reply(1)
+        await gets(client, [1, 2])
+        await second.queue.purge()
+        await settle()
+        client.reply(2)
+        await second.put(3)
+        await gets(client, [1, 2, 3])
+        await consumer.seek("new")
+        await settle()
+        await second.put(4)
+        await gets(client, [1, 2, 3, 4])
+        await second.queue.configure(lease_s=7)
+        await until(lambda: first.queue.options.lease_s == 7)
+        await second.queue.delete()
+        await settle()
+        assert first.queue.options.lease_s == 30
+        await second.put(5)
+        await settle()
+        assert client.jobs == [1, 2, 3, 4], "the deletion has detached it"
+
+
+async def test_every_node_knows_what_is_in_flight() -> None:
+    async with sites(3, order="none", prefetch=2) as (_, here):
+        one, two = await here[0].client(), await here[1].client()
+        await here[2].put(*range(5))
+        await until(lambda: len(one.jobs) == len(two.jobs) == 2)
+        for site in here:
+            info = await site.info()
+            assert (info.in_flight, info.attached, info.waiting) == (4, 2, 5)
+            assert (await site.queue.info()).in_flight == 4
+            assert [one.in_flight for one in await site.queue.consumers()] == [4]
+            assert [one.in_flight for one in await site.io.queue_infos()] == [4]
+
+
+async def test_another_order_is_refused_on_every_node() -> None:
+    async with sites(2) as (_, (first, second)):
+        await first.client()
+        client = Worker(second.io)
+        second.consume["order"] = "none"
+        await client.connect("other")
+        with pytest.raises(waypost.ConfigurationError, match="strict"):
+            await second.socket_of(client).consume(QUEUE, order="none")
+        # It was not attached: nothing is sent to it.
+        await first.put(1)
+        await settle()
+        assert client.jobs == [1], "only as the other consumer"
