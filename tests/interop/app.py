@@ -296,7 +296,13 @@ async def buy(socket: waypost.Socket, n: int) -> int:
 
 @control.on("left")
 async def left(socket: waypost.Socket) -> list[tuple[str, str]]:
-    """Who has left the main namespace, and why."""
+    """Who has left the main namespace, and why, at all workers."""
+    others = await io.server_side_call("left")
+    return [*_left, *(one for theirs in others.answers.values() for one in theirs)]
+
+
+@io.on_server_side("left")
+async def left_here() -> list[tuple[str, str]]:
     return _left
 
 

@@ -21,6 +21,9 @@ from tests.support.nursery import Child, nursery
 REPOSITORY = Path(__file__).parent.parent.parent
 OPTIONS_VARIABLE = "WAYPOST_TEST_OPTIONS"
 
+WORKERS_VARIABLE = "WAYPOST_TEST_WORKERS"
+"""How many workers the servers of tests have; not set, each is one process."""
+
 HEARTBEAT: dict[str, Any] = {"ping_interval_s": 3, "ping_timeout_s": 7}
 """For servers whose clients are cut at any moment. An official client has paused polling at its upgrade's end; if the
 WebSocket dies just then, it has no connection left and notices only by the heartbeat: that must be before a test
@@ -97,9 +100,10 @@ class ServerProcess:
 
     @classmethod
     def waypost(cls, log: Path, store: str = "memory:", options: Mapping[str, Any] | None = None) -> ServerProcess:
-        """Return the server of tests/interop/app.py as the command line runs it."""
+        """Return the server of tests/interop/app.py as the command line runs it, with WORKERS_VARIABLE's workers."""
         command = ("-m", "waypost", "serve", "tests.interop.app:io", "--port", "{port}", "--store", store)
-        return cls(command, log, options)
+        workers = os.environ.get(WORKERS_VARIABLE)
+        return cls((*command, "--workers", workers) if workers else command, log, options)
 
     def runs(self, application: str) -> bool:
         """Tell whether it serves an application, by the end of its ``module:name``."""
