@@ -152,8 +152,19 @@ class Cluster:
         await node.store.open()
         return node
 
+    def node(self, name: str) -> Node:
+        """Return the node of that name."""
+        (found,) = [one for one in self._nodes if one.name == name]
+        return found
+
+    def waiting_bytes(self, name: str) -> int:
+        """Return what waits in the host for a node."""
+        return sum(one.outgoing.waiting_bytes for one in self.host._linked if one.name == name)
+
     async def close(self) -> None:
         for node in self._nodes:
+            if node.link is not None:
+                node.link.resume()
             await node.store.close()
         await self.host.close()
 

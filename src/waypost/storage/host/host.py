@@ -217,7 +217,15 @@ class StoreHost:
             return
         clock = opening.store.clock
         others = [*self._nodes]
-        welcome = reports.Welcome(node.name, others, opening.name, opening.path, clock.now(), clock.ahead_s)
+        welcome = reports.Welcome(
+            node.name,
+            others,
+            opening.name,
+            opening.path,
+            clock.now(),
+            clock.ahead_s,
+            self._limits.window_bytes // 8,
+        )
         node.answer(request.call, welcome)
         self._tell_all(reports.Came(node.name))
         self._nodes[node.name] = node

@@ -58,7 +58,9 @@ class Outgoing:
 
     __slots__ = (
         "_frame",
+        "_frame_bytes",
         "_is_closed",
+        "_is_pumping",
         "_is_reading",
         "_is_scheduled",
         "_limits",
@@ -79,6 +81,7 @@ class Outgoing:
     ) -> None:
         self._link = link
         self._limits = limits
+        self._frame_bytes = min(_FRAME_BYTES, limits.window_bytes)
         self._read = read
         self._overrun = overrun
         self._frame = FrameWriter()
@@ -86,6 +89,7 @@ class Outgoing:
         self._waiting: deque[bytes | _Span] = deque()
         self._is_scheduled = False
         self._is_reading = False
+        self._is_pumping = False
         self._is_closed = False
         self.waiting_bytes = 0
 
@@ -147,7 +151,7 @@ class Outgoing:
             self._link.send(data)
 
     def _schedule(self) -> None:
-        if self._frame.size_bytes > _FRAME_BYTES:
+        if self._frame.size_bytes > self._frame_bytes:
             self.flush()
         elif not self._is_scheduled:
             self._is_scheduled = True
@@ -164,6 +168,10 @@ class Outgoing:
             self._overrun(f"it has not taken in more than {self._limits.waiting_bytes:,} bytes")
 
     def _pump(self) -> None:
+        if self._is_pumping:
+            # A store in memory has read at once.
+            return
+        self._is_pumping = True
         self.flush()
         while self._waiting and not self._is_reading and self._under_way <= self._limits.window_bytes:
             first = self._waiting.popleft()
@@ -173,9 +181,10 @@ class Outgoing:
             else:
                 self.waiting_bytes -= len(first) + _ITEM_BYTES
                 self._frame.add_encoded(first)
-            if self._frame.size_bytes > _FRAME_BYTES:
+            if self._frame.size_bytes > self._frame_bytes:
                 self.flush()
         self.flush()
+        self._is_pumping = False
 
     def _read_again(self, span: _Span) -> None:
         def found(entries: list[Entry]) -> None:

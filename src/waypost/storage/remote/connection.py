@@ -24,8 +24,6 @@ _logger = get_logger(__name__)
 
 _T = TypeVar("_T")
 
-# The host learns of what was taken in, in steps of so many bytes.
-_CREDIT_BYTES = 64 << 10
 _FRAME_BYTES = 256 << 10
 _HOST_GONE: Final = "the process that has it open is gone"
 _REMEDY: Final = "this process can't go on without it: stop, and start both again"
@@ -99,6 +97,7 @@ class Connection:
     Attributes:
         store: The store, as errors name it.
         handlers: What takes the reports that are no answers to calls, by their types.
+        credit_bytes: The host is told of what was taken in, in steps of so many bytes.
         ended: Called with the error when the host is gone, or can store nothing any more.
     """
 
@@ -112,6 +111,7 @@ class Connection:
         "_numbers",
         "_reader",
         "_taken_in",
+        "credit_bytes",
         "ended",
         "handlers",
         "store",
@@ -134,6 +134,7 @@ class Connection:
         self._calls: dict[int, Pending] = {}
         self._numbers = 0
         self._taken_in = 0
+        self.credit_bytes = 1
         # Why nothing can be asked for any more.
         self._failure: StorageError | None = None
 
@@ -241,7 +242,7 @@ class Connection:
     def _error_of(self, pending: Pending, lost: StoreLost) -> StorageError:
         if pending.what is None:
             return copy(lost)
-        return StorageUncertain(self.store, pending.what, lost.problem, ids=getattr(pending, "ids", ()))
+        return StorageUncertain(self.store, pending.what, _HOST_GONE, ids=getattr(pending, "ids", ()))
 
     # -- reports ---------------------------------------------------------------------------------------------
 
@@ -257,7 +258,7 @@ class Connection:
             self.closed()
             return
         self._taken_in += len(data)
-        if self._taken_in >= _CREDIT_BYTES:
+        if self._taken_in >= self.credit_bytes:
             self._post(requests.Credit(self._taken_in))
             self._taken_in = 0
 

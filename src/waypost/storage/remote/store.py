@@ -108,6 +108,7 @@ class RemoteStore:
         def begin(welcome: reports.Welcome) -> None:
             # At once: what stands behind the welcome in the stream is handled with it.
             nonlocal opened
+            connection.credit_bytes = welcome.credit_bytes
             self._clock.follow(welcome.now, welcome.ahead_s)
             nodes = RemoteNodes(welcome.name, welcome.others, connection)
             file = SharedFile(welcome.path, self._options.queue_limits, self._clock)

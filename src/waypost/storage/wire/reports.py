@@ -53,6 +53,7 @@ class Welcome(msgspec.Struct, frozen=True):
         path: The store's file; ``None`` for one in memory.
         now: The store's time, in seconds.
         ahead_s: As in `StoreClock`.
+        credit_bytes: The steps in which the host wants to be told of what the node has taken in, in bytes.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Welcome(msgspec.Struct, frozen=True):
     path: str | None
     now: float
     ahead_s: float
+    credit_bytes: int
 
 
 class Opened(msgspec.Struct, frozen=True):
