@@ -751,7 +751,7 @@ async def test_data_that_can_not_be_stored_is_told_and_refuses_nobody(
         await client.cut()
         await client.connect()
         assert client.recovered
-        assert "socket.data is not kept for recovery: Type is not JSON serializable" in caplog.text
+        assert "not kept for recovery: socket.data['user']: Type is not JSON serializable" in caplog.text
 
 
 async def test_endless_offset_is_not_stored(make_server: MakeServer) -> None:

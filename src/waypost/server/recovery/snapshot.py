@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from waypost.errors import MalformedPacket
+from waypost.protocol.misfits import place_of_misfit
 from waypost.server.basics.handshake import Handshake
 
 __all__ = ["Snapshot", "rebase"]
@@ -32,13 +33,14 @@ class Snapshot:
         """Encode the snapshot for the store.
 
         Raises:
-            TypeError: JSON can't carry the data.
+            TypeError: JSON can't carry the data; it names the place.
         """
         try:
             handshake = self.handshake.storable() if self.handshake else None
             encoded = orjson.dumps([self.data, handshake, self.stale_offset], option=orjson.OPT_NON_STR_KEYS)
         except orjson.JSONEncodeError as problem:
-            raise TypeError(str(problem)) from None
+            place = place_of_misfit(self.data, "socket.data", _is_json)
+            raise TypeError(f"{place}: {problem}") from None
         # A copy: orjson's result keeps the whole buffer that it was written in, 4 KiB for 700 bytes.
         return bytes(memoryview(encoded))
 
@@ -54,6 +56,14 @@ class Snapshot:
             return cls({**data}, Handshake(**handshake) if handshake else None, stale_offset)
         except (ValueError, TypeError) as error:
             raise MalformedPacket("the stored state of a socket", encoded) from error
+
+
+def _is_json(value: object) -> bool:
+    try:
+        orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        return False
+    return True
 
 
 def rebase(data: dict[str, Any], earlier: dict[str, Any], latest: dict[str, Any]) -> None:
