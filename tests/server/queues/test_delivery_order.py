@@ -30,6 +30,7 @@ class OrderMachine(RuleBasedStateMachine):
         self.top = 0
         self.reading: tuple[Read, list[MessageRow], float, bool] | None = None
         self.paused: set[int] = set()
+        self.late: set[int] = set()
 
     @initialize(keys=st.lists(st.sampled_from(["a", "b", None]), max_size=12), failed=st.sets(st.integers(1, 12)))
     def begin(self, keys: list[str | None], failed: set[int]) -> None:
@@ -72,7 +73,7 @@ class OrderMachine(RuleBasedStateMachine):
         assert self.reading is not None
         read, found, next_at, complete = self.reading
         self.reading = None
-        self.upcoming.take(read, found, self.now, complete=complete, due_at=next_at)
+        self.upcoming.take(read, found, self.now, complete=complete, due_at=next_at, done=self.late)
 
     def find(self, read: Read) -> tuple[list[MessageRow], float, bool]:
         rows = [self.stored[position] for position in sorted(self.stored)]
@@ -136,16 +137,22 @@ class OrderMachine(RuleBasedStateMachine):
         self.paused.add(message.position)
         self.upcoming.park(message)
 
-    @precondition(lambda self: not self.in_hand)
-    @rule()
-    def acknowledges_late(self) -> None:
-        for position in sorted(self.paused & self.stored.keys()):
-            message = self.stored[position]
-            # Late acks are taken only of what this order gave out.
-            if message.position in self.given:
-                del self.stored[position]
-                self.upcoming.withdraw(message)
-                return
+    @rule(chosen=st.integers(0, 11))
+    def acknowledges_late(self, chosen: int) -> None:
+        # Of what an earlier order of the same consumer gave out, too.
+        waiting = [row for row in self.stored.values() if row.position not in self.in_hand and self.is_first(row)]
+        if waiting:
+            message = waiting[chosen % len(waiting)]
+            del self.stored[message.position]
+            self.late.add(message.position)
+            self.upcoming.withdraw(message)
+
+    def is_first(self, message: MessageRow) -> bool:
+        if self.order == "strict":
+            return not self.in_hand and message.position == min(self.stored)
+        if self.order == "none" or message.key is None:
+            return True
+        return message.position == min(row.position for row in self.stored.values() if row.key == message.key)
 
     # -- in the end everyone has gone -----------------------------------------------------------------------
 

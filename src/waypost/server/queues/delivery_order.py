@@ -8,7 +8,7 @@ what is behind a message that blocks stays in the store until its turn.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -70,7 +70,14 @@ class DeliveryOrder(Protocol):
         ...
 
     def take(
-        self, read: Read, messages: Sequence[MessageRow], now: float, *, complete: bool, due_at: float = inf
+        self,
+        read: Read,
+        messages: Sequence[MessageRow],
+        now: float,
+        *,
+        complete: bool,
+        due_at: float = inf,
+        done: Collection[int] = (),
     ) -> None:
         """Take the messages that were read.
 
@@ -80,6 +87,7 @@ class DeliveryOrder(Protocol):
             now: The store's time.
             complete: True if the store had no more.
             due_at: For retries, the store's time at which the next one falls due.
+            done: Positions of messages that were acknowledged, which the store may not have known at the read.
         """
         ...
 
@@ -166,10 +174,14 @@ class StrictOrder:
         *,
         complete: bool,
         due_at: float = inf,
+        done: Collection[int] = (),
     ) -> None:
         """Keep what was read, in order."""
         for message in messages:
-            self._append(message)
+            if message.position in done:
+                self._frontier = message.position
+            else:
+                self._append(message)
         self._at_end = complete and not self._news
 
     def arrive(self, message: MessageRow, now: float) -> None:
@@ -257,7 +269,6 @@ class KeyedOrder:
         # The times of paused messages that are the first of their key. A limit of the queue may remove them.
         self._paused_heads: dict[int, tuple[float, str]] = {}
         # The messages that were withdrawn during a read.
-        self._gone: set[int] = set()
 
     @property
     def due_at(self) -> float:
@@ -266,7 +277,6 @@ class KeyedOrder:
 
     def wants(self, now: float) -> Read | None:
         """Read the followers of a key's first message, then messages whose pause is over, then on."""
-        self._gone.clear()
         if self._freed:
             key, after = self._freed.popleft()
             self._followed.discard(key)
@@ -285,17 +295,27 @@ class KeyedOrder:
         return ReadOn(self._frontier)
 
     def take(
-        self, read: Read, messages: Sequence[MessageRow], now: float, *, complete: bool, due_at: float = inf
+        self,
+        read: Read,
+        messages: Sequence[MessageRow],
+        now: float,
+        *,
+        complete: bool,
+        due_at: float = inf,
+        done: Collection[int] = (),
     ) -> None:
         """Sort the messages into those that may go and those that have to wait."""
         if isinstance(read, ReadOn):
             for message in messages:
-                self._reach(message, now)
+                if message.position in done:
+                    self._frontier = message.position
+                else:
+                    self._reach(message, now)
             self._at_end = complete and not self._news
         elif isinstance(read, ReadRetries):
             self._due_at = min(self._due_at, due_at, inf if complete else now)
             for message in messages:
-                if message.position not in self._gone:
+                if message.position not in done:
                     self._paused_heads.pop(message.position, None)
                     self._push(message)
             if complete:
@@ -305,7 +325,11 @@ class KeyedOrder:
             self._due_at = min(self._due_at, min(paused, default=inf))
         else:
             self._read_key = None
-            self._take_followers(read, messages, now)
+            left = [message for message in messages if message.position not in done]
+            if left or not messages:
+                self._take_followers(read, left, now)
+            else:
+                self._freed.append((read.key, messages[-1].position))
 
     def arrive(self, message: MessageRow, now: float) -> None:
         """Take a new message if it is the next one and there is room; else read it later."""
@@ -362,8 +386,7 @@ class KeyedOrder:
             self._pause(message)
 
     def withdraw(self, message: MessageRow) -> None:
-        """Drop the message, also from the read that is under way."""
-        self._gone.add(message.position)
+        """Drop the message."""
         ready = next((entry for entry in self._ready if entry[0] == message.position), None)
         if ready is not None:
             self._ready.remove(ready)

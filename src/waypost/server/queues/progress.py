@@ -72,6 +72,7 @@ class Progress:
         "_clock",
         "_generation",
         "_is_stale",
+        "_late",
         "_listener",
         "_order",
         "_pages",
@@ -103,6 +104,8 @@ class Progress:
         self._queue_paused_until = 0.0
         self._settler = Settler(queue, row.name, row.epoch, self._stored, listener.wake, services.keep_task)
         self._pages = Pages(queue, row.name)
+        # What was acknowledged late, and is read again as long as the store does not know that.
+        self._late: set[int] = set()
         self._is_stale = False
         self._awaits_retries = False
         self.probing = Probing()
@@ -149,6 +152,8 @@ class Progress:
         await self._settler.flush()
         self._queue_paused_until = (await self._queue.info()).paused_until or 0.0
         row = await self._queue.add_consumer(self.row.name)
+        if row.epoch != self._settler.epoch:
+            self._late.clear()
         self._generation, self._settler.epoch = row.generation, row.epoch
         self._acknowledged = row.settled
         self.upcoming = upcoming = make_order(self._order, row.cursor)
@@ -180,8 +185,12 @@ class Progress:
             # The store can't know failures that are not stored yet. As soon as they are, they may be due.
             self._awaits_retries = self._settler.has_retries
             read = replace(read, excluding=read.excluding | self._settler.pending)
+        if self._late:
+            self._late &= self._settler.pending
         messages, due_at = await self._pages.read(read)
-        upcoming.take(read, messages, self._clock.now(), complete=not messages, due_at=due_at)
+        upcoming.take(
+            read, messages, self._clock.now(), complete=not messages, due_at=due_at, done=frozenset(self._late)
+        )
 
     async def flush(self) -> None:
         """Wait until everything is stored."""
@@ -218,7 +227,8 @@ class Progress:
         self._succeeded(message)
 
     def acknowledge_late(self, message: MessageRow) -> None:
-        """Settle a message that was put back, or waits for its next attempt."""
+        """Settle a message that was put back, waits for its next attempt, or is not read yet."""
+        self._late.add(message.position)
         if self.upcoming is not None:
             self.upcoming.withdraw(message)
         self._succeeded(message)
