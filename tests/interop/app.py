@@ -95,6 +95,15 @@ async def ask(socket: waypost.Socket, *args: Any) -> Any:
 
 @io.event
 async def ask_another(socket: waypost.Socket, sid: str, *args: Any) -> Any:
+    if sid in _sockets:
+        return await _sockets[sid].call("question", *args, timeout_s=10)
+    answers = await io.server_side_call("ask_here", sid, *args)
+    return next(iter(answers.answers.values()))
+
+
+@io.on_server_side("ask_here")
+async def ask_here(sid: str, *args: Any) -> Any:
+    """Ask a client that another worker's client wants to ask."""
     return await _sockets[sid].call("question", *args, timeout_s=10)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import waypost
-from tests.server.model_client import HANDSHAKE, ModelClient, running
+from tests.server.model_client import HANDSHAKE, ModelClient, hub_of, running
+from tests.support.nodes import join, servers
 
 WARNING = "it is an older copy"
 
@@ -148,3 +149,30 @@ async def test_an_older_copy_is_told_by_clients_of_several_addresses(
     [warning] = warnings(caplog)
     assert WARNING in warning
     assert clients[0].answer["reason"] == "generation"
+
+
+async def test_what_one_server_knows_of_lost_history_counts_at_all(tmp_path: Path) -> None:
+    store = str(tmp_path / "store.db")
+    async with servers(1, store=store, drain_s=0.0) as (_, [io]):
+        clients = [client_from(io, f"203.0.113.{number}") for number in range(3)]
+        for client in clients:
+            await client.connect()
+        await io.emit("tick", 1)
+        for client in clients:
+            await client.wait_for(1)
+            client.vanish()
+    witness, other, last = clients
+    async with servers(2, store=store, drain_s=0.0) as (nodes, [io, second]):
+        witness.hub, witness.offset = hub_of(io), f"{(witness.offset or '').split('.')[0]}.{10**15}"
+        await witness.connect()
+        assert witness.answer["reason"] == "generation"
+        other.hub = hub_of(second)
+        await other.connect()
+        assert other.answer["reason"] == "generation"
+        # One that comes later is told, too.
+        third = waypost.Server(store=store, drain_s=0.0)
+        join(nodes, third, "n2")
+        async with running(third):
+            last.hub = hub_of(third)
+            await last.connect()
+            assert last.answer["reason"] == "generation"

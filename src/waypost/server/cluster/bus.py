@@ -144,10 +144,13 @@ class Bus:
 
     Attributes:
         nodes: The servers.
+        lost_histories: The namespaces of which a server knows that the store has lost history.
     """
 
     def __init__(self, nodes: Nodes, hear: Callable[[Told], None]) -> None:
         self.nodes = nodes
+        self.lost_histories: set[str] = set()
+        self._histories: Topic[list[str]] = Topic(nodes, "histories", list[str], self._histories_lost)
         self._hear = hear
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Told)
@@ -197,6 +200,19 @@ class Bus:
         apply()
         if not done.done():
             done.set_result(None)
+
+    def tell_history_lost(self, namespace: str) -> None:
+        """Tell all others that the store has lost history of a namespace."""
+        self.lost_histories.add(namespace)
+        self._histories.send(EVERYBODY, [namespace])
+
+    def greet(self, server: str) -> None:
+        """Tell a server that has come what all others know."""
+        if self.lost_histories:
+            self._histories.send(server, sorted(self.lost_histories))
+
+    def _histories_lost(self, _: str, namespaces: list[str]) -> None:
+        self.lost_histories.update(namespaces)
 
     def close(self, problem: StorageError) -> None:
         """Give up what is under way: nothing comes any more."""

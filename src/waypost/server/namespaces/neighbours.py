@@ -74,6 +74,8 @@ class Neighbours:
         if is_there:
             logger.info("server %s has joined", name)
             self._numbers.joined()
+            if self._services.bus is not None:
+                self._services.bus.greet(name)
             return
         logger.info("server %s is gone", name)
         self._asking.gone(name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from waypost.errors import shorten
 from waypost.logs import get_logger
 from waypost.server.basics.handshake import Handshake
+from waypost.server.services import Services
 from waypost.storage.base import Journal
 from waypost.storage.journal_records import SessionRow
 
@@ -28,19 +29,24 @@ class LostHistory:
     Args:
         journal: The namespace's journal.
         opened_at: The position of its last event at the store's opening.
+        services: The services that the server's parts share; here, the other servers of a cluster.
     """
 
-    __slots__ = ("_is_found", "_journal", "_opened_at", "_witnesses")
+    __slots__ = ("_is_found", "_journal", "_opened_at", "_services", "_witnesses")
 
-    def __init__(self, journal: Journal, opened_at: int) -> None:
+    def __init__(self, journal: Journal, opened_at: int, services: Services) -> None:
         self._journal = journal
         self._opened_at = opened_at
+        self._services = services
         self._witnesses: set[str] = set()
         self._is_found = False
 
     def may_have_missed(self, stored: SessionRow) -> bool:
         """Return whether a session may lack events that were lost, although its client's offset is known."""
-        return self._is_found and stored.start < self._opened_at
+        if stored.start >= self._opened_at:
+            return False
+        bus = self._services.bus
+        return self._is_found or (bus is not None and self._journal.name in bus.lost_histories)
 
     def note(self, stored: SessionRow, offset: str, handshake: Handshake) -> None:
         """Note an offset that the store does not know.
@@ -55,6 +61,8 @@ class LostHistory:
         is_from_before = stored.start < self._opened_at
         if is_from_before and not self._is_found:
             self._is_found = True
+            if self._services.bus is not None:
+                self._services.bus.tell_history_lost(name)
             logger.info("%s may be an older copy: all sessions from before the start begin anew", name)
         if not is_from_before or len(self._witnesses) == _WITNESSES:
             return

@@ -133,7 +133,7 @@ class Keeper:
         self._ending: set[bytes] = set()
         # A node may come to a store that others have had open for long; the generations tell when it was opened.
         opened_at = journal.top if services.store.nodes is None else max(journal.ends.values(), default=0)
-        self._lost_history = LostHistory(journal, opened_at)
+        self._lost_history = LostHistory(journal, opened_at, services)
         self._cache = ReplayCache(journal.name, services.codec, _CACHE_BYTES)
         self._damage = Damage(journal.name)
 
