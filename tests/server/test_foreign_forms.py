@@ -134,3 +134,45 @@ async def test_a_connect_handler_that_refuses_everybody_says_so(
         await until(lambda: bool(gone))
         await ModelClient(io).connect()
         assert caplog.records[-1].getMessage().endswith("in /; its client is refused")
+
+
+@pytest.mark.parametrize("place", ["connect", "middleware"])
+async def test_false_lets_nobody_in(place: str, caplog: pytest.LogCaptureFixture) -> None:
+    io = waypost.Server(drain_s=0.0)
+
+    def login(socket: waypost.Socket) -> bool:
+        return bool(socket.handshake.auth == {"token": "secret"})
+
+    if place == "connect":
+        io.on("connect", login)
+    else:
+        io.use(login)
+    async with running(io):
+        stranger, friend = ModelClient(io), ModelClient(io)
+        await stranger.connect()
+        assert stranger.refusal == {"message": "Internal server error"}
+        await friend.connect("secret")
+        assert friend.connected
+    assert f"result of {place}=False: expected None; to refuse, raise waypost.ConnectionRefused" in caplog.text
+
+
+async def test_false_lets_no_event_pass(caplog: pytest.LogCaptureFixture) -> None:
+    io = waypost.Server(drain_s=0.0)
+    handled: list[int] = []
+
+    @io.on("connect")
+    async def connect(socket: waypost.Socket) -> None:
+        socket.use(lambda event, number: number > 0)
+
+    @io.event
+    async def order(socket: waypost.Socket, number: int) -> bool:
+        handled.append(number)
+        return False  # an ack
+
+    async with running(io):
+        client = ModelClient(io)
+        await client.connect()
+        client.send('2["order",0]')
+        assert await client.call("order", 1) == [False]
+    assert handled == [1]
+    assert "result of middleware=False" in caplog.text

@@ -6,6 +6,7 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
+from waypost.errors import ConfigurationError
 from waypost.protocol.codec import EncodedEvent
 from waypost.server.calling.faults import fault
 from waypost.server.events.registry import Registry
@@ -96,8 +97,19 @@ class Handling:
         except BaseException as error:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
             self.report_failure(name, source.sid, fault(error))
 
+    async def ask(self, handler: Handler, source: EventSource, *arguments: Any) -> None:
+        """Run a connect handler or middleware. It refuses by raising; this returns if it does not refuse.
+
+        Raises:
+            ConfigurationError: It returned False. Other libraries take that for a refusal, so it can't mean consent.
+            Exception: Any error that it raises.
+        """
+        if await self.call(handler, source, *arguments) is False:
+            expected = "None; to refuse, raise waypost.ConnectionRefused, or EventRefused for an event"
+            raise ConfigurationError(f"result of {handler.name}", False, expected)
+
     async def call(self, handler: Handler, source: EventSource, *arguments: Any) -> Any:
-        """Run a handler that may refuse.
+        """Run a handler.
 
         Raises:
             Exception: Any error that the handler raises.

@@ -287,7 +287,7 @@ class Inbox:
             Whether the event may go on.
         """
         try:
-            await self._handling.call(middleware, self._source, event.name, *event.arguments)
+            await self._handling.ask(middleware, self._source, event.name, *event.arguments)
         except BaseException as error:  # noqa: BLE001  # reported; an error of the application must not end the connection
             self._report("middleware", event, fault(error))
             event.fail(error)

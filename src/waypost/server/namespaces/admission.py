@@ -162,7 +162,7 @@ class Admission:
             channel.resuming = self._keeper.resume(returning, self._handshake)
         self._step = "middleware"
         for middleware in self._namespace.all_middlewares:
-            await self._namespace.handling.call(middleware, channel)
+            await self._namespace.handling.ask(middleware, channel)
             if channel.left_because is not None:
                 self._turn_away(channel)
                 return None
@@ -173,7 +173,7 @@ class Admission:
         self._step = "connect"
         channel.greet()
         for handler in self._namespace.handling.handlers_of("connect"):
-            await self._namespace.handling.call(handler, channel, *self._auth_for(handler))
+            await self._namespace.handling.ask(handler, channel, *self._auth_for(handler))
         await channel.save_data()
         return self._answer(channel)
 
