@@ -83,9 +83,9 @@ class GuardedHttp(HttpToolsProtocol):
     def _begin_among_workers(self, handover: Handover) -> None:
         arrival, self.arrival = self.arrival, None
         self._crossing = Crossing(self, handover, arrival)
-        if arrival is not None and not self.transport.is_closing():
-            # Before anything else is read from the connection.
-            self.data_received(arrival.data)
+        if arrival is not None:
+            # Not from within this call: it is no place to stop reading, as a large body does.
+            self.loop.call_soon(self._crossing.begin)
 
     def _come_from(self, origin: Origin) -> None:
         """Take a forwarded connection for what it is where the client has reached the service."""

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.mesh import MeshPeers, Worker, serving_workers
-from tests.support.raw import WAIT_S, Answer, open_polling, request, request_bytes, target
+from tests.support.raw import WAIT_S, Answer, join, open_polling, request, request_bytes, target
 from tests.support.waiting import until
 from waypost.transports.handover import link as link_module
 from waypost.transports.handover.passed import Kind, Passed, pack, pack_answer, unpack
@@ -202,3 +202,21 @@ async def test_what_a_worker_said_before_it_ended_counts(monkeypatch: pytest.Mon
         sock.send(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello")
         sock.close()
         assert (await asking).body == b"hello"
+
+
+async def test_the_rest_of_a_body_of_which_much_came_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with beside_a_fake(monkeypatch) as (worker, fake), open_polling(worker.port) as raw:
+        await join(raw)
+        for number in range(10):
+            whole = request_bytes("POST", target(sid=raw.sid), None, b'42%d["size","%s"]' % (number, b"x" * 900_000))
+            client, server = socket.socketpair()
+            frame = pack(Passed(whole[:300_000]))
+            sent = socket.send_fds(fake.sock, [frame], [server.fileno()])
+            server.close()
+            await asyncio.get_running_loop().sock_sendall(fake.sock, frame[sent:])
+            reader, writer = await asyncio.open_connection(sock=client)
+            writer.write(whole[300_000:])
+            async with asyncio.timeout(WAIT_S):
+                assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+            assert await raw.receive() == f"43{number}[900000]"

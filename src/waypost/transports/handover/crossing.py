@@ -79,13 +79,25 @@ class Crossing:
         arrival: The connection as another worker has handed it over; ``None`` if it was accepted here.
     """
 
-    __slots__ = ("_cuts", "_handover", "_held", "_http", "_is_ours", "_link", "_origin", "_parsed", "is_over")
+    __slots__ = (
+        "_arrived",
+        "_cuts",
+        "_handover",
+        "_held",
+        "_http",
+        "_is_ours",
+        "_link",
+        "_origin",
+        "_parsed",
+        "is_over",
+    )
 
     def __init__(self, http: HttpConnection, handover: Handover, arrival: Passed | None) -> None:
         self.is_over = False
         self._http = http
         self._handover = handover
         self._origin = None if arrival is None else arrival.origin
+        self._arrived = b"" if arrival is None else arrival.data
         self._cuts = RequestCuts()
         self._link: Link | None = None
         self._held = b""
@@ -98,8 +110,15 @@ class Crossing:
         """Whether a request waits until the connection can cross."""
         return self._link is not None
 
+    def begin(self) -> None:
+        """Go on with what another worker has read."""
+        if self._arrived and not self._http.transport.is_closing():
+            self._http.data_received(b"")
+
     def receive(self, data: bytes) -> None:
         """Take bytes from the network."""
+        if self._arrived:
+            data, self._arrived = self._arrived + data, b""
         if self._link is not None:
             self._hold_more(data)
             return
