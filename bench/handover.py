@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import waypost
+from waypost.application import join_workers
 from waypost.transports.handover.handover import Handover
 from waypost.transports.uvicorn_runner import bind, serve
 
@@ -45,7 +46,7 @@ def _work(number: int, link: socket.socket, control: Connection) -> None:
     """Run one worker: it says its port, and its CPU time each time it is asked."""
     io = waypost.Server(drain_s=0.0)
     handover = Handover(_Pair(number, link))
-    io.join_workers(handover)
+    join_workers(io, handover)
 
     @io.event
     def cpu(_socket: waypost.Socket) -> None:

@@ -41,7 +41,7 @@ from waypost.transports.asgi import AsgiApplication, AsgiTransport
 from waypost.transports.handover.handover import Handover
 from waypost.typed.handlers import check_handler
 
-__all__ = ["MountedServer", "Server"]
+__all__ = ["MountedServer", "Server", "join_workers"]
 
 _ENVIRONMENT = rule_of(Environment | None)
 _RECOVERY = rule_of(Literal["inherit"] | None)
@@ -326,21 +326,6 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
         """Return a description of the store and its durability, in words."""
         return self._hub.describe()
 
-    def join_workers(
-        self, handover: Handover, make_store: Callable[[StoreOptions, Clocks], Store] | None = None
-    ) -> None:
-        """Be one of several workers, whose session ids name it; called by ``waypost serve --workers``.
-
-        Args:
-            handover: This process's part in handing over connections; the runner gets it too.
-            make_store: Makes this worker's end of the store that all share; ``None`` leaves the store as it is.
-        """
-        if make_store is not None:
-            self._hub.use_store_from(make_store)
-        self._hub.engine.worker = handover.worker
-        handover.counters = self._hub.services.counters
-        handover.is_leaving = lambda: self._hub.gate.is_shut
-
     async def start(self) -> None:
         """Open the store. The ASGI lifespan calls it; without a lifespan, the first request does.
 
@@ -441,3 +426,21 @@ class MountedServer:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
         await self._transport(scope, receive, send)
+
+
+def join_workers(
+    server: Server, handover: Handover, make_store: Callable[[StoreOptions, Clocks], Store] | None = None
+) -> None:
+    """Let a server be one of several workers, whose session ids name it; for ``waypost serve --workers``.
+
+    Args:
+        server: The server, before its start.
+        handover: This process's part in handing over connections; the runner gets it too.
+        make_store: Makes this worker's end of the store that all share; ``None`` leaves the store as it is.
+    """
+    hub = server._hub  # noqa: SLF001  # its own kind
+    if make_store is not None:
+        hub.use_store_from(make_store)
+    hub.engine.worker = handover.worker
+    handover.counters = hub.services.counters
+    handover.is_leaving = lambda: hub.gate.is_shut

@@ -21,6 +21,7 @@ import waypost
 from tests.support.mesh import Mesh, make_protocol
 from tests.support.raw import Raw
 from tests.support.waiting import until
+from waypost.application import join_workers
 from waypost.protocol.session import EngineSession
 from waypost.server.namespaces.namespace import Namespace
 from waypost.transports.handover.handover import Handover
@@ -81,7 +82,7 @@ async def _serving(
         assert not task.done()
         await asyncio.sleep(0.005)
     if handover is not None:
-        io.join_workers(handover)
+        join_workers(io, handover)
         handover.start(lambda: make_protocol(server))
     try:
         yield listener.getsockname()[1]

@@ -14,6 +14,7 @@ import uvicorn
 import waypost
 from tests.server.model_client import hub_of
 from tests.support.waiting import until
+from waypost.application import join_workers
 from waypost.transports.handover.handover import Handover
 from waypost.transports.uvicorn_runner import bind, configure
 
@@ -123,7 +124,7 @@ async def _serving(
     mesh: Mesh, number: int, application: Callable[[waypost.Server], Any], io: waypost.Server, options: dict[str, Any]
 ) -> AsyncIterator[Worker]:
     handover = Handover(mesh.add(number))
-    io.join_workers(handover)
+    join_workers(io, handover)
     io.on("echo", lambda socket, *args: args)
     io.on("size", lambda socket, text: len(text))
     io.on("worker", lambda socket: number)

@@ -57,12 +57,9 @@ class DirectWebSocket(asyncio.Protocol):
         app_state: The state that the application's lifespan put into its scopes.
         may_compress: Whether Engine.IO clients that ask for compression get it, if uvicorn's configuration has it on.
             Other WebSockets of the application get it by that configuration alone.
-
-    Attributes:
-        origin: Where the connection comes from, if another worker forwards its bytes.
     """
 
-    origin: Origin | None = None
+    _origin: Origin | None = None
 
     def __init__(
         self,
@@ -152,7 +149,7 @@ class DirectWebSocket(asyncio.Protocol):
     def _fall_back(self, request: bytes) -> None:
         self._server_state.connections.discard(cast("Any", self))
         fallback = self._fallback = GuardedWebSocket(self._config, self._server_state, self._app_state)
-        fallback.origin = self.origin
+        fallback._origin = self._origin  # noqa: SLF001  # its own kind
         fallback.connection_made(self._transport)
         fallback.data_received(request)
         # After this call returns, uvicorn sets `self` as the transport's protocol; the fallback must come later.
@@ -160,7 +157,7 @@ class DirectWebSocket(asyncio.Protocol):
 
     def _scope(self, target: bytes, headers: _Headers) -> Scope:
         path, _, query = target.partition(b"?")
-        root, origin = self._config.root_path, self.origin or origin_of(self._transport)
+        root, origin = self._config.root_path, self._origin or origin_of(self._transport)
         protocols = _value(headers, b"sec-websocket-protocol").decode("latin-1")
         return {
             "type": "websocket",

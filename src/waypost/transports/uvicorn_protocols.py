@@ -340,14 +340,14 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket protocol, with limits on fragments and inflated bytes, and an answer to handshakes."""
 
     _backlog = b""
-    origin: Origin | None = None
+    _origin: Origin | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection over from uvicorn's HTTP protocol."""
         super().connection_made(transport)
-        if self.origin is not None:
-            self.client, self.server = self.origin.client, self.origin.server
-            self.scheme = "wss" if self.origin.secure else "ws"
+        if self._origin is not None:
+            self.client, self.server = self._origin.client, self._origin.server
+            self.scheme = "wss" if self._origin.secure else "ws"
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, and refuse an unreadable handshake with status 431: uvicorn would send no response.
@@ -390,7 +390,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
 def _make_from(origin: Origin, make: Callable[..., Any], **arguments: Any) -> Any:
     """Make the protocol of a WebSocket whose connection another worker forwards."""
     protocol = make(**arguments)
-    protocol.origin = origin
+    protocol._origin = origin  # noqa: SLF001  # its own kind, or its faster one
     return protocol
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from waypost import __version__, serving
+from waypost.application import join_workers
 from waypost.storage.choose import Clocks, StoreOptions
 from waypost.storage.remote.store import RemoteStore
 from waypost.storage.wire.link import Link
@@ -60,7 +61,7 @@ def run_worker(settings: WorkerSettings) -> int:
         io.use_store(settings.store)
     parent = _Parent(settings, io.describe)
     handover = Handover(parent.peers)
-    io.join_workers(handover, parent.make_store)
+    join_workers(io, handover, parent.make_store)
     listeners = [socket.socket(fileno=one) for one in settings.listeners]
     return serve(app, io, listeners, announce=parent.tell_listening, handover=handover, orders=parent)
 
