@@ -38,7 +38,7 @@ EXAMPLES: list[tuple[errors.WaypostError, str]] = [
     (
         errors.StoreClosed("s.db"),
         "store s.db: it is not open; start its owner first: a server by `await io.start()` or the application's "
-        "`lifespan=io.lifespan`, a client by `await client.connect()`",
+        "`lifespan=io.lifespan` (in a test: `with TestClient(app) as client:`), a client by `await client.connect()`",
     ),
     (
         errors.WrongEventLoop("start", is_closed=False),

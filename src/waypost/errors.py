@@ -456,7 +456,8 @@ class StoreClosed(StorageError):
         super().__init__(
             store,
             "it is not open; start its owner first: a server by `await io.start()` or the application's"
-            " `lifespan=io.lifespan`, a client by `await client.connect()`",
+            " `lifespan=io.lifespan` (in a test: `with TestClient(app) as client:`), a client by"
+            " `await client.connect()`",
         )
 
 

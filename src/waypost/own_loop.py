@@ -94,7 +94,7 @@ class OwnLoop:
         """
         loop = self._loop
         if loop is None:
-            raise StoreClosed("the server's store")
+            raise StoreClosed("of the server")
         if loop.is_closed():
             raise WrongEventLoop(action, is_closed=True, owner=self._owner)
         if get_ident() == self.thread and self.is_running():
@@ -120,5 +120,5 @@ class OwnLoop:
         except RuntimeError:
             return WrongEventLoop(action, is_asyncio=False, owner=self._owner)
         if self._loop is None:
-            return StoreClosed("the server's store")
+            return StoreClosed("of the server")
         return WrongEventLoop(action, is_closed=self._loop.is_closed(), owner=self._owner)
