@@ -35,6 +35,11 @@ class EmitLine:
     def __init__(self) -> None:
         self._places: deque[EmitPlace] = deque()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in line, so that an action runs at once."""
+        return not self._places
+
     def enter(self) -> EmitPlace:
         """Take the last place in line. Call `leave` when the write was delivered, or has failed."""
         place = EmitPlace()

@@ -238,13 +238,15 @@ class Feed:
         Delivery: at most once, never replayed.
         """
         bus = self._services.bus
-        deliver = partial(self._deliver_volatile, target, event, compress=compress)
-        if bus is None:
-            await self._line.in_turn(deliver)
+        if bus is not None:
+            told = Emit(event.to_record(), volatile=True, compress=compress)
+            await self._tell(bus, target, told, lambda: self._deliver_volatile(target, event, compress))
+        elif self._line.is_empty:
+            self._deliver_volatile(target, event, compress)
         else:
-            await self._tell(bus, target, Emit(event.to_record(), volatile=True, compress=compress), deliver)
+            await self._line.in_turn(lambda: self._deliver_volatile(target, event, compress))
 
-    def _deliver_volatile(self, target: Target, event: EncodedEvent, *, compress: bool) -> None:
+    def _deliver_volatile(self, target: Target, event: EncodedEvent, compress: bool) -> None:
         # The offset is that of the last event that was applied here: others may stand in the store already.
         offset = None if self.journal is None else f"{self.journal.generation}.{self.journal.top}"
         for member in self._index.select(target.rooms, target.except_):
@@ -362,6 +364,6 @@ class Feed:
         else:
             event = self.codec.restore_event(action.record, self.namespace)
             if action.volatile:
-                self._deliver_volatile(target, event, compress=action.compress)
+                self._deliver_volatile(target, event, action.compress)
             else:
                 self._deliver(target, event, None, 0, action.compress)

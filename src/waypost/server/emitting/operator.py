@@ -226,7 +226,10 @@ class Broadcasting(Protocol):
         """
         self._members.own_loop.check("sockets_join")
         names = as_names("room", rooms)
-        await self._members.join(await self._resolved(), names)
+        target = self._target
+        if self._flags.local:
+            target = await self._members.on_this_server(target)
+        await self._members.join(target, names)
 
     async def sockets_leave(self, *rooms: Names) -> None:
         """Let the addressed clients leave rooms, clients that are away and may come back included.
@@ -242,7 +245,10 @@ class Broadcasting(Protocol):
         """
         self._members.own_loop.check("sockets_leave")
         names = as_names("room", rooms)
-        await self._members.leave(await self._resolved(), names)
+        target = self._target
+        if self._flags.local:
+            target = await self._members.on_this_server(target)
+        await self._members.leave(target, names)
 
     async def disconnect_sockets(self, *, close: bool = False) -> None:
         """Disconnect the addressed clients from the namespace, after all earlier emits.
@@ -259,11 +265,10 @@ class Broadcasting(Protocol):
         """
         self._members.own_loop.check("disconnect_sockets")
         except_ = self._target.except_ | arriving()
-        target = await self._resolved()
+        target = self._target
+        if self._flags.local:
+            target = await self._members.on_this_server(target)
         await self._members.disconnect(Target(target.rooms, target.except_ | except_), close=close)
-
-    async def _resolved(self) -> Target:
-        return await self._members.on_this_server(self._target) if self._flags.local else self._target
 
     def _with(self, flags: Flags) -> Operator:
         return Operator(self._members, self._target, flags)
