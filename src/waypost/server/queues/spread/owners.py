@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from waypost.errors import StorageError, StoreClosed
+from waypost.errors import StorageError, StoreClosed, StoreLost
 from waypost.logs import get_logger
 from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.server.queues.delivery import Attachment
@@ -222,9 +222,8 @@ class Owners:
                 branch.adopt(attachments)
                 self._desk.put(branch, runner)
             tenure.guests = None
-            if tenure.is_owned:
-                await self._release(key, tenure)
-        if branch is not None:
+            is_released = tenure.is_owned and await self._release(key, tenure)
+        if branch is not None and is_released:
             await self._find_heir(key, branch)
 
     async def _find_heir(self, key: Key, branch: Branch) -> None:
@@ -446,13 +445,15 @@ class Owners:
             if self._desk.find(*key) is None and tenure.is_owned and not tenure.backlog:
                 await self._release(key, tenure)
 
-    async def _release(self, key: Key, tenure: Tenure) -> None:
-        """Own a consumer no more. The lock is held."""
+    async def _release(self, key: Key, tenure: Tenure) -> bool:
+        """Own a consumer no more; the lock is held. Returns False if this node has lost the store with all it owned."""
+        tenure.is_owned = False
         try:
             await self._nodes.release_consumer(*key)
         except StorageError as problem:
             logger.error("queue %r: consumer %r could not be released: %s", *key, problem)
-        tenure.is_owned = False
+            return False
+        return True
 
     def _guests_of(self, runner: Runner) -> Guests | None:
         tenure = self._tenures.get((runner.queue_name, runner.row.name))
@@ -465,5 +466,8 @@ class Owners:
 async def _guarded(key: Key, work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
+    except (StoreClosed, StoreLost):
+        # For the others this node is gone.
+        return
     except StorageError as problem:
         logger.error("queue %r, consumer %r: no other node learns of it: %s", *key, problem)
