@@ -256,6 +256,58 @@ async def test_acks_count_that_come_while_there_is_no_owner() -> None:
         await all_settled(here[2], 2)
 
 
+@pytest.mark.parametrize("target", [1, 2])
+async def test_a_client_keeps_what_it_holds_if_the_owner_dies_while_it_changes_nodes(target: int) -> None:
+    async with sites(3, order="none", prefetch=1) as (nodes, here):
+        await here[0].client()
+        client, other = await here[1].client(), await here[2].client()
+        await settle()
+        await here[1].put("a", "b", "c")
+        await until(lambda: len(client.jobs) == len(other.jobs) == 1)
+        await arrived(here, client)
+        (mine,), (others,) = client.jobs, other.jobs
+        other.reply(others)
+        await settle()
+        assert other.jobs == [others], "the rest is with the socket of the first node"
+        await client.cut()
+        nodes.kill("n0")
+        await move(client, here[target])
+        assert client.recovered
+        await until(lambda: len(other.jobs) == 2)
+        await settle()
+        assert client.jobs == [mine]
+        assert len({mine, *other.jobs}) == 3
+        client.reply(mine)
+        other.reply(other.jobs[-1])
+        await all_settled(here[2], 3)
+
+
+async def test_a_client_that_hops_on_before_its_node_has_what_it_holds_keeps_it() -> None:
+    async with sites(3, order="none", prefetch=1) as (_, here):
+        first = await here[0].client()
+        client = await here[1].client()
+        await settle()
+        await here[1].put("a", "b")
+        await until(lambda: len(client.jobs) == len(first.jobs) == 1)
+        await arrived(here, client)
+        (mine,) = client.jobs
+        first.reply(first.jobs[0])
+        for _ in range(5):
+            for site in (here[2], here[1]):
+                await client.cut()
+                client.hub = hub_of(site.io)
+                client.open()
+                await asyncio.sleep(0)
+        await client.cut()
+        await move(client, here[2])
+        assert client.recovered
+        await settle()
+        assert client.jobs == [mine]
+        assert mine not in first.jobs
+        client.reply(mine)
+        await all_settled(here[0], 2)
+
+
 @pytest.mark.parametrize("order", ["strict", "key", "none"])
 async def test_an_owner_that_stops_hands_over_and_nothing_doubles(order: str) -> None:
     async with sites(3, order=order, prefetch=2, consume={"prefetch": 2}) as (_, here):

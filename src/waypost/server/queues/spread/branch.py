@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
-from typing import TypeAlias
 
 from waypost.errors import ConfigurationError
 from waypost.protocol.rejections import Rejection
@@ -42,14 +41,11 @@ from waypost.server.queues.spread.letters import (
     TellLoss,
 )
 from waypost.server.queues.spread.post import Key, Post
-from waypost.server.queues.spread.taker import Taker
-from waypost.server.queues.worker import WorkerCarrier
+from waypost.server.queues.spread.taker import LocalCarrier, Taker
 from waypost.server.services import Services
 from waypost.storage.queue_records import ConsumerRow, MessageRow
 
-__all__ = ["Branch", "LocalCarrier"]
-
-LocalCarrier: TypeAlias = SocketCarrier | WorkerCarrier
+__all__ = ["Branch"]
 
 _ANSWER_S = 5.0
 """For so long `Branch.attach` waits for an owner that does not answer; messages come as soon as it does."""
@@ -187,7 +183,7 @@ class Branch:
         """Take over what was attached to a runner of this node that has ended."""
         for attachment in attachments:
             carrier = attachment.carrier
-            if not isinstance(carrier, SocketCarrier | WorkerCarrier):
+            if not isinstance(carrier, LocalCarrier):
                 continue
             taker = self._add(attachment)
             taker.is_attached.set()
@@ -238,10 +234,9 @@ class Branch:
         """Ask for no more messages for a socket or function. It may still acknowledge those it has."""
         attachment.is_leaving = True
         taker = self._takers.get(attachment)
-        if taker is None:
-            return
-        self._say(Retire(taker.number))
-        self._leave_if_done(taker)
+        if taker is not None:
+            self._say(Retire(taker.number))
+            self._leave_if_done(taker)
 
     def detach(self, attachment: Attachment, *, to_blame: bool, answers: bool = True) -> None:
         """Detach a socket or function. Its messages go to others. See `Serving.detach`."""
@@ -266,7 +261,11 @@ class Branch:
         taker.is_told_live = taker.owes_told = False
         for delivery in list(taker.waiting):
             taker.drop(delivery)
-        if attachment.in_hand:
+        if not taker.is_attached.is_set():
+            # Perhaps its session holds something, which is on the way here.
+            self._say(Park(taker.number, to_blame, ()))
+            self._remove(taker)
+        elif attachment.in_hand:
             self._away[session] = attachment
             held = [(number, *taker.sent(one)) for number, one in taker.held]
             self._say(Park(taker.number, to_blame, tuple(held)))
@@ -284,9 +283,9 @@ class Branch:
     def take_back(self, attachment: Attachment, deliveries: list[Delivery]) -> None:
         """Return messages that did not arrive at a socket before its connection was lost."""
         taker = self._takers.get(attachment)
-        if taker is None:
-            return
-        self._say(TakeBack(taker.number, tuple(taker.numbers[one] for one in deliveries if one in taker.numbers)))
+        if taker is not None:
+            numbers = tuple(taker.numbers[one] for one in deliveries if one in taker.numbers)
+            self._say(TakeBack(taker.number, numbers))
         for delivery in deliveries:
             attachment.release(delivery)
 
@@ -444,7 +443,7 @@ class Branch:
         """Do nothing: the owner learns of it."""
 
     def begin_anew(self) -> None:
-        """Do nothing: the owner learns of it, and takes back what is in hand here."""
+        """Do nothing: the owner takes back what is in hand here."""
 
     def abandon(self) -> None:
         """End: the consumer was deleted."""

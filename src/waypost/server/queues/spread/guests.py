@@ -68,6 +68,13 @@ class Guests:
         self._guests[node, state.number] = attachment, carrier
         return attachment, [carrier.adopt(attachment, held) for held in state.held]
 
+    def join_later(self, node: str, state: TakerState) -> None:
+        """Attach a taker of another runner, which holds nothing, and whose session was cut off on a third node."""
+        self._join(node, state)
+        if state.is_live:
+            limits = state.prefetch, state.prefetch_bytes, state.adapts, state.is_leaving
+            self.take(node, Live(state.number, *limits))
+
     def welcome(self, node: str, number: int, home: Iterable[Held] = ()) -> None:
         """Tell a node that its taker is attached."""
         guest = self._guests.get((node, number))
@@ -133,10 +140,11 @@ class Guests:
         former = away.carrier
         carrier = RemoteCarrier(node, state, self._runner, self._post, self._now)
         carrier.is_live = False
-        home = [
-            Held(number, one.message, one.handed_at, one.extended_until, *_held(former, one))
-            for number, one in carrier.take_over(away.in_hand.values())
-        ]
+        home = []
+        for one in away.in_hand.values():
+            held = _held(former, one)
+            number = carrier.take_over(one, held)
+            home.append(Held(number, one.message, one.handed_at, one.extended_until, *held))
         away.carrier = carrier
         away.take_limits(_attachment(carrier, state))
         self._guests[node, state.number] = away, carrier
@@ -203,11 +211,17 @@ class Guests:
             carrier.loss_told(body.number, is_told=body.is_told)
         elif isinstance(body, Retire):
             self._runner.retire(attachment)
+        elif isinstance(body, Park) and attachment.is_away:
+            # Its session goes on to a third node, with what it holds.
+            carrier.leave_node()
+            del self._guests[node, carrier.number]
         elif isinstance(body, Park):
             self._return_unsent(attachment, carrier, [number for number, _, _ in body.held])
             carrier.cut_off(body.held)
             if carrier.session is not None:
                 self._runner.park(attachment, carrier.session, to_blame=body.to_blame)
+            if attachment not in self._runner.takers:
+                del self._guests[node, carrier.number]
         else:
             self._return_unsent(attachment, carrier, body.held)
             del self._guests[node, carrier.number]

@@ -12,6 +12,7 @@ import msgspec
 from waypost.errors import StorageError, StoreClosed, StoreLost
 from waypost.logs import get_logger
 from waypost.retrying import STORE_RETRIES, Backoff
+from waypost.server.emitting.members import Member
 from waypost.server.queues.delivery import Attachment
 from waypost.server.queues.load import Load
 from waypost.server.queues.options import Order
@@ -88,6 +89,10 @@ class Desk(Protocol):
 
     def put(self, serving: Serving, former: Serving | None) -> None:
         """Let something serve a consumer, in the place of what served it before."""
+        ...
+
+    def went_live(self, member: Member) -> None:
+        """Give a socket that is live what its session holds."""
         ...
 
     def began(self, runner: Runner) -> None:
@@ -362,13 +367,15 @@ class Owners:
             known.append(branch.known_order)
         runner = await self._desk.open_runner(key, known[0] if known else order)
         guests = Guests(runner, self.post, self._services.store.clock.now)
-        takeover = Takeover(runner, guests, self._services.store.queue(key[0]))
+        takeover = Takeover(runner, guests, self._services.store.queue(key[0]), self._services)
         await takeover.look(tenure.hands, branch)
         # From here on nothing is awaited: what comes meanwhile is in the backlog.
         takeover.begin()
         self._desk.put(runner, former)
         tenure.guests, tenure.hands = guests, {}
-        takeover.welcome()
+        for member in takeover.welcome():
+            if member.out.is_live:
+                self._desk.went_live(member)
         backlog, tenure.backlog = tenure.backlog, []
         for sender, body in backlog:
             if body is None:
@@ -446,7 +453,7 @@ class Owners:
                 await self._release(key, tenure)
 
     async def _release(self, key: Key, tenure: Tenure) -> bool:
-        """Own a consumer no more; the lock is held. Returns False if this node has lost the store with all it owned."""
+        """Own a consumer no more; the lock is held. Returns False if this node has lost the store."""
         tenure.is_owned = False
         try:
             await self._nodes.release_consumer(*key)

@@ -37,7 +37,7 @@ class RemoteCarrier:
         now: Returns the time on the store's clock.
 
     Attributes:
-        node: The other node.
+        node: The other node; ``""`` if the socket has left that.
         number: Its number there.
         session: The session of a socket; ``None`` for a function.
         label: Its name in logs and in the store.
@@ -166,6 +166,10 @@ class RemoteCarrier:
         if answer is not None and not answer.done():
             answer.set_result(is_told)
 
+    def leave_node(self) -> None:
+        """Note that the socket was cut off again before its node had what its session holds."""
+        self.node = ""
+
     def cut_off(self, held: Iterable[tuple[int, int | None, bool]]) -> None:
         """Note that the connection is lost, with the ack id of each delivery, and whether it is doubtful."""
         self.is_live = False
@@ -201,12 +205,12 @@ class RemoteCarrier:
             self._ack_ids[delivery] = held.ack_id, held.is_doubtful
         return delivery
 
-    def take_over(self, deliveries: Iterable[Delivery]) -> list[tuple[int, Delivery]]:
-        """Expect the answers to deliveries of another carrier; returns their numbers from now on."""
-        numbered = [(next(self._untaken), one) for one in deliveries]
-        for number, delivery in numbered:
-            self._add(number, delivery)
-        return numbered
+    def take_over(self, delivery: Delivery, held: tuple[int | None, bool]) -> int:
+        """Expect the answer to a delivery of another carrier, of which that says `held`; returns its number here."""
+        number = next(self._untaken)
+        self._add(number, delivery)
+        self._ack_ids[delivery] = held
+        return number
 
     def say_moved(self) -> None:
         """Tell the node that its socket's session went on elsewhere."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from waypost.server.queues.delivery import Attachment, Delivery
 from waypost.server.queues.options import Order
@@ -12,7 +13,10 @@ from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.spread.letters import Held, TakerState
 from waypost.server.queues.worker import WorkerCarrier
 
-__all__ = ["Taker"]
+__all__ = ["LocalCarrier", "Taker"]
+
+LocalCarrier: TypeAlias = SocketCarrier | WorkerCarrier
+"""A socket or a function of this process."""
 
 
 @dataclass(slots=True, eq=False)
