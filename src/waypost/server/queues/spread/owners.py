@@ -92,7 +92,7 @@ class Desk(Protocol):
         ...
 
     def went_live(self, member: Member) -> None:
-        """Give a socket that is live what its session holds."""
+        """Put into the hand of a socket that is live what its session holds."""
         ...
 
     def began(self, runner: Runner) -> None:
