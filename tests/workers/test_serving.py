@@ -182,6 +182,39 @@ async def test_a_killed_worker_is_replaced_and_its_clients_recover(site: Site) -
     await site.none_left(pids)
 
 
+async def test_nobody_waits_for_a_worker_that_can_not_be_replaced(site: Site) -> None:
+    server = site.process()
+    await server.start()
+    killed, kept = site.pids()
+    site.set_mode("broken")
+    os.kill(killed, signal.SIGKILL)
+    await until(lambda: "broken on purpose" in server.log(), "the next one fails")
+    for _ in range(30):
+        answer = await asyncio.wait_for(request(server.port, "GET", target()), 15)
+        assert answer.status == 200
+    # The worker that is left has both sockets, and gives one back to the next one.
+    site.set_mode("")
+    assert kept in await of_each(site)
+    await server.stop()
+    await site.none_left([kept])
+
+
+async def test_a_store_that_another_process_has_is_waited_for(site: Site) -> None:
+    first = waypost.Server(store=str(site.folder / "store.db"))
+    await first.start()
+    server = site.process(store_wait_s=0.5)
+    server._spawn()
+    assert await site.end() == 1
+    assert f"process {os.getpid()} has had it open since" in server.log()
+    assert "did not end within 0.5 s" in server.log()
+    server = site.process(store_wait_s=60)
+    starting = asyncio.ensure_future(server.start())
+    await until(lambda: "waiting up to 60 s for its end" in server.log(), "it waits")
+    await first.close()
+    await starting
+    await server.stop()
+
+
 async def test_nothing_outlives_a_killed_parent(site: Site) -> None:
     server = site.process()
     await server.start()

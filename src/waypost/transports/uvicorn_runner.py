@@ -69,6 +69,14 @@ class Steered(Protocol):
         """Stop without waiting, with an exit code."""
         ...
 
+    def adopt(self, key: int, listener: socket.socket) -> None:
+        """Accept clients on a further socket too, which the server owns from now on, until `abandon`."""
+        ...
+
+    def abandon(self, key: int) -> None:
+        """Accept no more clients on the sockets that were adopted under a key."""
+        ...
+
 
 class Orders(Protocol):
     """Steers a server in the place of the system's signals: the parent of a worker."""
@@ -293,6 +301,11 @@ def _address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def _close(listening: asyncio.Task[asyncio.Server]) -> None:
+    if not listening.cancelled() and listening.exception() is None:
+        listening.result().close()
+
+
 class _Uvicorn(uvicorn.Server):
     """uvicorn's server, with Waypost's start, stop and signals."""
 
@@ -313,6 +326,7 @@ class _Uvicorn(uvicorn.Server):
         self._announce = announce
         self._forced = asyncio.Event()
         self._given_up: asyncio.Task[None] | None = None
+        self._adopted: dict[int, list[asyncio.Task[asyncio.Server]]] = {}
         self._loop = asyncio.get_running_loop()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -366,12 +380,27 @@ class _Uvicorn(uvicorn.Server):
     def stop(self) -> None:
         """Stop accepting, and stop gracefully."""
         self.should_exit = True
+        for key in list(self._adopted):
+            self.abandon(key)
         if self.started:
             for server in self.servers:
                 server.close()
         elif self._given_up is None:
             # It may wait for the store of another process.
             self._given_up = self._loop.create_task(self._io.close())
+
+    def adopt(self, key: int, listener: socket.socket) -> None:
+        """Accept clients on a further socket too, until `abandon`."""
+        if self.should_exit:
+            listener.close()
+            return
+        listening = self._loop.create_server(self._make_protocol, sock=listener, backlog=self.config.backlog)
+        self._adopted.setdefault(key, []).append(self._loop.create_task(listening))
+
+    def abandon(self, key: int) -> None:
+        """Accept no more clients on the sockets that were adopted under a key."""
+        for listening in self._adopted.pop(key, ()):
+            listening.add_done_callback(_close)
 
     def end(self, code: int) -> None:
         """Stop without waiting, with an exit code."""

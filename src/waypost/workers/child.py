@@ -20,6 +20,8 @@ from waypost.workers.channel import Channel
 from waypost.workers.lifeline import hold_on
 from waypost.workers.messages import (
     ORDERS,
+    Abandon,
+    Adopt,
     Drain,
     End,
     Hello,
@@ -119,6 +121,11 @@ class _Parent:
         if isinstance(order, Peer):
             if passed is not None:
                 self.peers.come(order.number, passed)
+        elif isinstance(order, Adopt):
+            if passed is not None:
+                self._server.adopt(order.slot, passed)
+        elif isinstance(order, Abandon):
+            self._server.abandon(order.slot)
         elif isinstance(order, PeerGone):
             self.peers.go(order.number)
         elif isinstance(order, PeerLeaving):

@@ -9,6 +9,8 @@ import msgspec
 __all__ = [
     "ORDERS",
     "REPORTS",
+    "Abandon",
+    "Adopt",
     "Drain",
     "End",
     "Hello",
@@ -54,6 +56,18 @@ class Listen(msgspec.Struct, frozen=True, tag=True):
     """To a worker that has started: all others know it now, so it may accept clients."""
 
 
+class Adopt(msgspec.Struct, frozen=True, tag=True):
+    """To a worker, with the listening socket of one that is not there: accept its clients too, until `Abandon`."""
+
+    slot: int
+
+
+class Abandon(msgspec.Struct, frozen=True, tag=True):
+    """To a worker: accept no more clients on the sockets of another one."""
+
+    slot: int
+
+
 class Peer(msgspec.Struct, frozen=True, tag=True):
     """To a worker, with a socket to another worker."""
 
@@ -83,7 +97,7 @@ class End(msgspec.Struct, frozen=True, tag=True):
 
 
 Report: TypeAlias = Hello | OpenLink | Started | Listening
-Order: TypeAlias = Listen | Peer | PeerLeaving | PeerGone | Drain | End
+Order: TypeAlias = Listen | Adopt | Abandon | Peer | PeerLeaving | PeerGone | Drain | End
 
 REPORTS: Final[msgspec.json.Decoder[Report]] = msgspec.json.Decoder(Report)
 ORDERS: Final[msgspec.json.Decoder[Order]] = msgspec.json.Decoder(Order)

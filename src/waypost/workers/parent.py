@@ -23,6 +23,8 @@ from waypost.storage.host.host import StoreHost
 from waypost.workers.channel import Channel
 from waypost.workers.messages import (
     REPORTS,
+    Abandon,
+    Adopt,
     Hello,
     Listen,
     OpenLink,
@@ -96,6 +98,8 @@ class _Parent:
         self._last_number = 0
         self._living: dict[int, Worker] = {}
         self._serving: list[Worker] = []
+        self._adopters: dict[int, Worker] = {}
+        self._is_complete = False
         self._stop_asked = asyncio.Event()
         self._force_asked = asyncio.Event()
         self._reload_asked = asyncio.Event()
@@ -110,6 +114,7 @@ class _Parent:
         try:
             code = await self._start()
             if code is None:
+                self._is_complete = True
                 self._announce()
                 for slot in range(len(self._serving)):
                     self._keep_task(self._replace_the_dead(slot))
@@ -208,6 +213,7 @@ class _Parent:
             worker.send(Listen())
         else:
             worker.note_listening(report)
+            self._let_adopt()
 
     def _introduce(self, worker: Worker) -> None:
         """Let a new worker and all others know each other, before it accepts clients."""
@@ -226,6 +232,28 @@ class _Parent:
         for other in self._living.values():
             if worker.is_known and other.is_known:
                 other.send(PeerGone(worker.number))
+        self._let_adopt()
+
+    def _let_adopt(self) -> None:
+        """Let others accept the clients of workers that are not there, and would wait for them."""
+        if not self._is_complete or self._stop_asked.is_set():
+            return
+        for slot, worker in enumerate(self._serving):
+            adopter = self._adopters.get(slot)
+            if worker.serves:
+                if adopter is not None:
+                    del self._adopters[slot]
+                    adopter.send(Abandon(slot))
+            elif adopter is None or not adopter.serves:
+                self._adopters.pop(slot, None)
+                others = [one for one in self._serving if one.serves]
+                if others:
+                    chosen = self._adopters[slot] = min(others, key=self._adopted_by)
+                    for listener in self._listeners[slot]:
+                        chosen.send(Adopt(slot), listener.dup())
+
+    def _adopted_by(self, worker: Worker) -> int:
+        return sum(one is worker for one in self._adopters.values())
 
     # -- while they serve -----------------------------------------------------------------------------------
 
@@ -274,6 +302,7 @@ class _Parent:
         old, self._serving = self._serving, started
         logger.info("reloaded: %s; the old ones end", ", ".join(map(str, started)))
         self._drain([one for one in old if not one.ended.done()])
+        self._let_adopt()
 
     def _drain(self, workers: Collection[Worker]) -> None:
         for one in workers:

@@ -58,6 +58,11 @@ class Worker:
         since = self._listens_since
         return 0.0 if since is None else asyncio.get_running_loop().time() - since
 
+    @property
+    def serves(self) -> bool:
+        """Whether it accepts clients."""
+        return self._listens_since is not None and not self.is_leaving and not self.ended.done()
+
     def note_listening(self, report: Listening) -> None:
         """Note that it accepts clients."""
         self._listens_since = asyncio.get_running_loop().time()
