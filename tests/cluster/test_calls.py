@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import waypost
 from tests.cluster.nodes import Cluster, cluster
 from tests.cluster.test_hopping import Diaries, hop, told
+from tests.cluster.test_storm import judge, storm
 from tests.server.model_client import ModelClient, hub_of, until
 
 
@@ -182,3 +184,9 @@ async def test_a_server_that_dies_with_a_handler_that_waits_holds_nothing_up() -
         client.send('2["work",2]')
         nodes.kill(0)
         await until(lambda: (1, "2.") in diaries.told)
+
+
+async def test_a_call_goes_along_when_a_client_comes_back_to_a_server_that_was_just_asked_for_it() -> None:
+    """Found by a storm: the session's home took its client back, and dropped what it had just handed over."""
+    for seed in (282, 29):
+        judge(await storm(random.Random(seed), faults=False))

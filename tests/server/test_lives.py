@@ -547,3 +547,34 @@ async def test_what_a_stop_cancels_is_told_of_nothing_more() -> None:
             task.cancel()
         await asyncio.sleep(0.2)
         assert diary.told == ["connect"]
+
+
+async def test_a_connect_handler_ends_first_also_while_an_earlier_handler_waits_for_the_client() -> None:
+    diary = Diary()
+
+    @diary.io.event
+    async def order(socket: waypost.Socket) -> None:
+        diary.told.append("order")
+        await socket.call("sure?", timeout_s=30)
+        diary.told.append("order.")
+
+    async with running(diary.io) as io:
+        client = ModelClient(io)
+        client.auto_ack = False
+        await client.connect()
+        client.send('2["order"]')
+        await until(lambda: bool(client.to_acknowledge))
+        entering = diary.gate("connect")
+        client.vanish()
+        client.open()
+        await until(lambda: diary.told.count("connect") == 2)
+        client.vanish()
+        client.open()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert diary.told == [*told("connect"), "order", *told("disconnect"), "connect"]
+        entering.set()
+        await until(lambda: client.connected)
+        assert diary.told == [*told("connect"), "order", *told("disconnect", "connect", "disconnect", "connect")]
+        client.acknowledge(client.to_acknowledge[-1][0])
+        await until(lambda: diary.told[-1] == "order.")

@@ -85,6 +85,7 @@ class Channel:
         "_early_rooms",
         "_farewell",
         "_inbox",
+        "_is_awaited",
         "_is_greeting",
         "_is_registered",
         "_last_rooms",
@@ -162,6 +163,7 @@ class Channel:
         self._connection = connection
         self._inbox: Inbox | None = Inbox(self, core.handling)
         self._farewell: Farewell | None = None
+        self._is_awaited = False
         self._is_greeting = False
         self._early_rooms: list[str] = []
         self._last_rooms = _NO_ROOMS
@@ -395,6 +397,8 @@ class Channel:
         self._is_greeting = False
         if self._inbox is not None:
             self._inbox.tell_disconnected(self._part())
+            if self._is_awaited:
+                self._hurry(self._part())
 
     def _part(self) -> Farewell:
         if self._farewell is None:
@@ -418,9 +422,14 @@ class Channel:
         """
         if self._farewell is None:
             return
-        if self._inbox is not None and self._inbox.waits_for_client:
-            self._farewell.hurry()
+        self._is_awaited = True
+        if not self._is_greeting:
+            self._hurry(self._farewell)
         await self._farewell.over()
+
+    def _hurry(self, farewell: Farewell) -> None:
+        if self._inbox is not None and self._inbox.waits_for_client:
+            farewell.hurry()
 
     def succeed(self, earlier: Life) -> None:
         """Follow on an earlier connection of the same client, whose handlers wait for an answer of the client.

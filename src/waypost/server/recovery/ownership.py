@@ -73,6 +73,7 @@ class Ownership:
 
     __slots__ = (
         "__weakref__",
+        "_claiming",
         "_crossing",
         "_entering",
         "_index",
@@ -94,6 +95,8 @@ class Ownership:
         # What clients that are away have not acknowledged.
         self._parked = Parked()
         self._entering: dict[bytes, int] = {}
+        # The sessions whose claims by this node are not answered yet.
+        self._claiming: dict[bytes, int] = {}
         self._unfinished = 0
 
     @property
@@ -182,6 +185,9 @@ class Ownership:
         with self._entering_with(session.key), self._standing(session.key, member):
             try:
                 handed = await self.make_way(session.key)
+                if member.left_because is not None and self._crossing.is_possible:
+                    # What was handed over waits at the store for the next node that attaches the session.
+                    return returning.missed
                 stored = await keeper.journal.attach_session(session.key, take)
             except ClaimVoid:
                 member.supersede()
@@ -239,7 +245,7 @@ class Ownership:
             owner.supersede()
         handed = None
         if self.keeper is not None and self._crossing.is_possible:
-            handed = await self._crossing.claim(self.keeper.journal, key)
+            handed = await self._claim(self.keeper, key)
         earlier = self._lives.last(key)
         if earlier is None:
             return handed
@@ -248,6 +254,15 @@ class Ownership:
             await self.keeper.journal.attach_session(key, lambda _: None)
         await earlier.over()
         return handed
+
+    async def _claim(self, keeper: Keeper, key: bytes) -> Handed | None:
+        self._claiming[key] = self._claiming.get(key, 0) + 1
+        try:
+            return await self._crossing.claim(keeper.journal, key)
+        finally:
+            self._claiming[key] -= 1
+            if not self._claiming[key]:
+                del self._claiming[key]
 
     async def retire(self, key: bytes) -> None:
         """End the owner of a session that its client does not continue, as `make_way` does; the session ends in time.
@@ -345,6 +360,7 @@ class Ownership:
         self._parked.close()
         self._crossing.close()
         self._owners, self._entering, self._lives = {}, {}, Lives()
+        self._claiming = {}
         self.keeper = None
 
     async def forget_expired(self, sid: str) -> None:
@@ -419,7 +435,9 @@ class Ownership:
         if owner is not None:
             last = owner.sid, owner.out.acks
             owner.supersede()
-        self._lives.turn_away(key)
+        if key not in self._claiming:
+            # Otherwise this node has claimed the session later: the answers of the store come in order.
+            self._lives.turn_away(key)
         if self.keeper is not None:
             self.keeper.absences.returned(key)
         self._services.keep_task(asyncio.get_running_loop().create_task(self._hand_over(key, last)))
@@ -443,7 +461,9 @@ class Ownership:
         async def release() -> bool:
             return self.keeper is None or await self.keeper.release(key, handed)
 
-        self._insist(release)
+        # At once: a claim of this node that comes next must find it.
+        if not await release():
+            self._insist(release)
 
     def answered(self, key: bytes, ack_id: int, arguments: list[Any] | None) -> None:
         """Take an acknowledgement that came to another node; ``None`` if none will ever come."""

@@ -152,6 +152,8 @@ class Homes:
         home.claimer = node
         home.waiting.append(call)
         if home.node is None or home.node is node or home.handed is not None:
+            # A home to which its client has come back lets go of the session only when it is asked again.
+            home.is_asked = home.is_asked and home.node is not node
             home.answer()
         elif not home.is_asked:
             home.is_asked = True
