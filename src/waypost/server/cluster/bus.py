@@ -88,7 +88,7 @@ class Topic(Generic[M]):
         receive: Called with the sender's name and each message of another server. Must not raise and must not block.
     """
 
-    __slots__ = ("_decoder", "_encoder", "_name", "_nodes", "_receive")
+    __slots__ = ("_decoder", "_encoder", "_name", "_nodes", "_receive", "_unreadable")
 
     def __init__(self, nodes: Nodes, name: str, kind: Any, receive: Callable[[str, M], None]) -> None:
         self._nodes = nodes
@@ -96,6 +96,7 @@ class Topic(Generic[M]):
         self._receive = receive
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(kind)
+        self._unreadable: set[str] = set()
         nodes.listen(name, self._received)
 
     def send(self, receiver: str | None, message: M) -> int:
@@ -130,7 +131,9 @@ class Topic(Generic[M]):
             message = self._decoder.decode(encoded)
         except msgspec.MsgspecError as problem:
             # Servers of two versions meet while one replaces the other.
-            logger.warning("a message of server %s on %r can't be read: %s", sender, self._name, problem)
+            if sender not in self._unreadable:
+                self._unreadable.add(sender)
+                logger.warning("messages of server %s on %r can't be read: %s", sender, self._name, problem)
             return
         self._receive(sender, message)
 

@@ -352,6 +352,7 @@ class Feed:
 
         Raises:
             EncodingFailed: No packet of this server's codec can carry the event.
+            MalformedPacket: The event is not what a server of this version sends.
         """
         if not self._index.select(target.rooms, target.except_):
             return

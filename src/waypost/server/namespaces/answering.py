@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from waypost.errors import EncodingFailed
+from waypost.errors import EncodingFailed, MalformedPacket
 from waypost.logs import get_logger
 from waypost.server.cluster.asking import UNANSWERED, Ask, End, More, Part, Request, Response, Stop
 from waypost.server.cluster.seam import (
@@ -145,7 +145,7 @@ class Answering:
     def _call(self, key: _Key, namespaces: list[NamespaceCore], question: CallSockets) -> None:
         try:
             event = self._services.codec.restore_event(question.record, namespaces[0].name if namespaces else "/")
-        except EncodingFailed as problem:
+        except (EncodingFailed, MalformedPacket) as problem:
             logger.error("server %s has asked for acks of an event that can't be sent here: %s", key[0], problem)
             self._end(key, is_complete=False)
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from waypost.errors import EncodingFailed, StorageError
+from waypost.errors import EncodingFailed, MalformedPacket, StorageError
 from waypost.logs import get_logger
 from waypost.server.cluster.asking import Asking, Request, Response
 from waypost.server.cluster.bus import Bus, Told, Topic
@@ -91,5 +91,5 @@ class Neighbours:
             return
         try:
             namespace.feed.hear(told.target, told.action)
-        except EncodingFailed as problem:
+        except (EncodingFailed, MalformedPacket) as problem:
             logger.error("%s: an event of another server can't be sent here: %s", told.namespace, problem)
