@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -368,6 +369,102 @@ async def test_a_node_that_is_not_the_owner_stops_and_nothing_doubles() -> None:
         assert client.jobs == [1]
         client.reply(1)
         await gets(client, [1, 2])
+
+
+# -- leases and losses ---------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def guest(**options: Any) -> AsyncIterator[tuple[Site, Site, Worker]]:
+    """Run two servers; the first one owns the consumer, and its only client is at the second one."""
+    async with sites(2, **options) as (_, (first, second)):
+        idle = await first.client()
+        await idle.cut()
+        client = await second.client()
+        await settle()
+        assert hub_of(first.io).deliveries.serving(QUEUE)
+        yield first, second, client
+
+
+async def test_a_lease_ends_on_another_node_and_a_late_ack_counts() -> None:
+    async with guest(lease_s=0.1) as (first, second, client):
+        await first.put(1)
+        await until(lambda: client.jobs == [1, 1])
+        ack_id, _ = client.to_acknowledge[0]
+        client.acknowledge(ack_id)
+        await all_settled(second, 1)
+        assert (await first.info()).redelivered >= 1
+
+
+async def test_signs_of_life_and_extensions_renew_a_lease_on_another_node() -> None:
+    async with guest(lease_s=0.4, max_lease_s=60.0) as (first, second, client):
+        await first.put(1)
+        await gets(client, [1])
+        channel = second.socket_of(client)._channel
+        for _ in range(15):
+            await asyncio.sleep(0.05)
+            # As an answered heartbeat does.
+            hub_of(second.io).deliveries.heartbeat_answered(channel)
+        assert client.jobs == [1]
+        assert second.socket_of(client).extend_lease(QUEUE, seconds=60.0) == 1
+        await asyncio.sleep(0.7)
+        assert client.jobs == [1]
+        client.reply(1)
+        await all_settled(first, 1)
+
+
+async def test_a_silent_socket_on_another_node_gets_nothing_until_it_gives_a_sign() -> None:
+    async with guest(lease_s=0.2) as (first, second, client):
+        await first.put(1)
+        await gets(client, [1])
+        await arrived([second], client)
+        client.stop_reading()
+        channel = second.socket_of(client)._channel
+        deliveries = hub_of(second.io).deliveries
+        deliveries.heartbeat_sent(channel)
+        (runner,) = hub_of(first.io).deliveries.serving(QUEUE)
+        await until(lambda: any(one.is_silent for one in runner.takers))
+        await settle()
+        client.read_on()
+        await settle()
+        assert client.jobs == [1]
+        deliveries.heartbeat_answered(channel)
+        await until(lambda: len(client.jobs) == 2)
+        assert (await first.info()).redelivered == 1
+
+
+async def test_a_function_on_another_node_extends_its_lease() -> None:
+    started: list[int] = []
+
+    def prepare(io: waypost.Server) -> None:
+        @io.consumer(QUEUE, consumer="functions", order="none")
+        def work(message: waypost.Message, job: int) -> None:
+            started.append(job)
+            message.extend(60.0)
+            time.sleep(0.4)
+
+    async with sites(2, max_lease_s=0.1, prepare=prepare) as (_, (first, second)):
+        assert owner((first, second), "functions") is first
+        # One for the function of each node.
+        await first.put(1, 2)
+        await all_settled(second, 2, "functions")
+        assert sorted(started) == [1, 2]
+
+
+async def test_what_limits_took_away_is_told_on_another_node() -> None:
+    async with guest(max_messages=2, overflow="drop_oldest") as (first, second, client):
+        await first.put(*range(5))
+        await until(lambda: any(event[0] == "messages_lost" for event in client.events))
+        async with asyncio.timeout(DEADLINE_S):
+            while (await second.info()).lost:
+                # More may be lost meanwhile, which is told anew.
+                for ack_id, event in list(client.to_acknowledge):
+                    if event[0] == "messages_lost":
+                        client.to_acknowledge.remove((ack_id, event))
+                        client.acknowledge(ack_id)
+        told = [event[1] for event in client.events if event[0] == "messages_lost"]
+        assert all(one["consumer"] == "default" for one in told)
+        assert sum(one["messages"] for one in told) >= 3
 
 
 # -- functions -----------------------------------------------------------------------------------------------------
