@@ -7,7 +7,10 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-__all__ = ["Spread"]
+__all__ = ["NOTES_VARIABLE", "Spread"]
+
+NOTES_VARIABLE = "WAYPOST_TEST_NOTES"
+"""The folder in which workers note how many requests of other workers' sessions they have read."""
 
 
 class Spread:
@@ -16,11 +19,13 @@ class Spread:
     Attributes:
         url: Where it listens.
         ports: Where the workers listen; a worker that has died is taken out.
+        answered: On how many connections a worker has answered.
     """
 
     def __init__(self, ports: Sequence[int], rng: random.Random) -> None:
         self.url = ""
         self.ports = list(ports)
+        self.answered = 0
         self._rng = rng
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -51,13 +56,19 @@ class Spread:
             far_reader, far = await asyncio.open_connection("127.0.0.1", port)
             async with asyncio.TaskGroup() as group:
                 group.create_task(_pump(reader, far))
-                group.create_task(_pump(far_reader, writer))
+                group.create_task(self._pump_answers(far_reader, writer))
         except* OSError:
             pass  # one of the two has ended, and the other one sees it
         finally:
             writer.transport.abort()
             if far is not None:
                 far.transport.abort()
+
+    async def _pump_answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if chunk := await reader.read(65_536):
+            self.answered += 1
+            writer.write(chunk)
+        await _pump(reader, writer)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
