@@ -14,7 +14,7 @@ from waypost.errors import ConfigurationError, StorageError, StoreClosed, StoreL
 from waypost.logs import get_logger
 from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.storage.choose import MACHINE_CLOCKS, Clocks, StoreOptions, make_store
-from waypost.storage.host.driving import begin
+from waypost.storage.host.driving import Then, begin
 from waypost.storage.host.journals import HostedJournal
 from waypost.storage.host.node import HostedNode
 from waypost.storage.host.outgoing import Limits, Outgoing
@@ -274,8 +274,7 @@ class StoreHost:
             expires_at = opening.store.clock.now() + opening.options.orphan_ttl_s
         begin(
             hosted.journal.detach_session(key, expires_at),
-            lambda _: None,
-            lambda error: self._keep(self._detach_later(opening, hosted, key, error)),
+            Then(lambda _: None, lambda error: self._keep(self._detach_later(opening, hosted, key, error))),
         )
 
     async def _detach_later(

@@ -8,7 +8,7 @@ from typing import Any, Final
 from waypost.errors import StoreClosed
 from waypost.logs import get_logger
 from waypost.storage.base import Journal
-from waypost.storage.host.driving import begin
+from waypost.storage.host.driving import Then, begin
 from waypost.storage.host.homes import NOBODY, Homes
 from waypost.storage.host.node import HostedNode
 from waypost.storage.journal_records import Entry, ExpiredSession, SessionRow
@@ -185,7 +185,7 @@ class HostedJournal:
     def claim_session(self, node: HostedNode, request: requests.ClaimSession) -> None:
         """Answer when no other node has a life of a session, which does not expire meanwhile."""
         if self.homes.claim(node, request.key, request.call):
-            begin(self.journal.attach_session(request.key, _nothing), _nothing, self._not_kept)
+            begin(self.journal.attach_session(request.key, _nothing), Then(_nothing, self._not_kept))
 
     def _not_kept(self, error: BaseException) -> None:
         _logger.warning("%s: a session that a client returns to may expire before: %s", self.journal.name, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -103,24 +103,11 @@ class HostedNode:
             work: What is to be done, begun at once.
             done: Called with its result; without it, the result is answered.
         """
-
-        def finished(result: _T) -> None:
-            if done is None:
-                self.answer(call, result)
-            else:
-                done(result)
-            self._finished(call)
-
-        def failed(error: BaseException) -> None:
-            self.fail(call, error)
-            self.written(call)
-            self._finished(call)
-
         self._calls.add(call)
         if len(self._calls) > _MOST_CALLS and not self._is_paused:
             self._is_paused = True
             self.link.pause()
-        begin(work, finished, failed)
+        begin(work, _Request(self, call, done))
 
     def write(self, call: int, work: Awaitable[object], done: Callable[[Any], None]) -> None:
         """Begin a write to a journal, which calls `written` when it takes effect; otherwise as `run`."""
@@ -141,6 +128,12 @@ class HostedNode:
         else:
             send()
 
+    def has_failed(self, call: int, error: BaseException) -> None:
+        """Note that a request has failed."""
+        self.fail(call, error)
+        self.written(call)
+        self.ended(call)
+
     def after_all(self, ready: Callable[[], None]) -> None:
         """Call a function when all requests that are under way now have ended."""
         if self._calls:
@@ -148,7 +141,8 @@ class HostedNode:
         else:
             ready()
 
-    def _finished(self, call: int) -> None:
+    def ended(self, call: int) -> None:
+        """Note that a request has ended."""
         self._calls.discard(call)
         if self._is_paused and len(self._calls) <= _MOST_CALLS // 2:
             self._is_paused = False
@@ -159,3 +153,24 @@ class HostedNode:
             if not calls:
                 self._waiting.remove(entry)
                 ready()
+
+
+class _Request(Generic[_T]):
+    """A request that is under way; a `Listener`."""
+
+    __slots__ = ("_call", "_done", "_node")
+
+    def __init__(self, node: HostedNode, call: int, done: Callable[[_T], None] | None) -> None:
+        self._node = node
+        self._call = call
+        self._done = done
+
+    def done(self, result: _T) -> None:
+        if self._done is None:
+            self._node.answer(self._call, result)
+        else:
+            self._done(result)
+        self._node.ended(self._call)
+
+    def failed(self, error: BaseException) -> None:
+        self._node.has_failed(self._call, error)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from waypost.storage.host.driving import begin
+from waypost.storage.host.driving import Then, begin
 from waypost.storage.journal_records import Entry
 from waypost.storage.wire.frames import FrameWriter, encode
 from waypost.storage.wire.link import Link
@@ -204,4 +204,4 @@ class Outgoing:
                 self._overrun(f"the entries it has not seen can't be read: {error}")
 
         self._is_reading = True
-        begin(self._read(span.journal, span.first - 1, span.last, _PAGE_ENTRIES, _PAGE_BYTES), found, failed)
+        begin(self._read(span.journal, span.first - 1, span.last, _PAGE_ENTRIES, _PAGE_BYTES), Then(found, failed))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from waypost.logs import get_logger
 from waypost.storage.base import Store
 from waypost.storage.clock import LONGEST_SLEEP_S
-from waypost.storage.host.driving import begin
+from waypost.storage.host.driving import Then, begin
 from waypost.storage.host.journals import HostedJournals
 from waypost.storage.host.node import HostedNode
 from waypost.storage.host.queues import HostedQueues
@@ -68,7 +68,7 @@ class DueAlarm:
 
     def _ring(self) -> None:
         self._timer = self._at = None
-        begin(self.release(), lambda _: None, self._failed)
+        begin(self.release(), Then(lambda _: None, self._failed))
 
     def _failed(self, error: BaseException) -> None:
         _logger.error("messages that are due have to wait %.1f s more: %s", _AFTER_FAILURE_S, error)

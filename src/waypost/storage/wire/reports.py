@@ -76,14 +76,14 @@ class Opened(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-class Done(msgspec.Struct, array_like=True, frozen=True, tag=1):
+class Done(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=1):
     """A write to a journal has taken effect: its ``on_commit`` is due."""
 
     call: int
     position: int
 
 
-class Answer(msgspec.Struct, array_like=True, frozen=True, tag=2):
+class Answer(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=2):
     """The result of a call, encoded."""
 
     call: int
@@ -97,7 +97,7 @@ class Failed(msgspec.Struct, array_like=True, frozen=True, tag=3):
     problem: Problem
 
 
-class Appended(msgspec.Struct, array_like=True, frozen=True, tag=4):
+class Appended(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=4):
     """Another node has appended an entry."""
 
     journal: int
@@ -140,7 +140,7 @@ class Kept(msgspec.Struct, array_like=True, frozen=True, tag=8):
     size_bytes: int
 
 
-class Message(msgspec.Struct, array_like=True, frozen=True, tag=9):
+class Message(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=9):
     """A message of a node."""
 
     sender: str

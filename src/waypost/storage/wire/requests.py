@@ -53,7 +53,7 @@ class Goodbye(msgspec.Struct, array_like=True, frozen=True, tag=2):
     call: int
 
 
-class Credit(msgspec.Struct, array_like=True, frozen=True, tag=3):
+class Credit(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=3):
     """Says how many more bytes the node has taken in."""
 
     size: int
@@ -75,7 +75,7 @@ class OpenJournal(msgspec.Struct, array_like=True, frozen=True, tag=5):
     name: str
 
 
-class Append(msgspec.Struct, array_like=True, frozen=True, tag=6):
+class Append(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=6):
     """`Journal.append`."""
 
     call: int
@@ -111,7 +111,7 @@ class ChangeSession(msgspec.Struct, array_like=True, frozen=True, tag=9):
     arguments: tuple[Any, ...]
 
 
-class Prove(msgspec.Struct, array_like=True, frozen=True, tag=10):
+class Prove(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=10):
     """`Journal.prove`."""
 
     journal: int
@@ -177,7 +177,7 @@ class Enqueue(msgspec.Struct, array_like=True, frozen=True, tag=16):
     deduplicate_s: float
 
 
-class Hold(msgspec.Struct, array_like=True, frozen=True, tag=17):
+class Hold(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=17):
     """`StoredQueue.hold`."""
 
     queue: str
@@ -186,7 +186,7 @@ class Hold(msgspec.Struct, array_like=True, frozen=True, tag=17):
     position: int | None
 
 
-class Send(msgspec.Struct, array_like=True, frozen=True, tag=18):
+class Send(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=18):
     """`Nodes.send`."""
 
     receiver: str | None
