@@ -17,6 +17,7 @@ SERVERS = 3
 CLIENTS = 6
 STEPS = 150
 ROOMS = ("red", "blue")
+TURNS = [0, *(pytest.param(turn, marks=pytest.mark.long) for turn in range(1, 10))]
 
 
 class Applications:
@@ -221,12 +222,12 @@ async def storm(rng: random.Random, *, faults: bool) -> Applications:
     return apps
 
 
-@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("turn", TURNS)
 async def test_nobody_misses_anything_while_servers_freeze_and_die(rng: random.Random, turn: int) -> None:
     await storm(rng, faults=True)
 
 
-@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("turn", TURNS)
 async def test_lives_follow_each_other_and_calls_are_answered(rng: random.Random, turn: int) -> None:
     judge(await storm(rng, faults=False))
 
