@@ -144,20 +144,11 @@ class Answering:
 
     def _call(self, key: _Key, namespaces: list[NamespaceCore], question: CallSockets) -> None:
         try:
-            event = self._services.codec.restore_event(question.record, namespaces[0].name if namespaces else "/")
+            ack_round = self._begin_round(key, namespaces, question)
         except (EncodingFailed, MalformedPacket) as problem:
             logger.error("server %s has asked for acks of an event that can't be sent here: %s", key[0], problem)
             self._end(key, is_complete=False)
             return
-        ack_round = AckRound(
-            self._services.codec,
-            event,
-            lambda sid, arguments: self._answered(key, sid, arguments),
-            volatile=question.volatile,
-            compress=question.compress,
-        )
-        for member in _members(namespaces, question.target):
-            ack_round.ask(member)
         # First whom this server has asked: so the other one knows who is missing if this one goes.
         sids = tuple(member.sid for member in ack_round.waiting)
         self._send(key, Asked(sids, tuple(ack_round.missing)))
@@ -166,6 +157,23 @@ class Answering:
             return
         timer = asyncio.get_running_loop().call_later(question.timeout_s, self._stop, key)
         self._rounds[key] = ack_round, timer
+
+    def _begin_round(self, key: _Key, namespaces: list[NamespaceCore], question: CallSockets) -> AckRound:
+        codec = self._services.codec
+        ack_round = AckRound(
+            codec,
+            codec.restore_event(question.record, namespaces[0].name if namespaces else "/"),
+            lambda sid, arguments: self._answered(key, sid, arguments),
+            volatile=question.volatile,
+            compress=question.compress,
+        )
+        try:
+            for member in _members(namespaces, question.target):
+                ack_round.ask(member)
+        except EncodingFailed:
+            ack_round.give_up()
+            raise
+        return ack_round
 
     def _answered(self, key: _Key, sid: str, arguments: list[Any] | None) -> None:
         if key not in self._rounds:
