@@ -80,6 +80,7 @@ def check(clients: list[Client], said: int) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="who a parent's children are is known on Linux")
+@pytest.mark.long
 async def test_killed_workers_cost_nobody_an_event(peer: Peer, site: Site, rng: random.Random) -> None:
     # Short, as an official client that has paused polling at an upgrade's end notices a cut by the heartbeat only.
     server = site.process(ping_interval_s=2, ping_timeout_s=3)
@@ -108,6 +109,7 @@ async def test_killed_workers_cost_nobody_an_event(peer: Peer, site: Site, rng: 
     server.check_log()
 
 
+@pytest.mark.long
 async def test_a_reload_costs_nobody_an_event_and_no_request(peer: Peer, site: Site) -> None:
     server = site.process("2", drain_s=0.5)
     await server.start()

@@ -115,6 +115,8 @@ async def test_what_one_worker_emits_reaches_the_clients_of_all(site: Site, stor
     await server.stop()
     await site.none_left(pids)
     server.check_log()
+    for number in (1, 2):
+        assert re.search(rf"INFO    worker {number} waypost\.server: started", server.log()), server.log()
 
 
 async def test_one_worker_is_one_process(site: Site) -> None:
@@ -127,6 +129,7 @@ async def test_one_worker_is_one_process(site: Site) -> None:
     await server.stop()
 
 
+@pytest.mark.long
 async def test_a_free_port_is_the_same_for_all(site: Site) -> None:
     server = site.process()
     server._command[server._command.index(str(server.port))] = "0"
@@ -137,14 +140,6 @@ async def test_a_free_port_is_the_same_for_all(site: Site) -> None:
     assert server.url[-2:] != ":0"
     assert len(await of_each(site)) == 2
     await server.stop()
-
-
-async def test_the_worker_is_named_in_each_line_of_its_log(site: Site) -> None:
-    server = site.process()
-    await server.start()
-    await server.stop()
-    for number in (1, 2):
-        assert re.search(rf"INFO    worker {number} waypost\.server: started", server.log()), server.log()
 
 
 @pytest.mark.parametrize(
@@ -182,6 +177,7 @@ async def test_a_killed_worker_is_replaced_and_its_clients_recover(site: Site) -
     await site.none_left(pids)
 
 
+@pytest.mark.long
 async def test_nobody_waits_for_a_worker_that_can_not_be_replaced(site: Site) -> None:
     server = site.process()
     await server.start()
@@ -199,6 +195,7 @@ async def test_nobody_waits_for_a_worker_that_can_not_be_replaced(site: Site) ->
     await site.none_left([kept])
 
 
+@pytest.mark.long
 async def test_a_store_that_another_process_has_is_waited_for(site: Site) -> None:
     first = waypost.Server(store=str(site.folder / "store.db"))
     await first.start()
@@ -251,6 +248,7 @@ async def test_sigterm_drains_all_at_once(site: Site) -> None:
     assert sorted(os.listdir(site.folder)) == ["server.log", "store.db", "store.db-owner", "store.db-turn"]
 
 
+@pytest.mark.long
 async def test_a_second_sigterm_ends_it_whatever_handlers_do(site: Site) -> None:
     server = site.process(stop_timeout_s=60)
     await server.start()
@@ -286,6 +284,7 @@ async def test_a_reload_that_can_not_be_leaves_the_old_workers(site: Site) -> No
     await server.stop()
 
 
+@pytest.mark.long
 async def test_no_request_fails_during_reloads(site: Site) -> None:
     """Requests on connections of their own, polling clients and WebSockets, while all workers are replaced."""
     server = site.process(drain_s=1)

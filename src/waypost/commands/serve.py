@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from waypost import __version__
 from waypost.commands.common import add_log_level, configure_logging, port_number
-from waypost.workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from waypost.commands.common import Subcommands
@@ -37,7 +36,7 @@ def add(subcommands: Subcommands) -> None:
     parser.set_defaults(run=_serve)
     # Not listed: only a parent starts it.
     worker = subcommands.add_parser("worker", description="Serve as a worker of `waypost serve --workers`.")
-    worker.add_argument("settings", type=WorkerSettings.decode)
+    worker.add_argument("settings")
     worker.set_defaults(run=_work)
 
 
@@ -78,7 +77,8 @@ def _serve_together(options: argparse.Namespace, workers: int) -> int:
 
 def _work(options: argparse.Namespace) -> int:
     from waypost.workers.child import run_worker
+    from waypost.workers.settings import WorkerSettings
 
-    settings: WorkerSettings = options.settings
+    settings = WorkerSettings.decode(options.settings)
     configure_logging(settings.log_level, settings.number)
     return run_worker(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -55,6 +56,8 @@ def run_worker(settings: WorkerSettings) -> int:
         Exception: Any error that the application's own code raises while it is imported.
     """
     _obey_only_the_parent()
+    for one in (settings.channel, settings.lifeline, *settings.listeners):
+        os.set_inheritable(one, False)
     hold_on(settings.lifeline, settings.number)
     sys.argv[:] = settings.arguments
     app = serving.load(settings.application)
