@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_type
 
 import pytest
 
@@ -148,6 +148,19 @@ async def test_from_thread_has_every_awaited_method() -> None:
         for name, method in vars(awaited).items():
             if asyncio.iscoroutinefunction(method) and not name.startswith("_"):
                 assert getattr(blocking, name).__doc__ == method.__doc__, (awaited, name)
+
+
+async def test_type_checkers_see_arguments_and_results(io: waypost.Server) -> None:
+    def work() -> None:
+        assert_type(io.from_thread.emit("told", 1), None)
+        assert_type(io.from_thread.fetch_sockets(), waypost.FetchedSockets)
+        assert_type(io.from_thread.call("told"), waypost.BroadcastAnswers)
+        assert_type(io.queue("mail").from_thread.emit("letter", id="a"), waypost.Receipt)
+        assert_type(io.queue("mail").from_thread.purge(upto=1), int)
+        with pytest.raises(waypost.EncodingFailed):
+            io.from_thread.emit(1)  # type: ignore[arg-type]
+
+    assert await in_thread(work) is None
 
 
 async def test_an_error_comes_to_the_thread(io: waypost.Server) -> None:
