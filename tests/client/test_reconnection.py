@@ -387,7 +387,9 @@ async def test_a_client_that_did_not_get_in_leaves_nothing_open(url: str, is_the
         with pytest.raises(waypost.ConnectFailed, match="not you" if is_there else "Connection refused"):
             async with waypost.Client(where, auth={"refuse": 1}, outbox=tmp_path / "client.db"):
                 pass
-        assert asyncio.all_tasks() == before
+        # The server looks once who listens beside it.
+        left = {task for task in asyncio.all_tasks() if "Succession" not in repr(task.get_coro())}
+        assert left == before
 
 
 async def test_a_client_that_is_refused_later_stays_away(link: Link) -> None:

@@ -95,7 +95,7 @@ async def test_without_a_store_that_takes_it_those_who_are_here_are_disconnected
         journal = hub_of(io).directory.core("/").feed.journal
         assert journal is not None
 
-        async def refuse(*_: Any) -> None:
+        async def refuse(*_: Any, **__: Any) -> None:
             raise waypost.StoreFull("the disk")
 
         monkeypatch.setattr(type(journal), "end_matching", refuse)
