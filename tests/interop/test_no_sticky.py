@@ -112,8 +112,9 @@ async def test_workers_and_the_parent_are_killed_while_clients_poll(
 async def restart(server: ServerProcess) -> None:
     """Kill the parent, whose workers end with it, and start anew."""
     pids = workers_of(server)
-    await server.restart("kill")
+    await server.kill()
     await until(lambda: not any(map(alive, pids)), "the workers have ended with their parent")
+    await server.start()
 
 
 def workers_of(server: ServerProcess) -> list[int]:

@@ -13,12 +13,14 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 import waypost
+from tests.support.mesh import Mesh
 from waypost.transports import uvicorn_inside
 from waypost.transports.direct_polling import Exchange
 from waypost.transports.direct_websocket import DirectWebSocket
+from waypost.transports.handover.handover import Handover
 from waypost.transports.uvicorn_inside import choose_protocols, find_missing
 from waypost.transports.uvicorn_protocols import GuardedHttp, GuardedWebSocket
-from waypost.transports.uvicorn_runner import bind, running
+from waypost.transports.uvicorn_runner import bind, configure, running
 
 SANSIO = "uvicorn.protocols.websockets.websockets_sansio_impl"
 
@@ -96,3 +98,11 @@ async def test_who_names_our_websocket_gets_uvicorns(
     chosen: Any = waypost.DirectWebSocket
     assert chosen is WebSocketsSansIOProtocol
     assert len(caplog.messages) == 1
+
+
+def test_several_workers_need_a_uvicorn_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(uvicorn_inside._NEEDED, (SANSIO, "Gone"), "anything")
+    io = waypost.Server()
+    with pytest.raises(waypost.ConfigurationError, match="with --workers 1"):
+        configure(io, io.options, Handover(Mesh().add(1)))
+    configure(io, io.options)

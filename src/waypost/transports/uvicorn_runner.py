@@ -222,7 +222,8 @@ def configure(app: Any, options: Options, handover: Handover | None = None) -> u
     http, websocket = choose_protocols()
     if handover is not None:
         if isinstance(http, str):
-            raise ConfigurationError("workers", handover.worker, f"1 with uvicorn {uvicorn.__version__}")
+            expected = "a version that this version of Waypost knows inside; with --workers 1 this one does as well"
+            raise ConfigurationError("uvicorn", uvicorn.__version__, expected)
         http = partial(_among_workers, handover, http)
     if options.websocket_compression and websocket != "auto":
         websocket = partial(websocket, may_compress=True)
