@@ -45,6 +45,28 @@ async def tell(socket: waypost.Socket, value: Any) -> int:
 
 
 @io.event
+async def who(socket: waypost.Socket) -> list[Any]:
+    """Who is there, and how many servers have not said so."""
+    fetched = await io.fetch_sockets()
+    return [sorted(one.id for one in fetched), len(fetched.missing_servers)]
+
+
+@io.event
+async def ask(socket: waypost.Socket, seconds: float) -> list[Any]:
+    """Who has answered, and how many are missing, have left, and were not heard of."""
+    answers = await io.timeout(seconds).call("question")
+    unheard = [len(answers.missing), len(answers.left), len(answers.missing_servers)]
+    return [sorted(answers.answers), *unheard]
+
+
+@io.event
+async def numbers(socket: waypost.Socket) -> list[Any]:
+    """The connections of all workers, those of each, and how many clients read too slowly."""
+    state = io.state()
+    return [state.connections, sorted(one.connections for one in state.servers.values()), state.sockets["/"]]
+
+
+@io.event
 async def slow(socket: waypost.Socket, seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "done"
