@@ -1,6 +1,7 @@
 """An application that tells in which order it was told of its clients; see test_lives.py.
 
-Each client gives its name as its auth. Handlers take their time, so that they overlap wherever they may.
+Each client gives its name as its auth. Handlers take their time, so that they overlap wherever they may. What it was
+told stands in a file beside the store, so that several workers tell it together.
 """
 
 from __future__ import annotations
@@ -8,51 +9,51 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import waypost
 from tests.support.server_process import OPTIONS_VARIABLE
 
-io = waypost.Server(**json.loads(os.environ.get(OPTIONS_VARIABLE, "{}")))
+_options = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
+io = waypost.Server(**_options)
 chat = io.of("/chat")
 
-_told: dict[str, list[Any]] = {}
-_online: set[str] = set()
+_diary = Path(f"{_options.get('store', 'lives')}.told")
 
 
-def _of(socket: waypost.Socket) -> str:
-    return str(socket.handshake.auth["name"])
+def _note(socket: waypost.Socket, what: Any) -> None:
+    """Note something that was told of a client; lines of several processes do not mix, and stand in their order."""
+    line = json.dumps([str(socket.handshake.auth["name"]), what])
+    diary = os.open(_diary, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(diary, f"{line}\n".encode())
+    os.close(diary)
 
 
 @io.on("connect")
 async def connect(socket: waypost.Socket) -> None:
-    told = _told.setdefault(_of(socket), [])
-    told.append("connect")
+    _note(socket, "connect")
     await asyncio.sleep(0.01)
-    _online.add(_of(socket))
-    told.append("connect.")
+    _note(socket, "connect.")
 
 
 @io.on("disconnect")
 async def disconnect(socket: waypost.Socket, reason: str) -> None:
-    told = _told[_of(socket)]
-    told.append("disconnect")
+    _note(socket, "disconnect")
     await asyncio.sleep(0.03)
-    _online.discard(_of(socket))
-    told.append("disconnect.")
+    _note(socket, "disconnect.")
 
 
 @io.event
 async def work(socket: waypost.Socket, number: int) -> None:
-    told = _told[_of(socket)]
-    told.append(number)
+    _note(socket, number)
     await asyncio.sleep(0.02)
-    told.append(f"{number}.")
+    _note(socket, f"{number}.")
 
 
 @io.event
 async def hang(socket: waypost.Socket) -> None:
-    _told[_of(socket)].append("hang")
+    _note(socket, "hang")
     while True:
         await socket.emit("still here")
         await asyncio.sleep(0.01)
@@ -65,7 +66,10 @@ async def renew(socket: waypost.Socket) -> None:
 
 @io.of("/control").event
 async def told(socket: waypost.Socket, name: str) -> tuple[list[Any], bool]:
-    return _told.get(name, []), name in _online
+    lines = [json.loads(line) for line in _diary.read_text().splitlines()] if _diary.exists() else []
+    of_it = [what for whom, what in lines if whom == name]
+    ends = [what for what in of_it if what in ("connect.", "disconnect.")]
+    return of_it, ends[-1:] == ["connect."]
 
 
 @io.of("/control").event

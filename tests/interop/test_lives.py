@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.interop.peer import MODES, Client, Peer
-from tests.support.server_process import HEARTBEAT, ServerProcess
+from tests.support.server_process import HEARTBEAT, WORKERS_VARIABLE, ServerProcess
 from tests.support.waiting import DEADLINE_S
 
 pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
@@ -24,7 +25,8 @@ GRACE_S = 1.0
 @pytest_asyncio.fixture(loop_scope="module")
 async def site(peer: Peer, tmp_path: Path) -> AsyncIterator[ServerProcess]:
     """The server of lives_app.py, on disk."""
-    command = ("-m", "waypost", "serve", "tests.interop.lives_app:io", "--port", "{port}")
+    workers = os.environ.get(WORKERS_VARIABLE, "1")
+    command = ("-m", "waypost", "serve", "tests.interop.lives_app:io", "--port", "{port}", "--workers", workers)
     options = {"store": str(tmp_path / "store.db"), "drain_s": 0.2, "handler_grace_s": GRACE_S, **HEARTBEAT}
     server = ServerProcess(command, tmp_path / "server.log", options)
     await server.start()
