@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ if mode == "broken":
     raise RuntimeError("broken on purpose")
 if mode == "ends":
     os._exit(7)
+if mode == "hangs":
+    sys.stderr.write("hanging in its import\n")
+    time.sleep(600)
 if mode == "other options":
     _options["answer_ttl_s"] = 12345
 if mode == "own options":

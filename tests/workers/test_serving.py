@@ -321,3 +321,25 @@ async def test_no_request_fails_during_reloads(site: Site) -> None:
         await until_async(lambda: client.call("where"), lambda told: told[1] == "third", "the new code")  # noqa: B023
     await server.stop()
     server.check_log()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("when", ["first start", "reload"])
+async def test_a_worker_that_hangs_in_its_import_is_not_waited_for(site: Site, when: str) -> None:
+    server = site.process()
+    pids: list[int] = []
+    if when == "reload":
+        await server.start()
+        pids = site.pids()
+        site.set_mode("hangs")
+        os.kill(server.pid, signal.SIGHUP)
+        await until(lambda: "hanging in its import" in server.log(), "the new one hangs")
+        client = await site.connect()
+        assert (await client.call("where"))[1] == ""
+    else:
+        site.set_mode("hangs")
+        server._spawn()
+        await until(lambda: "hanging in its import" in server.log(), "the first one hangs")
+    os.kill(server.pid, signal.SIGTERM)
+    assert await site.end() == 0
+    await site.none_left(pids)

@@ -31,7 +31,7 @@ from waypost.transports.descriptors import OncePerShortage
 from waypost.transports.handover.handover import Handover
 from waypost.transports.uvicorn_inside import choose_protocols
 
-__all__ = ["Orders", "Served", "Steered", "bind", "configure", "running", "serve"]
+__all__ = ["Orders", "Served", "Steered", "bind", "calm_garbage_collection", "configure", "running", "serve"]
 
 _PORT = rule_of(Annotated[int, AtLeast(0), AtMost(65535)])
 
@@ -152,7 +152,7 @@ def serve(
     Raises:
         WaypostError: The server could not start.
     """
-    _calm_garbage_collection()
+    calm_garbage_collection()
     config = configure(app, io.options, handover)
     get_logger("uvicorn.error").addFilter(_WithoutTraceback())
     get_logger("asyncio").addFilter(OncePerShortage())
@@ -160,7 +160,7 @@ def serve(
         return runner.run(_serve(config, io, listeners, announce, handover, orders))
 
 
-def _calm_garbage_collection() -> None:
+def calm_garbage_collection() -> None:
     """Collect cycles less often. This changes the whole process, which runs only the server.
 
     A connection keeps about eighty objects. With Python's thresholds, every ninth connection starts a collection,

@@ -12,7 +12,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from waypost import __version__
 from waypost.logs import get_logger
 from waypost.retrying import Backoff, RetryPolicy
 from waypost.storage.host.host import StoreHost
+from waypost.transports.uvicorn_runner import calm_garbage_collection
 from waypost.workers.channel import Channel
 from waypost.workers.messages import (
     REPORTS,
@@ -78,6 +79,7 @@ def serve_with_workers(plan: Plan, listeners: list[list[socket.socket]]) -> int:
         The exit code: 0 after a graceful stop, 128 + the signal's number after a forced one; that of a worker which
         ended before the first start was complete.
     """
+    calm_garbage_collection()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_Parent(plan, listeners).run())
 
@@ -144,7 +146,8 @@ class _Parent:
         if self._had_terminal and not os.isatty(2):
             # The terminal was closed, which sends the same signal.
             self._stop_asked.set()
-        self._reload_asked.set()
+        else:
+            self._reload_asked.set()
 
     # -- starting -------------------------------------------------------------------------------------------
 
@@ -156,7 +159,9 @@ class _Parent:
         """
         slots = range(len(self._listeners))
         for some in (slots[:1], slots[1:]):
-            started = [self._launch(slot) for slot in some]
+            started = self._launch_all(some)
+            if started is None:
+                return _FAILED
             self._serving += started
             failed = asyncio.ensure_future(_first_that_failed(started))
             stop = asyncio.ensure_future(self._stop_asked.wait())
@@ -177,6 +182,18 @@ class _Parent:
         said = self._serving[0].listening.result()
         if said is not None:
             self._plan.announce(said.address, said.store, [one.pid for one in self._serving])
+
+    def _launch_all(self, slots: Iterable[int]) -> list[Worker] | None:
+        """Start a worker for each slot; returns ``None`` if the system has no room for one, and none is left."""
+        started: list[Worker] = []
+        try:
+            for slot in slots:
+                started.append(self._launch(slot))
+        except OSError as error:
+            logger.error("no worker can be started: %s", error)
+            self._end(started)
+            return None
+        return started
 
     def _launch(self, slot: int) -> Worker:
         self._last_number += 1
@@ -285,13 +302,8 @@ class _Parent:
     async def _reload(self) -> None:
         """Replace all workers by new ones with the code of now; if that fails, the old ones go on."""
         logger.info("SIGHUP: starting new workers")
-        started: list[Worker] = []
-        try:
-            for slot in range(len(self._serving)):
-                started.append(self._launch(slot))
-        except OSError as error:
-            logger.error("no worker can be started: %s; the old ones go on", error)
-            self._end(started)
+        started = self._launch_all(range(len(self._serving)))
+        if started is None:
             return
         failed = await _first_that_failed(started)
         if failed is not None:
@@ -313,8 +325,12 @@ class _Parent:
             one.drain()
 
     def _end(self, workers: Collection[Worker]) -> None:
+        """Let new workers end that are not to serve; one that is still importing the application hears nothing."""
         for one in workers:
-            one.end(_FAILED)
+            if one.serves:
+                one.end(_FAILED)
+            else:
+                one.kill()
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -323,6 +339,9 @@ class _Parent:
         self._cancel_tasks()
         self._close_listeners()
         living = list(self._living.values())
+        for one in living:
+            if not one.listening.done():
+                one.kill()
         if self._stop_asked.is_set():
             self._drain(living)
             force = asyncio.ensure_future(self._force_asked.wait())
