@@ -89,6 +89,15 @@ class MemoryLink:
         if self.other is not None:
             self.other.end()
 
+    def sever(self) -> None:
+        """Break the link: what this side has not received yet is lost, and both sides hear that the other is gone."""
+        if self._is_closed:
+            return
+        receiver, self._receiver = self._receiver, None
+        self.close()
+        if receiver is not None:
+            receiver.closed()
+
     def take(self, data: bytes) -> None:
         """Keep bytes of the other side for the next turn of the loop."""
         if not self._is_closed:
