@@ -194,11 +194,15 @@ async def test_nodes_learn_that_the_file_is_lost(tmp_path: Path) -> None:
         path = many.options.path()
         assert path is not None
         Path(path).unlink()
-        # The host looks at the file from time to time.
-        with pytest.raises(StoreLost, match="it was removed"):
+
+        async def append_until_it_fails() -> None:
+            # The host looks at the file from time to time.
             async with asyncio.timeout(10):
                 while True:
                     await journal.append(b"", ignore)
                     await asyncio.sleep(0.01)
+
+        with pytest.raises(StoreLost, match="it was removed"):
+            await append_until_it_fails()
         await settled(lambda: len(losses) == 2, "both are told")
         assert "it was removed" in str(losses[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import weakref
 from collections.abc import Awaitable
 from functools import partial
 from typing import Final
@@ -69,6 +70,7 @@ class StoreHost:
         self._opening: ServedStore | None = None
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._insisting: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
         self._own_handlers: Final[dict[type, Handler]] = {
             requests.Send: self._send,
             requests.Credit: lambda node, one: node.outgoing.credit(one.size),
@@ -112,6 +114,9 @@ class StoreHost:
             node.link.close()
             self._leave(node)
         while self._tasks:
+            for task in self._insisting:
+                # What the store did not take in time, its next opening mends.
+                task.cancel()
             await asyncio.wait(self._tasks)
         async with self._changing:
             opening, self._opening = self._opening, None
@@ -274,8 +279,12 @@ class StoreHost:
             expires_at = opening.store.clock.now() + opening.options.orphan_ttl_s
         begin(
             hosted.journal.detach_session(key, expires_at),
-            Then(lambda _: None, lambda error: self._keep(self._detach_later(opening, hosted, key, error))),
+            Then(lambda _: None, lambda error: self._insist(opening, hosted, key, error)),
         )
+
+    def _insist(self, opening: ServedStore, hosted: HostedJournal, key: bytes, error: BaseException) -> None:
+        if not isinstance(error, StoreClosed):
+            self._insisting.add(self._keep(self._detach_later(opening, hosted, key, error)))
 
     async def _detach_later(
         self, opening: ServedStore, hosted: HostedJournal, key: bytes, error: BaseException
@@ -287,6 +296,8 @@ class StoreHost:
             try:
                 expires_at = opening.store.clock.now() + opening.options.orphan_ttl_s
                 await hosted.journal.detach_session(key, expires_at)
+            except StoreClosed:
+                return
             except StorageError as again:
                 error = again
             else:
@@ -299,10 +310,11 @@ class StoreHost:
         for node in [*self._nodes.values()]:
             node.tell(message)
 
-    def _keep(self, work: Awaitable[None]) -> None:
+    def _keep(self, work: Awaitable[None]) -> asyncio.Task[None]:
         async def run() -> None:
             await work
 
         task = asyncio.get_running_loop().create_task(run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

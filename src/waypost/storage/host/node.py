@@ -72,7 +72,7 @@ class HostedNode:
         self._calls: set[int] = set()
         self._is_paused = False
         # Functions that wait for calls, and these.
-        self._waiting: list[tuple[set[int], Callable[[], None]]] = []
+        self._waiting: list[tuple[set[int], Callable[[], object]]] = []
         # Writes to journals that are under way, in order; and what stands behind one of them.
         self._writes: dict[int, None] = {}
         self._held: deque[tuple[int, Callable[[], None]]] = deque()
@@ -134,7 +134,7 @@ class HostedNode:
         self.written(call)
         self.ended(call)
 
-    def after_all(self, ready: Callable[[], None]) -> None:
+    def after_all(self, ready: Callable[[], object]) -> None:
         """Call a function when all requests that are under way now have ended."""
         if self._calls:
             self._waiting.append((set(self._calls), ready))

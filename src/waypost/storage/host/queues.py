@@ -137,25 +137,23 @@ class HostedQueues:
         """Count what a dead node held as lost, then free its consumers."""
         holds, node.holds = node.holds, {}
         for key, position in holds.items():
-            if node.is_stopped or await self._blame(key, position):
+            try:
+                if not node.is_stopped:
+                    await self._blame(key, position)
                 self._note_hold(node, key, None)
+            except StorageError as error:
+                # The next opening of a store in a file counts it, as it does when the host itself is killed.
+                _logger.warning("what a dead process had in hand could not be counted as lost: %s", error)
         for (queue, consumer), owner in [*self._owners.items()]:
             if owner is node:
                 self._free(node, queue, consumer)
 
-    async def _blame(self, key: tuple[str, str, str], position: int) -> bool:
-        """Count a lost delivery, and a death; returns whether it was counted."""
+    async def _blame(self, key: tuple[str, str, str], position: int) -> None:
         queue, consumer = self._store.queue(key[0]), key[1]
-        try:
-            state = await queue.consumer(consumer)
-            found = await queue.fetch(consumer, after=position - 1, max_messages=1, max_bytes=0)
-            for message in found if found and found[0].position == position else ():
-                await queue.retry(consumer, state.epoch, [_death_of(message, self._store.clock.now())])
-        except StorageError as error:
-            # The next opening of a store in a file counts it, as it does when the host itself is killed.
-            _logger.warning("what a dead process had in hand could not be counted as lost: %s", error)
-            return False
-        return True
+        state = await queue.consumer(consumer)
+        found = await queue.fetch(consumer, after=position - 1, max_messages=1, max_bytes=0)
+        for message in found if found and found[0].position == position else ():
+            await queue.retry(consumer, state.epoch, [_death_of(message, self._store.clock.now())])
 
 
 def _death_of(message: MessageRow, now: float) -> Attempt:
