@@ -49,7 +49,7 @@ def test_an_address_that_somebody_listens_on_is_refused_although_it_could_be_sha
     for listeners in theirs:
         listeners[0].listen()
     with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}"):
-        bind_for_workers("127.0.0.1", port, 2)
+        bind_for_workers("127.0.0.1", port, 2, patience_s=0.1)
     close(theirs)
     close(bind_for_workers("127.0.0.1", port, 2))
 

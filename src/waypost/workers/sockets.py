@@ -13,16 +13,22 @@ import sys
 import time
 
 from waypost.errors import ConfigurationError
+from waypost.logs import get_logger
 from waypost.transports.uvicorn_runner import bind
 
 __all__ = ["bind_for_workers"]
 
-_PATIENCE_S = 2.0
+logger = get_logger("waypost.workers")
+
+_PATIENCE_S = 10.0
+"""A worker that was just being started notices its parent's end once it has imported what it needs for that."""
 _TRY_EVERY_S = 0.05
 
 
-def bind_for_workers(host: str, port: int, workers: int) -> list[list[socket.socket]]:
-    """Bind sockets for each worker. Blocks for up to 2 s while the address is in use.
+def bind_for_workers(
+    host: str, port: int, workers: int, patience_s: float = _PATIENCE_S
+) -> list[list[socket.socket]]:
+    """Bind sockets for each worker. Blocks while the address is in use, up to a time.
 
     The workers of a parent that was killed need a moment to end, and its successor may be started at once.
 
@@ -30,6 +36,7 @@ def bind_for_workers(host: str, port: int, workers: int) -> list[list[socket.soc
         host: A name or an address, as for `bind`.
         port: The port; 0 takes a free port.
         workers: The number of workers, from 1.
+        patience_s: Seconds for which to try while the address is in use.
 
     Returns:
         For each worker a socket for each address. All have the same port. The caller closes them.
@@ -38,7 +45,7 @@ def bind_for_workers(host: str, port: int, workers: int) -> list[list[socket.soc
         ConfigurationError: An address can't be bound. A process that listens there already counts, even if it would
             share the address.
     """
-    first = _bind_patiently(host, port)
+    first = _bind_patiently(host, port, patience_s)
     if sys.platform != "linux":
         return [[one.dup() for one in first] for _ in range(workers - 1)] + [first]
     addresses = [(one.family, one.getsockname()) for one in first]
@@ -59,8 +66,9 @@ def bind_for_workers(host: str, port: int, workers: int) -> list[list[socket.soc
     return bound
 
 
-def _bind_patiently(host: str, port: int) -> list[socket.socket]:
-    ends = time.monotonic() + _PATIENCE_S
+def _bind_patiently(host: str, port: int, patience_s: float) -> list[socket.socket]:
+    ends = time.monotonic() + patience_s
+    has_said = False
     while True:
         try:
             return bind(host, port)
@@ -69,6 +77,12 @@ def _bind_patiently(host: str, port: int) -> list[socket.socket]:
             is_used = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
             if not is_used or time.monotonic() > ends:
                 raise
+            if not has_said:
+                has_said = True
+                logger.warning(
+                    "%s; trying for %g s, as the workers of a parent that was killed need a moment to end",
+                    *(error, patience_s),
+                )
         time.sleep(_TRY_EVERY_S)
 
 
