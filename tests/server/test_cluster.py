@@ -193,6 +193,17 @@ async def test_a_join_of_a_socket_counts_for_the_emits_after_it(cluster: Cluster
     assert await cluster.clients[0].wait_for(1) == [["before"]]
 
 
+async def test_a_server_that_is_stuck_misses_volatile_events_and_is_not_cut_off_for_them(cluster: Cluster) -> None:
+    cluster.freeze("n1")
+    large = "x" * 1_000_000
+    for _ in range(80):  # more than may wait for a node
+        await cluster.servers[0].to("nobody is there").volatile.emit("large", large)
+    assert "n1" in cluster.nodes.host.nodes
+    cluster.nodes.links["n1"].resume()
+    await cluster.servers[0].emit("next")
+    await all_got(cluster, ["next"])
+
+
 async def test_what_is_local_concerns_the_sockets_of_one_server(cluster: Cluster) -> None:
     io = cluster.servers[1]
     await io.local.emit("a")

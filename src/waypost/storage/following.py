@@ -106,16 +106,19 @@ class Nodes(Protocol):
         """The names of the other nodes that are alive."""
         ...
 
-    def send(self, receiver: str | None, topic: str, message: bytes) -> None:
+    def send(self, receiver: str | None, topic: str, message: bytes, *, may_drop: bool = False) -> None:
         """Send a message. Returns at once.
 
         Args:
             receiver: A node's name, or `EVERYBODY`.
             topic: Selects the function that receives it; see `listen`.
             message: The message; opaque to the store.
+            may_drop: Whether another node does without the message if it is far behind: what waits for a node is
+                bounded, and a node that falls behind further is cut off.
 
-        Delivery: at most once; not to a node that is dead. It comes after all rows that this node has applied, and
-        after this node's earlier messages. Messages to `EVERYBODY` come in one order for all nodes.
+        Delivery: at most once; not to a node that is dead. It comes after all rows that this node has applied and the
+        rows of the writes that it has asked for, and after this node's earlier messages. Messages to `EVERYBODY` come
+        in one order for all nodes.
         """
         ...
 

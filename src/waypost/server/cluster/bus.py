@@ -166,12 +166,13 @@ class Bus:
         """The names of the other servers that are alive."""
         return self.nodes.others
 
-    async def tell(self, told: Told, apply: Callable[[], None]) -> None:
+    async def tell(self, told: Told, apply: Callable[[], None], *, may_drop: bool = False) -> None:
         """Tell all servers, and wait until it was applied here.
 
         Args:
             told: What other servers apply.
             apply: Applies it here, in its place in the order for all. Must not raise.
+            may_drop: Whether another server does without it if it is far behind; see `Nodes.send`.
 
         Raises:
             StorageError: The cluster is lost, or this server stops. Other servers may have applied it.
@@ -184,7 +185,8 @@ class Bus:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._under_way[number] = apply, done
         try:
-            self.nodes.send(EVERYBODY, "told", number.to_bytes(8, "big") + self._encoder.encode(told))
+            message = number.to_bytes(8, "big") + self._encoder.encode(told)
+            self.nodes.send(EVERYBODY, "told", message, may_drop=may_drop)
         except BaseException:
             del self._under_way[number]
             raise

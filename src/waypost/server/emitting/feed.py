@@ -343,7 +343,8 @@ class Feed:
             self._line.leave(place)
 
         try:
-            await bus.tell(Told(self.namespace, target, action), applied)
+            is_volatile = isinstance(action, Emit) and action.volatile
+            await bus.tell(Told(self.namespace, target, action), applied, may_drop=is_volatile)
         finally:
             self._line.leave(place)
 

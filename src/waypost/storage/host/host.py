@@ -191,12 +191,17 @@ class StoreHost:
     def _send(self, node: HostedNode, request: requests.Send) -> None:
         message = encode(reports.Message(node.name, request.topic, request.message))
 
+        def give(receiver: HostedNode) -> None:
+            # The sender waits for its own.
+            if not (request.may_drop and receiver.outgoing.is_far_behind) or receiver is node:
+                receiver.outgoing.add_encoded(message)
+
         def send() -> None:
             if request.receiver is None:
                 for receiver in self._nodes.values():
-                    receiver.outgoing.add_encoded(message)
+                    give(receiver)
             elif (one := self._nodes.get(request.receiver)) is not None:
-                one.outgoing.add_encoded(message)
+                give(one)
 
         # Its place is between the rows of what the node has written before and of what it writes later.
         node.behind_writes(send)

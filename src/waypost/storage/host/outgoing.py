@@ -98,6 +98,11 @@ class Outgoing:
         """Whether messages wait, because the node has not taken in what is under way."""
         return bool(self._waiting) or self._is_reading or self._under_way > self._limits.window_bytes
 
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether so much waits that entries are read again instead of kept."""
+        return self.waiting_bytes >= self._limits.held_bytes
+
     def add(self, message: object) -> None:
         """Send a message after all earlier ones."""
         if self._is_closed:
@@ -120,7 +125,7 @@ class Outgoing:
 
     def add_entry(self, journal: int, position: int, message: bytes) -> None:
         """Send an entry of a journal, encoded; if the node is far behind, it is read from the store later."""
-        if not self._is_closed and self.is_behind and self.waiting_bytes >= self._limits.held_bytes:
+        if not self._is_closed and self.is_behind and self.is_far_behind:
             last = self._waiting[-1] if self._waiting else None
             if isinstance(last, _Span) and last.journal == journal and last.last == position - 1:
                 last.last = position

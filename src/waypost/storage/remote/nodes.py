@@ -51,9 +51,9 @@ class RemoteNodes:
         """The names of the other nodes that are alive."""
         return tuple(self._others)
 
-    def send(self, receiver: str | None, topic: str, message: bytes) -> None:
+    def send(self, receiver: str | None, topic: str, message: bytes, *, may_drop: bool = False) -> None:
         """Send a message to a node, or to everybody."""
-        self._connection.send(requests.Send(receiver, topic, message))
+        self._connection.send(requests.Send(receiver, topic, message, may_drop))
 
     def listen(self, topic: str, receive: Callable[[str, bytes], None] | None) -> None:
         """Call a function with the sender and the content of each message on a topic; ``None`` ends that."""

@@ -192,6 +192,7 @@ class Send(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=18):
     receiver: str | None
     topic: str
     message: bytes
+    may_drop: bool = False
 
 
 class ClaimConsumer(msgspec.Struct, array_like=True, frozen=True, tag=19):
