@@ -35,7 +35,7 @@ async def sites(
         if prepare is not None:
             prepare(io)
 
-    async with servers(number, prepare=make, drain_s=0.0, queues=queues) as (nodes, _):
+    async with servers(number, prepare=make, drain_s=0.0, stop_timeout_s=1.0, queues=queues) as (nodes, _):
         yield nodes, made
 
 
@@ -569,6 +569,13 @@ async def test_every_node_knows_what_is_in_flight() -> None:
             assert (await site.queue.info()).in_flight == 4
             assert [one.in_flight for one in await site.queue.consumers()] == [4]
             assert [one.in_flight for one in await site.io.queue_infos()] == [4]
+
+
+@pytest.mark.parametrize("order", ["strict", "key", "none"])
+async def test_the_first_socket_to_come_chooses_the_order_whichever_node_owns_the_consumer(order: str) -> None:
+    async with guest(order=order, prefetch=2) as (first, _, client):
+        await first.put(1, 2, 3)
+        await gets(client, [1] if order == "strict" else [1, 2])
 
 
 async def test_another_order_is_refused_on_every_node() -> None:

@@ -362,10 +362,7 @@ class Owners:
         """Make the runner of a consumer that this node owns, with all that is in hand anywhere. The lock is held."""
         former = self._desk.find(*key)
         branch = former if isinstance(former, Branch) else None
-        known = [hands.order for hands in tenure.hands.values() if hands.order is not None]
-        if branch is not None and branch.known_order is not None:
-            known.append(branch.known_order)
-        runner = await self._desk.open_runner(key, known[0] if known else order)
+        runner = await self._desk.open_runner(key, tenure.order or (branch and branch.known_order) or order)
         guests = Guests(runner, self.post, self._services.store.clock.now)
         takeover = Takeover(runner, guests, self._services.store.queue(key[0]), self._services)
         await takeover.look(tenure.hands, branch)

@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 
 from waypost.logs import get_logger
+from waypost.server.queues.options import Order
 from waypost.server.queues.spread.guests import Guests
-from waypost.server.queues.spread.letters import FromGuest, Hands, Owns
+from waypost.server.queues.spread.letters import Attach, FromGuest, Hands, Owns
 from waypost.server.queues.spread.post import Key, Post
 
 __all__ = ["Tenure"]
@@ -46,6 +47,13 @@ class Tenure:
     def is_asking(self) -> bool:
         """Whether nodes are asked for what they hold, and have not all answered."""
         return self._missing is not None
+
+    @property
+    def order(self) -> Order | None:
+        """The order in which the consumer was served, or else that in which other nodes want it; ``None`` for any."""
+        served = [hands.order for hands in self.hands.values()]
+        wanted = [body.order for _, body in self.backlog if isinstance(body, Attach)]
+        return next((order for order in (*served, *wanted) if order is not None), None)
 
     async def ask_all(self, post: Post, key: Key) -> None:
         """Tell all nodes who owns the consumer, and ask them what their takers hold; the answers are `hands`."""
