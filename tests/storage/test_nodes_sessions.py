@@ -11,6 +11,7 @@ import pytest
 
 from tests.storage.backends import ignore
 from tests.storage.followers import ENGINES, Cluster, Node, Rows, cluster, in_step, settled
+from waypost.errors import StorageError
 from waypost.storage.base import Journal
 from waypost.storage.following import ClaimVoid
 from waypost.storage.journal_records import SessionRow
@@ -310,6 +311,15 @@ async def test_a_write_that_changes_nothing_still_has_its_place(three: Three) ->
         a.leave(KEY, ["room"], told.append),
     )
     assert told == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("by", [0, 1], ids=["the home", "another node"])
+async def test_a_key_in_use_leaves_the_home_as_it_is(three: Three, by: int) -> None:
+    with pytest.raises(StorageError, match="stored already"):
+        await three.journals[by].open_session(KEY, "second", b"", ignore)
+    await three.journals[0].save_session(KEY, b"of the home")
+    await three.journals[1].save_session(KEY, b"no")
+    assert (await three.session()).data == b"of the home"
 
 
 async def test_expired_sessions_are_told_by_their_home(three: Three) -> None:

@@ -70,6 +70,11 @@ class Homes:
     def __contains__(self, key: bytes) -> bool:
         return key in self._homes
 
+    def is_settled(self, key: bytes) -> bool:
+        """Return whether a node is the home of a session."""
+        home = self._homes.get(key)
+        return home is not None and home.node is not None
+
     def of(self, sid: str) -> HostedNode | None:
         """Return the node that is the home of a session."""
         key = self._keys.get(sid)

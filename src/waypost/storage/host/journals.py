@@ -88,7 +88,7 @@ class HostedJournal:
     def open_session(self, node: HostedNode, request: requests.OpenSession) -> None:
         """Store a session; the node is its home."""
         key, homes = request.key, self.homes
-        is_new = homes.of(request.sid) is None and homes.key_for(node, key) == key
+        is_new = not homes.is_settled(key)
         if is_new:
             homes.settle_in(node, key, request.sid)
 
