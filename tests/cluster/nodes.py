@@ -1,17 +1,15 @@
-"""Several servers on one store, in one process: a host, and a link in memory to each."""
+"""Several servers on one store, in one process, which freeze and die at will, and clients that go between them."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Any
 
 import waypost
 from tests.server.model_client import ModelClient, hub_of, running
-from waypost.storage.host.host import StoreHost
-from waypost.storage.remote.store import RemoteStore
-from waypost.storage.wire.link import Link, MemoryLink, memory_link
+from tests.support.nodes import Nodes, join
 
 __all__ = ["Cluster", "cluster"]
 
@@ -20,25 +18,19 @@ class Cluster:
     """Several servers on one store.
 
     Attributes:
-        host: The store's host.
+        nodes: The store's host, and the links.
         servers: The servers, in the order in which they were started.
     """
 
-    def __init__(self, host: StoreHost) -> None:
-        self.host = host
+    def __init__(self, nodes: Nodes) -> None:
+        self.nodes = nodes
         self.servers: list[waypost.Server] = []
-        self._links: dict[waypost.Server, MemoryLink] = {}
+        self._names: dict[waypost.Server, str] = {}
 
     def adopt(self, io: waypost.Server) -> None:
         """Let a server take its store from the host; before its start."""
-
-        async def connect() -> Link:
-            ours, theirs = memory_link()
-            self.host.attach(theirs)
-            self._links[io] = ours
-            return ours
-
-        hub_of(io).use_store_from(partial(RemoteStore, connect))
+        self._names[io] = secrets.token_hex(4)
+        join(self.nodes, io, self._names[io])
         self.servers.append(io)
 
     def replace(self, number: int, io: waypost.Server) -> None:
@@ -48,25 +40,20 @@ class Cluster:
 
     def name(self, number: int) -> str:
         """Return the name of a server's node."""
-        nodes = hub_of(self.servers[number]).services.store.nodes
-        assert nodes is not None
-        return nodes.name
+        return self._names[self.servers[number]]
 
     def freeze(self, number: int) -> None:
         """Let a server see nothing more of its store, as if its process stood still."""
-        self._links[self.servers[number]].pause()
+        self.nodes.links[self.name(number)].pause()
 
     def thaw(self, number: int) -> None:
         """Let a frozen server go on."""
-        self._links[self.servers[number]].resume()
+        self.nodes.links[self.name(number)].resume()
 
     def kill(self, number: int) -> None:
         """Cut a server off from its store, as a kill does."""
-        link = self._links[self.servers[number]]
-        assert link.other is not None
-        link.other.end()
-        link.end()
-        link.resume()
+        self.nodes.kill(self.name(number))
+        self.thaw(number)
 
     def client(self, number: int = 0, namespace: str = "/") -> ModelClient:
         """Make a client, which will connect to a server."""
@@ -82,7 +69,7 @@ async def cluster(
     count: int,
     make: Callable[[int], waypost.Server] | None = None,
     *,
-    host: StoreHost | None = None,
+    beside: Cluster | None = None,
     runs: bool = True,
     **options: Any,
 ) -> AsyncIterator[Cluster]:
@@ -91,14 +78,14 @@ async def cluster(
     Args:
         count: How many.
         make: Makes each server from its number; without it, each is made with the options alone.
-        host: The store's host; one of their own without it.
+        beside: Others, whose store they share; one of their own without it.
         runs: Whether they are started; otherwise the caller does it.
         options: The options of the servers.
     """
-    nodes = Cluster(host or StoreHost())
+    nodes = Cluster(Nodes() if beside is None else beside.nodes)
     async with AsyncExitStack() as stack:
-        if host is None:
-            stack.push_async_callback(nodes.host.close)
+        if beside is None:
+            stack.push_async_callback(nodes.nodes.host.close)
         for number in range(count):
             io = waypost.Server(drain_s=0.0, **options) if make is None else make(number)
             nodes.adopt(io)

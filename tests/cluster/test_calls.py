@@ -135,11 +135,12 @@ async def test_a_call_ends_with_the_session_wherever_that_is(ends: str) -> None:
 
 
 async def test_a_handler_that_waits_for_its_client_goes_on_when_the_client_has_answered_elsewhere() -> None:
-    diaries = Diaries()
+    # Nothing here is done because a time of grace is over.
+    diaries = Diaries(handler_grace_s=1000)
     async with cluster(2, diaries.make) as nodes:
         client = silent(nodes)
         await client.connect()
-        client.send('2["ask"]')
+        client.send('2["ask",1000]')
         ((ack_id, _),) = await asked(client)
         await hop(nodes, client, 1)
         client.send('2["work",2]')
@@ -156,11 +157,12 @@ async def test_a_handler_that_waits_for_its_client_goes_on_when_the_client_has_a
 
 
 async def test_a_handler_that_waits_goes_along_through_several_servers() -> None:
-    diaries = Diaries()
+    # Nothing here is done because a time of grace is over.
+    diaries = Diaries(handler_grace_s=1000)
     async with cluster(3, diaries.make) as nodes:
         client = silent(nodes)
         await client.connect()
-        client.send('2["ask"]')
+        client.send('2["ask",1000]')
         ((ack_id, _),) = await asked(client)
         for number in (1, 2, 0, 1):
             await hop(nodes, client, number)
@@ -170,6 +172,7 @@ async def test_a_handler_that_waits_goes_along_through_several_servers() -> None
         assert (1, "2") not in diaries.told
         answer(client, ack_id, "yes")
         await until(lambda: (1, "2.") in diaries.told)
+        assert diaries.answers == ["yes"]
         assert diaries.told[-3:] == [(0, "ask."), *told((1, "2"))]
 
 
@@ -178,7 +181,7 @@ async def test_a_server_that_dies_with_a_handler_that_waits_holds_nothing_up() -
     async with cluster(2, diaries.make) as nodes:
         client = silent(nodes)
         await client.connect()
-        client.send('2["ask"]')
+        client.send('2["ask",1]')
         await asked(client)
         await hop(nodes, client, 1)
         client.send('2["work",2]')

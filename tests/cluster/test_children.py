@@ -53,7 +53,7 @@ async def test_a_server_that_comes_later_knows_the_children() -> None:
     async with cluster(1, make) as nodes:
         client = ModelClient(nodes.servers[0], "/shop-1")
         await client.connect()
-        async with cluster(1, make, host=nodes.host) as later:
+        async with cluster(1, make, beside=nodes) as later:
             await until(lambda: has(later, 0, "/shop-1"))
             await parent(later, 0).emit("news")
             assert await client.wait_for(1) == [["news"]]

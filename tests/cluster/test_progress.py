@@ -156,7 +156,7 @@ async def test_an_offset_that_was_made_up_ends_no_session_of_a_store_that_was_op
             await client.connect()
         await nodes.servers[0].emit("news", 1)
         await honest.wait_for(1)
-        async with cluster(1, host=nodes.host) as later:
+        async with cluster(1, beside=nodes) as later:
             await liar.cut()
             liar.offset = "madeup.1000"
             later.send_to(liar, 0)

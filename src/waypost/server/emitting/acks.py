@@ -203,9 +203,10 @@ class PendingAcks:
         self._pending = {ack_id: one for ack_id, one in pending if one.node is None}
         return pending
 
-    def awaits_answer_for(self, node: str) -> bool:
-        """Return whether another node waits for an answer to an event that is sent again."""
-        return any(one.node == node and one.at_cut is AtCut.RESENDS for one in self._pending.values())
+    @property
+    def is_awaited_elsewhere(self) -> bool:
+        """Whether another node waits for an answer to an event that is sent again."""
+        return any(one.node is not None and one.at_cut is AtCut.RESENDS for one in self._pending.values())
 
     def take_answer(self, ack_id: int, arguments: list[Any] | None) -> None:
         """Take an acknowledgement that came to another node; ``None`` if none will ever come."""

@@ -17,8 +17,9 @@ from waypost.logs import get_logger
 from waypost.server.emitting.acks import AtCut, PendingAck, PendingAcks
 from waypost.server.recovery.elsewhere import Elsewhere
 from waypost.server.recovery.handed import Handed, HandedAck, read_handed
+from waypost.server.recovery.lives import Life
 from waypost.server.recovery.parked import Parked
-from waypost.server.recovery.snapshot import Snapshot
+from waypost.server.recovery.snapshot import Snapshot, rebase
 from waypost.server.services import Services
 from waypost.storage.base import Journal
 
@@ -34,19 +35,27 @@ class WorkElsewhere:
     """Handlers at another node that wait for an answer of the client. A `Working`.
 
     Args:
+        key: The session's key.
         node: The node.
         acks: What the client has not acknowledged.
-        data: The session's data when it left the node.
+        before: The session's data when it left the node.
+        data: The data of the member here that follows them.
 
     Attributes:
-        data: The session's data when it left the node.
+        key: The session's key.
+        node: The node.
+        data: The data of the member here that follows them.
     """
 
-    __slots__ = ("_acks", "_ended", "_node", "data")
+    __slots__ = ("_acks", "_before", "_ended", "data", "key", "node")
 
-    def __init__(self, node: str, acks: PendingAcks, data: dict[str, Any]) -> None:
+    def __init__(
+        self, key: bytes, node: str, acks: PendingAcks, before: dict[str, Any], data: dict[str, Any]
+    ) -> None:
+        self.key = key
+        self.node = node
         self.data = data
-        self._node = node
+        self._before = before
         self._acks = acks
         self._ended = asyncio.Event()
 
@@ -57,19 +66,21 @@ class WorkElsewhere:
 
     @property
     def waits_for_client(self) -> bool:
-        """Whether handlers wait for an answer of the client."""
-        return self.is_working and self._acks.awaits_answer_for(self._node)
+        """Whether handlers wait for an answer of the client; perhaps those of a third node, for which these wait."""
+        return self.is_working and self._acks.is_awaited_elsewhere
 
     def running(self) -> list[str]:
         """Return the names of the handlers; here only where they are."""
-        return [f"an event at node {self._node}"]
+        return [f"an event at node {self.node}"]
 
     async def done(self) -> None:
         """Wait until the last handler has ended. May be cancelled."""
         await self._ended.wait()
 
-    def end(self) -> None:
-        """Note that the last handler has ended."""
+    def end(self, latest: dict[str, Any] | None) -> None:
+        """Note that the last handler has ended, with this data; ``None`` if nothing is known of it."""
+        if latest is not None:
+            rebase(self.data, self._before, latest)
         self._ended.set()
 
 
@@ -83,7 +94,7 @@ class Crossing:
         handler_grace_s: For how many seconds the handlers of an earlier life are waited for.
     """
 
-    __slots__ = ("_elsewhere", "_grace_s", "_left_works", "_lent", "_namespace", "_services", "_works")
+    __slots__ = ("_elsewhere", "_grace_s", "_left_works", "_lent", "_namespace", "_number", "_services", "_works")
 
     def __init__(self, namespace: str, services: Services, elsewhere: Elsewhere, handler_grace_s: float) -> None:
         self._namespace = namespace
@@ -92,9 +103,10 @@ class Crossing:
         self._grace_s = handler_grace_s
         # What code here waits for, of sessions that are at other nodes.
         self._lent = Parked()
-        # The handlers that go on here without their client, and those elsewhere that the clients here have left.
-        self._left_works: set[bytes] = set()
-        self._works: dict[bytes, WorkElsewhere] = {}
+        # The lives whose handlers go on here without their client, and the handlers elsewhere that clients came from.
+        self._left_works: dict[Life, str] = {}
+        self._works: dict[str, WorkElsewhere] = {}
+        self._number = 0
 
     @property
     def is_possible(self) -> bool:
@@ -133,17 +145,19 @@ class Crossing:
 
     def take_back(self, key: bytes) -> PendingAcks | None:
         """Return what code of this node waits for, of a session that comes back to it."""
-        self._left_works.discard(key)
         return self._lent.take(key)
 
-    def arrive(self, key: bytes, acks: PendingAcks, handed: Handed, data: dict[str, Any]) -> WorkElsewhere | None:
+    def arrive(
+        self, key: bytes, acks: PendingAcks, handed: Handed, before: dict[str, Any], data: dict[str, Any]
+    ) -> WorkElsewhere | None:
         """Take over what was handed over with a session.
 
         Args:
             key: The session's key.
             acks: What the session's new owner waits for.
             handed: What was handed over.
-            data: The session's data.
+            before: The session's data, as it was stored.
+            data: The new owner's data.
 
         Returns:
             The handlers elsewhere that wait for the client; ``None`` if there are none.
@@ -152,9 +166,10 @@ class Crossing:
         for one in handed.acks:
             self._adopt(key, acks, one)
         nodes = self._elsewhere.nodes
-        if not handed.works or nodes is None or handed.node == nodes.name:
+        node = handed.works.partition("/")[0]
+        if nodes is None or node not in nodes.others:
             return None
-        work = self._works[key] = WorkElsewhere(handed.node, acks, data)
+        work = self._works[handed.works] = WorkElsewhere(key, node, acks, before, data)
         return work
 
     def _adopt(self, key: bytes, acks: PendingAcks, one: HandedAck) -> None:
@@ -179,14 +194,14 @@ class Crossing:
 
     # -- a session goes -------------------------------------------------------------------------------------
 
-    def hand_over(self, key: bytes, sid: str, acks: PendingAcks | None, *, works: bool) -> bytes:
+    def hand_over(self, key: bytes, sid: str, acks: PendingAcks | None, life: Life | None) -> bytes:
         """Return what the next home gets, and keep here what code of this node waits for.
 
         Args:
             key: The session's key.
             sid: The id of its socket.
             acks: The events without an answer; ``None`` for none.
-            works: Whether handlers go on here that wait for an answer of the client.
+            life: The life whose handlers go on here and wait for an answer of the client, if there is one.
         """
         nodes = self._elsewhere.nodes
         if nodes is None:
@@ -196,26 +211,25 @@ class Crossing:
         if acks is not None:
             handed = [_hand(ack_id, one, nodes.name, now) for ack_id, one in acks.hand_on()]
             self._lent.put(key, sid, acks)
-        earlier = self._works.pop(key, None)
-        if works:
-            self._left_works.add(key)
-        works = works or (earlier is not None and earlier.is_working)
+        if life is not None:
+            works = self._left_works.setdefault(life, f"{nodes.name}/{self._number}")
+            self._number += 1
+        else:
+            works = next((name for name, work in self._works.items() if work.key == key and work.is_working), "")
         next_id = 0 if acks is None else acks.next_id
         return msgspec.msgpack.encode(Handed(nodes.name, next_id, tuple(handed), works))
 
-    def work_is_over(self, key: bytes, data: dict[str, Any]) -> None:
-        """Note that the last handler of a session has ended here, and tell the node that the session is at."""
-        self._left_works.discard(key)
+    def work_is_over(self, life: Life) -> None:
+        """Note that the last handler of a life has ended, and tell the others if its client has left before."""
+        works = self._left_works.pop(life, None)
+        if works is None:
+            return
+        encoded = None
         try:
-            encoded = Snapshot(data, None, None).encode()
+            encoded = Snapshot(life.data, None, None).encode()
         except TypeError as problem:
             logger.error("%s: socket.data does not follow its session to another node: %s", self._namespace, problem)
-            encoded = None
-        self._elsewhere.tell_work_ended(self._namespace, key, encoded)
-
-    def left_work(self, key: bytes) -> bool:
-        """Return whether handlers of a session go on here that is at another node."""
-        return key in self._left_works
+        self._elsewhere.tell_work_ended(self._namespace, works, encoded)
 
     # -- what other nodes tell ------------------------------------------------------------------------------
 
@@ -225,9 +239,21 @@ class Crossing:
         if acks is not None:
             acks.take_answer(ack_id, arguments)
 
-    def take_work(self, key: bytes) -> WorkElsewhere | None:
-        """Return the handlers elsewhere that a session's client has left, and follow them no more."""
-        return self._works.pop(key, None)
+    def work_ended(self, works: str, data: bytes | None) -> WorkElsewhere | None:
+        """Note that handlers elsewhere have ended; returns them if a client here came from them.
+
+        Raises:
+            MalformedPacket: The data can't be read.
+        """
+        work = self._works.pop(works, None)
+        if work is not None:
+            work.end(None if data is None else Snapshot.decode(data).data)
+        return work
+
+    def node_died(self, node: str) -> None:
+        """Note that a node is dead, and its handlers with it."""
+        for works in [works for works, work in self._works.items() if work.node == node]:
+            self._works.pop(works).end(None)
 
     def tell_ended(self, sid: str) -> None:
         """Tell the other nodes that a session has ended for good."""

@@ -36,8 +36,12 @@ class Resident(Protocol):
         """End what is still kept here for sessions that have ended elsewhere."""
         ...
 
-    def work_ended(self, key: bytes, data: bytes | None) -> None:
-        """Note that the last handler of an earlier life has ended, with this state of the session."""
+    def work_ended(self, works: str, data: bytes | None) -> None:
+        """Note that the last of the handlers of that name has ended, with this state of the session."""
+        ...
+
+    def node_died(self, node: str) -> None:
+        """Note that a node is dead, and the handlers there with it."""
         ...
 
 
@@ -101,9 +105,9 @@ class Elsewhere:
         ended, self._ended = self._ended, {}
         self._send(EVERYBODY, SessionsEnded(ended))
 
-    def tell_work_ended(self, namespace: str, key: bytes, data: bytes | None) -> None:
-        """Tell the others that the last handler has ended that went on here when its client left."""
-        self._send(EVERYBODY, WorkEnded(namespace, key, data))
+    def tell_work_ended(self, namespace: str, works: str, data: bytes | None) -> None:
+        """Tell the others that the last of the handlers has ended that went on here when their client left."""
+        self._send(EVERYBODY, WorkEnded(namespace, works, data))
 
     def _send(self, receiver: str | None, message: Message) -> None:
         nodes = self.nodes
@@ -139,9 +143,11 @@ class Elsewhere:
             arguments = None if message.record is None else read_values(message.record)[1:]
             resident.answered(message.key, message.ack_id, arguments)
         else:
-            resident.work_ended(message.key, message.data)
+            resident.work_ended(message.works, message.data)
 
     def _changed(self, node: str, is_there: bool) -> None:
         if not is_there:
             for acks in list(self._foreign):
                 acks.forget_node(node)
+            for resident in list(self._residents.values()):
+                resident.node_died(node)

@@ -32,13 +32,13 @@ class Handed(msgspec.Struct, frozen=True, array_like=True):
         node: The node.
         next_id: The next ack id; 0 if it has used none.
         acks: The events without an answer, in order.
-        works: Whether handlers go on there that wait for an answer of this client.
+        works: The name of the handlers that go on there and wait for an answer of this client; empty for none.
     """
 
     node: str
     next_id: int
     acks: tuple[HandedAck, ...] = ()
-    works: bool = False
+    works: str = ""
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -68,16 +68,16 @@ class SessionsEnded(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class WorkEnded(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """The last handler of an earlier life of a session has ended, which went on when its client left.
+    """The last of the handlers has ended that went on when their client left.
 
     Attributes:
         namespace: The session's namespace.
-        key: The session's key.
+        works: Their name.
         data: The session's state at its end, as it would be stored; ``None`` if it can't be.
     """
 
     namespace: str
-    key: bytes
+    works: str
     data: bytes | None
 
 

@@ -222,7 +222,7 @@ class Ownership:
         member.out.acks = acks
         work = None
         if handed is not None:
-            work = self._crossing.arrive(key, acks, handed, Snapshot.decode(stored.data).data)
+            work = self._crossing.arrive(key, acks, handed, Snapshot.decode(stored.data).data, member.data)
         if member.left_because is not None:
             self._parked.put(key, member.sid, acks)
         elif work is not None:
@@ -352,8 +352,7 @@ class Ownership:
             return
         key = member.session.key
         self._lives.forget(key, member)
-        if self._crossing.left_work(key):
-            self._crossing.work_is_over(key, member.data)
+        self._crossing.work_is_over(member)
 
     def forget_all(self) -> None:
         """Forget the sessions of a closed store, and end the calls to clients that are away."""
@@ -456,7 +455,7 @@ class Ownership:
         sid, acks = self._parked.take_with_sid(key)
         if last is not None:
             sid, acks = last
-        handed = self._crossing.hand_over(key, sid, acks, works=self._lives.waiting(key) is not None)
+        handed = self._crossing.hand_over(key, sid, acks, self._lives.waiting(key))
 
         async def release() -> bool:
             return self.keeper is None or await self.keeper.release(key, handed)
@@ -474,14 +473,14 @@ class Ownership:
         for sid in sids:
             self._end_waits(sid)
 
-    def work_ended(self, key: bytes, data: bytes | None) -> None:
-        """Note that the last handler of an earlier life at another node has ended, and what it has changed."""
-        work = self._crossing.take_work(key)
-        if work is None:
-            return
-        owner = self._owners.get(key)
-        if owner is not None and data is not None:
-            rebase(owner.data, work.data, Snapshot.decode(data).data)
+    def work_ended(self, works: str, data: bytes | None) -> None:
+        """Note that the last of the handlers elsewhere of that name has ended, and what they have changed."""
+        work = self._crossing.work_ended(works, data)
+        owner = None if work is None else self._owners.get(work.key)
+        if work is not None and owner is not None and owner.data is work.data:
             owner.data_touched = True
             self._services.keep_task(asyncio.get_running_loop().create_task(owner.save_data()))
-        work.end()
+
+    def node_died(self, node: str) -> None:
+        """Note that a node is dead, and the handlers there with it."""
+        self._crossing.node_died(node)
