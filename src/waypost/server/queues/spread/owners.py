@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from waypost.errors import StorageError, StoreClosed, StoreLost
+from waypost.errors import StorageError, StoreClosed
 from waypost.logs import get_logger
 from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.server.emitting.members import Member
@@ -470,7 +470,7 @@ class Owners:
 async def _guarded(key: Key, work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
-    except (StoreClosed, StoreLost):
+    except StoreClosed:
         # For the others this node is gone.
         return
     except StorageError as problem:
