@@ -27,6 +27,7 @@ from waypost.storage.host.host import StoreHost
 from waypost.storage.remote.store import RemoteStore
 from waypost.storage.wire.link import Link
 from waypost.storage.wire.socket_link import socket_link
+from waypost.transports.uvicorn_runner import calm_garbage_collection
 
 RECORD = b"x" * 200
 NODES = (1, 2, 4)
@@ -153,6 +154,7 @@ async def hosted(options: StoreOptions, nodes: int, in_flight: int, seconds: flo
 
 def run_node(options: StoreOptions, link: socket.socket, reports: Connection, in_flight: int, seconds: float) -> None:
     """The process of a node."""
+    calm_garbage_collection()
     uvloop.run(node(options, link, reports, in_flight, seconds))
 
 
@@ -189,4 +191,6 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each measurement takes")
     parser.add_argument("--store", default="", help='a directory for the files, or "memory:"')
     given = parser.parse_args()
+    # As the parent and the workers do.
+    calm_garbage_collection()
     uvloop.run(main(given.store, given.seconds))

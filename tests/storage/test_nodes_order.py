@@ -12,7 +12,7 @@ import pytest
 
 from tests.storage.backends import ignore, read_all
 from tests.storage.followers import ENGINES, Cluster, Rows, cluster, in_step, settled
-from waypost.errors import ConfigurationError, StorageError
+from waypost.errors import ConfigurationError, StorageError, StoreLost
 from waypost.storage.following import EVERYBODY
 from waypost.storage.host.host import StoreHost
 from waypost.storage.journal_records import Entry, Retention
@@ -198,3 +198,39 @@ async def _link_to(host: StoreHost) -> Link:
     theirs, ours = memory_link()
     host.attach(theirs)
     return ours
+
+
+async def test_a_node_of_another_version_is_refused(many: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    await many.add("a")
+    monkeypatch.setattr("waypost.storage.remote.store.__version__", "0.0.1")
+    other = RemoteStore(lambda: _link_to(many.host), many.options)
+    with pytest.raises(ConfigurationError, match="expected the version of the process that has it open"):
+        await other.open()
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x00\x00\x00\x05hello", b"\x00\x00\x00\x01\x90" * 2 + b"\x00\x00\x00\x03\x91\x91\x63"]
+)
+async def test_a_node_that_sends_garbage_is_cut_off_and_no_other(many: Cluster, garbage: bytes) -> None:
+    first, second = [await many.add(name) for name in "ab"]
+    rows = await second.journal()
+    assert first.link is not None
+    first.link.send(garbage)
+    await settled(lambda: [*second.nodes.others] == [], "it is cut off")
+    with pytest.raises(StoreLost):
+        await first.store.trim()
+    assert await rows.append(b"x") == 1
+
+
+async def test_a_follower_that_raises_harms_no_later_row(many: Cluster) -> None:
+    one, other, _ = await three(many)
+    raised: list[int] = []
+
+    def fail(position: int, record: bytes) -> None:
+        raised.append(position)
+        raise RuntimeError("a mistake")
+
+    other.appended = fail  # type: ignore[method-assign]
+    await asyncio.gather(*(one.append(b"x") for _ in range(5)))
+    await in_step(other)
+    assert (raised, other.journal.top) == ([1, 2, 3, 4, 5], 5)
