@@ -67,6 +67,7 @@ async def test_events_of_an_outbox_are_handled_once_whichever_worker_they_come_t
     assert len(workers) > 1, "its client has never come to another worker"
 
 
+@pytest.mark.long
 async def test_only_what_a_killed_worker_had_in_hand_is_handled_again(tmp_path: Path, rng: Random) -> None:
     notes = await _run(tmp_path, rng, kill_after_s=0.7)
     assert sorted({*notes.begun()}) == list(range(_EVENTS))
