@@ -18,7 +18,7 @@ from waypost.storage.wire.socket_link import socket_link
 from waypost.transports.handover.handover import Handover
 from waypost.transports.uvicorn_runner import Steered, serve
 from waypost.workers.channel import Channel
-from waypost.workers.lifeline import hold_on
+from waypost.workers.lifeline import end_now, hold_on
 from waypost.workers.messages import (
     ORDERS,
     Abandon,
@@ -92,7 +92,7 @@ class _Parent:
         self._channel.send(Hello(__version__))
         self._server: Steered | None = None
         self._allowed = asyncio.Event()
-        self._is_stopping = False
+        self._has_started = self._is_stopping = False
 
     def make_store(self, options: StoreOptions, clocks: Clocks) -> RemoteStore:
         """Make this worker's store, which the parent has open."""
@@ -101,7 +101,12 @@ class _Parent:
     async def _connect(self) -> Link:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._channel.send(OpenLink(), theirs)
-        return await socket_link(ours)
+        return await socket_link(ours, self._lose_store)
+
+    def _lose_store(self) -> None:
+        """End at once when the store is gone: what is under way must not be answered any more, as nobody knows it."""
+        if self._has_started and not self._is_stopping:
+            end_now(self.peers.number, "its link to the store was cut")
 
     def tell_listening(self, address: str) -> None:
         """Tell that this worker accepts clients."""
@@ -115,6 +120,7 @@ class _Parent:
 
     async def allow(self) -> bool:
         """Wait until all other workers know this one."""
+        self._has_started = True
         self._channel.send(Started())
         await self._allowed.wait()
         return not self._is_stopping

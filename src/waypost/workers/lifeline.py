@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-__all__ = ["hold_on"]
+__all__ = ["end_now", "hold_on"]
 
 _CODE = 1
 _STDERR = 2
@@ -24,8 +24,18 @@ def hold_on(descriptor: int, number: int) -> None:
     def wait() -> None:
         while os.read(descriptor, 1):
             pass
-        # By the system's call, as the log may be locked by a thread that will not go on.
-        os.write(_STDERR, f"waypost: worker {number} ends, its parent is gone\n".encode())
-        os._exit(_CODE)
+        end_now(number, "its parent is gone")
 
     threading.Thread(target=wait, name="waypost-lifeline", daemon=True).start()
+
+
+def end_now(number: int, reason: str) -> None:
+    """End this process, without any cleaning up.
+
+    Args:
+        number: The worker's number.
+        reason: Why, in words.
+    """
+    # By the system's call, as the log may be locked by a thread that will not go on.
+    os.write(_STDERR, f"waypost: worker {number} ends, {reason}\n".encode())
+    os._exit(_CODE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import cast
 
 from waypost.storage.wire.link import Receiver
@@ -18,9 +19,10 @@ class SocketLink(asyncio.Protocol):
     to read at all if its transport is paused when the connection is made, and resumed a moment later.
     """
 
-    __slots__ = ("_early", "_is_closed", "_receiver", "_transport")
+    __slots__ = ("_early", "_is_closed", "_lost", "_receiver", "_transport")
 
-    def __init__(self) -> None:
+    def __init__(self, lost: Callable[[], None] | None = None) -> None:
+        self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
         self._early: list[bytes] = []
@@ -91,17 +93,23 @@ class SocketLink(asyncio.Protocol):
         """Tell the receiver that the other side is gone."""
         if not self._is_closed:
             self._is_closed = True
+            if self._lost is not None:
+                self._lost()
             if self._receiver is not None:
                 self._receiver.closed()
 
 
-async def socket_link(connected: socket.socket) -> SocketLink:
+async def socket_link(connected: socket.socket, lost: Callable[[], None] | None = None) -> SocketLink:
     """Return a link over a connected stream socket, which it owns from now on.
+
+    Args:
+        connected: The socket.
+        lost: Called first, before the receiver, when the other side is gone.
 
     Raises:
         OSError: The socket can't be used.
     """
-    link = SocketLink()
+    link = SocketLink(lost)
     connected.setblocking(False)
     await asyncio.get_running_loop().connect_accepted_socket(lambda: link, connected)
     return link
