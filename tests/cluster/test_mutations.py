@@ -128,7 +128,7 @@ MUTATIONS: dict[Mutate, Callable[[], Coroutine[Any, Any, None]]] = {
     no_fence: test_hopping.test_a_frozen_server_is_not_waited_for_and_loses_the_client_when_it_goes_on,
     calls_not_handed_over: partial(test_calls.test_a_call_is_sent_again_where_its_client_is, [1]),
     engines_top: test_progress.test_a_heartbeat_proves_only_what_its_server_has_seen,
-    no_catching_up: calm,
+    no_catching_up: test_progress.test_a_client_that_is_ahead_of_the_server_that_it_comes_to,
 }
 
 

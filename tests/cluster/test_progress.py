@@ -26,10 +26,33 @@ async def test_a_heartbeat_proves_only_what_its_server_has_seen() -> None:
         assert session is not None
         session.heartbeat_sent()
         session.heartbeat_answered()
+        journal = hub_of(nodes.servers[0]).directory.core("/").feed.journal
+        assert journal is not None
+        while not (await journal.sessions(1))[0].proven:
+            await asyncio.sleep(0)
         nodes.kill(1)
         await hop(nodes, client, 0)
         assert client.recovered
         assert await client.wait_for(2) == [["news", 1], ["news", 2]]
+
+
+async def test_a_client_that_is_ahead_of_the_server_that_it_comes_to() -> None:
+    async with cluster(2) as nodes:
+        client = nodes.client(0)
+        await client.connect()
+        nodes.freeze(1)
+        for number in range(3):
+            await nodes.servers[0].emit("news", number)
+        await client.wait_for(3)
+        await client.cut()
+        nodes.send_to(client, 1)
+        client.open()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        nodes.thaw(1)
+        await until(lambda: client.connected)
+        assert client.recovered
+        assert await client.wait_for(3) == [["news", 0], ["news", 1], ["news", 2]]
 
 
 async def test_what_a_heartbeat_has_proven_is_not_replayed_by_another_server() -> None:
