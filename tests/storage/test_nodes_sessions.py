@@ -245,6 +245,17 @@ async def test_a_claimer_that_dies_leaves_a_session_that_ends_in_time(three: Thr
     assert await three.journals[2].claim_session(KEY) == b"handed"
 
 
+async def test_a_session_whose_home_and_claimer_die_ends_in_time(three: Three) -> None:
+    _, b, _ = three.journals
+    claim = begin(b.claim_session(KEY))
+    await three.asked()
+    three.nodes[0].kill()
+    await claim
+    three.nodes[1].kill()
+    await settled(lambda: not three.nodes[2].nodes.others, "both are gone")
+    assert (await three.session()).expires_at == three.many.clock.now + three.many.options.orphan_ttl_s
+
+
 async def test_a_dead_node_leaves_its_sessions_detached(three: Three) -> None:
     a, _, _ = three.journals
     clock = three.many.clock

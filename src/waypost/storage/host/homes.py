@@ -194,6 +194,7 @@ class Homes:
             if home.node is node:
                 home.node = None
                 if home.claimer is not None and home.claimer is not node:
+                    home.is_attached = False
                     home.answer()
                     continue
                 if home.is_attached or home.claimer is not None:
