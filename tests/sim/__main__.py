@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.sim.history import History, make_history
 from tests.sim.queue_history import make_queue_history
 from tests.sim.restores import run_restores
+from tests.sim.servers.simulation import run_servers
 from tests.sim.simulation import run_seed
 
 _COLLECT_EVERY = 50
@@ -32,6 +33,11 @@ def _simulate(make: Callable[[int], History], seed: int) -> _Ran:
     return _Ran(result.problems, result.report)
 
 
+def _run_servers(seed: int) -> _Ran:
+    result = run_servers(seed)
+    return _Ran(result.problems, result.report)
+
+
 def _restore(seed: int) -> _Ran:
     with tempfile.TemporaryDirectory() as folder:
         problems = run_restores(seed, Path(folder))
@@ -42,6 +48,7 @@ _KINDS: dict[str, Callable[[int], _Ran]] = {
     "events": lambda seed: _simulate(make_history, seed),
     "queues": lambda seed: _simulate(make_queue_history, seed),
     "restores": _restore,
+    "servers": _run_servers,
 }
 
 

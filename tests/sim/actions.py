@@ -4,48 +4,65 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
-from tests.sim.client import ClientSocket
-from tests.sim.history import Step
+from tests.sim.client import ClientSocket, Manager
+from tests.sim.history import Circumstances, Step
 from tests.sim.network import Link
+from tests.sim.operations import Operations
+from tests.sim.trace import Trace
 from tests.sim.world import World
 from waypost.application import Server
 from waypost.server.emitting.operator import Operator
 from waypost.server.namespaces.socket import Socket
 from waypost.server.queues.queue import Queue
 
-__all__ = ["Actions"]
+__all__ = ["Actions", "ServerActions"]
+
+
+class Scene(Protocol):
+    """What steps need of the world, whatever servers there are."""
+
+    trace: Trace
+    operations: Operations
+    circumstances: Circumstances
+    managers: dict[str, Manager]
+    notes: set[int]
+
+    def in_server(self, step: Step, make: Callable[[Server], Coroutine[Any, Any, Any]]) -> None:
+        """Run something in the server that a step is about, if it lives."""
+        ...
+
+    def with_socket(self, step: Step, make: Callable[[Socket], Coroutine[Any, Any, Any]]) -> None:
+        """Run something with the socket that a step is about, in its server."""
+        ...
+
+    def after(self, seconds: float, callback: Callable[..., object], *args: object) -> Any:
+        """Call something after a while."""
+        ...
 
 
 class Actions:
-    """Does the steps.
+    """Does the steps: here those with emits, rooms, clients and their links.
 
     Args:
         world: To whom.
+        others: What does the other steps.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Scene, *others: object) -> None:
         self._world = world
         self._operations = world.operations
+        self._others = others
         self._said = 0
 
     def do(self, step: Step) -> None:
         """Do one."""
         self._world.trace.note("STEP {}", step)
-        getattr(self, step.do)(step)
+        doer = next(one for one in (self, *self._others) if hasattr(one, step.do))
+        getattr(doer, step.do)(step)
 
     # -- on the server --------------------------------------------------------------------------------------
-
-    def _in_server(self, make: Callable[[Server], Coroutine[Any, Any, Any]]) -> None:
-        process = self._world.process
-        if process is not None:
-            self._world.run_in(process, make(process.server))
-
-    def _with_socket(self, step: Step, make: Callable[[Socket], Coroutine[Any, Any, Any]]) -> None:
-        process, socket = self._world.process, self._world.sockets.get((step.who, step.where))
-        if process is not None and socket is not None:
-            self._world.run_in(process, make(socket))
 
     def _operator(self, server: Server, step: Step) -> Operator:
         rooms, except_ = step.what
@@ -53,10 +70,10 @@ class Actions:
         return (namespace.except_() if rooms is None else namespace.to(*rooms)).except_(*except_)
 
     def emit(self, step: Step) -> None:
-        self._in_server(lambda server: self._emit(server, step, 1))
+        self._world.in_server(step, lambda server: self._emit(server, step, 1))
 
     def pair(self, step: Step) -> None:
-        self._in_server(lambda server: self._emit(server, step, 2))
+        self._world.in_server(step, lambda server: self._emit(server, step, 2))
 
     async def _emit(self, server: Server, step: Step, count: int) -> None:
         rooms, except_ = step.what
@@ -68,29 +85,30 @@ class Actions:
         rooms, except_ = step.what
         for number in range(8):
             padding = "x" * (200 * (number % 3))
-            self._in_server(
+            self._world.in_server(
+                step,
                 lambda server, padding=padding: self._operations.emit(  # type: ignore[misc]
                     self._operator(server, step), step.where, rooms, except_, padding
-                )
+                ),
             )
 
     def volatile(self, step: Step) -> None:
         rooms, except_ = step.what
-        self._in_server(
-            lambda server: self._operations.volatile(self._operator(server, step), step.where, rooms, except_)
+        self._world.in_server(
+            step, lambda server: self._operations.volatile(self._operator(server, step), step.where, rooms, except_)
         )
 
     def socket_emit(self, step: Step) -> None:
-        self._with_socket(step, self._operations.socket_emit)
+        self._world.with_socket(step, self._operations.socket_emit)
 
     def socket_to(self, step: Step) -> None:
-        self._with_socket(step, lambda socket: self._operations.socket_to(socket, step.what))
+        self._world.with_socket(step, lambda socket: self._operations.socket_to(socket, step.what))
 
     def join(self, step: Step) -> None:
-        self._with_socket(step, lambda socket: self._operations.join(socket, step.what))
+        self._world.with_socket(step, lambda socket: self._operations.join(socket, step.what))
 
     def leave(self, step: Step) -> None:
-        self._with_socket(step, lambda socket: self._leave(socket, step.what))
+        self._world.with_socket(step, lambda socket: self._leave(socket, step.what))
 
     async def _leave(self, socket: Socket, rooms: tuple[str, ...]) -> None:
         if self._world.circumstances.late or socket.connected:
@@ -104,72 +122,13 @@ class Actions:
             operator = namespace.except_() if rooms is None else namespace.to(*rooms)
             return self._operations.move(operator, kind, step.where, rooms, changed)
 
-        self._in_server(make)
+        self._world.in_server(step, make)
 
     def call(self, step: Step) -> None:
-        self._with_socket(step, lambda socket: self._operations.call(socket, step.what[0]))
+        self._world.with_socket(step, lambda socket: self._operations.call(socket, step.what[0]))
 
     def kick(self, step: Step) -> None:
-        self._with_socket(step, lambda socket: socket.disconnect(close=step.what[0]))
-
-    def queue(self, step: Step) -> None:
-        self._in_server(lambda server: self._operations.queue(server, step.where, step.what[0]))
-
-    def message(self, step: Step) -> None:
-        self._in_server(lambda server: self._operations.message(server, step.where, *step.what))
-
-    def seek(self, step: Step) -> None:
-        consumer, to, back = step.what
-        place = to if back is None else max(1, self._world.disk.store._queues.found(step.where).top - back)
-        self._manage(step, consumer, lambda queue: queue.get_consumer(consumer).seek(place))
-
-    def pause(self, step: Step) -> None:
-        consumer, seconds = step.what
-        until = datetime.fromtimestamp(self._world.wall_time() + seconds, UTC)
-        if consumer is None:
-            self._manage(step, "", lambda queue: queue.pause(until=until))
-        else:
-            self._manage(step, consumer, lambda queue: queue.get_consumer(consumer).pause(until=until))
-
-    def resume(self, step: Step) -> None:
-        (consumer,) = step.what
-        if consumer is None:
-            self._manage(step, "", lambda queue: queue.resume())
-        else:
-            self._manage(step, consumer, lambda queue: queue.get_consumer(consumer).resume())
-
-    def redrive(self, step: Step) -> None:
-        (rate_per_s,) = step.what
-        self._manage(step, "", lambda queue: queue.redrive(rate_per_s=rate_per_s))
-
-    def discard(self, step: Step) -> None:
-        self._manage(step, "", lambda queue: queue.discard_dead_letters())
-
-    def away(self, step: Step) -> None:
-        seconds, how = step.what
-        self._world.queue_clients.be_away(self._world.time() + seconds, is_silent=how == "silent")
-
-    def _manage(self, step: Step, consumer: str, work: Callable[[Queue], Coroutine[Any, Any, object]]) -> None:
-        self._in_server(
-            lambda server: self._operations.manage(
-                step.do, step.where, consumer, lambda: work(server.queue(step.where))
-            )
-        )
-
-    # -- the server's life ----------------------------------------------------------------------------------
-
-    def crash(self, step: Step) -> None:
-        self._world.crash(step.what[0])
-
-    def arm(self, step: Step) -> None:
-        gate, count, down_s = step.what
-        self._world.arm(gate, count, down_s)
-
-    def stop(self, step: Step) -> None:
-        self._world.stop(step.what[0])
-
-    def clock(self, step: Step) -> None:
-        self._world.jump_clock(step.what[0])
+        self._world.with_socket(step, lambda socket: socket.disconnect(close=step.what[0]))
 
     # -- clients and their links ----------------------------------------------------------------------------
 
@@ -210,3 +169,75 @@ class Actions:
         for pipe in {"up": [link.up], "down": [link.down], "both": [link.up, link.down]}[which]:
             pipe.stall()
             self._world.after(seconds, pipe.resume)
+
+
+class ServerActions:
+    """Does the steps of a history of one server: with its queues, its life, and its clock.
+
+    Args:
+        world: To whom.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._operations = world.operations
+
+    def queue(self, step: Step) -> None:
+        self._world.in_server(step, lambda server: self._operations.queue(server, step.where, step.what[0]))
+
+    def message(self, step: Step) -> None:
+        self._world.in_server(step, lambda server: self._operations.message(server, step.where, *step.what))
+
+    def seek(self, step: Step) -> None:
+        consumer, to, back = step.what
+        place = to if back is None else max(1, self._world.disk.store._queues.found(step.where).top - back)
+        self._manage(step, consumer, lambda queue: queue.get_consumer(consumer).seek(place))
+
+    def pause(self, step: Step) -> None:
+        consumer, seconds = step.what
+        until = datetime.fromtimestamp(self._world.wall_time() + seconds, UTC)
+        if consumer is None:
+            self._manage(step, "", lambda queue: queue.pause(until=until))
+        else:
+            self._manage(step, consumer, lambda queue: queue.get_consumer(consumer).pause(until=until))
+
+    def resume(self, step: Step) -> None:
+        (consumer,) = step.what
+        if consumer is None:
+            self._manage(step, "", lambda queue: queue.resume())
+        else:
+            self._manage(step, consumer, lambda queue: queue.get_consumer(consumer).resume())
+
+    def redrive(self, step: Step) -> None:
+        (rate_per_s,) = step.what
+        self._manage(step, "", lambda queue: queue.redrive(rate_per_s=rate_per_s))
+
+    def discard(self, step: Step) -> None:
+        self._manage(step, "", lambda queue: queue.discard_dead_letters())
+
+    def away(self, step: Step) -> None:
+        seconds, how = step.what
+        self._world.queue_clients.be_away(self._world.time() + seconds, is_silent=how == "silent")
+
+    def _manage(self, step: Step, consumer: str, work: Callable[[Queue], Coroutine[Any, Any, object]]) -> None:
+        self._world.in_server(
+            step,
+            lambda server: self._operations.manage(
+                step.do, step.where, consumer, lambda: work(server.queue(step.where))
+            ),
+        )
+
+    # -- the server's life ----------------------------------------------------------------------------------
+
+    def crash(self, step: Step) -> None:
+        self._world.crash(step.what[0])
+
+    def arm(self, step: Step) -> None:
+        gate, count, down_s = step.what
+        self._world.arm(gate, count, down_s)
+
+    def stop(self, step: Step) -> None:
+        self._world.stop(step.what[0])
+
+    def clock(self, step: Step) -> None:
+        self._world.jump_clock(step.what[0])

@@ -8,7 +8,7 @@ from typing import Any
 
 from waypost.server.queues.options import Order
 
-__all__ = ["Circumstances", "History", "QueuePlan", "Step", "make_history"]
+__all__ = ["Circumstances", "History", "QueuePlan", "ServersPlan", "Step", "make_history"]
 
 ROOMS = ("a", "b", "c")
 
@@ -36,6 +36,19 @@ class QueuePlan:
     backoff_jitter: float
     silence: float
     rejects: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServersPlan:
+    """What holds for several servers on one store; see `tests.sim.servers.history`.
+
+    Attributes:
+        count: How many there are.
+        link_s: The longest latency of their links to the store's host.
+    """
+
+    count: int
+    link_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +81,7 @@ class Circumstances:
         early: Whether middleware joins and leaves rooms.
         late: Whether handlers that outlive their connection change rooms.
         queue: What holds for its queue, if the history is about one.
+        servers: What holds for the servers, if several share the store.
     """
 
     clients: dict[str, tuple[str, ...]]
@@ -95,6 +109,7 @@ class Circumstances:
     early: bool
     late: bool
     queue: QueuePlan | None = None
+    servers: ServersPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +148,15 @@ class History:
     circumstances: Circumstances
     steps: tuple[Step, ...]
 
+    def chance(self, name: str) -> Random:
+        """Return a source of chance of its own, so that one draw more here changes nothing there."""
+        return Random(f"{self.seed}/{name}")
+
     @property
     def kind(self) -> str:
-        """What it is about: ``events`` or ``queues``."""
+        """What it is about: ``events``, ``queues`` or ``servers``."""
+        if self.circumstances.servers is not None:
+            return "servers"
         return "events" if self.circumstances.queue is None else "queues"
 
 

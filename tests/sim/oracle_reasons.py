@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from tests.sim.client import ClientSocket, Epoch
-from tests.sim.world import World
+from tests.sim.disk import Disk
+from tests.sim.history import Circumstances
 
 __all__ = ["check_reason"]
+
+
+class World(Protocol):
+    """What is judged, whatever servers there were."""
+
+    circumstances: Circumstances
+    disk: Disk
+
+    def wrong(self, problem: str) -> None:
+        """Note that something happened that must never happen."""
+        ...
 
 
 def check_reason(world: World, socket: ClientSocket, epoch: Epoch, before: Epoch | None) -> None:

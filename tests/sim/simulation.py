@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from tests.sim.actions import Actions
+from tests.sim.actions import Actions, ServerActions
 from tests.sim.clock import Stuck, VirtualLoop
 from tests.sim.history import History, make_history
 from tests.sim.oracle import check_ghosts, check_live, check_told
@@ -17,7 +18,7 @@ from tests.sim.trace import Trace
 from tests.sim.world import World
 from waypost.storage.clock import LONGEST_SLEEP_S
 
-__all__ = ["Result", "run", "run_seed"]
+__all__ = ["Result", "play_out", "run", "run_seed"]
 
 _SETTLE_EVERY_S = 5.0
 _SETTLE_ROUNDS = 60
@@ -55,6 +56,19 @@ class Result:
         )
 
 
+class Played(Protocol):
+    """A world, whatever servers there are in it."""
+
+    history: History
+    loop: VirtualLoop
+    trace: Trace
+    problems: list[str]
+
+    def wrong(self, problem: str) -> None:
+        """Note that something happened that must never happen."""
+        ...
+
+
 def run_seed(seed: int, make: Callable[[int], History] = make_history) -> Result:
     """Run the history of a seed."""
     return run(make(seed))
@@ -62,8 +76,20 @@ def run_seed(seed: int, make: Callable[[int], History] = make_history) -> Result
 
 def run(history: History) -> Result:
     """Run a history."""
-    loop = VirtualLoop()
-    world = World(history, loop)
+    world = World(history, VirtualLoop())
+    if history.circumstances.queue is not None:
+        world.loop.when_at_rest(lambda: _look_at_rest(world))
+    return play_out(world, _play(world))
+
+
+def play_out(world: Played, play: Coroutine[Any, Any, None]) -> Result:
+    """Play a history to its end, and bury what is left.
+
+    Args:
+        world: The world.
+        play: All that happens in it.
+    """
+    loop = world.loop
     watching = _Watch(world)
     logger = logging.getLogger("waypost")
     level, propagates, asyncio_level = logger.level, logger.propagate, logging.getLogger("asyncio").level
@@ -72,11 +98,9 @@ def run(history: History) -> Result:
     logger.addHandler(watching)
     collects = gc.isenabled()
     gc.disable()
-    if history.circumstances.queue is not None:
-        loop.when_at_rest(lambda: _look_at_rest(world))
     try:
         with small_limits():
-            loop.run_until_complete(_play(world))
+            loop.run_until_complete(play)
     except Stuck as problem:
         world.wrong(str(problem))
     finally:
@@ -91,11 +115,11 @@ def run(history: History) -> Result:
         loop.close()
         if collects:
             gc.enable()
-    return Result(history, world.problems, world.trace, loop.time())
+    return Result(world.history, world.problems, world.trace, loop.time())
 
 
 async def _play(world: World) -> None:
-    actions = Actions(world)
+    actions = Actions(world, ServerActions(world))
     world.start()
     for step in world.history.steps:
         world.later(step.at, actions.do, step)
@@ -156,7 +180,7 @@ def _unsettled(world: World) -> str:
 class _Watch(logging.Handler):
     """Takes down what the server logs as its own fault."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Played) -> None:
         super().__init__(logging.ERROR)
         self._world = world
 

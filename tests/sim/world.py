@@ -14,7 +14,7 @@ from tests.sim.app import install
 from tests.sim.client import ClientSocket, Manager, Shown
 from tests.sim.clock import LIFE, Life, VirtualLoop
 from tests.sim.disk import Disk
-from tests.sim.history import Circumstances, History
+from tests.sim.history import Circumstances, History, Step
 from tests.sim.lives import LifeLog
 from tests.sim.network import Link
 from tests.sim.operations import Operations
@@ -112,7 +112,7 @@ class World:
 
     def chance(self, name: str) -> Random:
         """Return a source of chance of its own, so that one draw more here changes nothing there."""
-        return Random(f"{self.history.seed}/{name}")
+        return self.history.chance(name)
 
     def time(self) -> float:
         return self.loop.time()
@@ -202,6 +202,17 @@ class World:
     def run_in(self, process: Process, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something as part of a server's process."""
         return self.loop.create_task(coroutine, context=process.context.copy())
+
+    def in_server(self, step: Step, make: Callable[[Server], Coroutine[Any, Any, Any]]) -> None:
+        """Run something in the server, if it lives."""
+        if self.process is not None:
+            self.run_in(self.process, make(self.process.server))
+
+    def with_socket(self, step: Step, make: Callable[[Socket], Coroutine[Any, Any, Any]]) -> None:
+        """Run something with the socket that a step is about."""
+        socket = self.sockets.get((step.who, step.where))
+        if self.process is not None and socket is not None:
+            self.run_in(self.process, make(socket))
 
     def crash(self, down_s: float) -> None:
         """Kill the server; it comes back after a while."""

@@ -1,0 +1,40 @@
+"""The steps of a history that are about several servers, each a method."""
+
+from __future__ import annotations
+
+from tests.sim.history import Step
+from tests.sim.servers.world import ServersWorld
+
+__all__ = ["ServersActions"]
+
+
+class ServersActions:
+    """Does the steps that only several servers have.
+
+    Args:
+        world: To whom.
+    """
+
+    def __init__(self, world: ServersWorld) -> None:
+        self._world = world
+
+    def kill(self, step: Step) -> None:
+        node = self._world.node_of(step)
+        if node is not None:
+            self._world.kill(node, step.what[0])
+
+    def stop(self, step: Step) -> None:
+        node = self._world.node_of(step)
+        if node is not None:
+            self._world.stop(node, step.what[0])
+
+    def hop(self, step: Step) -> None:
+        times, every_s = step.what
+        for number in range(times):
+            self._world.after(number * every_s, self._leave_line, step.who)
+
+    def _leave_line(self, who: str) -> None:
+        link = self._world.managers[who].link
+        if link is not None:
+            link.cut()
+            link.client_notices()

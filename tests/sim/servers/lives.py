@@ -1,0 +1,52 @@
+"""What the applications of all servers were told of each session: one life at a time, as far as that is promised.
+
+A server that was killed tells of no disconnect. One that could not be reached is waited for only so long; what its
+handlers do later overlaps with the next life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.sim.lives import Told, check_lives
+from tests.sim.servers.world import ServersWorld
+
+__all__ = ["check_lives_over_servers"]
+
+_GRACE_S = 10.0
+"""The server's default for ``handler_grace_s``."""
+
+
+def check_lives_over_servers(world: ServersWorld) -> Iterator[str]:
+    """Name what was told of a session at the same time, or in a wrong order."""
+    yield from check_lives(world.lives, _GRACE_S, empty=None)
+    by_sid: dict[str, list[Told]] = {}
+    for one in world.lives.all:
+        by_sid.setdefault(one.sid, []).append(one)
+    for sid, told in by_sid.items():
+        yield from _check_session(world, sid, told)
+
+
+def _check_session(world: ServersWorld, sid: str, told: list[Told]) -> Iterator[str]:
+    # The last that each server has told.
+    last: dict[int, Told] = {}
+    for one in told:
+        for server, earlier in last.items():
+            if server == one.server or world.lived[server].died <= one.began:
+                continue
+            if one.kind == "connect" and _goes_on(earlier, one.began):
+                yield (
+                    f"{sid} was told connect at {one.began:.4f} in server {one.server}, while in server {server} it"
+                    f" was in {earlier.kind} of {earlier.began:.4f}"
+                )
+        last[one.server] = one
+    for server, earlier in last.items():
+        if earlier.kind != "disconnect" and not earlier.refused and world.lived[server].died == float("inf"):
+            yield f"{sid} was never told its disconnect in server {server}, its last was {earlier}"
+
+
+def _goes_on(earlier: Told, now: float) -> bool:
+    """Tell whether a life goes on, for all that was told."""
+    if earlier.refused:
+        return False
+    return earlier.kind != "disconnect" or now < min(earlier.ended, earlier.began + _GRACE_S)

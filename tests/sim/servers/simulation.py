@@ -1,0 +1,58 @@
+"""Runs a history of several servers from its first step to the last check."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.sim.actions import Actions
+from tests.sim.clock import VirtualLoop
+from tests.sim.servers.actions import ServersActions
+from tests.sim.servers.history import make_servers_history
+from tests.sim.servers.oracle import check_ghosts, check_live, check_told
+from tests.sim.servers.world import ServersWorld
+from tests.sim.simulation import Result, play_out
+
+__all__ = ["run_servers"]
+
+_SETTLE_EVERY_S = 5.0
+_SETTLE_ROUNDS = 60
+
+
+def run_servers(seed: int) -> Result:
+    """Run the history of a seed."""
+    world = ServersWorld(make_servers_history(seed), VirtualLoop())
+    with world.simulated_store():
+        return play_out(world, _play(world))
+
+
+async def _play(world: ServersWorld) -> None:
+    actions = Actions(world, ServersActions(world))
+    for number in range(world.plan.count):
+        world.start(number)
+    for step in world.history.steps:
+        world.later(step.at, actions.do, step)
+    await asyncio.sleep(world.history.steps[-1].at + 1.0)
+    world.heal()
+    # As long as a client may take a dead connection for alive.
+    await asyncio.sleep(world.circumstances.ping_interval_s + world.circumstances.ping_timeout_s)
+    for _ in range(_SETTLE_ROUNDS):
+        await asyncio.sleep(_SETTLE_EVERY_S)
+        if not _unsettled(world):
+            break
+    else:
+        world.wrong("it does not settle: " + _unsettled(world))
+    await asyncio.sleep(2 * _SETTLE_EVERY_S)
+    check_told(world)
+    check_live(world)
+    for socket in world.client_sockets:
+        socket.disconnect()
+    await asyncio.sleep(100.0)
+    check_ghosts(world)
+    world.problems += world.loop.unheard() + world.loop.problems
+
+
+def _unsettled(world: ServersWorld) -> str:
+    if len(world.nodes) < world.plan.count or any(node.is_stopping for node in world.nodes.values()):
+        return f"there are only servers {sorted(world.nodes)}"
+    away = [socket.label for socket in world.client_sockets if not socket.connected]
+    return f"away: {away}" if away else ""
