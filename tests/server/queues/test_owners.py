@@ -521,6 +521,31 @@ async def test_a_message_whose_function_died_with_its_node_counts_that() -> None
         assert len(started) == 1
 
 
+@pytest.mark.parametrize("stopping", [0, 1])
+async def test_what_a_stopping_node_s_function_has_not_finished_goes_to_another_one(stopping: int) -> None:
+    started: list[tuple[int, int]] = []
+    ios: list[waypost.Server] = []
+
+    def prepare(io: waypost.Server) -> None:
+        number = len(ios)
+        ios.append(io)
+
+        @io.consumer(QUEUE, consumer="functions", order="none")
+        async def work(message: waypost.Message) -> None:
+            started.append((number, message.attempt))
+            if number == stopping:
+                await asyncio.sleep(3600.0)
+
+    async with sites(2, prepare=prepare) as (_, here):
+        assert owner(here, "functions") is here[0]
+        await here[0].put(1, 2)
+        await until(lambda: len(started) == 2)
+        await here[stopping].io.close()
+        alive = here[1 - stopping]
+        await all_settled(alive, 2, "functions")
+        assert sorted(started) == sorted([(stopping, 1), (1 - stopping, 1), (1 - stopping, 2)])
+
+
 # -- what one node does to a queue ----------------------------------------------------------------------------------
 
 
