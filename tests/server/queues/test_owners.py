@@ -15,6 +15,7 @@ from tests.server.model_client import hub_of, until
 from tests.server.queues.client import QUEUE, Site, Worker, quiet
 from tests.support.nodes import Nodes, servers
 from tests.support.waiting import DEADLINE_S
+from waypost.server.queues.spread import tenure
 
 
 @asynccontextmanager
@@ -307,6 +308,37 @@ async def test_a_client_that_hops_on_before_its_node_has_what_it_holds_keeps_it(
         assert mine not in first.jobs
         client.reply(mine)
         await all_settled(here[0], 2)
+
+
+async def test_a_node_that_is_frozen_is_not_waited_for_and_goes_on_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tenure, "_HANDS_S", 0.1)
+    async with sites(3, order="none", prefetch=1) as (nodes, here):
+        await here[0].client()
+        alive, frozen = await here[1].client(), await here[2].client()
+        await settle()
+        await here[1].put("a", "b", "c")
+        await until(lambda: len(alive.jobs) == len(frozen.jobs) == 1)
+        nodes.links["n2"].pause()
+        (held,) = frozen.jobs
+        nodes.kill("n0")
+        await until(lambda: has_owner(here[1:2]))
+        async with asyncio.timeout(DEADLINE_S):
+            # In the end it gets what the frozen node has, which nobody could ask.
+            while held not in alive.jobs:
+                if alive.to_acknowledge:
+                    alive.reply(alive.to_acknowledge[0][1][1])
+                await asyncio.sleep(0)
+        nodes.links["n2"].resume()
+        frozen.reply(held)
+        # The late ack takes the message from the other socket.
+        await settle()
+        if alive.jobs[-1] != held:
+            alive.reply(alive.jobs[-1])
+        await all_settled(here[1], 3)
+        jobs = alive.jobs + frozen.jobs
+        await here[1].put("d", "e")
+        await until(lambda: len(alive.jobs + frozen.jobs) == len(jobs) + 2)
+        assert frozen.jobs[-1] in ("d", "e"), "both sockets go on"
 
 
 @pytest.mark.parametrize("order", ["strict", "key", "none"])

@@ -91,6 +91,8 @@ class Guests:
             return
         if isinstance(body, Hands):
             # The node was too late to be waited for: what it holds may be in other hands by now.
+            for ack in body.acknowledged:
+                self._late(ack)
             for state in body.takers:
                 self._join(node, state)
                 for held in state.held:

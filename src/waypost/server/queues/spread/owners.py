@@ -326,7 +326,7 @@ class Owners:
             return
         if tenure.is_asking:
             tenure.take_hands(sender, hands)
-        elif hands.takers:
+        elif hands.takers or hands.acknowledged:
             self._take_from_guest(sender, key, hands)
 
     def _node_changed(self, node: str, is_there: bool) -> None:
