@@ -161,6 +161,10 @@ class Cluster:
         """Return what waits in the host for a node."""
         return sum(one.outgoing.waiting_bytes for one in self.host._linked if one.name == name)
 
+    def under_way(self, name: str) -> int:
+        """Return how many requests of a node the host has begun and not ended."""
+        return sum(len(one._calls) for one in self.host._linked if one.name == name)
+
     async def close(self) -> None:
         for node in self._nodes:
             if node.link is not None:
