@@ -15,7 +15,7 @@ from tests.server.model_client import hub_of, until
 from tests.server.queues.client import QUEUE, Site, Worker, quiet
 from tests.support.nodes import Nodes, servers
 from tests.support.waiting import DEADLINE_S
-from waypost.server.queues.spread import tenure
+from waypost.server.queues.spread import owners, tenure
 
 
 @asynccontextmanager
@@ -613,6 +613,36 @@ async def test_every_node_pauses_seeks_empties_configures_and_deletes() -> None:
         await second.put(5)
         await settle()
         assert client.jobs == [1, 2, 3, 4], "the deletion has detached it"
+
+
+async def test_what_another_node_redrives_comes_and_what_it_cancels_does_not() -> None:
+    async with guest() as (first, second, client):
+        await first.put(1)
+        await gets(client, [1])
+        client.reply(1, '[{"nack": "no", "final": true}]')
+        async with asyncio.timeout(DEADLINE_S):
+            while not await second.queue.dead_letters():
+                await asyncio.sleep(0.001)
+        assert await second.queue.redrive() == 1
+        await gets(client, [1, 1])
+        client.reply(1)
+        await first.put(2, id="later", delay_s=0.2)
+        assert await second.queue.cancel("later")
+        await second.put(3, delay_s=0.2)
+        await until(lambda: len(client.jobs) > 2)
+        assert client.jobs == [1, 1, 3]
+
+
+async def test_an_owner_that_nothing_is_attached_to_gives_the_consumer_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owners, "_LINGER_S", 0.02)
+    async with sites(2) as (_, (first, second)):
+        client = await first.client()
+        await client.cut()
+        nodes = hub_of(second.io).services.store.nodes
+        assert nodes is not None
+        async with asyncio.timeout(DEADLINE_S):
+            while await nodes.claim_consumer(QUEUE, "default") != nodes.name:
+                await asyncio.sleep(0.001)
 
 
 async def test_every_node_knows_what_is_in_flight() -> None:
