@@ -93,6 +93,21 @@ async def test_children_that_clients_made_are_forgotten() -> None:
         await io.close()
 
 
+async def test_a_start_that_failed_is_no_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "waypost")
+    io = waypost.Server(store=str(tmp_path / "missing" / "store.db"), drain_s=0.0)
+    with pytest.raises(waypost.ConfigurationError, match="make it first"):
+        await io.start()
+    await io.close()
+    assert "stopped" not in caplog.messages
+    with pytest.raises(waypost.ConfigurationError, match="make it first"):
+        await io.start()
+    (tmp_path / "missing").mkdir()
+    await io.start()
+    await io.close()
+    assert "stopped" in caplog.messages
+
+
 async def test_a_start_during_a_stop_waits_for_its_end() -> None:
     io = waypost.Server(drain_s=0.0)
     order: list[str] = []

@@ -190,7 +190,7 @@ async def test_a_node_with_other_options_is_refused_with_the_difference(many: Cl
         await other.open()
     assert str(refusal.value).endswith(
         "expected the options it was opened with: retention.max_bytes 1073741824 (came 7), "
-        "orphan_ttl_s 100.0 (came 5.0)"
+        "orphan_ttl_s 100.0 (came 5.0); to change them, restart the whole service"
     )
     with pytest.raises(StorageError):
         await other.journal("/")

@@ -144,7 +144,11 @@ async def test_a_free_port_is_the_same_for_all(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "code", "said"),
-    [("broken", 1, "RuntimeError: broken on purpose"), ("ends", 7, ""), ("own options", 2, "answer_ttl_s")],
+    [
+        ("broken", 1, "RuntimeError: broken on purpose"),
+        ("ends", 7, "ended with exit code 7 before it accepted clients"),
+        ("own options", 2, "; to change them, restart the whole service"),
+    ],
 )
 async def test_what_is_wrong_at_the_first_start_ends_the_command(site: Site, mode: str, code: int, said: str) -> None:
     site.set_mode(mode)

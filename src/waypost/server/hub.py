@@ -217,7 +217,7 @@ class Hub:
         _check_loop(starting, "start")
         try:
             await asyncio.shield(starting)
-        except StorageError:
+        except (StorageError, ConfigurationError):
             if self._start is starting:
                 self._start = None
                 self.services.own_loop.leave()

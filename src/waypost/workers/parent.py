@@ -173,8 +173,7 @@ class _Parent:
             worker = failed.result()
             if worker is not None:
                 code = await worker.ended
-                if code <= 0:
-                    logger.error("%s %s before it accepted clients", worker, describe_end(code))
+                logger.error("%s %s before it accepted clients", worker, describe_end(code))
                 return 128 - code if code < 0 else code or _FAILED
         return None
 

@@ -250,7 +250,8 @@ class StoreHost:
                 await self._open(options)
             opening = self._open_store
         if difference := opening.options.difference(options):
-            raise ConfigurationError("store", str(options.spec), f"the options it was opened with: {difference}")
+            expected = f"the options it was opened with: {difference}; to change them, restart the whole service"
+            raise ConfigurationError("store", str(options.spec), expected)
         return opening
 
     def _goodbye(self, node: HostedNode, request: requests.Goodbye) -> None:
