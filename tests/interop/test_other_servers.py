@@ -47,6 +47,9 @@ async def gunicorn(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     await server.start()
     yield server
     await server.kill()
+    # A worker of a killed master goes on.
+    for pid in filter(_lives, _workers(server)):
+        os.kill(pid, signal.SIGKILL)
 
 
 def _workers(server: ServerProcess) -> list[int]:
