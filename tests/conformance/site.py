@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import uvicorn
@@ -20,6 +22,7 @@ import uvicorn
 import waypost
 from tests.support.mesh import Mesh, make_protocol
 from tests.support.raw import Raw
+from tests.support.server_process import ServerProcess
 from tests.support.waiting import until
 from waypost.application import join_workers
 from waypost.protocol.session import EngineSession
@@ -147,13 +150,50 @@ class Site:
         await until(lambda: self.io._hub.engine.get(engine_sid) is None, f"connection {engine_sid} is gone")
 
 
+class DistantSite:
+    """Two real workers. A test that wants to see into its server is left out: one session may be at either."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def __getattr__(self, name: str) -> Any:
+        pytest.skip(f"the server is in other processes, and the test wants its {name}")
+
+
+@asynccontextmanager
+async def two_workers(options: dict[str, Any]) -> AsyncIterator[DistantSite]:
+    """Serve by `waypost serve --workers 2`; each request reaches one of the two by chance."""
+    command = ("-m", "waypost", "serve", "tests.conformance.workers_app:io", "--port", "{port}", "--workers", "2")
+    try:
+        json.dumps(options)
+    except TypeError:
+        pytest.skip("an option can't be passed on to another process")
+    with tempfile.TemporaryDirectory() as folder:
+        server = ServerProcess((*command, "--store", "memory:"), Path(folder) / "server.log", options)
+        await server.start()
+        try:
+            yield DistantSite(server.port)
+            server.check_log()
+        finally:
+            await server.kill()
+
+
+def workers(io: waypost.Server) -> AbstractAsyncContextManager[int]:
+    """Stand for `two_workers`, which takes options instead of a server."""
+    raise NotImplementedError
+
+
 @asynccontextmanager
 async def open_site(door: Door, **options: Any) -> AsyncIterator[Site]:
     """Open a server with the application of these tests; without recovery unless asked for, to keep packets bare."""
+    if door is workers:
+        async with two_workers(options) as distant:
+            yield cast("Site", distant)
+        return
     io = waypost.Server(**{"drain_s": 0, "recovery": None, **options})
     site = Site(io)
     for name in ("/", "/other"):
-        _register(io.of(name), site)
+        register(io.of(name), site)
     async with door(io) as port:
         site.port = port
         yield site
@@ -162,7 +202,7 @@ async def open_site(door: Door, **options: Any) -> AsyncIterator[Site]:
             connection.abort("transport close")
 
 
-def _register(namespace: Namespace, site: Site) -> None:
+def register(namespace: Namespace, site: Site) -> None:
     @namespace.use
     async def refuse(socket: waypost.Socket) -> None:
         if "refuse" in (socket.handshake.auth or {}):

@@ -10,7 +10,7 @@ import re
 
 __all__ = ["asks_for_a_session", "name_worker", "worker_of"]
 
-_REQUEST = re.compile(rb"(?:\r\n)*(?:GET|POST) [^ ?#]*\?([^ #]*) HTTP/1\.")
+_REQUEST = re.compile(rb"(?:\r\n)*(?!OPTIONS )[A-Z]{1,16} [^ ?#]*\?([^ #]*) HTTP/1\.")
 _SID = re.compile(rb"(?:\A|&)sid=[A-Za-z0-9_-]+\.([1-9][0-9]{0,8})(?:&|\Z)")
 _EIO = re.compile(rb"(?:\A|&)EIO=[0-9]")
 
@@ -32,8 +32,8 @@ def worker_of(head: bytes) -> str | None:
         head: The beginning of a request, the request line at least. It is untrusted.
 
     Returns:
-        The number as text, of 1 to 9 digits, or ``None`` if this is no GET or POST of Engine.IO with an id that names
-        a worker. Whether there is such a worker is not known here.
+        The number as text, of 1 to 9 digits, or ``None`` if this is no request of Engine.IO with an id that names a
+        worker, or a preflight, which any worker can answer. Whether there is such a worker is not known here.
     """
     query = _query(head)
     found = None if query is None else _SID.search(query)
