@@ -371,3 +371,13 @@ async def test_the_last_node_that_has_a_journal_open_removes_it(three: Three) ->
     assert not await three.nodes[0].store.drop_journal("/child")
     assert await three.nodes[1].store.drop_journal("/child")
     assert (await three.nodes[2].journal("/child")).journal.top == 0
+
+
+async def test_what_a_node_has_written_before_it_lets_a_journal_go_reaches_the_others(three: Three) -> None:
+    own, other = [await node.journal("/child") for node in three.nodes[:2]]
+    writing = asyncio.ensure_future(own.append(b"last"))
+    await asyncio.sleep(0)
+    assert not await three.nodes[0].store.drop_journal("/child")
+    assert await writing == 1
+    await in_step(other)
+    assert other.rows == [(1, b"last")]

@@ -65,7 +65,7 @@ class HostedJournal:
 
         def committed(position: int) -> None:
             node.tell(reports.Done(call, position))
-            if len(self.followers) > 1:
+            if len(self.followers) > (node.name in self.followers):
                 self._give(node, position, record)
             node.written(call)
             if self.journal.oldest != self._told:
