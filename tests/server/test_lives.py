@@ -578,3 +578,30 @@ async def test_a_connect_handler_ends_first_also_while_an_earlier_handler_waits_
         assert diary.told == [*told("connect"), "order", *told("disconnect", "connect", "disconnect", "connect")]
         client.acknowledge(client.to_acknowledge[-1][0])
         await until(lambda: diary.told[-1] == "order.")
+
+
+async def test_a_handler_whose_call_waits_in_line_waits_for_the_client() -> None:
+    diary = Diary(handler_grace_s=1000)
+    line = asyncio.Event()
+
+    @diary.io.event
+    async def order(socket: waypost.Socket) -> None:
+        diary.told.append("order")
+        await socket.call("sure?", timeout_s=1000)
+        diary.told.append("order.")
+
+    async with running(diary.io) as io:
+        client = ModelClient(io)
+        await client.connect()
+        feed = hub_of(io).directory.core("/").feed
+        writing = asyncio.ensure_future(feed.write(lambda _: line.wait(), lambda _: None))
+        await asyncio.sleep(0)
+        client.send('2["order"]')
+        await until(lambda: "order" in diary.told)
+        client.vanish()
+        client.open()
+        await until(lambda: client.connected)
+        assert diary.told == [*told("connect"), "order", *told("disconnect", "connect")]
+        line.set()
+        await writing
+        await until(lambda: diary.told[-1] == "order.")

@@ -434,11 +434,15 @@ class Ownership:
         if owner is not None:
             last = owner.sid, owner.out.acks
             owner.supersede()
+        if self.keeper is not None:
+            self.keeper.absences.returned(key)
+        # After the claims of this node whose answers have come just before: what waits for them is woken first.
+        asyncio.get_running_loop().call_soon(self._give_way, key, last)
+
+    def _give_way(self, key: bytes, last: tuple[str, PendingAcks] | None) -> None:
         if key not in self._claiming:
             # Otherwise this node has claimed the session later: the answers of the store come in order.
             self._lives.turn_away(key)
-        if self.keeper is not None:
-            self.keeper.absences.returned(key)
         self._services.keep_task(asyncio.get_running_loop().create_task(self._hand_over(key, last)))
 
     async def _hand_over(self, key: bytes, last: tuple[str, PendingAcks] | None) -> None:
