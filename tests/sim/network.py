@@ -167,6 +167,16 @@ class Link:
         self.up.cut()
         self.down.cut()
 
+    def stall(self) -> None:
+        """Let nothing arrive on either side until as many calls of `resume`."""
+        self.up.stall()
+        self.down.stall()
+
+    def resume(self) -> None:
+        """Let what waits arrive."""
+        self.up.resume()
+        self.down.resume()
+
     def server_notices(self) -> None:
         """Let the server find out that it is gone."""
         self._arrive_up(None)

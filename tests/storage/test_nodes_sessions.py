@@ -129,6 +129,23 @@ async def test_a_claim_that_was_answered_is_void_too_after_a_later_one(three: Th
     assert await c.claim_session(KEY) == b"", "it was taken"
 
 
+async def test_a_claim_is_void_for_ever_after_a_later_one_has_become_a_life(three: Three) -> None:
+    a, b, c = three.journals
+    earlier = begin(b.claim_session(KEY))
+    await three.asked()
+    later = begin(c.claim_session(KEY))
+    with pytest.raises(ClaimVoid):
+        await earlier
+    await a.release_session(KEY, b"")
+    await later
+    assert await c.attach_session(KEY, ignore) is not None
+    with pytest.raises(ClaimVoid):
+        await b.attach_session(KEY, ignore)
+    assert three.rows[2].claims == [], "its life goes on"
+    await c.save_session(KEY, b"new")
+    assert (await three.session()).data == b"new"
+
+
 async def test_a_client_that_returns_to_its_home_stays_there(three: Three) -> None:
     a, b, _ = three.journals
     away = begin(b.claim_session(KEY))

@@ -28,6 +28,14 @@ class ServersActions:
         if node is not None:
             self._world.stop(node, step.what[0])
 
+    def freeze(self, step: Step) -> None:
+        node = self._world.node_of(step)
+        if node is not None:
+            self._world.freeze(node, step.what[0])
+
+    def away(self, step: Step) -> None:
+        self._world.lose_host(step.what[0])
+
     def hop(self, step: Step) -> None:
         times, every_s = step.what
         for number in range(times):

@@ -75,6 +75,8 @@ class _Steps:
         ("kick", 1),
         ("kill", 3),
         ("stop", 2),
+        ("freeze", 3),
+        ("away", 1),
     )
 
     def __init__(self, chance: Random, circumstances: Circumstances, plan: ServersPlan) -> None:
@@ -99,7 +101,7 @@ class _Steps:
         return tuple(sorted(steps, key=lambda step: step.at))
 
     def _step(self, at: float, kind: str) -> Step:
-        if kind in ("emit", "volatile", "pair", "burst", "move", "kill", "stop"):
+        if kind in ("emit", "volatile", "pair", "burst", "move", "kill", "stop", "freeze", "away"):
             server, where = self._chance.choice(self._servers), self._namespace()
             return Step(at, kind, server, where, self._of_server(kind))
         who = self._chance.choice(list(self._clients))
@@ -115,6 +117,10 @@ class _Steps:
             return chance.choice(("join", "leave")), whom, (chance.choice(ROOMS),)
         if kind in ("kill", "stop"):
             return (round(chance.random() * 2, 3),)
+        if kind == "freeze":
+            return (round(chance.random() * chance.choice((1.0, 5.0, 15.0, 40.0)), 3),)
+        if kind == "away":
+            return (chance.choice((0.5, 5.0, 20.0)),)
         rooms = None if chance.random() < 0.4 else tuple(sorted(chance.sample(ROOMS, chance.randint(1, 2))))
         return rooms, (chance.choice(ROOMS),) if chance.random() < 0.2 else ()
 

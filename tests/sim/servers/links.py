@@ -77,6 +77,7 @@ class StoreLink:
         self, at_host: Later, at_server: Later, time: Callable[[], float], chance: Random, latency_s: float
     ) -> None:
         self.host, self.server = _Side(), _Side()
+        self._at_server, self._time = at_server, time
         self.server.out = self._up = Pipe(at_host, time, chance, latency_s, self.host.arrive)
         self.host.out = self._down = Pipe(at_server, time, chance, latency_s, self.server.arrive)
 
@@ -88,7 +89,7 @@ class StoreLink:
     def resume(self) -> None:
         """Let what waits arrive."""
         self._up.resume()
-        self._down.resume()
+        self._at_server(self._time(), self._down.resume)
 
     def server_died(self) -> None:
         """Let the host find out that the server was killed, behind all that it has sent."""

@@ -15,11 +15,18 @@ __all__ = ["check_lives_over_servers"]
 
 _GRACE_S = 10.0
 """The server's default for ``handler_grace_s``."""
+_ENTERING_S = 10.0
+"""How long everything else takes from a session's claim to the connect handler."""
 
 
 def check_lives_over_servers(world: ServersWorld) -> Iterator[str]:
     """Name what was told of a session at the same time, or in a wrong order."""
-    yield from check_lives(world.lives, _GRACE_S, empty=None)
+    yield from check_lives(
+        world.lives,
+        _GRACE_S,
+        empty=None,
+        may_be_late=lambda one: _was_lost(world, one.server, one.began),
+    )
     by_sid: dict[str, list[Told]] = {}
     for one in world.lives.all:
         by_sid.setdefault(one.sid, []).append(one)
@@ -34,7 +41,7 @@ def _check_session(world: ServersWorld, sid: str, told: list[Told]) -> Iterator[
         for server, earlier in last.items():
             if server == one.server or world.lived[server].died <= one.began:
                 continue
-            if one.kind == "connect" and _goes_on(earlier, one.began):
+            if one.kind == "connect" and _goes_on(earlier, one.began) and not _was_lost(world, server, one.began):
                 yield (
                     f"{sid} was told connect at {one.began:.4f} in server {one.server}, while in server {server} it"
                     f" was in {earlier.kind} of {earlier.began:.4f}"
@@ -50,3 +57,9 @@ def _goes_on(earlier: Told, now: float) -> bool:
     if earlier.refused:
         return False
     return earlier.kind != "disconnect" or now < min(earlier.ended, earlier.began + _GRACE_S)
+
+
+def _was_lost(world: ServersWorld, server: int, now: float) -> bool:
+    """Tell whether a server could not be reached when a session was claimed, or its data saved, a while before."""
+    since = now - _GRACE_S - _ENTERING_S
+    return any(begins <= now and ends >= since for begins, ends in world.lived[server].unreachable)

@@ -52,7 +52,7 @@ async def _play(world: ServersWorld) -> None:
 
 
 def _unsettled(world: ServersWorld) -> str:
-    if len(world.nodes) < world.plan.count or any(node.is_stopping for node in world.nodes.values()):
-        return f"there are only servers {sorted(world.nodes)}"
+    if not world.is_whole:
+        return f"not all servers are there, only {sorted(world.nodes)}"
     away = [socket.label for socket in world.client_sockets if not socket.connected]
     return f"away: {away}" if away else ""

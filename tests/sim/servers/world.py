@@ -51,6 +51,8 @@ class Node:
         server: The server.
         links: The links of clients that it has accepted.
         store_links: Its links to the host.
+        freezes: How often it is frozen now.
+        unreachable: From when to when it could not reach the host, or was not reached.
         is_stopping: Whether it is being stopped.
     """
 
@@ -62,11 +64,18 @@ class Node:
         self.context = context
         self.links: list[Link] = []
         self.store_links: list[StoreLink] = []
+        self.freezes = 0
+        self.unreachable: list[tuple[float, float]] = []
         self.is_stopping = False
 
     @property
     def hub(self) -> Hub:
         return self.server._hub
+
+    @property
+    def all_links(self) -> Iterator[Link | StoreLink]:
+        yield from self.store_links
+        yield from self.links
 
 
 class ServersWorld:
@@ -98,6 +107,7 @@ class ServersWorld:
         self.notes: set[int] = set()
         self.noted: dict[str, int] = {}
         self._links = 0
+        self._absences = 0
         self._visited: dict[str, int] = {}
         self._outside = contextvars.copy_context()
         self.disk = Disk(
@@ -163,6 +173,8 @@ class ServersWorld:
                 self.plan.link_s,
             )
             node.store_links.append(link)
+            for _ in range(node.freezes + self._absences):
+                link.stall()
             self._outside.copy().run(self.host.attach, link.host, name)
             return link.server
 
@@ -272,6 +284,38 @@ class ServersWorld:
             else:
                 link.server_died()
 
+    def freeze(self, node: Node, seconds: float) -> None:
+        """Let nothing reach a server or come from it for a while, and all of it later."""
+        self.trace.note("server {} is frozen", node.life.number)
+        node.freezes += 1
+        node.unreachable.append((self.time(), self.time() + seconds))
+        for link in node.all_links:
+            link.stall()
+        self.after(seconds, self._thaw, node)
+
+    def _thaw(self, node: Node) -> None:
+        self.trace.note("server {} goes on", node.life.number)
+        node.freezes -= 1
+        for link in node.all_links:
+            link.resume()
+
+    def lose_host(self, seconds: float) -> None:
+        """Let no server reach the host for a while."""
+        self.trace.note("the host is away")
+        self._absences += 1
+        for node in self.nodes.values():
+            node.unreachable.append((self.time(), self.time() + seconds))
+            for link in node.store_links:
+                link.stall()
+        self.after(seconds, self._find_host)
+
+    def _find_host(self) -> None:
+        self.trace.note("the host is back")
+        self._absences -= 1
+        for node in self.lived.values():
+            for link in node.store_links:
+                link.resume()
+
     # -- the network ----------------------------------------------------------------------------------------
 
     def connect(self, manager: Manager) -> Link:
@@ -297,6 +341,8 @@ class ServersWorld:
             link.client_notices()
             return
         node.links.append(link)
+        for _ in range(node.freezes):
+            link.stall()
         self.run_in(node, self._serve(node, link))
 
     async def _serve(self, node: Node, link: Link) -> None:
@@ -312,7 +358,6 @@ class ServersWorld:
         except StorageError as problem:
             self.trace.note("{} can't be served: {}", link.name, problem)
         await link.asgi_send({"type": "websocket.close"})
-        node.links.remove(link)
 
     # -- the clients' application ---------------------------------------------------------------------------
 
@@ -360,6 +405,13 @@ class ServersWorld:
         self.said[number] = self.said.get(number, 0) + 1
         if self.said[number] > 1:
             self.wrong(f"{socket.id} handled event {number} of its client twice")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every server runs and reaches the host."""
+        nodes = self.nodes.values()
+        is_held = self._absences or any(node.freezes or node.is_stopping for node in nodes)
+        return len(nodes) == self.plan.count and not is_held
 
     def heal(self) -> None:
         """Let no fault happen any more."""

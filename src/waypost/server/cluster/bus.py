@@ -201,7 +201,11 @@ class Bus:
                 return
             self._hear(told)
             return
-        apply, done = self._under_way.pop(int.from_bytes(message[:8], "big"))
+        under_way = self._under_way.pop(int.from_bytes(message[:8], "big"), None)
+        if under_way is None:
+            # It was given up: this server stops, and the stream still brings what was sent before.
+            return
+        apply, done = under_way
         apply()
         if not done.done():
             done.set_result(None)

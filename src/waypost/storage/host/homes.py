@@ -99,7 +99,9 @@ class Homes:
         """
         home = self._homes.get(key)
         if home is not None:
-            if home.claimer is not None and home.claimer is not node:
+            # A node that was slow may attach when the node that claimed the session later has long attached it.
+            is_taken = home.node is not None and home.node is not node
+            if home.claimer is not node and (home.claimer is not None or is_taken):
                 raise self._void()
             if home.node is not None and home.node is not node and home.handed is None and not home.is_asked:
                 self._ask(home.node, key)
