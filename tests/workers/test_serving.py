@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,27 @@ async def test_what_one_worker_emits_reaches_the_clients_of_all(site: Site, stor
     server.check_log()
     for number in (1, 2):
         assert re.search(rf"INFO    worker {number} waypost\.server: started", server.log()), server.log()
+
+
+@pytest.mark.parametrize("start", ["first", "after a kill"])
+async def test_nobody_is_let_in_before_all_workers_have_started(site: Site, start: str) -> None:
+    server = site.process("3")
+    if start == "after a kill":
+        await server.start()
+        await server.kill()
+        await site.none_left(site.pids())
+    position = server.log_position() if start == "after a kill" else 0
+    server._spawn()
+
+    async def answers() -> bool:
+        with suppress(OSError):
+            return (await request(server.port, "GET", target())).status == 200
+        return False
+
+    await until_async(answers, bool, "somebody is let in")
+    started = [line for line in server.log_since(position) if "waypost.server: started" in line]
+    assert len(started) == 3, server.log()
+    await server.stop()
 
 
 async def test_one_worker_is_one_process(site: Site) -> None:

@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from waypost import __version__
 from waypost.logs import get_logger
@@ -48,6 +48,8 @@ _STABLE_S = 5.0
 """A worker that has served for so long was not wrong from the start; the next one follows at once."""
 _FORCED_S = 2.0
 _FAILED = 1
+
+_Step: TypeAlias = Callable[[Worker], "asyncio.Future[Any]"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,28 +156,44 @@ class _Parent:
     async def _start(self) -> int | None:
         """Start all workers, the first one before the others.
 
+        None accepts clients before all have started. Those of a service that was killed come back at once, and the
+        first worker would keep them all.
+
         Returns:
             ``None`` if all accept clients; otherwise the exit code with which to end.
         """
         slots = range(len(self._listeners))
         for some in (slots[:1], slots[1:]):
-            started = self._launch_all(some)
-            if started is None:
+            launched = self._launch_all(some)
+            if launched is None:
                 return _FAILED
-            self._serving += started
-            failed = asyncio.ensure_future(_first_that_failed(started))
-            stop = asyncio.ensure_future(self._stop_asked.wait())
-            await asyncio.wait((failed, stop), return_when=asyncio.FIRST_COMPLETED)
-            stop.cancel()
-            if not failed.done():
-                failed.cancel()
-                return 0
-            worker = failed.result()
-            if worker is not None:
-                code = await worker.ended
-                logger.error("%s %s before it accepted clients", worker, describe_end(code))
-                return 128 - code if code < 0 else code or _FAILED
-        return None
+            self._serving += launched
+            code = await self._why_not_all(launched, _start_of)
+            if code is not None:
+                return code
+        for one in self._serving:
+            one.send(Listen())
+        return await self._why_not_all(self._serving, _listening_of)
+
+    async def _why_not_all(self, workers: Collection[Worker], step: _Step) -> int | None:
+        """Wait until workers have come to a step.
+
+        Returns:
+            ``None`` if all have; otherwise the exit code with which to end, as one has ended, or a stop was asked.
+        """
+        failed = asyncio.ensure_future(_first_that_failed(workers, step))
+        stop = asyncio.ensure_future(self._stop_asked.wait())
+        await asyncio.wait((failed, stop), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not failed.done():
+            failed.cancel()
+            return 0
+        worker = failed.result()
+        if worker is None:
+            return None
+        code = await worker.ended
+        logger.error("%s %s before it accepted clients", worker, describe_end(code))
+        return 128 - code if code < 0 else code or _FAILED
 
     def _announce(self) -> None:
         said = self._serving[0].listening.result()
@@ -226,7 +244,8 @@ class _Parent:
                 self._keep_task(worker.attach(self._host, passed))
         elif isinstance(report, Started):
             self._introduce(worker)
-            worker.send(Listen())
+            if self._is_complete:
+                worker.send(Listen())
         else:
             worker.note_listening(report)
             self._let_adopt()
@@ -240,7 +259,7 @@ class _Parent:
                 worker.send(Peer(other.number), two)
                 if other.is_leaving:
                     worker.send(PeerLeaving(other.number))
-        worker.is_known = True
+        worker.note_started()
 
     def _note_end(self, worker: Worker) -> None:
         del self._living[worker.number]
@@ -304,7 +323,7 @@ class _Parent:
         started = self._launch_all(range(len(self._serving)))
         if started is None:
             return
-        failed = await _first_that_failed(started)
+        failed = await _first_that_failed(started, _listening_of)
         if failed is not None:
             end = describe_end(await failed.ended)
             logger.error("not reloaded: %s %s before it accepted clients; the old ones go on", failed, end)
@@ -379,14 +398,22 @@ class _Parent:
             task.cancel()
 
 
-async def _first_that_failed(workers: Collection[Worker]) -> Worker | None:
-    """Wait until all accept clients, or one has ended; returns that one."""
-    waiting = {one.listening: one for one in workers}
+def _start_of(worker: Worker) -> asyncio.Future[Any]:
+    return worker.started
+
+
+def _listening_of(worker: Worker) -> asyncio.Future[Any]:
+    return worker.listening
+
+
+async def _first_that_failed(workers: Collection[Worker], step: _Step) -> Worker | None:
+    """Wait until all have come to a step, or one has ended before; returns that one."""
+    waiting = {step(one): one for one in workers}
     while waiting:
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for one in done:
             worker = waiting.pop(one)
-            if one.result() is None:
+            if not one.result():
                 return worker
     return None
 

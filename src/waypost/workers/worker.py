@@ -31,6 +31,7 @@ class Worker:
         number: Its number.
         pid: Its process id.
         channel: The channel to it.
+        started: Done when its store is open; with ``False`` if it ended before.
         listening: Done when it accepts clients, with what it said then; with ``None`` if it ended before.
         ended: Done with its exit code, or minus the signal that ended it.
         is_known: Whether the other workers know it.
@@ -41,6 +42,7 @@ class Worker:
         self.number = number
         self.pid = process.pid
         self.channel = channel
+        self.started: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.listening: asyncio.Future[Listening | None] = asyncio.get_running_loop().create_future()
         self.ended = watch_end(process)
         self.is_known = False
@@ -63,6 +65,12 @@ class Worker:
         """Whether it accepts clients."""
         return self._listens_since is not None and not self.is_leaving and not self.ended.done()
 
+    def note_started(self) -> None:
+        """Note that its store is open, and that all other workers know it."""
+        self.is_known = True
+        if not self.started.done():
+            self.started.set_result(True)
+
     def note_listening(self, report: Listening) -> None:
         """Note that it accepts clients."""
         self._listens_since = asyncio.get_running_loop().time()
@@ -74,6 +82,8 @@ class Worker:
         self.channel.close()
         for link in self._links:
             link.sever()
+        if not self.started.done():
+            self.started.set_result(False)
         if not self.listening.done():
             self.listening.set_result(None)
 
