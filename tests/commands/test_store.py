@@ -167,7 +167,7 @@ def test_a_copy_is_put_back(store: Store, path: Path, copy: Path) -> None:
     assert store.run("backup", path, copy) == 0
     with writing(path) as child:
         assert store.run("restore", path, copy, "--yes") == 1
-        assert "another process has it open" in store.err
+        assert "has had it open since" in store.err
         child.send_signal(signal.SIGKILL)
         child.wait()
     assert Path(f"{path}-wal").stat().st_size > 0

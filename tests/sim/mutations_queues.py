@@ -127,7 +127,7 @@ def lose_what_was_in_hand(patch: pytest.MonkeyPatch) -> None:
 
 def blame_sockets_for_a_kill(patch: pytest.MonkeyPatch) -> None:
     """Count a kill of the server against what sockets had in hand."""
-    patch.setattr(SocketCarrier, "is_in_process", True)
+    patch.setattr(SocketCarrier, "is_noted", True)
 
 
 def blame_who_leaves(patch: pytest.MonkeyPatch) -> None:

@@ -63,11 +63,6 @@ logger = get_logger("waypost.server")
 _UPKEEP_INTERVAL_S = 10.0
 _HANDLERS_S = 5.0
 """How long handlers of events may take after the last client was disconnected, however long workers took."""
-_NO_LIFESPAN = (
-    "the first request starts the server, as no lifespan did: an emit before it fails, and nothing tells clients of a"
-    " stop; write FastAPI(lifespan=io.lifespan) around app.mount(…), or await io.start() and io.close(); in a test,"
-    " `with TestClient(app) as client:`, or `async with io.lifespan():` around httpx's ASGITransport"
-)
 # Answers to what clients have asked for may still reach them.
 _SEND_AWAY_AFTER_S = 2.0
 
@@ -233,7 +228,12 @@ class Hub:
         if self._stop is not None:
             return
         if self._start is None:
-            logger.warning(_NO_LIFESPAN)
+            logger.warning(
+                "the first request starts the server, as no lifespan did: an emit before it fails, and nothing tells"
+                " clients of a stop; write FastAPI(lifespan=io.lifespan) around app.mount(…), or await io.start() and"
+                " io.close(); in a test, `with TestClient(app) as client:`, or `async with io.lifespan():` around"
+                " httpx's ASGITransport"
+            )
         await self.start()
 
     def _renew(self) -> None:
