@@ -20,9 +20,11 @@ from waypost.transports.uvicorn_runner import Steered, serve
 from waypost.workers.channel import Channel
 from waypost.workers.lifeline import end_now, hold_on
 from waypost.workers.messages import (
+    BEAT_EVERY_S,
     ORDERS,
     Abandon,
     Adopt,
+    Beat,
     Drain,
     End,
     Hello,
@@ -117,6 +119,11 @@ class _Parent:
         self._server = server
         # If the parent is gone, the lifeline ends this process.
         self._channel.start(self._obey, lambda: None)
+        self._beat(asyncio.get_running_loop())
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._channel.send(Beat())
+        loop.call_later(BEAT_EVERY_S, self._beat, loop)
 
     async def allow(self) -> bool:
         """Wait until all other workers know this one."""

@@ -7,10 +7,12 @@ from typing import Final, TypeAlias
 import msgspec
 
 __all__ = [
+    "BEAT_EVERY_S",
     "ORDERS",
     "REPORTS",
     "Abandon",
     "Adopt",
+    "Beat",
     "Drain",
     "End",
     "Hello",
@@ -24,6 +26,9 @@ __all__ = [
     "Report",
     "Started",
 ]
+
+BEAT_EVERY_S = 1.0
+"""How often a worker tells that its event loop runs, in seconds."""
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
@@ -50,6 +55,10 @@ class Listening(msgspec.Struct, frozen=True, tag=True):
 
     address: str
     store: str
+
+
+class Beat(msgspec.Struct, frozen=True, tag=True):
+    """From a worker, each `BEAT_EVERY_S`: its event loop runs."""
 
 
 class Listen(msgspec.Struct, frozen=True, tag=True):
@@ -96,7 +105,7 @@ class End(msgspec.Struct, frozen=True, tag=True):
     code: int
 
 
-Report: TypeAlias = Hello | OpenLink | Started | Listening
+Report: TypeAlias = Hello | OpenLink | Started | Listening | Beat
 Order: TypeAlias = Listen | Adopt | Abandon | Peer | PeerLeaving | PeerGone | Drain | End
 
 REPORTS: Final[msgspec.json.Decoder[Report]] = msgspec.json.Decoder(Report)

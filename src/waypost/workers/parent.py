@@ -23,9 +23,11 @@ from waypost.storage.host.host import StoreHost
 from waypost.transports.uvicorn_runner import calm_garbage_collection
 from waypost.workers.channel import Channel
 from waypost.workers.messages import (
+    BEAT_EVERY_S,
     REPORTS,
     Abandon,
     Adopt,
+    Beat,
     Hello,
     Listen,
     OpenLink,
@@ -44,8 +46,12 @@ __all__ = ["Plan", "serve_with_workers"]
 logger = get_logger("waypost.workers")
 
 _RESTARTS = RetryPolicy(first_s=0.1, longest_s=30.0, jitter=0.1)
-_STABLE_S = 5.0
+_STABLE_S = 1.0
 """A worker that has served for so long was not wrong from the start; the next one follows at once."""
+_LONGEST_GAP_S = 1.0
+"""The longest pause before a worker is started while no other one serves."""
+_STUCK_S = 5.0
+"""A worker whose event loop stands still for so long does not accept its clients; others do that."""
 _FORCED_S = 2.0
 _FAILED = 1
 
@@ -123,6 +129,7 @@ class _Parent:
                 for slot in range(len(self._serving)):
                     self._keep_task(self._replace_the_dead(slot))
                 self._keep_task(self._reload_when_asked())
+                self._keep_task(self._look_for_the_stuck())
                 await self._stop_asked.wait()
                 code = 0
             return await self._finish(code)
@@ -246,6 +253,10 @@ class _Parent:
             self._introduce(worker)
             if self._is_complete:
                 worker.send(Listen())
+        elif isinstance(report, Beat):
+            if worker.note_beat():
+                logger.warning("%s: its event loop runs again", worker)
+                self._let_adopt()
         else:
             worker.note_listening(report)
             self._let_adopt()
@@ -303,6 +314,8 @@ class _Parent:
             if worker.served_s >= _STABLE_S:
                 backoff.reset()
             pause_s = backoff.next_s(random.random())
+            if not any(one.serves for one in self._serving):
+                pause_s = min(pause_s, _LONGEST_GAP_S)
             logger.error("%s %s; another one is started in %.1f s", worker, describe_end(code), pause_s)
             await asyncio.sleep(pause_s)
             if self._serving[slot] is worker:
@@ -310,6 +323,22 @@ class _Parent:
                     self._serving[slot] = self._launch(slot)
                 except OSError as error:
                     logger.error("no worker can be started: %s", error)
+
+    async def _look_for_the_stuck(self) -> None:
+        """Let others accept the clients of workers whose event loops stand still."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            await asyncio.sleep(BEAT_EVERY_S)
+            if loop.time() - began > 2 * BEAT_EVERY_S:
+                # This process itself was held up, and has not read yet what came meanwhile.
+                continue
+            for one in list(self._living.values()):
+                if one.has_got_stuck(_STUCK_S):
+                    logger.error(
+                        "%s: its event loop has stood still for %.0f s; others accept new clients", one, _STUCK_S
+                    )
+                    self._let_adopt()
 
     async def _reload_when_asked(self) -> None:
         while True:

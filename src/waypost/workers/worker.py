@@ -36,6 +36,7 @@ class Worker:
         ended: Done with its exit code, or minus the signal that ended it.
         is_known: Whether the other workers know it.
         is_leaving: Whether it was told to end.
+        is_stuck: Whether its event loop has stood still for some seconds, and still does.
     """
 
     def __init__(self, number: int, process: subprocess.Popen[bytes], channel: Channel[Report]) -> None:
@@ -46,7 +47,8 @@ class Worker:
         self.listening: asyncio.Future[Listening | None] = asyncio.get_running_loop().create_future()
         self.ended = watch_end(process)
         self.is_known = False
-        self.is_leaving = False
+        self.is_leaving = self.is_stuck = False
+        self._heard_at = 0.0
         self._process = process
         self._links: list[SocketLink] = []
         self._listens_since: float | None = None
@@ -63,7 +65,20 @@ class Worker:
     @property
     def serves(self) -> bool:
         """Whether it accepts clients."""
-        return self._listens_since is not None and not self.is_leaving and not self.ended.done()
+        return self._listens_since is not None and not (self.is_leaving or self.is_stuck or self.ended.done())
+
+    def note_beat(self) -> bool:
+        """Note that its event loop runs; returns whether it was stuck."""
+        was_stuck, self.is_stuck = self.is_stuck, False
+        self._heard_at = asyncio.get_running_loop().time()
+        return was_stuck
+
+    def has_got_stuck(self, patience_s: float) -> bool:
+        """Return whether it has accepted clients, and its event loop has stood still for ``patience_s`` now."""
+        if not self.serves or asyncio.get_running_loop().time() - self._heard_at < patience_s:
+            return False
+        self.is_stuck = True
+        return True
 
     def note_started(self) -> None:
         """Note that its store is open, and that all other workers know it."""
