@@ -36,6 +36,9 @@ class ServersActions:
     def away(self, step: Step) -> None:
         self._world.lose_host(step.what[0])
 
+    def ask(self, step: Step) -> None:
+        self._world.managers[step.who].socket(step.where).emit("ask", step.what[0])
+
     def hop(self, step: Step) -> None:
         times, every_s = step.what
         for number in range(times):

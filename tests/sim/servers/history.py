@@ -14,11 +14,12 @@ def make_servers_history(seed: int) -> History:
     """Make the history of a seed."""
     chance = Random(f"{seed}/servers history")
     plan = ServersPlan(count=chance.choice((2, 2, 3)), link_s=chance.choice((0.0, 0.01, 0.1)))
-    circumstances = _circumstances(chance, plan)
-    return History(seed, circumstances, _Steps(chance, circumstances, plan).make())
+    is_calm = chance.random() < 0.35
+    circumstances = _circumstances(chance, plan, is_calm=is_calm)
+    return History(seed, circumstances, _Steps(chance, circumstances, plan, is_calm=is_calm).make())
 
 
-def _circumstances(chance: Random, plan: ServersPlan) -> Circumstances:
+def _circumstances(chance: Random, plan: ServersPlan, *, is_calm: bool) -> Circumstances:
     pick = chance.choice
     names = [f"c{number}" for number in range(1, chance.randint(2, 5) + 1)]
     namespaces: tuple[tuple[str, ...], ...] = (("/",), ("/",), ("/", "/n"))
@@ -41,7 +42,8 @@ def _circumstances(chance: Random, plan: ServersPlan) -> Circumstances:
         replay_max_events=pick((10_000, 10_000, 10_000, 4)),
         concurrent_replays=pick((1, 2, 32)),
         max_buffered_bytes=1 << 20,
-        session_ttl_s=3600.0,
+        # While the host is away, the time of a detached session goes on.
+        session_ttl_s=pick((3600.0, 3600.0, 8.0)) if is_calm else 3600.0,
         drain_s=pick((0.0, 0.5)),
         pause_s=pick((0.0, 0.05, 1.0)),
         handler_fault=pick((0.0, 0.0, 0.05)),
@@ -66,7 +68,8 @@ class _Steps:
         ("leave", 4),
         ("move", 5),
         ("say", 7),
-        ("call", 4),
+        ("call", 3),
+        ("ask", 4),
         ("cut", 10),
         ("hop", 10),
         ("stall", 3),
@@ -75,11 +78,11 @@ class _Steps:
         ("kick", 1),
         ("kill", 3),
         ("stop", 2),
-        ("freeze", 3),
-        ("away", 1),
     )
+    _STANDSTILLS: tuple[tuple[str, int], ...] = (("freeze", 3), ("away", 1))
 
-    def __init__(self, chance: Random, circumstances: Circumstances, plan: ServersPlan) -> None:
+    def __init__(self, chance: Random, circumstances: Circumstances, plan: ServersPlan, *, is_calm: bool) -> None:
+        self._is_calm = is_calm
         self._chance = chance
         self._clients = circumstances.clients
         self._servers = [f"s{number}" for number in range(plan.count)]
@@ -91,8 +94,9 @@ class _Steps:
             for name, namespaces in self._clients.items()
             for namespace in namespaces
         ]
-        kinds = [kind for kind, _weight in self._KINDS]
-        weights = [weight for _kind, weight in self._KINDS]
+        drawn = self._KINDS if self._is_calm else self._KINDS + self._STANDSTILLS
+        kinds = [kind for kind, _weight in drawn]
+        weights = [weight for _kind, weight in drawn]
         at = 1.0
         rush = chance.choice((0.02, 0.2, 1.0))
         for kind in chance.choices(kinds, weights, k=chance.randint(15, 70)):
@@ -130,7 +134,7 @@ class _Steps:
             return tuple(chance.sample(ROOMS, chance.randint(1, 2)))
         if kind == "say":
             return chance.choice(("join", "leave", "emit", "note")), chance.choice(ROOMS)
-        if kind == "call":
+        if kind in ("call", "ask"):
             return (chance.choice((1.0, 5.0, 20.0)),)
         if kind == "cut":
             return tuple(chance.choice((0.0, 0.0, None, round(chance.random(), 3))) for _ in range(2))

@@ -77,7 +77,7 @@ class StoreLink:
         self, at_host: Later, at_server: Later, time: Callable[[], float], chance: Random, latency_s: float
     ) -> None:
         self.host, self.server = _Side(), _Side()
-        self._at_server, self._time = at_server, time
+        self._at_host, self._at_server, self._time = at_host, at_server, time
         self.server.out = self._up = Pipe(at_host, time, chance, latency_s, self.host.arrive)
         self.host.out = self._down = Pipe(at_server, time, chance, latency_s, self.server.arrive)
 
@@ -91,7 +91,11 @@ class StoreLink:
         self._up.resume()
         self._at_server(self._time(), self._down.resume)
 
-    def server_died(self) -> None:
-        """Let the host find out that the server was killed, behind all that it has sent."""
+    def server_died(self, *, was_frozen: bool) -> None:
+        """Let the host find out that the server was killed, behind all that it has sent (while frozen, nothing)."""
         self._down.cut()
-        self._up.put(None)
+        if was_frozen:
+            self._up.cut()
+            self._at_host(self._time(), self.host.arrive, None)
+        else:
+            self._up.put(None)

@@ -25,7 +25,8 @@ def check_lives_over_servers(world: ServersWorld) -> Iterator[str]:
         world.lives,
         _GRACE_S,
         empty=None,
-        may_be_late=lambda one: _was_lost(world, one.server, one.began),
+        # Behind a handler that waits for its own client, or for a host that is away.
+        may_be_late=lambda one: (one.server, one.sid) in world.asked or _was_lost(world, one.server, one.began),
     )
     by_sid: dict[str, list[Told]] = {}
     for one in world.lives.all:
@@ -38,6 +39,9 @@ def _check_session(world: ServersWorld, sid: str, told: list[Told]) -> Iterator[
     # The last that each server has told.
     last: dict[int, Told] = {}
     for one in told:
+        if one.kind == "event" and one.server in last and last[one.server].kind == "disconnect":
+            # It waited behind another one; whether it may is judged for each server.
+            continue
         for server, earlier in last.items():
             if server == one.server or world.lived[server].died <= one.began:
                 continue

@@ -40,6 +40,8 @@ def _check_accepted(world: ServersWorld, written: dict[int, Write]) -> None:
         write = written.get(operation.number)
         if operation.kind == "call" and operation.outcome.startswith("answered"):
             world.wrong(f"call #{operation.number} was {operation.outcome}")
+        if operation.kind == "call" and operation.number >= world.last_calls and operation.outcome != "accepted":
+            world.wrong(f"call #{operation.number} is {operation.outcome}, and its client only changed the server")
         if operation.kind != "emit" or operation.outcome in ("open", "StorageUncertain"):
             continue
         if operation.outcome != "accepted":

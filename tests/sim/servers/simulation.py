@@ -16,6 +16,7 @@ __all__ = ["run_servers"]
 
 _SETTLE_EVERY_S = 5.0
 _SETTLE_ROUNDS = 60
+_CALL_S = 60.0
 
 
 def run_servers(seed: int) -> Result:
@@ -35,13 +36,10 @@ async def _play(world: ServersWorld) -> None:
     world.heal()
     # As long as a client may take a dead connection for alive.
     await asyncio.sleep(world.circumstances.ping_interval_s + world.circumstances.ping_timeout_s)
-    for _ in range(_SETTLE_ROUNDS):
-        await asyncio.sleep(_SETTLE_EVERY_S)
-        if not _unsettled(world):
-            break
-    else:
-        world.wrong("it does not settle: " + _unsettled(world))
-    await asyncio.sleep(2 * _SETTLE_EVERY_S)
+    await _settle(world)
+    check_live(world)
+    _call_all_while_they_hop(world)
+    await _settle(world)
     check_told(world)
     check_live(world)
     for socket in world.client_sockets:
@@ -49,6 +47,31 @@ async def _play(world: ServersWorld) -> None:
     await asyncio.sleep(100.0)
     check_ghosts(world)
     world.problems += world.loop.unheard() + world.loop.problems
+
+
+async def _settle(world: ServersWorld) -> None:
+    for _ in range(_SETTLE_ROUNDS):
+        await asyncio.sleep(_SETTLE_EVERY_S)
+        if not _unsettled(world):
+            break
+    else:
+        world.wrong("it does not settle: " + _unsettled(world))
+    await asyncio.sleep(2 * _SETTLE_EVERY_S)
+
+
+def _call_all_while_they_hop(world: ServersWorld) -> None:
+    """Call each client, and let it lose its line before the call can reach it."""
+    world.last_calls = len(world.operations.all)
+    for (name, namespace), node in sorted(world.homes.items(), key=lambda one: one[0]):
+        socket, client = world.sockets[name, namespace], world.managers[name].socket(namespace)
+        # The last that was let in may be one whose client never heard of it.
+        if client.connected and client.epochs[-1].sid == socket.id and not node.life.over:
+            world.run_in(node, world.operations.call(socket, _CALL_S))
+    for manager in world.managers.values():
+        if manager.link is not None:
+            link = manager.link
+            link.cut()
+            link.client_notices()
 
 
 def _unsettled(world: ServersWorld) -> str:

@@ -18,6 +18,7 @@ from tests.sim.history import History, ServersPlan, Step
 from tests.sim.lives import LifeLog
 from tests.sim.network import Link
 from tests.sim.operations import Operations
+from tests.sim.servers.asking import install_asking
 from tests.sim.servers.links import StoreLink
 from tests.sim.store import Pace, SimStore
 from tests.sim.trace import Trace
@@ -87,6 +88,8 @@ class ServersWorld:
         problems: What happened that must never happen.
         is_healed: Whether no faults happen any more.
         homes: The life of the server in which each client was let in last.
+        asked: The clients that a handler of their events has called, each with the life of the server that did.
+        last_calls: The number of the first operation after all faults: each call from there on must be answered.
     """
 
     def __init__(self, history: History, loop: VirtualLoop) -> None:
@@ -106,6 +109,8 @@ class ServersWorld:
         self.said: dict[int, int] = {}
         self.notes: set[int] = set()
         self.noted: dict[str, int] = {}
+        self.asked: set[tuple[int, str]] = set()
+        self.last_calls = 0
         self._links = 0
         self._absences = 0
         self._visited: dict[str, int] = {}
@@ -220,6 +225,7 @@ class ServersWorld:
         node.hub.use_store_from(lambda options, clocks: self._make_store(life, context, options, clocks))
         app, leaving = self.history.chance(f"app {life.number}"), self.history.chance(f"leaving {life.number}")
         install(server, life.number, one, self, app, leaving)
+        install_asking(server, self.operations, lambda sid: self.asked.add((life.number, sid)))
         return node
 
     async def _start(self, node: Node) -> None:
@@ -275,7 +281,7 @@ class ServersWorld:
         node.died = self.time()
         del self.nodes[node.number]
         for store_link in node.store_links:
-            store_link.server_died()
+            store_link.server_died(was_frozen=node.freezes > 0)
         chance = self.history.chance(f"end {node.life.number}")
         for link in node.links:
             if chance.random() < 0.3:

@@ -1,0 +1,170 @@
+"""Ways to break what servers do with each other: the simulation must notice each of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from waypost.protocol.codec import EncodedEvent
+from waypost.server.basics.handshake import Handshake
+from waypost.server.basics.targets import Target, write_record
+from waypost.server.emitting.acks import PendingAcks
+from waypost.server.emitting.feed import Feed
+from waypost.server.emitting.followed import Followed
+from waypost.server.namespaces.channel import Channel
+from waypost.server.recovery.crossing import Crossing
+from waypost.server.recovery.ownership import Ownership
+from waypost.server.recovery.recovery import Keeper
+from waypost.storage.host.homes import Homes
+from waypost.storage.host.host import StoreHost
+from waypost.storage.host.node import HostedNode
+from waypost.storage.host.upkeep import Upkeep
+
+__all__ = ["MUTATIONS", "Mutate"]
+
+Mutate = Callable[[pytest.MonkeyPatch], None]
+
+
+def local_echo(patch: pytest.MonkeyPatch) -> None:
+    """Deliver an event here when it is asked for, and not at its place in the log."""
+
+    async def publish(self: Feed, target: Target, event: EncodedEvent, *, compress: bool = True) -> None:
+        journal = self.journal
+        assert journal is not None
+        await asyncio.sleep(0)
+        self._deliver(target, event, f"{journal.generation}.{journal.top + 1}", journal.top + 1, compress)
+        await journal.append(write_record(target, event), lambda _: None)
+
+    patch.setattr(Feed, "publish", publish)
+
+
+def no_following(patch: pytest.MonkeyPatch) -> None:
+    """Let events of other servers be nobody's."""
+    patch.setattr(Followed, "appended", lambda *_: None)
+
+
+def rooms_not_followed(patch: pytest.MonkeyPatch) -> None:
+    """Let bulk joins of other servers be nobody's."""
+    patch.setattr(Followed, "joined", lambda *_: None)
+
+
+def detach_without_fence(patch: pytest.MonkeyPatch) -> None:
+    """Take every server's detach of a session, an earlier home's too."""
+
+    def detach(self: Homes, node: object, key: bytes, expires_at: float) -> bytes:
+        home = self._homes.get(key)
+        if home is not None and home.node is node:
+            home.is_attached, home.expires_at = False, expires_at
+        if home is not None and home.claimer is node:
+            self._give_up(key, home)
+        return key
+
+    patch.setattr(Homes, "detach", detach)
+
+
+def data_without_fence(patch: pytest.MonkeyPatch) -> None:
+    """Take what every server writes for a session, an earlier home too."""
+    patch.setattr(Homes, "key_for", lambda _self, _node, key: key)
+
+
+def claims_ignored(patch: pytest.MonkeyPatch) -> None:
+    """Hand a session over at once, and go on with its life."""
+
+    def claimed(self: Ownership, key: bytes) -> None:
+        keeper = self.keeper
+        assert keeper is not None
+        self._insist(lambda: keeper.release(key, b""))
+
+    patch.setattr(Ownership, "claimed", claimed)
+
+
+def released_too_early(patch: pytest.MonkeyPatch) -> None:
+    """Hand a session over before its handlers have ended."""
+
+    async def over(self: Channel) -> None:
+        return None
+
+    patch.setattr(Channel, "over", over)
+
+
+def no_claim(patch: pytest.MonkeyPatch) -> None:
+    """Attach a session without waiting for its home."""
+
+    async def claim(self: Crossing, journal: Any, key: bytes) -> None:
+        task = asyncio.ensure_future(journal.claim_session(key))
+        task.add_done_callback(lambda one: one.cancelled() or one.exception())
+
+    patch.setattr(Crossing, "claim", claim)
+
+
+def calls_not_handed_over(patch: pytest.MonkeyPatch) -> None:
+    """Hand over no calls."""
+    patch.setattr(PendingAcks, "hand_on", lambda _: [])
+
+
+def refusal_without_catching_up(patch: pytest.MonkeyPatch) -> None:
+    """Judge an offset by what this server had seen before it looked the session up."""
+    real = Keeper.look_up
+
+    async def look_up(self: Keeper, pid: str, offset: str | None, handshake: Handshake) -> Any:
+        seen = self.journal.top
+        patch.setattr(Keeper, "_knows", lambda _, one: one.position <= seen)
+        return await real(self, pid, offset, handshake)
+
+    patch.setattr(Keeper, "look_up", look_up)
+
+
+def hosts_top(patch: pytest.MonkeyPatch) -> None:
+    """Give a volatile event the position of the last event at the host, which this server has not seen."""
+    hosts: list[StoreHost] = []
+    attach = StoreHost.attach
+
+    def note(self: StoreHost, *args: Any) -> str:
+        hosts[:] = [self]
+        return attach(self, *args)
+
+    def deliver_volatile(self: Feed, target: Target, event: EncodedEvent, compress: bool) -> None:
+        opening = hosts[0]._opening
+        assert self.journal is not None
+        assert opening is not None
+        found = opening.journals.get(self.namespace)
+        assert found is not None
+        offset = f"{self.journal.generation}.{found.journal.top}"
+        for member in self._index.select(target.rooms, target.except_):
+            member.out.deliver_volatile(event, offset, compress=compress)
+
+    patch.setattr(StoreHost, "attach", note)
+    patch.setattr(Feed, "_deliver_volatile", deliver_volatile)
+
+
+def expiry_of_what_others_serve(patch: pytest.MonkeyPatch) -> None:
+    """Let a server's upkeep take sessions that it does not serve for unused."""
+    real = Upkeep._expire_sessions
+
+    async def expire(self: Upkeep, node: HostedNode) -> Any:
+        for hosted in self._journals:
+            for key, home in [*hosted.homes._homes.items()]:
+                if home.node is not node:
+                    await hosted.journal.detach_session(key, 0.0)
+        return await real(self, node)
+
+    patch.setattr(Upkeep, "_expire_sessions", expire)
+
+
+MUTATIONS: tuple[Mutate, ...] = (
+    local_echo,
+    no_following,
+    rooms_not_followed,
+    detach_without_fence,
+    data_without_fence,
+    claims_ignored,
+    released_too_early,
+    no_claim,
+    calls_not_handed_over,
+    refusal_without_catching_up,
+    hosts_top,
+    expiry_of_what_others_serve,
+)
