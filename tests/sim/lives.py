@@ -67,7 +67,7 @@ def check_lives(
         log: What was told.
         grace_s: How long a handler of an ended connection is waited for.
         empty: The life of the server in which everybody has left by now, if it still runs.
-        may_be_late: Tells whether an event may have waited so long behind another one that the disconnect was told.
+        may_be_late: Tells whether an event may have waited behind another one, until beyond its connection's end.
     """
     lives: dict[tuple[int, str], list[Told]] = {}
     for one in log.all:
@@ -76,7 +76,7 @@ def check_lives(
         connected = False
         last: Told | None = None
         for one in told:
-            if one.kind == "event" and not connected and may_be_late(one):
+            if one.kind == "event" and may_be_late(one):
                 continue
             if connected is (one.kind == "connect"):
                 yield f"{sid} was told {one.kind} at {one.began:.4f} {'again' if connected else 'before connect'}"

@@ -5,27 +5,55 @@ Or it is a dead letter, and then not without reason.
 
 from __future__ import annotations
 
-from tests.sim.client import Shown
-from tests.sim.disk import Write
-from tests.sim.operations import message_key
-from tests.sim.world import World
+from collections.abc import Callable
+from typing import Protocol
+
+from tests.sim.client import ClientSocket, Shown
+from tests.sim.disk import Disk, Write
+from tests.sim.history import Circumstances
+from tests.sim.operations import Operations, message_key
 
 __all__ = ["check_queues"]
 
 _MAX_DELIVERIES = 20
 
 
-def check_queues(world: World) -> None:
-    """Check every queue and consumer."""
+class World(Protocol):
+    """What is judged, whatever servers there were."""
+
+    circumstances: Circumstances
+    disk: Disk
+    operations: Operations
+    acknowledged: list[tuple[str, str, int]]
+    opened: list[tuple[str, float]]
+
+    @property
+    def client_sockets(self) -> list[ClientSocket]:
+        """List all clients' sockets."""
+        ...
+
+    def wrong(self, problem: str) -> None:
+        """Note that something happened that must never happen."""
+        ...
+
+
+def check_queues(world: World, operation_of: Callable[[Write], int | None] = lambda write: write.operation) -> None:
+    """Check every queue and consumer.
+
+    Args:
+        world: What is judged.
+        operation_of: Returns the number of the operation that has put a message into its queue.
+    """
     stored: dict[int, Write] = {}
     ids: set[str] = set()
     for write in world.disk.log:
-        if write.kind == "enqueue" and write.operation is not None:
+        operation_number = operation_of(write) if write.kind == "enqueue" else None
+        if operation_number is not None:
             # A clock that an opening sets on may end the window in which a repeated id is recognised.
             if write.what[0] in ids and not world.disk.leaps:
                 world.wrong(f"message {write.what[0]} is stored twice")
             ids.add(write.what[0])
-            stored[write.operation] = write
+            stored[operation_number] = write
     for operation in world.operations.all:
         if operation.kind == "queue" and operation.outcome == "accepted" and operation.sid not in ids:
             world.wrong(f"message {operation.sid} was accepted and is not stored")

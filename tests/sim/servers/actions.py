@@ -28,6 +28,10 @@ class ServersActions:
         if node is not None:
             self._world.stop(node, step.what[0])
 
+    def queue(self, step: Step) -> None:
+        world = self._world
+        world.in_server(step, lambda server: world.operations.queue(server, step.where, step.what[0]))
+
     def freeze(self, step: Step) -> None:
         node = self._world.node_of(step)
         if node is not None:

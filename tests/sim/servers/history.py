@@ -26,8 +26,8 @@ def _circumstances(chance: Random, plan: ServersPlan, *, is_calm: bool) -> Circu
     ping_interval_s, ping_timeout_s = pick(((1.0, 1.0), (3.0, 2.0), (25.0, 20.0)))
     return Circumstances(
         clients={name: pick(namespaces) for name in names},
-        consumes={},
-        order="strict",
+        consumes={name: ("q", "one") for name in names if chance.random() < 0.5},
+        order=pick(("strict", "none")),
         lease_s=30.0,
         max_failures=50,
         longest_pause_s=3.0,
@@ -70,6 +70,7 @@ class _Steps:
         ("say", 7),
         ("call", 3),
         ("ask", 4),
+        ("queue", 6),
         ("cut", 10),
         ("hop", 10),
         ("stall", 3),
@@ -83,6 +84,7 @@ class _Steps:
 
     def __init__(self, chance: Random, circumstances: Circumstances, plan: ServersPlan, *, is_calm: bool) -> None:
         self._is_calm = is_calm
+        self._messages = 0
         self._chance = chance
         self._clients = circumstances.clients
         self._servers = [f"s{number}" for number in range(plan.count)]
@@ -105,6 +107,9 @@ class _Steps:
         return tuple(sorted(steps, key=lambda step: step.at))
 
     def _step(self, at: float, kind: str) -> Step:
+        if kind == "queue":
+            self._messages += 1
+            return Step(at, kind, self._chance.choice(self._servers), "q", (f"m{self._messages}",))
         if kind in ("emit", "volatile", "pair", "burst", "move", "kill", "stop", "freeze", "away"):
             server, where = self._chance.choice(self._servers), self._namespace()
             return Step(at, kind, server, where, self._of_server(kind))

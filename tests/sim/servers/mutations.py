@@ -21,6 +21,7 @@ from waypost.server.recovery.recovery import Keeper
 from waypost.storage.host.homes import Homes
 from waypost.storage.host.host import StoreHost
 from waypost.storage.host.node import HostedNode
+from waypost.storage.host.queues import HostedQueues
 from waypost.storage.host.upkeep import Upkeep
 
 __all__ = ["MUTATIONS", "Mutate"]
@@ -127,12 +128,12 @@ def hosts_top(patch: pytest.MonkeyPatch) -> None:
         return attach(self, *args)
 
     def deliver_volatile(self: Feed, target: Target, event: EncodedEvent, compress: bool) -> None:
-        opening = hosts[0]._opening
-        assert self.journal is not None
-        assert opening is not None
-        found = opening.journals.get(self.namespace)
-        assert found is not None
-        offset = f"{self.journal.generation}.{found.journal.top}"
+        journal, opening = self.journal, hosts[0]._opening
+        found = None if opening is None else opening.journals.get(self.namespace)
+        offset = None
+        if journal is not None:
+            top = journal.top if found is None else found.journal.top
+            offset = f"{journal.generation}.{top}"
         for member in self._index.select(target.rooms, target.except_):
             member.out.deliver_volatile(event, offset, compress=compress)
 
@@ -154,6 +155,16 @@ def expiry_of_what_others_serve(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Upkeep, "_expire_sessions", expire)
 
 
+def every_server_owns(patch: pytest.MonkeyPatch) -> None:
+    """Let every server that asks be the owner of a consumer, and settle its messages."""
+    patch.setattr(HostedQueues, "claim", lambda _self, node, request: node.answer(request.call, node.name))
+
+
+def owners_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """Let a server that is gone own its consumers still."""
+    patch.setattr(HostedQueues, "_free", lambda *_: None)
+
+
 MUTATIONS: tuple[Mutate, ...] = (
     local_echo,
     no_following,
@@ -167,4 +178,6 @@ MUTATIONS: tuple[Mutate, ...] = (
     refusal_without_catching_up,
     hosts_top,
     expiry_of_what_others_serve,
+    every_server_owns,
+    owners_for_ever,
 )

@@ -11,6 +11,7 @@ import orjson
 
 from tests.sim.client import ClientSocket, Epoch, Shown
 from tests.sim.disk import Write
+from tests.sim.oracle_queues import check_queues
 from tests.sim.oracle_reasons import check_reason
 from tests.sim.servers.lives import check_lives_over_servers
 from tests.sim.servers.rooms import Meant
@@ -25,6 +26,8 @@ def check_told(world: ServersWorld) -> None:
     """Check what every client was shown against what was meant for it, and what emits returned."""
     writes = [write for write in world.disk.log if write.kind == "append"]
     _check_accepted(world, {number_of(write): write for write in writes})
+    messages = {one.sid: one.number for one in world.operations.all if one.kind == "queue"}
+    check_queues(world, lambda write: messages.get(write.what[0]))
     meant = Meant(world.disk.log, world.operations.all, number_of)
     for namespace in _NAMESPACES:
         mine = [write for write in writes if write.where == namespace]
@@ -132,8 +135,8 @@ class _Judge:
         if len(calls) != len(set(calls)):
             self._wrong(f"was called twice over one link: {calls}")
         for one in self._epoch.shown:
-            operation = self._world.operations.all[one.arguments[0]]
-            if operation.kind == "call" and operation.sid != self._epoch.sid:
+            operation = self._world.operations.all[one.arguments[0]] if one.name == "c" else None
+            if operation is not None and operation.kind == "call" and operation.sid != self._epoch.sid:
                 self._wrong(f"was called with {one.arguments}, meant for {operation.sid}")
 
 

@@ -78,4 +78,11 @@ def _unsettled(world: ServersWorld) -> str:
     if not world.is_whole:
         return f"not all servers are there, only {sorted(world.nodes)}"
     away = [socket.label for socket in world.client_sockets if not socket.connected]
-    return f"away: {away}" if away else ""
+    if away:
+        return f"away: {away}"
+    for queue, consumer in set(world.circumstances.consumes.values()):
+        backlog = world.disk.store._queues.backlogs.get(queue)
+        found = None if backlog is None else backlog.consumers.get(consumer)
+        if backlog is not None and found is not None and backlog.consumer_info(found).waiting:
+            return f"queue {queue} waits for {consumer}"
+    return ""

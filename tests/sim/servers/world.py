@@ -40,6 +40,8 @@ from waypost.storage.wire.link import Link as AnyLink
 __all__ = ["Node", "ServersWorld"]
 
 _EPOCH = 1_700_000_000.0
+# Clients drop an ack that is called while they are not connected: such a message comes back only after this.
+_QUEUES = QueueOptions(lease_s=30.0, max_failures=50, max_lease_s=60.0)
 
 
 class Node:
@@ -109,6 +111,8 @@ class ServersWorld:
         self.said: dict[int, int] = {}
         self.notes: set[int] = set()
         self.noted: dict[str, int] = {}
+        self.acknowledged: list[tuple[str, str, int]] = []
+        self.opened: list[tuple[str, float]] = []
         self.asked: set[tuple[int, str]] = set()
         self.last_calls = 0
         self._links = 0
@@ -117,7 +121,7 @@ class ServersWorld:
         self._outside = contextvars.copy_context()
         self.disk = Disk(
             Retention(max_entries=self.circumstances.max_events),
-            limits_of(QueueOptions()),
+            limits_of(_QUEUES),
             loop.time,
             self.wall_time,
             f"s{history.seed}",
@@ -214,6 +218,7 @@ class ServersWorld:
             ping_timeout_s=one.ping_timeout_s,
             max_buffered_bytes=one.max_buffered_bytes,
             drain_s=one.drain_s,
+            queues=_QUEUES,
             recovery=Recovery(
                 session_ttl_s=one.session_ttl_s,
                 max_events=one.max_events,
@@ -330,6 +335,7 @@ class ServersWorld:
         one, chance = self.circumstances, self.history.chance(f"{manager.name}~{self._links}")
         link = Link(name, manager, self.later, self.time, chance, one.latency_s, one.window)
         node = self._choose(manager.name, name)
+        self.opened.append((name, self.time()))
         self.trace.note("{} opens to {}", name, None if node is None else node.life.number)
         self.after(self.history.chance(f"{name} open").random() * one.latency_s, self._accept, node, link)
         return link
@@ -375,13 +381,19 @@ class ServersWorld:
                 self.wrong(f"{socket.label} was shown {shown} with an odd offset")
             elif int(position) > journal.top:
                 self.wrong(f"{socket.label} was shown {shown} before it was on disk")
-        elif self.is_healed or self._handling.random() < 0.7:
+            return
+        chance = self._handling.random()
+        if self.is_healed or chance < 0.7:
             self._acknowledge(socket, packet.ack_id, shown)
+        elif chance < 0.8 and shown.name == "q":
+            socket.acknowledge(packet.ack_id, {"nack": True, "retry_in": self._handling.random() * 3})
         else:
             self.after(self._handling.random() * 8, self._acknowledge, socket, packet.ack_id, shown)
 
     def _acknowledge(self, socket: ClientSocket, ack_id: int, shown: Shown) -> None:
         self.trace.note("{}: acknowledges {} {}", socket.label, shown.name, shown.arguments[:1])
+        if shown.name == "q":
+            self.acknowledged.append((*self.circumstances.consumes[socket.manager.name], shown.arguments[1]))
         socket.acknowledge(ack_id, shown.arguments[0])
 
     def answered(self, socket: ClientSocket, ack_id: int, arguments: list[Any]) -> None:
