@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import math
 import selectors
+import warnings
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVarTuple
 
@@ -166,15 +167,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         beyond.over = True
         context = contextvars.copy_context()
         context.run(LIFE.set, beyond)
-        for task in self.tasks:
-            _internals(task)._log_destroy_pending = False
-            _internals(task)._log_traceback = False
-            if not task.done():
-                try:
-                    context.run(_internals(task.get_coro()).close)
-                except (RuntimeError, ValueError):
-                    # It awaits in a ``finally``, or is the one that runs this.
-                    continue
+        with warnings.catch_warnings():
+            # A task that never began never awaits the coroutine that it was to wait for.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            for task in self.tasks:
+                _internals(task)._log_destroy_pending = False
+                _internals(task)._log_traceback = False
+                if not task.done():
+                    try:
+                        context.run(_internals(task.get_coro()).close)
+                    except (RuntimeError, ValueError):
+                        # It awaits in a ``finally``, or is the one that runs this.
+                        continue
         # What the closed ones have asked for in their ``finally`` would start others in the loop's last turn.
         # A copy: a handle that is let go may end a coroutine, which asks for more.
         for handle in list(_internals(self)._ready):
