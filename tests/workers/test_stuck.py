@@ -45,6 +45,17 @@ async def test_others_accept_the_clients_of_a_worker_that_stands_still(site: Sit
     await server.stop()
 
 
+async def test_a_worker_that_stands_still_does_not_hold_up_a_stop_for_ever(site: Site) -> None:
+    server = site.process()
+    await server.start()
+    stopped, other = site.pids()
+    os.kill(stopped, signal.SIGSTOP)
+    os.kill(server.pid, signal.SIGTERM)
+    assert await site.end() == 0
+    assert "it is killed" in server.log()
+    await site.none_left([stopped, other])
+
+
 async def test_the_service_is_back_soon_however_often_all_are_killed(site: Site) -> None:
     server = site.process()
     await server.start()

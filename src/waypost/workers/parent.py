@@ -52,6 +52,8 @@ _LONGEST_GAP_S = 1.0
 """The longest pause before a worker is started while no other one serves."""
 _STUCK_S = 5.0
 """A worker whose event loop stands still for so long does not accept its clients; others do that."""
+_STUCK_AT_STOP_S = 10.0
+"""A worker whose event loop stands still for so long during a stop is killed: it would never end."""
 _FORCED_S = 2.0
 _FAILED = 1
 
@@ -391,6 +393,7 @@ class _Parent:
                 one.kill()
         if self._stop_asked.is_set():
             self._drain(living)
+            self._keep_task(_kill_the_stuck(living))
             force = asyncio.ensure_future(self._force_asked.wait())
             done = asyncio.ensure_future(_all_ended(living))
             await asyncio.wait((force, done), return_when=asyncio.FIRST_COMPLETED)
@@ -445,6 +448,15 @@ async def _first_that_failed(workers: Collection[Worker], step: _Step) -> Worker
             if not one.result():
                 return worker
     return None
+
+
+async def _kill_the_stuck(workers: Collection[Worker]) -> None:
+    while True:
+        await asyncio.sleep(BEAT_EVERY_S)
+        for one in workers:
+            if not one.ended.done() and one.silent_s >= _STUCK_AT_STOP_S:
+                logger.error("%s: its event loop has stood still for %.0f s; it is killed", one, one.silent_s)
+                one.kill()
 
 
 async def _all_ended(workers: Collection[Worker], timeout_s: float | None = None) -> None:

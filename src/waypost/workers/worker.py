@@ -73,9 +73,14 @@ class Worker:
         self._heard_at = asyncio.get_running_loop().time()
         return was_stuck
 
+    @property
+    def silent_s(self) -> float:
+        """For how long its event loop has stood still, in seconds; 0 before it has begun to run."""
+        return asyncio.get_running_loop().time() - self._heard_at if self._heard_at else 0.0
+
     def has_got_stuck(self, patience_s: float) -> bool:
         """Return whether it has accepted clients, and its event loop has stood still for ``patience_s`` now."""
-        if not self.serves or asyncio.get_running_loop().time() - self._heard_at < patience_s:
+        if not self.serves or self.silent_s < patience_s:
             return False
         self.is_stuck = True
         return True
