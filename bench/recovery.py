@@ -27,7 +27,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 import waypost
-from bench.speed.process import cpu_s
+from bench.speed.process import cpu_s, processes
 from waypost.storage.sqlite import reader as sqlite_reader
 
 io = waypost.Server(drain_s=float(os.environ.get("WAYPOST_BENCH_DRAIN_S", "2")))
@@ -72,8 +72,10 @@ async def numbers(socket: waypost.Socket) -> dict[str, Any]:
 class Bench:
     """A server and its crowds, each in a process of its own."""
 
-    def __init__(self, store: Path, drain_s: float) -> None:
+    def __init__(self, store: Path, drain_s: float, workers: int) -> None:
         self._store = store
+        self._workers = workers
+        self.worker_pids: list[int] = []
         self._environment = {**os.environ, "WAYPOST_BENCH_DRAIN_S": str(drain_s)}
         self._crowds: list[asyncio.subprocess.Process] = []
         self.server: asyncio.subprocess.Process
@@ -90,6 +92,8 @@ class Bench:
             str(self.port),
             "--store",
             str(self._store),
+            "--workers",
+            str(self._workers),
         )
         self.server = await asyncio.create_subprocess_exec(
             sys.executable, *command, cwd=_REPOSITORY, env=self._environment, stdout=asyncio.subprocess.PIPE
@@ -97,6 +101,16 @@ class Bench:
         assert self.server.stdout is not None
         line = (await self.server.stdout.readline()).decode()
         self.port = int(line.split("listening on http://")[1].split()[0].rpartition(":")[2])
+        _, _, pids = line.partition("(pids ")
+        self.worker_pids = [int(pid) for pid in pids.rstrip(")\n").split(", ") if pid]
+
+    async def kill(self, *, only_one: bool) -> None:
+        """Kill one worker, which its parent replaces, or the server, and then start it again."""
+        if only_one:
+            os.kill(self.worker_pids[0], signal.SIGKILL)
+            return
+        self.server.kill()
+        await self.server.wait()
 
     async def gather_crowds(self, clients: int) -> None:
         """Start the processes that host the clients."""
@@ -157,11 +171,9 @@ async def newcomers(port: int, latencies: list[tuple[float, float]]) -> None:
 
 
 def peak_rss_bytes(pid: int) -> int:
-    """Return the most memory that a process ever had in use (Linux)."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) << 10
-    return 0
+    """Return the most memory that a process and those that it has started ever had in use (Linux)."""
+    lines = [line for one in processes(pid) for line in Path(f"/proc/{one}/status").read_text().splitlines()]
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
 
 
 @dataclass(frozen=True)
@@ -177,6 +189,7 @@ class Return:
     idle_rss: int
     peak_rss: int
     cpu_s: float
+    has_workers: bool
 
     def total(self, name: str) -> int:
         """Add up a number of all crowds."""
@@ -196,7 +209,8 @@ class Return:
         print(f"newcomers meanwhile {len(self.newcomers):,}: {spread(self.newcomers)}")
         print(f"connections refused {self.total('attempts_failed'):,} times before the server listened")
         print(f"server memory       {self.idle_rss >> 20} MiB before, at most {self.peak_rss >> 20} MiB")
-        print(f"reads of the file   {self.numbers['disk_reads']:,}; all others were served from memory")
+        if not self.has_workers:  # their parent reads the file, and counts nothing
+            print(f"reads of the file   {self.numbers['disk_reads']:,}; all others were served from memory")
 
     def holds(self, clients: int) -> bool:
         """Tell whether everyone is back and nothing was lost or doubled."""
@@ -212,14 +226,14 @@ def spread(values: Sequence[float]) -> str:
     return f"first {first:.3f} s, median {median:.3f} s, 99% {late:.3f} s, last {last:.3f} s"
 
 
-async def come_back(bench: Bench, expected: int, limit_s: float) -> Return:
-    """Kill the server, start it again, and let everyone come at once."""
-    bench.server.kill()
-    await bench.server.wait()
+async def come_back(bench: Bench, expected: int, limit_s: float, *, kills_one: bool) -> Return:
+    """Kill the server and start it again, or kill one worker, and let everyone come at once."""
+    await bench.kill(only_one=kills_one)
     killed = time.time()
     latencies: list[tuple[float, float]] = []
     coming = asyncio.create_task(bench.tell(f"come {expected} {limit_s}"))
-    await bench.start()
+    if not kills_one:
+        await bench.start()
     listening = time.time() - killed
     idle_rss = peak_rss_bytes(bench.server.pid)
     visiting = asyncio.create_task(newcomers(bench.port, latencies))
@@ -236,6 +250,7 @@ async def come_back(bench: Bench, expected: int, limit_s: float) -> Return:
         idle_rss=idle_rss,
         peak_rss=peak_rss_bytes(bench.server.pid),
         cpu_s=cpu_s(bench.server.pid),
+        has_workers=bool(bench.worker_pids),
     )
 
 
@@ -253,7 +268,7 @@ async def main(options: argparse.Namespace) -> bool:
     """Measure and print; returns whether the promise held."""
     live = options.live
     with tempfile.TemporaryDirectory() as directory:
-        bench = Bench(Path(directory) / "bench.db", options.drain)
+        bench = Bench(Path(directory) / "bench.db", options.drain, options.workers)
         await bench.start()
         try:
             await bench.gather_crowds(options.clients)
@@ -264,7 +279,7 @@ async def main(options: argparse.Namespace) -> bool:
             await call(bench.port, "publish", 0, live, options.padding)
             await bench.tell("leave")
             await call(bench.port, "publish", live, live + options.missed, options.padding)
-            back = await come_back(bench, live + options.missed, options.limit)
+            back = await come_back(bench, live + options.missed, options.limit, kills_one=options.kill == "one")
             back.print(options.clients, options.missed)
             print(await stop(bench), flush=True)
             return back.holds(options.clients)
@@ -281,6 +296,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--padding", type=int, default=200, help="bytes in each event")
     parser.add_argument("--drain", type=float, default=2, help="seconds over which the stop spreads its disconnects")
     parser.add_argument("--limit", type=float, default=60, help="seconds until it is given up")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes")
+    parser.add_argument("--kill", choices=("all", "one"), default="all", help="the server, or one of several workers")
     return parser.parse_args()
 
 

@@ -50,6 +50,12 @@ def _waypost(name: str, store: str, **environment: str) -> Contender:
     return Contender(name, "python", (*_WAYPOST, store), environment, recovers)
 
 
+def _workers(count: int, store: str) -> Contender:
+    arguments = (*_WAYPOST, store, "--workers", str(count))
+    kind = "memory" if store == "memory:" else "sqlite"
+    return Contender(f"waypost-{kind}-workers-{count}", "python", arguments, recovers=True)
+
+
 CONTENDERS = {
     contender.name: contender
     for contender in (
@@ -57,6 +63,7 @@ CONTENDERS = {
         _waypost("waypost-off", "memory:", BENCH_RECOVERY="off"),
         _waypost("waypost-sqlite", "{directory}/bench.db"),
         _waypost("waypost-sqlite-async", "{directory}/bench.db", BENCH_DURABILITY="async"),
+        *(_workers(count, store) for store in ("memory:", "{directory}/bench.db") for count in (2, 4)),
         Contender("node", "node", (_NODE, "{port}")),
         Contender("node-recovery", "node", (_NODE, "{port}"), {"BENCH_RECOVERY": "on"}, recovers=True),
         Contender("python-socketio-uvicorn", "python", (*_UVICORN, "--no-access-log", "--log-level", "warning")),

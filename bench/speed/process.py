@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["LOAD_CORE", "SERVER_CORE", "Used", "cpu_s", "memory_bytes", "pin", "raise_file_limit"]
+__all__ = ["LOAD_CORE", "SERVER_CORE", "Used", "cpu_s", "memory_bytes", "pin", "processes", "raise_file_limit"]
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 SERVER_CORE = 0
@@ -28,14 +28,28 @@ def raise_file_limit() -> int:
     return hard
 
 
+def processes(pid: int) -> list[int]:
+    """Return a process and all that it has started, as a parent of workers does."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(one for child in children for one in processes(int(child)))]
+
+
 def cpu_s(pid: int) -> float:
-    """Return the CPU time that a process has taken, all its threads together."""
+    """Return the CPU time that a process and those that it has started have taken, all their threads together."""
+    return sum(_cpu_s(one) for one in processes(pid))
+
+
+def _cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * _TICK_S
 
 
 def memory_bytes(pid: int) -> int:
-    """Return what a process has in memory, what it shares counted in parts (PSS)."""
+    """Return what a process and those that it has started have in memory, what is shared counted in parts (PSS)."""
+    return sum(_memory_bytes(one) for one in processes(pid))
+
+
+def _memory_bytes(pid: int) -> int:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) << 10
