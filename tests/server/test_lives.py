@@ -486,7 +486,7 @@ async def test_a_handler_stops_to_emit_to_a_client_that_is_gone(end: str, caplog
         client = ModelClient(io)
         await client.connect()
         client.send('2["watch"]')
-        await client.wait_for(1)
+        await until(lambda: bool(client.events))
         if end == "left":
             client.send("1")
         else:
