@@ -16,6 +16,8 @@ from tests.support.server_process import HEARTBEAT, ServerProcess
 
 SEED_VARIABLE = "WAYPOST_TEST_SEED"
 
+pytest_plugins = ["tests.support.postgres"]
+
 
 # How long an example takes says nothing on a busy machine.
 settings.register_profile("waypost", deadline=None, suppress_health_check=[HealthCheck.too_slow])
