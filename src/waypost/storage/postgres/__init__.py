@@ -1,0 +1,1 @@
+"""The store in a PostgreSQL database, that any number of nodes share."""

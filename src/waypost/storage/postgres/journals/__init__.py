@@ -1,0 +1,1 @@
+"""The journals of the PostgreSQL store: the log, and the sessions that read it."""

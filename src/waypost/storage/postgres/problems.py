@@ -1,0 +1,41 @@
+"""The errors of the store for what the driver raises."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from waypost.errors import StorageError, StoreFull
+from waypost.storage.postgres.driver import EngineGone, Refusal
+
+__all__ = ["problem_of"]
+
+_REMEDIES: Final = {
+    "25006": "it is read-only: a standby, or set so; give the address of the primary",
+    "28000": "it refuses this user; check the address and pg_hba.conf",
+    "28P01": "it refuses this password; check the address",
+    "3D000": "there is no such database; make it: createdb",
+    "42501": "the role may not do this; as its owner run: waypost db migrate --grant ROLE",
+    "53200": "the server is out of memory; it works again once there is some",
+    "53300": "the server has no free connection; raise max_connections, or lower the number of nodes or "
+    "waypost_connections",
+    "53400": "a limit of the server's configuration is reached",
+    "57014": "the server gave the call up; check statement_timeout and lock_timeout of the role",
+    "55P03": "the server gave the call up; check lock_timeout of the role",
+    "XX001": "a page of a table is damaged; restore a copy",
+    "XX002": "an index is damaged; REINDEX it",
+}
+
+
+def problem_of(store: str, error: EngineGone | Refusal) -> StorageError:
+    """Return the error that a caller of the store gets. Nothing of what it has asked for was done.
+
+    Args:
+        store: The store, as errors name it.
+        error: What the driver raised.
+    """
+    if isinstance(error, EngineGone):
+        return StorageError(store, f"PostgreSQL can't be reached: {error.problem}; nothing was stored")
+    if error.sqlstate == "53100":
+        return StoreFull(store)
+    remedy = _REMEDIES.get(error.sqlstate)
+    return StorageError(store, f"PostgreSQL: {error}" + (f"; {remedy}" if remedy else ""))

@@ -1,0 +1,106 @@
+"""The schema in the database: made where there is none, checked where there is one, migrated when it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+from waypost.storage.postgres.driver import Connection
+
+__all__ = ["OLDEST_VERSION", "SCHEMA_VERSION", "Versions", "drop_schema", "migrate", "read_scripts", "read_versions"]
+
+SCHEMA_VERSION: Final = 1
+"""The version of the tables and functions that this Waypost makes."""
+
+OLDEST_VERSION: Final = 1
+"""The oldest version of Waypost's tables and functions under which this Waypost runs."""
+
+_OLDEST_USER: Final = 1
+# Any fixed number: only one migration runs at a time in a database.
+_LOCK: Final = 0x7761_7970_6F73_74
+
+_READ = "SELECT key, value FROM waypost.setting WHERE key IN ('schema_version', 'oldest_user')"
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The versions that a database notes of its schema.
+
+    Attributes:
+        version: The version of its tables and functions; 0 if there are none.
+        oldest_user: The oldest version that may still use them: that of the Waypost which was made for it.
+    """
+
+    version: int = 0
+    oldest_user: int = 0
+
+    def problem(self) -> str:
+        """Return in words why this Waypost can't use the schema; "" if it can."""
+        if not self.version:
+            return 'there is no schema "waypost" in the database; make it: waypost db migrate'
+        if self.version < OLDEST_VERSION:
+            return (
+                f"expected a schema of version {OLDEST_VERSION} or later, came {self.version}; with all servers that "
+                "may still need the old one in mind, run: waypost db migrate"
+            )
+        if self.oldest_user > SCHEMA_VERSION:
+            return (
+                f"its schema, of version {self.version}, is for servers that know version {self.oldest_user} or "
+                f"later, and this Waypost knows {SCHEMA_VERSION}; upgrade this server"
+            )
+        return ""
+
+
+def read_scripts() -> list[str]:
+    """Return the scripts that make tables and functions, in their order. Each may run on what it has made before."""
+    folder = resources.files("waypost.storage.postgres") / "sql"
+    scripts = sorted((one for one in folder.iterdir() if one.name.endswith(".sql")), key=lambda one: one.name)
+    return [one.read_text(encoding="utf-8") for one in scripts]
+
+
+async def read_versions(connection: Connection) -> Versions:
+    """Return what the database says of its schema.
+
+    Raises:
+        EngineGone: The connection broke.
+        Refusal: The role may not read the schema.
+    """
+    if await connection.value("SELECT to_regclass('waypost.setting')") is None:
+        return Versions()
+    found = {str(row["key"]): int(row["value"]) for row in await connection.rows(_READ)}
+    return Versions(found.get("schema_version", 0), found.get("oldest_user", 0))
+
+
+async def migrate(connection: Connection) -> Versions:
+    """Make the schema, or bring it to `SCHEMA_VERSION`; one migration at a time. A newer one stays as it is.
+
+    Returns:
+        What the database said before.
+
+    Raises:
+        EngineGone: The connection broke.
+        Refusal: The role may not do it; nothing was changed.
+    """
+    async with connection.transaction():
+        await connection.rows("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        found = await read_versions(connection)
+        if found.version >= SCHEMA_VERSION:
+            return found
+        await connection.run("CREATE SCHEMA IF NOT EXISTS waypost")
+        for script in read_scripts():
+            await connection.run(script)
+        await connection.rows(
+            "INSERT INTO waypost.setting VALUES ('schema_version', $1), ('oldest_user', $2)"
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            str(SCHEMA_VERSION),
+            str(_OLDEST_USER),
+        )
+    return found
+
+
+async def drop_schema(connection: Connection) -> None:
+    """Remove the schema, with all that is in it. Raises as `migrate`."""
+    async with connection.transaction():
+        await connection.rows("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await connection.run("DROP SCHEMA IF EXISTS waypost CASCADE")
