@@ -90,12 +90,13 @@ class Node:
     Attributes:
         name: Its name.
         store: Its store.
-        clock: Its wall clock, and that of the host.
+        clock: Its clock.
     """
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
+    def __init__(self, cluster: Cluster, name: str, clock: Clock) -> None:
         self.name = name
-        self.store = RemoteStore(self._connect, cluster.options, Clocks(wall_time=cluster.clock))
+        self.clock = clock
+        self.store = RemoteStore(self._connect, cluster.options, Clocks(wall_time=clock))
         self._cluster = cluster
         self.link: Link | None = None
 
@@ -125,7 +126,7 @@ class Cluster:
     Attributes:
         host: The host.
         options: The options of its store.
-        clock: The wall clock of all.
+        clock: The host's clock, and that of all nodes without one of their own.
     """
 
     def __init__(
@@ -145,9 +146,9 @@ class Cluster:
         ours, theirs = socket.socketpair()
         return await socket_link(ours), await socket_link(theirs)
 
-    async def add(self, name: str) -> Node:
+    async def add(self, name: str, clock: Clock | None = None) -> Node:
         """Let a node come."""
-        node = Node(self, name)
+        node = Node(self, name, clock or self.clock)
         self._nodes.append(node)
         await node.store.open()
         return node

@@ -78,6 +78,11 @@ class StoreClock:
         self._offset = now - self._steady_time()
         self.ahead_s = ahead_s
 
+    def catch_up(self, now: float, ahead_s: float) -> None:
+        """Go on to a time that another process's clock had a moment ago; arguments as for `follow`."""
+        self._offset = max(self._offset, now - self._steady_time())
+        self.ahead_s = ahead_s
+
     def now(self) -> float:
         """Return the time, in seconds."""
         return self._offset + self._steady_time()

@@ -299,7 +299,7 @@ class AsgiTransport:
                 await discard_body(receive)
                 await respond(send, body, b"", [("content-type", TEXT), ("connection", "close"), *headers])
                 return
-            if not connection.is_open:
+            if not (connection.is_open or connection.hears_late):
                 # The session ended while the body was read. Its packets were not handled, so "ok" would be wrong.
                 await respond(send, 400, b"", [("content-type", TEXT), *headers])
                 return

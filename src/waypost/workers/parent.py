@@ -332,6 +332,7 @@ class _Parent:
         while True:
             began = loop.time()
             await asyncio.sleep(BEAT_EVERY_S)
+            self._host.beat()
             if loop.time() - began > 2 * BEAT_EVERY_S:
                 # This process itself was held up, and has not read yet what came meanwhile.
                 continue

@@ -42,8 +42,7 @@ def _circumstances(chance: Random, plan: ServersPlan, *, is_calm: bool) -> Circu
         replay_max_events=pick((10_000, 10_000, 10_000, 4)),
         concurrent_replays=pick((1, 2, 32)),
         max_buffered_bytes=1 << 20,
-        # While the host is away, the time of a detached session goes on.
-        session_ttl_s=pick((3600.0, 3600.0, 8.0)) if is_calm else 3600.0,
+        session_ttl_s=pick((3600.0, 3600.0, 8.0)),
         drain_s=pick((0.0, 0.5)),
         pause_s=pick((0.0, 0.05, 1.0)),
         handler_fault=pick((0.0, 0.0, 0.05)),

@@ -133,6 +133,7 @@ class ServersWorld:
             for name in self.circumstances.clients
         }
         self.host = StoreHost(clocks=Clocks(wall_time=self.wall_time, steady_time=self.time))
+        self._beat()
 
     # -- surroundings ---------------------------------------------------------------------------------------
 
@@ -309,6 +310,11 @@ class ServersWorld:
         node.freezes -= 1
         for link in node.all_links:
             link.resume()
+
+    def _beat(self) -> None:
+        if not self._absences:
+            self.host.beat()
+        self.after(1.0, self._beat)
 
     def lose_host(self, seconds: float) -> None:
         """Let no server reach the host for a while."""

@@ -20,6 +20,7 @@ from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.slices import Share, Slices
 from waypost.server.connections.deadlines import Deadlines
 from waypost.server.connections.ends import NOBODY, LateReceiver, Receiver, WireOutlet
+from waypost.server.connections.room import RoomWaiters
 from waypost.server.watching.hooks import ConnectionClosed, Hooks, PacketSent
 from waypost.server.watching.masking import mask_text
 
@@ -38,14 +39,14 @@ class Connection:
         number: The connection's number, unique in this server. Unlike the sid, it is no secret.
         handshake: The client's request for the connection.
         receiver: The layer above.
-        late: Takes what the client sends before it notices the connection's end; ``None`` drops that.
+        late: Takes what the client sends before it notices the connection's end; ``None`` drops that. The engine
+            removes it after a while.
         when_aborted: Called when the connection ends with nothing left to send; set by a transport that may be stuck.
         when_probe_ends: Called when a probing WebSocket is refused or has become the transport.
     """
 
     __slots__ = (
         "_awaiting_output",
-        "_awaiting_room",
         "_deadlines",
         "_forget",
         "_hooks",
@@ -56,6 +57,7 @@ class Connection:
         "_problem",
         "_readable",
         "_rings_at",
+        "_room",
         "_session",
         "_slices",
         "client_left",
@@ -94,9 +96,9 @@ class Connection:
         self._deadlines = deadlines
         self._slices = slices
         self._rings_at = inf
-        # Tuples: they are almost always empty, and there are many connections.
+        # Tuples, or nothing: they are almost always empty, and there are many connections.
         self._awaiting_output: tuple[asyncio.Future[None], ...] = ()
-        self._awaiting_room: tuple[tuple[int, asyncio.Future[None]], ...] = ()
+        self._room: RoomWaiters | None = None
         self._paused_by: tuple[object, ...] = ()
         self._readable: asyncio.Event | None = None
 
@@ -121,6 +123,11 @@ class Connection:
     def is_open(self) -> bool:
         """Whether messages still pass in both directions."""
         return self._session.is_open
+
+    @property
+    def hears_late(self) -> bool:
+        """Whether it is closed, and takes what the client sent before it noticed that."""
+        return self.late is not None and not self._session.is_open
 
     @property
     def closed_by_client(self) -> bool:
@@ -194,9 +201,8 @@ class Connection:
             Whether the connection is still open.
         """
         while self._session.is_open and self._session.buffered_bytes >= below_bytes:
-            future = self._loop.create_future()
-            self._awaiting_room += ((below_bytes, future),)
-            await future
+            self._room = self._room or RoomWaiters()
+            await self._room.next_change(below_bytes)
         return self._session.is_open
 
     def pause_reading(self, by: object) -> None:
@@ -279,10 +285,11 @@ class Connection:
         self._session.abort("forced close")
 
     def begin_post(self) -> bool:
-        """Note that a POST begins; returns whether it is accepted."""
+        """Note that a POST begins; returns whether it is accepted, perhaps only for what comes late."""
+        is_late = self.hears_late
         accepted = self._session.begin_post()
         self._after()
-        return accepted
+        return accepted or is_late
 
     def end_post(self) -> None:
         """Note that the POST ended, with or without success."""
@@ -305,6 +312,10 @@ class Connection:
                 warning.
         """
         frames = self._session.decode_post(body, is_form=is_form)
+        if self.late is not None and not self._session.is_open:
+            for frame in frames:
+                self.late.receive(frame)
+            return None
         share = Share(self._slices)
         return None if self._receive_some(frames, share) else self._receive_rest(frames, share)
 
@@ -373,8 +384,8 @@ class Connection:
         while True:
             frame = self._session.take_frame(self._loop.time())
             if frame is not None:
-                if self._awaiting_room:
-                    self._announce_room()
+                if self._room is not None:
+                    self._announce_room(self._room)
                 return frame
             if not self._session.is_open:
                 self._after()
@@ -452,8 +463,8 @@ class Connection:
             for future in waiting:
                 if not future.done():
                     future.set_result(None)
-        if self._awaiting_room:
-            self._announce_room()
+        if self._room is not None:
+            self._announce_room(self._room)
         if self.when_probe_ends is not None and not session.is_probing:
             ended, self.when_probe_ends = self.when_probe_ends, None
             ended()
@@ -480,7 +491,7 @@ class Connection:
             outlet.close(self._problem, self.late)
         # Nothing refers back from here, so that all of it is freed at once; the garbage collector comes seldom.
         self.receiver = NOBODY
-        self._problem = self.late = None
+        self._problem = None
         self._paused_by = ()
 
     def tick(self) -> None:
@@ -522,15 +533,10 @@ class Connection:
                     self._hooks.connection_closed.tell(closed)
                 self.receiver.connection_closed(reason)
 
-    def _announce_room(self) -> None:
-        buffered = self._session.buffered_bytes if self._session.is_open else -1
-        still = []
-        for below_bytes, future in self._awaiting_room:
-            if buffered >= below_bytes:
-                still.append((below_bytes, future))
-            elif not future.done():
-                future.set_result(None)
-        self._awaiting_room = tuple(still)
+    def _announce_room(self, room: RoomWaiters) -> None:
+        room.announce(self._session.buffered_bytes if self._session.is_open else -1)
+        if not room:
+            self._room = None
 
     def _label(self) -> str:
         # The sid is a secret. Its first characters are enough to find a client in the log.

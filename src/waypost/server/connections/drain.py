@@ -13,6 +13,8 @@ __all__ = ["Drain"]
 
 _REASON = "server shutting down"
 _FLUSH_TIMEOUT_S = 2.0
+_LATE_TIMEOUT_S = 0.5
+"""The time in which acks may come that clients sent before they heard of the stop."""
 
 
 class Drain:
@@ -48,7 +50,7 @@ class Drain:
             self._sooner.set()
 
     async def run(self) -> None:
-        """Close the connections one after the other, wait for their last frames, then abort the others."""
+        """Close the connections one after the other, wait for their last frames and acks, then abort the others."""
         began = self._began = asyncio.get_running_loop().time()
         self._ends = began + self._within_s
         connections = self._engine.connections()
@@ -61,6 +63,9 @@ class Drain:
         except TimeoutError:
             for connection in self._engine.connections():
                 connection.abort(_REASON)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LATE_TIMEOUT_S):
+                await self._engine.hear_late()
 
     async def _wait(self, began: float, share: float) -> None:
         """Wait until a share of the time is over.

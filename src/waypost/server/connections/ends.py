@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from waypost.errors import ProtocolViolation
@@ -59,7 +60,18 @@ class Receiver(Protocol):
 
 
 class LateReceiver(Protocol):
-    """Takes what a client sends that did not notice yet that its connection has ended."""
+    """Takes what a client sends that did not notice yet that its connection has ended.
+
+    Attributes:
+        when_heard: Called when nothing more is expected.
+    """
+
+    when_heard: Callable[[], object]
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether the client may still send something that counts."""
+        ...
 
     def receive(self, frame: Frame) -> None:
         """Take a frame.

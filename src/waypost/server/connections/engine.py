@@ -19,6 +19,9 @@ from waypost.server.watching.hooks import ConnectionOpened, Hooks
 
 __all__ = ["Engine"]
 
+_LATE_S = 5.0
+"""For so long the acks of a client count that sent them before it noticed the end of its connection."""
+
 
 class Engine:
     """The connections of a server, by session id.
@@ -54,6 +57,9 @@ class Engine:
         self.worker = ""
         self.when_forgotten: Callable[[int], None] | None = None
         self._empty = asyncio.Event()
+        self._heard = asyncio.Event()
+        # Connections that have ended, and whose clients may not have noticed yet.
+        self._late: dict[str, Connection] = {}
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -62,6 +68,8 @@ class Engine:
         """Forget the event loop of the connections, which are all closed."""
         self._deadlines = None
         self._empty = asyncio.Event()
+        self._heard = asyncio.Event()
+        self._late.clear()
         self.slices.renew()
 
     def open(self, transport: str, handshake: Handshake, revision: Revision) -> Connection:
@@ -93,15 +101,15 @@ class Engine:
         return connection
 
     def get(self, sid: str) -> Connection | None:
-        """Return a connection by its session id, one that is closing included; ``None`` if there is none."""
-        return self._connections.get(sid)
+        """Return a connection by its session id, one that is closing or hears late acks included; or ``None``."""
+        return self._connections.get(sid) or self._late.get(sid)
 
     def view(self, sid: str) -> SessionView | None:
         """Return the facts about a session that a handshake needs; a session past its deadline is closed first."""
         connection = self._connections.get(sid)
         if connection is not None:
             connection.catch_up()
-            connection = self._connections.get(sid)
+        connection = self.get(sid)
         return None if connection is None else SessionView(connection.transport, connection.revision)
 
     def connections(self) -> list[Connection]:
@@ -112,8 +120,23 @@ class Engine:
         is_news = self._connections.pop(connection.sid, None) is not None
         if is_news and self.when_forgotten is not None:
             self.when_forgotten(connection.number)
+        if connection.late is not None:
+            self._late[connection.sid] = connection
+            connection.late.when_heard = self._heard.set
+            asyncio.get_running_loop().call_later(_LATE_S, self._stop_hearing, connection)
         if not self._connections:
             self._empty.set()
+
+    def _stop_hearing(self, connection: Connection) -> None:
+        connection.late = None
+        self._late.pop(connection.sid, None)
+        self._heard.set()
+
+    async def hear_late(self) -> None:
+        """Wait until no ended connection may bring an ack any more. May be cancelled."""
+        while any(one.late is not None and one.late.is_expected for one in self._late.values()):
+            self._heard.clear()
+            await self._heard.wait()
 
     async def wait_until_empty(self) -> None:
         """Wait until the last connection is closed. May be cancelled."""

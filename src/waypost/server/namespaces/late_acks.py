@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from waypost.protocol.codec import PacketDecoder
 from waypost.protocol.engineio import Frame
@@ -26,9 +26,12 @@ class LateAcks:
         decoder: The connection's decoder.
         counters: The server's counters.
         most: The most messages that are heard.
+
+    Attributes:
+        when_heard: Called when nothing more is expected.
     """
 
-    __slots__ = ("_counters", "_decoder", "_left", "_left_bytes", "_pending")
+    __slots__ = ("_counters", "_decoder", "_left", "_left_bytes", "_pending", "when_heard")
 
     def __init__(self, channels: Iterable[Channel], decoder: PacketDecoder, counters: Counters, most: int) -> None:
         self._pending = {channel.namespace: channel.out.acks for channel in channels if len(channel.out.acks)}
@@ -36,11 +39,12 @@ class LateAcks:
         self._counters = counters
         self._left = most
         self._left_bytes = _MOST_BYTES
+        self.when_heard: Callable[[], object] = _nothing
 
     @property
     def is_expected(self) -> bool:
         """Whether a client may still acknowledge something."""
-        return bool(self._pending) and self._left > 0 and self._left_bytes > 0
+        return any(map(len, self._pending.values())) and self._left > 0 and self._left_bytes > 0
 
     def receive(self, frame: Frame) -> None:
         """Take a frame of the ended connection.
@@ -58,3 +62,12 @@ class LateAcks:
         pending = self._pending.get(packet.namespace)
         if pending is None or not pending.receive(packet.ack_id, packet.data):
             self._counters.unexpected_acks += 1
+        self._look()
+
+    def _look(self) -> None:
+        if not self.is_expected:
+            self.when_heard()
+
+
+def _nothing() -> None:
+    """Note nothing: nobody waits."""

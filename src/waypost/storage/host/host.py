@@ -125,6 +125,15 @@ class StoreHost:
                 opening.alarm.stop()
                 await opening.store.close()
 
+    def beat(self) -> None:
+        """Note that this process runs. Call it each second, or never.
+
+        When the process has stood still, clients could not come back to their sessions. So no session ends for as
+        long as it stood still.
+        """
+        if self._opening is not None:
+            self._opening.upkeep.beat()
+
     def attach(self, link: Link, name: str = "") -> str:
         """Serve a node at the other end of a link, from its hello on.
 

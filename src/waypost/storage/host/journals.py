@@ -8,6 +8,7 @@ from typing import Any, Final
 from waypost.errors import StoreClosed
 from waypost.logs import get_logger
 from waypost.storage.base import Journal
+from waypost.storage.clock import StoreClock
 from waypost.storage.host.driving import Then, begin
 from waypost.storage.host.homes import NOBODY, Homes
 from waypost.storage.host.node import HostedNode
@@ -30,6 +31,7 @@ class HostedJournal:
         number: Its number on the links.
         journal: The store's journal.
         store: The store, as errors name it.
+        clock: The store's clock.
 
     Attributes:
         journal: The store's journal.
@@ -37,14 +39,15 @@ class HostedJournal:
         homes: The homes of its sessions.
     """
 
-    __slots__ = ("_told", "followers", "homes", "journal", "number")
+    __slots__ = ("_clock", "_told", "followers", "homes", "journal", "number")
 
-    def __init__(self, number: int, journal: Journal, store: str) -> None:
+    def __init__(self, number: int, journal: Journal, store: str, clock: StoreClock) -> None:
         self.number = number
         self.journal = journal
         self.followers: dict[str, HostedNode] = {}
         self.homes = Homes(store, self._ask)
         self._told = journal.oldest
+        self._clock = clock
 
     def opened(self) -> reports.Opened:
         """Return where the journal stands, for a node that follows it from now on."""
@@ -127,13 +130,16 @@ class HostedJournal:
         """Change a session, if the node is its home."""
         if request.method not in _CHANGES:
             raise ValueError(f"no method of a journal that changes a session: {request.method}")
+        arguments = request.arguments
         if request.method == "detach_session":
-            key = self.homes.detach(node, request.key, request.arguments[0])
+            # What comes is how long its time is from now on.
+            arguments = (self._clock.now() + arguments[0],)
+            key = self.homes.detach(node, request.key, arguments[0])
         else:
             key = self.homes.key_for(node, request.key)
         if request.method == "end_session":
             self.homes.forget(key)
-        node.run(request.call, getattr(self.journal, request.method)(key, *request.arguments))
+        node.run(request.call, getattr(self.journal, request.method)(key, *arguments))
 
     def prove(self, node: HostedNode, request: requests.Prove) -> None:
         """Note what has arrived, if the node is the session's home."""
@@ -219,12 +225,14 @@ class HostedJournals:
 
     Args:
         store: The store, as errors name it.
+        clock: The store's clock.
     """
 
-    __slots__ = ("_by_name", "_by_number", "_numbers", "_store")
+    __slots__ = ("_by_name", "_by_number", "_clock", "_numbers", "_store")
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, clock: StoreClock) -> None:
         self._store = store
+        self._clock = clock
         self._by_name: dict[str, HostedJournal] = {}
         self._by_number: dict[int, HostedJournal] = {}
         self._numbers = 0
@@ -247,7 +255,7 @@ class HostedJournals:
         found = self._by_name.get(journal.name)
         if found is None or found.journal is not journal:
             self._numbers += 1
-            found = HostedJournal(self._numbers, journal, self._store)
+            found = HostedJournal(self._numbers, journal, self._store, self._clock)
             self._by_name[journal.name] = self._by_number[self._numbers] = found
         found.followers[node.name] = node
         return found.opened()

@@ -13,13 +13,15 @@ from waypost.storage.host.node import HostedNode
 from waypost.storage.queue_records import Attempt, Enqueued, MessageRow, Redriven
 from waypost.storage.wire import reports, requests
 from waypost.storage.wire.calls import QUEUE
+from waypost.storage.wire.durations import attempts_at
 from waypost.storage.wire.frames import encode
 
 __all__ = ["HostedQueues"]
 
 _logger = get_logger(__name__)
 
-_OUTCOMES: Final = frozenset({"settle", "retry", "bury"})
+_ATTEMPTS: Final = frozenset({"retry", "bury"})
+_OUTCOMES: Final = _ATTEMPTS | {"settle"}
 _NO_EPOCH = -1
 _REASON = "the process that had it in hand ended"
 
@@ -75,17 +77,20 @@ class HostedQueues:
     def plain(self, node: HostedNode, request: requests.Plain) -> None:
         """Call a method of a queue; outcomes only count from the consumer's owner."""
         name, method = str(request.target), QUEUE[request.method]
-        queue = self._store.queue(name)
-        if request.method in _OUTCOMES:
-            consumer = method.decode_arguments(request.arguments)[0]
-            if not self._may_write(node, name, consumer):
-                # As with an old epoch: nothing happens, and the answer is the consumer's state.
-                node.run(request.call, queue.settle(consumer, _NO_EPOCH, ()))
-                return
-        if request.method == "redrive":
-            node.run(request.call, self._redrive(node, request.call, method.call(queue, request.arguments)), _nothing)
+        queue, arguments = self._store.queue(name), method.decode_arguments(request.arguments)
+        if request.method in _OUTCOMES and not self._may_write(node, name, arguments[0]):
+            # As with an old epoch: nothing happens, and the answer is the consumer's state.
+            node.run(request.call, queue.settle(arguments[0], _NO_EPOCH, ()))
+        elif request.method in _ATTEMPTS:
+            consumer, epoch, attempts = arguments
+            arguments = consumer, epoch, attempts_at(attempts, self._store.clock.now())
+            node.run(request.call, method.call_with(queue, arguments))
+        elif request.method == "redrive":
+            *rest, first_in_s = arguments
+            work = method.call_with(queue, (*rest, self._store.clock.now() + first_in_s))
+            node.run(request.call, self._redrive(node, request.call, work), _nothing)
         else:
-            node.run(request.call, method.call(queue, request.arguments))
+            node.run(request.call, method.call_with(queue, arguments))
 
     async def _redrive(self, node: HostedNode, call: int, work: Awaitable[Redriven]) -> None:
         redriven = await work

@@ -47,7 +47,7 @@ class ServedStore:
         self.store = store
         self.path = options.path()
         self.name = self.path or "memory:"
-        self.journals = HostedJournals(self.name)
+        self.journals = HostedJournals(self.name, store.clock)
         self.alarm = DueAlarm(store, nodes)
         self.queues = HostedQueues(store, nodes, self.alarm.set)
         self.upkeep = Upkeep(store, nodes, self.journals, self.queues, self.alarm)

@@ -22,6 +22,8 @@ __all__ = ["DueAlarm", "Upkeep"]
 _logger = get_logger(__name__)
 
 _AFTER_FAILURE_S = 1.0
+_STANDSTILL_S = 5.0
+"""A process that has not run for so long could not be reached by clients that came back."""
 
 
 class DueAlarm:
@@ -86,7 +88,16 @@ class Upkeep:
         alarm: Releases messages that are due.
     """
 
-    __slots__ = ("_alarm", "_journals", "_nodes", "_queues", "_store", "_unclaimed")
+    __slots__ = (
+        "_alarm",
+        "_beat_at",
+        "_journals",
+        "_nodes",
+        "_queues",
+        "_spared_until",
+        "_store",
+        "_unclaimed",
+    )
 
     def __init__(
         self,
@@ -103,6 +114,19 @@ class Upkeep:
         self._alarm = alarm
         # Expired sessions of nodes that are gone: the next one that asks is told of them.
         self._unclaimed: list[ExpiredSession] = []
+        self._beat_at: float | None = None
+        self._spared_until = 0.0
+
+    def beat(self) -> None:
+        """Note that this process runs; see `StoreHost.beat`."""
+        self._beat_at = self._note_standstill()
+
+    def _note_standstill(self) -> float:
+        now = self._store.clock.now()
+        if self._beat_at is not None and now - self._beat_at > _STANDSTILL_S:
+            self._spared_until = now + (now - self._beat_at)
+            self._beat_at = now
+        return now
 
     def plain(self, node: HostedNode, request: requests.Plain) -> None:
         """Call a method of the store."""
@@ -129,7 +153,8 @@ class Upkeep:
         node.expired = []
 
     async def _expire_sessions(self, node: HostedNode) -> list[ExpiredSession]:
-        for one in await self._store.expire_sessions():
+        is_spared = self._note_standstill() < self._spared_until
+        for one in () if is_spared else await self._store.expire_sessions():
             journal = self._journals.get(one.journal)
             home = None if journal is None else journal.homes.forget_sid(one.sid)
             if home is None or home.is_gone:
@@ -148,13 +173,12 @@ class Upkeep:
         return await self._store.expire_consumers(idle_s, in_use)
 
     async def _trim(self) -> int:
-        ahead_s = self._store.clock.ahead_s
         trimmed = await self._store.trim()
         for journal in self._journals:
             journal.tell_kept()
-        if self._store.clock.ahead_s != ahead_s:
-            for node in self._nodes.values():
-                node.tell(reports.StepOfClock(self._store.clock.ahead_s))
+        clock = self._store.clock
+        for node in self._nodes.values():
+            node.tell(reports.Time(clock.now(), clock.ahead_s))
         return trimmed
 
     async def _drop_journal(self, node: HostedNode, name: str) -> bool:

@@ -40,7 +40,7 @@ class Following:
             reports.Claimed: self._claimed,
             reports.Kept: self._kept,
             reports.Changed: self._changed,
-            reports.StepOfClock: self._stepped,
+            reports.Time: self._told_time,
         }
 
     def add(self, journal: RemoteJournal) -> None:
@@ -98,8 +98,8 @@ class Following:
         for changed in self._watchers:
             changed()
 
-    def _stepped(self, step: reports.StepOfClock) -> None:
-        self._clock.ahead_s = step.ahead_s
+    def _told_time(self, time: reports.Time) -> None:
+        self._clock.catch_up(time.now, time.ahead_s)
 
     def _ended(self, lost: StoreLost) -> None:
         _logger.critical("nothing more can be stored: %s", lost)

@@ -11,6 +11,7 @@ import msgspec
 from waypost.errors import PositionGone
 from waypost.storage.base import OnCommit
 from waypost.storage.callbacks import report
+from waypost.storage.clock import StoreClock
 from waypost.storage.following import Follower
 from waypost.storage.journal_records import Entry, ExpiredSession, SessionRow
 from waypost.storage.remote.connection import Call, Connection
@@ -75,6 +76,7 @@ class RemoteJournal:
         name: The journal's name.
         opened: Where it stands.
         connection: The way to the host.
+        clock: This node's clock of the store.
 
     Attributes:
         name: The journal's name.
@@ -88,6 +90,7 @@ class RemoteJournal:
     """
 
     __slots__ = (
+        "_clock",
         "_connection",
         "ends",
         "follower",
@@ -99,7 +102,7 @@ class RemoteJournal:
         "top",
     )
 
-    def __init__(self, name: str, opened: reports.Opened, connection: Connection) -> None:
+    def __init__(self, name: str, opened: reports.Opened, connection: Connection, clock: StoreClock) -> None:
         self.name = name
         self.number = opened.number
         self.generation = opened.generation
@@ -109,6 +112,7 @@ class RemoteJournal:
         self.size_bytes = opened.size_bytes
         self.follower: Follower | None = None
         self._connection = connection
+        self._clock = clock
 
     def apply(self, position: int, size: int) -> None:
         """Note the next entry."""
@@ -176,7 +180,8 @@ class RemoteJournal:
 
     async def detach_session(self, key: bytes, expires_at: float) -> None:
         """Mark a session as away until it expires, at a time of the store's in seconds."""
-        await self._change("detach_session", key, expires_at)
+        # The host adds its own clock: the session's time does not run while the request waits for the host.
+        await self._change("detach_session", key, expires_at - self._clock.now())
 
     async def end_session(self, key: bytes) -> None:
         """Remove a session at once."""

@@ -29,6 +29,7 @@ from waypost.storage.remote.connection import Call, Connection
 from waypost.storage.sqlite import outbox
 from waypost.storage.wire import requests
 from waypost.storage.wire.calls import QUEUE
+from waypost.storage.wire.durations import attempts_from
 
 __all__ = ["RemoteQueue", "SharedFile"]
 
@@ -191,12 +192,12 @@ class RemoteQueue:
 
     async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
         """Store failed attempts."""
-        state: ConsumerRow = await self._change("retry", consumer, epoch, attempts)
+        state: ConsumerRow = await self._change("retry", consumer, epoch, self._from_now(attempts))
         return state
 
     async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
         """Settle messages and keep them as dead letters."""
-        state: ConsumerRow = await self._change("bury", consumer, epoch, attempts)
+        state: ConsumerRow = await self._change("bury", consumer, epoch, self._from_now(attempts))
         return state
 
     def hold(self, consumer: str, holder: str, position: int | None) -> None:
@@ -223,7 +224,8 @@ class RemoteQueue:
         first_at: float,
     ) -> Redriven:
         """Turn dead letters into messages at the end of the queue."""
-        redriven: Redriven = await self._change("redrive", matching, after, upto, max_letters, spacing_s, first_at)
+        first_in_s = first_at - self._file.clock.now()
+        redriven: Redriven = await self._change("redrive", matching, after, upto, max_letters, spacing_s, first_in_s)
         return redriven
 
     async def discard_dead(self, matching: DeadLetterFilter, *, max_letters: int) -> int:
@@ -232,6 +234,9 @@ class RemoteQueue:
         return discarded
 
     # -- how -------------------------------------------------------------------------------------------------
+
+    def _from_now(self, attempts: Sequence[Attempt]) -> list[Attempt]:
+        return attempts_from(attempts, self._file.clock.now())
 
     def _read(self, method: str, *arguments: Any) -> Any:
         return self._connection.plain(QUEUE[method], self.name, *arguments, changes=False)

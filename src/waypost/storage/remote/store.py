@@ -146,7 +146,7 @@ class RemoteStore:
 
         def found(one: reports.Opened) -> None:
             # At once: rows of the journal follow in the stream.
-            journals.append(RemoteJournal(name, one, opened.connection))
+            journals.append(RemoteJournal(name, one, opened.connection, self._clock))
             opened.following.add(journals[0])
 
         call = opened.connection.next_call()

@@ -44,7 +44,11 @@ class PlainMethod:
 
     def call(self, target: object, arguments: msgspec.Raw) -> Any:
         """Call the method of an object; returns what is to be awaited."""
-        values = dict(zip(self.parameters, self.decode_arguments(arguments), strict=True))
+        return self.call_with(target, self.decode_arguments(arguments))
+
+    def call_with(self, target: object, arguments: Sequence[Any]) -> Any:
+        """Call the method with decoded arguments, in the order of the parameters."""
+        values = dict(zip(self.parameters, arguments, strict=True))
         named = {name: values.pop(name) for name in self.keywords}
         return getattr(target, self.name)(*values.values(), **named)
 

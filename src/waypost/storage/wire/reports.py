@@ -30,7 +30,7 @@ __all__ = [
     "Problem",
     "Released",
     "Report",
-    "StepOfClock",
+    "Time",
     "Welcome",
 ]
 
@@ -191,9 +191,15 @@ class Lost(msgspec.Struct, array_like=True, frozen=True, tag=16):
     problem: Problem
 
 
-class StepOfClock(msgspec.Struct, array_like=True, frozen=True, tag=17):
-    """The wall clock was set; see `StoreClock.ahead_s`."""
+class Time(msgspec.Struct, array_like=True, frozen=True, tag=17):
+    """The store's time, again and again: the welcome may have been under way for long, or the wall clock was set.
 
+    Attributes:
+        now: The time, in seconds.
+        ahead_s: As in `StoreClock`.
+    """
+
+    now: float
     ahead_s: float
 
 
@@ -214,7 +220,7 @@ Report: TypeAlias = (
     | Freed
     | Changed
     | Lost
-    | StepOfClock
+    | Time
 )
 
 REPORTS = msgspec.msgpack.Decoder(list[Report])
