@@ -25,8 +25,17 @@ CREATE TABLE IF NOT EXISTS waypost.beat (
     -- For how long the node's event loop has stood still.
     stuck_s float8 NOT NULL,
     -- The server's process that took the beat, and when it began: a number alone is used again.
-    backend text NOT NULL
+    backend text NOT NULL,
+    -- The store's time.
+    at float8 NOT NULL
 ) WITH (fillfactor = 20);
+
+-- One row. For how long no living node's beat came through: the lives of sessions stood still.
+CREATE TABLE IF NOT EXISTS waypost.standstill (
+    id int PRIMARY KEY CHECK (id = 1),
+    total_s float8 NOT NULL
+);
+INSERT INTO waypost.standstill VALUES (1, 0) ON CONFLICT DO NOTHING;
 
 -- One row. The node that does the upkeep; 0: none.
 CREATE TABLE IF NOT EXISTS waypost.upkeep (
@@ -35,15 +44,15 @@ CREATE TABLE IF NOT EXISTS waypost.upkeep (
 );
 INSERT INTO waypost.upkeep VALUES (1, 0) ON CONFLICT DO NOTHING;
 
--- The row stays when nobody owns the consumer (node 0): a write for it has something to lock.
+-- The row stays when nobody owns the consumer (no node): a write for it has something to lock.
 CREATE TABLE IF NOT EXISTS waypost.consumer_owner (
     queue text NOT NULL,
     consumer text NOT NULL,
-    node int NOT NULL,
+    node int,
     fence bigint NOT NULL,
     PRIMARY KEY (queue, consumer)
 );
-CREATE INDEX IF NOT EXISTS consumer_owner_node ON waypost.consumer_owner (node) WHERE node <> 0;
+CREATE INDEX IF NOT EXISTS consumer_owner_node ON waypost.consumer_owner (node) WHERE node IS NOT NULL;
 
 -- What the parts do when a node is dead, has stopped or comes back, in the same transaction; each is replaced by the
 -- script of its part.
@@ -106,11 +115,16 @@ BEGIN
             PERFORM waypost.declare_1(v_other.id, v_other.incarnation, v_other.counter, p_ttl_s);
         END LOOP;
     END IF;
+    IF o_is_cold AND EXISTS (SELECT FROM waypost.era) THEN
+        -- What an older copy lacks, nobody is left to know: offsets that are beyond the noted end tell.
+        PERFORM waypost.era_begin_1('all servers had stopped', false);
+    END IF;
     -- A number that no lost history has given to the writes of a node of the same id.
     o_incarnation := (random() * 1e12)::bigint * 1000;
     INSERT INTO waypost.node (name, incarnation, address, version, options, started_at)
         VALUES (p_name, o_incarnation, p_address, p_version, p_options, waypost.now_1()) RETURNING id INTO o_node;
-    INSERT INTO waypost.beat VALUES (o_node, 1, 0, waypost.backend_1());
+    PERFORM waypost.stood_still_1();
+    INSERT INTO waypost.beat VALUES (o_node, 1, 0, waypost.backend_1(), waypost.now_1());
     PERFORM pg_notify('waypost', 'n');
 END $$;
 
@@ -174,12 +188,18 @@ DECLARE
 BEGIN
     -- What a crash of the server takes back of this, the next beat does again.
     PERFORM set_config('synchronous_commit', 'off', true);
-    UPDATE waypost.beat SET counter = counter + 1, stuck_s = p_stuck_s, backend = waypost.backend_1()
-        WHERE node = p_node;
+    PERFORM waypost.stood_still_1();
+    UPDATE waypost.beat SET counter = counter + 1, stuck_s = p_stuck_s, backend = waypost.backend_1(),
+        at = waypost.now_1() WHERE node = p_node;
     v_is_fenced := NOT EXISTS (
         SELECT FROM waypost.node WHERE id = p_node AND incarnation = p_incarnation AND state = 'alive');
     SELECT node INTO v_upkeep FROM waypost.upkeep WHERE id = 1;
-    IF v_upkeep <> p_node AND p_may_lead AND NOT v_is_fenced
+    IF v_upkeep = p_node THEN
+        -- Whether a standby that is promoted later has all that was confirmed: as the server was that wrote it.
+        UPDATE waypost.setting SET value = (current_setting('synchronous_standby_names') <> '')::text
+            WHERE key = 'is_synchronous' AND value <> (current_setting('synchronous_standby_names') <> '')::text
+                AND waypost.history_1() = (SELECT value FROM waypost.setting WHERE key = 'history');
+    ELSIF p_may_lead AND NOT v_is_fenced
         AND NOT EXISTS (SELECT FROM waypost.node WHERE id = v_upkeep AND state = 'alive')
     THEN
         UPDATE waypost.upkeep SET node = p_node WHERE id = 1 AND node = v_upkeep;
@@ -238,11 +258,11 @@ DECLARE
     v_owner int;
 BEGIN
     PERFORM waypost.begin_write_1();
-    INSERT INTO waypost.consumer_owner VALUES (p_queue, p_consumer, 0, 0) ON CONFLICT DO NOTHING;
+    INSERT INTO waypost.consumer_owner VALUES (p_queue, p_consumer, NULL, 0) ON CONFLICT DO NOTHING;
     SELECT node INTO v_owner FROM waypost.consumer_owner
         WHERE queue = p_queue AND consumer = p_consumer FOR UPDATE;
     PERFORM waypost.node_check_1(p_node, p_incarnation);
-    IF v_owner IS NULL OR v_owner = 0 THEN
+    IF v_owner IS NULL THEN
         INSERT INTO waypost.consumer_owner VALUES (p_queue, p_consumer, p_node, 1)
             ON CONFLICT (queue, consumer) DO UPDATE SET node = p_node, fence = consumer_owner.fence + 1;
         v_owner := p_node;
@@ -256,7 +276,7 @@ BEGIN
     PERFORM waypost.begin_write_1();
     PERFORM FROM waypost.consumer_owner WHERE queue = p_queue AND consumer = p_consumer FOR UPDATE;
     PERFORM waypost.node_check_1(p_node, p_incarnation);
-    UPDATE waypost.consumer_owner SET node = 0 WHERE queue = p_queue AND consumer = p_consumer AND node = p_node;
+    UPDATE waypost.consumer_owner SET node = NULL WHERE queue = p_queue AND consumer = p_consumer AND node = p_node;
     PERFORM pg_notify('waypost', 'n');
 END $$;
 
@@ -264,7 +284,7 @@ END $$;
 CREATE OR REPLACE FUNCTION waypost.free_1(p_node int) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     PERFORM FROM waypost.consumer_owner WHERE node = p_node ORDER BY queue, consumer FOR UPDATE;
-    UPDATE waypost.consumer_owner SET node = 0 WHERE node = p_node;
+    UPDATE waypost.consumer_owner SET node = NULL WHERE node = p_node;
     UPDATE waypost.upkeep SET node = 0 WHERE id = 1 AND node = p_node;
     PERFORM pg_notify('waypost', 'n');
 END $$;
@@ -282,18 +302,23 @@ BEGIN
     RETURN true;
 END $$;
 
--- Those of some consumers that a node does not own any more, and that nobody else does.
+-- The names of the nodes that own some consumers; NULL for one that nobody owns.
 CREATE OR REPLACE FUNCTION waypost.owners_1(p_queues text[], p_consumers text[])
-RETURNS TABLE (o_queue text, o_consumer text, o_node int) LANGUAGE sql VOLATILE AS $$
-    SELECT asked.queue, asked.consumer, coalesce(node, 0)
-        FROM unnest(p_queues, p_consumers) AS asked (queue, consumer) LEFT JOIN waypost.consumer_owner AS owner
-            ON owner.queue = asked.queue AND owner.consumer = asked.consumer
+RETURNS TABLE (o_queue text, o_consumer text, o_name text) LANGUAGE sql VOLATILE AS $$
+    SELECT asked.queue, asked.consumer, node.name FROM unnest(p_queues, p_consumers) AS asked (queue, consumer)
+        LEFT JOIN waypost.consumer_owner AS owner USING (queue, consumer)
+        LEFT JOIN waypost.node ON node.id = owner.node
 $$;
 
--- --------------------------------------------------------------------------------------------------- time, history
+-- Whether a node does the upkeep.
+CREATE OR REPLACE FUNCTION waypost.leads_1(p_node int) RETURNS boolean LANGUAGE sql VOLATILE AS $$
+    SELECT EXISTS (SELECT FROM waypost.upkeep WHERE id = 1 AND node = p_node)
+$$;
 
--- The server's clock has made a step: the store's goes on without it. ``p_seen`` is what the caller has seen, so that
--- of two callers one counts.
+-- -------------------------------------------------------------------------------------------------------- time
+
+-- The server's clock has made a step: the store's goes on without it. ``p_seen_s`` is what the caller has seen, so
+-- that of two callers one counts.
 CREATE OR REPLACE FUNCTION waypost.clock_stepped_1(p_by_s float8, p_seen_s float8) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
@@ -301,12 +326,20 @@ BEGIN
     UPDATE waypost.clock SET ahead_s = ahead_s - p_by_s WHERE id = 1 AND ahead_s = p_seen_s;
 END $$;
 
--- The server's history: the same as long as nothing that it has confirmed is undone.
-CREATE OR REPLACE FUNCTION waypost.history_1() RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+-- The time by which the lives of detached sessions run, in seconds: it stands still from 4 s after the newest beat of
+-- a living node to the next one. While the server is away, or no node reaches it, no client can come back.
+CREATE OR REPLACE FUNCTION waypost.lives_1() RETURNS float8 LANGUAGE sql VOLATILE AS $$
+    SELECT least(waypost.now_1(), (SELECT max(at) + 4 FROM waypost.beat JOIN waypost.node ON id = node
+            WHERE state = 'alive')) - (SELECT total_s FROM waypost.standstill WHERE id = 1)
+$$;
+
+-- Called right before a beat: adds up for how long there was none. The server's row lock makes one node do it.
+CREATE OR REPLACE FUNCTION waypost.stood_still_1() RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    IF pg_is_in_recovery() THEN
-        RAISE EXCEPTION 'the server is a standby, which takes no writes: expected its primary' USING ERRCODE = 'WP009';
+    IF waypost.now_1() > (SELECT max(at) + 4 FROM waypost.beat JOIN waypost.node ON id = node WHERE state = 'alive')
+    THEN
+        PERFORM FROM waypost.standstill WHERE id = 1 FOR UPDATE;
+        UPDATE waypost.standstill SET total_s = total_s + greatest(0, waypost.now_1() - (
+            SELECT max(at) + 4 FROM waypost.beat JOIN waypost.node ON id = node WHERE state = 'alive')) WHERE id = 1;
     END IF;
-    RETURN (SELECT system_identifier FROM pg_control_system()) || ' '
-        || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
 END $$;
