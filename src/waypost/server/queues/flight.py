@@ -56,11 +56,11 @@ class Flight:
         """Return the takers other than one that have something in hand."""
         return list(dict.fromkeys(one.attachment for one in self._out.values() if one.attachment is not attachment))
 
-    def hand(self, message: MessageRow, taker: Attachment, options: QueueOptions) -> None:
-        """Send a message to a taker, and watch the lease."""
+    def hand(self, message: MessageRow, taker: Attachment, options: QueueOptions, now: float) -> None:
+        """Send a message to a taker, and watch the lease, which begins now."""
         if message.position in self._late:
             self._drop_those_that_end(message.position)
-        delivery = taker.hand(message, self._now())
+        delivery = taker.hand(message, now)
         # Before the send, so that an ack counts however soon it comes.
         self._out[message.position] = delivery
         taker.carrier.send(delivery)
@@ -118,7 +118,8 @@ class Flight:
 
     def drop_late(self, position: int) -> None:
         """Let no late ack of a message count any more: it is settled."""
-        for delivery in self._late.pop(position, ()):
+        # For nearly each message that is settled nothing is late at all.
+        for delivery in self._late.pop(position, ()) if self._late else ():
             delivery.attachment.carrier.forget(delivery)
 
     def leave(self, attachment: Attachment) -> None:

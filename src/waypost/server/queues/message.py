@@ -136,7 +136,7 @@ def to_row(message: NewMessage, codec: Codec, new_id: Callable[[], str]) -> NewM
     """
     message_id = new_id() if message.id is None else message.id
     record = codec.encode_event("/", message.event, message.args).to_record()
-    headers = pack_headers(message.headers)
+    headers = None if message.headers is None else pack_headers(message.headers)
     return NewMessageRow(message_id, record, message.key, message.ttl_s, message.delay_s, headers)
 
 

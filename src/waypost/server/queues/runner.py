@@ -443,34 +443,38 @@ class Runner:
         """Deliver messages that may go to takers that have credit."""
         if self.order == "strict":
             self._take_over()
-        probing = self._progress.probing
+        takers, flight, probing = self.takers, self._flight, self._progress.probing
+        delivered = 0
         while (
-            self.takers.any()
-            and probing.may_hand_out(now)
+            takers.any()
+            and (not probing.is_active or probing.may_hand_out(now))
             and (message := upcoming.next(now, probing=probing.is_active)) is not None
         ):
             if message.expires_at is not None and message.expires_at <= now:
                 upcoming.done(message)
                 continue
             if message.damaged:
-                self._flight.drop_late(message.position)
+                flight.drop_late(message.position)
                 self._progress.give_up_damaged(message, now)
                 continue
-            taker = self.takers.take(len(message.record))
+            taker = takers.take(len(message.record))
             if taker is None:
                 upcoming.put_back(message)
                 break
             was_tried = message.losses or message.failures
             if was_tried and taker.carrier.is_too_much(message, self.options):
                 # The message came so far by crashes during deliveries, or by a change of options.
-                self._flight.drop_late(message.position)
+                flight.drop_late(message.position)
                 self._progress.give_up_unsent(message, now)
             else:
-                probing.handed(message.position)
-                self._flight.hand(message, taker, self.options)
-                self.meter.delivered.add()
-            self.takers.enter_rotation(taker)
-        self._flight.note_oldest()
+                if probing.is_active:
+                    probing.handed(message.position)
+                flight.hand(message, taker, self.options, now)
+                delivered += 1
+            takers.enter_rotation(taker)
+        if delivered:
+            self.meter.delivered.add(delivered)
+        flight.note_oldest()
 
     def _take_over(self) -> None:
         """In strict order, take the message back from an attachment that is not the newest one any more."""

@@ -36,6 +36,8 @@ class SocketCarrier:
     Attributes:
         member: The socket; ``None`` while its session has none.
         label: The socket's id.
+        is_in_process: Always False: a socket outlives this process.
+        is_noted: Always False: the store is not told what a socket holds.
         answers_late: Always True: a client does not know that its message went out again.
         heard_at: The time of the client's last answer to a heartbeat or ack, on the store's clock.
         owes_heartbeat: True while a heartbeat is unanswered.
@@ -64,6 +66,10 @@ class SocketCarrier:
         "source",
     )
 
+    # Read twice for each message: as properties they are felt.
+    is_in_process = False
+    is_noted = False
+
     def __init__(self, member: Member, source: DeliverySource, services: Services) -> None:
         self.member: Member | None = member
         self.label = member.sid
@@ -88,16 +94,6 @@ class SocketCarrier:
     def is_live(self) -> bool:
         """True while the client is connected and has been sent everything it had missed."""
         return self.member is not None and self.member.out.is_live
-
-    @property
-    def is_in_process(self) -> bool:
-        """False: a socket outlives this process."""
-        return False
-
-    @property
-    def is_noted(self) -> bool:
-        """False: the store is not told what a socket holds."""
-        return False
 
     def is_too_much(self, message: MessageRow, options: QueueOptions) -> bool:
         """Return whether the queue's options forbid a further delivery."""

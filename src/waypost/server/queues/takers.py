@@ -70,9 +70,9 @@ class Takers:
         if self._newest_only:
             served = self.served()
             return served if served is not None and served.carrier.can_take(size) else None
-        while self.any():
+        while self._rotation:
             attachment, _ = self._rotation.popitem(last=False)
-            if attachment.carrier.can_take(size):
+            if attachment.has_credit and attachment.carrier.can_take(size):
                 return attachment
         return None
 

@@ -32,6 +32,9 @@ def entry_sum(position: int, record: bytes) -> int:
 
 def message_sum(message_id: str, key: str | None, headers: str | None, record: bytes) -> int:
     """Return the sum of a message. It does not change when the message is moved, so it is copied with it."""
+    if key is headers is None:
+        # Most are like this.
+        return crc32(record, crc32(message_id.encode()))
     value = crc32(message_id.encode())
     if key is not None:
         value = crc32(key.encode(), value)

@@ -42,6 +42,8 @@ _IS_LEFT = (
     "(SELECT 1 FROM consumer c WHERE c.id = s.consumer AND c.queue = s.queue))"
 )
 _Row = tuple[object, ...]
+# Faster than the constructor of a named tuple.
+_new_tuple = tuple.__new__
 _T = TypeVar("_T")
 
 
@@ -125,21 +127,22 @@ class Enqueuing:
         losers = () if state.has_room_for(request) else self._make_room(request, state)
         next_due_at: float | None = None
         for message in request.messages:
+            message_id, delay_s = message.id, message.delay_s
             if window_s > 0:
-                position, accepted_at, until = state.seen.get(message.id, (0, 0.0, 0.0))
+                position, accepted_at, until = state.seen.get(message_id, (0, 0.0, 0.0))
                 if position and now < min(until, accepted_at + window_s):
-                    accepted.append(Accepted(message.id, max(0, position), duplicate=True))
+                    accepted.append(Accepted(message_id, max(0, position), duplicate=True))
                     continue
-            if message.delay_s > 0:
-                due_at = now + message.delay_s
+            if delay_s > 0:
+                due_at = now + delay_s
                 next_due_at = due_at if next_due_at is None else min(next_due_at, due_at)
                 position = -self._schedule(state, message, due_at, request.damaged)
             else:
                 position = self._append(state, message, request.damaged)
             if window_s > 0:
-                state.seen[message.id] = (position, now, now + window_s)
-                self._ids.append((state.id, message.id, position, now, now + window_s))
-            accepted.append(Accepted(message.id, position if position > 0 else 0, False))
+                state.seen[message_id] = (position, now, now + window_s)
+                self._ids.append((state.id, message_id, position, now, now + window_s))
+            accepted.append(_new_tuple(Accepted, (message_id, position if position > 0 else 0, False)))
         return Enqueued(tuple(accepted), tuple(losers), next_due_at)
 
     def flush(self) -> None:
@@ -200,14 +203,17 @@ class Enqueuing:
         state.messages += 1
         now = self._tx.now
         message_id, record, key, ttl_s, _, headers = message
-        place = (state.id, state.top, now, None if ttl_s is None else now + ttl_s)
-        if headers is None and not damaged and len(record) + len(message_id) + len(key or "") <= LARGE_BYTES:
+        expires_at = None if ttl_s is None else now + ttl_s
+        size = len(record)
+        if headers is None and not damaged and size + len(message_id) + (len(key) if key else 0) <= LARGE_BYTES:
             # Most are like this, and each step is felt.
-            state.bytes += len(record)
-            self._messages.append((*place, message_id, key, message_sum(message_id, key, None, record), record))
+            state.bytes += size
+            kept_sum = message_sum(message_id, key, None, record)
+            self._messages.append((state.id, state.top, now, expires_at, message_id, key, kept_sum, record))
         else:
             content = content_of(message, damaged=damaged)
             state.bytes += content.size
+            place = (state.id, state.top, now, expires_at)
             self._special.append(message_row(self._tx.connection, place, content))
         return state.top
 

@@ -44,7 +44,7 @@ def remove_unwanted(connection: sqlite3.Connection, queue: int, positions: Colle
             f"SELECT position FROM message WHERE {_UNWANTED} AND {_AMONG} ORDER BY position", values
         ).fetchall()
         keep(connection, queue, [position for (position,) in found], seconds)
-    else:
+    elif not _remove_run(connection, queue, positions):
         _remove(connection, f"{_UNWANTED} AND {_AMONG}", values)
 
 
@@ -133,6 +133,32 @@ def lose(connection: sqlite3.Connection, queue: int, positions: list[int]) -> li
     return sorted(losers)
 
 
+def _remove_run(connection: sqlite3.Connection, queue: int, positions: Collection[int]) -> bool:
+    """Remove messages if they are a run that every consumer has settled, as most are; in half of the time.
+
+    Returns:
+        Whether they were. If not, nothing was removed.
+    """
+    first, last = min(positions), max(positions)
+    if last - first + 1 != len(positions):
+        return False
+    values = {"queue": queue, "first": first, "last": last, "all": _ALL}
+    ((messages, size),) = connection.execute(
+        f"SELECT count(*), coalesce(sum({MESSAGE_SIZE}), 0) FROM message "
+        "WHERE queue = :queue AND position BETWEEN :first AND :last AND consumer IS NULL "
+        "AND (SELECT floor FROM queue WHERE id = :queue) < :first "
+        "AND (SELECT coalesce(min(frontier), :all) FROM consumer WHERE queue = :queue) >= :last "
+        "AND NOT EXISTS "
+        "(SELECT 1 FROM outstanding WHERE queue = :queue AND position BETWEEN :first AND :last)",
+        values,
+    ).fetchall()
+    if messages != len(positions):
+        return False
+    connection.execute("DELETE FROM message WHERE queue = :queue AND position BETWEEN :first AND :last", values)
+    _count_removed(connection, queue, messages, size)
+    return True
+
+
 def _remove(connection: sqlite3.Connection, chosen: str, values: dict[str, object]) -> None:
     # Counted first and then deleted: two steps of SQLite however many they are, and not one for each.
     ((messages, size),) = connection.execute(
@@ -140,7 +166,10 @@ def _remove(connection: sqlite3.Connection, chosen: str, values: dict[str, objec
     ).fetchall()
     if messages:
         connection.execute(f"DELETE FROM message WHERE {chosen}", values)
-        connection.execute(
-            "UPDATE queue SET messages = messages - ?, bytes = bytes - ? WHERE id = ?",
-            (messages, size, values["queue"]),
-        )
+        _count_removed(connection, values["queue"], messages, size)
+
+
+def _count_removed(connection: sqlite3.Connection, queue: object, messages: int, size: int) -> None:
+    connection.execute(
+        "UPDATE queue SET messages = messages - ?, bytes = bytes - ? WHERE id = ?", (messages, size, queue)
+    )
