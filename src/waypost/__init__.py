@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         WaypostError,
         WrongEventLoop,
     )
+    from waypost.outside.emitter import Emitter, EmitterQueue, EmitterTarget
     from waypost.protocol.custom_parser import Parser, ParserDecoder
     from waypost.protocol.packet import Packet, PacketType
     from waypost.server.basics.environment import Environment
@@ -111,6 +112,9 @@ __all__ = [
     "DeadLetterFilter",
     "DirectWebSocket",
     "DisconnectDetails",
+    "Emitter",
+    "EmitterQueue",
+    "EmitterTarget",
     "EncodingFailed",
     "EndedSession",
     "Environment",
@@ -201,6 +205,9 @@ _HOMES = {
     "ClientOptions": "waypost.client.options",
     "EventStream": "waypost.client.streams",
     "ReceivedEvent": "waypost.client.streams",
+    "Emitter": "waypost.outside.emitter",
+    "EmitterQueue": "waypost.outside.emitter",
+    "EmitterTarget": "waypost.outside.emitter",
     "Parser": "waypost.protocol.custom_parser",
     "ParserDecoder": "waypost.protocol.custom_parser",
     "Packet": "waypost.protocol.packet",

@@ -264,13 +264,13 @@ class NotConnected(WaypostError):
 
 
 class WrongEventLoop(WaypostError):
-    """A method was called on another event loop than the one that the server runs on, or that the client belongs to.
+    """A method was called on another event loop than that of its server, its client or its emitter.
 
     Attributes:
         action: The method.
         is_closed: Whether the right event loop has ended; for a server, without a `waypost.Server.close` before.
         is_asyncio: Whether the method was called on an event loop of asyncio's.
-        owner: ``"server"`` or ``"client"``.
+        owner: ``"server"``, ``"client"`` or ``"emitter"``.
     """
 
     def __init__(
@@ -279,7 +279,7 @@ class WrongEventLoop(WaypostError):
         *,
         is_closed: bool = False,
         is_asyncio: bool = True,
-        owner: Literal["server", "client"] = "server",
+        owner: Literal["server", "client", "emitter"] = "server",
     ) -> None:
         super().__init__(action)
         self.action = action
@@ -292,6 +292,11 @@ class WrongEventLoop(WaypostError):
             return (
                 f"{self.action} expected an event loop of asyncio's, and came without one; with anyio, choose the"
                 " backend asyncio; with trio, use waypost.sync.Client in a thread, or io.from_thread"
+            )
+        if self.owner == "emitter":
+            return (
+                f"{self.action} expected the event loop on which the emitter is in use, and came on another; nothing"
+                " was done; make an emitter for each event loop, or use waypost.sync.Emitter in threads"
             )
         if self.owner == "client":
             end = ", which has ended" if self.is_closed else ""

@@ -14,7 +14,7 @@ import pytest
 import waypost
 from waypost.testing import serve_in_thread
 
-_OURS = ("client/sync.py", "client/loop_thread.py", "waypost/loop_calls.py")
+_OURS = ("client/sync.py", "waypost/loop_thread.py", "waypost/loop_calls.py")
 
 
 class Interruption:

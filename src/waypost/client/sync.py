@@ -14,9 +14,9 @@ from waypost.client import client as asynchronous
 from waypost.client import client_outbox
 from waypost.client.lifecycle import ConnectionEvents
 from waypost.client.listening import Listening
-from waypost.client.loop_thread import LoopThread
 from waypost.client.options import Auth, ClientOptions
 from waypost.client.sync_streams import EventStream
+from waypost.loop_thread import LoopThread
 
 __all__ = ["Client", "ClientOutbox", "VolatileEmitter"]
 

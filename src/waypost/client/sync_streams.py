@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from waypost.client import streams
-from waypost.client.loop_thread import LoopThread
+from waypost.loop_thread import LoopThread
 
 __all__ = ["EventStream", "ReceivedEvent"]
 

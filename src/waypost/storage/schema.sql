@@ -302,7 +302,9 @@ CREATE TABLE holding (
     PRIMARY KEY (consumer, holder)
 ) STRICT, WITHOUT ROWID;
 
--- What applications publish in transactions of their own; moved into the queues soon after.
+-- What applications publish in transactions of their own; moved into the queues soon after. Without a queue ('') it is
+-- a write to a journal: an emit, or a change of rooms or sessions (storage/outside.py). Ids of these are in
+-- `deduplication` under their journal's number, negative.
 CREATE TABLE outbox (
     number        INTEGER PRIMARY KEY AUTOINCREMENT,
     queue         TEXT NOT NULL,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from waypost.client.loop_thread import LoopThread
+from waypost.loop_thread import LoopThread
 from waypost.serving import find_server
 from waypost.testing.lifespan import lifespan
 from waypost.testing.memory import MemoryConnector

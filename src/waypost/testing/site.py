@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Unpack
 from waypost import sync
 from waypost.application import Server
 from waypost.client import Client, ClientOptions
-from waypost.client.loop_thread import LoopThread
+from waypost.loop_thread import LoopThread
 
 __all__ = ["Site", "ThreadSite"]
 

@@ -58,7 +58,7 @@ class HostedJournal:
         """Tell all nodes what the journal keeps, if that has changed otherwise than by an append."""
         if certainly or self.journal.oldest != self._told:
             self._told = self.journal.oldest
-            self._tell(reports.Kept(self.number, self._told, self.journal.size_bytes))
+            self.tell(reports.Kept(self.number, self._told, self.journal.size_bytes))
 
     # -- entries ---------------------------------------------------------------------------------------------
 
@@ -69,14 +69,15 @@ class HostedJournal:
         def committed(position: int) -> None:
             node.tell(reports.Done(call, position))
             if len(self.followers) > (node.name in self.followers):
-                self._give(node, position, record)
+                self.give(node, position, record)
             node.written(call)
             if self.journal.oldest != self._told:
                 self.tell_kept()
 
         node.write(call, self.journal.append(record, committed), _nothing)
 
-    def _give(self, node: HostedNode, position: int, record: bytes) -> None:
+    def give(self, node: HostedNode | None, position: int, record: bytes) -> None:
+        """Tell all followers of an entry, except the node that has appended it; ``None`` if no node has."""
         message = encode(reports.Appended(self.number, position, record))
         for other in self.followers.values():
             if other is not node:
@@ -160,7 +161,7 @@ class HostedJournal:
         def moved(position: int) -> None:
             node.tell(reports.Done(request.call, position))
             row = reports.MovedMatching(self.number, request.rooms, request.except_, request.moved, request.joins)
-            self._tell(row, without=node)
+            self.tell(row, without=node)
             node.written(request.call)
 
         move = self.journal.join_matching if request.joins else self.journal.leave_matching
@@ -170,21 +171,48 @@ class HostedJournal:
         """End matching sessions; each node is told of those whose home it was."""
 
         def ended(sessions: Collection[ExpiredSession]) -> None:
-            at_home: dict[str, list[ExpiredSession]] = {name: [] for name in self.followers}
-            for session in sessions:
-                home = self.homes.forget_sid(session.sid)
-                at_home.get(node.name if home is None else home.name, []).append(session)
-            node.answer(request.call, at_home[node.name])
-            for name, other in self.followers.items():
-                if other is not node:
-                    row = reports.EndedMatching(
-                        self.number, request.rooms, request.except_, at_home[name], request.note
-                    )
-                    other.tell(row)
+            at_home = self.tell_ended(request.rooms, request.except_, sessions, request.note, by=node)
+            node.answer(request.call, at_home)
             node.written(request.call)
 
         work = self.journal.end_matching(request.rooms, request.except_, ended, note=request.note)
         node.write(request.call, work, _nothing)
+
+    def tell_ended(
+        self,
+        rooms: Collection[str] | None,
+        except_: Collection[str],
+        sessions: Collection[ExpiredSession],
+        note: bytes,
+        by: HostedNode | None = None,
+    ) -> list[ExpiredSession]:
+        """Tell followers of ended sessions: each gets those whose home it was.
+
+        Args:
+            rooms: The rooms that matched.
+            except_: The rooms that were left out.
+            sessions: All sessions that were ended.
+            note: The caller's note.
+            by: The node that has ended them, which is told otherwise; ``None`` if no node has.
+
+        Returns:
+            The sessions of ``by``, and those that are nobody's.
+        """
+        at_home: dict[str, list[ExpiredSession]] = {name: [] for name in self.followers}
+        others: list[ExpiredSession] = []
+        for session in sessions:
+            home = self.homes.forget_sid(session.sid)
+            if home is None or home is by:
+                others.append(session)
+            elif home.name in at_home:
+                at_home[home.name].append(session)
+        if by is None and at_home:
+            # One node tells the application of those that no node knows.
+            at_home[next(iter(at_home))] += others
+        for name, follower in self.followers.items():
+            if follower is not by:
+                follower.tell(reports.EndedMatching(self.number, _listed(rooms), [*except_], at_home[name], note))
+        return others
 
     # -- lives -----------------------------------------------------------------------------------------------
 
@@ -213,11 +241,56 @@ class HostedJournal:
     def _ask(self, home: HostedNode, key: bytes) -> None:
         home.tell(reports.Claimed(self.number, key))
 
-    def _tell(self, message: object, without: HostedNode | None = None) -> None:
+    def tell(self, message: object, without: HostedNode | None = None) -> None:
+        """Send a row to all followers, except to one."""
         encoded = encode(message)
         for node in self.followers.values():
             if node is not without:
                 node.outgoing.add_encoded(encoded)
+
+
+class OutsideRows:
+    """Passes what other programs have written on to all nodes, as rows of the log; a `Follower`.
+
+    Args:
+        hosted: The journal.
+    """
+
+    __slots__ = ("_hosted",)
+
+    def __init__(self, hosted: HostedJournal) -> None:
+        self._hosted = hosted
+
+    def appended(self, position: int, record: bytes) -> None:
+        """Pass an entry on."""
+        self._hosted.give(None, position, record)
+
+    def joined(self, rooms: Collection[str] | None, except_: Collection[str], joined: Collection[str]) -> None:
+        """Pass on that matching sessions have joined rooms."""
+        self._move(rooms, except_, joined, joins=True)
+
+    def left(self, rooms: Collection[str] | None, except_: Collection[str], left: Collection[str]) -> None:
+        """Pass on that matching sessions have left rooms."""
+        self._move(rooms, except_, left, joins=False)
+
+    def ended(
+        self,
+        rooms: Collection[str] | None,
+        except_: Collection[str],
+        sessions: Collection[ExpiredSession],
+        note: bytes,
+    ) -> None:
+        """Tell each node of the matching sessions that were ended, and of those whose home it was."""
+        self._hosted.tell_ended(rooms, except_, sessions, note)
+
+    def claimed(self, key: bytes) -> None:
+        """Do nothing: no other program claims a session."""
+
+    def _move(
+        self, rooms: Collection[str] | None, except_: Collection[str], moved: Collection[str], *, joins: bool
+    ) -> None:
+        number = self._hosted.number
+        self._hosted.tell(reports.MovedMatching(number, _listed(rooms), [*except_], [*moved], joins))
 
 
 class HostedJournals:
@@ -256,6 +329,7 @@ class HostedJournals:
         if found is None or found.journal is not journal:
             self._numbers += 1
             found = HostedJournal(self._numbers, journal, self._store, self._clock)
+            journal.follow(OutsideRows(found))
             self._by_name[journal.name] = self._by_number[self._numbers] = found
         found.followers[node.name] = node
         return found.opened()
@@ -278,6 +352,10 @@ def _done(node: HostedNode, call: int) -> Callable[[int], None]:
         node.written(call)
 
     return committed
+
+
+def _listed(rooms: Collection[str] | None) -> list[str] | None:
+    return None if rooms is None else [*rooms]
 
 
 def _nothing(_: Any) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from waypost.errors import ConfigurationError, QueueFull, StorageError
+from waypost.storage.outside import OutsideWrite, encode_write
 from waypost.storage.queue_records import Configuration, NewMessageRow, QueueLimits
 from waypost.storage.sqlite.disk_room import is_ample, shortage
 from waypost.storage.sqlite.file import is_store, translate
@@ -22,10 +23,12 @@ from waypost.storage.sqlite.queues.queues import LIMITS, own_limits
 from waypost.storage.sqlite.queues.rows import content_of
 from waypost.storage.sqlite.turns import asking
 
-__all__ = ["configuration_at", "file_of", "publish", "publishing"]
+__all__ = ["configuration_at", "file_of", "publish", "publishing", "write"]
 
 # Writes nothing, but takes the lock: a transaction that reads first fails later if another one has written.
 _LOCK = "UPDATE main.outbox SET queue = queue WHERE 0"
+# The name of no queue: the row is a write to a journal.
+_NO_QUEUE = ""
 
 
 def publish(
@@ -59,19 +62,43 @@ def publish(
     with publishing(connection):
         _take_lock(connection)
         _check_room(connection, queue, message, limits)
-        _run(
-            connection,
-            "INSERT INTO main.outbox (queue, ttl_s, delay_s, deduplicate_s, published_at, id, key, headers, sum, "
-            "record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                queue,
-                message.ttl_s,
-                message.delay_s,
-                deduplicate_s,
-                _now(connection) if now is None else now,
-                *content_of(message),
-            ),
-        )
+        _insert(connection, queue, message, deduplicate_s, _now(connection) if now is None else now)
+
+
+def write(
+    connection: sqlite3.Connection, wanted: OutsideWrite, *, write_id: str = "", deduplicate_s: float = 0.0
+) -> None:
+    """Put a write to a journal into the outbox, with a connection's current transaction or with a new one.
+
+    Args:
+        connection: As for `publish`.
+        wanted: The write.
+        write_id: Its id; a second write of an id in a journal is dropped without a notice. Empty for none.
+        deduplicate_s: The window in which ids are repeats, in seconds.
+
+    Raises:
+        StoreFull: No more than the reserve of the disk is left.
+        ConfigurationError: ``connection`` is not a connection of the module ``sqlite3``.
+        StorageError: The connection's file is no store, or can't be written.
+
+    Delivery: once, once the transaction is committed; in the order of the commits.
+    """
+    row = NewMessageRow(write_id, encode_write(wanted), None, None, 0.0, None)
+    with publishing(connection):
+        _take_lock(connection)
+        _check_disk(connection, row.size)
+        _insert(connection, _NO_QUEUE, row, deduplicate_s, _now(connection))
+
+
+def _insert(
+    connection: sqlite3.Connection, queue: str, message: NewMessageRow, deduplicate_s: float, now: float
+) -> None:
+    _run(
+        connection,
+        "INSERT INTO main.outbox (queue, ttl_s, delay_s, deduplicate_s, published_at, id, key, headers, sum, "
+        "record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (queue, message.ttl_s, message.delay_s, deduplicate_s, now, *content_of(message)),
+    )
 
 
 def configuration_at(connection: sqlite3.Connection, queue: str) -> Configuration:

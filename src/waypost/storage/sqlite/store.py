@@ -316,7 +316,8 @@ class SqliteStore:
 
     async def release_due(self) -> Due:
         """Assign positions to messages that are due, and to messages that other programs have published."""
-        return await release_due(self._open().queues)
+        opened = self._open()
+        return await release_due(opened.queues, opened.journals, deferred=self._deferred)
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call a function when another program has written to the file."""

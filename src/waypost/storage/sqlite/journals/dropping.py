@@ -31,6 +31,7 @@ def drop_part(tx: Transaction, name: str) -> int:
         deleted = tx.connection.execute(statement, (journal, _STEP)).rowcount
         if deleted:
             return deleted
-    # Its number may be given to another one.
+    # Its number may be given to another one. What other programs have written once is noted under its negative.
+    tx.connection.execute("DELETE FROM deduplication WHERE queue = ?", (-journal,))
     tx.entries.forget_journal(journal)
     return tx.connection.execute("DELETE FROM journal WHERE id = ?", (journal,)).rowcount

@@ -12,6 +12,7 @@ from waypost.storage.base import OnCommit
 from waypost.storage.following import Follower
 from waypost.storage.generation import new_generation
 from waypost.storage.journal_records import Entry, ExpiredSession, SessionRow
+from waypost.storage.outside import OutsideWrite, tell_follower
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals import dropping, sessions
 from waypost.storage.sqlite.journals.deferred import BLOCK, DeferredWrites
@@ -50,7 +51,7 @@ class SqliteJournal:
         log: The journal's positions and newest records.
     """
 
-    __slots__ = ("_proven", "_prover", "_reader", "_store", "_writer", "_writes", "log", "name")
+    __slots__ = ("_follower", "_proven", "_prover", "_reader", "_store", "_writer", "_writes", "log", "name")
 
     def __init__(self, store: str, name: str, log: Log, writes: Writes, writer: Writer, reader: Reader) -> None:
         self.name = name
@@ -59,6 +60,7 @@ class SqliteJournal:
         self._writes = writes
         self._writer = writer
         self._reader = reader
+        self._follower: Follower | None = None
         self._proven: dict[bytes, tuple[int, int]] = {}
         self._prover: asyncio.TimerHandle | None = None
 
@@ -224,7 +226,43 @@ class SqliteJournal:
         await self._writes.attach(lambda tx: end_matching(tx, matching), ended)
 
     def follow(self, follower: Follower) -> None:
-        """Do nothing: no other node writes to the file."""
+        """Set what applies the writes of other programs; no other node writes to the file."""
+        self._follower = follower
+
+    def arrived(self, write: OutsideWrite, keys: Collection[bytes], ended: list[ExpiredSession]) -> None:
+        """Note a write of another program that was done in the file, in the order of commits.
+
+        Args:
+            write: The write.
+            keys: The keys of the sessions that it has ended.
+            ended: These sessions.
+        """
+        position = self.log.committed(write.content) if write.kind == "emit" else self.log.top
+        for key in keys:
+            self._writes.expired(key)
+        self._tell(write, position, ended)
+
+    async def do_write(self, write: OutsideWrite) -> None:
+        """Do a write of another program, where writes are reported before they are on disk."""
+
+        def told(position: int) -> None:
+            self._tell(write, position, [])
+
+        match write.kind:
+            case "emit":
+                await self.append(write.content, told)
+            case "join":
+                await self.join_matching(write.rooms, write.except_, write.moved, told)
+            case "leave":
+                await self.leave_matching(write.rooms, write.except_, write.moved, told)
+            case "end":
+                await self.end_matching(
+                    write.rooms, write.except_, lambda ended: self._tell(write, self.top, [*ended])
+                )
+
+    def _tell(self, write: OutsideWrite, position: int, ended: list[ExpiredSession]) -> None:
+        if self._follower is not None:
+            tell_follower(self._follower, write, position, ended)
 
     async def claim_session(self, key: bytes) -> bytes:
         """Return at once: no other node has a session."""

@@ -396,13 +396,21 @@ def _append_due(tx: Transaction, queue: int, number: int, expires_at: float | No
     )
 
 
-def take_outbox(tx: Transaction, store: str, limits: QueueLimits) -> tuple[set[str], int]:
-    """Move some of what applications have published into the queues; returns their names, and how many they were."""
-    rows = tx.connection.execute(
+def take_outbox(
+    tx: Transaction, store: str, limits: QueueLimits
+) -> tuple[set[str], int, list[tuple[float, Content]]]:
+    """Move some of what applications have published into the queues.
+
+    Returns:
+        The queues' names; how many rows left the outbox; and those of them that are no message but a write to a
+        journal, each with its window of deduplication.
+    """
+    found = tx.connection.execute(
         "SELECT number, queue, ttl_s, delay_s, published_at, deduplicate_s, id, key, headers, sum, record "
         "FROM outbox ORDER BY number LIMIT ?",
         (_STEP,),
     ).fetchall()
+    rows = [row for row in found if row[1]]
     if rows:
         enqueuing = Enqueuing(tx, store, limits)
         requests = []
@@ -418,8 +426,10 @@ def take_outbox(tx: Transaction, store: str, limits: QueueLimits) -> tuple[set[s
         for request in requests:
             enqueuing.add(request)
         enqueuing.flush()
-        tx.connection.execute("DELETE FROM outbox WHERE number <= ?", (rows[-1][0],))
-    return {row[1] for row in rows}, len(rows)
+    if found:
+        tx.connection.execute("DELETE FROM outbox WHERE number <= ?", (found[-1][0],))
+    writes = [(row[5], Content(*row[6:])) for row in found if not row[1]]
+    return {row[1] for row in rows}, len(found), writes
 
 
 def _insert(connection: sqlite3.Connection, insert: str, columns: str, rows: list[_Row]) -> None:

@@ -1,0 +1,167 @@
+"""The emitter for programs without asyncio: the asyncio emitter, on a loop in its own thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from os import PathLike
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
+
+from waypost.checking.names import Name, Names
+from waypost.loop_thread import LoopThread
+from waypost.outside import emitter as asynchronous
+from waypost.protocol.rich_json import JsonDefault
+from waypost.server.queues.options import QueueOptions
+from waypost.storage.outside import EMIT_WINDOW_S
+
+__all__ = ["Emitter", "EmitterQueue", "EmitterTarget"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Calls:
+    """Runs the methods of an emitter in a thread of this process; a forked process gets one of its own."""
+
+    def __init__(self, close: Callable[[], Any]) -> None:
+        self._close = close
+        self._threads: dict[int, LoopThread] = {}
+
+    def run(self, method: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        thread = self._threads.get(os.getpid())
+        if thread is None:
+            # Of two threads that come first at once, both get the same.
+            thread = self._threads.setdefault(os.getpid(), LoopThread("waypost-emitter", self._close))
+        return thread.run(method, *args, **kwargs)
+
+    def stop(self) -> None:
+        thread = self._threads.pop(os.getpid(), None)
+        if thread is not None:
+            thread.stop()
+
+
+class EmitterTarget:
+    """The clients that an emitter addresses; see `waypost.outside.emitter.EmitterTarget`. It never changes."""
+
+    __slots__ = ("_calls", "_inner")
+
+    def __init__(self, inner: asynchronous.EmitterTarget | asynchronous.Emitter, calls: _Calls) -> None:
+        self._inner = inner
+        self._calls = calls
+
+    def to(self, *rooms: Names) -> EmitterTarget:
+        """Address the members of rooms, in addition to the rooms named before; see `waypost.Emitter.to`."""
+        return EmitterTarget(self._inner.to(*rooms), self._calls)
+
+    in_ = to
+
+    def except_(self, *rooms: Names) -> EmitterTarget:
+        """Leave out the members of rooms; see `waypost.Emitter.except_`."""
+        return EmitterTarget(self._inner.except_(*rooms), self._calls)
+
+    def emit(self, event: str, *args: Any, id: Name | None = None) -> None:
+        """Emit an event to the addressed clients; see `waypost.Emitter.emit`."""
+        self._calls.run(self._inner.emit, event, *args, id=id)
+
+    def sockets_join(self, *rooms: Names) -> None:
+        """Let the addressed clients join rooms; see `waypost.Emitter.sockets_join`."""
+        self._calls.run(self._inner.sockets_join, *rooms)
+
+    def sockets_leave(self, *rooms: Names) -> None:
+        """Let the addressed clients leave rooms; see `waypost.Emitter.sockets_leave`."""
+        self._calls.run(self._inner.sockets_leave, *rooms)
+
+    def disconnect_sockets(self, *, close: bool = False) -> None:
+        """Disconnect the addressed clients; see `waypost.Emitter.disconnect_sockets`."""
+        self._calls.run(self._inner.disconnect_sockets, close=close)
+
+
+class EmitterQueue:
+    """A queue, as an emitter reaches it; see `waypost.outside.emitter.EmitterQueue`."""
+
+    __slots__ = ("_calls", "_inner")
+
+    def __init__(self, inner: asynchronous.EmitterQueue, calls: _Calls) -> None:
+        self._inner = inner
+        self._calls = calls
+
+    def emit(
+        self,
+        event: str,
+        *args: Any,
+        id: Name | None = None,
+        key: Name | None = None,
+        ttl_s: float | None = None,
+        delay_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> str:
+        """Put a message into the queue, and return its id; see `waypost.outside.emitter.EmitterQueue.emit`."""
+        return self._calls.run(
+            self._inner.emit, event, *args, id=id, key=key, ttl_s=ttl_s, delay_s=delay_s, headers=headers
+        )
+
+
+class Emitter:
+    """Emits to the clients of a service from a program without asyncio; otherwise as `waypost.Emitter`.
+
+    ::
+
+        emitter = waypost.sync.Emitter("shop.db")
+        emitter.to("order 7").emit("paid", 7, id="order 7 paid")
+
+    A method returns when its work is done, and raises the same errors. Any thread may use the emitter, several at a
+    time, and so may each forked process: one for the whole program, made when it is imported, will do.
+
+    Args:
+        store: The server's option ``store``: a PostgreSQL URL, or an SQLite file that a server has made.
+        queues: The server's option ``queues``, if the server sets it. Options of a single queue are in the store.
+        deduplication_s: Seconds for which the id of an emit is remembered.
+        json_default: As the server's option of that name, for arguments of other types.
+
+    Raises:
+        ConfigurationError: No other process can use that store, or an argument has an impossible value.
+    """
+
+    def __init__(
+        self,
+        store: str | PathLike[str],
+        *,
+        queues: QueueOptions | None = None,
+        deduplication_s: float = EMIT_WINDOW_S,
+        json_default: JsonDefault | None = None,
+    ) -> None:
+        self._inner = asynchronous.Emitter(
+            store, queues=queues, deduplication_s=deduplication_s, json_default=json_default
+        )
+        self._calls = _Calls(self._inner.close)
+        everybody = EmitterTarget(self._inner, self._calls)
+        self.to = everybody.to
+        self.in_ = everybody.in_
+        self.except_ = everybody.except_
+        self.emit = everybody.emit
+        self.sockets_join = everybody.sockets_join
+        self.sockets_leave = everybody.sockets_leave
+        self.disconnect_sockets = everybody.disconnect_sockets
+
+    def __enter__(self) -> Self:
+        """Return the emitter; it connects at the first use."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the emitter."""
+        self.close()
+
+    def of(self, namespace: str) -> EmitterTarget:
+        """Address all clients of a namespace; see `waypost.Emitter.of`."""
+        return EmitterTarget(self._inner.of(namespace), self._calls)
+
+    def queue(self, name: Name) -> EmitterQueue:
+        """Return a handle on a queue, which need not exist."""
+        return EmitterQueue(self._inner.queue(name), self._calls)
+
+    def close(self) -> None:
+        """Let go of the store. A second call does nothing; a later emit connects again."""
+        self._calls.stop()
