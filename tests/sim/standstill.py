@@ -56,18 +56,21 @@ def stand_still(hub: Hub, *, clock_was_set: bool) -> list[str]:
 def _stands_still(runner: Runner) -> bool:
     work, progress = runner._work, runner._progress
     # A round that runs, or one that begins again after the store failed, will come to what waits.
-    if work._state is not _State.IDLE or work._backoff.failures or not runner.takers.any():
+    if work._state is not _State.IDLE or work._backoff.failures:
+        return False
+    now = runner._now()
+    # Nearly always there is nothing to do: that is asked first, as it takes least.
+    if progress.upcoming is not None and not _may_have_work(progress.upcoming, now):
+        return False
+    if not runner.takers.any():
         return False
     # The wall time is rounded more roughly than that of the loop: what is due now may ring in the next moment.
     if work._alarm is not None and work._alarm.when() - runner._loop.time() < _MOMENT_S:
         return False
-    now = runner._now()
     if not (runner._may_hand_out(progress.pause_s()) and progress.probing.may_hand_out(now)):
         return False
     if progress.upcoming is None:
         return True
-    if not _may_have_work(progress.upcoming, now):
-        return False
     # What the order would give out is asked of a copy, since asking changes it.
     upcoming = deepcopy(progress.upcoming)
     message = upcoming.next(now)
