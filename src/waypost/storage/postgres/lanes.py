@@ -142,6 +142,10 @@ class LaneWork(Protocol):
         """Report a call that was done: now, or when its turn has come."""
         ...
 
+    def lose(self, mark: Mark) -> None:
+        """Note that nobody knows whether a call was done, and that who asked for it was told so."""
+        ...
+
 
 def settle_each(writes: Sequence[Write[Any]], results: Sequence[Any]) -> None:
     """Report the results of writes in their order; an exception among them is raised for its write alone."""
@@ -165,11 +169,15 @@ class Lane:
     """
 
     __slots__ = (
+        "_asked",
         "_batches",
+        "_done",
+        "_failed",
         "_identity",
         "_is_closed",
         "_patience_s",
         "_pool",
+        "_settling",
         "_store",
         "_task",
         "_waiting",
@@ -194,6 +202,8 @@ class Lane:
         self._patience_s = patience_s
         self._waiting: deque[Write[Any]] = deque()
         self._waiting_bytes = 0
+        self._settling: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._asked = self._done = self._failed = 0
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -218,9 +228,18 @@ class Lane:
             raise StorageError(self._store, f"PostgreSQL does not answer: {number} writes wait; nothing was stored")
         self._waiting.append(write)
         self._waiting_bytes += write.size
+        self._asked += 1
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
         return write.future
+
+    async def settled(self) -> None:
+        """Wait until all that was asked for is done, or has failed. May be cancelled."""
+        if self._task is None:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._settling.append((self._asked, future))
+        await future
 
     async def close(self) -> None:
         """Take nothing more, and finish what was asked for."""
@@ -240,8 +259,18 @@ class Lane:
                     _logger.exception("a write failed in a way that was not foreseen")
                     for write in batch:
                         write.fail(error)
+                self._told(len(batch))
         finally:
             self._task = None
+
+    def _told(self, number: int) -> None:
+        # What was failed while this batch was settled came after it.
+        self._done += number + self._failed
+        self._failed = 0
+        while self._settling and self._settling[0][0] <= self._done:
+            _, future = self._settling.popleft()
+            if not future.done():
+                future.set_result(None)
 
     def _take(self) -> list[Write[Any]]:
         size = number = 0
@@ -314,6 +343,7 @@ class Lane:
             reason = error.problem
         except (EngineGone, Refusal, Warned, TimeoutError) as error:
             reason = f"PostgreSQL did not say in time what became of it ({error})"
+        self._work.lose(mark)
         for write in batch:
             write.fail(StorageUncertain(self._store, write.operation, reason, ids=write.ids))
         return None
@@ -321,6 +351,7 @@ class Lane:
     def _fail_waiting(self, gone: EngineGone) -> None:
         """Fail what was not sent yet: each would have to wait as long."""
         waiting = [*self._waiting]
+        self._failed += len(waiting)
         self._waiting.clear()
         self._waiting_bytes = 0
         self._fail(waiting, problem_of(self._store, gone))

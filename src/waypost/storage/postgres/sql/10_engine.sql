@@ -13,10 +13,11 @@ CREATE TABLE IF NOT EXISTS waypost.clock (
 INSERT INTO waypost.clock VALUES (1, 0) ON CONFLICT DO NOTHING;
 
 -- The store's time, in seconds. A session that has set `waypost.now` has a clock of its own, as tests do.
-CREATE OR REPLACE FUNCTION waypost.now_1() RETURNS float8 LANGUAGE sql VOLATILE AS $$
-    SELECT coalesce(nullif(current_setting('waypost.now', true), '')::float8,
-        extract(epoch FROM clock_timestamp())::float8 + (SELECT ahead_s FROM waypost.clock WHERE id = 1))
-$$;
+CREATE OR REPLACE FUNCTION waypost.now_1() RETURNS float8 LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN coalesce(nullif(current_setting('waypost.now', true), '')::float8,
+        extract(epoch FROM clock_timestamp())::float8 + (SELECT ahead_s FROM waypost.clock WHERE id = 1));
+END $$;
 
 -- The writes of queues and answers that were done, with what they returned: what a lost answer is settled by. The
 -- rows of a journal's log carry their marks themselves.
