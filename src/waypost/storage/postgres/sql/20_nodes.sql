@@ -115,7 +115,7 @@ BEGIN
             PERFORM waypost.declare_1(v_other.id, v_other.incarnation, v_other.counter, p_ttl_s);
         END LOOP;
     END IF;
-    IF o_is_cold AND EXISTS (SELECT FROM waypost.era) THEN
+    IF o_is_cold AND EXISTS (SELECT FROM waypost.node) THEN
         -- What an older copy lacks, nobody is left to know: offsets that are beyond the noted end tell.
         PERFORM waypost.era_begin_1('all servers had stopped', false);
     END IF;
@@ -240,10 +240,13 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    -- What it left open has locks that everybody waits for. Its name is in that of its connections.
+    -- What it left open, and does not read or go on with, has locks that everybody waits for. Its connections have its
+    -- name.
     PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
-            AND state LIKE 'idle in transaction%' AND split_part(application_name, ' ', 3) = v_name;
+            AND xact_start IS NOT NULL AND wait_event_type = 'Client' AND application_name = 'waypost ' || v_name;
+    -- A write that goes on in the server, such as one that waits for a standby, ends first.
+    PERFORM set_config('lock_timeout', '5s', true);
     PERFORM pg_advisory_xact_lock(1465997648, p_node);
     PERFORM waypost.node_ended_1(p_node, 'dead', p_ttl_s);
     RETURN true;
@@ -328,10 +331,11 @@ END $$;
 
 -- The time by which the lives of detached sessions run, in seconds: it stands still from 4 s after the newest beat of
 -- a living node to the next one. While the server is away, or no node reaches it, no client can come back.
-CREATE OR REPLACE FUNCTION waypost.lives_1() RETURNS float8 LANGUAGE sql VOLATILE AS $$
-    SELECT least(waypost.now_1(), (SELECT max(at) + 4 FROM waypost.beat JOIN waypost.node ON id = node
-            WHERE state = 'alive')) - (SELECT total_s FROM waypost.standstill WHERE id = 1)
-$$;
+CREATE OR REPLACE FUNCTION waypost.lives_1() RETURNS float8 LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN least(waypost.now_1(), (SELECT max(at) + 4 FROM waypost.beat JOIN waypost.node ON id = node
+            WHERE state = 'alive')) - (SELECT total_s FROM waypost.standstill WHERE id = 1);
+END $$;
 
 -- Called right before a beat: adds up for how long there was none. The server's row lock makes one node do it.
 CREATE OR REPLACE FUNCTION waypost.stood_still_1() RETURNS void LANGUAGE plpgsql VOLATILE AS $$

@@ -1,0 +1,74 @@
+"""The engine's history: whether what this node has applied is still what the engine has."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+
+from waypost.logs import get_logger
+from waypost.storage.postgres.driver import Connection
+
+__all__ = ["Applied", "History"]
+
+_logger = get_logger(__name__)
+
+_CHECK: Final = "SELECT waypost.history_check_1($1, $2, $3, $4, $5, $6)"
+
+
+class Applied(NamedTuple):
+    """The last row of a journal that a node has applied.
+
+    Attributes:
+        journal: The journal's number.
+        tick: The row's tick.
+        node: The node that wrote it.
+        incarnation: That node's incarnation.
+        batch: The number of the call that wrote it.
+    """
+
+    journal: int
+    tick: int
+    node: int
+    incarnation: int
+    batch: int
+
+
+class History:
+    """Compares the engine's history with that of this node.
+
+    Args:
+        store: The store, as errors name it.
+        applied: Returns the last row that was applied of each journal which has rows.
+        forked: Called when a new era has begun: what the node has applied may never have been.
+
+    Attributes:
+        era: The name of the era that the node knows; ``None`` before its first connection.
+    """
+
+    __slots__ = ("_applied", "_forked", "_store", "era")
+
+    def __init__(
+        self, store: str, applied: Callable[[], Sequence[Applied]], forked: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._store = store
+        self._applied = applied
+        self._forked = forked
+        self.era: str | None = None
+
+    async def check(self, connection: Connection) -> None:
+        """Compare this node's history with the engine's, on a new connection, before anything else is done with it.
+
+        If the engine has lost what it had confirmed, an era begins: generations of all journals and queues, and the
+        end of all sessions. The first node that sees it begins the era; the others find it.
+
+        Raises:
+            EngineGone: The connection broke.
+            Refusal: The engine refuses it; a standby does (WP009).
+        """
+        applied = self._applied()
+        columns = [*zip(*applied, strict=True)] or [()] * 5
+        era = str(await connection.value(_CHECK, self.era, *columns))
+        known, self.era = self.era, era
+        if known is not None and known != era:
+            _logger.error("store %s: a new history of the engine has begun; see the table waypost.era", self._store)
+            await self._forked()
