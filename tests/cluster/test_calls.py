@@ -13,7 +13,7 @@ import waypost
 from tests.cluster.nodes import Cluster, cluster
 from tests.cluster.test_hopping import Diaries, hop, told
 from tests.cluster.test_storm import judge, storm
-from tests.server.model_client import ModelClient, hub_of, until
+from tests.server.model_client import ModelClient, hub_of, only_channel, until
 
 
 def silent(nodes: Cluster) -> ModelClient:
@@ -111,6 +111,45 @@ async def test_the_calls_of_a_dead_server_end() -> None:
         dead.cancel()
 
 
+@pytest.mark.parametrize("then", [0, 2])
+async def test_a_call_ends_when_the_server_dies_to_which_its_client_went(then: int) -> None:
+    diaries = Diaries()
+    async with cluster(3, diaries.make) as nodes:
+        client = silent(nodes)
+        await client.connect()
+        calling = asyncio.ensure_future(diaries.sockets[0].timeout(1000).call("question"))
+        await asked(client)
+        await hop(nodes, client, 1)
+        await asked(client, 2)
+        nodes.kill(1)
+        await hop(nodes, client, then)
+        assert client.recovered
+        if then == 0:
+            # It is known here still, so it is asked once more.
+            ((ack_id, _),) = (await asked(client, 3))[2:]
+            answer(client, ack_id, "yes")
+            assert await calling == "yes"
+            return
+        async with asyncio.timeout(30):
+            with pytest.raises(waypost.NotConnected):
+                await calling
+
+
+async def test_a_call_goes_on_while_its_client_comes_back_to_the_same_server() -> None:
+    diaries = Diaries()
+    async with cluster(3, diaries.make) as nodes:
+        client = silent(nodes)
+        await client.connect()
+        calling = asyncio.ensure_future(diaries.sockets[0].call("question"))
+        await asked(client)
+        for number, times in ((1, 2), (1, 3), (1, 4)):
+            await hop(nodes, client, number)
+            await asked(client, times)
+        ack_id, _ = (await asked(client, 4))[-1]
+        answer(client, ack_id, "yes")
+        assert await calling == "yes"
+
+
 @pytest.mark.parametrize("ends", ["client", "server", "time"])
 async def test_a_call_ends_with_the_session_wherever_that_is(ends: str) -> None:
     diaries = Diaries(recovery=waypost.Recovery(session_ttl_s=0.05 if ends == "time" else 60))
@@ -193,3 +232,22 @@ async def test_a_call_goes_along_when_a_client_comes_back_to_a_server_that_was_j
     """Found by a storm: the session's home took its client back, and dropped what it had just handed over."""
     for seed in (282, 29, 3021):
         judge(await storm(random.Random(seed), faults=False))
+
+
+async def test_a_heartbeat_at_a_server_that_has_lost_its_store_harms_nobody() -> None:
+    async with cluster(2, ping_interval_s=0.05, ping_timeout_s=30) as nodes:
+        client = nodes.client(0)
+        await client.connect()
+        client.vanish()
+        channel = only_channel(nodes.servers[0])
+        session = channel.session
+        assert session is not None
+        await until(lambda: session._marked is not None)
+        nodes.kill(0)
+        journal = session._journal
+        with pytest.raises(waypost.StoreLost):
+            await journal.find_session(session.key)
+        assert client.connection is not None
+        assert session._marked is not None
+        client.connection.receive("3")
+        assert client.connection.is_open

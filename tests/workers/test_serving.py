@@ -182,6 +182,25 @@ async def test_what_is_wrong_at_the_first_start_ends_the_command(site: Site, mod
     assert "another one is started" not in server.log()
 
 
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_worker_that_is_killed_while_the_command_starts_is_replaced(site: Site, number: int) -> None:
+    server = site.process()
+    server._spawn()
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+
+    def workers() -> list[str]:
+        pids = children.read_text().split()
+        return [pid for pid in pids if b"\0worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    await until(lambda: len(workers()) == number, f"worker {number} is being started")
+    os.kill(int(workers()[-1]), signal.SIGKILL)
+    await until(lambda: "listening on" in server.log(), "the command has started all the same")
+    assert re.search(rf"worker {number} \(pid \d+\) was ended by SIGKILL; another one is started", server.log())
+    assert len(await of_each(site)) == 2
+    await server.stop()
+    await site.none_left(site.pids())
+
+
 async def test_a_killed_worker_is_replaced_and_its_clients_recover(site: Site) -> None:
     server = site.process()
     await server.start()

@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from waypost import __version__
 from waypost.logs import get_logger
@@ -57,6 +57,7 @@ _STUCK_AT_STOP_S = 10.0
 _FORCED_S = 2.0
 _FAILED = 1
 
+_T = TypeVar("_T")
 _Step: TypeAlias = Callable[[Worker], "asyncio.Future[Any]"]
 
 
@@ -111,7 +112,8 @@ class _Parent:
         self._living: dict[int, Worker] = {}
         self._serving: list[Worker] = []
         self._adopters: dict[int, Worker] = {}
-        self._is_complete = False
+        # Whether workers that have started may accept clients, and whether all have once done so.
+        self._may_listen = self._is_complete = False
         self._stop_asked = asyncio.Event()
         self._force_asked = asyncio.Event()
         self._reload_asked = asyncio.Event()
@@ -177,32 +179,50 @@ class _Parent:
             if launched is None:
                 return _FAILED
             self._serving += launched
-            code = await self._why_not_all(launched, _start_of)
+            code = await self._why_not_all(some, _start_of)
             if code is not None:
                 return code
+        self._may_listen = True
         for one in self._serving:
-            one.send(Listen())
-        return await self._why_not_all(self._serving, _listening_of)
+            if one.is_known:
+                one.send(Listen())
+        return await self._why_not_all(slots, _listening_of)
 
-    async def _why_not_all(self, workers: Collection[Worker], step: _Step) -> int | None:
-        """Wait until workers have come to a step.
+    async def _why_not_all(self, slots: Iterable[int], step: _Step) -> int | None:
+        """Wait until the workers of slots have come to a step. Those that somebody kills are started anew.
 
         Returns:
             ``None`` if all have; otherwise the exit code with which to end, as one has ended, or a stop was asked.
         """
-        failed = asyncio.ensure_future(_first_that_failed(workers, step))
+        backoff = Backoff(_RESTARTS)
+        while True:
+            failed = await self._unless_stopped(_first_that_failed([self._serving[slot] for slot in slots], step))
+            if failed is None:
+                return 0 if self._stop_asked.is_set() else None
+            code = await failed.ended
+            if code != -signal.SIGKILL:
+                logger.error("%s %s before it accepted clients", failed, describe_end(code))
+                return 128 - code if code < 0 else code or _FAILED
+            pause_s = backoff.next_s(random.random())
+            logger.error("%s %s; another one is started in %.1f s", failed, describe_end(code), pause_s)
+            await self._unless_stopped(asyncio.sleep(pause_s))
+            if self._stop_asked.is_set():
+                return 0
+            launched = self._launch_all([self._serving.index(failed)])
+            if launched is None:
+                return _FAILED
+            self._serving[self._serving.index(failed)] = launched[0]
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, _T]) -> _T | None:
+        """Await something; returns ``None`` before it is done if a stop was asked for."""
+        done = asyncio.ensure_future(work)
         stop = asyncio.ensure_future(self._stop_asked.wait())
-        await asyncio.wait((failed, stop), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((done, stop), return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
-        if not failed.done():
-            failed.cancel()
-            return 0
-        worker = failed.result()
-        if worker is None:
-            return None
-        code = await worker.ended
-        logger.error("%s %s before it accepted clients", worker, describe_end(code))
-        return 128 - code if code < 0 else code or _FAILED
+        if done.done():
+            return done.result()
+        done.cancel()
+        return None
 
     def _announce(self) -> None:
         said = self._serving[0].listening.result()
@@ -253,7 +273,7 @@ class _Parent:
                 self._keep_task(worker.attach(self._host, passed))
         elif isinstance(report, Started):
             self._introduce(worker)
-            if self._is_complete:
+            if self._may_listen:
                 worker.send(Listen())
         elif isinstance(report, Beat):
             if worker.note_beat():

@@ -214,6 +214,10 @@ class PendingAcks:
         if pending is not None:
             pending.taken(arguments)
 
+    def end_calls(self) -> None:
+        """End the wait for the events that are sent again: nobody sends them any more."""
+        self._end([ack_id for ack_id, one in self._pending.items() if one.at_cut is AtCut.RESENDS])
+
     def forget_node(self, node: str) -> None:
         """Stop waiting for the events of a node that is gone: nobody would get the answers."""
         self._pending = {ack_id: one for ack_id, one in self._pending.items() if one.node != node}

@@ -239,6 +239,12 @@ class Crossing:
         if acks is not None:
             acks.take_answer(ack_id, arguments)
 
+    def calls_lost(self, key: bytes) -> None:
+        """End the calls to a client that has gone on to other nodes, of which the last one has told nothing."""
+        acks = self._lent.get(key)
+        if acks is not None:
+            acks.end_calls()
+
     def work_ended(self, works: str, data: bytes | None) -> WorkElsewhere | None:
         """Note that handlers elsewhere have ended; returns them if a client here came from them.
 
@@ -254,6 +260,10 @@ class Crossing:
         """Note that a node is dead, and its handlers with it."""
         for works in [works for works, work in self._works.items() if work.node == node]:
             self._works.pop(works).end(None)
+
+    def tell_calls_lost(self, key: bytes) -> None:
+        """Tell the other nodes that nothing was handed over with a session: a node that had it is dead."""
+        self._elsewhere.tell_calls_lost(self._namespace, key)
 
     def tell_ended(self, sid: str) -> None:
         """Tell the other nodes that a session has ended for good."""

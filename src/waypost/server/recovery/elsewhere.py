@@ -13,7 +13,7 @@ from waypost.errors import EncodingFailed, MalformedPacket, StorageError
 from waypost.logs import get_logger
 from waypost.protocol.records import read_values
 from waypost.server.emitting.acks import PendingAcks
-from waypost.server.recovery.handed import Answered, Message, SessionsEnded, WorkEnded, read_message
+from waypost.server.recovery.handed import Answered, CallsLost, Message, SessionsEnded, WorkEnded, read_message
 from waypost.server.services import Services
 from waypost.storage.following import EVERYBODY, Nodes
 
@@ -36,6 +36,10 @@ class Resident(Protocol):
         """End what is still kept here for sessions that have ended elsewhere."""
         ...
 
+    def calls_lost(self, key: bytes) -> None:
+        """End the calls to a client that went on to another node with a session, where they were lost."""
+        ...
+
     def work_ended(self, works: str, data: bytes | None) -> None:
         """Note that the last of the handlers of that name has ended, with this state of the session."""
         ...
@@ -52,13 +56,14 @@ class Elsewhere:
         services: The services that the server's parts share.
     """
 
-    __slots__ = ("_ended", "_foreign", "_residents", "_services")
+    __slots__ = ("_ended", "_foreign", "_lost", "_residents", "_services")
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._residents: WeakValueDictionary[str, Resident] = WeakValueDictionary()
         self._foreign: WeakSet[PendingAcks] = WeakSet()
         self._ended: dict[str, list[str]] = {}
+        self._lost: dict[str, list[bytes]] = {}
 
     @property
     def nodes(self) -> Nodes | None:
@@ -105,6 +110,19 @@ class Elsewhere:
         ended, self._ended = self._ended, {}
         self._send(EVERYBODY, SessionsEnded(ended))
 
+    def tell_calls_lost(self, namespace: str, key: bytes) -> None:
+        """Tell the others that nothing was handed over with a session; together with others of this moment."""
+        nodes = self.nodes
+        if nodes is None or not nodes.others:
+            return
+        if not self._lost:
+            asyncio.get_running_loop().call_soon(self._tell_all_lost)
+        self._lost.setdefault(namespace, []).append(key)
+
+    def _tell_all_lost(self) -> None:
+        lost, self._lost = self._lost, {}
+        self._send(EVERYBODY, CallsLost(lost))
+
     def tell_work_ended(self, namespace: str, works: str, data: bytes | None) -> None:
         """Tell the others that the last of the handlers has ended that went on here when their client left."""
         self._send(EVERYBODY, WorkEnded(namespace, works, data))
@@ -135,6 +153,13 @@ class Elsewhere:
                 resident = self._residents.get(namespace)
                 if resident is not None:
                     resident.ended(sids)
+            return
+        if isinstance(message, CallsLost):
+            for namespace, keys in message.keys.items():
+                resident = self._residents.get(namespace)
+                if resident is not None:
+                    for key in keys:
+                        resident.calls_lost(key)
             return
         resident = self._residents.get(message.namespace)
         if resident is None:

@@ -6,7 +6,17 @@ from typing import TypeAlias
 
 import msgspec
 
-__all__ = ["Answered", "Handed", "HandedAck", "Message", "SessionsEnded", "WorkEnded", "read_handed", "read_message"]
+__all__ = [
+    "Answered",
+    "CallsLost",
+    "Handed",
+    "HandedAck",
+    "Message",
+    "SessionsEnded",
+    "WorkEnded",
+    "read_handed",
+    "read_message",
+]
 
 
 class HandedAck(msgspec.Struct, frozen=True, array_like=True):
@@ -81,7 +91,17 @@ class WorkEnded(msgspec.Struct, frozen=True, array_like=True, tag=3):
     data: bytes | None
 
 
-Message: TypeAlias = Answered | SessionsEnded | WorkEnded
+class CallsLost(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """The clients of sessions are at the sender, and nobody has handed over what they have not answered.
+
+    Attributes:
+        keys: The keys of the sessions, by namespace.
+    """
+
+    keys: dict[str, list[bytes]]
+
+
+Message: TypeAlias = Answered | SessionsEnded | WorkEnded | CallsLost
 
 _handed = msgspec.msgpack.Decoder(Handed)
 _messages: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from waypost.errors import StorageError
 from waypost.logs import get_logger
 from waypost.server.recovery.snapshot import Snapshot
 from waypost.storage.base import Journal, OnCommit
@@ -84,7 +86,9 @@ class LiveSession:
     def heartbeat_answered(self) -> None:
         """Note that all events up to the remembered position have arrived."""
         if self._marked is not None:
-            self._journal.prove(self.key, *self._marked)
+            # Without a store nothing is lost by it: a client that comes back says itself how far it is.
+            with suppress(StorageError):
+                self._journal.prove(self.key, *self._marked)
             self.arrived = self._marked[0]
             self._marked = None
 

@@ -219,6 +219,9 @@ class Ownership:
             acks = self._crossing.take_back(key)
         if acks is None:
             acks = member.out.acks
+            if handed is None:
+                # Perhaps a third node waits for what the last one, which is dead, was to send again.
+                self._crossing.tell_calls_lost(key)
         member.out.acks = acks
         work = None
         if handed is not None:
@@ -476,6 +479,10 @@ class Ownership:
         """End what is still kept here for sessions that have ended elsewhere."""
         for sid in sids:
             self._end_waits(sid)
+
+    def calls_lost(self, key: bytes) -> None:
+        """End the calls to a client of this node that went on to another one, where they were lost."""
+        self._crossing.calls_lost(key)
 
     def work_ended(self, works: str, data: bytes | None) -> None:
         """Note that the last of the handlers elsewhere of that name has ended, and what they have changed."""
