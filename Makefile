@@ -16,6 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON_SOURCES := src tests bench examples hatch_build.py
 INSTALLED := .venv/.installed
 PEERS := bench/speed/js/node_modules/.installed
+CLUSTER_PEERS := bench/cluster/js/node_modules/.installed
 CLIENTS := tests/interop/js/node_modules/.installed
 WEB_PACKAGES := web/node_modules/.installed
 PAGE := src/waypost/demo/static/index.html
@@ -28,7 +29,7 @@ HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.s
     if (a > c || (a === c && b >= d)) console.log("yes")' 2>/dev/null)
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
 
-.PHONY: demo dist test test-long test-versions check bench bench-full bench-queue fuzz soak simulate mutate docs web clients clean
+.PHONY: demo dist test test-long test-versions check bench bench-full bench-queue bench-cluster fuzz soak simulate mutate docs web clients clean
 
 demo: $(INSTALLED) web
 ifeq ($(HAVE_NODE),yes)
@@ -77,6 +78,10 @@ bench-full: $(INSTALLED) $(PEERS)
 bench-queue: $(INSTALLED)
 	$(BIN)/python -m bench.queue
 
+# Beside python-socketio and Node's socket.io with their adapters, if PostgreSQL, Redis and Node.js are installed.
+bench-cluster: $(INSTALLED) $(CLUSTER_PEERS)
+	$(BIN)/python -m bench.cluster
+
 # An hour of honest clients beside attackers; MINUTES=15 for less.
 soak: $(INSTALLED)
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60)
@@ -99,7 +104,7 @@ web clients:
 endif
 
 clean:
-	rm -rf .venv .venvs web/node_modules tests/interop/js/node_modules bench/speed/js/node_modules $(dir $(PAGE) $(CLIENT_FILES)) tests/artefacts
+	rm -rf .venv .venvs web/node_modules tests/interop/js/node_modules bench/speed/js/node_modules bench/cluster/js/node_modules $(dir $(PAGE) $(CLIENT_FILES)) tests/artefacts
 	cd tests/clients/programs && rm -rf */target */node_modules */.built */.lock go/scenario rust/Cargo.lock
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -112,11 +117,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 ifeq ($(HAVE_NODE),yes)
-$(PEERS): bench/speed/js/package-lock.json
-	npm --prefix bench/speed/js ci --no-audit --no-fund
+$(PEERS) $(CLUSTER_PEERS): %/node_modules/.installed: %/package-lock.json
+	npm --prefix $* ci --no-audit --no-fund
 	touch $@
 else
-$(PEERS):
+$(PEERS) $(CLUSTER_PEERS):
 	@echo "No Node.js $(NODE_WANTED) or newer with npm: Node's servers are left out."
 endif
 

@@ -1,0 +1,1 @@
+"""Several servers as one service, beside others with their adapters: ``python -m bench.cluster``."""

@@ -1,0 +1,1 @@
+"""The servers that are measured as nodes; all run the same small application."""
