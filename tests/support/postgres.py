@@ -34,10 +34,8 @@ _REPOSITORY = Path(__file__).parent.parent.parent
 _DEADLINE_S = 60.0
 _PAUSE_S = 0.02
 _PR_SET_PDEATHSIG = 1
-# No test cuts the power: what the kernel has survives all that tests do to a server.
+# The store refuses a server whose commits would not survive a crash (fsync, full_page_writes): those stay on.
 _CONFIGURATION = {
-    "fsync": "off",
-    "full_page_writes": "off",
     "max_connections": "200",
     "shared_buffers": "64MB",
     "autovacuum_naptime": "10s",

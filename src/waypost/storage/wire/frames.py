@@ -81,21 +81,28 @@ class FrameReader(Generic[_T]):
 
     Args:
         decoder: Decodes the array of messages.
+        most_bytes: The most bytes of a frame; ``None`` for those of whom no limit is needed.
     """
 
-    __slots__ = ("_decoder", "_needed", "_rest")
+    __slots__ = ("_decoder", "_most_bytes", "_needed", "_rest")
 
-    def __init__(self, decoder: msgspec.msgpack.Decoder[list[_T]]) -> None:
+    def __init__(self, decoder: msgspec.msgpack.Decoder[list[_T]], most_bytes: int | None = None) -> None:
         self._decoder = decoder
+        self._most_bytes = most_bytes
         self._rest = bytearray()
         # The size of an incomplete frame, once known: a large one must not be copied for each part that comes.
         self._needed = 0
+
+    @property
+    def is_between(self) -> bool:
+        """Whether nothing of the next frame has come."""
+        return not self._rest
 
     def feed(self, data: bytes) -> Iterator[list[_T]]:
         """Take bytes; returns the messages of each frame that is complete with them.
 
         Raises:
-            msgspec.DecodeError: A frame is not what the other side may send.
+            msgspec.DecodeError: A frame is not what the other side may send, or is too large.
         """
         if self._rest:
             self._rest += data
@@ -107,7 +114,10 @@ class FrameReader(Generic[_T]):
         view = memoryview(data)
         self._needed = 0
         while size - begin >= _LENGTH.size:
-            end = begin + _LENGTH.size + _LENGTH.unpack_from(data, begin)[0]
+            length = _LENGTH.unpack_from(data, begin)[0]
+            end = begin + _LENGTH.size + length
+            if self._most_bytes is not None and length > self._most_bytes:
+                raise msgspec.DecodeError(f"a frame of at most {self._most_bytes:,} bytes, came {length:,}")
             if end > size:
                 self._needed = end - begin
                 break
