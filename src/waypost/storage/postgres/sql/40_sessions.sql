@@ -26,8 +26,8 @@ CREATE TABLE IF NOT EXISTS waypost.session (
     -- The living node that attached it last, NULL without one; and that node, alive or dead.
     home        int,
     last_home   int,
-    -- Whether its home was declared dead while it had it attached, and nobody has claimed it since. If the home is alive
-    -- after all, it is its home again.
+    -- Whether its home was declared dead while it had it attached, and nobody has claimed it since. If that node is
+    -- alive after all, it is the home again.
     is_orphan   boolean NOT NULL DEFAULT false,
     -- What the home has said: whether it has it attached, and when it ends otherwise.
     home_attached   boolean NOT NULL DEFAULT false,
@@ -104,7 +104,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT substr(sha256(content), 1, 4)
 $$;
 
-CREATE OR REPLACE FUNCTION waypost.membership_sum_1(session bigint, room bytea, since bigint, until bigint) RETURNS bytea
+CREATE OR REPLACE FUNCTION waypost.membership_sum_1(session bigint, room bytea, since bigint, until bigint)
+RETURNS bytea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT substr(sha256(int8send(session) || int8send(since) || int8send(coalesce(until, -1)) || room), 1, 4)
 $$;
@@ -158,7 +159,7 @@ END $$;
 
 -- Sessions, or their tombstones, with the newest tick of the journal at the same moment, which comes with no key. Those
 -- of `keys`, or up to `most` if it is NULL.
-CREATE OR REPLACE FUNCTION waypost.find_sessions_1(of_journal int, keys bytea[], most int)
+CREATE OR REPLACE FUNCTION waypost.find_sessions_1(p_journal int, keys bytea[], most int)
 RETURNS TABLE (key bytea, result jsonb, data bytea, tick bigint)
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 #variable_conflict use_column
@@ -167,14 +168,14 @@ DECLARE
     s waypost.session;
 BEGIN
     key := NULL;
-    tick := coalesce((SELECT l.tick FROM waypost.log l WHERE l.journal = of_journal ORDER BY l.tick DESC LIMIT 1), 0);
+    tick := coalesce((SELECT l.tick FROM waypost.log l WHERE l.journal = p_journal ORDER BY l.tick DESC LIMIT 1), 0);
     RETURN NEXT;
     tick := NULL;
     IF keys IS NULL THEN
-        keys := ARRAY(SELECT o.key FROM waypost.session o WHERE o.journal = of_journal LIMIT most);
+        keys := ARRAY(SELECT o.key FROM waypost.session o WHERE o.journal = p_journal LIMIT most);
     END IF;
     FOREACH wanted IN ARRAY keys LOOP
-        SELECT * INTO s FROM waypost.session o WHERE o.journal = of_journal AND o.key = wanted;
+        SELECT * INTO s FROM waypost.session o WHERE o.journal = p_journal AND o.key = wanted;
         IF FOUND THEN
             key := wanted; result := waypost.session_row_1(s); data := s.data;
             RETURN NEXT;
@@ -182,7 +183,7 @@ BEGIN
             SELECT jsonb_build_object('sid', encode(t.sid, 'hex'), 'expires_at',
                     t.expired_at + (waypost.now_1() - waypost.lives_1()), 'is_gone', true)
                 INTO result FROM waypost.tombstone t
-                WHERE t.journal = of_journal AND t.key = wanted AND t.expired_at >= waypost.lives_1() - 86400;
+                WHERE t.journal = p_journal AND t.key = wanted AND t.expired_at >= waypost.lives_1() - 86400;
             IF FOUND THEN
                 key := wanted; data := '';
                 RETURN NEXT;
@@ -210,29 +211,29 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION waypost.open_session_1(
-    of_journal int, node int, of_key bytea, of_sid bytea, of_data bytea, "position" bigint
+    p_journal int, p_node int, p_key bytea, p_sid bytea, p_data bytea, p_position bigint
 ) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO waypost.session
         (journal, key, sid, start, data, data_sum, marks, home, last_home, home_attached)
-        VALUES (of_journal, of_key, of_sid, "position", of_data, waypost.sum_1(of_key || of_data),
-                waypost.sum_1(of_sid || int8send("position")), node, node, true)
+        VALUES (p_journal, p_key, p_sid, p_position, p_data, waypost.sum_1(p_key || p_data),
+                waypost.sum_1(p_sid || int8send(p_position)), p_node, p_node, true)
         ON CONFLICT (journal, key) DO NOTHING;
     IF NOT FOUND THEN
         RETURN '{"error": "WP003"}';
     END IF;
-    DELETE FROM waypost.tombstone WHERE journal = of_journal AND key = of_key;
+    DELETE FROM waypost.tombstone WHERE journal = p_journal AND key = p_key;
     RETURN '{}';
 END $$;
 
-CREATE OR REPLACE FUNCTION waypost.attach_session_1(s waypost.session, node int) RETURNS jsonb
+CREATE OR REPLACE FUNCTION waypost.attach_session_1(s waypost.session, p_node int) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
     found jsonb;
 BEGIN
     -- A node that was slow may attach when the node that claimed the session later has long attached it.
-    IF s.claimer IS DISTINCT FROM node AND (s.claimer IS NOT NULL OR s.home <> node) THEN
+    IF s.claimer IS DISTINCT FROM p_node AND (s.claimer IS NOT NULL OR s.home <> p_node) THEN
         RETURN '{"error": "WP002"}';
     END IF;
     found := waypost.session_row_1(s);
@@ -241,16 +242,16 @@ BEGIN
             is_asked = false, is_orphan = false, claimer = NULL WHERE id = s.id;
         RETURN '{}';
     END IF;
-    UPDATE waypost.session SET home = node, last_home = node, home_attached = true, home_expires_at = NULL,
+    UPDATE waypost.session SET home = p_node, last_home = p_node, home_attached = true, home_expires_at = NULL,
         handed = NULL, is_asked = false, is_orphan = false, claimer = NULL, expires_at = NULL WHERE id = s.id;
     RETURN jsonb_set(found, '{expires_at}', 'null');
 END $$;
 
-CREATE OR REPLACE FUNCTION waypost.detach_session_1(s waypost.session, node int, ends_at float8) RETURNS void
+CREATE OR REPLACE FUNCTION waypost.detach_session_1(s waypost.session, p_node int, p_ends_at float8) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    is_home boolean := coalesce(s.home = node, false);
-    gives_up boolean := coalesce(s.claimer = node, false);
+    is_home boolean := coalesce(s.home = p_node, false);
+    gives_up boolean := coalesce(s.claimer = p_node, false);
     still_attached boolean := s.home_attached AND NOT is_home;
 BEGIN
     IF NOT is_home AND NOT gives_up AND (s.home IS NOT NULL OR s.claimer IS NOT NULL) THEN
@@ -258,7 +259,7 @@ BEGIN
     END IF;
     UPDATE waypost.session SET
         home_attached = still_attached AND home IS NOT NULL,
-        home_expires_at = CASE WHEN is_home THEN ends_at WHEN home IS NULL AND gives_up THEN NULL
+        home_expires_at = CASE WHEN is_home THEN p_ends_at WHEN home IS NULL AND gives_up THEN NULL
                                ELSE home_expires_at END,
         claimer = CASE WHEN gives_up THEN NULL ELSE claimer END,
         handed = CASE WHEN gives_up AND home IS NULL THEN NULL ELSE handed END,
@@ -267,43 +268,43 @@ BEGIN
         expires_at = CASE
             WHEN gives_up AND still_attached AND home IS NOT NULL THEN expires_at
             WHEN NOT gives_up AND claimer IS NOT NULL THEN expires_at
-            ELSE ends_at END
+            ELSE p_ends_at END
         WHERE id = s.id;
 END $$;
 
 -- Returns whether the claim waits, what was handed over otherwise, and whether the log needs a row: it asks the home,
 -- tells one that was declared dead while it had the session, or tells an earlier claimer that its claim is void.
 CREATE OR REPLACE FUNCTION waypost.claim_session_1(
-    s waypost.session, node int, OUT result jsonb, OUT row_kind smallint, OUT row_head bytea
+    s waypost.session, p_node int, OUT result jsonb, OUT row_kind smallint, OUT row_head bytea
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    waits boolean := coalesce(s.home <> node AND s.handed IS NULL, false);
-    asked int := CASE WHEN waits AND NOT s.is_asked THEN s.home WHEN s.is_orphan THEN nullif(s.last_home, node) END;
+    waits boolean := coalesce(s.home <> p_node AND s.handed IS NULL, false);
+    asked int := CASE WHEN waits AND NOT s.is_asked THEN s.home WHEN s.is_orphan THEN nullif(s.last_home, p_node) END;
 BEGIN
-    UPDATE waypost.session SET claimer = node,
+    UPDATE waypost.session SET claimer = p_node,
         -- A home to which its client has come back lets go of the session only when it is asked again.
-        is_asked = CASE WHEN waits THEN true ELSE is_asked AND home IS DISTINCT FROM node END,
+        is_asked = CASE WHEN waits THEN true ELSE is_asked AND home IS DISTINCT FROM p_node END,
         is_orphan = false,
         expires_at = CASE WHEN home_attached OR expires_at < waypost.lives_1() THEN expires_at END
         WHERE id = s.id;
     result := jsonb_build_object('waits', waits, 'handed', encode(coalesce(s.handed, ''), 'hex'));
-    IF asked IS NOT NULL OR s.claimer <> node THEN
+    IF asked IS NOT NULL OR s.claimer <> p_node THEN
         row_kind := 5;
         row_head := convert_to(
-            jsonb_build_object('key', encode(s.key, 'hex'), 'claimer', node, 'asked', asked)::text, 'UTF8');
+            jsonb_build_object('key', encode(s.key, 'hex'), 'claimer', p_node, 'asked', asked)::text, 'UTF8');
     END IF;
 END $$;
 
-CREATE OR REPLACE FUNCTION waypost.join_session_1(s waypost.session, rooms bytea[], "position" bigint) RETURNS void
+CREATE OR REPLACE FUNCTION waypost.join_session_1(s waypost.session, rooms bytea[], p_position bigint) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO waypost.membership (session, room, since, journal, sum)
-        SELECT s.id, room, "position", s.journal, waypost.membership_sum_1(s.id, room, "position", NULL)
+        SELECT s.id, room, p_position, s.journal, waypost.membership_sum_1(s.id, room, p_position, NULL)
         FROM unnest(rooms) room
         ON CONFLICT (session, room) DO NOTHING;
 END $$;
 
-CREATE OR REPLACE FUNCTION waypost.leave_session_1(s waypost.session, rooms bytea[], "position" bigint) RETURNS void
+CREATE OR REPLACE FUNCTION waypost.leave_session_1(s waypost.session, rooms bytea[], p_position bigint) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     WITH gone AS (
@@ -311,19 +312,19 @@ BEGIN
     )
     -- Joined and left between two entries, it covers none.
     INSERT INTO waypost.left_membership (session, room, since, until, journal, sum)
-        SELECT s.id, room, since, "position", s.journal, waypost.membership_sum_1(s.id, room, since, "position")
-        FROM gone WHERE since < "position";
+        SELECT s.id, room, since, p_position, s.journal, waypost.membership_sum_1(s.id, room, since, p_position)
+        FROM gone WHERE since < p_position;
 END $$;
 
-CREATE OR REPLACE FUNCTION waypost.prove_sessions_1(of_journal int, node int, notes jsonb) RETURNS void
+CREATE OR REPLACE FUNCTION waypost.prove_sessions_1(p_journal int, p_node int, notes jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO waypost.proof (session, position, last, sum)
         SELECT s.id, (note ->> 1)::bigint, (note ->> 2)::bigint,
                waypost.proof_sum_1(s.id, (note ->> 1)::bigint, (note ->> 2)::bigint)
         FROM jsonb_array_elements(notes) note
-        JOIN waypost.session s ON s.journal = of_journal AND s.key = decode(note ->> 0, 'hex')
-        WHERE (s.home = node OR s.home IS NULL) AND (note ->> 1)::bigint > s.start
+        JOIN waypost.session s ON s.journal = p_journal AND s.key = decode(note ->> 0, 'hex')
+        WHERE (s.home = p_node OR s.home IS NULL) AND (note ->> 1)::bigint > s.start
         ON CONFLICT DO NOTHING;
 END $$;
 
@@ -331,7 +332,7 @@ END $$;
 
 -- The ids of the sessions that are in any of some rooms (NULL: all), and in none of others, and not expired. A session
 -- is in the room of its own sid.
-CREATE OR REPLACE FUNCTION waypost.matching_sessions_1(of_journal int, rooms bytea[], except_ bytea[]) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION waypost.matching_sessions_1(p_journal int, rooms bytea[], except_ bytea[]) RETURNS bigint[]
 LANGUAGE plpgsql
     SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
@@ -341,37 +342,37 @@ DECLARE
 BEGIN
     IF rooms IS NULL THEN
         ids := ARRAY(SELECT s.id FROM waypost.session s
-            WHERE s.journal = of_journal AND (s.expires_at IS NULL OR s.expires_at >= now));
+            WHERE s.journal = p_journal AND (s.expires_at IS NULL OR s.expires_at >= now));
     ELSE
         ids := ARRAY(
             SELECT s.id FROM (
                 SELECT m.session AS id FROM unnest(rooms) r
-                    JOIN waypost.membership m ON m.room = r AND m.journal = of_journal AND m.since >= 0
+                    JOIN waypost.membership m ON m.room = r AND m.journal = p_journal AND m.since >= 0
                 UNION
-                SELECT o.id FROM unnest(rooms) r JOIN waypost.session o ON o.sid = r AND o.journal = of_journal
+                SELECT o.id FROM unnest(rooms) r JOIN waypost.session o ON o.sid = r AND o.journal = p_journal
             ) x JOIN waypost.session s ON s.id = x.id
             WHERE s.expires_at IS NULL OR s.expires_at >= now);
     END IF;
     IF cardinality(except_) > 0 AND cardinality(ids) > 0 THEN
         without := ARRAY(
             SELECT m.session FROM unnest(except_) r
-                JOIN waypost.membership m ON m.room = r AND m.journal = of_journal AND m.since >= 0
+                JOIN waypost.membership m ON m.room = r AND m.journal = p_journal AND m.since >= 0
             UNION ALL
-            SELECT o.id FROM unnest(except_) r JOIN waypost.session o ON o.sid = r AND o.journal = of_journal);
+            SELECT o.id FROM unnest(except_) r JOIN waypost.session o ON o.sid = r AND o.journal = p_journal);
         ids := ARRAY(SELECT unnest(ids) EXCEPT SELECT unnest(without));
     END IF;
     RETURN ids;
 END $$;
 
 CREATE OR REPLACE FUNCTION waypost.join_matching_1(
-    of_journal int, rooms bytea[], except_ bytea[], moved bytea[], "position" bigint
+    p_journal int, rooms bytea[], except_ bytea[], moved bytea[], p_position bigint
 ) RETURNS void
 LANGUAGE plpgsql
     SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
     INSERT INTO waypost.membership (session, room, since, journal, sum)
-        SELECT s.id, r, "position", of_journal, waypost.membership_sum_1(s.id, r, "position", NULL)
-        FROM unnest(waypost.matching_sessions_1(of_journal, rooms, except_)) x
+        SELECT s.id, r, p_position, p_journal, waypost.membership_sum_1(s.id, r, p_position, NULL)
+        FROM unnest(waypost.matching_sessions_1(p_journal, rooms, except_)) x
         JOIN waypost.session s ON s.id = x
         CROSS JOIN unnest(moved) r
         -- A session never leaves the room of its own sid, so it need not join it either.
@@ -380,47 +381,48 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION waypost.leave_matching_1(
-    of_journal int, rooms bytea[], except_ bytea[], moved bytea[], "position" bigint
+    p_journal int, rooms bytea[], except_ bytea[], moved bytea[], p_position bigint
 ) RETURNS void
 LANGUAGE plpgsql
     SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
     WITH gone AS (
         DELETE FROM waypost.membership m
-            USING unnest(waypost.matching_sessions_1(of_journal, rooms, except_)) x
+            USING unnest(waypost.matching_sessions_1(p_journal, rooms, except_)) x
             JOIN waypost.session s ON s.id = x
             CROSS JOIN unnest(moved) r
             WHERE m.session = s.id AND m.room = r AND r <> s.sid
             RETURNING m.session, m.room, m.since
     )
     INSERT INTO waypost.left_membership (session, room, since, until, journal, sum)
-        SELECT session, room, since, "position", of_journal,
-               waypost.membership_sum_1(session, room, since, "position")
-        FROM gone WHERE since < "position";
+        SELECT session, room, since, p_position, p_journal,
+               waypost.membership_sum_1(session, room, since, p_position)
+        FROM gone WHERE since < p_position;
 END $$;
 
 -- The head names the removed sessions by home. One without a home is told to the node that asks.
 CREATE OR REPLACE FUNCTION waypost.end_matching_1(
-    of_journal int, node int, rooms bytea[], except_ bytea[], arguments jsonb, OUT result jsonb, OUT row_head bytea
+    p_journal int, p_node int, rooms bytea[], except_ bytea[], p_arguments jsonb, OUT result jsonb, OUT row_head bytea
 ) LANGUAGE plpgsql
     SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
-    ids bigint[] := waypost.matching_sessions_1(of_journal, rooms, except_);
+    ids bigint[] := waypost.matching_sessions_1(p_journal, rooms, except_);
     homes jsonb;
     claimed jsonb;
-    lost jsonb;
+    v_lost jsonb;
 BEGIN
     SELECT coalesce(jsonb_object_agg(e.home, e.ended), '{}') INTO homes FROM (
-        SELECT coalesce(s.home, node)::text AS home, jsonb_agg(jsonb_build_array(encode(s.sid, 'hex'),
+        SELECT coalesce(s.home, p_node)::text AS home, jsonb_agg(jsonb_build_array(encode(s.sid, 'hex'),
             CASE WHEN s.data_sum = waypost.sum_1(s.key || s.data) THEN encode(s.data, 'hex') ELSE '' END)) AS ended
         FROM waypost.session s WHERE s.id = ANY (ids) GROUP BY 1) e;
     SELECT coalesce(jsonb_agg(encode(s.key, 'hex')) FILTER (WHERE s.claimer IS NOT NULL), '[]'),
            jsonb_agg(jsonb_build_array(encode(s.key, 'hex'), s.last_home)) FILTER (WHERE s.is_orphan)
-        INTO claimed, lost FROM waypost.session s WHERE s.id = ANY (ids);
+        INTO claimed, v_lost FROM waypost.session s WHERE s.id = ANY (ids);
     PERFORM waypost.forget_sessions_1(ids);
-    result := jsonb_build_object('ended', coalesce(homes -> node::text, '[]'), 'claimed', claimed);
+    result := jsonb_build_object('ended', coalesce(homes -> p_node::text, '[]'), 'claimed', claimed);
     row_head := convert_to(
-        (arguments || jsonb_build_object('homes', homes - node::text, 'claimed', claimed, 'lost', lost))::text, 'UTF8');
+        (p_arguments || jsonb_build_object('homes', homes - p_node::text, 'claimed', claimed, 'lost', v_lost))::text,
+        'UTF8');
 END $$;
 
 -- -- writing: all kinds -------------------------------------------------------------------------------------
@@ -428,50 +430,50 @@ END $$;
 -- One write for sessions, under the lock of the journal. `position` is the journal's top at its place. A refusal is a
 -- result, as other writes go on. With a `row_kind`, the log gets a row.
 CREATE OR REPLACE FUNCTION waypost.session_operation_1(
-    of_journal int, node int, incarnation bigint, kind smallint, of_key bytea, record bytea, arguments jsonb,
-    "position" bigint, OUT result jsonb, OUT data bytea, OUT row_kind smallint, OUT row_head bytea
+    p_journal int, p_node int, p_incarnation bigint, p_kind smallint, p_key bytea, p_record bytea, p_arguments jsonb,
+    p_position bigint, OUT result jsonb, OUT data bytea, OUT row_kind smallint, OUT row_head bytea
 ) LANGUAGE plpgsql AS $$
 DECLARE
     s waypost.session;
     may_write boolean;
 BEGIN
     result := '{}';
-    CASE kind
+    CASE p_kind
     WHEN 18 THEN
-        PERFORM waypost.join_matching_1(of_journal, waypost.names_1(arguments -> 'rooms'),
-            waypost.names_1(arguments -> 'except'), waypost.names_1(arguments -> 'moved'), "position");
-        row_kind := 2; row_head := convert_to(arguments::text, 'UTF8');
+        PERFORM waypost.join_matching_1(p_journal, waypost.names_1(p_arguments -> 'rooms'),
+            waypost.names_1(p_arguments -> 'except'), waypost.names_1(p_arguments -> 'moved'), p_position);
+        row_kind := 2; row_head := convert_to(p_arguments::text, 'UTF8');
         RETURN;
     WHEN 19 THEN
-        PERFORM waypost.leave_matching_1(of_journal, waypost.names_1(arguments -> 'rooms'),
-            waypost.names_1(arguments -> 'except'), waypost.names_1(arguments -> 'moved'), "position");
-        row_kind := 3; row_head := convert_to(arguments::text, 'UTF8');
+        PERFORM waypost.leave_matching_1(p_journal, waypost.names_1(p_arguments -> 'rooms'),
+            waypost.names_1(p_arguments -> 'except'), waypost.names_1(p_arguments -> 'moved'), p_position);
+        row_kind := 3; row_head := convert_to(p_arguments::text, 'UTF8');
         RETURN;
     WHEN 20 THEN
-        SELECT e.result, e.row_head INTO result, row_head FROM waypost.end_matching_1(of_journal, node,
-            waypost.names_1(arguments -> 'rooms'), waypost.names_1(arguments -> 'except'), arguments) e;
+        SELECT e.result, e.row_head INTO result, row_head FROM waypost.end_matching_1(p_journal, p_node,
+            waypost.names_1(p_arguments -> 'rooms'), waypost.names_1(p_arguments -> 'except'), p_arguments) e;
         row_kind := 4;
         RETURN;
     WHEN 23 THEN
-        PERFORM waypost.prove_sessions_1(of_journal, node, arguments -> 'notes');
+        PERFORM waypost.prove_sessions_1(p_journal, p_node, p_arguments -> 'notes');
         RETURN;
     WHEN 10 THEN
         result := waypost.open_session_1(
-            of_journal, node, of_key, decode(arguments ->> 'sid', 'hex'), record, "position");
+            p_journal, p_node, p_key, decode(p_arguments ->> 'sid', 'hex'), p_record, p_position);
         RETURN;
     ELSE
-        SELECT * INTO s FROM waypost.session o WHERE o.journal = of_journal AND o.key = of_key;
+        SELECT * INTO s FROM waypost.session o WHERE o.journal = p_journal AND o.key = p_key;
         IF NOT FOUND THEN
             RETURN;
         END IF;
     END CASE;
-    may_write := s.home IS NULL OR s.home = node;
-    CASE kind
+    may_write := s.home IS NULL OR s.home = p_node;
+    CASE p_kind
     WHEN 11 THEN
-        result := waypost.attach_session_1(s, node);
+        result := waypost.attach_session_1(s, p_node);
         data := s.data;
     WHEN 12 THEN
-        PERFORM waypost.detach_session_1(s, node, waypost.lives_1() + (arguments ->> 'after')::float8);
+        PERFORM waypost.detach_session_1(s, p_node, waypost.lives_1() + (p_arguments ->> 'after')::float8);
     WHEN 13 THEN
         IF may_write THEN
             PERFORM waypost.forget_sessions_1(ARRAY[s.id]);
@@ -481,29 +483,29 @@ BEGIN
         END IF;
     WHEN 14 THEN
         IF may_write THEN
-            UPDATE waypost.session SET data = record, data_sum = waypost.sum_1(of_key || record) WHERE id = s.id;
+            UPDATE waypost.session SET data = p_record, data_sum = waypost.sum_1(p_key || p_record) WHERE id = s.id;
         END IF;
     WHEN 15 THEN
         IF may_write THEN
-            UPDATE waypost.session SET stuck_at = (arguments ->> 'at')::bigint,
-                stuck_times = (arguments ->> 'times')::int WHERE id = s.id;
+            UPDATE waypost.session SET stuck_at = (p_arguments ->> 'at')::bigint,
+                stuck_times = (p_arguments ->> 'times')::int WHERE id = s.id;
         END IF;
     WHEN 16 THEN
         IF may_write THEN
-            PERFORM waypost.join_session_1(s, waypost.names_1(arguments -> 'rooms'), "position");
+            PERFORM waypost.join_session_1(s, waypost.names_1(p_arguments -> 'rooms'), p_position);
         END IF;
     WHEN 17 THEN
         IF may_write THEN
-            PERFORM waypost.leave_session_1(s, waypost.names_1(arguments -> 'rooms'), "position");
+            PERFORM waypost.leave_session_1(s, waypost.names_1(p_arguments -> 'rooms'), p_position);
         END IF;
     WHEN 21 THEN
         SELECT c.result, c.row_kind, c.row_head INTO result, row_kind, row_head
-            FROM waypost.claim_session_1(s, node) c;
+            FROM waypost.claim_session_1(s, p_node) c;
     WHEN 22 THEN
-        IF s.home = node AND s.is_asked THEN
-            UPDATE waypost.session SET handed = record WHERE id = s.id;
+        IF s.home = p_node AND s.is_asked THEN
+            UPDATE waypost.session SET handed = p_record WHERE id = s.id;
             IF s.claimer IS NOT NULL THEN
-                row_kind := 6; row_head := waypost.released_head_1(s.key, record);
+                row_kind := 6; row_head := waypost.released_head_1(s.key, p_record);
             END IF;
         END IF;
     END CASE;
@@ -516,39 +518,39 @@ CREATE OR REPLACE FUNCTION waypost.sessions_of_dead_1(p_node int, p_ttl_s float8
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off
     SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
-    of_journal int;
-    ends_at float8;
-    released jsonb;
+    v_journal int;
+    v_ends_at float8;
+    v_released jsonb;
 BEGIN
-    FOR of_journal IN
+    FOR v_journal IN
         SELECT j FROM (SELECT s.journal AS j FROM waypost.session s WHERE s.home = p_node
                        UNION SELECT s.journal FROM waypost.session s WHERE s.claimer = p_node) x ORDER BY j
     LOOP
-        PERFORM 1 FROM waypost.journal j WHERE j.id = of_journal FOR UPDATE;
-        ends_at := waypost.lives_1() + p_ttl_s;
+        PERFORM 1 FROM waypost.journal j WHERE j.id = v_journal FOR UPDATE;
+        v_ends_at := waypost.lives_1() + p_ttl_s;
         -- Another node's claim keeps the session; it waits no longer.
         WITH taken AS (
             UPDATE waypost.session s SET home = NULL, home_attached = false
-                WHERE s.home = p_node AND s.claimer <> p_node AND s.journal = of_journal RETURNING s.key, s.handed
+                WHERE s.home = p_node AND s.claimer <> p_node AND s.journal = v_journal RETURNING s.key, s.handed
         )
         SELECT jsonb_agg(jsonb_build_array(encode(key, 'hex'), encode(coalesce(handed, ''), 'hex')))
-            INTO released FROM taken;
+            INTO v_released FROM taken;
         UPDATE waypost.session s SET
-            expires_at = CASE WHEN s.home_attached OR s.claimer = p_node THEN coalesce(s.home_expires_at, ends_at)
+            expires_at = CASE WHEN s.home_attached OR s.claimer = p_node THEN coalesce(s.home_expires_at, v_ends_at)
                               ELSE s.expires_at END,
             is_orphan = s.home_attached AND s.claimer IS NULL,
             home = NULL, home_attached = false, home_expires_at = NULL, handed = NULL, is_asked = false, claimer = NULL
-            WHERE s.home = p_node AND s.journal = of_journal;
+            WHERE s.home = p_node AND s.journal = v_journal;
         UPDATE waypost.session s SET claimer = NULL,
             expires_at = CASE WHEN s.home_attached OR s.expires_at IS NOT NULL THEN s.expires_at
-                              ELSE coalesce(s.home_expires_at, ends_at) END,
+                              ELSE coalesce(s.home_expires_at, v_ends_at) END,
             home_expires_at = CASE WHEN s.home IS NOT NULL THEN s.home_expires_at END,
             handed = CASE WHEN s.home IS NOT NULL THEN s.handed END,
             is_asked = s.is_asked AND s.home IS NOT NULL
-            WHERE s.claimer = p_node AND s.journal = of_journal;
-        IF released IS NOT NULL THEN
-            PERFORM waypost.log_row_1(of_journal, 6::smallint,
-                convert_to(jsonb_build_object('released', released)::text, 'UTF8'));
+            WHERE s.claimer = p_node AND s.journal = v_journal;
+        IF v_released IS NOT NULL THEN
+            PERFORM waypost.log_row_1(v_journal, 6::smallint,
+                convert_to(jsonb_build_object('released', v_released)::text, 'UTF8'));
         END IF;
     END LOOP;
     UPDATE waypost.expired_session SET home = NULL WHERE home = p_node;
@@ -560,14 +562,14 @@ CREATE OR REPLACE FUNCTION waypost.sessions_renewed_1(p_node int) RETURNS void
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off
     SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
-    of_journal int;
+    v_journal int;
 BEGIN
-    FOR of_journal IN
+    FOR v_journal IN
         SELECT DISTINCT s.journal FROM waypost.session s WHERE s.last_home = p_node AND s.is_orphan ORDER BY 1
     LOOP
-        PERFORM 1 FROM waypost.journal j WHERE j.id = of_journal FOR UPDATE;
+        PERFORM 1 FROM waypost.journal j WHERE j.id = v_journal FOR UPDATE;
         UPDATE waypost.session s SET home = p_node, home_attached = true, is_orphan = false, expires_at = NULL
-            WHERE s.last_home = p_node AND s.is_orphan AND s.journal = of_journal
+            WHERE s.last_home = p_node AND s.is_orphan AND s.journal = v_journal
             AND s.expires_at >= waypost.lives_1();
     END LOOP;
 END $$;
@@ -577,22 +579,22 @@ CREATE OR REPLACE FUNCTION waypost.expire_sessions_1(most int) RETURNS int
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off
     SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
-    of_journal int;
+    v_journal int;
     name text;
     now float8 := waypost.lives_1();
     ids bigint[];
-    released jsonb;
-    lost jsonb;
+    v_released jsonb;
+    v_lost jsonb;
 BEGIN
     PERFORM waypost.begin_write_1();
-    SELECT s.journal INTO of_journal FROM waypost.session s
+    SELECT s.journal INTO v_journal FROM waypost.session s
         WHERE s.expires_at IS NOT NULL AND s.expires_at < now ORDER BY s.expires_at LIMIT 1;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    SELECT j.name INTO name FROM waypost.journal j WHERE j.id = of_journal FOR UPDATE;
+    SELECT j.name INTO name FROM waypost.journal j WHERE j.id = v_journal FOR UPDATE;
     ids := ARRAY(SELECT s.id FROM waypost.session s WHERE s.expires_at IS NOT NULL AND s.expires_at < now
-        AND s.journal = of_journal ORDER BY s.expires_at LIMIT most);
+        AND s.journal = v_journal ORDER BY s.expires_at LIMIT most);
     INSERT INTO waypost.tombstone (journal, key, sid, expired_at)
         SELECT s.journal, s.key, s.sid, s.expires_at FROM waypost.session s WHERE s.id = ANY (ids)
         ON CONFLICT (journal, key) DO UPDATE SET sid = excluded.sid, expired_at = excluded.expired_at;
@@ -602,24 +604,24 @@ BEGIN
     SELECT jsonb_agg(jsonb_build_array(encode(s.key, 'hex'), encode(coalesce(s.handed, ''), 'hex')))
             FILTER (WHERE s.claimer IS NOT NULL),
            jsonb_agg(jsonb_build_array(encode(s.key, 'hex'), s.last_home)) FILTER (WHERE s.is_orphan)
-        INTO released, lost FROM waypost.session s WHERE s.id = ANY (ids);
+        INTO v_released, v_lost FROM waypost.session s WHERE s.id = ANY (ids);
     PERFORM waypost.forget_sessions_1(ids);
-    IF released IS NOT NULL OR lost IS NOT NULL THEN
-        PERFORM waypost.log_row_1(of_journal, 6::smallint,
-            convert_to(jsonb_build_object('released', released, 'lost', lost)::text, 'UTF8'));
+    IF v_released IS NOT NULL OR v_lost IS NOT NULL THEN
+        PERFORM waypost.log_row_1(v_journal, 6::smallint,
+            convert_to(jsonb_build_object('released', v_released, 'lost', v_lost)::text, 'UTF8'));
     END IF;
-    RETURN of_journal;
+    RETURN v_journal;
 END $$;
 
 -- The sessions that expired, of a node and of none. Each is returned once.
-CREATE OR REPLACE FUNCTION waypost.take_expired_1(of_home int) RETURNS TABLE (journal text, sid bytea, data bytea)
+CREATE OR REPLACE FUNCTION waypost.take_expired_1(p_home int) RETURNS TABLE (journal text, sid bytea, data bytea)
 LANGUAGE plpgsql SET enable_seqscan = off
     SET plan_cache_mode = force_custom_plan AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM waypost.begin_write_1();
     RETURN QUERY DELETE FROM waypost.expired_session e WHERE e.n IN (
-        SELECT o.n FROM waypost.expired_session o WHERE o.home = of_home
+        SELECT o.n FROM waypost.expired_session o WHERE o.home = p_home
         UNION ALL SELECT o.n FROM waypost.expired_session o WHERE o.home IS NULL)
         RETURNING e.journal, e.sid, e.data;
 END $$;
@@ -638,20 +640,20 @@ BEGIN
 END $$;
 
 -- Remove some of a journal's oldest tombstones beyond a number; returns how many.
-CREATE OR REPLACE FUNCTION waypost.limit_tombstones_1(of_journal int, most_kept int, most int) RETURNS int
+CREATE OR REPLACE FUNCTION waypost.limit_tombstones_1(p_journal int, most_kept int, most int) RETURNS int
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_sort = off
     SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     gone int;
 BEGIN
     DELETE FROM waypost.tombstone WHERE (journal, key) IN (
-        SELECT t.journal, t.key FROM waypost.tombstone t WHERE t.journal = of_journal AND t.expired_at > '-infinity'
+        SELECT t.journal, t.key FROM waypost.tombstone t WHERE t.journal = p_journal AND t.expired_at > '-infinity'
         ORDER BY t.expired_at DESC LIMIT most OFFSET most_kept);
     GET DIAGNOSTICS gone = ROW_COUNT;
     RETURN gone;
 END $$;
 
-CREATE OR REPLACE FUNCTION waypost.trim_memberships_1(of_journal int, oldest bigint, most int) RETURNS int
+CREATE OR REPLACE FUNCTION waypost.trim_memberships_1(p_journal int, oldest bigint, most int) RETURNS int
 LANGUAGE plpgsql SET enable_seqscan = off
     SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
@@ -659,7 +661,7 @@ DECLARE
 BEGIN
     DELETE FROM waypost.left_membership m WHERE (m.session, m.room, m.since) IN (
         SELECT o.session, o.room, o.since FROM waypost.left_membership o
-        WHERE o.journal = of_journal AND o.until < oldest - 1 LIMIT most);
+        WHERE o.journal = p_journal AND o.until < oldest - 1 LIMIT most);
     GET DIAGNOSTICS gone = ROW_COUNT;
     RETURN gone;
 END $$;
