@@ -84,7 +84,9 @@ if TYPE_CHECKING:
         SocketDisconnected,
     )
     from waypost.server.watching.queue_events import ConsumerExpired, MessageDied, MessagesLost
+    from waypost.server.watching.readiness import Readiness
     from waypost.storage.queue_records import DeadLetterFilter, HistoryItem
+    from waypost.storage.trouble import Trouble
     from waypost.transports.direct_websocket import DirectWebSocket
 
 __all__ = [
@@ -158,6 +160,7 @@ __all__ = [
     "QueueOptions",
     "QueueSettings",
     "QueuedMessage",
+    "Readiness",
     "Receipt",
     "ReceivedEvent",
     "ReceivedMessage",
@@ -186,6 +189,7 @@ __all__ = [
     "StoreDamaged",
     "StoreFull",
     "StoreLost",
+    "Trouble",
     "VolatileEmitter",
     "WaypostError",
     "WrongEventLoop",
@@ -253,6 +257,8 @@ _HOMES = {
     "JournalState": "waypost.server.watching.counters",
     "ServerNumbers": "waypost.server.watching.counters",
     "ServerState": "waypost.server.watching.counters",
+    "Readiness": "waypost.server.watching.readiness",
+    "Trouble": "waypost.storage.trouble",
     "ConnectionClosed": "waypost.server.watching.hooks",
     "ConnectionOpened": "waypost.server.watching.hooks",
     "EventUndeliverable": "waypost.server.watching.hooks",

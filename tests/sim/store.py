@@ -24,6 +24,7 @@ from waypost.storage.following import Follower, Nodes
 from waypost.storage.journal_records import Capabilities, Entry, ExpiredSession, SessionRow
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueRow
+from waypost.storage.trouble import Trouble
 
 __all__ = ["Pace", "SimStore"]
 
@@ -191,6 +192,9 @@ class SimStore:
 
     def watch_loss(self, lost: Callable[[StoreLost], None]) -> None:
         self.check()
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        return ()
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
         in_use = frozenset(attached)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from os import PathLike, path
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ from waypost.server.watching.counters import Counters, ServerState
 from waypost.server.watching.debug_log import attach_debug_log
 from waypost.server.watching.hooks import Hooks
 from waypost.server.watching.queue_events import ConsumerExpired
+from waypost.server.watching.readiness import Phase, Readiness
 from waypost.storage.answer_base import AnswerLimits
 from waypost.storage.base import Store
 from waypost.storage.choose import Clocks, StoreOptions, file_of_store, make_store, whole_spec
@@ -188,7 +190,21 @@ class Hub:
 
     def state(self) -> ServerState:
         """Return the current numbers of the server, in a cluster those of all servers."""
-        return self.numbers.state()
+        return replace(self.numbers.state(), readiness=self.readiness())
+
+    def readiness(self) -> Readiness:
+        """Return whether the server can serve new clients as it should, and if not, why."""
+        phase = self._phase()
+        return Readiness(phase, self.services.store.troubles() if phase == "running" else ())
+
+    def _phase(self) -> Phase:
+        if self._stop is not None:
+            return "stopped" if self._stop.done() else "draining"
+        if self._start is None:
+            return "stopped"
+        if not self._start.done():
+            return "opening"
+        return "draining" if self.gate.is_shut else "running"
 
     # -- its life -------------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ from waypost.storage.following import Follower, Nodes
 from waypost.storage.journal_records import Capabilities, Entry, ExpiredSession, SessionRow
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueRow
+from waypost.storage.trouble import Trouble
 
 __all__ = [
     "ANSWER_TTL_S",
@@ -433,6 +434,10 @@ class Store(Protocol):
 
         The file was removed or cut short, or another server has taken it over. Each later write raises this error.
         """
+        ...
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        """Return what keeps the store from taking all that it should, now; empty while all is well."""
         ...
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:

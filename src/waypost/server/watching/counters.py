@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
+from waypost.server.watching.readiness import Readiness
+
 __all__ = [
     "Counters",
     "JournalState",
@@ -97,6 +99,7 @@ class ServerState:
         journals: The sizes of the journals, by namespace; empty with recovery off. Servers of a cluster share them.
         server: The name of the server that was asked; ``""`` without a cluster.
         servers: The numbers of each server of a cluster, by name; empty without a cluster.
+        readiness: Whether the server that was asked can serve new clients as it should.
     """
 
     connections: int
@@ -105,6 +108,7 @@ class ServerState:
     journals: Mapping[str, JournalState]
     server: str = ""
     servers: Mapping[str, ServerNumbers] = field(default_factory=dict)
+    readiness: Readiness = field(default_factory=lambda: Readiness("stopped"))
 
 
 def count_recovery(counters: Counters, outcome: str) -> None:

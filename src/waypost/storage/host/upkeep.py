@@ -118,8 +118,11 @@ class Upkeep:
         self._spared_until = 0.0
 
     def beat(self) -> None:
-        """Note that this process runs; see `StoreHost.beat`."""
+        """Note that this process runs, and tell the nodes how the store is; see `StoreHost.beat`."""
         self._beat_at = self._note_standstill()
+        condition = reports.Condition([*self._store.troubles()])
+        for node in self._nodes.values():
+            node.tell(condition)
 
     def _note_standstill(self) -> float:
         now = self._store.clock.now()

@@ -22,6 +22,7 @@ from waypost.storage.memory.queue import MemoryQueue, MemoryQueues, Opening
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
 from waypost.storage.tail import Tail
+from waypost.storage.trouble import Trouble
 
 __all__ = ["MemoryStore"]
 
@@ -431,6 +432,10 @@ class MemoryStore:
     def watch_loss(self, lost: Callable[[StoreLost], None]) -> None:
         """Do nothing: nobody can take it away."""
         self._opening.check()
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        """Return nothing: there is no disk, and nobody else."""
+        return ()
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
         """Remove consumers that were not used for a time."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
 
 from waypost.errors import StoreLost
 from waypost.logs import get_logger
@@ -10,11 +12,14 @@ from waypost.storage.clock import StoreClock
 from waypost.storage.following import Follower
 from waypost.storage.remote.connection import Connection
 from waypost.storage.remote.journal import RemoteJournal
+from waypost.storage.trouble import STUCK_S, Trouble
 from waypost.storage.wire import reports
 
 __all__ = ["Following"]
 
 _logger = get_logger(__name__)
+
+_SILENT: Final = "the parent process has said nothing for {:.0f} s: it stands still, or the machine is overloaded"
 
 
 class Following:
@@ -25,12 +30,16 @@ class Following:
         clock: The store's clock.
     """
 
-    __slots__ = ("_clock", "_journals", "_loss_watchers", "_watchers")
+    __slots__ = ("_clock", "_journals", "_loss_watchers", "_lost", "_told_at", "_troubles", "_watchers")
 
     def __init__(self, connection: Connection, clock: StoreClock) -> None:
         self._clock = clock
         self._journals: dict[int, RemoteJournal] = {}
         self._watchers: list[Callable[[], None]] = []
+        self._lost: StoreLost | None = None
+        self._troubles: list[Trouble] = []
+        # None until the host has told for the first time; one that does not beat never does.
+        self._told_at: float | None = None
         self._loss_watchers: list[Callable[[StoreLost], None]] = []
         connection.ended = self._ended
         connection.handlers |= {
@@ -41,6 +50,7 @@ class Following:
             reports.Kept: self._kept,
             reports.Changed: self._changed,
             reports.Time: self._told_time,
+            reports.Condition: self._told_condition,
         }
 
     def add(self, journal: RemoteJournal) -> None:
@@ -101,7 +111,22 @@ class Following:
     def _told_time(self, time: reports.Time) -> None:
         self._clock.catch_up(time.now, time.ahead_s)
 
+    def _told_condition(self, condition: reports.Condition) -> None:
+        self._troubles, self._told_at = condition.troubles, self._clock.now()
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        """Return what keeps the store from taking all that it should."""
+        if self._lost is not None:
+            return (Trouble("lost", 0.0, self._lost.problem),)
+        if self._told_at is None:
+            return ()
+        silent_s = self._clock.now() - self._told_at
+        if silent_s > STUCK_S:
+            return (Trouble("unreachable", silent_s, _SILENT.format(silent_s)),)
+        return tuple(replace(one, since_s=one.since_s + silent_s) for one in self._troubles)
+
     def _ended(self, lost: StoreLost) -> None:
+        self._lost = lost
         _logger.critical("nothing more can be stored: %s", lost)
         for ended in self._loss_watchers:
             ended(lost)

@@ -24,6 +24,7 @@ from waypost.storage.remote.following import Following
 from waypost.storage.remote.journal import RemoteJournal
 from waypost.storage.remote.nodes import RemoteNodes
 from waypost.storage.remote.queue import RemoteQueue, SharedFile
+from waypost.storage.trouble import Trouble
 from waypost.storage.wire import reports, requests
 from waypost.storage.wire.calls import STORE
 from waypost.storage.wire.link import Link
@@ -211,6 +212,10 @@ class RemoteStore:
     def watch_loss(self, lost: Callable[[StoreLost], None]) -> None:
         """Call a function when the host is gone, or can store nothing any more."""
         self._open().following.watch_loss(lost)
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        """Return what keeps the store from taking all that it should, as the host told last."""
+        return self._open().following.troubles()
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
         """Remove consumers that no node has used for a time."""

@@ -43,7 +43,7 @@ class DiskRoom:
         reserve_bytes: The bytes that emits leave free on its disk; 0 to use all of it.
     """
 
-    __slots__ = ("_directory", "_log", "_path", "_plenty_until", "_reserve_bytes", "_short")
+    __slots__ = ("_directory", "_log", "_path", "_plenty_until", "_reserve_bytes", "_short", "_short_since")
 
     def __init__(self, path: Path, reserve_bytes: int) -> None:
         self._path = path
@@ -52,6 +52,7 @@ class DiskRoom:
         self._log = f"{path}-wal"
         self._reserve_bytes = reserve_bytes
         self._short: StoreFull | None = None
+        self._short_since = 0.0
         self._plenty_until = 0.0
 
     def check(self) -> None:
@@ -62,6 +63,16 @@ class DiskRoom:
         """
         if self._short is not None:
             raise copy(self._short)
+
+    @property
+    def shortage(self) -> StoreFull | None:
+        """Why emits are refused at the moment; ``None`` if they are not."""
+        return self._short
+
+    @property
+    def short_s(self) -> float:
+        """For how many seconds they have been."""
+        return time.monotonic() - self._short_since if self._short is not None else 0.0
 
     def refuse(self, connection: sqlite3.Connection, batch: list[Write]) -> tuple[list[Write], StoreFull | None]:
         """Find out whether the emits of a batch must be refused.
@@ -117,6 +128,7 @@ class DiskRoom:
             if short is None:
                 _logger.warning("%s: emits are stored again: there is space on its disk", self._path)
         elif short is not None and self._short is None:
+            self._short_since = time.monotonic()
             _logger.error("%s: emits are refused, all else goes on: %s", self._path, short.problem)
         self._short = short
 

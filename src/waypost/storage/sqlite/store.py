@@ -54,6 +54,7 @@ from waypost.storage.sqlite.sweeper import Sweeper
 from waypost.storage.sqlite.tasks import expire_consumers, release_due, trim_queues
 from waypost.storage.sqlite.turns import OwnersTurns
 from waypost.storage.sqlite.writer import Writer
+from waypost.storage.trouble import Trouble
 
 __all__ = ["SqliteStore"]
 
@@ -336,6 +337,10 @@ class SqliteStore:
     def watch_loss(self, lost: Callable[[StoreLost], None]) -> None:
         """Call a function when the file was removed or cut short, or another server has taken it over."""
         self._open().writer.watch_loss(lost)
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        """Return what keeps the store from taking all that it should."""
+        return self._open().writer.troubles()
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
         """Remove consumers that were not used for a time."""

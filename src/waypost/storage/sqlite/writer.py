@@ -26,6 +26,7 @@ from waypost.retrying import RetryPolicy
 from waypost.storage.base import OnCommit
 from waypost.storage.callbacks import report
 from waypost.storage.clock import StoreClock
+from waypost.storage.sqlite.condition import Condition
 from waypost.storage.sqlite.disk_room import DiskRoom
 from waypost.storage.sqlite.file import translate
 from waypost.storage.sqlite.guard import Guard
@@ -50,6 +51,7 @@ from waypost.storage.sqlite.noted_clock import ClockNotes
 from waypost.storage.sqlite.patience import ASK_EVERY_S, Patience, is_locked
 from waypost.storage.sqlite.sums import is_undecodable, leniently
 from waypost.storage.sqlite.turns import Turns, data_version
+from waypost.storage.trouble import Trouble
 
 __all__ = ["LARGEST_RECORD_BYTES", "Writer"]
 
@@ -86,6 +88,7 @@ class Writer:
     __slots__ = (
         "_clock",
         "_closed",
+        "_condition",
         "_entries",
         "_failure",
         "_finished",
@@ -121,6 +124,7 @@ class Writer:
     ) -> None:
         self._room = room
         self._guard = guard
+        self._condition = Condition(guard, room)
         self._has_told_loss = False
         self._has_told_mark = False
         self._lost_watchers: list[Callable[[StoreLost], None]] = []
@@ -261,6 +265,10 @@ class Writer:
         self.unflushed.add(size + DEFERRED_BYTES)
         self._incoming.put_deferred(Job(work, None, None, size))
 
+    def troubles(self) -> tuple[Trouble, ...]:
+        """Return what keeps it from writing all that it should."""
+        return self._condition.troubles()
+
     def watch(self, changed: Callable[[], None]) -> None:
         """Call a function in the event loop when another program has written to the file."""
         self._watchers.append(changed)
@@ -294,7 +302,11 @@ class Writer:
             running = running and is_open
             # What waits for the lock is counted, and was looked at before.
             batch = batch if self._patience.is_left else self._refuse_emits(batch)
+            if batch:
+                self._condition.begin()
             kept = self._write(batch) if batch else []
+            if not kept:
+                self._condition.end()
         if kept:
             _logger.error("%s: closed with %d writes that could not be written", self._store, len(kept))
         self._turns.close()

@@ -8,6 +8,7 @@ import msgspec
 
 from waypost.storage.journal_records import ExpiredSession
 from waypost.storage.queue_records import Due, Enqueued, NewMessageRow
+from waypost.storage.trouble import Trouble
 
 __all__ = [
     "REPORTS",
@@ -17,6 +18,7 @@ __all__ = [
     "Came",
     "Changed",
     "Claimed",
+    "Condition",
     "Done",
     "EndedMatching",
     "Failed",
@@ -203,6 +205,16 @@ class Time(msgspec.Struct, array_like=True, frozen=True, tag=17):
     ahead_s: float
 
 
+class Condition(msgspec.Struct, array_like=True, frozen=True, tag=18):
+    """The store's condition, told every second or so.
+
+    Attributes:
+        troubles: What keeps it from taking all that it should.
+    """
+
+    troubles: list[Trouble]
+
+
 Report: TypeAlias = (
     Done
     | Answer
@@ -221,6 +233,7 @@ Report: TypeAlias = (
     | Changed
     | Lost
     | Time
+    | Condition
 )
 
 REPORTS = msgspec.msgpack.Decoder(list[Report])
