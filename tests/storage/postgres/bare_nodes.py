@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.waiting import until
 from waypost.storage.clock import StoreClock, steady_clock
 from waypost.storage.postgres.driver import Connection, Pool, connect
 from waypost.storage.postgres.nodes.entering import Entrance
@@ -53,6 +54,7 @@ class BareNode:
 
     nodes: PostgresNodes
     pool: Pool
+    hearing: Connection
     clock: StoreClock
     messages: NoMessages
     told: list[tuple[str, bool]] = field(default_factory=list)
@@ -60,6 +62,7 @@ class BareNode:
     eras: list[str] = field(default_factory=list)
     applied: list[Applied] = field(default_factory=list)
     lag: Lag = field(default_factory=Lag)
+    when_freed: Callable[[str, str], None] | None = None
 
     @property
     def name(self) -> str:
@@ -77,6 +80,8 @@ class BareNode:
     def freed(self, queue: str, consumer: str) -> None:
         """Note a consumer."""
         self.freed_.append((queue, consumer))
+        if self.when_freed is not None:
+            self.when_freed(queue, consumer)
 
     async def value(self, query: str, *arguments: object) -> Any:
         """Ask the engine."""
@@ -123,7 +128,9 @@ async def open_node(
         lag=lambda: Lag() if node is None else node.lag,
     )
     nodes = PostgresNodes(parts, first)
-    node = BareNode(nodes, pool, clock, messages)
+    hearing = await opener()
+    await hearing.listen("waypost", lambda _: nodes.noticed())
+    node = BareNode(nodes, pool, hearing, clock, messages)
     nodes.watch(lambda other, is_there: node.told.append((other, is_there)))
     nodes.follow_queues(node)
     nodes.start()
@@ -132,6 +139,7 @@ async def open_node(
 
 async def close_node(node: BareNode) -> None:
     """Say goodbye."""
+    await node.hearing.close()
     await node.nodes.close()
     await node.pool.close()
 
@@ -141,17 +149,21 @@ async def kill_node(node: BareNode) -> None:
     if node.nodes._work is not None:
         node.nodes._work.cancel()
     await node.nodes._beats.stop()
+    await node.hearing.close()
     await node.pool.close()
 
 
 @asynccontextmanager
 async def bare_nodes(url: str, number: int) -> AsyncIterator[list[BareNode]]:
-    """Open some nodes on an empty database, ``n0`` and so on."""
+    """Open some nodes on an empty database, ``n0`` and so on, that know each other."""
     await prepare(url)
     opened: list[BareNode] = []
     try:
         for index in range(number):
             opened.append(await open_node(url, f"n{index}"))
+        for one in opened:
+            one.nodes.noticed()
+            await until(lambda one=one: len(one.nodes.others) == number - 1, "they know each other")  # type: ignore[misc]
         yield opened
     finally:
         for one in opened:

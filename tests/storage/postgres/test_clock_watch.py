@@ -9,7 +9,7 @@ from waypost.storage.postgres.nodes.observing import Beat
 
 
 def _beat(steady: float, store: float, took_s: float = 0.01) -> Beat:
-    return Beat(steady - took_s / 2, steady + took_s / 2, False, store, store, 0.0, 1, ())
+    return Beat(steady - took_s / 2, steady + took_s / 2, 1, False, store, store, 0.0, 1, ())
 
 
 def test_a_clock_that_goes_on_has_made_no_step() -> None:
@@ -36,7 +36,7 @@ def test_a_step_while_the_engine_was_away_is_seen() -> None:
 def test_an_answer_that_was_slow_is_no_step() -> None:
     watch = ClockWatch()
     watch.look(_beat(100.0, 5000.0))
-    assert watch.look(Beat(102.0, 105.0, False, 5004.9, 5004.9, 0.0, 1, ())) == 0.0
+    assert watch.look(Beat(102.0, 105.0, 1, False, 5004.9, 5004.9, 0.0, 1, ())) == 0.0
 
 
 def test_a_difference_that_nobody_takes_back_was_this_nodes_own() -> None:

@@ -22,7 +22,7 @@ class Watcher:
             Seen(number, f"n{number}", self.incarnations.get(number, 1), 0, "", counter, self.stuck.get(number, 0.0))
             for number, counter in {1: 1, **self.counters}.items()
         )
-        return self.observer.see(Beat(sent_at, self.now, is_fenced, 0.0, 0.0, 0.0, 1, nodes), 1)
+        return self.observer.see(Beat(sent_at, self.now, 1, is_fenced, 0.0, 0.0, 0.0, 1, nodes), 1)
 
     def beats_until_dead(self, most_s: float = 60.0) -> float:
         began = self.now

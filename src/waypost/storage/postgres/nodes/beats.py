@@ -16,11 +16,11 @@ from waypost.storage.postgres.driver import Connection, EngineGone, Refusal, War
 from waypost.storage.postgres.nodes.identity import NodeIdentity
 from waypost.storage.postgres.nodes.observing import STUCK_S, Beat, Observer, Seen, Verdict
 
-__all__ = ["Beats", "beat_from", "beat_of"]
+__all__ = ["Beats", "beat_of"]
 
 _logger = get_logger(__name__)
 
-_BEAT: Final = "SELECT waypost.beat_1($1, $2, $3, $4)::text"
+_BEAT: Final = "SELECT waypost.beat_1($1, $2, $3)::text"
 _ANSWER_S: Final = 3.0
 _STOP_S: Final = 5.0
 # Short: a node that is away for longer than the others' patience is dead for them.
@@ -42,15 +42,10 @@ async def beat_of(
         EngineGone: The connection broke.
         Refusal: The server said no.
     """
-    sent_at = steady()
-    answer = await connection.value(_BEAT, identity.id, identity.incarnation, stuck_s, stuck_s < STUCK_S)
-    return beat_from(json.loads(answer), sent_at, steady())
-
-
-def beat_from(answer: dict[str, Any], sent_at: float, answered_at: float) -> Beat:
-    """Return a beat as the engine has answered it."""
+    sent_at, incarnation = steady(), identity.incarnation
+    answer: dict[str, Any] = json.loads(await connection.value(_BEAT, identity.id, stuck_s, stuck_s < STUCK_S))
     nodes = tuple(Seen(**one) for one in answer.pop("nodes"))
-    return Beat(sent_at=sent_at, answered_at=answered_at, nodes=nodes, **answer)
+    return Beat(sent_at=sent_at, answered_at=steady(), incarnation=incarnation, nodes=nodes, **answer)
 
 
 class Beats:

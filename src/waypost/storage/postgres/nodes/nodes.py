@@ -286,7 +286,7 @@ class PostgresNodes:
 
     async def _act(self, beat: Beat, verdict: Verdict) -> None:
         if beat.is_fenced:
-            await self._come_back()
+            await self._come_back(beat)
             return
         await self._correct_clock(beat)
         for name in self.members.missing(beat.nodes):
@@ -297,10 +297,10 @@ class PostgresNodes:
             await self._relieve(one)
         await self._look_at_consumers(beat)
 
-    async def _come_back(self) -> None:
+    async def _come_back(self, beat: Beat) -> None:
         """Be alive for the others again; what they took meanwhile stays theirs."""
         _logger.warning("node %s was dead for the others; it takes a new incarnation", self.name)
-        await self.identity.renew(self.identity.incarnation)
+        await self.identity.renew(beat.incarnation)
         await self.consumers.look()
         self._beats.hurry()
 

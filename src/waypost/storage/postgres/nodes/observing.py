@@ -59,7 +59,8 @@ class Beat:
     Attributes:
         sent_at: When it was sent, on this node's steady clock.
         answered_at: When the answer came, on the same clock.
-        is_fenced: Whether this node's incarnation does not count any more.
+        incarnation: This node's incarnation when it was sent.
+        is_fenced: Whether this node is dead for the others.
         now: The store's time.
         engine: The engine's own time.
         ahead_s: By how much the store's time is ahead of it.
@@ -69,6 +70,7 @@ class Beat:
 
     sent_at: float
     answered_at: float
+    incarnation: int
     is_fenced: bool
     now: float
     engine: float

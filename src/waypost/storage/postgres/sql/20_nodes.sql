@@ -180,8 +180,8 @@ END $$;
 
 -- Raises a node's counter, takes the upkeep if nobody has it, and returns what the node sees: its time and the
 -- server's own, who has the upkeep, and the living nodes.
-CREATE OR REPLACE FUNCTION waypost.beat_1(p_node int, p_incarnation bigint, p_stuck_s float8, p_may_lead boolean)
-RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION waypost.beat_1(p_node int, p_stuck_s float8, p_may_lead boolean) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_is_fenced boolean;
     v_upkeep int;
@@ -191,8 +191,7 @@ BEGIN
     PERFORM waypost.stood_still_1();
     UPDATE waypost.beat SET counter = counter + 1, stuck_s = p_stuck_s, backend = waypost.backend_1(),
         at = waypost.now_1() WHERE node = p_node;
-    v_is_fenced := NOT EXISTS (
-        SELECT FROM waypost.node WHERE id = p_node AND incarnation = p_incarnation AND state = 'alive');
+    v_is_fenced := NOT EXISTS (SELECT FROM waypost.node WHERE id = p_node AND state = 'alive');
     SELECT node INTO v_upkeep FROM waypost.upkeep WHERE id = 1;
     IF v_upkeep = p_node THEN
         -- Whether a standby that is promoted later has all that was confirmed: as the server was that wrote it.

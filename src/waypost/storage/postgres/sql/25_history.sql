@@ -6,7 +6,9 @@ CREATE TABLE IF NOT EXISTS waypost.era (
     n int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text NOT NULL UNIQUE,
     reason text NOT NULL,
-    at float8 NOT NULL
+    at float8 NOT NULL,
+    -- The era that a node knew and this database did not, where that was the reason.
+    lost text
 );
 
 -- Begins a generation of every journal, and notes the ends; with ``p_ends_sessions`` all sessions end, with the
@@ -26,12 +28,13 @@ BEGIN
         || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
 END $$;
 
-CREATE OR REPLACE FUNCTION waypost.era_begin_1(p_reason text, p_ends_sessions boolean) RETURNS text
+CREATE OR REPLACE FUNCTION waypost.era_begin_1(p_reason text, p_ends_sessions boolean, p_lost text DEFAULT NULL)
+RETURNS text
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_name text := md5(random()::text || clock_timestamp()::text || pg_backend_pid()::text);
 BEGIN
-    INSERT INTO waypost.era (name, reason, at) VALUES (v_name, p_reason, waypost.now_1());
+    INSERT INTO waypost.era (name, reason, at, lost) VALUES (v_name, p_reason, waypost.now_1(), p_lost);
     PERFORM waypost.generation_begin_1(p_reason, p_ends_sessions);
     PERFORM waypost.queues_forked_1();
     PERFORM waypost.history_note_1();
@@ -94,7 +97,7 @@ BEGIN
         -- A promoted standby. With synchronous replication it has all that was confirmed.
         v_reason := 'the server goes on from another one''s history';
         v_ends := NOT coalesce((SELECT value::boolean FROM waypost.setting WHERE key = 'is_synchronous'), false);
-    ELSIF p_era IS NOT NULL AND NOT EXISTS (SELECT FROM waypost.era WHERE name = p_era) THEN
+    ELSIF p_era IS NOT NULL AND NOT EXISTS (SELECT FROM waypost.era WHERE p_era IN (name, lost)) THEN
         v_reason := 'the database is an older copy';
     ELSIF coalesce(p_era, v_newest) = v_newest
         AND waypost.log_differs_1(p_journals, p_ticks, p_nodes, p_incarnations, p_batches)
@@ -102,7 +105,7 @@ BEGIN
         v_reason := 'the database has lost what it had confirmed';
     END IF;
     IF v_reason <> '' THEN
-        RETURN waypost.era_begin_1(v_reason, v_ends);
+        RETURN waypost.era_begin_1(v_reason, v_ends, p_era);
     END IF;
     RETURN v_newest;
 END $$;
