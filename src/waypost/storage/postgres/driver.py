@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -48,6 +48,7 @@ class Row(Protocol):
     """One row of a result; its values by name or by number."""
 
     def __getitem__(self, name: str | int, /) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 class EngineGone(Exception):

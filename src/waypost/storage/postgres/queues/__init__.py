@@ -1,0 +1,1 @@
+"""Queues on PostgreSQL; see `waypost.storage.queue_base`."""
