@@ -12,6 +12,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
 from tests.interop.peer import Peer
+from tests.support.places import use_place
 from tests.support.server_process import HEARTBEAT, ServerProcess
 
 SEED_VARIABLE = "WAYPOST_TEST_SEED"
@@ -37,6 +38,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _place(nodeid: str) -> int:
     room = nodeid.split("/")[1]
     return _FIRST.index(room) if room in _FIRST else len(_FIRST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def place(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Note the folder that all processes of this run share."""
+    place = tmp_path_factory.getbasetemp()
+    use_place(place.parent if os.environ.get("PYTEST_XDIST_WORKER") else place)
 
 
 @pytest.fixture
