@@ -32,6 +32,7 @@ class NoMessages:
 
     def __init__(self) -> None:
         self.known: dict[str, str] = {}
+        self.times_renewed = 0
 
     def send(self, receiver: str | None, topic: str, message: bytes, *, may_drop: bool = False) -> None:
         """Send nothing."""
@@ -46,6 +47,10 @@ class NoMessages:
     def gone(self, name: str) -> None:
         """Forget a node."""
         self.known.pop(name, None)
+
+    def renewed(self) -> None:
+        """Note that this node came back from the dead."""
+        self.times_renewed += 1
 
 
 @dataclass(slots=True)
@@ -125,6 +130,7 @@ async def open_node(
         messages=messages,
         catch_up=nothing,
         settled=nothing,
+        owns=nothing,
         lag=lambda: Lag() if node is None else node.lag,
     )
     nodes = PostgresNodes(parts, first)

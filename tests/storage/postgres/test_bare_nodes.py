@@ -51,19 +51,38 @@ async def test_a_declaration_waits_for_a_write_and_no_write_comes_after_it(postg
         await n1.nodes._beats.stop()
         async with n1.pool.take() as writing:
             async with writing.transaction():
-                await writing.rows(CHECK, identity.id, old)
                 counter = await n0.value("SELECT counter FROM waypost.beat WHERE node = $1", identity.id)
+                # The server is still busy with it.
+                write = asyncio.ensure_future(
+                    writing.rows("SELECT waypost.node_check_1($1, $2), pg_sleep(1.5)", identity.id, old)
+                )
+                held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND granted"
+                await until_async(lambda: n0.value(held, identity.id), bool, "the write has its lock")
                 declaring = asyncio.ensure_future(
                     n0.value("SELECT waypost.declare_1($1, $2, $3, 60)", identity.id, old, counter)
                 )
-                _, unfinished = await asyncio.wait([declaring], timeout=0.3)
-                assert unfinished
+                done, _ = await asyncio.wait([write, declaring], return_when=asyncio.FIRST_COMPLETED)
+                assert done == {write}
             assert await declaring is True
             with pytest.raises(Refusal):
                 await writing.rows(CHECK, identity.id, old)
         await until(lambda: n0.told == [("n1", True), ("n1", False)], "it is gone")
         assert await identity.renew(old) > old + 1
+        assert n1.messages.times_renewed == 1
         await until(lambda: n0.told[:3] == [("n1", True), ("n1", False), ("n1", True)], "it comes back")
+
+
+async def test_what_a_dead_node_left_open_holds_up_nobody(postgres_url: str) -> None:
+    async with bare_nodes(postgres_url, 2) as (n0, n1):
+        identity = n1.nodes.identity
+        old = identity.incarnation
+        await n1.nodes._beats.stop()
+        async with n1.pool.take() as writing:
+            await writing.run("BEGIN")
+            await writing.rows(CHECK, identity.id, old)
+            await until(lambda: n0.told == [("n1", True), ("n1", False)], "it is gone")
+            with pytest.raises(EngineGone):
+                await writing.rows(CHECK, identity.id, old)
 
 
 async def test_a_counter_that_has_risen_saves_a_node(postgres_url: str) -> None:

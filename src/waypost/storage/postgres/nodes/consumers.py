@@ -33,15 +33,22 @@ class Consumers:
         identity: This node.
         pool: The connection for all of this.
         settled: Waits for this node's earlier writes for a queue.
+        owns: Called with a queue when this node owns a consumer of it, before `claim` returns.
     """
 
     def __init__(
-        self, store: str, identity: NodeIdentity, pool: Pool, settled: Callable[[str], Awaitable[None]]
+        self,
+        store: str,
+        identity: NodeIdentity,
+        pool: Pool,
+        settled: Callable[[str], Awaitable[None]],
+        owns: Callable[[str], Awaitable[None]],
     ) -> None:
         self._store = store
         self._identity = identity
         self._pool = pool
         self._settled = settled
+        self._owns = owns
         self._owned: dict[_Key, None] = {}
         # Consumers of others that were asked for, and who had them.
         self._wanted: dict[_Key, str] = {}
@@ -54,6 +61,11 @@ class Consumers:
     def owned(self) -> frozenset[_Key]:
         """Queue and name of each consumer that this node owns."""
         return frozenset(self._owned)
+
+    @property
+    def queues(self) -> frozenset[str]:
+        """The names of the queues of which this node owns a consumer."""
+        return frozenset(queue for queue, _ in self._owned)
 
     def follow(self, follower: QueueFollower) -> None:
         """Set what is told of consumers."""
@@ -77,6 +89,7 @@ class Consumers:
         if owner == self._identity.name:
             self._owned[key] = None
             self._wanted.pop(key, None)
+            await self._owns(queue)
         else:
             self._owned.pop(key, None)
             self._wanted[key] = owner

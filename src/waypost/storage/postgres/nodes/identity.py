@@ -13,7 +13,7 @@ __all__ = ["Entered", "NodeIdentity"]
 
 _logger = get_logger(__name__)
 
-_RENEW: Final = "SELECT waypost.renew_1($1)"
+_RENEW: Final = "SELECT o_incarnation, o_was_dead FROM waypost.renew_1($1)"
 
 Entered = tuple[int, int]
 """A node's number and its incarnation."""
@@ -32,7 +32,7 @@ class NodeIdentity:
         name: The node's name.
     """
 
-    __slots__ = ("_enter", "_entered", "_pool", "_renewing", "name")
+    __slots__ = ("_came_back", "_enter", "_entered", "_pool", "_renewing", "name")
 
     def __init__(
         self, name: str, entered: Entered, pool: Pool, enter: Callable[[Connection], Awaitable[Entered]]
@@ -42,6 +42,7 @@ class NodeIdentity:
         self._pool = pool
         self._enter = enter
         self._renewing: asyncio.Future[int] | None = None
+        self._came_back: Callable[[], None] = lambda: None
 
     @property
     def id(self) -> int:
@@ -52,6 +53,10 @@ class NodeIdentity:
     def incarnation(self) -> int:
         """The node's present incarnation."""
         return self._entered[1]
+
+    def watch(self, came_back: Callable[[], None]) -> None:
+        """Call a function, instead of an earlier one, when the node is alive again after it was dead for others."""
+        self._came_back = came_back
 
     async def renew(self, old: int) -> int:
         """Have a later incarnation than one, and return it: calls of earlier ones that still run change nothing.
@@ -72,12 +77,15 @@ class NodeIdentity:
 
     async def _renew(self) -> int:
         async with self._pool.take() as connection:
-            incarnation = await connection.value(_RENEW, self.id)
-            if incarnation is None:
+            row = await connection.row(_RENEW, self.id)
+            assert row is not None
+            if row["o_incarnation"] is None:
                 _logger.warning("node %s: the engine does not know it any more; it enters anew", self.name)
                 self._entered = await self._enter(connection)
             else:
-                self._entered = self.id, incarnation
+                self._entered = self.id, int(row["o_incarnation"])
+        if row["o_incarnation"] is None or row["o_was_dead"]:
+            self._came_back()
         return self.incarnation
 
     def _renewed(self, renewing: asyncio.Future[int]) -> None:

@@ -56,7 +56,11 @@ class Messages(Protocol):
         ...
 
     def gone(self, name: str) -> None:
-        """Note that a node is dead: what it has sent was handed out, and nothing of it is any more."""
+        """Hand out what a node that is dead has sent, and nothing of it any more."""
+        ...
+
+    def renewed(self) -> None:
+        """Note that this node was dead for the others, and is alive again."""
         ...
 
 
@@ -76,6 +80,7 @@ class NodeParts:
         messages: The links between nodes.
         catch_up: Applies all rows that are in the log now.
         settled: Waits for this node's earlier writes for a queue.
+        owns: Called with a queue when this node owns a consumer of it, before anybody is told so.
         lag: Returns how far this node is behind the log.
         lag_s: The lag in seconds above which this node is not ready, and owns no consumers.
     """
@@ -91,6 +96,7 @@ class NodeParts:
     messages: Messages
     catch_up: Callable[[], Awaitable[None]]
     settled: Callable[[str], Awaitable[None]]
+    owns: Callable[[str], Awaitable[None]]
     lag: Callable[[], Lag] = Lag
     lag_s: float = LAG_S
 
@@ -111,11 +117,12 @@ class PostgresNodes:
     def __init__(self, parts: NodeParts, first: Beat) -> None:
         self.identity = parts.identity
         self.members = Members(parts.identity.name)
-        self.consumers = Consumers(parts.store, parts.identity, parts.upkeep, parts.settled)
+        self.consumers = Consumers(parts.store, parts.identity, parts.upkeep, parts.settled, parts.owns)
         self._parts = parts
         self._watch = ClockWatch()
         self._step_s = 0.0
         self._deaths = 0
+        self._has_come_back = False
         self._beats = Beats(parts.beat_opener, parts.identity, self._heard, self._missed, parts.steady)
         self._beat = first
         self._verdict = Verdict()
@@ -128,6 +135,7 @@ class PostgresNodes:
         self._led: list[Callable[[bool], None]] = []
         self._is_leading = False
         self._follow_clock(first)
+        self.identity.watch(self._came_back)
         for one in self.members.came(first.nodes):
             parts.messages.came(one.name, one.address)
 
@@ -159,6 +167,12 @@ class PostgresNodes:
         """Look at once: the engine says that something has changed among the nodes."""
         self._is_noticed = True
         self._beats.hurry()
+
+    def broken(self, name: str) -> None:
+        """Tell that messages between this node and a living one are lost: for the watchers it has gone and come."""
+        if name in self.others:
+            self.members.tell(name, is_there=False)
+            self.members.tell(name, is_there=True)
 
     async def admit(self, connection: Connection) -> None:
         """Check the engine's history on a new connection; see `History.check`."""
@@ -249,7 +263,10 @@ class PostgresNodes:
         for one in beat.nodes:
             if one.id == self.identity.id and (one.deaths != self._deaths or one.stuck_s >= STUCK_S):
                 # Others may have taken what it owns.
-                self._deaths, self._is_noticed = one.deaths, True
+                if one.deaths != self._deaths and not self._has_come_back:
+                    # The answer that said so was lost.
+                    self._came_back()
+                self._deaths, self._has_come_back, self._is_noticed = one.deaths, False, True
 
     def _missed(self, problem: str) -> None:
         if self._missed_since is None:
@@ -299,9 +316,13 @@ class PostgresNodes:
 
     async def _come_back(self, beat: Beat) -> None:
         """Be alive for the others again; what they took meanwhile stays theirs."""
-        _logger.warning("node %s was dead for the others; it takes a new incarnation", self.name)
         await self.identity.renew(beat.incarnation)
         await self.consumers.look()
+
+    def _came_back(self) -> None:
+        _logger.warning("node %s was dead for the others, and is alive again: what they took stays theirs", self.name)
+        self._has_come_back = self._is_noticed = True
+        self._parts.messages.renewed()
         self._beats.hurry()
 
     async def _part(self, name: str) -> None:

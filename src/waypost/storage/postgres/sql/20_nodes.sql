@@ -130,25 +130,26 @@ END $$;
 
 -- The node's next incarnation; NULL if nobody knows the node: the history that had it is lost. Writes of the earlier
 -- incarnation that are still on their way are refused from now on. A node that was declared dead is alive again.
-CREATE OR REPLACE FUNCTION waypost.renew_1(p_node int) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION waypost.renew_1(p_node int, OUT o_incarnation bigint, OUT o_was_dead boolean)
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_state text;
-    v_incarnation bigint;
 BEGIN
     PERFORM waypost.begin_write_1();
     -- Not while a declaration is under way.
     PERFORM FROM waypost.beat WHERE node = p_node FOR UPDATE;
-    SELECT state, incarnation + 1 INTO v_state, v_incarnation FROM waypost.node WHERE id = p_node FOR UPDATE;
+    SELECT state, incarnation + 1 INTO v_state, o_incarnation FROM waypost.node WHERE id = p_node FOR UPDATE;
     IF v_state IS NULL OR v_state = 'stopped' THEN
-        RETURN NULL;
+        o_incarnation := NULL;
+        RETURN;
     END IF;
-    UPDATE waypost.node SET incarnation = v_incarnation, state = 'alive', ended_at = NULL WHERE id = p_node;
+    o_was_dead := v_state = 'dead';
+    UPDATE waypost.node SET incarnation = o_incarnation, state = 'alive', ended_at = NULL WHERE id = p_node;
     UPDATE waypost.beat SET counter = counter + 1 WHERE node = p_node;
-    IF v_state = 'dead' THEN
+    IF o_was_dead THEN
         PERFORM waypost.sessions_renewed_1(p_node);
         PERFORM pg_notify('waypost', 'n');
     END IF;
-    RETURN v_incarnation;
 END $$;
 
 -- Nothing of the node is left but its row: its consumers have no owner, nor has the upkeep.
@@ -239,11 +240,12 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    -- What it left open, and does not read or go on with, has locks that everybody waits for. Its connections have its
-    -- name.
+    -- What it left open, and does not read or go on with, has locks that everybody waits for. The names of its
+    -- connections end with its own.
     PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
-            AND xact_start IS NOT NULL AND wait_event_type = 'Client' AND application_name = 'waypost ' || v_name;
+            AND xact_start IS NOT NULL AND wait_event_type = 'Client'
+            AND application_name LIKE 'waypost %' AND right(application_name, length(v_name) + 1) = ' ' || v_name;
     -- A write that goes on in the server, such as one that waits for a standby, ends first.
     PERFORM set_config('lock_timeout', '5s', true);
     PERFORM pg_advisory_xact_lock(1465997648, p_node);
@@ -329,9 +331,13 @@ BEGIN
 END $$;
 
 -- The time by which the lives of detached sessions run, in seconds: it stands still from 4 s after the newest beat of
--- a living node to the next one. While the server is away, or no node reaches it, no client can come back.
+-- a living node to the next one. While the server is away, or no node reaches it, no client can come back. A session of
+-- the server's that has a clock of its own goes by that.
 CREATE OR REPLACE FUNCTION waypost.lives_1() RETURNS float8 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
+    IF nullif(current_setting('waypost.now', true), '') IS NOT NULL THEN
+        RETURN waypost.now_1();
+    END IF;
     RETURN least(waypost.now_1(), (SELECT max(at) + 4 FROM waypost.beat JOIN waypost.node ON id = node
             WHERE state = 'alive')) - (SELECT total_s FROM waypost.standstill WHERE id = 1);
 END $$;
