@@ -71,6 +71,17 @@ async def numbers(socket: waypost.Socket) -> list[Any]:
 
 
 @io.event
+async def work(socket: waypost.Socket) -> int:
+    await socket.consume("jobs", order="none")
+    return os.getpid()
+
+
+@io.event
+async def put(socket: waypost.Socket, job: Any) -> None:
+    await io.queue("jobs").emit("job", job)
+
+
+@io.event
 async def slow(socket: waypost.Socket, seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "done"

@@ -45,6 +45,37 @@ async def test_others_accept_the_clients_of_a_worker_that_stands_still(site: Sit
     await server.stop()
 
 
+async def test_others_serve_the_consumers_of_a_worker_that_stands_still(site: Site) -> None:
+    server = site.process()
+    await server.start()
+    clients = await of_each(site)
+    (stopped, first), (_, other) = clients.items()
+    got: dict[waypost.Client, list[int]] = {first: [], other: []}
+    for client, jobs in got.items():
+        client.on("job", jobs.append)
+        # The worker of the first one owns the consumer.
+        await client.call("work")
+    for job in range(20):
+        await other.call("put", job)
+    await until(lambda: len(got[first]) + len(got[other]) == 20, "both work")
+    assert got[first]
+    assert got[other]
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        for job in range(20, 40):
+            await other.call("put", job)
+        # What has just been given to the client of the other one may have to wait for its lease.
+        await until(lambda: len(set(got[other]) & set(range(20, 40))) >= 10, "the other one goes on", 25)
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    await until(lambda: set(got[first]) | set(got[other]) == set(range(40)), "all were done", 60)
+    for job in range(40, 60):
+        await other.call("put", job)
+    await until(lambda: set(range(40, 60)) <= {*got[first], *got[other]}, "both go on")
+    await server.stop()
+    server.check_log()
+
+
 async def test_a_worker_that_stands_still_does_not_hold_up_a_stop_for_ever(site: Site) -> None:
     server = site.process()
     await server.start()

@@ -89,7 +89,10 @@ class QueueFollower(Protocol):
         ...
 
     def freed(self, queue: str, consumer: str) -> None:
-        """A consumer has no owner any more: its owner has released it, or is dead."""
+        """A consumer has no owner any more: its owner has released it, is dead, or stood still.
+
+        An owner that stood still hears it itself when it goes on, before it hears of the next owner.
+        """
         ...
 
 

@@ -361,6 +361,7 @@ class _Parent:
                     logger.error(
                         "%s: its event loop has stood still for %.0f s; others accept new clients", one, _STUCK_S
                     )
+                    self._host.free_consumers(one.node)
                     self._let_adopt()
 
     async def _reload_when_asked(self) -> None:

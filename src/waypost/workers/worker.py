@@ -34,6 +34,7 @@ class Worker:
         started: Done when its store is open; with ``False`` if it ended before.
         listening: Done when it accepts clients, with what it said then; with ``None`` if it ended before.
         ended: Done with its exit code, or minus the signal that ended it.
+        node: The name of its last link to the store; ``""`` without one.
         is_known: Whether the other workers know it.
         is_leaving: Whether it was told to end.
         is_stuck: Whether its event loop has stood still for some seconds, and still does.
@@ -46,6 +47,7 @@ class Worker:
         self.started: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.listening: asyncio.Future[Listening | None] = asyncio.get_running_loop().create_future()
         self.ended = watch_end(process)
+        self.node = ""
         self.is_known = False
         self.is_leaving = self.is_stuck = False
         self._heard_at = 0.0
@@ -114,7 +116,7 @@ class Worker:
             link.sever()
             return
         self._links.append(link)
-        host.attach(link, f"{self.number}-{secrets.token_hex(4)}")
+        self.node = host.attach(link, f"{self.number}-{secrets.token_hex(4)}")
 
     def send(self, order: msgspec.Struct, passed: socket.socket | None = None) -> None:
         """Send it an order, with a socket if one goes with it."""

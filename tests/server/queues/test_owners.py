@@ -677,3 +677,97 @@ async def test_another_order_is_refused_on_every_node() -> None:
         await first.put(1)
         await settle()
         assert client.jobs == [1], "only as the other consumer"
+
+
+# -- an owner that stands still --------------------------------------------------------------------------------------
+
+
+def stand_still(nodes: Nodes, name: str) -> Callable[[], None]:
+    """Let nothing pass between a node and the host, as if the node's loop stood still; returns what ends that."""
+    link = nodes.links[name]
+    assert link.other is not None
+    sides = link, link.other
+    for side in sides:
+        side.pause()
+
+    def go_on() -> None:
+        for side in sides:
+            side.resume()
+
+    return go_on
+
+
+@pytest.mark.parametrize("order", ["strict", "key", "none"])
+@pytest.mark.parametrize("wakes", ["before the next one has asked", "later"])
+async def test_an_owner_that_stands_still_is_replaced_and_goes_on_as_a_guest(
+    order: str, wakes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenure, "_HANDS_S", 0.1 if wakes == "later" else DEADLINE_S)
+    async with sites(2, order=order, prefetch=1) as (nodes, here):
+        there, other = await here[0].client(), await here[1].client()
+        await settle()
+        assert owner(here) is here[0]
+        for number in range(6):
+            await here[1].put(number, key=str(number))
+        await until(lambda: len(other.jobs) == 1)
+        await settle()
+        # In strict order only the newest one gets something, which is at the other node.
+        (given,), held = other.jobs, list(there.jobs)
+        go_on = stand_still(nodes, "n0")
+        other.reply(given)
+        await settle()
+        nodes.host.free_consumers("n0")
+        if wakes == "later":
+            await until(lambda: hub_of(here[1].io).deliveries.runner(QUEUE, "default") is not None)
+            await until(lambda: len(other.jobs) > 1)
+            assert given not in other.jobs[1:], "its ack was on the way to the owner that stood still"
+        # Nobody could ask for what is held there. In strict order the socket there is the newest one when it is back.
+        may_double = {*held, *(other.jobs[-1:] if order == "strict" else ())} if wakes == "later" else set()
+        go_on()
+        await until(lambda: hub_of(here[0].io).deliveries.runner(QUEUE, "default") is None)
+        async with asyncio.timeout(DEADLINE_S):
+            while (await here[1].info()).waiting:
+                for client in (there, other):
+                    for _, arguments in list(client.to_acknowledge):
+                        client.reply(arguments[1])
+                await asyncio.sleep(0.001)
+        await all_settled(here[1], 6)
+        jobs = there.jobs + other.jobs
+        assert {job for job in jobs if jobs.count(job) > 1} <= may_double
+        # Both sockets go on, and the node may own the consumer again.
+        await here[0].io.close()
+        await here[1].put("last")
+        await until(lambda: "last" in other.jobs)
+
+
+async def test_an_owner_that_stands_still_goes_on_as_the_owner_if_nobody_else_wants_to() -> None:
+    async with sites(2, order="none", prefetch=1) as (nodes, here):
+        client = await here[0].client()
+        await here[1].put(1, 2, 3)
+        await client.gets(1)
+        go_on = stand_still(nodes, "n0")
+        nodes.host.free_consumers("n0")
+        go_on()
+        client.reply(1)
+        await until(lambda: client.jobs == [1, 2])
+        await until(lambda: has_owner(here[:1]))
+        client.reply(2)
+        await until(lambda: client.jobs == [1, 2, 3])
+        client.reply(3)
+        await all_settled(here[0], 3)
+
+
+async def test_an_owner_without_takers_that_stands_still_owns_the_consumer_no_more() -> None:
+    async with sites(2, order="none") as (nodes, here):
+        client = await here[0].client()
+        await settle()
+        await client.cut()
+        await here[0].io.disconnect_sockets()
+        go_on = stand_still(nodes, "n0")
+        nodes.host.free_consumers("n0")
+        go_on()
+        await settle()
+        other = await here[1].client()
+        assert owner(here) is here[1]
+        await here[0].put(1)
+        await gets(other, [1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +27,8 @@ class Holder(Worker):
         self.site = site
         self.auto_ack = False
         self.acknowledged: list[Any] = []
+        # The servers at which it was given a job, and at which it has acknowledged that.
+        self.where: defaultdict[Any, set[int]] = defaultdict(set)
         self._held = held
         self._faults = faults
 
@@ -35,6 +37,7 @@ class Holder(Worker):
         if packet.ack_id is None or packet.data[0] != "job":
             return
         job = packet.data[1]
+        self.where[job].add(id(self.site))
         holder = self._held.get(job)
         if holder is not None:
             self._faults.append(f"{job} is in the hand of {holder.name} and is given to {self.name}")
@@ -50,6 +53,7 @@ class Holder(Worker):
             ack_id, arguments = self.to_acknowledge.pop(rng.randrange(len(self.to_acknowledge)))
             self._held.pop(arguments[1], None)
             self.acknowledged.append(arguments[1])
+            self.where[arguments[1]].add(id(self.site))
             self.acknowledge(ack_id)
 
 
@@ -112,11 +116,14 @@ class Storm:
         self.up.remove(site)
         self.nodes.kill(f"n{self.here.index(site)}")
         clients = [one for one in self.clients if one.site is site]
+        for client in self.clients:
+            # What the node had not stored is delivered again: acks that came to it, and those that others have passed
+            # on to it before they knew what its clients brought with them.
+            self.doubtful |= {job for job in client.acknowledged[-10:] if id(site) in client.where[job]}
         for client in clients:
             client.vanish()
-            # What they had, and what the node had not stored, is delivered again.
             held = [arguments[1] for _, arguments in client.to_acknowledge]
-            self.doubtful |= {*held, *client.acknowledged[-10:]}
+            self.doubtful |= set(held)
             for job in held:
                 self.held.pop(job, None)
         for client in clients:

@@ -338,9 +338,12 @@ class Deliveries:
 
     async def open_branch(self, key: Key, order: Order | None) -> Branch:
         """Make a branch; see `Desk`."""
-        assert self._owners is not None
         row = await self._services.store.queue(key[0]).add_consumer(key[1])
-        return Branch(key[0], row, order, self.configured.of(key[0]), self._owners.post, self._services, self)
+        return self._new_branch(key[0], row, order)
+
+    def branch_of(self, runner: Runner) -> Branch:
+        """Make a branch that stands in for a runner; see `Desk`."""
+        return self._new_branch(runner.queue_name, runner.row, runner.order)
 
     def put(self, serving: Serving, former: Serving | None) -> None:
         """Let something serve a consumer; see `Desk`."""
@@ -409,6 +412,10 @@ class Deliveries:
     def _new_runner(self, stored: StoredQueue, row: ConsumerRow, order: Order | None) -> Runner:
         options = self.configured.of(stored.name)
         return Runner(stored, row, order or options.order, options, self._services, self)
+
+    def _new_branch(self, queue: str, row: ConsumerRow, order: Order | None) -> Branch:
+        assert self._owners is not None
+        return Branch(queue, row, order, self.configured.of(queue), self._owners.post, self._services, self)
 
     def _all_runners(self) -> Iterator[Serving]:
         for runners in self._runners.values():

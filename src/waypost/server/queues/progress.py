@@ -196,6 +196,11 @@ class Progress:
         """Wait until everything is stored."""
         await self._settler.flush()
 
+    @property
+    def unstored(self) -> dict[int, str | None]:
+        """The positions of the acks that are not stored yet, with the keys of their messages."""
+        return self._settler.acknowledged
+
     def hurry(self) -> None:
         """Store without waiting for more: the server stops."""
         self._settler.hurry()
@@ -234,7 +239,7 @@ class Progress:
         self._succeeded(message)
 
     def _succeeded(self, message: MessageRow) -> None:
-        self._settler.settle(message.position)
+        self._settler.settle(message.position, message.key)
         self._acknowledged += 1
         if self.probing.failures and self.probing.succeeded():
             logger.info(

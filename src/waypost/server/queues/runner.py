@@ -229,6 +229,21 @@ class Runner:
         self._is_idle = True
         return attachments
 
+    def lose_office(self) -> tuple[list[Attachment], dict[int, str | None]]:
+        """End at once, because another node may own the consumer by now.
+
+        Returns:
+            The sockets and workers, which keep what they hold; and the acks that the store perhaps does not have: the
+            positions of their messages, with the keys.
+        """
+        self.stop()
+        attachments, unstored = list(self.takers), self._progress.unstored
+        self._flight.yield_up()
+        # The store takes nothing of a node that is not the owner.
+        self._progress.drop()
+        self._is_idle = True
+        return attachments, unstored
+
     def lose_process(self, attachment: Attachment) -> None:
         """Detach a taker whose process has ended. For a function its message counts that, as it may be the cause."""
         for delivery in list(attachment.in_hand.values()) if attachment.carrier.is_in_process else ():

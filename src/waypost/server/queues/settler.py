@@ -75,7 +75,8 @@ class Settler:
         self._keep_task = keep_task
         self._retries: dict[int, Attempt] = {}
         self._burials: dict[int, Attempt] = {}
-        self._settled: dict[int, None] = {}
+        # The ordering keys of the messages, by position.
+        self._settled: dict[int, str | None] = {}
         self._under_way: frozenset[int] = frozenset()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -96,9 +97,14 @@ class Settler:
         """The positions of all that is not stored yet."""
         return self._under_way | self._settled.keys() | self._retries.keys() | self._burials.keys()
 
-    def settle(self, position: int) -> None:
+    @property
+    def acknowledged(self) -> dict[int, str | None]:
+        """The positions of the acks that are not stored yet, with the keys of their messages."""
+        return dict(self._settled)
+
+    def settle(self, position: int, key: str | None = None) -> None:
         """Store a message's ack soon."""
-        self._settled[position] = None
+        self._settled[position] = key
         if self._task is None and self._timer is None:
             self._start_soon()
 

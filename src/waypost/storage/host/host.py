@@ -157,6 +157,12 @@ class StoreHost:
             if node.name == name:
                 self.cut(node, problem)
 
+    def free_consumers(self, name: str) -> None:
+        """Let other nodes own the consumers of a node whose event loop stands still; its clients stay with it."""
+        node = self._nodes.get(name)
+        if node is not None and self._opening is not None:
+            self._opening.queues.free_all(node)
+
     def cut(self, node: HostedNode, problem: str) -> None:
         """Take nothing more from a node; called for a link that was closed, too."""
         if not node.is_gone:

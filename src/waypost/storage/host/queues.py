@@ -127,6 +127,12 @@ class HostedQueues:
 
         node.after_all(release)
 
+    def free_all(self, node: HostedNode) -> None:
+        """Let other nodes own what a node owns; it is told of that, too, and may claim it again."""
+        for (queue, consumer), owner in [*self._owners.items()]:
+            if owner is node:
+                self._free(node, queue, consumer)
+
     def _free(self, node: HostedNode, queue: str, consumer: str) -> None:
         if self._owners.get((queue, consumer)) is node:
             del self._owners[queue, consumer]
@@ -149,9 +155,7 @@ class HostedQueues:
             except StorageError as error:
                 # The next opening of a store in a file counts it, as it does when the host itself is killed.
                 _logger.warning("what a dead process had in hand could not be counted as lost: %s", error)
-        for (queue, consumer), owner in [*self._owners.items()]:
-            if owner is node:
-                self._free(node, queue, consumer)
+        self.free_all(node)
 
     async def _blame(self, key: tuple[str, str, str], position: int) -> None:
         queue, consumer = self._store.queue(key[0]), key[1]

@@ -11,7 +11,7 @@ from waypost.server.queues.spread.letters import LateAck
 
 __all__ = ["LastAnswers"]
 
-_UNSTORED_S = 2.0
+_UNSTORED_S = 15.0
 """An owner that has lived for so long after an ack has stored it."""
 _MOST = 4096
 

@@ -87,6 +87,10 @@ class Desk(Protocol):
         """
         ...
 
+    def branch_of(self, runner: Runner) -> Branch:
+        """Make a branch that stands in for a runner of this node, and which nothing else knows yet."""
+        ...
+
     def put(self, serving: Serving, former: Serving | None) -> None:
         """Let something serve a consumer, in the place of what served it before."""
         ...
@@ -196,12 +200,16 @@ class Owners:
     def freed(self, queue: str, consumer: str) -> None:
         """Note that nobody owns a consumer: claim it if something is attached here."""
         key = queue, consumer
-        tenure = self._tenures.get(key)
+        tenure, serving = self._tenures.get(key), self._desk.find(queue, consumer)
         if tenure is not None:
             tenure.was_freed = True
-        branch = self._desk.find(queue, consumer)
-        if isinstance(branch, Branch):
-            self.seek(branch)
+            if tenure.is_owned and not tenure.is_lost:
+                tenure.is_lost = True
+                if serving is not None:
+                    serving.stop()
+                self._spawn(key, self._step_back(key))
+        if isinstance(serving, Branch):
+            self.seek(serving)
 
     def seek(self, branch: Branch) -> None:
         """Find the next owner of a branch's consumer; perhaps this node."""
@@ -230,6 +238,28 @@ class Owners:
             is_released = tenure.is_owned and await self._release(key, tenure)
         if branch is not None and is_released:
             await self._find_heir(key, branch)
+
+    async def _step_back(self, key: Key) -> None:
+        """Serve a consumer through its next owner: its host has taken it from this node, which stood still."""
+        async with self._holding(key) as tenure:
+            # Nothing is awaited until the takers are at a branch: the store takes no outcome of this runner.
+            runner = self._desk.find(*key)
+            successor, tenure.successor = tenure.successor, None
+            tenure.is_owned = tenure.is_lost = False
+            tenure.guests = None
+            if not isinstance(runner, Runner):
+                return
+            branch = self._desk.branch_of(runner)
+            attachments, unstored = runner.lose_office()
+            for position, ordering_key in unstored.items():
+                branch.answers.sent(LateAck(position, ordering_key, branch.row.generation, branch.row.epoch))
+            branch.adopt(attachments)
+            self._desk.put(branch, runner)
+            if successor is not None:
+                self._hear_of_owner(successor, key)
+            elif branch.takers:
+                await self._settle(key, tenure, branch.known_order)
+            branch.wake()
 
     async def _find_heir(self, key: Key, branch: Branch) -> None:
         """Let another node own a consumer, so that it learns what is in hand here before this node is gone."""
@@ -312,6 +342,11 @@ class Owners:
             self.pass_on(key, body)
 
     def _hear_of_owner(self, node: str, key: Key) -> None:
+        tenure = self._tenures.get(key)
+        if tenure is not None and tenure.is_lost:
+            # It is answered as soon as the runner here has ended.
+            tenure.successor = node
+            return
         branch = self._desk.find(*key)
         if isinstance(branch, Branch):
             branch.set_owner(node)

@@ -28,6 +28,9 @@ class Tenure:
         users: How many hold the lock, or wait for it.
         is_owned: Whether this node owns the consumer.
         was_freed: Whether the consumer was without an owner since the claim.
+        is_lost: Whether the store's host has taken the consumer from this node, which stood still, and the runner
+            has not ended yet.
+        successor: The node that has said meanwhile that it owns the consumer.
         guests: The takers of other nodes; ``None`` without a runner.
         backlog: What other nodes said while there was no runner; ``None`` if the node is gone.
         hands: What other nodes hold, if this node has begun to own the consumer and has no runner yet.
@@ -37,6 +40,8 @@ class Tenure:
     users: int = 0
     is_owned: bool = False
     was_freed: bool = False
+    is_lost: bool = False
+    successor: str | None = None
     guests: Guests | None = None
     backlog: list[tuple[str, FromGuest | None]] = field(default_factory=list)
     hands: dict[str, Hands] = field(default_factory=dict)
