@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         WrongEventLoop,
     )
     from waypost.outside.emitter import Emitter, EmitterQueue, EmitterTarget
+    from waypost.outside.emitting import emit
     from waypost.protocol.custom_parser import Parser, ParserDecoder
     from waypost.protocol.packet import Packet, PacketType
     from waypost.server.basics.environment import Environment
@@ -193,6 +194,7 @@ __all__ = [
     "VolatileEmitter",
     "WaypostError",
     "WrongEventLoop",
+    "emit",
     "publish",
 ]
 
@@ -209,6 +211,7 @@ _HOMES = {
     "ClientOptions": "waypost.client.options",
     "EventStream": "waypost.client.streams",
     "ReceivedEvent": "waypost.client.streams",
+    "emit": "waypost.outside.emitting",
     "Emitter": "waypost.outside.emitter",
     "EmitterQueue": "waypost.outside.emitter",
     "EmitterTarget": "waypost.outside.emitter",

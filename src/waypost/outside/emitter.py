@@ -33,7 +33,7 @@ class _Reach:
     """How an emitter reaches its service: one outbox for each process and each event loop in turn."""
 
     def __init__(
-        self, store: str | PathLike[str], queues: QueueOptions, codec: Codec, deduplication_s: float
+        self, store: str | PathLike[str], queues: QueueOptions | None, codec: Codec, deduplication_s: float
     ) -> None:
         self.codec = codec
         self.deduplication_s = deduplication_s
@@ -248,7 +248,7 @@ class Emitter(_Addressing):
         check("deduplication_s", deduplication_s, POSITIVE_OR_ZERO)
         check_json_default(json_default, "json")
         codec = codec_for("json", json_default=json_default)
-        self._reach = _Reach(store, queues or QueueOptions(), codec, deduplication_s)
+        self._reach = _Reach(store, queues, codec, deduplication_s)
         self._namespace = "/"
         self._target = EVERYONE
 

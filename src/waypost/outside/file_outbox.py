@@ -12,13 +12,14 @@ from typing import TypeVar
 
 from waypost.protocol.codec import EncodedEvent
 from waypost.server.basics.targets import Target, write_record
-from waypost.server.queues.options import QueueOptions, decode_settings, limits_of, with_settings
+from waypost.server.queues.options import QueueOptions
+from waypost.server.queues.publishing import publish_row
 from waypost.storage.outside import OutsideWrite
 from waypost.storage.queue_records import NewMessageRow
 from waypost.storage.sqlite import outbox
 from waypost.storage.sqlite.file import open_beside
 
-__all__ = ["FileOutbox", "publish_row"]
+__all__ = ["FileOutbox"]
 
 T = TypeVar("T")
 
@@ -76,25 +77,3 @@ class FileOutbox:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-def publish_row(
-    connection: sqlite3.Connection, queue: str, message: NewMessageRow, options: QueueOptions, *, has_own_id: bool
-) -> None:
-    """Put a message into a queue with a connection's current transaction, or with a new one.
-
-    Args:
-        connection: A connection to the store's file.
-        queue: The queue's name.
-        message: The message.
-        options: The options of a queue without its own.
-        has_own_id: Whether the application chose its id.
-
-    Raises:
-        QueueFull: The message does not fit into the queue's limits.
-        StorageError: The file can't be written.
-    """
-    with outbox.publishing(connection):
-        settings = decode_settings(outbox.configuration_at(connection, queue).settings)
-        window_s = with_settings(options, **settings).deduplication_s if has_own_id else 0.0
-        outbox.publish(connection, queue, message, deduplicate_s=window_s, limits=limits_of(options))
