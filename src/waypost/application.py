@@ -36,12 +36,13 @@ from waypost.server.watching.counters import ServerState
 from waypost.server.watching.hooks import Hooks
 from waypost.storage.base import Store
 from waypost.storage.choose import Clocks, StoreOptions
+from waypost.storage.following import Ways
 from waypost.storage.wall_times import queue_on_wall
 from waypost.transports.asgi import AsgiApplication, AsgiTransport
 from waypost.transports.handover.handover import Handover
 from waypost.typed.handlers import check_handler
 
-__all__ = ["MountedServer", "Server", "join_workers"]
+__all__ = ["MountedServer", "Server", "handover_for", "join_workers"]
 
 _ENVIRONMENT = rule_of(Environment | None)
 _RECOVERY = rule_of(Literal["inherit"] | None)
@@ -404,6 +405,7 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
             self,
             bind(host, port),
             announce=lambda address: logger.info("listening on %s  %s", address, self.describe()),
+            handover=handover_for(self),
         )
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -428,10 +430,23 @@ class MountedServer:
         await self._transport(scope, receive, send)
 
 
+def handover_for(server: Server) -> Handover | None:
+    """Return a server's part in forwarding connections to other machines; ``None`` if its store has no other nodes.
+
+    Args:
+        server: The server, before its start, in a process that is no worker of a parent.
+    """
+    if not server._hub.has_nodes:  # noqa: SLF001  # its own kind
+        return None
+    handover = Handover(None)
+    join_workers(server, handover)
+    return handover
+
+
 def join_workers(
     server: Server, handover: Handover, make_store: Callable[[StoreOptions, Clocks], Store] | None = None
 ) -> None:
-    """Let a server be one of several workers, whose session ids name it; for ``waypost serve --workers``.
+    """Let a server be one of several processes, whose session ids name it.
 
     Args:
         server: The server, before its start.
@@ -442,5 +457,11 @@ def join_workers(
     if make_store is not None:
         hub.use_store_from(make_store)
     hub.engine.worker = handover.worker
+
+    def find_ways() -> Ways | None:
+        nodes = hub.services.store.nodes
+        return None if nodes is None else nodes.ways
+
+    handover.find_ways = find_ways
     handover.counters = hub.services.counters
     handover.is_leaving = lambda: hub.gate.is_shut

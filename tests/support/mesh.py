@@ -1,4 +1,7 @@
-"""Several workers in one process that hand connections over to each other, without the parent that starts workers."""
+"""Several workers in one process that hand connections over to each other, without the parent that starts workers.
+
+Or several nodes that forward them over the network, without the engine that nodes share.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,15 @@ import waypost
 from tests.server.model_client import hub_of
 from tests.support.waiting import until
 from waypost.application import join_workers
+from waypost.storage.following import Ways
+from waypost.storage.postgres.mesh.dialing import Person
+from waypost.storage.postgres.mesh.mesh import Mesh as NodeLinks
+from waypost.storage.postgres.mesh.progress import Progress
+from waypost.storage.postgres.mesh.ways import MeshWays, Place
 from waypost.transports.handover.handover import Handover
 from waypost.transports.uvicorn_runner import bind, configure
 
-__all__ = ["Mesh", "MeshPeers", "Worker", "make_protocol", "serving_workers"]
+__all__ = ["Mesh", "MeshPeers", "Places", "Worker", "make_protocol", "serving_nodes", "serving_workers"]
 
 
 class MeshPeers:
@@ -65,6 +73,31 @@ class Mesh:
         for other in self.peers.values():
             if other.came is not None:
                 other.gone(number)
+
+
+class Places:
+    """Where nodes are, as the engine would say.
+
+    Attributes:
+        found: The names and addresses of living nodes, by their numbers.
+        looked: The numbers that were looked up.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[int, Place] = {}
+        self.looked: list[int] = []
+
+    async def find(self, number: int) -> Place | None:
+        """Look a number up."""
+        self.looked.append(number)
+        return self.found.get(number)
+
+    async def enter(self, number: int) -> NodeLinks:
+        """Become a node; returns its links, whose ``ways`` are there."""
+        links = NodeLinks("the test's", Person(f"n{number}", b"secret"), Progress(), lambda ready: ready())
+        self.found[number] = (links.me.name, await links.start("127.0.0.1"))
+        links.ways = MeshWays(links, number, self.find)
+        return links
 
 
 @dataclass
@@ -120,11 +153,49 @@ async def serving_workers(
 
 
 @asynccontextmanager
+async def serving_nodes(
+    count: int = 2,
+    application: Callable[[waypost.Server], Any] = lambda io: io,
+    make: Callable[[], waypost.Server] = lambda: waypost.Server(drain_s=0.0),
+    places: Places | None = None,
+    mesh: Mesh | None = None,
+    **options: Any,
+) -> AsyncIterator[list[Worker]]:
+    """Serve on nodes that reach each other over the network; keywords change uvicorn's configuration.
+
+    Args:
+        count: How many.
+        application: Puts a server into an application.
+        make: Makes a server.
+        places: Where the nodes are.
+        mesh: A parent that links them with each other too, on one machine; without it they have none.
+        options: Changes of uvicorn's configuration.
+    """
+    places = places or Places()
+    async with AsyncExitStack() as ends:
+        workers = []
+        for number in range(1, count + 1):
+            links = await places.enter(number)
+            ends.push_async_callback(links.close)
+            serving = _serving(mesh, number, application, make(), options, links.ways)
+            workers.append(await ends.enter_async_context(serving))
+        yield workers
+
+
+@asynccontextmanager
 async def _serving(
-    mesh: Mesh, number: int, application: Callable[[waypost.Server], Any], io: waypost.Server, options: dict[str, Any]
+    mesh: Mesh | None,
+    number: int,
+    application: Callable[[waypost.Server], Any],
+    io: waypost.Server,
+    options: dict[str, Any],
+    ways: Ways | None = None,
 ) -> AsyncIterator[Worker]:
-    handover = Handover(mesh.add(number))
+    handover = Handover(None if mesh is None else mesh.add(number))
     join_workers(io, handover)
+    if ways is not None:
+        handover.find_ways = lambda: ways
+        hub_of(io).engine.worker = ways.number
     io.on("echo", lambda socket, *args: args)
     io.on("size", lambda socket, text: len(text))
     io.on("worker", lambda socket: number)
@@ -142,7 +213,8 @@ async def _serving(
     finally:
         for connection in hub_of(io).engine.connections():
             connection.abort("the test is over")
-        mesh.remove(number)
+        if mesh is not None:
+            mesh.remove(number)
         handover.close()
         server.should_exit = True
         await task

@@ -50,6 +50,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _serve_alone(options: argparse.Namespace) -> int:
     from waypost import serving
+    from waypost.application import handover_for
     from waypost.transports.uvicorn_runner import bind, serve
 
     app = serving.load(options.application)
@@ -60,7 +61,8 @@ def _serve_alone(options: argparse.Namespace) -> int:
     def announce(address: str) -> None:
         print(f"Waypost {__version__} listening on {address}  {io.describe()}", flush=True)
 
-    return serve(app, io, bind(options.host, options.port), announce=announce)
+    listeners = bind(options.host, options.port)
+    return serve(app, io, listeners, announce=announce, handover=handover_for(io))
 
 
 def _serve_together(options: argparse.Namespace, workers: int) -> int:

@@ -1,7 +1,8 @@
 """Session ids that name the worker of their session, so that each worker knows whose a request is.
 
-With ``waypost serve --workers`` an Engine.IO session lives in one process, and its id ends in a point and the number
-of that process: ``<secret>.<number>``. The point is never escaped in a URL. For clients the id stays opaque.
+Where several processes are one service, an Engine.IO session lives in one of them, and its id ends in a point and a
+number: ``<secret>.<number>``. It is the number of the worker of ``waypost serve --workers``; on PostgreSQL it is that
+of the store's node, on whichever machine. The point is never escaped in a URL. For clients the id stays opaque.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 __all__ = ["asks_for_a_session", "name_worker", "worker_of"]
 
 _REQUEST = re.compile(rb"(?:\r\n)*(?!OPTIONS )[A-Z]{1,16} [^ ?#]*\?([^ #]*) HTTP/1\.")
-_SID = re.compile(rb"(?:\A|&)sid=[A-Za-z0-9_-]+\.([1-9][0-9]{0,8})(?:&|\Z)")
+_SID = re.compile(rb"(?:\A|&)sid=[A-Za-z0-9_-]+\.([1-9][0-9]{0,9})(?:&|\Z)")
 _EIO = re.compile(rb"(?:\A|&)EIO=[0-9]")
 
 
@@ -20,7 +21,7 @@ def name_worker(sid: str, worker: str) -> str:
 
     Args:
         sid: The secret part.
-        worker: The worker's number as text; ``""`` for a server without workers, whose ids name nobody.
+        worker: The number of the worker, or of the node, as text; ``""`` for a server alone, whose ids name nobody.
     """
     return f"{sid}.{worker}" if worker else sid
 
@@ -32,7 +33,7 @@ def worker_of(head: bytes) -> str | None:
         head: The beginning of a request, the request line at least. It is untrusted.
 
     Returns:
-        The number as text, of 1 to 9 digits, or ``None`` if this is no request of Engine.IO with an id that names a
+        The number as text, of 1 to 10 digits, or ``None`` if this is no request of Engine.IO with an id that names a
         worker, or a preflight, which any worker can answer. Whether there is such a worker is not known here.
     """
     query = _query(head)

@@ -53,6 +53,7 @@ from waypost.storage.answer_base import AnswerLimits
 from waypost.storage.base import Store
 from waypost.storage.choose import Clocks, StoreOptions, file_of_store, make_store, whole_spec
 from waypost.storage.journal_records import Retention
+from waypost.storage.postgres.address import SCHEMES
 from waypost.storage.waiting import open_when_free
 
 if TYPE_CHECKING:
@@ -177,6 +178,12 @@ class Hub:
         file = file_of_store(self._store_spec)
         return None if file is None else Path(path.realpath(file))
 
+    @property
+    def has_nodes(self) -> bool:
+        """Whether other processes, on any machine, can be one service with this one by the store alone."""
+        spec = self._store_spec
+        return isinstance(spec, str) and spec.partition(":")[0] in SCHEMES
+
     def use_store_from(self, opener: Callable[[StoreOptions, Clocks], Store]) -> None:
         """Get the store from a function instead of opening it in this process; only before the start."""
         if self._start is not None:
@@ -280,6 +287,8 @@ class Hub:
         self._elsewhere.start()
         nodes = self.services.store.nodes
         if nodes is not None:
+            if nodes.ways is not None:
+                self.engine.worker = nodes.ways.number
             self._neighbours.meet(nodes)
         self.directory.start()
         try:

@@ -11,6 +11,7 @@ and no follower is ever called.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from waypost.errors import StorageError
 from waypost.storage.journal_records import ExpiredSession
 from waypost.storage.queue_records import Due, Enqueued, NewMessageRow
 
-__all__ = ["EVERYBODY", "ClaimVoid", "Follower", "Nodes", "QueueFollower"]
+__all__ = ["EVERYBODY", "ClaimVoid", "Follower", "Nodes", "QueueFollower", "Ways"]
 
 EVERYBODY = None
 """As the receiver of a message: all nodes, the sender too."""
@@ -96,6 +97,35 @@ class QueueFollower(Protocol):
         ...
 
 
+class Ways(Protocol):
+    """Ways to the processes of other nodes, on which connections of clients are forwarded."""
+
+    @property
+    def number(self) -> str:
+        """This node's number, which the ids of its clients' sessions name. No other node ever has it."""
+        ...
+
+    async def open(self, number: str) -> asyncio.Transport | None:
+        """Open a connection to a node's process, on which both have proven that they are nodes of this store.
+
+        It is read from `asyncio.Transport.resume_reading` on; the caller sets the protocol before.
+
+        Args:
+            number: The node's number. It is untrusted.
+
+        Returns:
+            The connection; ``None`` if no living node has the number.
+
+        Raises:
+            OSError: The node is alive, and can't be reached.
+        """
+        ...
+
+    def serve(self, take: Callable[[asyncio.Transport], None]) -> None:
+        """Call a function with each connection that another node has opened; it sets the protocol."""
+        ...
+
+
 class Nodes(Protocol):
     """The other nodes on a store: who they are, messages to them, and which node owns a queue's consumer."""
 
@@ -130,6 +160,11 @@ class Nodes(Protocol):
 
         Messages that nobody listens to are dropped.
         """
+        ...
+
+    @property
+    def ways(self) -> Ways | None:
+        """The ways to the processes of other nodes; ``None`` if all are on this machine, and reached otherwise."""
         ...
 
     def watch(self, changed: Callable[[str, bool], None]) -> None:

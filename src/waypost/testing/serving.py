@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
+from waypost.application import handover_for
 from waypost.loop_thread import LoopThread
 from waypost.serving import find_server
 from waypost.testing.lifespan import lifespan
@@ -39,7 +40,7 @@ async def serve(application: Any, *, port: int = 0) -> AsyncIterator[Site]:
         StorageError: The server's store can't be opened.
     """
     io = find_server(application)
-    async with running(application, io, bind(_HOST, port)) as url:
+    async with running(application, io, bind(_HOST, port), handover=handover_for(io)) as url:
         site = Site(url, io)
         try:
             yield site

@@ -30,6 +30,8 @@ async def prepare(url: str) -> None:
 class NoMessages:
     """Links between nodes on which nothing is sent."""
 
+    ways = None
+
     def __init__(self) -> None:
         self.known: dict[str, str] = {}
         self.times_renewed = 0

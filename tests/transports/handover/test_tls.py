@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 
 import waypost
 from tests.server.model_client import hub_of
-from tests.support.mesh import Worker, serving_workers
+from tests.support.mesh import Worker, serving_nodes, serving_workers
 from tests.support.raw import WAIT_S, parse, request_bytes, target
 from tests.support.require import require_openssl
 from tests.support.waiting import until
@@ -58,11 +58,25 @@ def application(io: waypost.Server) -> Starlette:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def workers(certificate: Path) -> AsyncIterator[list[Worker]]:
+async def linked(certificate: Path) -> AsyncIterator[list[Worker]]:
     """Three workers in this process."""
     files: dict[str, Any] = {"ssl_certfile": str(certificate), "ssl_keyfile": str(certificate)}
     async with serving_workers(3, application, **files) as workers:
         yield workers
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def far(certificate: Path) -> AsyncIterator[list[Worker]]:
+    """Three nodes in this process, each on another machine as far as they know."""
+    files: dict[str, Any] = {"ssl_certfile": str(certificate), "ssl_keyfile": str(certificate)}
+    async with serving_nodes(3, application, **files) as nodes:
+        yield nodes
+
+
+@pytest.fixture(params=["one machine", "several machines"])
+def workers(request: pytest.FixtureRequest, linked: list[Worker], far: list[Worker]) -> list[Worker]:
+    """Three of them."""
+    return linked if request.param == "one machine" else far
 
 
 @contextlib.asynccontextmanager
@@ -128,11 +142,13 @@ async def test_an_upgrade_keeps_where_the_client_comes_from(workers: list[Worker
             kept = engine.get(sid)
             assert kept is not None
             assert kept.transport == "websocket"
+            assert kept.handshake.secure
+            assert kept.handshake.address == "127.0.0.1"
         await until(lambda: engine.get(sid) is None, "its end reaches the worker")
 
 
-async def test_a_new_session_elsewhere_knows_address_and_tls(workers: list[Worker], trusted: ssl.SSLContext) -> None:
-    leaving, _, third = workers
+async def test_a_new_session_elsewhere_knows_address_and_tls(linked: list[Worker], trusted: ssl.SSLContext) -> None:
+    leaving, _, third = linked
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(leaving.handover, "is_leaving", lambda: True)
         patch.setattr(leaving.handover._links["2"], "is_leaving", True)

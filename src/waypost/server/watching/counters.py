@@ -34,7 +34,8 @@ class Counters:
         expired_consumers: Consumers of queues that ended because no socket or worker was attached for too long.
         foreign_requests: Requests that reached this worker for a session of another one.
         handed_over: Connections that were handed over to another worker.
-        forwarded: Connections whose bytes are forwarded to another worker, because their TLS is in this one.
+        forwarded: Connections whose bytes are forwarded: to another worker, because their TLS is in this one, or to
+            another machine.
         refused_handovers: Connections for another worker that was gone or stuck.
     """
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from waypost.storage.following import QueueFollower
+from waypost.storage.following import QueueFollower, Ways
 from waypost.storage.remote.connection import Call, Connection
 from waypost.storage.wire import reports, requests
 
@@ -61,6 +61,11 @@ class RemoteNodes:
             self._listeners.pop(topic, None)
         else:
             self._listeners[topic] = receive
+
+    @property
+    def ways(self) -> Ways | None:
+        """Always ``None``: the parent of the nodes links their processes."""
+        return None
 
     def watch(self, changed: Callable[[str, bool], None]) -> None:
         """Call a function with the name of each other node that comes (True) or is gone (False)."""

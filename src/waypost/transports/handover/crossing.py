@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
 from waypost.transports.handover.cuts import RequestCuts
-from waypost.transports.handover.handover import Handover
+from waypost.transports.handover.forwarded import ForwardedTransport
+from waypost.transports.handover.handover import Far, Handover
 from waypost.transports.handover.link import Link
 from waypost.transports.handover.origins import origin_of
 from waypost.transports.handover.passed import MAX_DATA_BYTES, Passed
@@ -99,11 +101,11 @@ class Crossing:
         self._origin = None if arrival is None else arrival.origin
         self._arrived = b"" if arrival is None else arrival.data
         self._cuts = RequestCuts()
-        self._link: Link | None = None
+        self._link: Link | Far | None = None
         self._held = b""
         self._parsed = 0
         # A request is handed over once: two workers that leave would pass it to and fro.
-        self._is_ours = arrival is not None
+        self._is_ours = arrival is not None and arrival.is_final
 
     @property
     def waits(self) -> bool:
@@ -167,6 +169,10 @@ class Crossing:
         http.flow.pause_reading()
         if http.is_busy:
             return _Outcome.WAITS
+        if isinstance(transport, ForwardedTransport):
+            return self._let_go(lambda: transport.give_back(self._held))
+        if isinstance(link, Far):
+            return self._let_go(lambda: self._handover.forward_far(link, http, self._held))
         is_secure = transport.get_extra_info("sslcontext") is not None
         if not is_secure and transport.get_write_buffer_size():
             # The transport says when everything is written.
@@ -179,6 +185,13 @@ class Crossing:
         transport.set_write_buffer_limits()
         http.flow.resume_reading()
         return _Outcome.STAYS
+
+    def _let_go(self, go: Callable[[], None]) -> _Outcome:
+        http = self._http
+        http.leave()
+        go()
+        self._link, self._held, self.is_over = None, b"", True
+        return _Outcome.GONE
 
     def _hand_over(self, link: Link, transport: asyncio.Transport) -> bool:
         return self._handover.hand_over(link, transport, Passed(self._held, self._origin))

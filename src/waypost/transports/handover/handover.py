@@ -4,6 +4,9 @@ A load balancer, or the kernel, may give a request to any worker. The session id
 `worker_sid`. The worker that reads the request passes the connection on, with what it has read. Later requests on the
 same connection come to the right worker at once. Only a connection whose TLS is in this process can't
 be passed on; its bytes are forwarded (`relay`), which costs both workers a read and a write for each piece.
+
+Where the processes are nodes of a store, the session id names the node. A node on another machine, or one that no
+parent links with this one, gets the bytes too (`forwarding`).
 """
 
 from __future__ import annotations
@@ -12,17 +15,23 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from waypost.logs import get_logger
 from waypost.protocol.worker_sid import asks_for_a_session, worker_of
 from waypost.server.watching.counters import Counters
+from waypost.storage.following import Ways
+from waypost.transports.handover.forwarded import take_forwarded
+from waypost.transports.handover.forwarding import Forwarding
 from waypost.transports.handover.link import Link
+from waypost.transports.handover.origins import origin_of
 from waypost.transports.handover.passed import MAX_DATA_BYTES, Passed
+from waypost.transports.handover.raw_answers import UNAVAILABLE
 from waypost.transports.handover.relay import relay
 from waypost.transports.peers import Peers
 
-__all__ = ["Arriving", "Handover"]
+__all__ = ["Arriving", "Crosser", "Far", "Handover"]
 
 logger = get_logger("waypost.workers")
 
@@ -37,22 +46,52 @@ class Arriving(Protocol):
     arrival: Passed | None
 
 
-class Handover:
-    """One worker's part in handing over connections.
-
-    Args:
-        peers: The other workers.
+class Crosser(Protocol):
+    """An HTTP connection of uvicorn that may go to another node.
 
     Attributes:
-        worker: This worker's number, as session ids name it.
-        counters: Counts what is handed over.
-        is_leaving: Returns whether this worker accepts no new sessions any more.
+        transport: The client's connection.
+        connections: The open connections, which a stopping server closes.
+        tasks: Keeps references to tasks.
     """
 
-    def __init__(self, peers: Peers) -> None:
-        self.worker = str(peers.number)
+    transport: asyncio.Transport
+    connections: set[Any]
+    tasks: set[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Far:
+    """A node that is reached over the network, if there is one with the number.
+
+    Attributes:
+        number: The number. It is untrusted.
+    """
+
+    number: str
+
+
+class Handover:
+    """One process' part in handing over connections.
+
+    Args:
+        peers: The other workers; ``None`` for a process without a parent.
+
+    Attributes:
+        worker: The number of this worker, or of this node, as session ids name it.
+        counters: Counts what is handed over.
+        is_leaving: Returns whether this worker accepts no new sessions any more.
+        find_ways: Returns the ways to other nodes, once the store is open; ``None`` without nodes on the network.
+    """
+
+    def __init__(self, peers: Peers | None) -> None:
+        self.worker = "" if peers is None else str(peers.number)
         self.counters = Counters()
         self.is_leaving: Callable[[], bool] = lambda: False
+        self.find_ways: Callable[[], Ways | None] = lambda: None
+        self._ways: Ways | None = None
+        # The links to workers that are nodes by themselves, by the nodes' numbers.
+        self._nodes: dict[str, Link] = {}
         self._peers = peers
         self._links: dict[str, Link] = {}
         self._make: Callable[[], Arriving] | None = None
@@ -66,7 +105,12 @@ class Handover:
             make_protocol: Makes the protocol of a new connection.
         """
         self._make = make_protocol
-        self._peers.watch(self._came, self._gone, self._leaving)
+        self._ways = self.find_ways()
+        if self._ways is not None:
+            self.worker = self._ways.number
+            self._ways.serve(self._take_forwarded)
+        if self._peers is not None:
+            self._peers.watch(self._came, self._gone, self._leaving)
 
     def close(self) -> None:
         """Take nothing any more. May be called again."""
@@ -82,13 +126,27 @@ class Handover:
             sock.close()
             return
         key = str(number)
-        link = Link(number, sock, self._take, self._count_refused, lambda: self._forget(key))
+        link = Link(
+            number,
+            sock,
+            self._take,
+            self._count_refused,
+            lambda: self._forget(key),
+            lambda node: self._introduced(node, link),
+        )
         self._links[key] = link
+        if self._ways is not None:
+            link.introduce(self.worker)
+
+    def _introduced(self, node: str, link: Link) -> None:
+        self._nodes[node] = link
 
     def _gone(self, number: int) -> None:
-        link = self._links.pop(str(number), None)
+        key = str(number)
+        link = self._links.get(key)
         if link is not None:
             link.finish()
+            self._forget(key)
 
     def _leaving(self, number: int) -> None:
         link = self._links.get(str(number))
@@ -96,17 +154,20 @@ class Handover:
             link.is_leaving = True
 
     def _forget(self, key: str) -> None:
-        self._links.pop(key, None)
+        link = self._links.pop(key, None)
+        for node in [node for node, one in self._nodes.items() if one is link]:
+            del self._nodes[node]
 
     def _count_refused(self) -> None:
         self.counters.refused_handovers += 1
 
     # -- handing over ---------------------------------------------------------------------------------------
 
-    def link_for(self, head: bytes) -> Link | None:
-        """Return the link to the worker that a request is for; ``None`` if it is answered here.
+    def link_for(self, head: bytes) -> Link | Far | None:
+        """Return the way to the process that a request is for; ``None`` if it is answered here.
 
-        An id that names no living worker is looked up once, and then refused here, as any unknown one.
+        An id that names no living worker is looked up once, and then refused here, as any unknown one. Whether there
+        is a node on the network is found out by `forward_far`.
 
         Args:
             head: The request line and the headers. They are untrusted.
@@ -117,7 +178,9 @@ class Handover:
         if worker == self.worker:
             return None
         self.counters.foreign_requests += 1
-        return self._links.get(worker)
+        if self._ways is None:
+            return self._links.get(worker)
+        return self._nodes.get(worker) or Far(worker)
 
     def _spare(self) -> Link | None:
         """Return a link to a worker for a new session, one after the other."""
@@ -175,6 +238,39 @@ class Handover:
         relay(transport, inside, connections, tasks)
         return True
 
+    def forward_far(self, far: Far, http: Crosser, data: bytes) -> None:
+        """Forward a connection's bytes to another node from now on; it comes back if there is none.
+
+        Args:
+            far: The node.
+            http: The connection, which has let go of its transport.
+            data: What was read, from the beginning of a request on.
+        """
+        forwarding = Forwarding(http.transport, http.connections, self._take_back)
+        task = asyncio.get_running_loop().create_task(self._go_far(far, forwarding, http.transport, data))
+        http.tasks.add(task)
+        task.add_done_callback(http.tasks.discard)
+
+    async def _go_far(self, far: Far, forwarding: Forwarding, outside: asyncio.Transport, data: bytes) -> None:
+        assert self._ways is not None
+        origin = origin_of(outside)
+        try:
+            inside = await self._ways.open(far.number)
+        except OSError as problem:
+            logger.warning("node %s can't be reached: a request for it gets a 503: %s", far.number, problem)
+            self._count_refused()
+            forwarding.refuse(UNAVAILABLE)
+            return
+        if forwarding.is_over or outside.is_closing():
+            if inside is not None:
+                inside.abort()
+        elif inside is None:
+            self._count_refused()
+            self._serve_again(forwarding.give_up(), Passed(data))
+        else:
+            self.counters.forwarded += 1
+            forwarding.begin(inside, origin, data)
+
     # -- taking ---------------------------------------------------------------------------------------------
 
     def _take(self, sock: socket.socket, passed: Passed) -> None:
@@ -194,6 +290,24 @@ class Handover:
         except OSError as problem:
             sock.close()
             logger.debug("a connection from another worker was lost: %s", problem)
+
+    def _take_forwarded(self, line: asyncio.Transport) -> None:
+        if self._is_closed:
+            line.abort()
+        else:
+            take_forwarded(line, self._begin)
+
+    def _take_back(self, outside: asyncio.Transport, data: bytes) -> None:
+        self._serve_again(outside, Passed(data, is_final=False))
+
+    def _serve_again(self, outside: asyncio.Transport, passed: Passed) -> None:
+        """Serve a connection here that was forwarded before, or was to be."""
+        if outside.is_closing():
+            return
+        protocol = self._begin(passed)
+        outside.set_protocol(protocol)
+        protocol.connection_made(outside)
+        outside.resume_reading()
 
     def _begin(self, passed: Passed) -> Any:
         assert self._make is not None

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from waypost.errors import ProtocolViolation
 from waypost.logs import get_logger
-from waypost.transports.handover.passed import Kind, Passed, pack, pack_answer, unpack
+from waypost.transports.handover.passed import Kind, Passed, pack, pack_answer, pack_node, unpack
 from waypost.transports.handover.raw_answers import SESSION_UNKNOWN, UNAVAILABLE, answer
 
 __all__ = ["Link"]
@@ -53,6 +53,7 @@ class Link:
         take: Called with each connection that the other worker hands over.
         refused: Called for each connection that this worker had to refuse.
         lost: Called once, when the other worker is gone.
+        introduced: Called with the number of the other worker's node, if it is one of a store by itself.
 
     Attributes:
         number: The other worker's number.
@@ -66,6 +67,7 @@ class Link:
         take: Callable[[socket.socket, Passed], None],
         refused: Callable[[], None],
         lost: Callable[[], None],
+        introduced: Callable[[str], None] = lambda number: None,
     ) -> None:
         self.number = number
         self.is_leaving = False
@@ -73,6 +75,7 @@ class Link:
         self._take = take
         self._refused = refused
         self._lost = lost
+        self._introduced = introduced
         self._loop = asyncio.get_running_loop()
         self._unsent: deque[_Waiting] = deque()
         self._unsent_bytes = 0
@@ -113,6 +116,10 @@ class Link:
             self._timer = self._loop.call_at(waiting.deadline, self._give_up)
         self._send(waiting)
         return True
+
+    def introduce(self, node: str) -> None:
+        """Tell the other worker which node of the store this one is."""
+        self._send(_Waiting(pack_node(node), None, 0.0))
 
     def finish(self) -> None:
         """Close the link, because the other worker has ended, after everything that it has said."""
@@ -239,6 +246,8 @@ class Link:
             while (frame := unpack(self._received)) is not None:
                 if frame[0] is Kind.CONNECTION:
                     answers += self._take_next(frame[1])
+                elif frame[0] is Kind.NODE:
+                    self._introduced(frame[1].data.decode("ascii", "replace"))
                 else:
                     self._receive_answer(frame[0])
         except (ProtocolViolation, IndexError):

@@ -13,7 +13,17 @@ import msgspec
 
 from waypost.errors import MalformedPacket
 
-__all__ = ["HEADER_BYTES", "MAX_DATA_BYTES", "Kind", "Origin", "Passed", "pack", "pack_answer", "unpack"]
+__all__ = [
+    "HEADER_BYTES",
+    "MAX_DATA_BYTES",
+    "Kind",
+    "Origin",
+    "Passed",
+    "pack",
+    "pack_answer",
+    "pack_node",
+    "unpack",
+]
 
 _HEADER = struct.Struct("!BBHI")
 HEADER_BYTES = _HEADER.size
@@ -28,6 +38,7 @@ class Kind(IntEnum):
     CONNECTION = 1
     TAKEN = 2
     NOT_TAKEN = 3
+    NODE = 4
 
 
 _KINDS = frozenset(Kind)
@@ -54,10 +65,12 @@ class Passed:
     Attributes:
         data: What was read of the request, and of those after it.
         origin: Where the connection comes from, if its bytes are forwarded.
+        is_final: Whether the first request is answered by the process that gets this, for any node.
     """
 
     data: bytes
     origin: Origin | None = None
+    is_final: bool = True
 
 
 def pack(passed: Passed) -> bytes:
@@ -69,6 +82,12 @@ def pack(passed: Passed) -> bytes:
 def pack_answer(*, taken: bool) -> bytes:
     """Return the frame that answers a connection's; answers come in the order of the connections."""
     return _HEADER.pack(_VERSION, Kind.TAKEN if taken else Kind.NOT_TAKEN, 0, 0)
+
+
+def pack_node(number: str) -> bytes:
+    """Return the frame that says which node of the store the worker is."""
+    data = number.encode()
+    return _HEADER.pack(_VERSION, Kind.NODE, 0, len(data)) + data
 
 
 def unpack(buffer: bytearray) -> tuple[Kind, Passed] | None:

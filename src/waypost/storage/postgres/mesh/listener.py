@@ -102,6 +102,10 @@ class Listener:
             connection.close()
             return
         connection.tell(make_welcome(hello, challenge, self._me.secret, received))
+        # Before anything else is said on it: it may be somebody else's from now on.
+        connection.flush()
+        if connection.transport.get_protocol() is not connection:
+            self._known.discard(connection)
 
     def _check(self, hello: Hello) -> None:
         if hello.protocol != PROTOCOL:

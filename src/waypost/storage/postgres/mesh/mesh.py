@@ -14,7 +14,7 @@ from typing import Final
 
 from waypost.errors import StoreClosed
 from waypost.logs import get_logger
-from waypost.storage.following import EVERYBODY
+from waypost.storage.following import EVERYBODY, Ways
 from waypost.storage.postgres.mesh.connection import MESSAGE_BYTES, MeshConnection
 from waypost.storage.postgres.mesh.dialing import Dialer, Person, Timings
 from waypost.storage.postgres.mesh.handshake import MESSAGES, OVER, Hello
@@ -77,7 +77,8 @@ class Mesh:
         unknown: Called when a node has come that `came` has not named; it should be looked for.
         broken: Called with the name of a living node when messages between it and this one are lost, as one of the
             two has fallen behind too far.
-        accept: Called with each connection of a client that another node forwards.
+        accept: Called with each connection of a client that another node forwards; sets the transport's protocol.
+        ways: The ways for connections of clients; ``None`` before this node has its number.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Mesh:
         self.unknown: Callable[[], None] = lambda: None
         self.broken: Callable[[str], None] = lambda _: None
         self.accept: Callable[[MeshConnection], None] = lambda connection: connection.abort("it serves no clients")
+        self.ways: Ways | None = None
         self._store = store
         self._limits = limits or Limits()
         self._timings = timings or Timings()

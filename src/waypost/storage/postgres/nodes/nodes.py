@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from waypost.errors import StorageError
 from waypost.logs import get_logger
 from waypost.storage.clock import StoreClock
-from waypost.storage.following import QueueFollower
+from waypost.storage.following import QueueFollower, Ways
 from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal, Warned
 from waypost.storage.postgres.nodes.beats import Beats
 from waypost.storage.postgres.nodes.clock_watch import ClockWatch
@@ -42,6 +42,11 @@ _STEPPED: Final = "SELECT waypost.clock_stepped_1($1, $2)"
 
 class Messages(Protocol):
     """The links between nodes; see `waypost.storage.following.Nodes` for `send` and `listen`."""
+
+    @property
+    def ways(self) -> Ways | None:
+        """The ways to the processes of other nodes."""
+        ...
 
     def send(self, receiver: str | None, topic: str, message: bytes, *, may_drop: bool = False) -> None:
         """Send a message. Returns at once."""
@@ -197,6 +202,11 @@ class PostgresNodes:
     def listen(self, topic: str, receive: Callable[[str, bytes], None] | None) -> None:
         """Call a function with the sender and the content of each message on a topic; ``None`` ends that."""
         self._parts.messages.listen(topic, receive)
+
+    @property
+    def ways(self) -> Ways | None:
+        """The ways to the processes of other nodes."""
+        return self._parts.messages.ways
 
     def watch(self, changed: Callable[[str, bool], None]) -> None:
         """Call a function with the name of each other node that comes (True) or is gone (False).
