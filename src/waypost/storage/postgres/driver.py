@@ -190,11 +190,16 @@ class Connection:
             else:
                 result = await method(*arguments)
         except asyncpg.PostgresError as error:
-            raise _translated(error) from error
-        except (asyncpg.InterfaceError, OSError) as error:
-            if not self.is_closed:
+            translated = _translated(error)
+            if isinstance(translated, EngineGone):
+                # The server has said so; that the line is closed may be heard of only later.
+                self._raw.terminate()
+            raise translated from error
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            if not self.is_closed and isinstance(error, asyncpg.InterfaceError):
                 # A mistake of the caller: such as arguments of the wrong types.
                 raise
+            self._raw.terminate()
             raise EngineGone(str(error), was_sent=True) from error
         except BaseException:
             # Who gives up a call leaves it to the server to finish it; this connection is of no use any more.

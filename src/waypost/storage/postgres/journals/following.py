@@ -116,6 +116,11 @@ class Following:
                 _logger.debug("the journals can't be followed at the moment: %s", problem)
                 self._moved |= moved
                 await asyncio.sleep(_PAUSE_S)
+            except Exception:
+                # Without this task the node would hear of nothing any more.
+                _logger.exception("a journal could not be followed in a way that was not foreseen")
+                self._moved |= moved
+                await asyncio.sleep(_PAUSE_S)
 
     async def _wait(self, timeout_s: float) -> None:
         if timeout_s <= 0:
