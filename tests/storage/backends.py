@@ -11,11 +11,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from tests.support.postgres import shared_postgres
 from waypost.storage.base import Journal, Store
 from waypost.storage.choose import Clocks, StoreOptions
 from waypost.storage.host.host import StoreHost
 from waypost.storage.journal_records import Entry, Retention
 from waypost.storage.memory.store import MemoryStore
+from waypost.storage.postgres.driver import connect
+from waypost.storage.postgres.schema import migrate
+from waypost.storage.postgres.store import PostgresStore
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Accepted, ConsumerRow, NewMessageRow, QueueLimits
 from waypost.storage.remote.store import RemoteStore
@@ -150,6 +154,42 @@ def hosted_factory(spec: str, **options: Any) -> Callable[[Path], Factory]:
     return factory
 
 
+class PostgresFactory:
+    """Stores on PostgreSQL, each on a database of its own."""
+
+    def __init__(self, _: Path) -> None:
+        self._server = shared_postgres()
+        self._databases: list[str] = []
+
+    def __call__(
+        self, *, retention: Retention | None = None, queue_limits: QueueLimits | None = None, wall_time: WallTime
+    ) -> Store:
+        name = self._server.create_database(POSTGRES_TEMPLATE)
+        self._databases.append(name)
+        url = self._server.url(name)
+        return PostgresStore(url, retention=retention, queue_limits=queue_limits, wall_time=wall_time)
+
+    def drop(self) -> None:
+        """Remove the databases."""
+        for name in self._databases:
+            self._server.drop_database(name)
+
+
+POSTGRES_TEMPLATE = "waypost"
+"""The database that those of the tests are copied from; the fixture of the room makes it by `make_schema`."""
+
+
+def make_schema(url: str) -> None:
+    """Make the schema in an empty database."""
+
+    async def make() -> None:
+        connection = await connect(url, "template")
+        await migrate(connection)
+        await connection.close()
+
+    asyncio.run(make())
+
+
 BACKENDS: dict[str, Callable[[Path], Factory]] = {
     "memory": memory_factory,
     "sqlite": sqlite_factory,
@@ -157,6 +197,7 @@ BACKENDS: dict[str, Callable[[Path], Factory]] = {
     "sqlite-async": async_factory,
     "hosted-memory": hosted_factory("memory:"),
     "hosted-sqlite": hosted_factory("{}", tail_bytes=20),
+    "postgres": PostgresFactory,
 }
 
 # What small tails are good for is nothing to queues.
@@ -230,10 +271,13 @@ def on_backend(
     backend: str, clock: Clock, retention: Retention | None, run: Callable[[Store], Awaitable[None]]
 ) -> None:
     async def main(directory: Path) -> None:
-        store = BACKENDS[backend](directory)(retention=retention, wall_time=clock)
+        factory = BACKENDS[backend](directory)
+        store = factory(retention=retention, wall_time=clock)
         await store.open()
         await run(store)
         await store.close()
+        if isinstance(factory, PostgresFactory):
+            factory.drop()
 
     directory = Path(tempfile.mkdtemp(prefix="waypost-model-"))
     try:

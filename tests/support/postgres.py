@@ -28,7 +28,10 @@ import pytest
 from tests.support.require import require_module, skip_or_fail
 from tests.support.server_process import free_port
 
-__all__ = ["PostgresServer", "join_shared", "own_postgres", "postgres", "postgres_url", "require_postgres"]
+__all__ = ["PostgresServer", "join_shared", "own_postgres", "postgres", "postgres_url", "require_postgres", "shared_postgres"]
+
+SHARED = "WAYPOST_TEST_POSTGRES"
+"""The environment variable that names the shared server."""
 
 _REPOSITORY = Path(__file__).parent.parent.parent
 _DEADLINE_S = 60.0
@@ -329,7 +332,14 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
         place = place.parent
     server, users = join_shared(place)
     with users:
+        os.environ[SHARED] = f"{server.folder} {server.port}"
         yield server
+
+
+def shared_postgres() -> PostgresServer:
+    """Return the server that all tests share, for what is no fixture; the fixture `postgres` has started it."""
+    folder, port = os.environ[SHARED].split()
+    return PostgresServer(Path(folder), int(port))
 
 
 @pytest.fixture

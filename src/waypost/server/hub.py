@@ -174,7 +174,7 @@ class Hub:
 
     @property
     def store_file(self) -> Path | None:
-        """The file of the store, with symbolic links resolved; ``None`` for a store in memory."""
+        """The file of the store, with symbolic links resolved; ``None`` for a store that is none."""
         file = file_of_store(self._store_spec)
         return None if file is None else Path(path.realpath(file))
 

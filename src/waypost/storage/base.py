@@ -9,7 +9,8 @@ Guarantees of every backend
 1. **One order.** All writes of a store take effect in the order in which they were asked for (the order in
    which the coroutines first ran). A write's ``on_commit`` is called in that same order, in the event loop's
    thread, once the write can no longer be lost, and before the coroutine that asked for it resumes. No position is
-   reported before its entry is safe.
+   reported before its entry is safe. Exception: on an engine that any number of nodes share (PostgreSQL) the order is
+   one for each journal and one for each queue.
 2. **All or nothing.** A write that raises has left nothing behind; its ``on_commit`` is never called, and the
    writes around it are not harmed. A disk that is full raises `StoreFull`; with space it works again.
 3. **Dense positions.** A journal's positions, and a queue's, are 1, 2, 3… without a hole; a position is never

@@ -18,6 +18,7 @@ from waypost.storage.answer_base import AnswerLimits
 from waypost.storage.base import ANSWER_TTL_S, PATIENCE_S, RESERVE_BYTES, Durability, Store
 from waypost.storage.journal_records import Retention
 from waypost.storage.memory.store import MemoryStore
+from waypost.storage.postgres.address import SCHEMES, parse_address
 from waypost.storage.queue_records import QueueLimits
 from waypost.storage.sqlite.store import SqliteStore
 from waypost.storage.sqlite.visitor import SqliteVisitor
@@ -28,12 +29,16 @@ __all__ = [
     "StoreOptions",
     "check_store",
     "file_of_store",
+    "is_database",
     "make_store",
     "make_visitor",
+    "shown_spec",
     "whole_spec",
 ]
 
-_EXPECTED = 'a file\'s path, "sqlite:" and a file\'s path, or "memory:"'
+_EXPECTED = (
+    'a file\'s path, "sqlite:" and a file\'s path, "memory:", or "postgresql://user@host/database" and the like'
+)
 
 _FILE = rule_of(FilePath)
 
@@ -46,7 +51,8 @@ class StoreOptions:
     """The options of a store: where it is, and what it keeps. Plain data, that other processes can be sent.
 
     Attributes:
-        spec: ``"memory:"``, or the path of a SQLite file, with or without ``sqlite:`` before it; see `whole_spec`.
+        spec: ``"memory:"``, the path of a SQLite file, with or without ``sqlite:`` before it, or the URL of a
+            PostgreSQL database; see `whole_spec`.
         durability: The time at which a write is reported; see `SqliteStore`. A store in memory ignores it.
         retention: The limits of each journal.
         queue_limits: The limits of each queue without its own.
@@ -59,7 +65,7 @@ class StoreOptions:
         copy_before_upgrade: Whether a file is copied before its format is changed.
     """
 
-    spec: str
+    spec: str = field(repr=False)
     durability: Durability = "commit"
     retention: Retention = field(default_factory=Retention)
     queue_limits: QueueLimits = field(default_factory=QueueLimits)
@@ -72,7 +78,7 @@ class StoreOptions:
     copy_before_upgrade: bool = False
 
     def path(self) -> str | None:
-        """Return the whole path of the store's file; ``None`` for a store in memory.
+        """Return the whole path of the store's file; ``None`` for a store that is no file.
 
         Raises:
             ConfigurationError: The text names no store.
@@ -83,6 +89,8 @@ class StoreOptions:
     def difference(self, came: StoreOptions) -> str:
         """Return in words in what other options differ from these; "" if they agree."""
         expected, others = _flat(asdict(self)), _flat(asdict(came))
+        if expected["spec"] != others["spec"]:
+            expected["spec"], others["spec"] = shown_spec(self.spec), shown_spec(came.spec)
         return ", ".join(
             f"{name} {value!r} (came {others[name]!r})" for name, value in expected.items() if value != others[name]
         )
@@ -114,7 +122,9 @@ MACHINE_CLOCKS: Final = Clocks()
 
 
 def whole_spec(spec: str | PathLike[str]) -> str:
-    """Return the text that names a store from everywhere: ``"memory:"``, or ``sqlite:`` and the file's whole path.
+    """Return the text that names a store from everywhere.
+
+    That is ``"memory:"``, ``sqlite:`` and the file's whole path, or the URL of a database, with its password.
 
     Args:
         spec: A text that names a store; a `pathlib.Path` is always a file's.
@@ -122,8 +132,25 @@ def whole_spec(spec: str | PathLike[str]) -> str:
     Raises:
         ConfigurationError: The text names no store.
     """
+    if is_database(spec):
+        check_store(spec)
+        return fspath(spec)
     path = file_of_store(spec)
     return "memory:" if path is None else f"sqlite:{realpath(path)}"
+
+
+def shown_spec(spec: str | PathLike[str]) -> str:
+    """Return the text that names a store, for people: without a password.
+
+    Raises:
+        ConfigurationError: The text names no store.
+    """
+    return parse_address(fspath(spec)).shown if is_database(spec) else whole_spec(spec)
+
+
+def is_database(spec: str | PathLike[str]) -> bool:
+    """Return whether a text is the URL of a database: each process opens it by itself, as a node of one service."""
+    return isinstance(spec, str) and spec.partition(":")[0].lower() in SCHEMES
 
 
 def make_store(options: StoreOptions, clocks: Clocks = MACHINE_CLOCKS) -> Store:
@@ -132,6 +159,8 @@ def make_store(options: StoreOptions, clocks: Clocks = MACHINE_CLOCKS) -> Store:
     Raises:
         ConfigurationError: The text names no store, or an option has a value that it does not accept.
     """
+    if is_database(options.spec):
+        return _database(options, clocks)
     path = file_of_store(options.spec)
     if path is None:
         return MemoryStore(
@@ -159,13 +188,38 @@ def make_store(options: StoreOptions, clocks: Clocks = MACHINE_CLOCKS) -> Store:
     )
 
 
+def _database(options: StoreOptions, clocks: Clocks) -> Store:
+    # Only here: its driver is an extra.
+    try:
+        from waypost.storage.postgres.store import PostgresStore
+    except ImportError as error:
+        raise ConfigurationError(
+            "store", shown_spec(options.spec), 'the driver of PostgreSQL: pip install "waypost[postgres]"'
+        ) from error
+    return PostgresStore(
+        options.spec,
+        retention=options.retention,
+        queue_limits=options.queue_limits,
+        answer_ttl_s=options.answer_ttl_s,
+        answer_limits=options.answer_limits,
+        tail_bytes=options.tail_bytes,
+        orphan_ttl_s=options.orphan_ttl_s,
+        patience_s=options.patience_s,
+        wall_time=clocks.wall_time,
+        steady_time=clocks.steady_time,
+    )
+
+
 def check_store(spec: str | PathLike[str]) -> None:
     """Check a text that names a store; see `make_store`.
 
     Raises:
         ConfigurationError: The text names no store.
     """
-    file_of_store(spec)
+    if is_database(spec):
+        parse_address(fspath(spec))
+    else:
+        file_of_store(spec)
 
 
 def make_visitor(spec: str | PathLike[str]) -> SqliteVisitor:
@@ -179,16 +233,21 @@ def make_visitor(spec: str | PathLike[str]) -> SqliteVisitor:
     """
     path = file_of_store(spec)
     if path is None:
-        raise ConfigurationError("store", spec, "a file: what is in memory is seen only by the process that has it")
+        raise ConfigurationError(
+            "store", shown_spec(spec), "a file: what is in memory is seen only by the process that has it"
+        )
     return SqliteVisitor(path)
 
 
 def file_of_store(spec: str | PathLike[str]) -> str | None:
-    """Return the path of the file that a text names, ``None`` for a store in memory.
+    """Return the path of the file that a text names, ``None`` for a store that is no file.
 
     Raises:
         ConfigurationError: The text names no store.
     """
+    if is_database(spec):
+        check_store(spec)
+        return None
     if not isinstance(spec, str):
         check("store", spec, _FILE)
         return fspath(spec)

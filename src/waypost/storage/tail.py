@@ -53,6 +53,12 @@ class Tail:
         if self._bytes > self._max_bytes or len(self._records) - self._shed > self._max_entries:
             self._shed_oldest()
 
+    def begin(self, top: int) -> None:
+        """Begin anew, empty, after a position."""
+        self._records.clear()
+        self._shed = self._bytes = 0
+        self.first = top + 1
+
     def release(self, position: int) -> None:
         """Hold records up to a position no longer, if there are too many."""
         self._released = position

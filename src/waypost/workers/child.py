@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from waypost import __version__, serving
 from waypost.application import join_workers
-from waypost.storage.choose import Clocks, StoreOptions
+from waypost.storage.base import Store
+from waypost.storage.choose import Clocks, StoreOptions, is_database, make_store
 from waypost.storage.remote.store import RemoteStore
 from waypost.storage.wire.link import Link
 from waypost.storage.wire.socket_link import socket_link
@@ -96,8 +97,10 @@ class _Parent:
         self._allowed = asyncio.Event()
         self._has_started = self._is_stopping = False
 
-    def make_store(self, options: StoreOptions, clocks: Clocks) -> RemoteStore:
-        """Make this worker's store, which the parent has open."""
+    def make_store(self, options: StoreOptions, clocks: Clocks) -> Store:
+        """Make this worker's store, which the parent has open; a database each worker opens by itself."""
+        if is_database(options.spec):
+            return make_store(options, clocks)
         return RemoteStore(self._connect, options, clocks)
 
     async def _connect(self) -> Link:

@@ -113,6 +113,14 @@ class Connection:
         """Whether the connection broke or was closed."""
         return bool(self._raw.is_closed())
 
+    @property
+    def local_host(self) -> str:
+        """This machine's address as the server's machine reaches it; 127.0.0.1 over a unix socket."""
+        line: socket.socket | None = getattr(self._raw, _LINE_OF).get_extra_info("socket")
+        if line is None or line.family not in (socket.AF_INET, socket.AF_INET6):
+            return "127.0.0.1"
+        return str(line.getsockname()[0])
+
     async def rows(self, query: str, *arguments: object) -> list[Row]:
         """Run a query; returns its rows.
 

@@ -12,6 +12,7 @@ from waypost.logs import get_logger
 from waypost.storage.postgres.driver import Connection, Row
 from waypost.storage.postgres.engine import Engine
 from waypost.storage.postgres.journals.log import Log
+from waypost.storage.postgres.nodes.state import Lag
 
 __all__ = ["Following"]
 
@@ -31,7 +32,18 @@ class Following:
         every_s: Seconds after which all journals are looked at, whatever was heard.
     """
 
-    __slots__ = ("_all_at", "_engine", "_every_s", "_logs", "_moved", "_reading", "_task", "_wake")
+    __slots__ = (
+        "_all_at",
+        "_behind",
+        "_behind_since",
+        "_engine",
+        "_every_s",
+        "_logs",
+        "_moved",
+        "_reading",
+        "_task",
+        "_wake",
+    )
 
     def __init__(self, engine: Engine, every_s: float) -> None:
         self._engine = engine
@@ -41,6 +53,8 @@ class Following:
         self._wake = asyncio.Event()
         self._reading = asyncio.Lock()
         self._all_at = 0.0
+        self._behind = 0
+        self._behind_since: float | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -73,6 +87,11 @@ class Following:
         log = self._logs.get(int(number)) if number.isdecimal() else None
         if log is not None and not (tick.isdecimal() and int(tick) <= log.applied):
             self.wake(log)
+
+    def lag(self) -> Lag:
+        """Return how far this node is behind the log."""
+        since = self._behind_since
+        return Lag() if since is None else Lag(self._behind, asyncio.get_running_loop().time() - since)
 
     async def catch_up(self) -> None:
         """Read all logs to their end as of the call; they are applied when it returns. May be cancelled.
@@ -155,3 +174,8 @@ class Following:
             log.add_rows(fresh)
             if len(rows) >= _ROWS or (rows and rows[-1]["bytes"] - rows[0]["bytes"] >= _MOST_BYTES // 2):
                 self.wake(log)
+        self._behind = sum(len(rows) for rows in found.values()) if self._moved else 0
+        if not self._behind:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = asyncio.get_running_loop().time()

@@ -128,6 +128,7 @@ class Log:
         applied: The tick of the row that was applied last.
         mark: The mark of that row.
         lost: Marks of own calls of which nobody knows whether they were done.
+        is_forked: Whether the log is about to begin anew: what is read meanwhile is of another history.
         wants_all: Whether the records of own rows are to be read, too.
     """
 
@@ -135,7 +136,7 @@ class Log:
     identity: Identity
     state: State
     tail: Tail
-    jumped: Callable[[], None]
+    jumped: Callable[[Log], None]
     wake: Callable[[Log], None]
     moved: Callable[[Log], None]
     follower: Follower | None = None
@@ -149,6 +150,7 @@ class Log:
     ends: dict[str, int] = field(default_factory=dict)
     mark: Mark = _NOBODY
     lost: set[Mark] = field(default_factory=set)
+    is_forked: bool = False
     wants_all: bool = False
     _ahead: deque[Row] = field(default_factory=deque)
     _batches: dict[int, Batch] = field(default_factory=dict)
@@ -185,6 +187,8 @@ class Log:
         self.oldest, self.before = state.oldest, state.before
         self.generation, self.ends = state.generation, dict(state.ends)
         self.mark = _NOBODY
+        self.is_forked = False
+        self.tail.begin(state.top)
         self._ahead.clear()
         batches, self._batches = self._batches, {}
         for batch in batches.values():
@@ -203,10 +207,12 @@ class Log:
 
     def add_rows(self, rows: Sequence[Row]) -> None:
         """Apply rows that were read, in the order of ticks, after `read_to`."""
+        if self.is_forked:
+            return
         expected = self.read_to + 1
         if rows and rows[0]["tick"] > expected:
             # What is between was trimmed before this node has read it.
-            self.jumped()
+            self.jumped(self)
             return
         self._ahead.extend(rows)
         self._advance()

@@ -86,6 +86,7 @@ class NodeParts:
         catch_up: Applies all rows that are in the log now.
         settled: Waits for this node's earlier writes for a queue.
         owns: Called with a queue when this node owns a consumer of it, before anybody is told so.
+        follow_queues: Called with the follower of queues, which is told of what others add.
         lag: Returns how far this node is behind the log.
         lag_s: The lag in seconds above which this node is not ready, and owns no consumers.
     """
@@ -102,6 +103,7 @@ class NodeParts:
     catch_up: Callable[[], Awaitable[None]]
     settled: Callable[[str], Awaitable[None]]
     owns: Callable[[str], Awaitable[None]]
+    follow_queues: Callable[[QueueFollower], None] = lambda _: None
     lag: Callable[[], Lag] = Lag
     lag_s: float = LAG_S
 
@@ -226,6 +228,7 @@ class PostgresNodes:
     def follow_queues(self, follower: QueueFollower) -> None:
         """Set the follower of queues."""
         self.consumers.follow(follower)
+        self._parts.follow_queues(follower)
 
     # -- the upkeep, and the state ---------------------------------------------------------------------------
 

@@ -1,0 +1,266 @@
+"""Opens a PostgreSQL store: connections, this node among the others, and the parts that it is made of."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import Any, Final
+
+from waypost.errors import StorageError
+from waypost.storage.answer_base import AnswerLimits
+from waypost.storage.clock import StoreClock, steady_clock
+from waypost.storage.journal_records import Retention
+from waypost.storage.postgres.address import Address
+from waypost.storage.postgres.answers import PostgresAnswers
+from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal, Warned, connect
+from waypost.storage.postgres.engine import Engine, check_server
+from waypost.storage.postgres.hearing import Hearing
+from waypost.storage.postgres.journals.following import Following
+from waypost.storage.postgres.journals.journals import Journals
+from waypost.storage.postgres.mesh.dialing import Person
+from waypost.storage.postgres.mesh.mesh import Mesh
+from waypost.storage.postgres.mesh.progress import Progress
+from waypost.storage.postgres.nodes.entering import Entrance
+from waypost.storage.postgres.nodes.nodes import NodeParts, PostgresNodes
+from waypost.storage.postgres.nodes.opening import become_node
+from waypost.storage.postgres.problems import problem_of
+from waypost.storage.postgres.queues.queues import PostgresQueues
+from waypost.storage.postgres.schema import migrate, read_versions
+from waypost.storage.queue_records import QueueLimits
+from waypost.version import __version__
+
+__all__ = ["Opened", "Settings", "open_parts"]
+
+_POLL_S: Final = 0.5
+_POLL_WITHOUT_LISTEN_S: Final = 0.03
+# Besides those that append: reads, notices, upkeep, beats.
+_OTHER_CONNECTIONS: Final = 4
+
+_SECRET: Final = "SELECT value FROM waypost.setting WHERE key = 'mesh_secret'"
+_MAKE_SECRET: Final = "INSERT INTO waypost.setting VALUES ('mesh_secret', $1) ON CONFLICT DO NOTHING"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The options of a PostgreSQL store.
+
+    Attributes:
+        address: Where it is.
+        retention: The limits of each journal.
+        queue_limits: The limits of each queue without its own.
+        answer_ttl_s: Seconds for which an answer is kept.
+        answer_limits: The limits on the bytes of answers.
+        tail_bytes: The bytes of each journal's newest records that memory keeps too.
+        orphan_ttl_s: Seconds for which a session is kept whose node is dead.
+        patience_s: Seconds for which an uncertain write is settled before it is raised as uncertain.
+        now: A wall clock that the engine goes by instead of its own; ``None`` for its own.
+    """
+
+    address: Address
+    retention: Retention
+    queue_limits: QueueLimits
+    answer_ttl_s: float
+    answer_limits: AnswerLimits
+    tail_bytes: int
+    orphan_ttl_s: float
+    patience_s: float
+    now: Callable[[], float] | None
+
+    def shared(self) -> dict[str, Any]:
+        """Return the options that all nodes should have alike, as plain data."""
+        return {
+            "retention": asdict(self.retention),
+            "queue_limits": asdict(self.queue_limits),
+            "answer_ttl_s": self.answer_ttl_s,
+            "answer_limits": asdict(self.answer_limits),
+            "orphan_ttl_s": self.orphan_ttl_s,
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """The parts of an open store.
+
+    Attributes:
+        engine: The engine.
+        hearing: Hears and gives notices.
+        following: Follows the logs.
+        journals: The open journals.
+        queues: The queues.
+        answers: The answers to clients.
+        nodes: The other nodes.
+        mesh: The links to them.
+    """
+
+    engine: Engine
+    hearing: Hearing
+    following: Following
+    journals: Journals
+    queues: PostgresQueues
+    answers: PostgresAnswers
+    nodes: PostgresNodes
+    mesh: Mesh
+
+    def start(self) -> None:
+        """Begin to follow, to hear, and to look after the other nodes."""
+        self.following.start()
+        self.hearing.start()
+        self.nodes.start()
+        self.queues.start(lambda: self.nodes.is_maintainer)
+
+    async def close(self) -> None:
+        """Finish the writes that were asked for, say goodbye, and close all connections."""
+        await self.journals.close()
+        await self.queues.close()
+        await self.answers.close()
+        await self.mesh.close()
+        await self.nodes.close()
+        await self.following.close()
+        await self.hearing.close()
+        for pool in (self.engine.appending, self.engine.reading, self.engine.upkeep):
+            await pool.close()
+
+
+async def open_parts(settings: Settings, clock: StoreClock) -> Opened:
+    """Open a store, as a new node of its engine.
+
+    Raises:
+        ConfigurationError: The server is none that keeps what it reports.
+        StorageError: The engine can't be reached, or refuses it; or its schema is too old or too new.
+    """
+    name = settings.address.shown
+    opening = _Opening(settings, clock, secrets.token_hex(4))
+    try:
+        return await opening.run()
+    except (EngineGone, Refusal) as error:
+        await opening.give_up()
+        raise problem_of(name, error) from error
+    except Warned as error:
+        await opening.give_up()
+        raise StorageError(name, f"PostgreSQL: {error}") from error
+    except BaseException:
+        await opening.give_up()
+        raise
+
+
+class _Opening:
+    """One attempt to open a store."""
+
+    def __init__(self, settings: Settings, clock: StoreClock, node: str) -> None:
+        self._settings = settings
+        self._address = settings.address
+        self._name = settings.address.shown
+        self._clock = clock
+        self._node = node
+        self._upkeep = Pool(1, lambda: self._connect("upkeep"))
+        self._mesh: Mesh | None = None
+        self._progress = Progress()
+
+    async def run(self) -> Opened:
+        async with self._upkeep.take() as connection:
+            await check_server(connection, self._name)
+            await self._check_schema(connection)
+            person = Person(self._node, await _secret(connection))
+            host, port = self._place(connection)
+        journals = Journals(self._settings.retention, self._settings.tail_bytes)
+        mesh = self._mesh = Mesh(self._name, person, self._progress, journals.after_writes)
+        entrance = Entrance(
+            self._node,
+            await mesh.start(host, port),
+            __version__,
+            self._settings.shared(),
+            self._settings.orphan_ttl_s,
+            self._address.connections + _OTHER_CONNECTIONS,
+        )
+        steady = steady_clock()
+        identity, history, first = await become_node(
+            self._name, entrance, self._upkeep, steady, journals.applied, journals.fork
+        )
+
+        async def checked(purpose: str) -> Connection:
+            connection = await self._connect(purpose)
+            try:
+                await history.check(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+            return connection
+
+        engine = Engine(
+            self._name,
+            self._address,
+            self._clock,
+            identity,
+            count(1),
+            Pool(self._address.connections, lambda: checked("append")),
+            Pool(1, lambda: checked("read")),
+            self._upkeep,
+            self._settings.patience_s,
+        )
+        listens = self._address.listen == "on"
+        hearing = Hearing(lambda: self._connect("notices", direct=True), listens=listens)
+        following = Following(engine, _POLL_S if listens else _POLL_WITHOUT_LISTEN_S)
+        journals.begin(engine, following, hearing, self._progress)
+        queues = PostgresQueues(engine, self._settings.queue_limits, hearing, lambda: nodes.consumers.queues)
+        nodes = PostgresNodes(
+            NodeParts(
+                store=self._name,
+                entrance=entrance,
+                identity=identity,
+                history=history,
+                # A clock that the engine goes by needs no correction.
+                clock=self._clock if self._settings.now is None else StoreClock(),
+                steady=steady,
+                upkeep=self._upkeep,
+                beat_opener=lambda: self._connect("beats"),
+                messages=mesh,
+                catch_up=following.catch_up,
+                settled=queues.settled,
+                owns=queues.own,
+                follow_queues=queues.follow,
+                lag=following.lag,
+            ),
+            first,
+        )
+
+        answers = PostgresAnswers(engine, self._settings.answer_ttl_s, self._settings.answer_limits)
+        mesh.unknown, mesh.broken = nodes.noticed, nodes.broken
+        hearing.listen("n", lambda _: nodes.noticed())
+        hearing.listen("j", following.heard)
+        hearing.watch(following.wake_all)
+        return Opened(engine, hearing, following, journals, queues, answers, nodes, mesh)
+
+    async def give_up(self) -> None:
+        if self._mesh is not None:
+            await self._mesh.close()
+        await self._upkeep.close()
+
+    async def _check_schema(self, connection: Connection) -> None:
+        found = await read_versions(connection)
+        if not found.version:
+            await migrate(connection)
+        elif problem := found.problem():
+            raise StorageError(self._name, problem)
+
+    def _place(self, connection: Connection) -> tuple[str, int]:
+        given = self._address.node_address
+        if not given:
+            return connection.local_host, 0
+        host, _, port = given.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def _connect(self, purpose: str, *, direct: bool = False) -> Awaitable[Connection]:
+        pooled = self._address.pooled and not (direct and self._address.direct)
+        dsn = self._address.direct if direct and self._address.direct else self._address.dsn
+        return connect(dsn, f"{purpose} {self._node}", pooled=pooled, now=self._settings.now)
+
+
+async def _secret(connection: Connection) -> bytes:
+    """Return the secret that the nodes of a store share; the first one makes it."""
+    found = await connection.value(_SECRET)
+    if found is None:
+        await connection.rows(_MAKE_SECRET, secrets.token_hex(32))
+        found = await connection.value(_SECRET)
+    return bytes.fromhex(found)
