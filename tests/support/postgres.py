@@ -28,7 +28,15 @@ import pytest
 from tests.support.require import require_module, skip_or_fail
 from tests.support.server_process import free_port
 
-__all__ = ["PostgresServer", "join_shared", "own_postgres", "postgres", "postgres_url", "require_postgres", "shared_postgres"]
+__all__ = [
+    "PostgresServer",
+    "join_shared",
+    "own_postgres",
+    "postgres",
+    "postgres_url",
+    "require_postgres",
+    "shared_postgres",
+]
 
 SHARED = "WAYPOST_TEST_POSTGRES"
 """The environment variable that names the shared server."""

@@ -49,7 +49,7 @@ def _command(commands: Subcommands, name: str, purpose: str) -> argparse.Argumen
 
 
 def _run(name: str, options: argparse.Namespace) -> int:
-    from waypost.storage.postgres.address import EXPECTED_ADDRESS, SCHEMES, parse_address
+    from waypost.storage.database_address import EXPECTED_ADDRESS, SCHEMES, parse_address
 
     if options.store.partition(":")[0] not in SCHEMES:
         raise ConfigurationError("store", options.store, EXPECTED_ADDRESS)

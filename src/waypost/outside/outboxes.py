@@ -10,7 +10,7 @@ from waypost.outside.file_outbox import FileOutbox
 from waypost.outside.outbox import Outbox
 from waypost.server.queues.options import QueueOptions
 from waypost.storage.choose import file_of_store
-from waypost.storage.postgres.address import SCHEMES, parse_address
+from waypost.storage.database_address import SCHEMES, parse_address
 
 __all__ = ["make_outbox"]
 

@@ -13,9 +13,9 @@ from waypost.protocol.codec import EncodedEvent
 from waypost.server.basics.targets import Target
 from waypost.server.queues.options import QueueOptions
 from waypost.server.queues.publishing import publish_arguments
+from waypost.storage.database_address import Address
 from waypost.storage.foreign import Argument, error_of
 from waypost.storage.outside import OutsideWrite
-from waypost.storage.postgres.address import Address
 from waypost.storage.postgres.driver import Connection, EngineGone, Refusal, Warned, connect
 from waypost.storage.queue_records import NewMessageRow
 

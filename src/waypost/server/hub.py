@@ -52,8 +52,8 @@ from waypost.server.watching.readiness import Phase, Readiness
 from waypost.storage.answer_base import AnswerLimits
 from waypost.storage.base import Store
 from waypost.storage.choose import Clocks, StoreOptions, file_of_store, make_store, whole_spec
+from waypost.storage.database_address import SCHEMES
 from waypost.storage.journal_records import Retention
-from waypost.storage.postgres.address import SCHEMES
 from waypost.storage.waiting import open_when_free
 
 if TYPE_CHECKING:

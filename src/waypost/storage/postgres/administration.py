@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from waypost.storage.postgres.address import parse_address
+from waypost.storage.database_address import parse_address
 from waypost.storage.postgres.driver import Connection, EngineGone, Refusal, connect
 from waypost.storage.postgres.engine import check_server
 from waypost.storage.postgres.problems import problem_of

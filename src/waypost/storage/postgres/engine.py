@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from waypost.errors import ConfigurationError
 from waypost.storage.clock import StoreClock
-from waypost.storage.postgres.address import Address
+from waypost.storage.database_address import Address
 from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal
 from waypost.storage.postgres.lanes import Identity, Lane, LaneWork
 from waypost.storage.postgres.problems import problem_of

@@ -11,8 +11,8 @@ from typing import Any, Final
 from waypost.errors import StorageError
 from waypost.storage.answer_base import AnswerLimits
 from waypost.storage.clock import StoreClock, steady_clock
+from waypost.storage.database_address import Address
 from waypost.storage.journal_records import Retention
-from waypost.storage.postgres.address import Address
 from waypost.storage.postgres.answers import PostgresAnswers
 from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal, Warned, connect
 from waypost.storage.postgres.engine import Engine, check_server

@@ -10,9 +10,9 @@ from waypost.errors import StorageError, StoreClosed, StoreLost
 from waypost.storage.answer_base import AnswerLimits, Answers
 from waypost.storage.base import ANSWER_TTL_S, PATIENCE_S, Journal
 from waypost.storage.clock import StoreClock
+from waypost.storage.database_address import parse_address
 from waypost.storage.following import Nodes
 from waypost.storage.journal_records import Capabilities, ExpiredSession, Retention
-from waypost.storage.postgres.address import parse_address
 from waypost.storage.postgres.journals.expiry import expire_sessions
 from waypost.storage.postgres.opening import Opened, Settings, open_parts
 from waypost.storage.queue_base import StoredQueue

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from waypost.storage.choose import StoreOptions
+from waypost.storage.options import StoreOptions
 from waypost.storage.queue_records import NewMessageRow
 
 __all__ = [
