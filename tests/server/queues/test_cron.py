@@ -151,6 +151,18 @@ def test_the_next_is_after_and_the_latest_is_not_and_nothing_is_between(
     assert cron.next_after(latest - 1) == latest
 
 
+def test_in_the_second_of_two_equal_hours_all_of_the_first_has_passed() -> None:
+    cron = Cron("30 2 * * *", ZoneInfo("Europe/Berlin"))
+    assert cron.latest(at("2026-10-25T02:10+01:00")) == at("2026-10-25T02:30+02:00")
+    assert cron.latest(at("2026-10-25T02:10+02:00")) == at("2026-10-24T02:30+02:00")
+
+
+def test_the_latest_time_is_looked_for_from_no_later_than_an_hour_away() -> None:
+    # Years later there is no calendar any more.
+    cron = Cron("0 7 * * *", ZoneInfo("Europe/Berlin"))
+    assert cron.latest(at("9998-12-31T12:00+01:00")) == at("9998-12-31T07:00+01:00")
+
+
 def test_rare_days_are_found() -> None:
     cron = Cron("0 0 29 2 *", UTC)
     assert cron.next_after(at("2026-11-29T00:00+00:00")) == at("2028-02-29T00:00+00:00")

@@ -187,6 +187,26 @@ def test_order_against_a_list(order: Order) -> None:
     case("runTest").runTest()
 
 
+def test_what_was_read_of_a_key_is_not_read_again() -> None:
+    now = 100.0
+    rows = [MessageRow(number, f"m{number}", b"x", 0.0, key="a") for number in range(1, 6)]
+    # It failed before, so that the store is asked for it and for all that follow it.
+    rows[1] = rows[1]._replace(retry_at=now - 1)
+    upcoming = make_order("key", 0)
+    _read_on(upcoming, rows)
+    first = upcoming.next(now)
+    assert first is not None
+    upcoming.done(first)
+    read = upcoming.wants(now)
+    assert isinstance(read, ReadKey)
+    upcoming.take(read, rows[1:], now, complete=True)
+    for row in rows[1:]:
+        assert upcoming.next(now) == row
+        upcoming.done(row)
+        if row is not rows[-1]:
+            assert not isinstance(upcoming.wants(now), ReadKey)
+
+
 @pytest.mark.parametrize("size", [1, 300_000])
 @pytest.mark.parametrize("comes", ["read", "arriving"])
 @pytest.mark.parametrize("order", ["strict", "key", "none"])

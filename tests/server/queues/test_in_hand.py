@@ -137,6 +137,24 @@ async def test_after_the_lease_others_get_it_and_the_old_ack_counts_still(*, is_
         assert (await here.info()).acknowledged == 1
 
 
+async def test_a_late_ack_frees_the_hands_that_have_the_message_now() -> None:
+    async with site(order="none", lease_s=0.3, prefetch=1) as here:
+        client = await here.client()
+        await here.put(1)
+        await client.gets(1)
+        await arrived(client)
+        await client.cut()
+        # With nobody attached, what served the consumer ends; the next client begins anew.
+        await until_in_flight(here, 0)
+        other = await here.client()
+        assert await other.gets(1) == [1]
+        await client.connect("default")
+        client.reply(1)
+        await quiet()
+        info = await here.info()
+        assert (info.in_flight, info.acknowledged, info.waiting) == (0, 1, 0)
+
+
 async def until_in_flight(here: Site, number: int) -> None:
     while (await here.info()).in_flight != number:
         await asyncio.sleep(0.001)

@@ -25,6 +25,7 @@ async def sites(
     order: str = "strict",
     consume: dict[str, Any] | None = None,
     prepare: Callable[[waypost.Server], None] | None = None,
+    server: dict[str, Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[tuple[Nodes, Sequence[Site]]]:
     """Run some servers on one store, whose clients consume one queue; other arguments are the queue's options."""
@@ -36,7 +37,8 @@ async def sites(
         if prepare is not None:
             prepare(io)
 
-    async with servers(number, prepare=make, drain_s=0.0, stop_timeout_s=1.0, queues=queues) as (nodes, _):
+    of_server = {"drain_s": 0.0, "stop_timeout_s": 1.0, **(server or {})}
+    async with servers(number, prepare=make, queues=queues, **of_server) as (nodes, _):
         yield nodes, made
 
 
@@ -426,6 +428,38 @@ async def test_a_lease_ends_on_another_node_and_a_late_ack_counts() -> None:
         client.acknowledge(ack_id)
         await all_settled(second, 1)
         assert (await first.info()).redelivered >= 1
+
+
+async def test_a_client_of_another_node_whose_lease_ended_while_it_was_away_gets_messages_again() -> None:
+    async with sites(2, order="none", prefetch=1, lease_s=0.1) as (_, (first, second)):
+        keeper = await first.client(auto_ack=True)
+        client = await second.client()
+        for number in range(2):
+            await first.put(number)
+        await until(lambda: bool(client.jobs))
+        await arrived([second], client)
+        await client.cut()
+        await all_settled(first, 2)
+        client.auto_ack = True
+        before = len(client.jobs)
+        await client.connect("default")
+        for number in range(2, 12):
+            await first.put(number)
+        await all_settled(first, 12)
+        assert len(client.jobs) > before
+        assert len(keeper.jobs) > 2
+
+
+async def test_what_does_not_fit_into_a_connection_of_another_node_waits_for_room() -> None:
+    async with guest(order="none", server={"max_buffered_bytes": 100_000}) as (first, second, client):
+        client.stop_reading()
+        client.auto_ack = True
+        await first.put(*(f"{number:06}" + "x" * 20_000 for number in range(40)))
+        await settle()
+        assert client.connected
+        assert second.socket_of(client)._channel.out.buffered_bytes <= 100_000
+        client.read_on()
+        await all_settled(first, 40)
 
 
 async def test_signs_of_life_and_extensions_renew_a_lease_on_another_node() -> None:
