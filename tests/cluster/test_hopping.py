@@ -166,6 +166,9 @@ async def test_data_and_rooms_go_along_and_back() -> None:
         assert diaries.sockets[-1].rooms == {client.sid, *(f"room {turn}" for turn in range(5))}
         await nodes.servers[2].to("room 0").emit("news")
         assert (await client.wait_for(1))[-1] == ["news"]
+        # Nothing is left of what was asked for at each hop.
+        for server in nodes.servers:
+            assert not hub_of(server).directory.core("/").ownership._claiming
 
 
 async def test_a_client_that_goes_on_before_it_was_let_in() -> None:

@@ -24,6 +24,7 @@ _FOLDERS = (
     "client",
     "transports",
     "faults",
+    "cluster",
     "conformance",
     "storage",
     "api",

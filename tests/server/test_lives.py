@@ -464,6 +464,30 @@ async def test_the_end_of_a_session_is_told_after_its_disconnect() -> None:
         assert diary.told == [*told("connect", "1", "disconnect"), "expired"]
 
 
+async def test_a_session_ends_in_time_that_its_client_can_not_continue() -> None:
+    io = waypost.Server(drain_s=0.0, recovery=waypost.Recovery(session_ttl_s=0.01))
+    expired: list[waypost.EndedSession] = []
+    may_end = asyncio.Event()
+    io.on("session_expired", expired.append)
+
+    @io.event
+    async def disconnect(socket: waypost.Socket, reason: str) -> None:
+        await may_end.wait()
+
+    async with running(io):
+        client = ModelClient(io)
+        await client.connect()
+        before = client.sid
+        client.vanish()
+        client.offset = "of another journal.5"
+        asyncio.get_running_loop().call_later(0.05, may_end.set)
+        await client.connect()
+        assert not client.recovered
+        await asyncio.sleep(0.05)
+        await io._hub.keep_up()
+        assert [one.socket_id for one in expired] == [before]
+
+
 @pytest.mark.parametrize("end", ["left", "expired", "no recovery"])
 async def test_a_handler_stops_to_emit_to_a_client_that_is_gone(end: str, caplog: pytest.LogCaptureFixture) -> None:
     recovery = None if end == "no recovery" else waypost.Recovery(session_ttl_s=0.01)

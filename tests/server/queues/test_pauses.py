@@ -8,11 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import waypost
 from tests.server.model_client import hub_of, running, until
+from tests.server.queues.client import QUEUE, quiet, site
 from tests.support.waiting import DEADLINE_S
 from waypost.errors import StorageError
+from waypost.server.queues.delivery_order import Read
 from waypost.server.queues.due import DueTimer
+from waypost.server.queues.pages import Pages
 from waypost.server.queues.work_loop import WorkLoop
 from waypost.storage.base import Store
 from waypost.storage.memory.store import MemoryStore
@@ -49,6 +54,39 @@ async def test_deliveries_go_on_once_the_store_has_caught_up(tmp_path: Path) -> 
             while (await queue.get_consumer().info()).waiting:
                 await asyncio.sleep(0.01)
     assert handled == _MESSAGES
+
+
+async def test_nothing_goes_out_after_a_pause_that_comes_during_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, may_read = asyncio.Event(), asyncio.Event()
+    may_read.set()
+    read_page = Pages.read
+
+    async def read(pages: Pages, wanted: Read) -> Any:
+        reading.set()
+        await may_read.wait()
+        return await read_page(pages, wanted)
+
+    monkeypatch.setattr(Pages, "read", read)
+    async with site(order="none", prefetch=1) as here:
+        client = await here.client()
+        await here.put(1, 2, 3)
+        await client.gets(1)
+        await quiet()
+        reading.clear()
+        may_read.clear()
+        hub_of(here.io).deliveries.changed(QUEUE, "default")
+        async with asyncio.timeout(DEADLINE_S):
+            await reading.wait()
+        await here.queue.get_consumer().pause()
+        client.reply(1)
+        await quiet()
+        assert client.jobs == [1]
+        may_read.set()
+        await quiet()
+        assert client.jobs == [1]
+        await here.queue.get_consumer().resume()
+        client.auto_ack = True
+        await client.gets(3)
 
 
 async def test_a_loop_goes_on_after_a_fault_of_its_own() -> None:
