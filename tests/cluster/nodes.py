@@ -9,7 +9,9 @@ from typing import Any
 
 import waypost
 from tests.server.model_client import ModelClient, hub_of, running
+from tests.support.chosen_store import make_nodes
 from tests.support.nodes import Nodes, join
+from tests.support.postgres_nodes import PostgresEngine
 
 __all__ = ["Cluster", "cluster"]
 
@@ -18,11 +20,11 @@ class Cluster:
     """Several servers on one store.
 
     Attributes:
-        nodes: The store's host, and the links.
+        nodes: The store's host and the links, or the database and the lines.
         servers: The servers, in the order in which they were started.
     """
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: Nodes | PostgresEngine) -> None:
         self.nodes = nodes
         self.servers: list[waypost.Server] = []
         self._names: dict[waypost.Server, str] = {}
@@ -44,11 +46,11 @@ class Cluster:
 
     def freeze(self, number: int) -> None:
         """Let a server see nothing more of its store, as if its process stood still."""
-        self.nodes.links[self.name(number)].pause()
+        self.nodes.freeze(self.name(number))
 
     def thaw(self, number: int) -> None:
         """Let a frozen server go on."""
-        self.nodes.links[self.name(number)].resume()
+        self.nodes.thaw(self.name(number))
 
     def kill(self, number: int) -> None:
         """Cut a server off from its store, as a kill does."""
@@ -82,10 +84,10 @@ async def cluster(
         runs: Whether they are started; otherwise the caller does it.
         options: The options of the servers.
     """
-    nodes = Cluster(Nodes() if beside is None else beside.nodes)
+    nodes = Cluster(make_nodes() if beside is None else beside.nodes)
     async with AsyncExitStack() as stack:
         if beside is None:
-            stack.push_async_callback(nodes.nodes.host.close)
+            stack.push_async_callback(nodes.nodes.close)
         for number in range(count):
             io = waypost.Server(drain_s=0.0, **options) if make is None else make(number)
             nodes.adopt(io)

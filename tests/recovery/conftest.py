@@ -11,6 +11,8 @@ import pytest_asyncio
 
 from tests.interop.peer import MODES, Peer
 from tests.recovery.clients import Clients
+from tests.support.chosen_store import is_postgresql
+from tests.support.databases import make_database
 from tests.support.server_process import HEARTBEAT, ServerProcess
 
 APPLICATION = "tests.recovery.app:io"
@@ -20,8 +22,9 @@ SHORT_HEARTBEAT: dict[str, Any] = {"ping_interval_s": 2, "ping_timeout_s": 3}
 
 
 def make_process(directory: Path, store: str | None = None, **options: Any) -> ServerProcess:
-    """Make a server process, with a store in the directory unless told otherwise; it is not started."""
-    store = store or str(directory / "store.db")
+    """Make a server process, with a store of its own unless told otherwise; it is not started."""
+    if store is None:
+        store = make_database() if is_postgresql() else str(directory / "store.db")
     command = ("-m", "waypost", "serve", APPLICATION, "--port", "{port}", "--store", store)
     return ServerProcess(command, directory / "server.log", {"drain_s": 0.1, **HEARTBEAT, **options})
 

@@ -7,9 +7,11 @@ import socket
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 from tests.storage.backends import Clock
-from waypost.storage.base import Journal
+from tests.support.postgres_nodes import PostgresEngine
+from waypost.storage.base import Journal, Store
 from waypost.storage.choose import Clocks, StoreOptions
 from waypost.storage.following import Nodes
 from waypost.storage.host.host import StoreHost
@@ -20,8 +22,11 @@ from waypost.storage.remote.store import RemoteStore
 from waypost.storage.wire.link import Link, memory_link
 from waypost.storage.wire.socket_link import socket_link
 
-ENGINES = ["memory", "sqlite", "sqlite-socket"]
-"""The store, and how nodes are linked with its host: within one loop, or over sockets."""
+HOSTED = ["memory", "sqlite", "sqlite-socket"]
+"""Stores with a host, and how nodes are linked with it: within one loop, or over sockets."""
+
+ENGINES = [*HOSTED, "postgresql"]
+"""All stores that several nodes may have open."""
 
 
 class Rows:
@@ -84,6 +89,66 @@ class QueueNews:
         self.free.append((queue, consumer))
 
 
+class Engine(Protocol):
+    """What nodes have their stores on."""
+
+    @property
+    def living(self) -> Collection[str]:
+        """The names of the nodes that are alive."""
+        ...
+
+    def make_store(self, name: str, options: StoreOptions, clocks: Clocks) -> Store:
+        """Make a node's store."""
+        ...
+
+    def kill(self, name: str) -> None:
+        """Let a node die: nothing that it still does reaches the engine."""
+        ...
+
+    async def close(self) -> None:
+        """Remove it; the stores of living nodes are closed."""
+        ...
+
+
+class Hosted:
+    """A host, with nodes that are linked with it.
+
+    Attributes:
+        host: The host.
+        links: The nodes' sides of the links, by name.
+    """
+
+    def __init__(self, host: StoreHost, *, over_sockets: bool) -> None:
+        self.host = host
+        self.links: dict[str, Link] = {}
+        self._over_sockets = over_sockets
+
+    @property
+    def living(self) -> Collection[str]:
+        return self.host.nodes
+
+    def make_store(self, name: str, options: StoreOptions, clocks: Clocks) -> Store:
+        async def connect() -> Link:
+            theirs, self.links[name] = await self.make_link()
+            self.host.attach(theirs, name)
+            return self.links[name]
+
+        return RemoteStore(connect, options, clocks)
+
+    async def make_link(self) -> tuple[Link, Link]:
+        """Return the host's side of a link, and the node's."""
+        if not self._over_sockets:
+            return memory_link()
+        ours, theirs = socket.socketpair()
+        return await socket_link(ours), await socket_link(theirs)
+
+    def kill(self, name: str) -> None:
+        self.host.detach(name, "the test has killed it")
+
+    async def close(self) -> None:
+        await self.host.close()
+
+
 class Node:
     """One node.
 
@@ -96,9 +161,8 @@ class Node:
     def __init__(self, cluster: Cluster, name: str, clock: Clock) -> None:
         self.name = name
         self.clock = clock
-        self.store = RemoteStore(self._connect, cluster.options, Clocks(wall_time=clock))
+        self.store = cluster.engine.make_store(name, cluster.options, Clocks(wall_time=clock))
         self._cluster = cluster
-        self.link: Link | None = None
 
     @property
     def nodes(self) -> Nodes:
@@ -106,45 +170,56 @@ class Node:
         assert nodes is not None
         return nodes
 
+    @property
+    def link(self) -> Link | None:
+        """Its side of the link with its host, if it has one."""
+        engine = self._cluster.engine
+        return engine.links.get(self.name) if isinstance(engine, Hosted) else None
+
     async def journal(self, name: str = "/") -> Rows:
         """Open a journal, and follow it."""
         return Rows(await self.store.journal(name))
 
     def kill(self) -> None:
-        """Let it die: the host takes nothing more from it."""
-        self._cluster.host.detach(self.name, "the test has killed it")
-
-    async def _connect(self) -> Link:
-        theirs, self.link = await self._cluster.make_link()
-        self._cluster.host.attach(theirs, self.name)
-        return self.link
+        """Let it die: the engine takes nothing more from it."""
+        self._cluster.engine.kill(self.name)
 
 
 class Cluster:
-    """A host.
+    """Nodes on one engine.
 
     Attributes:
-        host: The host.
-        options: The options of its store.
-        clock: The host's clock, and that of all nodes without one of their own.
+        engine: The engine.
+        options: The options of the store.
+        clock: The engine's clock, and that of all nodes without one of their own.
     """
 
     def __init__(
         self, engine: str, directory: Path, *, limits: Limits | None = None, retention: Retention | None = None
     ) -> None:
-        kind, _, self._link = engine.partition("-")
-        spec = "memory:" if kind == "memory" else f"sqlite:{directory / 'store.db'}"
+        kind, _, link = engine.partition("-")
         self.clock = Clock()
-        self.host = StoreHost(limits=limits, clocks=Clocks(wall_time=self.clock))
+        self.engine: Engine
+        if kind == "postgresql":
+            database = PostgresEngine(self.clock)
+            self.engine, spec = database, database.url
+        else:
+            host = StoreHost(limits=limits, clocks=Clocks(wall_time=self.clock))
+            self.engine = Hosted(host, over_sockets=bool(link))
+            spec = "memory:" if kind == "memory" else f"sqlite:{directory / 'store.db'}"
         self.options = StoreOptions(spec=spec, orphan_ttl_s=100, retention=retention or Retention(), tail_bytes=1000)
         self._nodes: list[Node] = []
 
-    async def make_link(self) -> tuple[Link, Link]:
-        """Return the host's side of a link, and the node's."""
-        if not self._link:
-            return memory_link()
-        ours, theirs = socket.socketpair()
-        return await socket_link(ours), await socket_link(theirs)
+    @property
+    def host(self) -> StoreHost:
+        """The host, of an engine that has one."""
+        assert isinstance(self.engine, Hosted)
+        return self.engine.host
+
+    @property
+    def living(self) -> Collection[str]:
+        """The names of the nodes that are alive."""
+        return self.engine.living
 
     async def add(self, name: str, clock: Clock | None = None) -> Node:
         """Let a node come."""
@@ -171,7 +246,7 @@ class Cluster:
             if node.link is not None:
                 node.link.resume()
             await node.store.close()
-        await self.host.close()
+        await self.engine.close()
 
 
 @asynccontextmanager

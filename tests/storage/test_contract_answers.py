@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.storage.backends import Clock, keeps
+from tests.support.databases import drop_database, make_database
 from waypost.errors import StoreClosed
 from waypost.storage.answer_base import (
     ANSWER_OVERHEAD_BYTES,
@@ -98,10 +99,8 @@ async def test_they_outlive_the_store_as_far_as_it_keeps_anything(store: Store) 
     assert await kept(store, b"c", 1) == ([1] if keeps(store) else [])
 
 
-@pytest.mark.parametrize("spec", ["memory:", "store.db"])
-async def test_for_how_long_is_an_option(spec: str, tmp_path: Path, clock: Clock) -> None:
-    where = spec if spec == "memory:" else str(tmp_path / spec)
-    store = make_store(StoreOptions(spec=where, answer_ttl_s=5), Clocks(wall_time=clock))
+async def test_for_how_long_is_an_option(spec: str, clock: Clock) -> None:
+    store = make_store(StoreOptions(spec=spec, answer_ttl_s=5), Clocks(wall_time=clock))
     await store.open()
     await keep(store, b"c", 1)
     clock.now += 6
@@ -114,9 +113,14 @@ SIZE = 10_000
 FIVE = AnswerLimits(total_bytes=12 * SIZE, account_bytes=5 * (SIZE + ANSWER_OVERHEAD_BYTES))
 
 
-@pytest.fixture(params=["memory:", "store.db"])
-def spec(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return "memory:" if request.param == "memory:" else str(tmp_path / str(request.param))
+@pytest.fixture(params=["memory:", "store.db", "postgresql"])
+def spec(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "postgresql":
+        url = make_database()
+        yield url
+        drop_database(url)
+    else:
+        yield "memory:" if request.param == "memory:" else str(tmp_path / str(request.param))
 
 
 @asynccontextmanager

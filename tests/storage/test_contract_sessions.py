@@ -200,7 +200,7 @@ async def test_a_key_that_expired_may_be_used_again(store: Store, clock: Clock) 
 
 
 async def test_many_sessions_expire_in_one_call(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("memory.store", "sqlite.journals.expiry"):
+    for module in ("memory.store", "sqlite.journals.expiry", "postgres.journals.expiry"):
         monkeypatch.setattr(f"waypost.storage.{module}.MAX_TOMBSTONES", 100)
     one, other = await store.journal("/one"), await store.journal("/other")
     # More than one step takes.

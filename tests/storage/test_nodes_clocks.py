@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.storage.backends import Clock, ignore
-from tests.storage.followers import ENGINES, Cluster, Node, Rows, cluster
+from tests.storage.followers import HOSTED, Cluster, Node, Rows, cluster
 from waypost.storage.queue_records import Attempt, DeadLetterFilter, NewMessageRow
 
 KEY = b"key"
@@ -40,7 +40,7 @@ class Late:
         return self.many.clock.now
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=HOSTED)
 async def late(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Late]:
     async with cluster(request.param, tmp_path) as many:
         node = await many.add("a", Clock(now=5.0))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.storage.backends import ignore, read_all
-from tests.storage.followers import ENGINES, Cluster, Rows, cluster, in_step, settled
+from tests.storage.followers import ENGINES, HOSTED, Cluster, Rows, cluster, in_step, settled
 from waypost.errors import ConfigurationError, StorageError, StoreLost
 from waypost.storage.following import EVERYBODY
 from waypost.storage.host.host import StoreHost
@@ -24,6 +24,12 @@ NOBODY: tuple[str, ...] = ()
 
 @pytest.fixture(params=ENGINES)
 async def many(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with cluster(request.param, tmp_path) as one:
+        yield one
+
+
+@pytest.fixture(params=HOSTED)
+async def hosted(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Cluster]:
     async with cluster(request.param, tmp_path) as one:
         yield one
 
@@ -103,9 +109,9 @@ async def test_the_end_of_sessions_is_told_to_their_homes(many: Cluster) -> None
     assert await nodes[0].journal.find_session(b"c") is not None
 
 
-async def test_a_message_comes_behind_the_rows_asked_for_before_it_and_before_later_ones(many: Cluster) -> None:
+async def test_a_message_comes_behind_the_rows_asked_for_before_it_and_before_later_ones(hosted: Cluster) -> None:
     seen: list[list[object]] = []
-    nodes = [await many.add(name) for name in "abc"]
+    nodes = [await hosted.add(name) for name in "abc"]
     journals = [await node.journal() for node in nodes]
     for node, rows in zip(nodes, journals, strict=True):
         log: list[object] = rows.rows  # type: ignore[assignment]
@@ -161,14 +167,14 @@ async def test_nodes_learn_who_comes_and_goes(many: Cluster) -> None:
     assert changes == again == [("b", True), ("b", False), ("c", True), ("c", False)]
 
 
-async def test_what_a_node_had_asked_for_is_told_before_its_death(many: Cluster) -> None:
-    first, second = [await many.add(name) for name in "ab"]
+async def test_what_a_node_had_asked_for_is_told_before_its_death(hosted: Cluster) -> None:
+    first, second = [await hosted.add(name) for name in "ab"]
     told, writer = await first.journal(), await second.journal()
     first.nodes.watch(lambda name, is_there: told.rows.append((name, is_there)))
     tasks = [asyncio.ensure_future(writer.append(b"%d" % number)) for number in range(100)]
     async with asyncio.timeout(10):
         # While the store writes them; a store in memory has written them at once.
-        while not (many.under_way("b") or told.journal.top):
+        while not (hosted.under_way("b") or told.journal.top):
             await asyncio.sleep(0)
     second.kill()
     await settled(lambda: ("b", False) in told.rows, "its death is told")
@@ -182,10 +188,10 @@ async def test_what_a_node_had_asked_for_is_told_before_its_death(many: Cluster)
     assert len(done) <= rows - 1, "what was reported as done was told to others"
 
 
-async def test_a_node_with_other_options_is_refused_with_the_difference(many: Cluster) -> None:
-    await many.add("a")
-    options = replace(many.options, orphan_ttl_s=5, retention=Retention(max_bytes=7))
-    other = RemoteStore(lambda: _link_to(many.host), options)
+async def test_a_node_with_other_options_is_refused_with_the_difference(hosted: Cluster) -> None:
+    await hosted.add("a")
+    options = replace(hosted.options, orphan_ttl_s=5, retention=Retention(max_bytes=7))
+    other = RemoteStore(lambda: _link_to(hosted.host), options)
     with pytest.raises(ConfigurationError) as refusal:
         await other.open()
     assert str(refusal.value).endswith(
@@ -194,7 +200,7 @@ async def test_a_node_with_other_options_is_refused_with_the_difference(many: Cl
     )
     with pytest.raises(StorageError):
         await other.journal("/")
-    assert many.host.nodes == ("a",)
+    assert hosted.host.nodes == ("a",)
 
 
 async def _link_to(host: StoreHost) -> Link:
@@ -203,10 +209,10 @@ async def _link_to(host: StoreHost) -> Link:
     return ours
 
 
-async def test_a_node_of_another_version_is_refused(many: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    await many.add("a")
+async def test_a_node_of_another_version_is_refused(hosted: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    await hosted.add("a")
     monkeypatch.setattr("waypost.storage.remote.store.__version__", "0.0.1")
-    other = RemoteStore(lambda: _link_to(many.host), many.options)
+    other = RemoteStore(lambda: _link_to(hosted.host), hosted.options)
     with pytest.raises(ConfigurationError, match="expected the version of the process that has it open"):
         await other.open()
 
@@ -214,8 +220,8 @@ async def test_a_node_of_another_version_is_refused(many: Cluster, monkeypatch: 
 @pytest.mark.parametrize(
     "garbage", [b"\x00\x00\x00\x05hello", b"\x00\x00\x00\x01\x90" * 2 + b"\x00\x00\x00\x03\x91\x91\x63"]
 )
-async def test_a_node_that_sends_garbage_is_cut_off_and_no_other(many: Cluster, garbage: bytes) -> None:
-    first, second = [await many.add(name) for name in "ab"]
+async def test_a_node_that_sends_garbage_is_cut_off_and_no_other(hosted: Cluster, garbage: bytes) -> None:
+    first, second = [await hosted.add(name) for name in "ab"]
     rows = await second.journal()
     assert first.link is not None
     first.link.send(garbage)

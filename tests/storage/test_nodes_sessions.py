@@ -200,7 +200,7 @@ async def test_what_was_handed_over_survives_its_home(three: Three) -> None:
     await a.release_session(KEY, b"handed")
     await claim
     three.nodes[0].kill()
-    await settled(lambda: "a" not in three.many.host.nodes, "a is gone")
+    await settled(lambda: "a" not in three.many.living, "a is gone")
     assert await c.claim_session(KEY) == b"handed"
 
 
@@ -256,7 +256,7 @@ async def test_a_claimer_that_dies_leaves_a_session_that_ends_in_time(three: Thr
     await claim
     assert (await three.session()).expires_at is None
     three.nodes[1].kill()
-    await settled(lambda: "b" not in three.many.host.nodes, "b is gone")
+    await settled(lambda: "b" not in three.many.living, "b is gone")
     await in_step(three.rows[2])
     assert (await three.session()).expires_at == clock.now + 7
     assert await three.journals[2].claim_session(KEY) == b"handed"

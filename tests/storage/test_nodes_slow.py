@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.storage.backends import ignore
-from tests.storage.followers import ENGINES, Cluster, Rows, cluster, settled
+from tests.storage.followers import HOSTED, Cluster, Rows, cluster, settled
 from waypost.errors import StoreLost
 from waypost.storage.following import EVERYBODY
 from waypost.storage.host.outgoing import Limits
@@ -18,7 +18,7 @@ from waypost.storage.journal_records import Retention
 LIMITS = Limits(window_bytes=2_000, held_bytes=4_000, waiting_bytes=20_000)
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=HOSTED)
 async def many(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Cluster]:
     async with cluster(request.param, tmp_path, limits=LIMITS, retention=Retention(max_entries=1000)) as one:
         yield one

@@ -115,8 +115,16 @@ class Line:
                 continue
             with self._lock:
                 self._ends |= {near, far}
-            for source, target, way in ((near, far, Way.THERE), (far, near, Way.BACK)):
-                threading.Thread(target=self._carry, args=(source, target, way), daemon=True).start()
+            threading.Thread(target=self._connect, args=(near, far), daemon=True).start()
+
+    def _connect(self, near: socket.socket, far: socket.socket) -> None:
+        """Carry what goes over a connection, until both ends have ended it."""
+        back = threading.Thread(target=self._carry, args=(far, near, Way.BACK), daemon=True)
+        back.start()
+        self._carry(near, far, Way.THERE)
+        back.join()
+        near.close()
+        far.close()
 
     def _carry(self, source: socket.socket, target: socket.socket, way: Way) -> None:
         try:

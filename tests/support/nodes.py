@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import waypost
 from waypost.server.hub import Hub
@@ -43,6 +43,18 @@ class Nodes:
         """Let a node die: nothing that it still does reaches the store, and all that it asks for fails."""
         self.host.detach(name, "the test has killed it")
 
+    def freeze(self, name: str) -> None:
+        """Let a node see nothing more of the store."""
+        self.links[name].pause()
+
+    def thaw(self, name: str) -> None:
+        """Let a frozen node go on."""
+        self.links[name].resume()
+
+    async def close(self) -> None:
+        """Close the host."""
+        await self.host.close()
+
 
 @asynccontextmanager
 async def stores(number: int, options: StoreOptions, limits: Limits | None = None) -> AsyncIterator[list[Store]]:
@@ -57,7 +69,13 @@ async def stores(number: int, options: StoreOptions, limits: Limits | None = Non
         yield opened
 
 
-def join(nodes: Nodes, server: waypost.Server, name: str) -> None:
+class MakesStores(Protocol):
+    """Makes the stores of nodes."""
+
+    def make_store(self, name: str, options: StoreOptions, clocks: Clocks) -> Store: ...
+
+
+def join(nodes: MakesStores, server: waypost.Server, name: str) -> None:
     """Let a server be a node, before it starts."""
     hub: Hub = server._hub
     hub.use_store_from(lambda options, clocks: nodes.make_store(name, options, clocks))

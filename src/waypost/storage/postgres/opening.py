@@ -56,6 +56,7 @@ class Settings:
         orphan_ttl_s: Seconds for which a session is kept whose node is dead.
         patience_s: Seconds for which an uncertain write is settled before it is raised as uncertain.
         now: A wall clock that the engine goes by instead of its own; ``None`` for its own.
+        node: This node's name; "" for a random one.
     """
 
     address: Address
@@ -67,6 +68,7 @@ class Settings:
     orphan_ttl_s: float
     patience_s: float
     now: Callable[[], float] | None
+    node: str
 
     def shared(self) -> dict[str, Any]:
         """Return the options that all nodes should have alike, as plain data."""
@@ -131,7 +133,7 @@ async def open_parts(settings: Settings, clock: StoreClock) -> Opened:
         StorageError: The engine can't be reached, or refuses it; or its schema is too old or too new.
     """
     name = settings.address.shown
-    opening = _Opening(settings, clock, secrets.token_hex(4))
+    opening = _Opening(settings, clock, settings.node or secrets.token_hex(4))
     try:
         return await opening.run()
     except (EngineGone, Refusal) as error:

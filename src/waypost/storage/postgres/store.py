@@ -41,6 +41,7 @@ class PostgresStore:
         patience_s: Seconds for which a write whose answer was lost is settled before it is raised as uncertain.
         wall_time: The wall clock, in seconds since 1970. Another one than the machine's: the engine goes by it, too.
         steady_time: The clock for durations; see `StoreClock`.
+        node: This node's name, which none has ever had; "" for a random one, another at each opening.
 
     Raises:
         ConfigurationError: An option has a value that it does not accept.
@@ -59,6 +60,7 @@ class PostgresStore:
         patience_s: float = PATIENCE_S,
         wall_time: Callable[[], float] = time.time,
         steady_time: Callable[[], float] | None = None,
+        node: str = "",
     ) -> None:
         self._settings = Settings(
             address=parse_address(url),
@@ -70,6 +72,7 @@ class PostgresStore:
             orphan_ttl_s=orphan_ttl_s,
             patience_s=patience_s,
             now=None if wall_time is time.time else wall_time,
+            node=node,
         )
         self._name = self._settings.address.shown
         self._clock = StoreClock(wall_time, steady_time)

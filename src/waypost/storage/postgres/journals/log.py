@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
+from waypost.logs import get_logger
 from waypost.storage.following import Follower
 from waypost.storage.postgres.driver import Row
 from waypost.storage.postgres.lanes import Identity, Mark, Write
 from waypost.storage.tail import Tail
 
 __all__ = ["Batch", "Done", "Log", "Operation", "SessionRows", "State"]
+
+_logger = get_logger(__name__)
 
 _EVENT, _FIRST_OF_SESSIONS, _LAST_OF_SESSIONS, _GENERATION, _TRIMMED, _SETTLED = 0, 2, 7, 8, 9, 10
 _NOBODY = Mark(0, 0, 0)
@@ -259,6 +262,15 @@ class Log:
         self.size += len(record)
         self.tail.append(record)
 
+    def _tell(self, position: int, record: bytes) -> None:
+        if self.follower is None:
+            return
+        try:
+            self.follower.appended(position, record)
+        except Exception:
+            # The row is applied all the same, and later ones must be.
+            _logger.exception("a follower raised, which it must not")
+
     def _apply_next(self) -> bool:
         """Apply the next row that was read; returns whether there was one that could be applied."""
         if not self._ahead:
@@ -270,8 +282,7 @@ class Log:
         self._ahead.popleft()
         if kind == _EVENT:
             self._apply_event(row["position"], row["record"])
-            if self.follower is not None:
-                self.follower.appended(row["position"], row["record"])
+            self._tell(row["position"], row["record"])
         elif _FIRST_OF_SESSIONS <= kind <= _LAST_OF_SESSIONS:
             if self.sessions is not None:
                 self.sessions.apply(kind, row["head"])
