@@ -92,7 +92,8 @@ class QueueFollower(Protocol):
     def freed(self, queue: str, consumer: str) -> None:
         """A consumer has no owner any more: its owner has released it, is dead, or stood still.
 
-        An owner that stood still hears it itself when it goes on, before it hears of the next owner.
+        An owner that stood still, or was too far behind, hears it itself when it goes on; perhaps it has heard of the
+        next owner before.
         """
         ...
 
@@ -170,7 +171,8 @@ class Nodes(Protocol):
     def watch(self, changed: Callable[[str, bool], None]) -> None:
         """Call a function with the name of each other node that comes (True) or that is gone (False).
 
-        A node that is gone sends nothing any more, and its last row and message were applied before the call.
+        A node that is gone sends nothing any more, and its last row and message were applied before the call. On an
+        engine that several machines share a node may only have been cut off: then it comes again under its name.
         """
         ...
 

@@ -16,6 +16,7 @@ from tests.server.queues.client import QUEUE, Site, Worker, quiet
 from tests.support.nodes import Nodes, servers
 from tests.support.waiting import DEADLINE_S
 from waypost.server.queues.spread import owners, tenure
+from waypost.server.queues.spread.letters import Owns
 
 
 @asynccontextmanager
@@ -805,3 +806,50 @@ async def test_an_owner_without_takers_that_stands_still_owns_the_consumer_no_mo
         assert owner(here) is here[1]
         await here[0].put(1)
         await gets(other, [1])
+
+
+@pytest.mark.parametrize("hears_of", ["the loss", "the next owner"])
+@pytest.mark.parametrize("order", ["strict", "key", "none"])
+async def test_an_owner_that_lost_its_consumer_goes_on_as_a_guest_with_what_it_holds(
+    order: str, hears_of: str
+) -> None:
+    async with sites(2, order=order, prefetch=2) as (nodes, here):
+        first, second = await here[0].client(), await here[1].client()
+        assert owner(here) is here[0]
+        for number in range(6):
+            await here[number % 2].put(number, key=str(number))
+        await until(lambda: len(first.jobs) + len(second.jobs) >= (1 if order == "strict" else 4))
+        await settle()
+        # As the store does with a node that stands still.
+        assert nodes.host._opening is not None
+        if hears_of == "the loss":
+            nodes.host._opening.queues._free(nodes.host._nodes["n0"], QUEUE, "default")
+        else:
+            del nodes.host._opening.queues._owners[QUEUE, "default"]
+            hub_of(here[1].io).deliveries.freed(QUEUE, "default")
+            await until(lambda: hub_of(here[0].io).deliveries.runner(QUEUE, "default") is None)
+        await until(lambda: has_owner(here))
+        await settle()
+        for client in (first, second):
+            client.auto_ack = True
+            for _, arguments in list(client.to_acknowledge):
+                client.reply(arguments[1])
+        await all_settled(here[0], 6)
+        assert sorted(first.jobs + second.jobs) == list(range(6)), "nothing came twice"
+
+
+async def test_a_claim_of_long_ago_takes_nothing_from_the_owner() -> None:
+    async with sites(2, order="none", prefetch=1) as (_, here):
+        client = await here[0].client()
+        await here[0].put(1, 2)
+        await client.gets(1)
+        runner = hub_of(here[0].io).deliveries.runner(QUEUE, "default")
+        deliveries = hub_of(here[1].io).deliveries
+        assert deliveries._owners is not None
+        deliveries._owners.post.send("n0", (QUEUE, "default"), Owns())
+        await settle()
+        assert hub_of(here[0].io).deliveries.runner(QUEUE, "default") is runner
+        client.auto_ack = True
+        client.reply(1)
+        await all_settled(here[0], 2)
+        assert client.jobs == [1, 2]

@@ -123,6 +123,11 @@ class Branch:
         return self._order or self._wanted
 
     @property
+    def has_owner(self) -> bool:
+        """Whether it is known which node owns the consumer."""
+        return self._has_owner.is_set()
+
+    @property
     def holds(self) -> bool:
         """Whether something is in the hands of its takers."""
         return any(attachment.in_hand for attachment in self._takers)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import msgspec
 
 from waypost.errors import StorageError, StoreClosed
 from waypost.logs import get_logger
 from waypost.retrying import STORE_RETRIES, Backoff
-from waypost.server.emitting.members import Member
 from waypost.server.queues.delivery import Attachment
-from waypost.server.queues.load import Load
 from waypost.server.queues.options import Order
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.serving import Serving
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.spread.branch import Branch
+from waypost.server.queues.spread.desk import Desk
 from waypost.server.queues.spread.guests import Guests, as_message
 from waypost.server.queues.spread.letters import (
     TOPIC,
@@ -50,66 +49,14 @@ from waypost.server.queues.spread.tenure import Tenure
 from waypost.server.services import Services
 from waypost.storage.following import Nodes
 
-__all__ = ["Desk", "Owners"]
+__all__ = ["Owners"]
 
 logger = get_logger("waypost.queue")
 
 _LINGER_S = 5.0
 """For so long a node owns a consumer that nothing is attached to."""
 _HEIR_S = 2.0
-
-
-class Desk(Protocol):
-    """The part of a server that has what serves each consumer."""
-
-    @property
-    def is_stopping(self) -> bool:
-        """True from the beginning of a stop."""
-        ...
-
-    def find(self, queue: str, consumer: str) -> Serving | None:
-        """Return what serves a consumer on this node."""
-        ...
-
-    async def open_runner(self, key: Key, order: Order | None) -> Runner:
-        """Make the runner of a consumer, which nothing else knows yet.
-
-        Raises:
-            StorageError: The store did not answer.
-        """
-        ...
-
-    async def open_branch(self, key: Key, order: Order | None) -> Branch:
-        """Make the branch of a consumer that another node owns, which nothing else knows yet.
-
-        Raises:
-            StorageError: The store did not answer.
-        """
-        ...
-
-    def branch_of(self, runner: Runner) -> Branch:
-        """Make a branch that stands in for a runner of this node, and which nothing else knows yet."""
-        ...
-
-    def put(self, serving: Serving, former: Serving | None) -> None:
-        """Let something serve a consumer, in the place of what served it before."""
-        ...
-
-    def went_live(self, member: Member) -> None:
-        """Put into the hand of a socket that is live what its session holds."""
-        ...
-
-    def began(self, runner: Runner) -> None:
-        """Note that a runner has what is attached to it."""
-        ...
-
-    def apply(self, queue: str, change: Changed) -> None:
-        """Apply what another node has changed."""
-        ...
-
-    def loads(self, queues: tuple[str, ...]) -> list[Load]:
-        """Return the numbers of the consumers that this node owns."""
-        ...
+_SUCCESSOR_S = 1.0
 
 
 class Owners:
@@ -260,6 +207,19 @@ class Owners:
             elif branch.takers:
                 await self._settle(key, tenure, branch.known_order)
             branch.wake()
+        if branch.owner is None and branch.takers and self._desk.find(*key) is branch:
+            await self._introduce(branch)
+
+    async def _introduce(self, branch: Branch) -> None:
+        """Tell the next owner of a branch's takers, if it has asked when this node was dead for it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SUCCESSOR_S):
+                await branch.owned()
+        async with self._holding(branch.key) as tenure:
+            if branch.owner is None and self._desk.find(*branch.key) is branch:
+                await self._settle(branch.key, tenure, branch.known_order)
+                if tenure.rival is not None and not branch.has_owner:
+                    self._hear_of_owner(tenure.rival, branch.key)
 
     async def _find_heir(self, key: Key, branch: Branch) -> None:
         """Let another node own a consumer, so that it learns what is in hand here before this node is gone."""
@@ -352,8 +312,24 @@ class Owners:
             branch.set_owner(node)
             self.post.send(node, key, branch.hands())
             branch.send_answers()
+        elif tenure is not None and tenure.is_owned:
+            self._spawn(key, self._doubt(key, node))
         else:
-            self.post.send(node, key, Hands((), None, "", 0, ()))
+            self._say_nothing_is_here(node, key)
+
+    def _say_nothing_is_here(self, node: str, key: Key) -> None:
+        self.post.send(node, key, Hands((), None, "", 0, ()))
+
+    async def _doubt(self, key: Key, node: str) -> None:
+        """Find out whether this node still owns a consumer: another one says that it does, or said so long ago."""
+        async with self._holding(key) as tenure:
+            if tenure.is_owned and not tenure.is_lost:
+                owner = await self._nodes.claim_consumer(*key)
+                if owner != self._nodes.name:
+                    self.freed(*key)
+                    tenure.successor = owner
+                    return
+        self._say_nothing_is_here(node, key)
 
     def _take_hands(self, sender: str, key: Key, hands: Hands) -> None:
         tenure = self._tenures.get(key)
@@ -377,7 +353,7 @@ class Owners:
         """Find out who owns a consumer, and begin to serve it here. The lock is held."""
         former = self._desk.find(*key)
         while not tenure.is_owned:
-            tenure.was_freed = False
+            tenure.was_freed, tenure.rival = False, None
             owner = await self._nodes.claim_consumer(*key)
             if owner == self._nodes.name:
                 tenure.is_owned = True
@@ -385,6 +361,7 @@ class Owners:
             elif not tenure.was_freed:
                 if isinstance(former, Branch):
                     # The new owner asks for what is in hand here.
+                    tenure.rival = owner
                     return former
                 branch = await self._desk.open_branch(key, order)
                 if not tenure.was_freed:

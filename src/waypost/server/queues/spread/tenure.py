@@ -31,6 +31,7 @@ class Tenure:
         is_lost: Whether the store's host has taken the consumer from this node, which stood still, and the runner
             has not ended yet.
         successor: The node that has said meanwhile that it owns the consumer.
+        rival: The node that owned the consumer at the last claim, if there was a branch for it already.
         guests: The takers of other nodes; ``None`` without a runner.
         backlog: What other nodes said while there was no runner; ``None`` if the node is gone.
         hands: What other nodes hold, if this node has begun to own the consumer and has no runner yet.
@@ -42,6 +43,7 @@ class Tenure:
     was_freed: bool = False
     is_lost: bool = False
     successor: str | None = None
+    rival: str | None = None
     guests: Guests | None = None
     backlog: list[tuple[str, FromGuest | None]] = field(default_factory=list)
     hands: dict[str, Hands] = field(default_factory=dict)

@@ -18,7 +18,7 @@ _logger = get_logger(__name__)
 
 _Key: TypeAlias = tuple[str, str]
 
-_CLAIM: Final = "SELECT waypost.claim_consumer_1($1, $2, $3, $4)"
+_CLAIM: Final = "SELECT o_name, o_fence FROM waypost.claim_consumer_1($1, $2, $3, $4)"
 _RELEASE: Final = "SELECT waypost.release_consumer_1($1, $2, $3, $4)"
 _OWNERS: Final = "SELECT * FROM waypost.owners_1($1, $2)"
 _FREE: Final = "SELECT waypost.free_1($1)"
@@ -49,7 +49,8 @@ class Consumers:
         self._pool = pool
         self._settled = settled
         self._owns = owns
-        self._owned: dict[_Key, None] = {}
+        # With what the store counts its owners by.
+        self._owned: dict[_Key, int] = {}
         # Consumers of others that were asked for, and who had them.
         self._wanted: dict[_Key, str] = {}
         # Consumers that this node may own without using them: the answer of a call was lost.
@@ -85,10 +86,15 @@ class Consumers:
         if self._refusal and key not in self._owned:
             raise StorageError(self._store, self._refusal)
         self._doubtful.pop(key, None)
-        owner = str(await self._call(_CLAIM, key))
+        row = await self._call(_CLAIM, key)
+        owner, fence = str(row["o_name"]), int(row["o_fence"])
         if owner == self._identity.name:
-            self._owned[key] = None
+            was_lost = self._owned.get(key, fence) != fence
+            self._owned[key] = fence
             self._wanted.pop(key, None)
+            if was_lost and self._follower is not None:
+                # Another node may have owned it in between.
+                self._follower.freed(*key)
             await self._owns(queue)
         else:
             self._owned.pop(key, None)
@@ -155,7 +161,7 @@ class Consumers:
             incarnation = self._identity.incarnation
             try:
                 async with self._pool.take() as connection:
-                    return await connection.value(query, self._identity.id, incarnation, *key)
+                    return await connection.row(query, self._identity.id, incarnation, *key)
             except Refusal as refusal:
                 if refusal.sqlstate != _FENCED:
                     raise problem_of(self._store, refusal) from refusal

@@ -255,9 +255,11 @@ END $$;
 
 -- ------------------------------------------------------------------------------------------- who owns which consumer
 
--- Owns a consumer that nobody owns; returns the name of the node that owns it.
-CREATE OR REPLACE FUNCTION waypost.claim_consumer_1(p_node int, p_incarnation bigint, p_queue text, p_consumer text)
-RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+-- Owns a consumer that nobody owns; returns the name of the node that owns it, and a number that rises with each
+-- owner.
+CREATE OR REPLACE FUNCTION waypost.claim_consumer_1(
+    p_node int, p_incarnation bigint, p_queue text, p_consumer text, OUT o_name text, OUT o_fence bigint
+) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_owner int;
 BEGIN
@@ -271,7 +273,8 @@ BEGIN
             ON CONFLICT (queue, consumer) DO UPDATE SET node = p_node, fence = consumer_owner.fence + 1;
         v_owner := p_node;
     END IF;
-    RETURN (SELECT name FROM waypost.node WHERE id = v_owner);
+    SELECT name, fence INTO o_name, o_fence FROM waypost.consumer_owner AS owner JOIN waypost.node
+        ON node.id = owner.node WHERE queue = p_queue AND consumer = p_consumer;
 END $$;
 
 CREATE OR REPLACE FUNCTION waypost.release_consumer_1(p_node int, p_incarnation bigint, p_queue text, p_consumer text)
