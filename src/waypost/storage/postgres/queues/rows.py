@@ -64,7 +64,7 @@ def message_row(row: Iterable[Any]) -> MessageRow:
     kept_sum, position, message_id, record, enqueued_at, key, expires_at, *attempts, headers = row
     content = position, from_store(message_id), record, enqueued_at, _optional(key), expires_at
     message = MessageRow._make([*content, *attempts, _optional(headers), False])
-    if kept_sum in (None, message_sum(message.id, message.key, message.headers, message.record)):
+    if kept_sum in (None, -1, message_sum(message.id, message.key, message.headers, message.record)):
         return message
     return message._replace(damaged=True)
 
@@ -114,7 +114,7 @@ def dead_letter(row: Row) -> DeadLetterRow:
         tuple([_item(*item) for item in msgspec.json.decode(row["history"] or "[]")]),
         headers,
         _optional(row["exception"]),
-        damaged=row["sum"] not in (None, kept_sum),
+        damaged=row["sum"] not in (None, -1, kept_sum),
     )
 
 

@@ -135,6 +135,48 @@ BEGIN
         CASE WHEN c.lost > 0 THEN jsonb_build_array(c.lost, c.lost_first, c.lost_last) END, v_paused, c.active_at);
 END $$;
 
+-- Plans must hold whatever the statistics say of tables that were empty a moment ago: a row is looked up by its whole key,
+-- for one position after the other (LATERAL with OFFSET 0, which is never turned around), and then deleted by its place,
+-- which stays while the queue is locked.
+
+-- Delete rows of `outstanding`: of a ledger, above a position.
+CREATE OR REPLACE FUNCTION waypost.outstanding_delete_1(
+    p_ledger bigint, p_after bigint, p_positions bigint[],
+    OUT positions bigint[], OUT messages bigint, OUT retrying bigint, OUT first bigint, OUT last bigint
+) LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    WITH gone AS (
+        DELETE FROM waypost.outstanding WHERE ctid = ANY (ARRAY(
+            SELECT o.ctid FROM unnest(p_positions) AS u (position) CROSS JOIN LATERAL (
+                SELECT ctid FROM waypost.outstanding WHERE ledger = p_ledger AND position = u.position OFFSET 0) o
+            WHERE u.position > p_after))
+        RETURNING position, retry_at
+    ) SELECT array_agg(gone.position), count(*), count(*) FILTER (WHERE gone.retry_at > 0), min(gone.position),
+        max(gone.position) INTO positions, messages, retrying, first, last FROM gone;
+END $$;
+
+-- Delete rows of `outstanding` for messages, of all ledgers.
+CREATE OR REPLACE FUNCTION waypost.outstanding_delete_all_1(p_queue int, p_positions bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    DELETE FROM waypost.outstanding WHERE ctid = ANY (ARRAY(
+        SELECT o.ctid FROM unnest(p_positions) AS u (position) CROSS JOIN LATERAL (
+            SELECT ctid FROM waypost.outstanding WHERE queue = p_queue AND position = u.position OFFSET 0) o));
+END $$;
+
+-- Delete rows of `message`.
+CREATE OR REPLACE FUNCTION waypost.messages_delete_1(
+    p_queue int, p_positions bigint[], OUT messages bigint, OUT bytes bigint, OUT first bigint
+) LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    WITH gone AS (
+        DELETE FROM waypost.message WHERE ctid = ANY (ARRAY(
+            SELECT m.ctid FROM unnest(p_positions) AS u (position) CROSS JOIN LATERAL (
+                SELECT ctid FROM waypost.message WHERE queue = p_queue AND position = u.position OFFSET 0) m))
+        RETURNING position, size
+    ) SELECT count(*), coalesce(sum(gone.size), 0), min(gone.position) INTO messages, bytes, first FROM gone;
+END $$;
+
 -- Note work that is left to be done in steps.
 CREATE OR REPLACE FUNCTION waypost.sweep_note_1(p_queue int, p_kind text, p_after bigint, p_upto bigint, p_consumer bigint)
 RETURNS void LANGUAGE plpgsql VOLATILE AS $$

@@ -4,18 +4,14 @@
 CREATE OR REPLACE FUNCTION waypost.queue_remove_1(INOUT s waypost.queue_state, p_positions bigint[])
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    v_messages bigint;
-    v_bytes bigint;
-    v_first bigint;
+    v_gone record;
 BEGIN
-    WITH gone AS (
-        DELETE FROM waypost.message WHERE queue = s.queue AND position = ANY (p_positions) RETURNING position, size
-    ) SELECT count(*), coalesce(sum(size), 0), min(position) INTO v_messages, v_bytes, v_first FROM gone;
-    s.messages := s.messages - v_messages;
-    s.bytes := s.bytes - v_bytes;
+    SELECT * INTO v_gone FROM waypost.messages_delete_1(s.queue, p_positions);
+    s.messages := s.messages - v_gone.messages;
+    s.bytes := s.bytes - v_gone.bytes;
     IF s.messages = 0 THEN
         s.floor := s.top;
-    ELSIF v_first = s.floor + 1 THEN
+    ELSIF v_gone.first = s.floor + 1 THEN
         s.floor := waypost.message_after_1(s.queue, s.floor, NULL) - 1;
     END IF;
 END $$;
@@ -29,13 +25,16 @@ DECLARE
 BEGIN
     SELECT min((SELECT t.frontier FROM waypost.consumer_state t WHERE t.consumer = a.id ORDER BY t.n DESC LIMIT 1))
         INTO v_passed FROM waypost.consumer a WHERE a.queue = s.queue;
-    RETURN (SELECT array_agg(m.position ORDER BY m.position) FROM waypost.message m
-        WHERE m.queue = s.queue AND m.position = ANY (p_positions) AND m.position > s.floor
+    RETURN (SELECT array_agg(m.position ORDER BY m.position) FROM unnest(p_positions) AS u (position)
+        CROSS JOIN LATERAL (
+            SELECT * FROM waypost.message WHERE queue = s.queue AND position = u.position OFFSET 0) m
+        WHERE u.position > s.floor
         AND CASE WHEN m.consumer IS NULL THEN v_passed IS NULL OR m.position <= v_passed
             ELSE m.position <= coalesce((SELECT t.frontier FROM waypost.consumer_state t
                 JOIN waypost.consumer a ON a.id = t.consumer AND a.queue = s.queue
                 WHERE t.consumer = m.consumer ORDER BY t.n DESC LIMIT 1), m.position) END
-        AND NOT EXISTS (SELECT FROM waypost.outstanding o WHERE o.queue = s.queue AND o.position = m.position));
+        AND NOT EXISTS (
+            SELECT FROM waypost.outstanding o WHERE o.queue = s.queue AND o.position = m.position OFFSET 0));
 END $$;
 
 -- Remove messages that no consumer wants any more, or note them as settled if the queue keeps such ones for a time.
@@ -77,14 +76,11 @@ BEGIN
     END IF;
     FOR v_one IN SELECT id, name FROM waypost.consumer WHERE queue = s.queue ORDER BY name LOOP
         c := waypost.consumer_load_1(v_one.id);
-        WITH gone AS (
-            DELETE FROM waypost.outstanding WHERE ledger = c.ledger AND position = ANY (p_positions)
-            RETURNING position, retry_at
-        ) SELECT count(*) AS messages, count(*) FILTER (WHERE retry_at > 0) AS retrying, min(position) AS first,
-            max(position) AS last INTO v_held FROM gone;
-        SELECT count(*) AS messages, min(position) AS first, max(position) AS last INTO v_fresh FROM waypost.message
-            WHERE queue = s.queue AND position = ANY (p_positions) AND position > c.frontier
-            AND (consumer IS NULL OR consumer = c.consumer);
+        SELECT * INTO v_held FROM waypost.outstanding_delete_1(c.ledger, s.floor, p_positions);
+        SELECT count(*) AS messages, min(m.position) AS first, max(m.position) AS last INTO v_fresh
+            FROM unnest(p_positions) AS u (position) CROSS JOIN LATERAL (
+                SELECT * FROM waypost.message WHERE queue = s.queue AND position = u.position OFFSET 0) m
+            WHERE u.position > c.frontier AND (m.consumer IS NULL OR m.consumer = c.consumer);
         CONTINUE WHEN v_held.messages + v_fresh.messages = 0;
         IF v_held.messages > 0 THEN
             c := waypost.consumer_released_1(c, s.floor, v_held.messages, v_held.retrying, v_held.first);
@@ -97,7 +93,7 @@ BEGIN
         c := waypost.consumer_save_1(c, s);
         losers := losers || v_one.name;
     END LOOP;
-    DELETE FROM waypost.outstanding WHERE queue = s.queue AND position = ANY (p_positions);
+    PERFORM waypost.outstanding_delete_all_1(s.queue, p_positions);
     s := waypost.queue_remove_1(s, p_positions);
     IF p_lose THEN
         s.dropped := s.dropped + cardinality(p_positions);
@@ -164,8 +160,9 @@ BEGIN
             AND position BETWEEN v_run.first AND v_run.last ORDER BY position LIMIT v_step) m;
         v_whole := coalesce(cardinality(v_found), 0) < v_step;
         v_chosen := '{}';
-        FOR v_one IN SELECT m.position, m.size FROM waypost.message m WHERE m.queue = s.queue
-            AND m.position = ANY (waypost.queue_unwanted_1(s, v_found)) ORDER BY m.position
+        FOR v_one IN SELECT m.position, m.size
+            FROM unnest(waypost.queue_unwanted_1(s, v_found)) WITH ORDINALITY AS u (position, i) CROSS JOIN LATERAL (
+                SELECT * FROM waypost.message WHERE queue = s.queue AND position = u.position OFFSET 0) m ORDER BY u.i
         LOOP
             IF v_messages <= 0 AND v_bytes <= 0 THEN
                 v_whole := false;

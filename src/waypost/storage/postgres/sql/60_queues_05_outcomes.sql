@@ -13,11 +13,7 @@ DECLARE
 BEGIN
     finished := '{}';
     IF c.outstanding > 0 THEN
-        WITH gone AS (
-            DELETE FROM waypost.outstanding WHERE ledger = c.ledger AND position = ANY (p_positions) AND position > s.floor
-            RETURNING position, retry_at
-        ) SELECT array_agg(position) AS positions, count(*) AS messages, count(*) FILTER (WHERE retry_at > 0) AS retrying,
-            min(position) AS first INTO v_gone FROM gone;
+        SELECT * INTO v_gone FROM waypost.outstanding_delete_1(c.ledger, s.floor, p_positions);
         IF v_gone.messages > 0 THEN
             finished := v_gone.positions;
             c := waypost.consumer_released_1(c, s.floor, v_gone.messages, v_gone.retrying, v_gone.first);
@@ -26,9 +22,10 @@ BEGIN
     IF s.for_all = c.passed THEN
         RETURN;
     END IF;
-    SELECT array_agg(m.position), max(m.position) INTO v_beyond, v_last FROM waypost.message m
-        WHERE m.queue = s.queue AND m.position = ANY (p_positions) AND m.position > greatest(c.frontier, s.floor)
-        AND (m.consumer IS NULL OR m.consumer = c.consumer);
+    SELECT array_agg(DISTINCT m.position), max(m.position) INTO v_beyond, v_last
+        FROM unnest(p_positions) AS u (position) CROSS JOIN LATERAL (
+            SELECT * FROM waypost.message WHERE queue = s.queue AND position = u.position OFFSET 0) m
+        WHERE u.position > greatest(c.frontier, s.floor) AND (m.consumer IS NULL OR m.consumer = c.consumer);
     IF v_last IS NULL THEN
         RETURN;
     END IF;
@@ -106,7 +103,8 @@ BEGIN
         END IF;
     END IF;
     SELECT o.failures, o.losses, o.retry_at, coalesce(o.history, m.history) AS history INTO v_row
-        FROM waypost.outstanding o JOIN waypost.message m ON m.queue = o.queue AND m.position = o.position
+        FROM waypost.outstanding o CROSS JOIN LATERAL (
+            SELECT l.history FROM waypost.message l WHERE l.queue = o.queue AND l.position = o.position OFFSET 0) m
         WHERE o.ledger = c.ledger AND o.position = v_position;
     IF v_row.failures IS NULL THEN
         RETURN;

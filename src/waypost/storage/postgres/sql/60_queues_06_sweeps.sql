@@ -33,11 +33,11 @@ BEGIN
     END IF;
     taken := coalesce(cardinality(v_positions), 0);
     IF w.kind = 'messages' THEN
-        DELETE FROM waypost.message WHERE queue = w.queue AND position = ANY (v_positions);
+        PERFORM waypost.messages_delete_1(w.queue, v_positions);
     ELSIF w.kind = 'outstanding' THEN
-        DELETE FROM waypost.outstanding WHERE queue = w.queue AND position = ANY (v_positions);
+        PERFORM waypost.outstanding_delete_all_1(w.queue, v_positions);
     ELSIF w.kind = 'ledger' THEN
-        DELETE FROM waypost.outstanding WHERE ledger = w.consumer AND position = ANY (v_positions);
+        PERFORM waypost.outstanding_delete_1(w.consumer, 0, v_positions);
         IF s.consumers > 0 THEN
             s := waypost.queue_end_unwanted_1(s, v_positions, p_keep_s);
         END IF;

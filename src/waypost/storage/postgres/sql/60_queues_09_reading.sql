@@ -97,7 +97,8 @@ BEGIN
             SELECT u.*, sum(octet_length(u.record)) OVER w AS bytes, row_number() OVER w AS nth FROM (
                 (SELECT m.sum, m.position, m.id, m.record, m.enqueued_at, m.key, m.expires_at, o.failures, o.losses,
                     o.retry_at, o.breaks, o.breaks_since, o.deaths, m.headers
-                    FROM waypost.outstanding o JOIN waypost.message m ON m.queue = v_queue AND m.position = o.position
+                    FROM waypost.outstanding o CROSS JOIN LATERAL (
+                        SELECT * FROM waypost.message WHERE queue = v_queue AND position = o.position OFFSET 0) m
                     WHERE c.outstanding > 0 AND o.ledger = c.ledger
                     AND o.position > greatest(p_after, v_floor, c.low - 1)
                     AND (m.expires_at IS NULL OR m.expires_at > v_now) ORDER BY o.position LIMIT p_most)
@@ -138,7 +139,8 @@ BEGIN
             SELECT u.*, sum(octet_length(u.record)) OVER w AS bytes, row_number() OVER w AS nth FROM (
                 (SELECT m.sum, m.position, m.id, m.record, m.enqueued_at, m.key, m.expires_at, o.failures, o.losses,
                     o.retry_at, o.breaks, o.breaks_since, o.deaths, m.headers
-                    FROM waypost.outstanding o JOIN waypost.message m ON m.queue = v_queue AND m.position = o.position
+                    FROM waypost.outstanding o CROSS JOIN LATERAL (
+                        SELECT * FROM waypost.message WHERE queue = v_queue AND position = o.position OFFSET 0) m
                     WHERE c.outstanding > 0 AND o.ledger = c.ledger AND o.key = p_key AND o.position <= p_upto
                     AND o.position > greatest(p_after, v_floor, c.low - 1)
                     AND (m.expires_at IS NULL OR m.expires_at > v_now) ORDER BY o.position LIMIT p_most)
@@ -185,7 +187,8 @@ BEGIN
             SELECT u.*, sum(octet_length(u.record)) OVER w AS bytes, row_number() OVER w AS nth FROM (
                 SELECT m.sum, m.position, m.id, m.record, m.enqueued_at, m.key, m.expires_at, o.failures, o.losses,
                     o.retry_at, o.breaks, o.breaks_since, o.deaths, m.headers
-                FROM waypost.outstanding o JOIN waypost.message m ON m.queue = v_queue AND m.position = o.position
+                FROM waypost.outstanding o CROSS JOIN LATERAL (
+                        SELECT * FROM waypost.message WHERE queue = v_queue AND position = o.position OFFSET 0) m
                 WHERE o.ledger = c.ledger AND o.retry_at > 0 AND o.retry_at <= v_now AND o.position > v_floor
                 AND o.position <= p_upto AND o.position <> ALL (p_held)
                 AND (m.expires_at IS NULL OR m.expires_at > v_now) ORDER BY o.retry_at, o.position LIMIT p_most

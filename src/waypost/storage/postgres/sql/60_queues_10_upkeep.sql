@@ -265,7 +265,9 @@ SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM waypost.begin_write_1();
     PERFORM waypost.node_check_1(p_node, p_incarnation);
-    DELETE FROM waypost.holding WHERE node = p_node AND n = ANY (p_gone);
+    DELETE FROM waypost.holding WHERE ctid = ANY (ARRAY(
+        SELECT h.ctid FROM unnest(p_gone) AS u (n) CROSS JOIN LATERAL (
+            SELECT ctid FROM waypost.holding WHERE node = p_node AND n = u.n OFFSET 0) h));
     INSERT INTO waypost.holding (node, n, queue, consumer, epoch, position)
         SELECT p_node, h.n, a.queue, a.id, (
             SELECT t.epoch FROM waypost.consumer_state t WHERE t.consumer = a.id ORDER BY t.n DESC LIMIT 1), h.position
