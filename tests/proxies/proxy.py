@@ -21,6 +21,7 @@ __all__ = ["PROXIES", "Certificate", "Proxy"]
 
 _PAGE = REPOSITORY / "docs" / "serving.md"
 _UPSTREAM = "127.0.0.1:8000"
+_MACHINES = ("10.0.0.11:8000", "10.0.0.12:8000")
 
 PROXIES = ("nginx", "haproxy", "caddy")
 """The proxies; each is the name of its program, and of the language of its block in the page."""
@@ -80,6 +81,7 @@ class Proxy:
         *,
         secure: bool,
         changes: tuple[tuple[str, str], ...] = (),
+        second_port: int | None = None,
     ) -> None:
         """Write its configuration; skip the test if it is not installed.
 
@@ -90,6 +92,7 @@ class Proxy:
             folder: An empty folder for its files.
             secure: Whether it takes TLS and HTTP/2, as the page has it, or plain HTTP.
             changes: Texts of the page's block and what stands there instead.
+            second_port: Where a second server listens, on another machine; the block for several machines is taken.
         """
         program = shutil.which(kind, path=f"{os.environ['PATH']}:/usr/sbin")
         if program is None:
@@ -103,9 +106,14 @@ class Proxy:
         self._file = folder / f"{kind}.conf"
         self._log = folder / f"{kind}.log"
         self._process: subprocess.Popen[bytes] | None = None
-        text = _block(kind)
+        text = _block(kind if second_port is None else f"{kind} machines")
         places = self._places(certificate, secure=secure)
-        for found, instead in (*changes, *places, (_UPSTREAM, f"127.0.0.1:{server_port}")):
+        if second_port is None:
+            places.append((_UPSTREAM, f"127.0.0.1:{server_port}"))
+        else:
+            for machine, port in zip(_MACHINES, (server_port, second_port), strict=True):
+                text = text.replace(machine, f"127.0.0.1:{port}")
+        for found, instead in (*changes, *places):
             assert text.count(found) == 1, f"{found!r} stands {text.count(found)} times in {kind}'s block"
             text = text.replace(found, instead)
         self._file.write_text(self._around(text))

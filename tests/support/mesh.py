@@ -92,11 +92,11 @@ class Places:
         self.looked.append(number)
         return self.found.get(number)
 
-    async def enter(self, number: int) -> NodeLinks:
+    async def enter(self, number: int, label: str = "") -> NodeLinks:
         """Become a node; returns its links, whose ``ways`` are there."""
         links = NodeLinks("the test's", Person(f"n{number}", b"secret"), Progress(), lambda ready: ready())
         self.found[number] = (links.me.name, await links.start("127.0.0.1"))
-        links.ways = MeshWays(links, number, self.find)
+        links.ways = MeshWays(links, number, self.find, label)
         return links
 
 
@@ -159,6 +159,7 @@ async def serving_nodes(
     make: Callable[[], waypost.Server] = lambda: waypost.Server(drain_s=0.0),
     places: Places | None = None,
     mesh: Mesh | None = None,
+    labels: str = "",
     **options: Any,
 ) -> AsyncIterator[list[Worker]]:
     """Serve on nodes that reach each other over the network; keywords change uvicorn's configuration.
@@ -169,13 +170,14 @@ async def serving_nodes(
         make: Makes a server.
         places: Where the nodes are.
         mesh: A parent that links them with each other too, on one machine; without it they have none.
+        labels: The labels of their machines, one letter each.
         options: Changes of uvicorn's configuration.
     """
     places = places or Places()
     async with AsyncExitStack() as ends:
         workers = []
         for number in range(1, count + 1):
-            links = await places.enter(number)
+            links = await places.enter(number, labels[number - 1 : number])
             ends.push_async_callback(links.close)
             serving = _serving(mesh, number, application, make(), options, links.ways)
             workers.append(await ends.enter_async_context(serving))
@@ -195,7 +197,7 @@ async def _serving(
     join_workers(io, handover)
     if ways is not None:
         handover.find_ways = lambda: ways
-        hub_of(io).engine.worker = ways.number
+        hub_of(io).engine.worker = ways.suffix
     io.on("echo", lambda socket, *args: args)
     io.on("size", lambda socket, text: len(text))
     io.on("worker", lambda socket: number)

@@ -2,7 +2,8 @@
 
 Where several processes are one service, an Engine.IO session lives in one of them, and its id ends in a point and a
 number: ``<secret>.<number>``. It is the number of the worker of ``waypost serve --workers``; on PostgreSQL it is that
-of the store's node, on whichever machine. The point is never escaped in a URL. For clients the id stays opaque.
+of the store's node, on whichever machine; a label of the machine may stand before it, by which a balancer can route:
+``<secret>.<label>.<number>``. The point is never escaped in a URL. For clients the id stays opaque.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 __all__ = ["asks_for_a_session", "name_worker", "worker_of"]
 
 _REQUEST = re.compile(rb"(?:\r\n)*(?!OPTIONS )[A-Z]{1,16} [^ ?#]*\?([^ #]*) HTTP/1\.")
-_SID = re.compile(rb"(?:\A|&)sid=[A-Za-z0-9_-]+\.([1-9][0-9]{0,9})(?:&|\Z)")
+_SID = re.compile(rb"(?:\A|&)sid=[A-Za-z0-9_-]+(?:\.[a-z][a-z0-9-]{0,31})?\.([1-9][0-9]{0,9})(?:&|\Z)")
 _EIO = re.compile(rb"(?:\A|&)EIO=[0-9]")
 
 
@@ -21,7 +22,8 @@ def name_worker(sid: str, worker: str) -> str:
 
     Args:
         sid: The secret part.
-        worker: The number of the worker, or of the node, as text; ``""`` for a server alone, whose ids name nobody.
+        worker: The number of the worker, or of the node, with its label or without; ``""`` for a server alone, whose
+            ids name nobody.
     """
     return f"{sid}.{worker}" if worker else sid
 

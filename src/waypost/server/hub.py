@@ -52,8 +52,8 @@ from waypost.server.watching.readiness import Phase, Readiness
 from waypost.storage.answer_base import AnswerLimits
 from waypost.storage.base import Store
 from waypost.storage.choose import Clocks, StoreOptions, file_of_store, make_store, whole_spec
-from waypost.storage.database_address import SCHEMES
 from waypost.storage.journal_records import Retention
+from waypost.storage.specs import is_database
 from waypost.storage.waiting import open_when_free
 
 if TYPE_CHECKING:
@@ -181,8 +181,7 @@ class Hub:
     @property
     def has_nodes(self) -> bool:
         """Whether other processes, on any machine, can be one service with this one by the store alone."""
-        spec = self._store_spec
-        return isinstance(spec, str) and spec.partition(":")[0] in SCHEMES
+        return is_database(self._store_spec)
 
     def use_store_from(self, opener: Callable[[StoreOptions, Clocks], Store]) -> None:
         """Get the store from a function instead of opening it in this process; only before the start."""
@@ -288,7 +287,7 @@ class Hub:
         nodes = self.services.store.nodes
         if nodes is not None:
             if nodes.ways is not None:
-                self.engine.worker = nodes.ways.number
+                self.engine.worker = nodes.ways.suffix
             self._neighbours.meet(nodes)
         self.directory.start()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
@@ -20,6 +21,15 @@ Listening: TypeAlias = Literal["on", "poll"]
 """How a node hears of the writes of others: by LISTEN, or by asking again and again."""
 
 _MOST_CONNECTIONS = 64
+_OWN: Final = (
+    "waypost_connections",
+    "waypost_listen",
+    "waypost_direct",
+    "waypost_pooled",
+    "waypost_node_address",
+    "waypost_node_label",
+)
+_LABEL: Final = re.compile("[a-z][a-z0-9-]{0,31}")
 _SECRET: Final = frozenset({"password", "sslpassword", "direct"})
 
 
@@ -35,6 +45,7 @@ class Address:
         direct: The URL of connections that must reach the server itself, not a pooler: for LISTEN.
         pooled: Whether ``dsn`` is a pooler's that gives a connection away after each transaction.
         node_address: The ``host:port`` at which other nodes reach this one; "" lets the node choose.
+        node_label: A name of the machine that session ids carry, for balancers; "" for none.
     """
 
     dsn: str
@@ -44,6 +55,7 @@ class Address:
     direct: str = ""
     pooled: bool = False
     node_address: str = ""
+    node_label: str = ""
 
     def __repr__(self) -> str:
         return f"Address({self.shown!r})"
@@ -54,8 +66,8 @@ def parse_address(url: str) -> Address:
 
     Parameters of the URL that are Waypost's: ``waypost_connections`` (default 2), ``waypost_listen`` (``on``,
     ``poll``), ``waypost_direct`` (the URL that reaches the server itself where the other one is a pooler's in
-    transaction mode), ``waypost_pooled`` (``yes``, ``no``), and ``waypost_node_address``. All others are the
-    driver's.
+    transaction mode), ``waypost_pooled`` (``yes``, ``no``), ``waypost_node_address``, and ``waypost_node_label``
+    (up to 32 small letters, digits and hyphens, the first a letter). All others are the driver's.
 
     Raises:
         ConfigurationError: The text is no such URL, or a parameter has a value that it does not accept.
@@ -81,11 +93,11 @@ def parse_address(url: str) -> Address:
         own.pop("waypost_direct", ""),
         pooled == "yes",
         own.pop("waypost_node_address", ""),
+        _label(own),
     )
     if own:
         name = next(iter(own))
-        known = "waypost_connections, waypost_listen, waypost_direct, waypost_pooled or waypost_node_address"
-        raise ConfigurationError("store", f"…?{name}=…", f"of Waypost's parameters only {known}")
+        raise ConfigurationError("store", f"…?{name}=…", f"of Waypost's parameters only {', '.join(_OWN)}")
     return address
 
 
@@ -94,6 +106,14 @@ def _one_of(own: dict[str, str], name: str, default: str, other: str) -> str:
     if value not in (default, other):
         raise ConfigurationError("store", f"…?{name}={value}", f"{default} or {other}")
     return value
+
+
+def _label(own: dict[str, str]) -> str:
+    label = own.pop("waypost_node_label", "")
+    if label and not _LABEL.fullmatch(label):
+        expected = "up to 32 small letters, digits and hyphens, the first a letter"
+        raise ConfigurationError("store", f"…?waypost_node_label={label}", expected)
+    return label
 
 
 def _number(own: dict[str, str]) -> int:

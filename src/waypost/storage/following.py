@@ -103,7 +103,12 @@ class Ways(Protocol):
 
     @property
     def number(self) -> str:
-        """This node's number, which the ids of its clients' sessions name. No other node ever has it."""
+        """This node's number. No other node ever has it."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """The end of the ids of its clients' sessions: the number, or a label for balancers, a point and it."""
         ...
 
     async def open(self, number: str) -> asyncio.Transport | None:

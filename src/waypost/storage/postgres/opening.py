@@ -19,8 +19,8 @@ from waypost.storage.postgres.engine import Engine, check_server
 from waypost.storage.postgres.hearing import Hearing
 from waypost.storage.postgres.journals.following import Following
 from waypost.storage.postgres.journals.journals import Journals
-from waypost.storage.postgres.mesh.dialing import Person
 from waypost.storage.postgres.mesh.mesh import Mesh
+from waypost.storage.postgres.mesh.opening import have_ways, open_mesh
 from waypost.storage.postgres.mesh.progress import Progress
 from waypost.storage.postgres.nodes.entering import Entrance
 from waypost.storage.postgres.nodes.nodes import NodeParts, PostgresNodes
@@ -37,9 +37,6 @@ _POLL_S: Final = 0.5
 _POLL_WITHOUT_LISTEN_S: Final = 0.03
 # Besides those that append: reads, notices, upkeep, beats.
 _OTHER_CONNECTIONS: Final = 4
-
-_SECRET: Final = "SELECT value FROM waypost.setting WHERE key = 'mesh_secret'"
-_MAKE_SECRET: Final = "INSERT INTO waypost.setting VALUES ('mesh_secret', $1) ON CONFLICT DO NOTHING"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,13 +161,19 @@ class _Opening:
         async with self._upkeep.take() as connection:
             await check_server(connection, self._name)
             await self._check_schema(connection)
-            person = Person(self._node, await _secret(connection))
-            host, port = self._place(connection)
-        journals = Journals(self._settings.retention, self._settings.tail_bytes)
-        mesh = self._mesh = Mesh(self._name, person, self._progress, journals.after_writes)
+            journals = Journals(self._settings.retention, self._settings.tail_bytes)
+            mesh, address = await open_mesh(
+                self._name,
+                self._node,
+                self._address.node_address,
+                connection,
+                self._progress,
+                journals.after_writes,
+            )
+            self._mesh = mesh
         entrance = Entrance(
             self._node,
-            await mesh.start(host, port),
+            address,
             __version__,
             self._settings.shared(),
             self._settings.orphan_ttl_s,
@@ -180,6 +183,7 @@ class _Opening:
         identity, history, first = await become_node(
             self._name, entrance, self._upkeep, steady, journals.applied, journals.fork
         )
+        have_ways(mesh, identity.id, self._address.node_label, self._upkeep)
 
         async def checked(purpose: str) -> Connection:
             connection = await self._connect(purpose)
@@ -246,23 +250,7 @@ class _Opening:
         elif problem := found.problem():
             raise StorageError(self._name, problem)
 
-    def _place(self, connection: Connection) -> tuple[str, int]:
-        given = self._address.node_address
-        if not given:
-            return connection.local_host, 0
-        host, _, port = given.rpartition(":")
-        return host.strip("[]"), int(port)
-
     def _connect(self, purpose: str, *, direct: bool = False) -> Awaitable[Connection]:
         pooled = self._address.pooled and not (direct and self._address.direct)
         dsn = self._address.direct if direct and self._address.direct else self._address.dsn
         return connect(dsn, f"{purpose} {self._node}", pooled=pooled, now=self._settings.now)
-
-
-async def _secret(connection: Connection) -> bytes:
-    """Return the secret that the nodes of a store share; the first one makes it."""
-    found = await connection.value(_SECRET)
-    if found is None:
-        await connection.rows(_MAKE_SECRET, secrets.token_hex(32))
-        found = await connection.value(_SECRET)
-    return bytes.fromhex(found)

@@ -197,32 +197,39 @@ class Dialer:
             try:
                 connection, welcome = await dial(self._me, self._receiver, self._address, MESSAGES, stream)
             except (OSError, Strangers, ValueError) as problem:
-                self._note(str(problem) or type(problem).__name__)
-                if self._loop.time() - since > self._timings.broken_s:
-                    self._outgoing.unreachable()
+                self._failed(str(problem) or "it did not answer in time", since)
             else:
                 backoff.reset()
-                self._note("")
+                self._reached()
                 if stream != self._outgoing.stream:
                     connection.abort("the stream was given up meanwhile")
                 elif welcome.received == OVER:
                     connection.abort("the stream is over")
                     self._outgoing.give_up()
                 else:
-                    self._note(await self._serve(connection, welcome))
-                since = self._loop.time()
+                    problem_ = await self._serve(connection, welcome)
+                    since = self._loop.time()
+                    self._failed(problem_, since)
             self._hurried.clear()
             pause = self._loop.create_task(self._hurried.wait())
             await asyncio.wait({pause}, timeout=backoff.next_s(random.random()))
             pause.cancel()
 
-    def _note(self, problem: str) -> None:
-        if problem != self._problem:
+    def _failed(self, problem: str, since: float) -> None:
+        """Note that the other node is not reached; it may only be leaving."""
+        is_old = self._loop.time() - since > self._timings.broken_s
+        if is_old:
+            self._outgoing.unreachable()
+        if is_old and problem != self._problem:
             self._problem = problem
-            if problem:
-                _logger.warning("node %s at %s can't be reached: %s", self._receiver, self._address, problem)
-            else:
-                _logger.info("node %s at %s is reached", self._receiver, self._address)
+            _logger.warning("node %s at %s can't be reached: %s", self._receiver, self._address, problem)
+        else:
+            _logger.debug("node %s at %s can't be reached: %s", self._receiver, self._address, problem)
+
+    def _reached(self) -> None:
+        if self._problem:
+            self._problem = ""
+            _logger.info("node %s at %s is reached again", self._receiver, self._address)
 
     async def _serve(self, connection: MeshConnection, welcome: Welcome) -> str:
         outgoing, timings = self._outgoing, self._timings

@@ -74,7 +74,9 @@ class Listener:
     def _came(self, connection: MeshConnection) -> None:
         challenge = make_challenge()
         if len(self._strangers) >= _MOST_STRANGERS:
-            next(iter(self._strangers)).abort("there are too many strangers")
+            oldest = next(iter(self._strangers))
+            self._forget(oldest)
+            oldest.abort("there are too many strangers")
         loop = asyncio.get_running_loop()
         timer = loop.call_later(_GREETING_S, connection.abort, "it has not said who it is")
         self._strangers[connection] = timer
@@ -91,8 +93,7 @@ class Listener:
             _logger.warning("refused a connection to this node's internal address: %s", problem)
             connection.abort(str(problem))
             return
-        timer = self._strangers.pop(connection)
-        timer.cancel()
+        self._forget(connection)
         self._known.add(connection)
         try:
             self._check(hello)

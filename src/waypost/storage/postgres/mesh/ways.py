@@ -28,13 +28,18 @@ class MeshWays:
     Args:
         mesh: The links of this node.
         find: Looks up in the engine who has a number; ``None`` for no living node. May raise `OSError`.
+        label: Stands before the number in the ids of sessions, for balancers; "" for none.
 
     Attributes:
         number: This node's number.
+        suffix: The end of the ids of its clients' sessions.
     """
 
-    def __init__(self, mesh: Mesh, number: int, find: Callable[[int], Awaitable[Place | None]]) -> None:
+    def __init__(
+        self, mesh: Mesh, number: int, find: Callable[[int], Awaitable[Place | None]], label: str = ""
+    ) -> None:
         self.number = str(number)
+        self.suffix = f"{label}.{number}" if label else self.number
         self._mesh = mesh
         self._find = find
         self._known: dict[int, Place] = {}
