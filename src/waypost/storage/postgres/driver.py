@@ -296,6 +296,11 @@ class Pool:
         """Why the engine can't be reached at the moment; ``None`` while it can, as far as is known."""
         return self._gone
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._is_closed
+
     def watch(self, changed: Callable[[bool], None]) -> None:
         """Call a function with whether the engine can be reached, when that changes."""
         self._watchers.append(changed)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from waypost.errors import ConfigurationError
+from waypost.errors import ConfigurationError, StoreClosed
 from waypost.storage.clock import StoreClock
 from waypost.storage.database_address import Address
 from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal
@@ -61,6 +61,7 @@ class Engine:
 
         Raises:
             StorageError: The engine can't be reached, or refuses it.
+            StoreClosed: The store is closed.
         """
         return await self._with(self.reading, use, repeats=1)
 
@@ -74,6 +75,8 @@ class Engine:
 
     async def _with(self, pool: Pool, use: Callable[[Connection], Awaitable[_T]], *, repeats: int) -> _T:
         while True:
+            if pool.is_closed:
+                raise StoreClosed(self.name)
             try:
                 async with pool.take() as connection:
                     return await use(connection)

@@ -91,6 +91,7 @@ class Opened:
         answers: The answers to clients.
         nodes: The other nodes.
         mesh: The links to them.
+        does_upkeep: Whether the upkeep runs by itself; not where a test moves the clock.
     """
 
     engine: Engine
@@ -101,13 +102,15 @@ class Opened:
     answers: PostgresAnswers
     nodes: PostgresNodes
     mesh: Mesh
+    does_upkeep: bool
 
     def start(self) -> None:
         """Begin to follow, to hear, and to look after the other nodes."""
         self.following.start()
         self.hearing.start()
         self.nodes.start()
-        self.queues.start(lambda: self.nodes.is_maintainer)
+        if self.does_upkeep:
+            self.queues.start(lambda: self.nodes.is_maintainer)
 
     async def close(self) -> None:
         """Finish the writes that were asked for, say goodbye, and close all connections."""
@@ -236,7 +239,8 @@ class _Opening:
         hearing.listen("n", lambda _: nodes.noticed())
         hearing.listen("j", following.heard)
         hearing.watch(following.wake_all)
-        return Opened(engine, hearing, following, journals, queues, answers, nodes, mesh)
+        does_upkeep = self._settings.now is None
+        return Opened(engine, hearing, following, journals, queues, answers, nodes, mesh, does_upkeep)
 
     async def give_up(self) -> None:
         if self._mesh is not None:

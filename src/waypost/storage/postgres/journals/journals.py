@@ -82,7 +82,7 @@ class Journals:
             raise
 
     async def drop(self, name: str) -> bool:
-        """Remove a journal without sessions that no other node has open; this node has it no longer open.
+        """Remove a journal without sessions that no other node has open; without sessions, it is closed here.
 
         Returns:
             Whether it was removed.
@@ -96,16 +96,19 @@ class Journals:
             journal = await asyncio.shield(loading)
             await journal.settled()
 
-        async def drop(connection: Connection) -> bool:
+        async def drop(connection: Connection) -> str:
             identity = self._engine.identity
-            return bool(await connection.value(_DROP, name, identity.id, identity.incarnation))
+            end: str = await connection.value(_DROP, name, identity.id, identity.incarnation)
+            return end
 
-        is_dropped = await self._engine.keep_up(drop)
+        end = await self._engine.keep_up(drop)
+        if end == "followed":
+            return False
         if loading is not None and self._loading.get(name) is loading:
             del self._loading[name]
             self._following.remove(loading.result().log)
             await loading.result().close()
-        return is_dropped
+        return end == "dropped"
 
     async def followed(self) -> list[str]:
         """Return the names of the journals that have sessions, sorted.

@@ -220,6 +220,7 @@ class PostgresQueue:
 
     def hold(self, consumer: str, holder: str, position: int | None) -> None:
         """Note the oldest message that a holder has in hand."""
+        self._shared.check()
         self._shared.holds.note(self.name, consumer, holder, position)
 
     # -- dead letters ----------------------------------------------------------------------------------------

@@ -249,8 +249,9 @@ BEGIN
                 ORDER BY number DESC LIMIT 1001) AS newest));
 END $$;
 
--- Removes a journal without sessions that no other living node has open; returns whether it did.
-CREATE OR REPLACE FUNCTION waypost.drop_journal_1(p_name text, p_node int, p_incarnation bigint) RETURNS boolean
+-- Removes a journal without sessions that no other living node has open. Returns 'dropped'; 'left' if another node has
+-- it open, and this one has it no longer; 'followed' if it has sessions, and stays as it is.
+CREATE OR REPLACE FUNCTION waypost.drop_journal_1(p_name text, p_node int, p_incarnation bigint) RETURNS text
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_journal int;
@@ -258,15 +259,17 @@ BEGIN
     PERFORM waypost.begin_write_1();
     SELECT id INTO v_journal FROM waypost.journal WHERE name = p_name FOR UPDATE;
     IF NOT FOUND THEN
-        RETURN true;
+        RETURN 'dropped';
     END IF;
     PERFORM waypost.node_check_1(p_node, p_incarnation);
+    IF waypost.has_sessions_1(v_journal) THEN
+        RETURN 'followed';
+    END IF;
     DELETE FROM waypost.open_journal WHERE journal = v_journal AND node = p_node;
-    IF waypost.has_sessions_1(v_journal) OR EXISTS (
-        SELECT FROM waypost.open_journal JOIN waypost.node ON id = node
-            WHERE journal = v_journal AND state = 'alive')
+    IF EXISTS (SELECT FROM waypost.open_journal JOIN waypost.node ON id = node
+        WHERE journal = v_journal AND state = 'alive')
     THEN
-        RETURN false;
+        RETURN 'left';
     END IF;
     PERFORM waypost.sessions_dropped_1(v_journal);
     DELETE FROM waypost.open_journal WHERE journal = v_journal;
@@ -274,7 +277,7 @@ BEGIN
     DELETE FROM waypost.trimmed WHERE journal = v_journal;
     DELETE FROM waypost.generation WHERE journal = v_journal;
     DELETE FROM waypost.journal WHERE id = v_journal;
-    RETURN true;
+    RETURN 'dropped';
 END $$;
 
 -- ------------------------------------------------------------------------------------------------------ generations
@@ -363,15 +366,19 @@ BEGIN
     SELECT number, tick, position, bytes INTO v_number, v_tick, v_position, v_bytes FROM waypost.trimmed
         WHERE journal = p_journal ORDER BY number DESC LIMIT 1;
     v_first := coalesce(v_tick, 1);
-    -- A row that is no event goes when it is not needed by who lags behind, unless an event before it stays.
-    SELECT min(one.tick) INTO v_stays FROM (
+    -- The last event that has to go, with all before it; then rows that are no events, once nobody lags behind them.
+    SELECT max(tick) + 1 INTO v_stays FROM (
         SELECT l.tick, l.position, l.bytes, l.at, l.kind, length(l.record) AS size FROM waypost.log AS l
             WHERE l.journal = p_journal AND l.tick >= v_first ORDER BY l.tick LIMIT p_rows
-    ) AS one WHERE NOT CASE WHEN one.kind = 0 THEN one.at < v_now - p_max_age_s
-        OR one.position <= v_end.o_position - p_max_entries
-        OR v_end.o_bytes - one.bytes + one.size > p_max_bytes
-        ELSE one.at < v_now - 600 OR one.position < v_end.o_position - p_max_entries END;
-    v_stays := coalesce(v_stays, least(v_first + p_rows, v_end.o_tick + 1));
+    ) AS one WHERE one.kind = 0 AND (one.at < v_now - p_max_age_s
+        OR one.position <= v_end.o_position - p_max_entries OR v_end.o_bytes - one.bytes + one.size > p_max_bytes);
+    v_stays := coalesce(v_stays, v_first);
+    IF v_stays < v_first + p_rows THEN
+        SELECT coalesce(min(tick), least(v_first + p_rows, v_end.o_tick + 1)) INTO v_stays FROM (
+            SELECT l.tick, l.at, l.kind FROM waypost.log AS l
+                WHERE l.journal = p_journal AND l.tick >= v_stays ORDER BY l.tick LIMIT v_first + p_rows - v_stays
+        ) AS one WHERE one.kind = 0 OR one.at >= v_now - 600;
+    END IF;
     SELECT position, bytes INTO v_last FROM waypost.log WHERE journal = p_journal AND tick = v_stays - 1;
     -- Each time leaves a row: not for a few that are no events.
     IF v_stays = v_first OR v_last.position IS NULL
