@@ -9,7 +9,7 @@ import pytest
 
 from tests.mutate import trial
 from tests.mutate.mutants import Mutant, draw, mutants_of, mutated
-from tests.mutate.record import Record, make_record, read_record
+from tests.mutate.record import _FOLDERS, Record, make_record, read_record
 from tests.mutate.trees import Tree
 from tests.mutate.trial import Fate, try_mutant
 
@@ -50,7 +50,7 @@ def tree(tmp_path: Path) -> Tree:
     }
     for file in (here / "mutate").glob("*.py"):
         files[f"tests/mutate/{file.name}"] = file.read_text()
-    for name in ("server", "sim", "recovery", "client", "transports", "faults", "conformance", "storage", "api"):
+    for name in _FOLDERS:
         files[f"tests/{name}/__init__.py"] = ""
     for name, text in files.items():
         (tree.root / name).parent.mkdir(parents=True, exist_ok=True)

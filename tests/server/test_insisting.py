@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 import waypost
-from tests.server.model_client import ModelClient, hub_of, only_channel, running, until
+from tests.server.model_client import ModelClient, hub_of, running, until
+from tests.support.waiting import DEADLINE_S
 from waypost.errors import StorageError
 from waypost.retrying import RetryPolicy
-from waypost.server.recovery import ownership
+from waypost.server.namespaces.channel import Channel
+from waypost.server.recovery import insisting
 from waypost.storage.journal_records import SessionRow
 
 _FAILURES = 3
@@ -19,7 +22,7 @@ _FAILURES = 3
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ownership, "STORE_RETRIES", RetryPolicy(first_s=0.001, longest_s=0.001))
+    monkeypatch.setattr(insisting, "STORE_RETRIES", RetryPolicy(first_s=0.001, longest_s=0.001))
 
 
 async def test_a_session_is_marked_as_away_as_soon_as_the_store_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,10 +45,26 @@ async def test_a_session_ends_as_soon_as_the_store_takes_it(monkeypatch: pytest.
         assert await find() is None
 
 
+async def test_a_stop_does_not_wait_for_a_store_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(insisting, "STORE_RETRIES", RetryPolicy(first_s=1000.0, longest_s=1000.0))
+    async with asyncio.timeout(DEADLINE_S), running(waypost.Server(drain_s=0.0, stop_timeout_s=1000.0)) as io:
+        client, _ = await _connected(io)
+        other, _ = await _connected(io)
+        asked = _fail_first(monkeypatch, io, "detach_session")
+        await client.cut()
+        await until(lambda: len(asked) == 1)
+        # This one is cut off by the stop.
+        assert other.connected
+    assert len(asked) == 2
+
+
 async def _connected(io: waypost.Server) -> tuple[ModelClient, Callable[[], Awaitable[SessionRow | None]]]:
     client = ModelClient(io)
     await client.connect()
-    keeper, session = hub_of(io).directory.core("/").ownership.keeper, only_channel(io).session
+    core = hub_of(io).directory.core("/")
+    (channel,) = [one for one in core.index if one.sid == client.sid]
+    assert isinstance(channel, Channel)
+    keeper, session = core.ownership.keeper, channel.session
     assert keeper is not None
     assert session is not None
     return client, lambda: keeper.journal.find_session(session.key)

@@ -412,6 +412,8 @@ class Hub:
         await self.deliveries.workers.finish(self._work_ends)
         self._shut()
         await self._drain.run()
+        for core in self.directory:
+            core.ownership.give_up()
         self._work_ends.leave(_HANDLERS_S)
         await self.tasks.finish(self._work_ends)
         for task in (self._upkeep, *self._beside):

@@ -77,7 +77,7 @@ def claims_ignored(patch: pytest.MonkeyPatch) -> None:
     def claimed(self: Ownership, key: bytes) -> None:
         keeper = self.keeper
         assert keeper is not None
-        self._insist(lambda: keeper.release(key, b""))
+        self._insisting.insist(lambda: keeper.release(key, b""))
 
     patch.setattr(Ownership, "claimed", claimed)
 

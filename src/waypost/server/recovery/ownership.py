@@ -7,12 +7,11 @@ events and changes of rooms reach the new owner. Earlier events are replayed to 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.server.calling.waits import Working
 from waypost.server.connections.addresses import counted_address
 from waypost.server.emitting.acks import PendingAcks
@@ -20,6 +19,7 @@ from waypost.server.emitting.members import Member
 from waypost.server.emitting.rooms import RoomIndex
 from waypost.server.recovery.crossing import Crossing
 from waypost.server.recovery.handed import Handed
+from waypost.server.recovery.insisting import Insisting
 from waypost.server.recovery.lives import Life, Lives
 from waypost.server.recovery.parked import Parked
 from waypost.server.recovery.recovery import Keeper, Missed, Returning
@@ -77,6 +77,7 @@ class Ownership:
         "_crossing",
         "_entering",
         "_index",
+        "_insisting",
         "_lives",
         "_owners",
         "_parked",
@@ -98,11 +99,12 @@ class Ownership:
         # The sessions whose claims by this node are not answered yet.
         self._claiming: dict[bytes, int] = {}
         self._unfinished = 0
+        self._insisting = Insisting(services)
 
     @property
     def is_idle(self) -> bool:
         """Whether no session is being taken over, and no change is pending."""
-        return not (self._unfinished or self._entering)
+        return not (self._unfinished or self._insisting.unfinished or self._entering)
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -363,6 +365,7 @@ class Ownership:
         self._crossing.close()
         self._owners, self._entering, self._lives = {}, {}, Lives()
         self._claiming = {}
+        self._insisting = Insisting(self._services)
         self.keeper = None
 
     async def forget_expired(self, sid: str) -> None:
@@ -395,13 +398,13 @@ class Ownership:
                 return True
             return await self.keeper.detach(key, is_given_up=is_given_up)
 
-        self._insist(detach)
+        self._insisting.insist(detach)
 
     def _note_stuck(self, key: bytes, position: int, times: int) -> None:
         async def note() -> bool:
             return self.keeper is None or await self.keeper.note_stuck(key, position, times)
 
-        self._insist(note)
+        self._insisting.insist(note)
 
     def end_session(self, key: bytes) -> None:
         """Remove a session from the store; retried until the store takes it."""
@@ -412,21 +415,11 @@ class Ownership:
         async def end() -> bool:
             return self.keeper is None or await self.keeper.end(key)
 
-        self._insist(end)
+        self._insisting.insist(end)
 
-    def _insist(self, attempt: Callable[[], Awaitable[bool]]) -> None:
-        self._services.keep_task(asyncio.get_running_loop().create_task(self._try(attempt)))
-
-    async def _try(self, attempt: Callable[[], Awaitable[bool]]) -> None:
-        self._unfinished += 1
-        try:
-            backoff = Backoff(STORE_RETRIES)
-            while True:
-                if await attempt():
-                    return
-                await asyncio.sleep(backoff.next_s())
-        finally:
-            self._unfinished -= 1
+    def give_up(self) -> None:
+        """Try each change of the store at most once from now on: the server stops; see `Insisting.give_up`."""
+        self._insisting.give_up()
 
     # -- other nodes ----------------------------------------------------------------------------------------
 
@@ -469,7 +462,7 @@ class Ownership:
 
         # At once: a claim of this node that comes next must find it.
         if not await release():
-            self._insist(release)
+            self._insisting.insist(release)
 
     def answered(self, key: bytes, ack_id: int, arguments: list[Any] | None) -> None:
         """Take an acknowledgement that came to another node; ``None`` if none will ever come."""

@@ -10,7 +10,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from pathlib import Path
 
@@ -74,19 +74,25 @@ class DiskRoom:
         """For how many seconds they have been."""
         return time.monotonic() - self._short_since if self._short is not None else 0.0
 
-    def refuse(self, connection: sqlite3.Connection, batch: list[Write]) -> tuple[list[Write], StoreFull | None]:
+    def refuse(
+        self, connection: sqlite3.Connection, batch: list[Write], earlier: Sequence[Write] = ()
+    ) -> tuple[list[Write], StoreFull | None]:
         """Find out whether the emits of a batch must be refused.
 
         Args:
             connection: The writer's connection.
             batch: Writes of all kinds.
+            earlier: Writes that wait already, and are written before them.
 
         Returns:
             The emits to refuse, and why.
         """
-        if self._is_ample(batch):
+        if not self._reserve_bytes or time.monotonic() < self._plenty_until:
             return [], None
-        short = self._shortage(connection, sum(map(size_of, batch)))
+        size = sum(map(size_of, batch)) + sum(map(size_of, earlier))
+        if self._is_ample(size):
+            return [], None
+        short = self._shortage(connection, size)
         self._note(connection, short)
         return ([], None) if short is None else ([job for job in batch if is_emit(job)], short)
 
@@ -95,19 +101,16 @@ class DiskRoom:
         if self._short is not None:
             self._note(connection, None)
 
-    def _is_ample(self, batch: list[Write]) -> bool:
-        now = time.monotonic()
-        if not self._reserve_bytes or now < self._plenty_until:
-            return True
+    def _is_ample(self, size: int) -> bool:
         try:
             left = _free_bytes(self._directory) - self._reserve_bytes
             if self._short is not None:
                 return False
             if left > _PLENTY_BYTES:
-                self._plenty_until = now + _PLENTY_S
+                self._plenty_until = time.monotonic() + _PLENTY_S
                 return True
             # The file grows by no more than there is in its log.
-            return left > os.stat(self._log).st_size + _TIMES_WRITTEN * sum(map(size_of, batch))
+            return left > os.stat(self._log).st_size + _TIMES_WRITTEN * size
         except OSError:
             # The transaction itself will say what is wrong.
             return True

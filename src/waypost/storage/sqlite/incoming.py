@@ -76,12 +76,13 @@ class Incoming:
             job = self._jobs.get()
         return batch, False
 
-    def gather_behind(self, kept: list[Write], pause_s: float) -> tuple[list[Write], bool]:
-        """Wait a while, and take all that is there behind what could not be written."""
+    def gather_behind(self, pause_s: float) -> tuple[list[Write], bool]:
+        """Wait a while, and take all that is there, behind what could not be written."""
         self._closing.wait(pause_s)
+        batch: list[Write] = []
         while not self._jobs.empty():
             job = self._jobs.get()
             if job is None:
-                return kept, False
-            kept.append(job)
-        return kept, True
+                return batch, False
+            batch.append(job)
+        return batch, True

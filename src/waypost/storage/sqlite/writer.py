@@ -296,12 +296,12 @@ class Writer:
             if kept:
                 # The lock was waited for already.
                 pause_s = 0.0 if self._patience.is_left else _RETRIES.pause_s(1)
-                batch, is_open = self._incoming.gather_behind(kept, pause_s)
+                came, is_open = self._incoming.gather_behind(pause_s)
             else:
-                batch, is_open = self._incoming.gather(self._wait())
+                came, is_open = self._incoming.gather(self._wait())
             running = running and is_open
-            # What waits for the lock is counted, and was looked at before.
-            batch = batch if self._patience.is_left else self._refuse_emits(batch)
+            # What was kept was looked at when it came, and is counted by those that wait for the lock.
+            batch = kept + self._refuse_emits(came, kept)
             if batch:
                 self._condition.begin()
             kept = self._write(batch) if batch else []
@@ -376,15 +376,23 @@ class Writer:
                 self._guard.note_others()
             self._tell(_call_all, self._watchers)
 
-    def _refuse_emits(self, batch: list[Write]) -> list[Write]:
-        """Refuse the emits of a batch if they would use the reserve of the disk; returns the rest."""
-        if self._room is None:
-            return batch
-        refused, short = self._room.refuse(self._transaction.connection, batch)
+    def _refuse_emits(self, came: list[Write], kept: list[Write]) -> list[Write]:
+        """Refuse emits that would use the reserve of the disk, behind what was kept.
+
+        Args:
+            came: New writes.
+            kept: The writes that wait already.
+
+        Returns:
+            The other new writes.
+        """
+        if self._room is None or not came:
+            return came
+        refused, short = self._room.refuse(self._transaction.connection, came, kept)
         if short is None:
-            return batch
+            return came
         self._tell(self._fail, refused, short)
-        return [job for job in batch if not is_emit(job)]
+        return [job for job in came if not is_emit(job)]
 
     def _write(self, batch: list[Write]) -> list[Write]:
         """Write a batch; returns what of it is still to be written."""
