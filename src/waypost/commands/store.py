@@ -1,4 +1,4 @@
-"""``waypost store``: copies a store's file, puts a copy back, and looks for damage."""
+"""``waypost store``: backs a file up, puts it back, copies between kinds of stores, and looks for damage."""
 
 from __future__ import annotations
 
@@ -29,6 +29,16 @@ def add(subcommands: Subcommands) -> None:
     restore = _command(commands, "restore", "put a copy in the place of a store's file; no server may run on it")
     restore.add_argument("copy", help="the copy")
     restore.add_argument("--yes", action="store_true", help="do not ask")
+    copy = commands.add_parser(
+        "copy",
+        help="copy a store between an SQLite file and PostgreSQL; no server may use either of them",
+        description="Copy a store between an SQLite file and PostgreSQL, all of it or nothing. "
+        "No server may use either of them. Clients that come to the copy go on where they were.",
+    )
+    copy.add_argument("source", help="the store that is copied: a file, or a PostgreSQL URL")
+    copy.add_argument("target", help="the copy: a file that does not exist yet, or the URL of a database without one")
+    copy.add_argument("--json", action="store_true", help="print JSON")
+    copy.set_defaults(run=_copy)
     check = _command(commands, "check", "look for damage in all of a store's file, while a server runs or not")
     check.epilog = "The exit code is 1 if there is damage."
 
@@ -50,6 +60,23 @@ def _run(name: str, options: argparse.Namespace) -> int:
     # Two names of one file must not get it two owners.
     path = Path(os.path.realpath(file))
     return {"backup": _backup, "restore": _restore, "check": _check}[name](path, options)
+
+
+def _copy(options: argparse.Namespace) -> int:
+    import asyncio
+
+    try:
+        from waypost.storage.copying.copy import copy_store
+    except ImportError as error:
+        expected = "asyncpg to be installed for a store on PostgreSQL: pip install waypost[postgres]"
+        raise ConfigurationError("store", "postgresql:…", expected) from error
+    copied = asyncio.run(copy_store(options.source, options.target))
+    rows = ", ".join(f"{number:,} of {table}" for table, number in copied.rows.items() if number)
+    told = f"copied {copied.journals:,} journals with {copied.entries:,} events and sessions"
+    if rows:
+        told += f"; rows: {rows}"
+    _tell(options, told, {"journals": copied.journals, "entries": copied.entries, "rows": copied.rows})
+    return 0
 
 
 def _backup(path: Path, options: argparse.Namespace) -> int:

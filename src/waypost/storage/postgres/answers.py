@@ -15,7 +15,7 @@ from waypost.storage.postgres.engine import Engine
 from waypost.storage.postgres.gathering import Gathered
 from waypost.storage.postgres.lanes import Mark, Write, settle_each
 
-__all__ = ["PostgresAnswers"]
+__all__ = ["PostgresAnswers", "answer_sum"]
 
 _STEP = 1000
 """The most rows of one step of trimming."""
@@ -103,14 +103,14 @@ class PostgresAnswers:
         if row is None:
             return None
         record: bytes = row["record"]
-        if row["given_up"] or row["sum"] != _sum(client, encoded, record):
+        if row["given_up"] or row["sum"] != answer_sum(client, encoded, record):
             raise AnswerGivenUp(message)
         return record
 
     async def keep(self, answer: Answer, settled: int) -> None:
         """Store an answer, and remove those that the client has confirmed."""
         message, account = _bytes(answer.message), _bytes(answer.account)
-        kept_sum = _sum(answer.client, message, answer.record)
+        kept_sum = answer_sum(answer.client, message, answer.record)
         kept = _Kept(answer.client, answer.sequence, message, account, answer.record, kept_sum, settled)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         size = len(answer.record) + len(message) + len(account) + len(answer.client)
@@ -149,5 +149,6 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _sum(client: bytes, message: bytes, record: bytes) -> bytes:
+def answer_sum(client: bytes, message: bytes, record: bytes) -> bytes:
+    """Return the sum of an answer."""
     return sha256(client + message + record).digest()[:4]

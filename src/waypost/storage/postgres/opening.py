@@ -25,6 +25,7 @@ from waypost.storage.postgres.mesh.progress import Progress
 from waypost.storage.postgres.nodes.entering import Entrance
 from waypost.storage.postgres.nodes.nodes import NodeParts, PostgresNodes
 from waypost.storage.postgres.nodes.opening import become_node
+from waypost.storage.postgres.outbox import OutboxMover
 from waypost.storage.postgres.problems import problem_of
 from waypost.storage.postgres.queues.queues import PostgresQueues
 from waypost.storage.postgres.schema import migrate, read_versions
@@ -92,6 +93,7 @@ class Opened:
         nodes: The other nodes.
         mesh: The links to them.
         does_upkeep: Whether the upkeep runs by itself; not where a test moves the clock.
+        mover: Moves what other programs have emitted and published.
     """
 
     engine: Engine
@@ -103,6 +105,7 @@ class Opened:
     nodes: PostgresNodes
     mesh: Mesh
     does_upkeep: bool
+    mover: OutboxMover
 
     def start(self) -> None:
         """Begin to follow, to hear, and to look after the other nodes."""
@@ -111,9 +114,11 @@ class Opened:
         self.nodes.start()
         if self.does_upkeep:
             self.queues.start(lambda: self.nodes.is_maintainer)
+            self.mover.start()
 
     async def close(self) -> None:
         """Finish the writes that were asked for, say goodbye, and close all connections."""
+        await self.mover.close()
         await self.journals.close()
         await self.queues.close()
         await self.answers.close()
@@ -240,7 +245,8 @@ class _Opening:
         hearing.listen("j", following.heard)
         hearing.watch(following.wake_all)
         does_upkeep = self._settings.now is None
-        return Opened(engine, hearing, following, journals, queues, answers, nodes, mesh, does_upkeep)
+        mover = OutboxMover(engine, hearing, lambda: nodes.is_maintainer)
+        return Opened(engine, hearing, following, journals, queues, answers, nodes, mesh, does_upkeep, mover)
 
     async def give_up(self) -> None:
         if self._mesh is not None:

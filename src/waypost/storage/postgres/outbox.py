@@ -14,7 +14,6 @@ from waypost.storage.postgres.driver import Connection
 from waypost.storage.postgres.engine import Engine
 from waypost.storage.postgres.hearing import Hearing
 from waypost.storage.postgres.queues.arrivals import notice_of
-from waypost.storage.queue_records import Due
 
 __all__ = ["OutboxMover"]
 
@@ -34,13 +33,11 @@ class _Moved(msgspec.Struct):
         moved: How many rows have left the outbox.
         journals: The last tick of each journal that has got rows, by its number.
         queues: The name of each queue that has got messages, by its number.
-        due: When the next of the delayed messages is due, by the store's clock.
     """
 
     moved: int = 0
     journals: dict[str, int] = {}
     queues: dict[str, str] = {}
-    due: float | None = None
 
 
 class OutboxMover:
@@ -50,18 +47,14 @@ class OutboxMover:
         engine: The engine.
         hearing: Gives and hears notices.
         leads: Returns whether this node does the upkeep.
-        due: Called with the time of the store's at which a message falls due.
     """
 
-    __slots__ = ("_due", "_engine", "_hearing", "_leads", "_task", "_woken")
+    __slots__ = ("_engine", "_hearing", "_leads", "_task", "_woken")
 
-    def __init__(
-        self, engine: Engine, hearing: Hearing, leads: Callable[[], bool], due: Callable[[float], None]
-    ) -> None:
+    def __init__(self, engine: Engine, hearing: Hearing, leads: Callable[[], bool]) -> None:
         self._engine = engine
         self._hearing = hearing
         self._leads = leads
-        self._due = due
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -71,30 +64,24 @@ class OutboxMover:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
-        """Look no more; what is under way ends first."""
+        """Look no more. What is under way ends, or leaves nothing behind."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def move(self) -> Due:
-        """Move all that is there, and let other nodes know; returns the queues that have got messages.
+    async def move(self) -> None:
+        """Move all that is there, and let the nodes know.
 
         Raises:
             StorageError: The engine can't be reached, or refuses it. What was moved is moved.
         """
-        queues: set[str] = set()
-        next_at: float | None = None
         while moved := await self._move_some():
             for number, tick in moved.journals.items():
                 self._hearing.notify(f"j {number}", str(tick))
             for name in moved.queues.values():
                 self._hearing.notify(f"q {notice_of(name)}")
-            queues.update(moved.queues.values())
-            if moved.due is not None:
-                next_at = moved.due if next_at is None else min(next_at, moved.due)
             if not moved.moved:
                 break
-        return Due(frozenset(queues), next_at)
 
     async def trim(self) -> None:
         """Forget the ids of events whose time is over.
@@ -131,11 +118,9 @@ class OutboxMover:
             if not self._leads():
                 continue
             try:
-                due = await asyncio.shield(asyncio.ensure_future(self.move()))
+                await self.move()
             except StorageError as error:
                 _logger.debug("%s: the outbox waits: %s", self._engine.name, error)
                 pause_s = _AFTER_FAILURE_S
             else:
                 pause_s = _LOOK_EACH_S
-                if due.next_at is not None:
-                    self._due(due.next_at)

@@ -142,6 +142,8 @@ class PostgresStore:
         trimmed = await opened.journals.trim()
         await opened.queues.trim()
         await opened.answers.trim()
+        if opened.nodes.is_maintainer:
+            await opened.mover.trim()
         return trimmed
 
     # -- queues and answers ----------------------------------------------------------------------------------

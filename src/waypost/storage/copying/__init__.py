@@ -1,0 +1,1 @@
+"""Stores copied from one kind to another, offline."""
