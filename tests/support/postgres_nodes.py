@@ -66,6 +66,10 @@ class PostgresEngine:
     def kill(self, name: str) -> None:
         """Let a node die: its line is cut, and it is declared dead at once, as its beats would prove later."""
         self._lines[name].take_down()
+        self.declare(name)
+
+    def declare(self, name: str) -> None:
+        """Let a node be dead for the others."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             if self._now is not None:
                 connection.execute("SELECT set_config('waypost.now', %s, false)", (str(self._now()),))

@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS waypost.session (
     claimer     int,
     UNIQUE (journal, key)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
-CREATE INDEX IF NOT EXISTS session_sid ON waypost.session (sid, journal);
+CREATE INDEX IF NOT EXISTS session_sid ON waypost.session (sid, journal) WHERE start >= 0;
 CREATE INDEX IF NOT EXISTS session_expiry ON waypost.session (expires_at) WHERE expires_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS session_home ON waypost.session (home) WHERE home IS NOT NULL;
 CREATE INDEX IF NOT EXISTS session_orphan ON waypost.session (last_home) WHERE is_orphan;
@@ -84,7 +84,7 @@ CREATE TABLE IF NOT EXISTS waypost.tombstone (
     expired_at float8 NOT NULL,
     PRIMARY KEY (journal, key)
 );
-CREATE INDEX IF NOT EXISTS tombstone_age ON waypost.tombstone (expired_at);
+CREATE INDEX IF NOT EXISTS tombstone_age ON waypost.tombstone (expired_at) WHERE expired_at > '-infinity';
 CREATE INDEX IF NOT EXISTS tombstone_number ON waypost.tombstone (journal, expired_at) WHERE expired_at > '-infinity';
 
 -- Sessions whose time was over, until their home, or another node if it is gone, was told.
@@ -316,16 +316,24 @@ BEGIN
         FROM gone WHERE since < p_position;
 END $$;
 
-CREATE OR REPLACE FUNCTION waypost.prove_sessions_1(p_journal int, p_node int, notes jsonb) RETURNS void
+CREATE OR REPLACE FUNCTION waypost.prove_sessions_1(p_journal int, p_node int, p_notes jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+    v_note jsonb;
+    v_key bytea;
+    v_at bigint;
+    v_last bigint;
 BEGIN
-    INSERT INTO waypost.proof (session, position, last, sum)
-        SELECT s.id, (note ->> 1)::bigint, (note ->> 2)::bigint,
-               waypost.proof_sum_1(s.id, (note ->> 1)::bigint, (note ->> 2)::bigint)
-        FROM jsonb_array_elements(notes) note
-        JOIN waypost.session s ON s.journal = p_journal AND s.key = decode(note ->> 0, 'hex')
-        WHERE (s.home = p_node OR s.home IS NULL) AND (note ->> 1)::bigint > s.start
-        ON CONFLICT DO NOTHING;
+    -- One by one: a join would have a choice of plans.
+    FOR v_note IN SELECT jsonb_array_elements(p_notes) LOOP
+        v_key := decode(v_note ->> 0, 'hex');
+        v_at := v_note ->> 1;
+        v_last := v_note ->> 2;
+        INSERT INTO waypost.proof (session, position, last, sum)
+            SELECT s.id, v_at, v_last, waypost.proof_sum_1(s.id, v_at, v_last) FROM waypost.session s
+            WHERE s.journal = p_journal AND s.key = v_key AND (s.home = p_node OR s.home IS NULL) AND v_at > s.start
+            ON CONFLICT DO NOTHING;
+    END LOOP;
 END $$;
 
 -- -- writing: all sessions that match -----------------------------------------------------------------------
@@ -349,7 +357,8 @@ BEGIN
                 SELECT m.session AS id FROM unnest(rooms) r
                     JOIN waypost.membership m ON m.room = r AND m.journal = p_journal AND m.since >= 0
                 UNION
-                SELECT o.id FROM unnest(rooms) r JOIN waypost.session o ON o.sid = r AND o.journal = p_journal
+                SELECT o.id FROM unnest(rooms) r JOIN waypost.session o
+                    ON o.sid = r AND o.journal = p_journal AND o.start >= 0
             ) x JOIN waypost.session s ON s.id = x.id
             WHERE s.expires_at IS NULL OR s.expires_at >= now);
     END IF;
@@ -358,7 +367,8 @@ BEGIN
             SELECT m.session FROM unnest(except_) r
                 JOIN waypost.membership m ON m.room = r AND m.journal = p_journal AND m.since >= 0
             UNION ALL
-            SELECT o.id FROM unnest(except_) r JOIN waypost.session o ON o.sid = r AND o.journal = p_journal);
+            SELECT o.id FROM unnest(except_) r JOIN waypost.session o
+                    ON o.sid = r AND o.journal = p_journal AND o.start >= 0);
         ids := ARRAY(SELECT unnest(ids) EXCEPT SELECT unnest(without));
     END IF;
     RETURN ids;
@@ -634,7 +644,8 @@ DECLARE
     gone int;
 BEGIN
     DELETE FROM waypost.tombstone WHERE (journal, key) IN (
-        SELECT t.journal, t.key FROM waypost.tombstone t WHERE t.expired_at < waypost.lives_1() - 86400 LIMIT most);
+        SELECT t.journal, t.key FROM waypost.tombstone t
+        WHERE t.expired_at > '-infinity' AND t.expired_at < waypost.lives_1() - 86400 LIMIT most);
     GET DIAGNOSTICS gone = ROW_COUNT;
     RETURN gone;
 END $$;
