@@ -44,8 +44,10 @@ async def three(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def test_the_first_one_that_claims_a_consumer_owns_it(three: Three) -> None:
+    assert await three.nodes[0].nodes.claim_consumer("q", "c") == "a"
     owners = await asyncio.gather(*(node.nodes.claim_consumer("q", "c") for node in three.nodes))
     assert owners == ["a", "a", "a"]
+    assert len(set(await asyncio.gather(*(node.nodes.claim_consumer("q", "new") for node in three.nodes)))) == 1
     assert await three.nodes[1].nodes.claim_consumer("q", "other") == "b"
     await three.nodes[1].nodes.release_consumer("q", "c")
     assert await three.nodes[2].nodes.claim_consumer("q", "c") == "a", "only the owner releases"
@@ -89,7 +91,8 @@ async def test_a_late_ack_counts_as_long_as_nobody_else_owns_the_consumer(three:
 
 async def test_a_consumer_is_free_when_what_its_owner_asked_for_has_ended(three: Three) -> None:
     await three.put(0, *(str(number) for number in range(50)))
-    await three.nodes[0].nodes.claim_consumer("q", "c")
+    for node in three.nodes[:2]:
+        await node.nodes.claim_consumer("q", "c")
     epoch = (await three.queues[0].consumer("c")).epoch
     acks = [asyncio.ensure_future(three.queues[0].settle("c", epoch, [at])) for at in range(1, 51)]
     await asyncio.sleep(0)
@@ -144,8 +147,9 @@ async def test_a_dead_letter_that_is_redriven_later_does_not_need_the_node_that_
 
 
 async def test_the_death_of_an_owner_frees_its_consumers(three: Three) -> None:
-    await three.nodes[0].nodes.claim_consumer("q", "c")
-    await three.nodes[0].nodes.claim_consumer("q", "d")
+    for node in three.nodes[:2]:
+        assert await node.nodes.claim_consumer("q", "c") == "a"
+        assert await node.nodes.claim_consumer("q", "d") == "a"
     three.nodes[0].kill()
     await settled(lambda: sorted(three.news[1].free) == [("q", "c"), ("q", "d")], "they are free")
     assert await three.nodes[2].nodes.claim_consumer("q", "c") == "c"
@@ -180,7 +184,8 @@ async def test_what_a_dead_node_held_has_lost_a_delivery(three: Three, ends: str
 
 async def test_the_owner_that_dies_with_a_message_in_hand_is_blamed_before_the_next_begins(three: Three) -> None:
     await three.put(0, "held")
-    await three.nodes[0].nodes.claim_consumer("q", "c")
+    for node in three.nodes[:2]:
+        await node.nodes.claim_consumer("q", "c")
     three.queues[0].hold("c", "worker", 1)
     await three.queues[0].info()
     three.nodes[0].kill()
@@ -191,7 +196,8 @@ async def test_the_owner_that_dies_with_a_message_in_hand_is_blamed_before_the_n
 async def test_a_consumer_that_any_node_serves_does_not_expire(three: Three) -> None:
     for name in ("owned", "attached", "idle"):
         await three.queues[0].add_consumer(name)
-    await three.nodes[1].nodes.claim_consumer("q", "owned")
+    for node in (three.nodes[1], three.nodes[0]):
+        assert await node.nodes.claim_consumer("q", "owned") == "b"
     stores = [node.store for node in three.nodes]
     assert await stores[2].expire_consumers(10, [("q", "attached")]) == []
     three.many.clock.now += 20

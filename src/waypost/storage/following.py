@@ -92,6 +92,7 @@ class QueueFollower(Protocol):
     def freed(self, queue: str, consumer: str) -> None:
         """A consumer has no owner any more: its owner has released it, is dead, or stood still.
 
+        The nodes that have claimed the consumer since it was free are told, and perhaps others.
         An owner that stood still, or was too far behind, hears it itself when it goes on; perhaps it has heard of the
         next owner before.
         """

@@ -224,8 +224,7 @@ class _Opening:
                 entrance=entrance,
                 identity=identity,
                 history=history,
-                # A clock that the engine goes by needs no correction.
-                clock=self._clock if self._settings.now is None else StoreClock(),
+                clock=self._clock if self._settings.now is None else None,
                 steady=steady,
                 upkeep=self._upkeep,
                 beat_opener=lambda: self._connect("beats"),

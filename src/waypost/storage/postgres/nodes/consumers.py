@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
@@ -109,8 +110,10 @@ class Consumers:
         """
         key = queue, consumer
         await self._settled(queue)
-        self._owned.pop(key, None)
+        was_owned = self._owned.pop(key, None) is not None
         await self._call(_RELEASE, key)
+        if was_owned and self._follower is not None:
+            asyncio.get_running_loop().call_soon(self._follower.freed, *key)
 
     async def hand_over(self) -> None:
         """Own nothing any more: other nodes shall, as this one is too far behind.

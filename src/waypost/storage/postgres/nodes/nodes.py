@@ -33,10 +33,13 @@ _LEADS_S: Final = 5.0
 _LOOK_S: Final = 6.0
 _APART_S: Final = 0.25
 _OFF_S: Final = 5.0
+_FORGET_EACH_S: Final = 3600.0
+_KEEP_S: Final = 30 * 24 * 3600.0
 
 _DECLARE: Final = "SELECT waypost.declare_1($1, $2, $3, $4)"
 _CUT_OFF: Final = "SELECT waypost.cut_off_1($1)"
 _RELIEVE: Final = "SELECT waypost.relieve_1($1, $2, $3)"
+_FORGET: Final = "SELECT waypost.forget_nodes_1($1)"
 _STEPPED: Final = "SELECT waypost.clock_stepped_1($1, $2)"
 
 
@@ -78,7 +81,8 @@ class NodeParts:
         entrance: What this node says of itself.
         identity: Who it is.
         history: What it knows of the engine's history.
-        clock: The store's clock, which follows the engine's.
+        clock: The store's clock, which follows the engine's; ``None`` if the engine goes by another clock that the
+            store has been given, and that makes steps.
         steady: The machine's steady clock.
         upkeep: The connection for all of this.
         beat_opener: Opens the connection of the beats' thread, in that thread's event loop.
@@ -95,7 +99,7 @@ class NodeParts:
     entrance: Entrance
     identity: NodeIdentity
     history: History
-    clock: StoreClock
+    clock: StoreClock | None
     steady: Callable[[], float]
     upkeep: Pool
     beat_opener: Callable[[], Awaitable[Connection]]
@@ -134,13 +138,13 @@ class PostgresNodes:
         self._beat = first
         self._verdict = Verdict()
         self._missed_since: float | None = None
-        self._looked_at = first.answered_at
+        self._looked_at = self._forgot_at = first.answered_at
         self._is_lagging = False
         self._has_news = asyncio.Event()
         self._is_noticed = True
         self._work: asyncio.Task[None] | None = None
         self._led: list[Callable[[bool], None]] = []
-        self._is_leading = False
+        self._is_leading = first.upkeep == parts.identity.id
         self._follow_clock(first)
         self.identity.watch(self._came_back)
         for one in self.members.came(first.nodes):
@@ -293,11 +297,14 @@ class PostgresNodes:
                 changed(leads)
 
     def _follow_clock(self, beat: Beat) -> None:
+        clock = self._parts.clock
+        if clock is None:
+            return
         self._step_s = self._watch.look(beat)
         now = beat.now + (beat.answered_at - beat.sent_at) / 2 + (self._parts.steady() - beat.answered_at)
-        if not self._step_s and abs(now - self._parts.clock.now()) > _APART_S:
+        if not self._step_s and abs(now - clock.now()) > _APART_S:
             ahead_s = beat.ahead_s if abs(beat.ahead_s) > _OFF_S else 0.0
-            self._parts.clock.follow(now, ahead_s)
+            clock.follow(now, ahead_s)
 
     # -- what is to be done ----------------------------------------------------------------------------------
 
@@ -326,6 +333,7 @@ class PostgresNodes:
         for one in verdict.stuck:
             await self._relieve(one)
         await self._look_at_consumers(beat)
+        await self._forget_the_dead(beat)
 
     async def _come_back(self, beat: Beat) -> None:
         """Be alive for the others again; what they took meanwhile stays theirs."""
@@ -377,6 +385,12 @@ class PostgresNodes:
             async with self._parts.upkeep.take() as connection:
                 await connection.rows(_STEPPED, step_s, beat.ahead_s)
             self._beats.hurry()
+
+    async def _forget_the_dead(self, beat: Beat) -> None:
+        if self.is_maintainer and beat.answered_at - self._forgot_at > _FORGET_EACH_S:
+            self._forgot_at = beat.answered_at
+            async with self._parts.upkeep.take() as connection:
+                await connection.rows(_FORGET, _KEEP_S)
 
     async def _look_at_consumers(self, beat: Beat) -> None:
         lag = self._parts.lag()

@@ -355,3 +355,13 @@ BEGIN
             SELECT max(at) + 4 FROM waypost.beat JOIN waypost.node ON id = node WHERE state = 'alive')) WHERE id = 1;
     END IF;
 END $$;
+
+-- Forgets nodes that ended long ago. Their numbers stand in rows of the log until those are trimmed; their names are
+-- only for people by then.
+CREATE OR REPLACE FUNCTION waypost.forget_nodes_1(p_keep_s float8) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM waypost.begin_write_1();
+    DELETE FROM waypost.beat USING waypost.node
+        WHERE id = beat.node AND state <> 'alive' AND ended_at < waypost.now_1() - p_keep_s;
+    DELETE FROM waypost.node WHERE state <> 'alive' AND ended_at < waypost.now_1() - p_keep_s;
+END $$;
