@@ -71,6 +71,12 @@ async def numbers(socket: waypost.Socket) -> list[Any]:
 
 
 @io.event
+async def forwarded(socket: waypost.Socket) -> int:
+    """How many connections this server has forwarded to others."""
+    return io.state().counters.forwarded
+
+
+@io.event
 async def work(socket: waypost.Socket) -> int:
     await socket.consume("jobs", order="none")
     return os.getpid()

@@ -47,10 +47,16 @@ def workers_of(site: Site) -> list[int]:
 
 
 class Speaker:
-    """Emits numbers, one after the other, through a client whose outbox repeats what had no answer."""
+    """Emits numbers, one after the other, through a client whose outbox repeats what had no answer.
 
-    def __init__(self, client: waypost.Client) -> None:
+    Args:
+        client: The client.
+        pause_s: Seconds between two of them.
+    """
+
+    def __init__(self, client: waypost.Client, pause_s: float = 0.005) -> None:
         self.client = client
+        self.pause_s = pause_s
         self.said = 0
         self._is_stopping = False
         self._task = asyncio.ensure_future(self._speak())
@@ -59,7 +65,7 @@ class Speaker:
         while not self._is_stopping:
             await self.client.emit("tell", self.said)
             self.said += 1
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(self.pause_s)
 
     async def stop(self) -> None:
         self._is_stopping = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -211,9 +212,9 @@ class Dialer:
                     since = self._loop.time()
                     self._failed(problem_, since)
             self._hurried.clear()
-            pause = self._loop.create_task(self._hurried.wait())
-            await asyncio.wait({pause}, timeout=backoff.next_s(random.random()))
-            pause.cancel()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(backoff.next_s(random.random())):
+                    await self._hurried.wait()
 
     def _failed(self, problem: str, since: float) -> None:
         """Note that the other node is not reached; it may only be leaving."""
