@@ -15,6 +15,7 @@ from tests.server.model_client import hub_of, until
 from tests.server.queues.client import QUEUE, Site, Worker, quiet
 from tests.support.nodes import Nodes, servers
 from tests.support.waiting import DEADLINE_S
+from waypost.server.queues.runner import Runner
 from waypost.server.queues.spread import owners, tenure
 from waypost.server.queues.spread.letters import Owns
 
@@ -461,6 +462,69 @@ async def test_what_does_not_fit_into_a_connection_of_another_node_waits_for_roo
         assert second.socket_of(client)._channel.out.buffered_bytes <= 100_000
         client.read_on()
         await all_settled(first, 40)
+
+
+async def test_a_client_that_comes_back_while_the_owner_takes_back_what_it_holds_gets_messages_again() -> None:
+    async with sites(2, order="none", prefetch=1) as (nodes, (first, second)):
+        keeper = await first.client()
+        await first.put(0)
+        await gets(keeper, [0])
+        client = await second.client()
+        await first.put(1)
+        await gets(client, [1])
+        await arrived([second], client)
+        await client.cut()
+        await settle()
+        (runner,) = hub_of(first.io).deliveries.serving(QUEUE)
+        assert isinstance(runner, Runner)
+        (away,) = [one for one in runner.takers if one.is_away]
+        nodes.links["n0"].pause()
+        # As when its lease ends; the other node is not told yet.
+        runner.detach(away, to_blame=True)
+        await client.connect("default")
+        await settle()
+        nodes.links["n0"].resume()
+        await settle()
+        client.reply(1)
+        await first.put(2)
+        await until(lambda: 2 in client.jobs)
+        client.reply(2)
+        keeper.reply(0)
+        await all_settled(first, 3)
+
+
+async def test_what_waits_for_room_is_not_sent_twice_after_the_owner_has_died() -> None:
+    async with sites(2, order="none", server={"max_buffered_bytes": 100_000}) as (nodes, (first, second)):
+        idle = await first.client()
+        await idle.cut()
+        client = await second.client(auto_ack=True)
+        client.stop_reading()
+        jobs = [f"{number:06}" + "x" * 20_000 for number in range(20)]
+        await second.put(*jobs)
+        await settle()
+        nodes.kill("n0")
+        await until(lambda: has_owner([second]))
+        await settle()
+        client.read_on()
+        await all_settled(second, 20)
+        assert sorted(client.jobs) == jobs, "each once"
+
+
+async def test_a_seek_voids_the_acks_of_a_client_of_another_node() -> None:
+    async with guest(order="none") as (first, second, client):
+        await first.put(1)
+        await gets(client, [1])
+        await first.queue.get_consumer().seek("oldest")
+        await until(lambda: client.jobs == [1, 1])
+        await settle()
+        (old, _), _ = client.to_acknowledge
+        assert len(second.socket_of(client)._channel.out.acks) == 1, "only the newest one is waited for"
+        client.acknowledge(old)
+        await settle()
+        assert second.io.state().counters.unexpected_acks == 1
+        assert (await first.info()).waiting == 1
+        client.reply(1)
+        await all_settled(first, 1)
 
 
 async def test_signs_of_life_and_extensions_renew_a_lease_on_another_node() -> None:
