@@ -400,10 +400,12 @@ class Backlog:
         oldest = self._now() - self.effective_limits.keep_settled_s
         for position in [*self._settled]:
             kept = self._messages[position]
+            if kept.settled_at > oldest:
+                continue
             if kept.wanted:
                 # A consumer was moved back, or came later. It settles the message again.
                 del self._settled[position]
-            elif kept.settled_at <= oldest:
+            else:
                 self._remove(position, kept)
 
     def free_kept(self, messages: int, size: int) -> None:
