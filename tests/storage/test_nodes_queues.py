@@ -11,6 +11,8 @@ import pytest
 
 from tests.storage.backends import ignore
 from tests.storage.followers import ENGINES, Cluster, Node, QueueNews, cluster, settled
+from tests.support.postgres_nodes import PostgresEngine
+from tests.support.waiting import until_async
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, ConsumerRow, DeadLetterFilter, Due, MessageRow, NewMessageRow
 
@@ -27,6 +29,14 @@ class Three:
     async def put(self, node: int, *ids: str, delay_s: float = 0) -> None:
         messages = [NewMessageRow(one, b"record", delay_s=delay_s) for one in ids]
         await self.queues[node].enqueue(messages, deduplicate_s=60, on_commit=ignore)
+
+    async def noted(self, node: int, holds: int) -> None:
+        """Wait until so many notes of what is held have come to the engine; from a node that is killed then."""
+        engine = self.many.engine
+        if isinstance(engine, PostgresEngine):
+            await until_async(engine.holds, lambda found: found == holds, "the notes are written")
+        else:
+            await self.queues[node].info()
 
     async def unsettled(self, node: int = 2) -> list[MessageRow]:
         return await self.queues[node].fetch("c", after=0, max_messages=99, max_bytes=9999)
@@ -164,7 +174,7 @@ async def test_what_a_dead_node_held_has_lost_a_delivery(three: Three, ends: str
     three.queues[1].hold("c", "worker 1", 1)
     three.queues[1].hold("c", "worker 2", 3)
     three.queues[2].hold("c", "worker 1", 2)
-    await three.queues[1].info()
+    await three.noted(1, 3)
     epoch = (await three.queues[0].consumer("c")).epoch
     await three.queues[0].settle("c", epoch, [3])
     if ends == "killed":
@@ -187,7 +197,7 @@ async def test_the_owner_that_dies_with_a_message_in_hand_is_blamed_before_the_n
     for node in three.nodes[:2]:
         await node.nodes.claim_consumer("q", "c")
     three.queues[0].hold("c", "worker", 1)
-    await three.queues[0].info()
+    await three.noted(0, 1)
     three.nodes[0].kill()
     await settled(lambda: three.news[1].free == [("q", "c")], "it is free")
     assert [(one.losses, one.deaths) for one in await three.unsettled(1)] == [(1, 1)]

@@ -43,6 +43,12 @@ class PostgresEngine:
             rows = connection.execute("SELECT name FROM waypost.node WHERE state = 'alive'").fetchall()
         return {name for (name,) in rows}
 
+    async def holds(self) -> int:
+        """Return how many notes of messages in hand the database has."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            rows = connection.execute("SELECT count(*) FROM waypost.holding").fetchall()
+        return int(rows[0][0])
+
     def make_store(self, name: str, options: StoreOptions, clocks: Clocks) -> Store:
         """Make a node's store."""
         self._ttl_s = options.orphan_ttl_s
