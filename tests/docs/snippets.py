@@ -47,7 +47,7 @@ import waypost
 from tests.server.model_client import hub_of
 from waypost.server.namespaces.channel import Channel
 
-__all__ = ["Snippet", "find", "run"]
+__all__ = ["DATABASE", "Snippet", "find", "run"]
 
 _FENCE = re.compile(
     r"(?:^<!-- given\n(?P<given>(?:(?!-->).)*)-->\s*)?"
@@ -56,6 +56,8 @@ _FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _WORDS = {"continued", "foreign"}
+DATABASE = "postgresql://waypost@db/shop"
+"""The database that documents name."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,13 @@ def find(document: Path) -> list[Snippet]:
     return found
 
 
-async def run(snippet: Snippet) -> None:
-    """Run a block, those before it that it continues, and what its comment says must hold."""
+async def run(snippet: Snippet, database: str = "") -> None:
+    """Run a block, those before it that it continues, and what its comment says must hold.
+
+    Args:
+        snippet: The block.
+        database: The address of a database, which stands for the one that documents name.
+    """
     if "foreign" in snippet.words:
         for source in snippet.sources:
             compile(source, str(snippet.document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
@@ -112,16 +119,17 @@ async def run(snippet: Snippet) -> None:
         stage = _Stage(names, ends)
         names |= {"connect": stage.connect, "url": stage.url, "cut": stage.cut}
         try:
-            await _run_with(snippet, names)
+            await _run_with(snippet, names, database)
         finally:
             await stage.leave()
             del sys.modules["snippet"]
 
 
-async def _run_with(snippet: Snippet, names: dict[str, Any]) -> None:
+async def _run_with(snippet: Snippet, names: dict[str, Any], database: str) -> None:
     if snippet.before is not None:
-        await _run_with(snippet.before, names)
+        await _run_with(snippet.before, names, database)
     for source in snippet.sources:
+        source = source.replace(DATABASE, database)
         code = compile(source, str(snippet.document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         await _execute(code, names)
 

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.snippets import Snippet, find, run
+from tests.docs.snippets import DATABASE, Snippet, find, run
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 SNIPPETS = [snippet for document in sorted(DOCS.glob("**/*.md")) for snippet in find(document)]
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=str)
-async def test_snippet(snippet: Snippet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_snippet(
+    snippet: Snippet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.chdir(tmp_path)  # stores that a block opens end there
-    await run(snippet)
+    names_database = any(DATABASE in source for source in snippet.sources)
+    await run(snippet, request.getfixturevalue("postgres_url") if names_database else "")
 
 
 async def test_a_wrong_check_fails(tmp_path: Path) -> None:
