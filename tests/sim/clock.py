@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import heapq
 import math
 import selectors
 import warnings
@@ -23,11 +24,15 @@ class Life:
     Attributes:
         number: The how many-eth it is.
         over: Whether it has ended.
+        is_frozen: Whether nothing of it runs for now.
+        held: What would have run meanwhile, in order.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.over = False
+        self.is_frozen = False
+        self.held: list[asyncio.Handle] = []
 
 
 LIFE: contextvars.ContextVar[Life | None] = contextvars.ContextVar("LIFE", default=None)
@@ -136,12 +141,56 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         life = LIFE.get() if context is None else context.get(LIFE)
         if life is not None and life.over:
             handle.cancel()
+        elif life is not None and life.is_frozen:
+            _internals(self)._ready.remove(handle)
+            life.held.append(handle)
         return handle
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        handle = super().call_at(when, callback, *args, context=context)
+        life = LIFE.get() if context is None else context.get(LIFE)
+        if life is not None and life.is_frozen:
+            _internals(self)._scheduled.remove(handle)
+            heapq.heapify(_internals(self)._scheduled)
+            life.held.append(handle)
+        return handle
+
+    def freeze(self, life: Life) -> None:
+        """Let nothing of a life run until it is thawed, no timer either: its process stands still."""
+        if life.is_frozen:
+            return
+        life.is_frozen = True
+        internals = _internals(self)
+        for handles in (internals._ready, internals._scheduled):
+            mine = [one for one in handles if one._context is not None and one._context.get(LIFE) is life]
+            for handle in mine:
+                handles.remove(handle)
+            life.held += mine
+        heapq.heapify(internals._scheduled)
+
+    def thaw(self, life: Life) -> None:
+        """Let a life go on; what fell due meanwhile happens now."""
+        life.is_frozen = False
+        held, life.held = life.held, []
+        for handle in held:
+            if isinstance(handle, asyncio.TimerHandle):
+                heapq.heappush(_internals(self)._scheduled, handle)
+            else:
+                _internals(self)._ready.append(handle)
 
     def end(self, life: Life) -> None:
         """Let nothing of a life run any more."""
         life.over = True
         internals: Any = self
+        for handle in life.held:
+            handle.cancel()
+        life.held.clear()
         for handle in [*internals._ready, *internals._scheduled]:
             if handle._context is not None and handle._context.get(LIFE) is life:
                 handle.cancel()

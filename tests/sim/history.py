@@ -45,10 +45,12 @@ class ServersPlan:
     Attributes:
         count: How many there are.
         link_s: The longest latency of their links to the store's host.
+        clocks_apart_s: How far their wall clocks may be apart, and how far a step sets one.
     """
 
     count: int
     link_s: float
+    clocks_apart_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ class Blast:
         is_binary: Whether it is an attachment.
         is_quick: Whether it belongs to the quick run, too.
         in_a_turn: How many are emitted in one turn of the server's loop.
+        are_together: Whether these are awaited together, and not one after the other.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Blast:
     is_binary: bool = False
     is_quick: bool = False
     in_a_turn: int = 1
+    are_together: bool = False
 
 
 _BLASTS = (
@@ -53,6 +55,7 @@ _BLASTS = (
     Blast("to 10, 16 kB", ["r10"], 10, 16_000),
     Blast("to 500, 32 B", ["r500"], 500, 32, is_quick=True),
     Blast("to 500, 32 B, 10 a turn", ["r500"], 500, 32, is_quick=True, in_a_turn=10),
+    Blast("to 500, 32 B, 10 together", ["r500"], 500, 32, is_quick=True, in_a_turn=10, are_together=True),
     Blast("to 500, 1 kB", ["r500"], 500, 1_000, is_quick=True),
     Blast("to 500, 16 kB", ["r500"], 500, 16_000, is_quick=True),
     Blast("to 500, binary 1 kB", ["r500"], 500, 1_000, is_binary=True, is_quick=True),
@@ -110,6 +113,7 @@ class Crowd:
             "binary": blast.is_binary,
             "count": count,
             "in_a_turn": blast.in_a_turn,
+            "together": blast.are_together,
         }
         emitting = _Emitting(self._caller, self._deliveries, task, count * blast.members)
         async with without_collector():

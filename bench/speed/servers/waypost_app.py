@@ -54,6 +54,11 @@ async def blast(socket: waypost.Socket, task: dict[str, Any]) -> int:
         target = target.except_(*task["except"])
     size = task["size"]
     payload: Any = b"x" * size if task["binary"] else {"text": "x" * (size - 11)}
+    if task.get("together"):
+        for begun in range(0, task["count"], task["in_a_turn"]):
+            some = range(min(task["in_a_turn"], task["count"] - begun))
+            await asyncio.gather(*(target.emit("blast", payload) for _ in some))
+        return int(task["count"])
     for number in range(1, task["count"] + 1):
         await target.emit("blast", payload)
         if number % task["in_a_turn"] == 0:

@@ -40,6 +40,12 @@ class ServersActions:
     def away(self, step: Step) -> None:
         self._world.lose_host(step.what[0])
 
+    def orphan(self, step: Step) -> None:
+        self._world.kill_host(step.what[0])
+
+    def set_clock(self, step: Step) -> None:
+        self._world.set_clock(step.who, step.what[0])
+
     def ask(self, step: Step) -> None:
         self._world.managers[step.who].socket(step.where).emit("ask", step.what[0])
 

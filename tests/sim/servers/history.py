@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -13,10 +15,32 @@ __all__ = ["make_servers_history"]
 def make_servers_history(seed: int) -> History:
     """Make the history of a seed."""
     chance = Random(f"{seed}/servers history")
-    plan = ServersPlan(count=chance.choice((2, 2, 3)), link_s=chance.choice((0.0, 0.01, 0.1)))
+    more = Random(f"{seed}/more of servers")
+    plan = ServersPlan(
+        count=chance.choice((2, 2, 3)),
+        link_s=chance.choice((0.0, 0.01, 0.1)),
+        clocks_apart_s=more.choice((0.0, 3600.0, 10 * 86_400.0)),
+    )
     is_calm = chance.random() < 0.35
     circumstances = _circumstances(chance, plan, is_calm=is_calm)
-    return History(seed, circumstances, _Steps(chance, circumstances, plan, is_calm=is_calm).make())
+    if more.random() < 0.4:
+        consumes = {name: ("q", more.choice(("one", "two"))) for name in circumstances.consumes}
+        circumstances = replace(circumstances, consumes=consumes)
+    steps = _Steps(chance, circumstances, plan, is_calm=is_calm).make()
+    return History(seed, circumstances, tuple(sorted((*steps, *_rare(more, plan, steps)), key=lambda step: step.at)))
+
+
+def _rare(more: Random, plan: ServersPlan, steps: Sequence[Step]) -> Iterator[Step]:
+    """Make steps that few histories have: the parent dies, and clocks are set."""
+    for _ in range(more.choice((0, 0, 0, 0, 1, 2))):
+        yield Step(_between(more, steps), "orphan", "", "", (round(more.random() * 3, 3),))
+    for _ in range(more.randrange(4) if plan.clocks_apart_s else 0):
+        who = more.choice(["host", *(f"s{number}" for number in range(plan.count))])
+        yield Step(_between(more, steps), "set_clock", who, "", (more.uniform(-1, 1) * plan.clocks_apart_s,))
+
+
+def _between(more: Random, steps: Sequence[Step]) -> float:
+    return round(more.uniform(steps[0].at, steps[-1].at), 4)
 
 
 def _circumstances(chance: Random, plan: ServersPlan, *, is_calm: bool) -> Circumstances:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from tests.sim.network import Later, Pipe
@@ -90,6 +91,12 @@ class StoreLink:
         """Let what waits arrive."""
         self._up.resume()
         self._at_server(self._time(), self._down.resume)
+
+    def host_died(self) -> None:
+        """Let the server find out that the host was killed, behind what had arrived."""
+        self._up.cut()
+        self._at_server(self._time(), self._down.cut)
+        self._at_server(self._time(), partial(self.server.arrive, None))
 
     def server_died(self, *, was_frozen: bool) -> None:
         """Let the host find out that the server was killed, behind all that it has sent (while frozen, nothing)."""

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
+from waypost.errors import StoreLost
 from waypost.protocol.codec import EncodedEvent
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.targets import Target, write_record
@@ -15,14 +17,19 @@ from waypost.server.emitting.acks import PendingAcks
 from waypost.server.emitting.feed import Feed
 from waypost.server.emitting.followed import Followed
 from waypost.server.namespaces.channel import Channel
+from waypost.server.queues.spread.owners import Owners
 from waypost.server.recovery.crossing import Crossing
 from waypost.server.recovery.ownership import Ownership
 from waypost.server.recovery.recovery import Keeper
 from waypost.storage.host.homes import Homes
 from waypost.storage.host.host import StoreHost
+from waypost.storage.host.journals import HostedJournal
 from waypost.storage.host.node import HostedNode
 from waypost.storage.host.queues import HostedQueues
 from waypost.storage.host.upkeep import Upkeep
+from waypost.storage.remote.connection import Connection
+from waypost.storage.remote.journal import RemoteJournal, _Append
+from waypost.storage.wire.requests import ChangeSession, ClaimConsumer
 
 __all__ = ["MUTATIONS", "Mutate"]
 
@@ -165,6 +172,56 @@ def owners_for_ever(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(HostedQueues, "_free", lambda *_: None)
 
 
+def times_for_durations(patch: pytest.MonkeyPatch) -> None:
+    """Let the time of a session that is away begin when its server asked for it, not when the host heard of it."""
+
+    async def detach_session(self: RemoteJournal, key: bytes, expires_at: float) -> None:
+        await self._change("detach_session", key, expires_at)
+
+    change = HostedJournal.change_session
+
+    def change_session(self: HostedJournal, node: HostedNode, request: ChangeSession) -> None:
+        if request.method == "detach_session":
+            left_s = request.arguments[0] - self._clock.now()
+            request = msgspec.structs.replace(request, arguments=(left_s,))
+        change(self, node, request)
+
+    patch.setattr(RemoteJournal, "detach_session", detach_session)
+    patch.setattr(HostedJournal, "change_session", change_session)
+
+
+def owner_that_stood_still_goes_on(patch: pytest.MonkeyPatch) -> None:
+    """Let a server that stood still go on with a consumer that another one owns by now."""
+
+    async def step_back(self: Owners, key: object) -> None:
+        return None
+
+    patch.setattr(Owners, "_step_back", step_back)
+
+
+def one_owner_for_a_queue(patch: pytest.MonkeyPatch) -> None:
+    """Take a queue's consumers for one."""
+    claim = HostedQueues.claim
+
+    def claim_any(self: HostedQueues, node: HostedNode, request: ClaimConsumer) -> None:
+        claim(self, node, msgspec.structs.replace(request, consumer="any"))
+
+    patch.setattr(HostedQueues, "claim", claim_any)
+
+
+def certain_without_a_host(patch: pytest.MonkeyPatch) -> None:
+    """Take what was under way for done when the host is gone."""
+    end = Connection._end
+
+    def end_well(self: Connection, lost: StoreLost) -> None:
+        for pending in self._calls.values():
+            if isinstance(pending, _Append) and not pending.future.done():
+                pending.future.set_result(pending._journal.top + 1)
+        end(self, lost)
+
+    patch.setattr(Connection, "_end", end_well)
+
+
 MUTATIONS: tuple[Mutate, ...] = (
     local_echo,
     no_following,
@@ -180,4 +237,8 @@ MUTATIONS: tuple[Mutate, ...] = (
     expiry_of_what_others_serve,
     every_server_owns,
     owners_for_ever,
+    times_for_durations,
+    owner_that_stood_still_goes_on,
+    one_owner_for_a_queue,
+    certain_without_a_host,
 )

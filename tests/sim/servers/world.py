@@ -40,6 +40,10 @@ from waypost.storage.wire.link import Link as AnyLink
 __all__ = ["Node", "ServersWorld"]
 
 _EPOCH = 1_700_000_000.0
+_ORPHANED_S = 0.2
+"""The longest time for which a server lives on without its host."""
+_STUCK_S = 5.0
+"""The time after which the parent gives the consumers of a server that stands still to others."""
 # Clients drop an ack that is called while they are not connected: such a message comes back only after this.
 _QUEUES = QueueOptions(lease_s=30.0, max_failures=50, max_lease_s=60.0)
 
@@ -117,6 +121,7 @@ class ServersWorld:
         self.last_calls = 0
         self._links = 0
         self._absences = 0
+        self._openings = self._host_lives = 0
         self._visited: dict[str, int] = {}
         self._outside = contextvars.copy_context()
         self.disk = Disk(
@@ -132,7 +137,8 @@ class ServersWorld:
             name: Manager(name, self, history.chance(f"client {name}"), self.circumstances.reconnect_ms)
             for name in self.circumstances.clients
         }
-        self.host = StoreHost(clocks=Clocks(wall_time=self.wall_time, steady_time=self.time))
+        self._wall_ahead_s = {"host": 0.0}
+        self.host = self._make_host()
         self._beat()
 
     # -- surroundings ---------------------------------------------------------------------------------------
@@ -142,6 +148,11 @@ class ServersWorld:
 
     def wall_time(self) -> float:
         return _EPOCH + self.loop.time()
+
+    def set_clock(self, who: str, ahead_s: float) -> None:
+        """Set a wall clock: the host's, or that of a server."""
+        self.trace.note("the clock of {} is set {:.0f} s ahead", who, ahead_s)
+        self._wall_ahead_s[who] = ahead_s
 
     def later(self, when: float, callback: Callable[..., object], *args: object) -> asyncio.TimerHandle:
         """Call something at a time, whoever dies meanwhile."""
@@ -167,9 +178,43 @@ class ServersWorld:
         """Let the host open the simulated disk."""
         one = self.circumstances
         pace = Pace(one.commit_s, one.report_s, one.full, one.session_ttl_s, blames=False)
-        store = SimStore(self.disk, pace, self.history.chance("disk"), lambda _name: False)
-        with patch.object(host, "make_store", lambda _options, _clocks: store):
+
+        def make_store(_options: StoreOptions, _clocks: Clocks) -> Any:
+            self._openings += 1
+            return SimStore(self.disk, pace, self.history.chance(f"disk {self._openings}"), lambda _name: False)
+
+        with patch.object(host, "make_store", make_store):
             yield
+
+    def _make_host(self) -> StoreHost:
+        life = self.host_life = Life(-1 - self._host_lives)
+        self._host_lives += 1
+        self._in_host = self._outside.copy()
+        self._in_host.run(LIFE.set, life)
+        clocks = Clocks(wall_time=lambda: self.wall_time() + self._wall_ahead_s["host"], steady_time=self.time)
+        return self._in_host.run(StoreHost, clocks=clocks)
+
+    def kill_host(self, down_s: float) -> None:
+        """Kill the host, and with it all servers, each a moment later; all come back after a while."""
+        if self.host_life.over:
+            return
+        self.trace.note("the host is killed")
+        self.loop.end(self.host_life)
+        chance = self.history.chance(f"orphans {self._host_lives}")
+        for node in [*self.nodes.values()]:
+            for link in node.store_links:
+                link.host_died()
+            self.after(chance.random() * _ORPHANED_S, self._orphaned, node, down_s)
+        self.after(_ORPHANED_S, self._renew_host)
+
+    def _orphaned(self, node: Node, down_s: float) -> None:
+        if not node.life.over:
+            self.trace.note("server {} ends, its host is gone", node.life.number)
+            self._end(node)
+            self.after(down_s + _ORPHANED_S, self.start, node.number)
+
+    def _renew_host(self) -> None:
+        self.host = self._make_host()
 
     def _make_store(self, life: Life, context: contextvars.Context, options: StoreOptions, clocks: Clocks) -> Any:
         async def connect() -> AnyLink:
@@ -185,7 +230,10 @@ class ServersWorld:
             node.store_links.append(link)
             for _ in range(node.freezes + self._absences):
                 link.stall()
-            self._outside.copy().run(self.host.attach, link.host, name)
+            if self.host_life.over:
+                link.host_died()
+            else:
+                self._in_host.copy().run(self.host.attach, link.host, name)
             return link.server
 
         return RemoteStore(connect, options, clocks)
@@ -208,11 +256,13 @@ class ServersWorld:
         chance = self.history.chance(f"server {life.number}")
         ids = self.history.chance(f"ids {life.number}")
         one = self.circumstances
+        # Nobody sets it, and no two begin alike.
+        ahead_s = self.history.chance(f"steady clock {life.number}").uniform(0, 1e6)
         server = Server(
             environment=Environment(
                 new_id=lambda: f"{ids.getrandbits(64):016x}",
-                wall_time=self.wall_time,
-                steady_time=self.time,
+                wall_time=lambda: self.wall_time() + self._wall_ahead_s.get(f"s{number}", 0.0),
+                steady_time=lambda: self.time() + ahead_s,
                 random=chance.random,
             ),
             ping_interval_s=one.ping_interval_s,
@@ -303,16 +353,26 @@ class ServersWorld:
         node.unreachable.append((self.time(), self.time() + seconds))
         for link in node.all_links:
             link.stall()
+        self.loop.freeze(node.life)
         self.after(seconds, self._thaw, node)
+        if seconds > _STUCK_S:
+            self.after(_STUCK_S, self._take_for_stuck, node)
+
+    def _take_for_stuck(self, node: Node) -> None:
+        if not (node.life.over or self.host_life.over):
+            for number in range(len(node.store_links)):
+                self.host.free_consumers(f"n{node.life.number}.{number}")
 
     def _thaw(self, node: Node) -> None:
         self.trace.note("server {} goes on", node.life.number)
         node.freezes -= 1
+        if not (node.freezes or node.life.over):
+            self.loop.thaw(node.life)
         for link in node.all_links:
             link.resume()
 
     def _beat(self) -> None:
-        if not self._absences:
+        if not (self._absences or self.host_life.over):
             self.host.beat()
         self.after(1.0, self._beat)
 
@@ -434,7 +494,7 @@ class ServersWorld:
     def is_whole(self) -> bool:
         """Whether every server runs and reaches the host."""
         nodes = self.nodes.values()
-        is_held = self._absences or any(node.freezes or node.is_stopping for node in nodes)
+        is_held = self._absences or self.host_life.over or any(node.freezes or node.is_stopping for node in nodes)
         return len(nodes) == self.plan.count and not is_held
 
     def heal(self) -> None:
