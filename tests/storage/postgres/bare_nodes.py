@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -97,16 +98,16 @@ class BareNode:
 
 
 async def open_node(
-    url: str, name: str = "", *, steady: Callable[[], float] | None = None, options: dict[str, Any] | None = None
+    url: str, name: str = "", *, wall_time: Callable[[], float] = time.time, options: dict[str, Any] | None = None
 ) -> BareNode:
     """Become a node; the caller closes it by `close_node`."""
     name = name or secrets.token_hex(4)
-    steady = steady or steady_clock()
+    steady = steady_clock()
 
     async def opener() -> Connection:
         return await connect(url, name)
 
-    pool, clock, messages = Pool(1, opener), StoreClock(), NoMessages()
+    pool, clock, messages = Pool(1, opener), StoreClock(wall_time, steady), NoMessages()
     node: BareNode | None = None
 
     async def forked() -> None:

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.storage.postgres.bare_nodes import bare_nodes, close_node, kill_node, open_node, prepare
+from tests.support.postgres import PostgresServer
 from tests.support.waiting import until, until_async
 from waypost.errors import StorageError
 from waypost.storage.postgres.driver import EngineGone, Refusal
@@ -215,6 +216,51 @@ async def test_the_stores_time_goes_on_when_the_engines_clock_is_set(postgres_ur
         assert abs(n1.clock.now() - time.monotonic() - before) < 1.0
         for one in (n0, n1):
             assert [name for name, is_there in one.told if not is_there] == []
+
+
+async def test_nodes_whose_clocks_are_an_hour_apart_have_one_time(postgres_url: str) -> None:
+    async with bare_nodes(postgres_url, 1) as (n0,):
+        ahead = await open_node(postgres_url, "ahead", wall_time=lambda: time.time() + 3600)
+        try:
+            assert abs(ahead.clock.now() - n0.clock.now()) < 2.0
+            assert ahead.clock.ahead_s == 0.0
+            assert await n0.nodes.claim_consumer("q", "c") == "n0"
+            assert await ahead.nodes.claim_consumer("q", "c") == "n0"
+            await until(lambda: [*n0.nodes.others] == ["ahead"], "they know each other")
+            # For longer than it takes until a node is dead.
+            beats = await n0.value("SELECT sum(counter) FROM waypost.beat")
+            await until_async(
+                lambda: n0.value("SELECT sum(counter) FROM waypost.beat"), lambda n: n >= beats + 8, "both beat on"
+            )
+            assert ahead.freed_ == []
+            assert [name for name, is_there in n0.told if not is_there] == []
+        finally:
+            await close_node(ahead)
+
+
+async def test_other_options_of_another_node_are_said_once(
+    postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await prepare(postgres_url)
+    first = await open_node(postgres_url, "first", options={"orphan_ttl_s": 60, "same": 1})
+    second = await open_node(postgres_url, "second", options={"orphan_ttl_s": 90, "same": 1})
+    await close_node(second)
+    await close_node(first)
+    (said,) = [one.getMessage() for one in caplog.records if "other options" in one.getMessage()]
+    assert "orphan_ttl_s 60 (here 90)" in said
+    assert "same" not in said
+
+
+async def test_too_few_connections_are_said(own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture) -> None:
+    own_postgres.configuration["max_connections"] = "12"
+    await asyncio.to_thread(own_postgres.restart)
+    await prepare(own_postgres.url())
+    first = await open_node(own_postgres.url(), "first")
+    assert "max_connections" not in caplog.text
+    second = await open_node(own_postgres.url(), "second")
+    assert "raise max_connections" in caplog.text
+    await close_node(second)
+    await close_node(first)
 
 
 async def test_lives_stand_still_while_nobody_beats(postgres_url: str) -> None:
