@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     )
     from waypost.server.watching.queue_events import ConsumerExpired, MessageDied, MessagesLost
     from waypost.server.watching.readiness import Readiness
+    from waypost.storage.engine_state import EngineState
     from waypost.storage.queue_records import DeadLetterFilter, HistoryItem
     from waypost.storage.trouble import Trouble
     from waypost.transports.direct_websocket import DirectWebSocket
@@ -120,6 +121,7 @@ __all__ = [
     "EmitterTarget",
     "EncodingFailed",
     "EndedSession",
+    "EngineState",
     "Environment",
     "EventRefused",
     "EventStream",
@@ -261,6 +263,7 @@ _HOMES = {
     "ServerNumbers": "waypost.server.watching.counters",
     "ServerState": "waypost.server.watching.counters",
     "Readiness": "waypost.server.watching.readiness",
+    "EngineState": "waypost.storage.engine_state",
     "Trouble": "waypost.storage.trouble",
     "ConnectionClosed": "waypost.server.watching.hooks",
     "ConnectionOpened": "waypost.server.watching.hooks",

@@ -196,7 +196,9 @@ class Hub:
 
     def state(self) -> ServerState:
         """Return the current numbers of the server, in a cluster those of all servers."""
-        return replace(self.numbers.state(), readiness=self.readiness())
+        nodes = self.services.store.nodes
+        engine = None if nodes is None else nodes.state()
+        return replace(self.numbers.state(), readiness=self.readiness(), engine=engine)
 
     def readiness(self) -> Readiness:
         """Return whether the server can serve new clients as it should, and if not, why."""

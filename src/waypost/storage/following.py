@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from waypost.errors import StorageError
+from waypost.storage.engine_state import EngineState
 from waypost.storage.journal_records import ExpiredSession
 from waypost.storage.queue_records import Due, Enqueued, NewMessageRow
 
@@ -196,4 +197,8 @@ class Nodes(Protocol):
 
     def follow_queues(self, follower: QueueFollower) -> None:
         """Set the follower of queues; once for each opening of the store."""
+        ...
+
+    def state(self) -> EngineState | None:
+        """Return what this node sees of the engine; ``None`` if a process of the same service has the store open."""
         ...

@@ -12,12 +12,12 @@ from typing import Any
 
 from tests.support.waiting import until
 from waypost.storage.clock import StoreClock, steady_clock
+from waypost.storage.engine_state import Lag
 from waypost.storage.postgres.driver import Connection, Pool, connect
 from waypost.storage.postgres.nodes.entering import Entrance
 from waypost.storage.postgres.nodes.history import Applied
 from waypost.storage.postgres.nodes.nodes import NodeParts, PostgresNodes
 from waypost.storage.postgres.nodes.opening import become_node
-from waypost.storage.postgres.nodes.state import Lag
 from waypost.storage.postgres.schema import migrate
 
 

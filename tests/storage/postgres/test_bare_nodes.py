@@ -12,9 +12,9 @@ from tests.storage.postgres.bare_nodes import bare_nodes, close_node, kill_node,
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import until, until_async
 from waypost.errors import StorageError
+from waypost.storage.engine_state import Lag
 from waypost.storage.postgres.driver import EngineGone, Refusal
 from waypost.storage.postgres.nodes.history import Applied
-from waypost.storage.postgres.nodes.state import Lag
 
 CHECK = "SELECT waypost.node_check_1($1, $2)"
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from waypost.server.watching.readiness import Readiness
+from waypost.storage.engine_state import EngineState
 
 __all__ = [
     "Counters",
@@ -101,6 +102,7 @@ class ServerState:
         server: The name of the server that was asked; ``""`` without a cluster.
         servers: The numbers of each server of a cluster, by name; empty without a cluster.
         readiness: Whether the server that was asked can serve new clients as it should.
+        engine: What the server that was asked sees of the database that the servers share; ``None`` without one.
     """
 
     connections: int
@@ -110,6 +112,7 @@ class ServerState:
     server: str = ""
     servers: Mapping[str, ServerNumbers] = field(default_factory=dict)
     readiness: Readiness = field(default_factory=lambda: Readiness("stopped"))
+    engine: EngineState | None = None
 
 
 def count_recovery(counters: Counters, outcome: str) -> None:

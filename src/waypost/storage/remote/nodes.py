@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from waypost.storage.engine_state import EngineState
 from waypost.storage.following import QueueFollower, Ways
 from waypost.storage.remote.connection import Call, Connection
 from waypost.storage.wire import reports, requests
@@ -87,6 +88,10 @@ class RemoteNodes:
     def follow_queues(self, follower: QueueFollower) -> None:
         """Set the follower of queues."""
         self._queue_follower = follower
+
+    def state(self) -> EngineState | None:
+        """Return nothing: the host is the engine, and says by itself what is wrong with it."""
+        return None
 
     # -- reports ---------------------------------------------------------------------------------------------
 

@@ -9,10 +9,10 @@ from typing import Final
 
 from waypost.errors import StorageError
 from waypost.logs import get_logger
+from waypost.storage.engine_state import Lag
 from waypost.storage.postgres.driver import Connection, Row
 from waypost.storage.postgres.engine import Engine
 from waypost.storage.postgres.journals.log import Log
-from waypost.storage.postgres.nodes.state import Lag
 
 __all__ = ["Following"]
 

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from waypost.errors import StorageError
 from waypost.logs import get_logger
 from waypost.storage.clock import StoreClock
+from waypost.storage.engine_state import EngineState, Lag
 from waypost.storage.following import QueueFollower, Ways
 from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal, Warned
 from waypost.storage.postgres.nodes.beats import Beats
@@ -20,7 +21,6 @@ from waypost.storage.postgres.nodes.history import History
 from waypost.storage.postgres.nodes.identity import NodeIdentity
 from waypost.storage.postgres.nodes.members import Members
 from waypost.storage.postgres.nodes.observing import STUCK_S, Beat, Seen, Verdict
-from waypost.storage.postgres.nodes.state import EngineState, Lag
 
 __all__ = ["LAG_S", "Messages", "NodeParts", "PostgresNodes"]
 

@@ -1,4 +1,4 @@
-"""The state of the engine as one node sees it, for people and for probes."""
+"""The state of the engine that several nodes share, as one of them sees it: for people and for probes."""
 
 from __future__ import annotations
 
