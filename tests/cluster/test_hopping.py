@@ -12,6 +12,9 @@ import waypost
 from tests.cluster.nodes import Cluster, cluster
 from tests.cluster.test_following import settle
 from tests.server.model_client import ModelClient, hub_of, until
+from waypost.server.recovery.crossing import Crossing
+from waypost.server.recovery.handed import Handed
+from waypost.storage.base import Journal
 
 
 class Diaries:
@@ -171,20 +174,29 @@ async def test_data_and_rooms_go_along_and_back() -> None:
             assert not hub_of(server).directory.core("/").ownership._claiming
 
 
-async def test_a_client_that_goes_on_before_it_was_let_in() -> None:
+async def test_a_client_that_goes_on_before_it_was_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
     diaries = Diaries()
+    claims: list[Journal] = []
+    claim = Crossing.claim
+
+    async def note_and_claim(self: Crossing, journal: Journal, key: bytes) -> Handed | None:
+        claims.append(journal)
+        return await claim(self, journal, key)
+
+    monkeypatch.setattr(Crossing, "claim", note_and_claim)
     first = diaries.gate("1")
     async with cluster(3, diaries.make) as nodes:
         client = nodes.client(0)
         await client.connect()
         client.send('2["work",1]')
         await until(lambda: (0, "1") in diaries.told)
-        for number in (1, 2, 0, 1, 2):
+        for asked, number in enumerate((1, 2, 0, 1, 2), 1):
             client.vanish()
             nodes.send_to(client, number)
             client.open()
-            for _ in range(30):
-                await asyncio.sleep(0)
+            await until(lambda asked=asked: len(claims) == asked)  # type: ignore[misc]
+            # Its claim is before the next one: this sees all that its node has asked for.
+            await claims[-1].find_session(b"nobody")
         first.set()
         await until(lambda: client.connected)
         assert client.recovered

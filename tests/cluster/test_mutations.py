@@ -12,6 +12,7 @@ import pytest
 
 from tests.cluster import test_calls, test_hopping, test_progress
 from tests.cluster.test_storm import judge, storm
+from tests.support.chosen_store import is_postgresql
 from waypost.protocol.codec import EncodedEvent
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.targets import Target, write_record
@@ -26,6 +27,8 @@ from waypost.storage.host.homes import Homes
 from waypost.storage.remote.journal import RemoteJournal
 
 Mutate = Callable[[pytest.MonkeyPatch], None]
+
+pytestmark = pytest.mark.skipif(is_postgresql(), reason="the faults are put into what a host does")
 
 MOST_STORMS = 30
 

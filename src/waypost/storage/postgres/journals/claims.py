@@ -58,10 +58,6 @@ class Claims:
         await self._journal.write("claim a session", operation(Kind.CLAIM, key), claimed)
         return await answer
 
-    async def release(self, key: bytes, handed: bytes) -> None:
-        """Note that this node has no life of a session any more, after all earlier writes for it."""
-        await self._journal.write("release a session", operation(Kind.RELEASE, key, handed), lambda _: None)
-
     def answer(self, key: bytes, handed: bytes) -> None:
         """Let the claims for a session go on."""
         for one in self._waiting.pop(key, ()):

@@ -212,7 +212,7 @@ class PostgresJournal:
 
     async def release_session(self, key: bytes, handed: bytes) -> None:
         """Note that this node has no life of a session any more, after all earlier writes for it."""
-        await self._sessions.claims.release(key, handed)
+        await self._sessions.release(key, handed)
 
     # -- its writes ------------------------------------------------------------------------------------------
 

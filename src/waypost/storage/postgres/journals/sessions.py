@@ -93,8 +93,14 @@ class Sessions:
         def detached(_: Done) -> None:
             self.claims.answer(key, b"")
 
+        self.write_proven()
         after_s = expires_at - self._journal.engine.clock.now()
         await self._journal.write("detach a session", operation(Kind.DETACH, key, after=after_s), detached)
+
+    async def release(self, key: bytes, handed: bytes) -> None:
+        """Note that this node has no life of a session any more, after all earlier writes for it."""
+        self.write_proven()
+        await self._change("release a session", operation(Kind.RELEASE, key, handed))
 
     async def end(self, key: bytes) -> None:
         """Remove a session at once."""
