@@ -69,6 +69,10 @@ class PostgresEngine:
             node=name,
         )
 
+    def line(self, name: str) -> Line:
+        """Return the line between a node and the database."""
+        return self._lines[name]
+
     def kill(self, name: str) -> None:
         """Let a node die: its line is cut, and it is declared dead at once, as its beats would prove later."""
         self._lines[name].take_down()
