@@ -31,12 +31,18 @@ WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
 
 .PHONY: demo dist test test-long test-versions check bench bench-full bench-queue bench-cluster fuzz soak simulate mutate docs web clients clean
 
+# STORE=postgresql: on two servers, on a PostgreSQL of its own in a temporary folder; STORE=postgresql://… on that one.
+ifdef STORE
+demo: $(INSTALLED)
+	$(BIN)/python -m tests.support.with_postgres '$(STORE)' $(BIN)/waypost demo --store '{store}'
+else
 demo: $(INSTALLED) web
 ifeq ($(HAVE_NODE),yes)
 	$(BIN)/waypost demo
 else
 	@echo "No Node.js $(NODE_WANTED) or newer with npm to build the demo's page with: it plays in the terminal."
 	$(BIN)/waypost demo --headless
+endif
 endif
 
 test: check clients web

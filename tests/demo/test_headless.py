@@ -33,6 +33,29 @@ async def test_every_parcel_arrives() -> None:
     assert "Traceback" not in story
 
 
+@pytest.mark.timeout(300)
+async def test_every_parcel_arrives_through_two_servers_on_one_database(postgres_url: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "waypost",
+        "demo",
+        "--store",
+        postgres_url,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(250):
+        output, problems = await process.communicate()
+    story = output.decode()
+    assert process.returncode == 0, story
+    assert "server 2 process" in story
+    assert story.count("kill -9") == 2
+    assert story.count("recovered: True") == 2
+    assert "Every parcel arrived once and in order" in story
+    assert b"Traceback" not in problems
+
+
 @pytest.mark.timeout(100)
 async def test_ctrl_c_ends_it_cleanly() -> None:
     process = await asyncio.create_subprocess_exec(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
+from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from waypost.errors import ConfigurationError
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from waypost.commands.common import Subcommands
 
 __all__ = ["add"]
+
+_T = TypeVar("_T")
 
 _PURPOSES = {
     "migrate": "make the schema in a database, or bring it to this version; servers may run",
@@ -62,10 +64,17 @@ def _run(name: str, options: argparse.Namespace) -> int:
     return commands[name](shown, options)
 
 
+def _wait(work: Coroutine[Any, Any, _T]) -> _T:
+    # Not at the top: no other command should wait for this import.
+    import asyncio
+
+    return asyncio.run(work)
+
+
 def _migrate(shown: str, options: argparse.Namespace) -> int:
     from waypost.storage.postgres.administration import migrate_schema
 
-    before, now = asyncio.run(migrate_schema(options.store, options.grant))
+    before, now = _wait(migrate_schema(options.store, options.grant))
     told = f"{shown}: the schema is of version {now}"
     if not before:
         told = f"{shown}: made the schema, of version {now}"
@@ -81,7 +90,7 @@ def _check(shown: str, options: argparse.Namespace) -> int:
     from waypost.storage.postgres.administration import check
     from waypost.text import printable
 
-    found = asyncio.run(check(options.store))
+    found = _wait(check(options.store))
     lines = [*found.problems] or [f"the schema is of version {found.version}, which this Waypost can use"]
     if found.version:
         lines.append(f"{len(found.servers)} servers use it: {', '.join(found.servers) or 'none'}")
@@ -105,7 +114,7 @@ def _drop(shown: str, options: argparse.Namespace) -> int:
 
     if refusal := ask(f'remove the schema "waypost" from {shown}, with all that is in it', yes=options.yes):
         return refusal
-    asyncio.run(drop(options.store))
+    _wait(drop(options.store))
     _tell(options, f"{shown}: the schema is gone", {"store": shown})
     return 0
 
@@ -116,7 +125,7 @@ def _restored(shown: str, options: argparse.Namespace) -> int:
 
     if refusal := ask(f"end all sessions in {shown}, so that all clients start anew", yes=options.yes):
         return refusal
-    asyncio.run(mark_restored(options.store))
+    _wait(mark_restored(options.store))
     _tell(options, f"{shown}: noted; all clients start anew", {"store": shown})
     return 0
 
@@ -124,7 +133,7 @@ def _restored(shown: str, options: argparse.Namespace) -> int:
 def _adopt(shown: str, options: argparse.Namespace) -> int:
     from waypost.storage.postgres.administration import adopt
 
-    asyncio.run(adopt(options.store))
+    _wait(adopt(options.store))
     _tell(options, f"{shown}: noted; sessions go on", {"store": shown})
     return 0
 

@@ -27,6 +27,9 @@ def add(subcommands: Subcommands) -> None:
     parser.add_argument("--headless", action="store_true", help="play it in the terminal; exit 1 if a parcel is lost")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page in a browser")
     parser.add_argument("--directory", help="where to keep the database (default: a temporary directory)")
+    parser.add_argument(
+        "--store", help="the URL of a PostgreSQL database: two servers play it in the terminal, and one is killed"
+    )
     add_log_level(parser, default="warning")
     parser.set_defaults(run=_demo)
 
@@ -42,7 +45,9 @@ def _demo(options: argparse.Namespace) -> int:
     from waypost.demo.settings import Settings
 
     configure_logging(options.log_level)
-    settings = Settings(port=options.port, directory=options.directory, log_level=options.log_level)
-    if options.headless:
+    settings = Settings(
+        port=options.port, directory=options.directory, log_level=options.log_level, store=options.store
+    )
+    if options.headless or options.store is not None:
         return play_headless(settings)
     return serve_page(settings, open_browser=not options.no_browser)

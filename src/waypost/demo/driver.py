@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,19 +35,24 @@ class Driver:
         url: The service's address.
         name: The driver's name; the queue is named after it.
         ledger: The ledger that records the arrivals.
+        killed: The processes of the service that were killed so far.
         on_change: Called after each change of the driver's state.
 
     Attributes:
         waited: The parcels from the queue, in the order of arrival.
         connections: The number of connections so far.
+        server_pid: The process of the server of the latest connection.
     """
 
-    def __init__(self, url: str, name: str, ledger: Ledger, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, url: str, name: str, ledger: Ledger, killed: Collection[int], on_change: Callable[[], None]
+    ) -> None:
         self.waited: list[Waited] = []
+        self.server_pid = 0
+        self._killed = killed
         self._ledger = ledger
         self._on_change = on_change
         self.connections = 0
-        self._run = 0
         self._client = waypost.Client(
             url,
             auth={"role": "driver", "driver": name},
@@ -83,12 +88,13 @@ class Driver:
         await self._client.disconnect()
 
     async def _welcome(self, service: dict[str, int]) -> None:
-        self._run = service["run"]
+        self.server_pid = service["pid"]
+        self._on_change()
 
     async def _pickup(self, parcel: dict[str, Any]) -> None:
         if self._ledger.deliver(parcel["id"]):
             waited_s = time.time() - parcel["sent_at_ms"] / 1000
-            self.waited.append(Waited(parcel["id"], waited_s, self._run > parcel["run"]))
+            self.waited.append(Waited(parcel["id"], waited_s, parcel["pid"] in self._killed))
         self._on_change()
 
     async def _announced(self, parcel: dict[str, Any]) -> None:

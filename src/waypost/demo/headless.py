@@ -3,6 +3,9 @@
 Service and shop are processes of their own. The driver's connection leads through a tunnel, which cuts it without a
 CLOSE packet. SIGKILL ends the service twice, each time while the shop awaits an answer: first with the driver
 offline, then with the driver online. The shop sends parcels all the time.
+
+On a database two servers are the service. Each connection goes to the next one of them, and nothing keeps a client
+at one server.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from waypost.demo.driver import Driver, Waited
@@ -30,12 +34,14 @@ _DRIVER = "7"
 _SHOP_EVERY_S = 0.08
 _CALL_S = 0.006
 _STORY_LIMIT_S = 45.0
+# A killed server is dead for the other one only after some seconds, twice.
+_STORY_LIMIT_OF_TWO_S = 150.0
 _PARCELS_PER_LINE = 5
 _STOPPED = 130
 
 
 def play_headless(settings: Settings) -> int:
-    """Play the story. It takes about five seconds, and a minute at most.
+    """Play the story. It takes about five seconds, and twenty on two servers.
 
     Args:
         settings: The demo's settings.
@@ -57,6 +63,7 @@ async def _play(settings: Settings, directory: Path, terminal: Terminal) -> int:
     ledger = Ledger()
     failures: list[str] = []
     signals: list[None] = []
+    limit_s = _STORY_LIMIT_S if settings.store is None else _STORY_LIMIT_OF_TWO_S
 
     def stop() -> None:
         signals.append(None)
@@ -65,10 +72,10 @@ async def _play(settings: Settings, directory: Path, terminal: Terminal) -> int:
     terminal.note("Waypost: a parcel service, and nothing gets lost\n", "bold")
     with on_stop_signal(stop):
         try:
-            async with asyncio.timeout(_STORY_LIMIT_S):
+            async with asyncio.timeout(limit_s):
                 await _with_cast(settings, directory, terminal, ledger)
         except TimeoutError:
-            failures.append(f"the story did not end within {_STORY_LIMIT_S:.0f} s")
+            failures.append(f"the story did not end within {limit_s:.0f} s")
         except asyncio.CancelledError:
             if not signals:
                 raise
@@ -80,29 +87,48 @@ async def _play(settings: Settings, directory: Path, terminal: Terminal) -> int:
 
 
 async def _with_cast(settings: Settings, directory: Path, terminal: Terminal, ledger: Ledger) -> None:
-    def started(run: int, pid: int, outage_s: float) -> None:
-        ago = f" {duration(outage_s)} later" if run else ""
-        terminal.tell("server", f"process {pid} takes connections{ago}")
-
-    def died(code: int) -> None:
-        terminal.tell("server", "kill -9: the process is gone" if code == -signal.SIGKILL else f"died with {code}")
-
     changed = asyncio.Event()
-    async with (
-        Supervisor(
-            directory, port=settings.port or 0, log_level=settings.log_level, on_start=started, on_death=died
-        ) as supervisor,
-        Tunnel(supervisor.port) as tunnel,
-    ):
+    killed: set[int] = set()
+    names = ["server"] if settings.store is None else ["server 1", "server 2"]
+    async with AsyncExitStack() as stack:
+        # One after the other: the first one prepares the database.
+        supervisors = [
+            await stack.enter_async_context(_supervisor(settings, directory, terminal, name)) for name in names
+        ]
+        ports = [one.port for one in supervisors]
+        tunnel = await stack.enter_async_context(Tunnel(*ports))
+        shop_url = supervisors[0].url
+        if len(ports) > 1:
+            shop_url = (await stack.enter_async_context(Tunnel(*ports))).url
         await _Story(
             terminal=terminal,
             ledger=ledger,
             changed=changed,
-            supervisor=supervisor,
+            supervisors=supervisors,
+            killed=killed,
             tunnel=tunnel,
-            driver=Driver(tunnel.url, _DRIVER, ledger, changed.set),
-            shop=ShopProcess(supervisor.url, _DRIVER, _SHOP_EVERY_S, ledger, changed.set),
+            driver=Driver(tunnel.url, _DRIVER, ledger, killed, changed.set),
+            shop=ShopProcess(shop_url, _DRIVER, _SHOP_EVERY_S, ledger, changed.set),
         ).play()
+
+
+def _supervisor(settings: Settings, directory: Path, terminal: Terminal, name: str) -> Supervisor:
+    def started(run: int, pid: int, outage_s: float) -> None:
+        ago = f" {duration(outage_s)} later" if run else ""
+        terminal.tell(name, f"process {pid} takes connections{ago}")
+
+    def died(code: int) -> None:
+        terminal.tell(name, "kill -9: the process is gone" if code == -signal.SIGKILL else f"died with {code}")
+
+    return Supervisor(
+        directory,
+        # The other server of two takes a free one.
+        port=0 if name.endswith("2") else settings.port or 0,
+        log_level=settings.log_level,
+        on_start=started,
+        on_death=died,
+        store=settings.store,
+    )
 
 
 class _StoryFailed(Exception):
@@ -116,10 +142,12 @@ class _Story:
     terminal: Terminal
     ledger: Ledger
     changed: asyncio.Event
-    supervisor: Supervisor
+    supervisors: Sequence[Supervisor]
+    killed: set[int]
     tunnel: Tunnel
     driver: Driver
     shop: ShopProcess
+    restarts: dict[Supervisor, int] = field(default_factory=dict)
 
     async def play(self) -> None:
         """Play the whole story and report it.
@@ -154,7 +182,8 @@ class _Story:
         await self._accepted(8)
 
     async def _kill_while_away(self) -> None:
-        await self._kill(restarts=1)
+        # The one that has the shop, if there are two: its connection was the first to be given to one of them.
+        await self._kill(self.supervisors[-1])
         await self._accepted(8)
 
     async def _come_back(self) -> None:
@@ -172,7 +201,8 @@ class _Story:
 
     async def _kill_while_online(self) -> None:
         await self._accepted(6)
-        await self._kill(restarts=2)
+        await self._until(lambda: any(one.pid == self.driver.server_pid for one in self.supervisors))
+        await self._kill(next(one for one in self.supervisors if one.pid == self.driver.server_pid))
         await self._reconnected(connections=3)
         await self._accepted(8)
 
@@ -184,18 +214,20 @@ class _Story:
             raise _StoryFailed(f"the shop's process ended with {code}")
 
     async def _stop_service(self) -> None:
-        code = await self.supervisor.stop()
-        self._tell("server", f"was asked to stop, and ended with {code}")
-        if code:
-            raise _StoryFailed(f"the service ended with {code} when it was asked to stop")
+        for supervisor in self.supervisors:
+            code = await supervisor.stop()
+            self._tell("server", f"was asked to stop, and ended with {code}")
+            if code:
+                raise _StoryFailed(f"the service ended with {code} when it was asked to stop")
 
-    async def _kill(self, *, restarts: int) -> None:
-        """Kill the service while the shop awaits an answer, and wait until the service is back."""
+    async def _kill(self, supervisor: Supervisor) -> None:
+        """Kill a server while the shop awaits an answer, and wait until it is back."""
         await self._until(lambda: len(self.ledger.accepted) < len(self._parcels_asked_for()))
         # A random point of the call: before the queue has the parcel, the board has it, or the shop has its answer.
         await asyncio.sleep(random.uniform(0, _CALL_S))
-        self.supervisor.kill()
-        await self.supervisor.listening(restarts)
+        self.killed.add(supervisor.kill())
+        self.restarts[supervisor] = self.restarts.get(supervisor, 0) + 1
+        await supervisor.listening(self.restarts[supervisor])
 
     async def _reconnected(self, *, connections: int) -> None:
         await self._until(lambda: self.driver.connections >= connections)

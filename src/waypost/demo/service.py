@@ -12,6 +12,7 @@ opposite: a driver whose acknowledgement was lost gets the parcel again, and rec
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import waypost
@@ -45,7 +46,7 @@ def build(supervision: Supervision | None) -> Any:
             case {"role": "shop"}:
                 return
             case {"role": "driver", "driver": str(driver)}:
-                await socket.emit("welcome", {"run": run})
+                await socket.emit("welcome", {"run": run, "pid": os.getpid()})
                 await socket.join(BOARD)
                 await socket.consume(f"driver:{driver}")
             case _:
@@ -55,7 +56,7 @@ def build(supervision: Supervision | None) -> Any:
     async def pickup(socket: waypost.Socket, parcel: Any) -> dict[str, str]:
         match parcel:
             case {"id": str(parcel_id), "driver": str(driver), "attempt": int()}:
-                passed_on = {**parcel, "run": run}
+                passed_on = {**parcel, "run": run, "pid": os.getpid()}
                 await io.queue(f"driver:{driver}").emit("pickup", passed_on, id=parcel_id)
                 await io.to(BOARD).emit("announced", passed_on)
                 return {"accepted": parcel_id}

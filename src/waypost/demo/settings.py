@@ -20,11 +20,14 @@ class Settings:
             it.
         directory: The directory of the database; ``None`` takes a temporary directory, which is removed at the end.
         log_level: The service's log level for stderr.
+        store: The URL of a database, on which two servers play the story in the terminal; ``None`` takes a file, and
+            one server.
     """
 
     port: int | None = None
     directory: str | None = None
     log_level: str = "warning"
+    store: str | None = None
 
     @contextlib.contextmanager
     def place(self) -> Iterator[Path]:

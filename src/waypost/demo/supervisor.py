@@ -51,6 +51,7 @@ class Supervisor:
         on_start: Called when the service accepts connections, with the run's number, the process's id and the seconds
             since the process before it ended (0 for the first).
         on_death: Called with the process's exit code when it died without a stop; a negative code is a signal.
+        store: The store's URL; ``None`` takes a file in the directory.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class Supervisor:
         log_level: str,
         on_start: Callable[[int, int, float], None],
         on_death: Callable[[int], None],
+        store: str | None = None,
     ) -> None:
         self.port = port or _free_port()
-        self._store = directory / "parcels.db"
+        self._store = store or str(directory / "parcels.db")
         self._log_level = log_level
         self._on_start = on_start
         self._on_death = on_death
@@ -73,6 +75,13 @@ class Supervisor:
         self._ended = False
         self._keeper: asyncio.Task[int] | None = None
         self._changed = asyncio.Condition()
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        if self._process is None:
+            raise RuntimeError("the service is not running")
+        return self._process.pid
 
     @property
     def url(self) -> str:
@@ -117,10 +126,10 @@ class Supervisor:
         Returns:
             The process's id.
         """
-        if self._process is None:
-            raise RuntimeError("the service is not running")
-        self._process.kill()
-        return self._process.pid
+        pid = self.pid
+        if self._process is not None:
+            self._process.kill()
+        return pid
 
     async def stop(self) -> int:
         """Stop the service gracefully; kill it if that takes longer than 10 s.
@@ -161,7 +170,7 @@ class Supervisor:
 
     async def _spawn(self, run: int) -> Process:
         arguments = ["-m", "waypost", "serve", _APPLICATION, "--host", _HOST, "--port", str(self.port)]
-        arguments += ["--store", str(self._store), "--log-level", self._log_level]
+        arguments += ["--store", self._store, "--log-level", self._log_level]
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *arguments,

@@ -22,11 +22,12 @@ class Tunnel:
     It is an asynchronous context manager: it starts open, and ends cut.
 
     Args:
-        port: The target port on this machine.
+        ports: The target ports on this machine. Each connection goes to the next one, as before several servers.
     """
 
-    def __init__(self, port: int) -> None:
-        self._target_port = port
+    def __init__(self, *ports: int) -> None:
+        self._target_ports = ports
+        self._turn = 0
         self._is_open = False
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -68,9 +69,9 @@ class Tunnel:
             return
         self._writers.add(to_client)
         try:
-            server, to_server = await asyncio.open_connection(_HOST, self._target_port)
+            server, to_server = await self._connect()
         except OSError:
-            # The server is down: close the client's connection, as would happen without a tunnel.
+            # The servers are down: close the client's connection, as would happen without a tunnel.
             self._forget(to_client)
             return
         self._writers.add(to_server)
@@ -79,6 +80,18 @@ class Tunnel:
         finally:
             self._forget(to_client)
             self._forget(to_server)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        for _ in self._target_ports[1:]:
+            try:
+                return await asyncio.open_connection(_HOST, self._next())
+            except OSError:
+                continue
+        return await asyncio.open_connection(_HOST, self._next())
+
+    def _next(self) -> int:
+        self._turn += 1
+        return self._target_ports[self._turn % len(self._target_ports)]
 
     def _forget(self, writer: asyncio.StreamWriter) -> None:
         self._writers.discard(writer)
