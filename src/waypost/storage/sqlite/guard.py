@@ -25,7 +25,7 @@ __all__ = ["Guard"]
 _MARK_EVERY_S = 0.05
 _LOOK_EVERY_S = 0.5
 # Looking for the file by its name takes long enough to be felt where commits follow each other at once.
-_PLACE_EVERY_S = 0.005
+_PLACE_EVERY_S = 0.02
 _FRAME_HEADER_BYTES = 24
 _LOG_HEADER_BYTES = 32
 # Read again, as another program may be copying the log into the file.
