@@ -33,7 +33,7 @@ class Command:
         err: What it printed to stderr.
     """
 
-    def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, path: Path | str, capsys: pytest.CaptureFixture[str]) -> None:
         self.path = path
         self.out = ""
         self.err = ""

@@ -309,13 +309,13 @@ def fixed(command: Command) -> Iterator[Path]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it becomes somebody else")
 def test_a_copy_that_can_not_be_written_to_is_looked_at(command: Command, fixed: Path) -> None:
-    shown = _as_nobody(command.path, fixed, "ls", "store.db")
+    shown = _as_nobody(Path(command.path), fixed, "ls", "store.db")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.splitlines()[-1].startswith("mails")
-    refused = _as_nobody(command.path, fixed, "pause", "store.db", "mails")
+    refused = _as_nobody(Path(command.path), fixed, "pause", "store.db", "mails")
     assert refused.returncode == 1
     assert "can't be written to by this user" in refused.stderr
-    hidden = _as_nobody(command.path, fixed, "ls", str(command.path))
+    hidden = _as_nobody(Path(command.path), fixed, "ls", str(command.path))
     assert (hidden.returncode, "Traceback" in hidden.stderr) == (2, False)
     assert {one.name for one in fixed.iterdir()} == {"store.db"}
 

@@ -14,13 +14,13 @@ from waypost.commands.output import Progress, print_json
 from waypost.commands.queue_letters import filter_of, has_filter, only, pages
 from waypost.commands.queue_visit import existing
 from waypost.storage.queue_records import QueueRow
-from waypost.storage.sqlite.visitor import SqliteVisitor
+from waypost.storage.visiting import Visitor
 from waypost.storage.wall_times import filter_from_wall, place_from_wall
 
 __all__ = ["cancel", "pause", "purge", "redrive", "resume", "seek"]
 
 
-async def redrive(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+async def redrive(visitor: Visitor, options: argparse.Namespace) -> int:
     """Turn dead letters into messages again."""
     found = await existing(visitor, options)
     queue = visitor.queue(options.queue)
@@ -51,7 +51,7 @@ async def redrive(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     return 0
 
 
-async def purge(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+async def purge(visitor: Visitor, options: argparse.Namespace) -> int:
     """Remove messages or dead letters."""
     found = await existing(visitor, options)
     queue = visitor.queue(options.queue)
@@ -74,7 +74,7 @@ async def purge(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     return 0
 
 
-async def cancel(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+async def cancel(visitor: Visitor, options: argparse.Namespace) -> int:
     """Remove a message that is not due yet."""
     await existing(visitor, options)
     removed = await visitor.queue(options.queue).cancel(options.id)
@@ -85,7 +85,7 @@ async def cancel(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     return 0
 
 
-async def seek(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+async def seek(visitor: Visitor, options: argparse.Namespace) -> int:
     """Move a consumer to another place in its queue."""
     await existing(visitor, options)
     queue = visitor.queue(options.queue)
@@ -103,7 +103,7 @@ async def seek(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     return 0
 
 
-async def pause(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+async def pause(visitor: Visitor, options: argparse.Namespace) -> int:
     """Pause a queue or a consumer."""
     until = inf
     if options.duration is not None:
@@ -114,12 +114,12 @@ async def pause(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     return await _pause(visitor, options, until, f"paused {lasting}")
 
 
-async def resume(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+async def resume(visitor: Visitor, options: argparse.Namespace) -> int:
     """End the pause of a queue or a consumer."""
     return await _pause(visitor, options, time.time(), "not paused any more")
 
 
-async def _pause(visitor: SqliteVisitor, options: argparse.Namespace, until: float, state: str) -> int:
+async def _pause(visitor: Visitor, options: argparse.Namespace, until: float, state: str) -> int:
     found = await existing(visitor, options)
     queue = visitor.queue(options.queue)
     await queue.pause(options.consumer, until=until)
@@ -133,7 +133,7 @@ async def _pause(visitor: SqliteVisitor, options: argparse.Namespace, until: flo
     return 0
 
 
-async def _purge_dead(visitor: SqliteVisitor, found: QueueRow, options: argparse.Namespace) -> int:
+async def _purge_dead(visitor: Visitor, found: QueueRow, options: argparse.Namespace) -> int:
     removed = 0
     queue, chosen = visitor.queue(options.queue), filter_from_wall(visitor.clock, filter_of(options))
     with Progress("removing", None if has_filter(options) else found.dead) as progress:

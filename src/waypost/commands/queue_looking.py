@@ -22,7 +22,7 @@ from waypost.commands.queue_shown import (
 from waypost.commands.queue_visit import existing
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, ConsumerRow, DeadLetterRow, MessageRow, QueueRow
-from waypost.storage.sqlite.visitor import SqliteVisitor
+from waypost.storage.visiting import Visitor
 from waypost.storage.wall_times import (
     consumer_on_wall,
     filter_from_wall,
@@ -39,7 +39,7 @@ _ID_CHARACTERS = 60
 _PAGE_BYTES = 8 << 20
 
 
-async def ls(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+async def ls(visitor: Visitor, options: argparse.Namespace) -> int:
     """List the queues."""
     found: list[QueueRow] = []
     after = ""
@@ -57,7 +57,7 @@ async def ls(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     return 0
 
 
-async def info(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+async def info(visitor: Visitor, options: argparse.Namespace) -> int:
     """Show a queue and its consumers."""
     found = queue_on_wall(visitor.clock, await existing(visitor, options))
     queue = visitor.queue(options.queue)
@@ -82,7 +82,7 @@ async def info(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     return 0
 
 
-async def peek(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+async def peek(visitor: Visitor, options: argparse.Namespace) -> int:
     """Show messages without delivering them."""
     await existing(visitor, options)
     # One message over the limit tells whether there are more.
@@ -98,7 +98,7 @@ async def peek(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
     return 0
 
 
-async def dead(visitor: SqliteVisitor, options: argparse.Namespace) -> int:
+async def dead(visitor: Visitor, options: argparse.Namespace) -> int:
     """Show dead letters."""
     await existing(visitor, options)
     found: list[DeadLetterRow] = []

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 from waypost.errors import StorageError
 from waypost.storage.choose import make_visitor
 from waypost.storage.queue_records import QueueRow
-from waypost.storage.sqlite.visitor import SqliteVisitor
+from waypost.storage.visiting import Visitor
 
 __all__ = ["existing", "run"]
 
 _BROKEN_PIPE = 141
 
-Command = Callable[[SqliteVisitor, argparse.Namespace], Awaitable[int]]
+Command = Callable[[Visitor, argparse.Namespace], Awaitable[int]]
 
 
 def run(command: Command, options: argparse.Namespace) -> int:
@@ -44,7 +44,7 @@ def run(command: Command, options: argparse.Namespace) -> int:
     return code
 
 
-async def existing(visitor: SqliteVisitor, options: argparse.Namespace) -> QueueRow:
+async def existing(visitor: Visitor, options: argparse.Namespace) -> QueueRow:
     """Return the state of the queue that the options name.
 
     Raises:

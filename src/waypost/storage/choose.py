@@ -11,6 +11,7 @@ from waypost.storage.options import MACHINE_CLOCKS, Clocks, StoreOptions
 from waypost.storage.specs import check_store, file_of_store, is_database, shown_spec, whole_spec
 from waypost.storage.sqlite.store import SqliteStore
 from waypost.storage.sqlite.visitor import SqliteVisitor
+from waypost.storage.visiting import Visitor
 
 __all__ = [
     "MACHINE_CLOCKS",
@@ -24,6 +25,8 @@ __all__ = [
     "shown_spec",
     "whole_spec",
 ]
+
+_DRIVER = 'the driver of PostgreSQL: pip install "waypost[postgres]"'
 
 
 def make_store(options: StoreOptions, clocks: Clocks = MACHINE_CLOCKS) -> Store:
@@ -66,9 +69,7 @@ def _database(options: StoreOptions, clocks: Clocks) -> Store:
     try:
         from waypost.storage.postgres.store import PostgresStore
     except ImportError as error:
-        raise ConfigurationError(
-            "store", shown_spec(options.spec), 'the driver of PostgreSQL: pip install "waypost[postgres]"'
-        ) from error
+        raise ConfigurationError("store", shown_spec(options.spec), _DRIVER) from error
     return PostgresStore(
         options.spec,
         retention=options.retention,
@@ -83,7 +84,15 @@ def _database(options: StoreOptions, clocks: Clocks) -> Store:
     )
 
 
-def make_visitor(spec: str | PathLike[str]) -> SqliteVisitor:
+def _visitor_of_database(spec: str) -> Visitor:
+    try:
+        from waypost.storage.postgres.visitor import PostgresVisitor
+    except ImportError as error:
+        raise ConfigurationError("store", shown_spec(spec), _DRIVER) from error
+    return PostgresVisitor.at(spec)
+
+
+def make_visitor(spec: str | PathLike[str]) -> Visitor:
     """Make a visitor of the store that a text names, which another process may have open. The caller opens it.
 
     Args:
@@ -92,6 +101,8 @@ def make_visitor(spec: str | PathLike[str]) -> SqliteVisitor:
     Raises:
         ConfigurationError: The text names no store, or a store that other processes can't open.
     """
+    if is_database(spec):
+        return _visitor_of_database(str(spec))
     path = file_of_store(spec)
     if path is None:
         raise ConfigurationError(

@@ -43,6 +43,8 @@ class _Released(msgspec.Struct, array_like=True):
     node: int
     queues: list[str]
     next_at: float | None
+    # Whether another program has changed them, and not only added messages.
+    is_change: bool = False
 
 
 class PostgresQueues:
@@ -191,6 +193,11 @@ class PostgresQueues:
         if operation in _SWEPT:
             self._upkeep.sweep()
 
+    def tell_changed(self, queues: Collection[str]) -> None:
+        """Tell the other nodes that this one, which serves nobody, has changed queues."""
+        for name in sorted(queues):
+            self._notify([name], None, is_change=True)
+
     def _tell(self, due: Due) -> None:
         queues: list[str] = []
         size = 0
@@ -202,10 +209,10 @@ class PostgresQueues:
             size += len(to_json(name)) + 1
         self._notify(queues, due.next_at)
 
-    def _notify(self, queues: list[str], next_at: float | None) -> None:
+    def _notify(self, queues: list[str], next_at: float | None, *, is_change: bool = False) -> None:
         # The number tells notices apart, so that none stands for another.
         self._notices += 1
-        text = to_json(_Released(self._engine.identity.id, queues, next_at))
+        text = to_json(_Released(self._engine.identity.id, queues, next_at, is_change))
         self._hearing.notify(f"d {self._notices}", text)
 
     def _heard_due(self, notice: str) -> None:
@@ -216,7 +223,9 @@ class PostgresQueues:
             _logger.warning("%s: a notice can't be read: %s", self._engine.name, error)
             return
         if released.node != self._engine.identity.id and self._follower is not None:
-            self._follower.released(Due(frozenset(released.queues), released.next_at))
+            queues = frozenset(released.queues)
+            changed = queues if released.is_change else frozenset[str]()
+            self._follower.released(Due(queues, released.next_at, changed))
 
     async def _maintain(self, maintains: Callable[[], bool]) -> None:
         while True:

@@ -1,0 +1,94 @@
+"""`waypost queue` on a store on PostgreSQL: the same as on a file, without a server and beside one."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import waypost
+from tests.commands.stores import Command, fill
+from tests.commands.test_queue import (
+    test_a_consumer_is_moved as test_a_consumer_is_moved,
+)
+from tests.commands.test_queue import (
+    test_a_message_that_is_not_due_is_cancelled as test_a_message_that_is_not_due_is_cancelled,
+)
+from tests.commands.test_queue import (
+    test_a_queue_is_shown_with_its_consumers as test_a_queue_is_shown_with_its_consumers,
+)
+from tests.commands.test_queue import test_dead_letters_are_found_by_filters as test_dead_letters_are_found_by_filters
+from tests.commands.test_queue import test_dead_letters_are_purged as test_dead_letters_are_purged
+from tests.commands.test_queue import (
+    test_dead_letters_are_redriven_by_filter as test_dead_letters_are_redriven_by_filter,
+)
+from tests.commands.test_queue import (
+    test_dead_letters_are_shown_with_their_history as test_dead_letters_are_shown_with_their_history,
+)
+from tests.commands.test_queue import test_messages_are_purged as test_messages_are_purged
+from tests.commands.test_queue import (
+    test_queues_and_consumers_are_paused_and_resumed as test_queues_and_consumers_are_paused_and_resumed,
+)
+from tests.commands.test_queue import test_queues_are_listed as test_queues_are_listed
+from tests.support.postgres import PostgresServer
+from tests.support.waiting import until, until_async
+from waypost.storage.copying.copy import copy_store
+from waypost.testing import serve
+
+
+def _fill(url: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "store.db"
+        fill(path)
+        asyncio.run(copy_store(str(path), url))
+
+
+@pytest.fixture
+def command(postgres: PostgresServer, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    name = postgres.create_database(postgres.template("waypost_commands", _fill))
+    yield Command(postgres.url(name), capsys)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def looking(command: Command) -> Command:
+    return command
+
+
+def test_a_database_without_the_schema_is_told(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = Command(postgres_url, capsys)
+    assert command.run("ls") == 1
+    assert "waypost db migrate" in command.err
+
+
+def test_what_is_changed_reaches_a_server(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = Command(postgres_url, capsys)
+
+    async def main() -> list[Any]:
+        done: list[Any] = []
+        io = waypost.Server(store=postgres_url, drain_s=0)
+
+        @io.consumer("jobs")
+        async def work(message: waypost.Message, number: int) -> None:
+            done.append(number)
+
+        async with serve(io):
+            queue = io.queue("jobs")
+            await queue.emit("job", 1)
+            await until(lambda: done == [1], "the first is done")
+            assert await asyncio.to_thread(command.run, "pause", "jobs") == 0
+            await until_async(queue.info, lambda info: info.paused_until is not None, "the queue is paused")
+            await queue.emit("job", 2)
+            shown = await asyncio.to_thread(command.json, "info", "jobs")
+            assert shown["messages"] == 1
+            await asyncio.sleep(0.2)
+            assert done == [1]
+            assert await asyncio.to_thread(command.run, "resume", "jobs") == 0
+            await until(lambda: done == [1, 2], "the second is done")
+        return done
+
+    assert asyncio.run(main()) == [1, 2]
