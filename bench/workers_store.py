@@ -67,7 +67,7 @@ class Counting:
         """Refuse: only entries are appended here."""
         raise AssertionError("nobody joins")
 
-    left = ended = claimed = joined
+    left = ended = claimed = jumped = joined
 
 
 async def load(journal: Journal, in_flight: int, seconds: float) -> Load:

@@ -57,6 +57,9 @@ class Rows:
     ) -> None:
         self.rows.append(("ended", rooms, except_, sorted(one.sid for one in sessions), note))
 
+    def jumped(self) -> None:
+        self.rows.append(("jumped", self.journal.top))
+
     def claimed(self, key: bytes) -> None:
         self.claims.append(key)
 

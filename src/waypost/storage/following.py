@@ -66,6 +66,14 @@ class Follower(Protocol):
         """
         ...
 
+    def jumped(self) -> None:
+        """Rows were missed: this node was too far behind, or the engine has lost what it had confirmed.
+
+        The journal stands where the engine's does now; its generation may be another one. All clients of the journal
+        are to be cut off, so that they come back and get what they have missed, or are told that it is gone.
+        """
+        ...
+
     def claimed(self, key: bytes) -> None:
         """The client of a session whose home is this node has come to another node.
 

@@ -77,6 +77,13 @@ class Followed:
         """Disconnect the matching members, and tell of the sessions of this node's clients that are away."""
         self._feed.apply_disconnect(_target(rooms, except_), sessions, close=note == CLOSES)
 
+    def jumped(self) -> None:
+        """Close the connections of all clients: when they come back, they get what they have missed, or are told."""
+        name = self._feed.namespace
+        logger.error("%s: events of other nodes were missed here; all clients of this node connect again", name)
+        for member in self._index.select(None, frozenset()):
+            member.out.cut()
+
 
 def _target(rooms: Collection[str] | None, except_: Collection[str]) -> Target:
     return Target(None if rooms is None else frozenset(rooms), frozenset(except_))

@@ -286,6 +286,9 @@ class OutsideRows:
     def claimed(self, key: bytes) -> None:
         """Do nothing: no other program claims a session."""
 
+    def jumped(self) -> None:
+        """Do nothing: nothing is missed of a file."""
+
     def _move(
         self, rooms: Collection[str] | None, except_: Collection[str], moved: Collection[str], *, joins: bool
     ) -> None:

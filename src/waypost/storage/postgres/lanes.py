@@ -177,6 +177,7 @@ class Lane:
         "_is_closed",
         "_patience_s",
         "_pool",
+        "_sent",
         "_settling",
         "_store",
         "_task",
@@ -202,6 +203,7 @@ class Lane:
         self._patience_s = patience_s
         self._waiting: deque[Write[Any]] = deque()
         self._waiting_bytes = 0
+        self._sent: list[Write[Any]] = []
         self._settling: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._asked = self._done = self._failed = 0
         self._task: asyncio.Task[None] | None = None
@@ -242,17 +244,27 @@ class Lane:
         await future
 
     async def close(self) -> None:
-        """Take nothing more, and finish what was asked for."""
+        """Take nothing more, and finish what was asked for, as long as there is patience for it."""
         self._is_closed = True
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        task = self._task
+        if task is None:
+            return
+        await asyncio.wait([task], timeout=self._patience_s)
+        if not task.done():
+            for write in self._sent:
+                reason = "the store was closed while PostgreSQL did not answer"
+                write.fail(StorageUncertain(self._store, write.operation, reason, ids=write.ids))
+            self._fail([*self._waiting], StoreClosed(self._store))
+            self._waiting.clear()
+            task.cancel()
+            await asyncio.wait([task])
 
     async def _run(self) -> None:
         # The writes of this turn of the loop go together.
         await asyncio.sleep(0)
         try:
             while self._waiting:
-                batch = self._take()
+                self._sent = batch = self._take()
                 try:
                     await self._write(batch)
                 except Exception as error:
@@ -262,6 +274,7 @@ class Lane:
                 self._told(len(batch))
         finally:
             self._task = None
+            self._sent = []
 
     def _told(self, number: int) -> None:
         # What was failed while this batch was settled came after it.

@@ -27,7 +27,6 @@ __all__ = ["Journals"]
 _logger = get_logger(__name__)
 
 _OPEN: Final = "SELECT waypost.open_journal_1($1, $2, $3, $4)"
-_STATE: Final = "SELECT waypost.journal_state_1($1)"
 _FOLLOWED: Final = "SELECT name FROM waypost.journal WHERE waypost.has_sessions_1(id)"
 _ALL: Final = "SELECT id, name FROM waypost.journal ORDER BY id"
 _DROP: Final = "SELECT waypost.drop_journal_1($1, $2, $3)"
@@ -122,17 +121,17 @@ class Journals:
         return sorted(row["name"] for row in rows)
 
     async def _load(self, name: str) -> PostgresJournal:
-        async def find(connection: Connection) -> str:
-            identity = self._engine.identity
-            text: str = await connection.value(_OPEN, name, new_generation(), identity.id, identity.incarnation)
-            return text
-
-        state = State.parse(await self._engine.keep_up(find))
+        state = State.parse(await self._engine.keep_up(partial(self._find, name=name)))
         tail = Tail(state.top, max_bytes=self._tail_bytes)
         log = Log(name, self._engine.identity, state, tail, self._jumped, self._following.wake, self._moved)
         self._following.add(log)
         self._moved(log)
         return PostgresJournal(self._engine, log, self._written, self._busy)
+
+    async def _find(self, connection: Connection, name: str) -> str:
+        identity = self._engine.identity
+        text: str = await connection.value(_OPEN, name, new_generation(), identity.id, identity.incarnation)
+        return text
 
     def _open(self) -> list[PostgresJournal]:
         done = [one for one in self._loading.values() if one.done() and not one.cancelled()]
@@ -186,12 +185,15 @@ class Journals:
         for log in logs:
             while not self._is_closed:
                 try:
-                    found = await self._engine.read(partial(_state_of, number=log.number))
+                    # It may have another number in another history, or not be there.
+                    state = State.parse(await self._engine.keep_up(partial(self._find, name=log.name)))
                 except StorageError as problem:
                     _logger.warning("%s can't be followed anew yet: %s", log.name, problem)
                     await asyncio.sleep(_AGAIN_S)
                     continue
-                log.begin(State.parse(found))
+                self._following.remove(log)
+                log.begin(state)
+                self._following.add(log)
                 break
 
     async def settled(self) -> None:
@@ -246,8 +248,3 @@ class Journals:
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-async def _state_of(connection: Connection, number: int) -> str:
-    text: str = await connection.value(_STATE, number)
-    return text

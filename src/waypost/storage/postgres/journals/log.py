@@ -193,16 +193,21 @@ class Log:
         self.is_forked = False
         self.tail.begin(state.top)
         self._ahead.clear()
-        batches, self._batches = self._batches, {}
-        for batch in batches.values():
-            for write, result in zip(batch.writes, batch.results, strict=True):
-                write.succeed(result)
+        for first in [first for first in self._batches if first <= state.tick]:
+            _report(self._batches.pop(first))
         self._let_go()
+        self.moved(self)
+        if self.follower is not None:
+            self.follower.jumped()
 
     # -- what comes ------------------------------------------------------------------------------------------
 
     def add_batch(self, batch: Batch) -> None:
         """Apply a batch of this node when its turn has come."""
+        if batch.first <= self.applied:
+            # The log has begun anew behind it, and the clients of this node were cut off.
+            _report(batch)
+            return
         self._batches[batch.first] = batch
         self._advance()
         if batch.first in self._batches:
@@ -311,6 +316,11 @@ class Log:
             _, _, future = heapq.heappop(self._waiting)
             if not future.done():
                 future.set_result(None)
+
+
+def _report(batch: Batch) -> None:
+    for write, result in zip(batch.writes, batch.results, strict=True):
+        write.succeed(result)
 
 
 def _mark_of(row: Row) -> Mark:

@@ -1,0 +1,167 @@
+"""The three outcomes of a write whose answer was lost: it was done, it was not done, and nobody can know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.storage.postgres.stores import followed, insist, opened, until
+from tests.support.line import Line, Way
+from tests.support.postgres import PostgresServer
+from waypost.errors import StorageError, StorageUncertain
+
+
+@pytest.fixture
+def database(postgres: PostgresServer, postgres_url: str) -> str:
+    """The name of the test's database."""
+    return postgres_url.rpartition("/")[2]
+
+
+@pytest.fixture
+async def line(postgres: PostgresServer) -> AsyncIterator[Line]:
+    """A line to the server."""
+    with Line("127.0.0.1", postgres.port) as line:
+        yield line
+
+
+def url_over(line: Line, database: str) -> str:
+    return f"postgresql://postgres@127.0.0.1:{line.port}/{database}"
+
+
+def stored(postgres: PostgresServer, database: str) -> list[bytes]:
+    rows = postgres.execute("SELECT record FROM waypost.log WHERE kind = 0 ORDER BY position", database=database)
+    return [bytes(row[0]) for row in rows]
+
+
+async def test_it_was_done(postgres: PostgresServer, database: str, line: Line) -> None:
+    async with opened(url_over(line, database)) as store:
+        rows = await followed(store)
+        await rows.append(b"first")
+        line.freeze(Way.BACK)
+        append = asyncio.create_task(rows.append(b"second"))
+        await until(lambda: stored(postgres, database) == [b"first", b"second"])
+        assert not append.done()
+        line.reset()
+        line.thaw()
+        assert await append == 2
+        assert await rows.append(b"third") == 3
+        assert rows.rows == [(1, b"first"), (2, b"second"), (3, b"third")]
+    assert stored(postgres, database) == [b"first", b"second", b"third"]
+
+
+async def test_it_was_not_done_and_is_sent_again(postgres: PostgresServer, database: str, line: Line) -> None:
+    async with opened(url_over(line, database)) as store:
+        rows = await followed(store)
+        await rows.append(b"first")
+        line.freeze(Way.THERE)
+        sent = line.carried_bytes[Way.THERE]
+        appends = [asyncio.create_task(rows.append(record)) for record in (b"second", b"third")]
+        await asyncio.sleep(0.1)
+        assert line.carried_bytes[Way.THERE] == sent
+        line.reset()
+        line.thaw()
+        assert await asyncio.gather(*appends) == [2, 3]
+        assert rows.rows == [(1, b"first"), (2, b"second"), (3, b"third")]
+    assert stored(postgres, database) == [b"first", b"second", b"third"]
+
+
+@pytest.mark.parametrize("was_done", [True, False])
+async def test_nobody_can_know_in_time(postgres: PostgresServer, database: str, line: Line, was_done: bool) -> None:
+    async with opened(url_over(line, database), patience_s=0.5) as store:
+        rows = await followed(store)
+        await rows.append(b"first")
+        line.freeze(Way.BACK if was_done else Way.THERE)
+        append = asyncio.create_task(rows.append(b"lost"))
+        if was_done:
+            await until(lambda: len(stored(postgres, database)) == 2)
+        else:
+            await asyncio.sleep(0.1)
+        line.take_down()
+        line.thaw()
+        with pytest.raises(StorageUncertain) as uncertain:
+            await append
+        assert uncertain.value.operation == "append an event to /"
+        line.put_up()
+        position = await insist(lambda: rows.append(b"next"))
+        # What was taken is delivered, once, and in its place.
+        between = [(2, b"lost")] if was_done else []
+        assert rows.rows == [(1, b"first"), *between, (position, b"next")]
+    assert stored(postgres, database) == [record for _, record in rows.rows]
+
+
+async def test_a_session_whose_answer_was_lost_is_opened_once(
+    postgres: PostgresServer, database: str, line: Line
+) -> None:
+    async with opened(url_over(line, database)) as store:
+        journal = await store.journal("/")
+        await journal.append(b"first", lambda _: None)
+        # The first call of a kind is prepared, and the answer to that is waited for.
+        await journal.open_session(b"other", "other", b"", lambda _: None)
+        line.freeze(Way.BACK)
+        told: list[int] = []
+        opening = asyncio.create_task(journal.open_session(b"key", "sid", b"data", told.append))
+        count = "SELECT count(*) FROM waypost.session"
+        await until(lambda: postgres.execute(count, database=database) == [(2,)])
+        line.reset()
+        line.thaw()
+        assert await opening == 1
+        assert told == [1]
+        found = await journal.find_session(b"key")
+        assert found is not None
+        assert (found.sid, found.data) == ("sid", b"data")
+
+
+async def test_while_the_engine_is_away_writes_fail_at_once_and_all_comes_back(own_postgres: PostgresServer) -> None:
+    database = own_postgres.create_database()
+    url = own_postgres.url(database)
+    # Nobody could wait so long: what fails later than the first one fails without this patience.
+    async with opened(url, patience_s=5) as store, opened(url) as other:
+        rows, others = await followed(store), await followed(other)
+        await rows.append(b"before")
+        own_postgres.stop("immediate")
+        with pytest.raises(StorageError):
+            await rows.append(b"meanwhile")
+        for _ in range(50):
+            with pytest.raises(StorageError, match="can't be reached"):
+                await asyncio.wait_for(rows.append(b"meanwhile"), 4)
+        assert rows.journal.top == 1
+        own_postgres.start()
+        position = await insist(lambda: rows.append(b"after"))
+        await until(lambda: others.rows == [(1, b"before"), (position, b"after")])
+        await until(lambda: store.troubles() == ())
+
+
+async def test_random_ends_of_connections_lose_nothing_and_double_nothing(
+    postgres: PostgresServer, database: str
+) -> None:
+    url = postgres.url(database)
+    async with opened(url) as one, opened(url) as two:
+        stores = [one, two]
+        rows = [await followed(store) for store in stores]
+        acknowledged: set[bytes] = set()
+
+        async def write(number: int) -> None:
+            for count in range(60):
+                record = b"%d.%d" % (number, count)
+                await insist(lambda record=record: rows[number % 2].append(record))  # type: ignore[misc]
+                acknowledged.add(record)
+
+        async def cut() -> None:
+            end = (
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'waypost append%'"
+                " AND datname = current_database()"
+                " ORDER BY random() LIMIT 1"
+            )
+            for many in range(20, 480, 20):
+                await until(lambda many=many: len(acknowledged) >= many)  # type: ignore[misc]
+                await asyncio.to_thread(postgres.execute, end, database=database)
+
+        cutting = asyncio.create_task(cut())
+        await asyncio.gather(*(write(number) for number in range(8)))
+        await cutting
+        await until(lambda: all(one.journal.top >= len(acknowledged) for one in rows))
+        assert rows[0].rows == rows[1].rows
+        assert [position for position, _ in rows[0].rows] == [*range(1, len(acknowledged) + 1)]
+        assert sorted(str(record) for _, record in rows[0].rows) == sorted(map(str, acknowledged))
