@@ -20,7 +20,7 @@ __all__ = ["Beats", "beat_of"]
 
 _logger = get_logger(__name__)
 
-_BEAT: Final = "SELECT waypost.beat_1($1, $2, $3)::text"
+_BEAT: Final = "SELECT waypost.beat_1($1, $2, $3, $4)::text"
 _ANSWER_S: Final = 3.0
 _STOP_S: Final = 5.0
 # Short: a node that is away for longer than the others' patience is dead for them.
@@ -43,7 +43,9 @@ async def beat_of(
         Refusal: The server said no.
     """
     sent_at, incarnation = steady(), identity.incarnation
-    answer: dict[str, Any] = json.loads(await connection.value(_BEAT, identity.id, stuck_s, stuck_s < STUCK_S))
+    answer: dict[str, Any] = json.loads(
+        await connection.value(_BEAT, identity.id, identity.name, stuck_s, stuck_s < STUCK_S)
+    )
     nodes = tuple(Seen(**one) for one in answer.pop("nodes"))
     return Beat(sent_at=sent_at, answered_at=steady(), incarnation=incarnation, nodes=nodes, **answer)
 

@@ -13,7 +13,7 @@ __all__ = ["Entered", "NodeIdentity"]
 
 _logger = get_logger(__name__)
 
-_RENEW: Final = "SELECT o_incarnation, o_was_dead FROM waypost.renew_1($1)"
+_RENEW: Final = "SELECT o_incarnation, o_was_dead FROM waypost.renew_1($1, $2)"
 
 Entered = tuple[int, int]
 """A node's number and its incarnation."""
@@ -77,7 +77,7 @@ class NodeIdentity:
 
     async def _renew(self) -> int:
         async with self._pool.take() as connection:
-            row = await connection.row(_RENEW, self.id)
+            row = await connection.row(_RENEW, self.id, self.name)
             assert row is not None
             if row["o_incarnation"] is None:
                 _logger.warning("node %s: the engine does not know it any more; it enters anew", self.name)

@@ -130,15 +130,18 @@ END $$;
 
 -- The node's next incarnation; NULL if nobody knows the node: the history that had it is lost. Writes of the earlier
 -- incarnation that are still on their way are refused from now on. A node that was declared dead is alive again.
-CREATE OR REPLACE FUNCTION waypost.renew_1(p_node int, OUT o_incarnation bigint, OUT o_was_dead boolean)
-LANGUAGE plpgsql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION waypost.renew_1(
+    p_node int, p_name text, OUT o_incarnation bigint, OUT o_was_dead boolean
+) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_state text;
 BEGIN
     PERFORM waypost.begin_write_1();
     -- Not while a declaration is under way.
     PERFORM FROM waypost.beat WHERE node = p_node FOR UPDATE;
-    SELECT state, incarnation + 1 INTO v_state, o_incarnation FROM waypost.node WHERE id = p_node FOR UPDATE;
+    -- In an older copy of the database the number may be another node's by now.
+    SELECT state, incarnation + 1 INTO v_state, o_incarnation FROM waypost.node
+        WHERE id = p_node AND name = p_name FOR UPDATE;
     IF v_state IS NULL OR v_state = 'stopped' THEN
         o_incarnation := NULL;
         RETURN;
@@ -181,8 +184,8 @@ END $$;
 
 -- Raises a node's counter, takes the upkeep if nobody has it, and returns what the node sees: its time and the
 -- server's own, who has the upkeep, and the living nodes.
-CREATE OR REPLACE FUNCTION waypost.beat_1(p_node int, p_stuck_s float8, p_may_lead boolean) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION waypost.beat_1(p_node int, p_name text, p_stuck_s float8, p_may_lead boolean)
+RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_is_fenced boolean;
     v_upkeep int;
@@ -191,10 +194,10 @@ BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM waypost.stood_still_1();
     UPDATE waypost.beat SET counter = counter + 1, stuck_s = p_stuck_s, backend = waypost.backend_1(),
-        at = waypost.now_1() WHERE node = p_node;
-    v_is_fenced := NOT EXISTS (SELECT FROM waypost.node WHERE id = p_node AND state = 'alive');
+        at = waypost.now_1() FROM waypost.node WHERE beat.node = p_node AND id = p_node AND name = p_name;
+    v_is_fenced := NOT EXISTS (SELECT FROM waypost.node WHERE id = p_node AND name = p_name AND state = 'alive');
     SELECT node INTO v_upkeep FROM waypost.upkeep WHERE id = 1;
-    IF v_upkeep = p_node THEN
+    IF v_upkeep = p_node AND NOT v_is_fenced THEN
         -- Whether a standby that is promoted later has all that was confirmed: as the server was that wrote it.
         UPDATE waypost.setting SET value = (current_setting('synchronous_standby_names') <> '')::text
             WHERE key = 'is_synchronous' AND value <> (current_setting('synchronous_standby_names') <> '')::text
