@@ -555,3 +555,11 @@ def test_a_close_after_the_probe_ends_in_time() -> None:
     one = closed_after_the_probe()
     one.tick(one.deadline)
     assert (one.state, one.is_probing) == (State.CLOSED, False)
+
+
+def test_a_message_without_frames_waits_for_nobody() -> None:
+    one = opened()
+    one.send((), 5.0)
+    assert one.stalled_since == inf
+    one.send(("4x",), 6.0)
+    assert one.stalled_since == 6.0

@@ -510,6 +510,25 @@ async def test_what_waits_for_room_is_not_sent_twice_after_the_owner_has_died() 
         assert sorted(client.jobs) == jobs, "each once"
 
 
+async def test_who_has_stopped_to_consume_gets_nothing_from_the_next_owner() -> None:
+    async with sites(2, order="none", prefetch=2) as (nodes, (first, second)):
+        idle = await first.client()
+        await idle.cut()
+        client = await second.client()
+        await first.put(1)
+        await gets(client, [1])
+        second.socket_of(client).stop_consuming(QUEUE)
+        await settle()
+        nodes.kill("n0")
+        await until(lambda: has_owner([second]))
+        await second.put(2)
+        await settle()
+        client.reply(1)
+        await settle()
+        assert client.jobs == [1]
+        assert (await second.info()).acknowledged == 1
+
+
 async def test_a_seek_voids_the_acks_of_a_client_of_another_node() -> None:
     async with guest(order="none") as (first, second, client):
         await first.put(1)
