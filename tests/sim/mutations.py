@@ -21,8 +21,9 @@ from waypost.server.queues.delivery_order import StrictOrder
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.recovery.live_session import LiveSession
-from waypost.server.recovery.ownership import Owner, Ownership
+from waypost.server.recovery.ownership import Ownership
 from waypost.server.recovery.recovery import Keeper, Returning
+from waypost.server.recovery.taking import Owner
 from waypost.storage.base import OnCommit
 from waypost.storage.journal_records import Membership, SessionRow
 from waypost.storage.memory.store import _MemoryJournal

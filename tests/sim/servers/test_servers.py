@@ -13,7 +13,8 @@ from tests.sim.servers.simulation import run_servers
 _SECONDS = 8.0
 
 
-@pytest.mark.parametrize("seed", [2, 5, 8])
+# In 381 a server without its host tried to serve a consumer again and again, without a pause.
+@pytest.mark.parametrize("seed", [2, 5, 8, 381])
 def test_a_history(seed: int) -> None:
     result = run_servers(seed)
     assert not result.problems, result.report()

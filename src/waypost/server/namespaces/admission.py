@@ -19,10 +19,10 @@ from waypost.server.connections.addresses import counted_address
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.socket import Socket
 from waypost.server.recovery.live_session import session_key
-from waypost.server.recovery.ownership import NotNow
 from waypost.server.recovery.recovery import Keeper, RecoveryOutcome, RecoveryReason, Returning
 from waypost.server.recovery.snapshot import Snapshot
 from waypost.server.recovery.stuck import Undeliverable
+from waypost.server.recovery.taking import NotNow
 from waypost.server.watching.counters import count_recovery
 from waypost.server.watching.hooks import report_failure
 

@@ -30,9 +30,10 @@ from waypost.server.recovery.crossing import Crossing
 from waypost.server.recovery.elsewhere import Elsewhere
 from waypost.server.recovery.keepers import Keepers
 from waypost.server.recovery.live_session import EndedSession
-from waypost.server.recovery.ownership import Owner, Ownership
+from waypost.server.recovery.ownership import Ownership
 from waypost.server.recovery.snapshot import Snapshot
 from waypost.server.recovery.stuck import Undeliverable
+from waypost.server.recovery.taking import Owner
 from waypost.server.services import Services
 from waypost.server.watching.hooks import EventUndeliverable
 from waypost.storage.journal_records import ExpiredSession

@@ -10,9 +10,8 @@ import asyncio
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from waypost.server.calling.waits import Working
 from waypost.server.connections.addresses import counted_address
 from waypost.server.emitting.acks import PendingAcks
 from waypost.server.emitting.members import Member
@@ -20,11 +19,12 @@ from waypost.server.emitting.rooms import RoomIndex
 from waypost.server.recovery.crossing import Crossing
 from waypost.server.recovery.handed import Handed
 from waypost.server.recovery.insisting import Insisting
-from waypost.server.recovery.lives import Life, Lives
+from waypost.server.recovery.lives import Lives
 from waypost.server.recovery.parked import Parked
 from waypost.server.recovery.recovery import Keeper, Missed, Returning
 from waypost.server.recovery.snapshot import Snapshot, rebase
 from waypost.server.recovery.stuck import another_try, is_stuck
+from waypost.server.recovery.taking import NotNow, Owner, Taking
 from waypost.server.services import Services
 from waypost.storage.following import ClaimVoid
 from waypost.storage.journal_records import SessionRow
@@ -32,31 +32,7 @@ from waypost.storage.journal_records import SessionRow
 if TYPE_CHECKING:
     from waypost.server.recovery.live_session import LiveSession
 
-__all__ = ["NotNow", "Owner", "Ownership"]
-
-
-class NotNow(Exception):
-    """The result of the look-up is outdated; the client's next attempt will get the current one."""
-
-
-class Owner(Life, Protocol):
-    """A member that owns a session, or will own one.
-
-    Attributes:
-        session: The owned session.
-        resuming: The session that it takes over once it is admitted.
-    """
-
-    session: LiveSession | None
-    resuming: LiveSession | None
-
-    def enter(self, session: LiveSession, rooms: Iterable[str]) -> None:
-        """Own a session, and enter the index: from now on the member gets the deliveries of these rooms."""
-        ...
-
-    def follow(self, earlier: Working) -> None:
-        """Handle events after the handlers of an earlier connection, which wait for an answer of the client."""
-        ...
+__all__ = ["Ownership"]
 
 
 class Ownership:
@@ -155,42 +131,14 @@ class Ownership:
             NotNow: The session has ended in the meantime, or later events can't be replayed.
             StorageError: The store did not answer.
         """
-        top = 0
-        gets_further = True
-        handed: Handed | None = None
-
-        def take(stored: SessionRow) -> None:
-            # Called at one point of the order of writes. Events up to this top are replayed, by the rooms of this
-            # moment. Later events and changes of rooms reach the new owner.
-            nonlocal top, gets_further
-            previous = self._owners.get(session.key)
-            if previous is not None:
-                previous.supersede()
-            gets_further = not is_stuck(stored, returning.seen)
-            if member.left_because is None and gets_further:
-                top = keeper.journal.top
-                session.progress = session.last = returning.seen
-                session.stuck_at, session.stuck_times = stored.stuck_at, stored.stuck_times
-                # Handlers of the older connection may have stored something since the look-up.
-                session.refresh(stored.data)
-                earlier = self._lives.waiting(session.key)
-                latest = Snapshot.decode(stored.data).data if earlier is None else earlier.data
-                rebase(member.data, Snapshot.decode(returning.stored.data).data, latest)
-                if earlier is not None:
-                    member.succeed(earlier)
-                rooms = [membership.room for membership in stored.memberships if membership.until is None]
-                self._inherit(member, stored, handed)
-                self._own(member, session, (member.sid, *rooms))
-            elif handed is not None:
-                self._inherit(member, stored, handed)
-
+        taking = Taking(member, session, keeper, returning)
         with self._entering_with(session.key), self._standing(session.key, member):
             try:
-                handed = await self.make_way(session.key)
+                taking.handed = await self.make_way(session.key)
                 if member.left_because is not None and self._crossing.is_possible:
                     # What was handed over waits at the store for the next node that attaches the session.
                     return returning.missed
-                stored = await keeper.journal.attach_session(session.key, take)
+                stored = await keeper.journal.attach_session(session.key, partial(self._take, taking))
             except ClaimVoid:
                 member.supersede()
                 return returning.missed
@@ -198,12 +146,40 @@ class Ownership:
             return returning.missed
         if stored is None:
             raise NotNow("the session has ended meanwhile")
-        if not gets_further:
+        if not taking.gets_further:
             raise NotNow("its last connection has shown that the client gets no further")
-        more = await keeper.collect(stored, returning.top, top)
+        more = await keeper.collect(stored, returning.top, taking.top)
         if not isinstance(more, list):
             raise NotNow(f"what came meanwhile can't be replayed: {more}")
         return returning.missed + more
+
+    def _take(self, taking: Taking, stored: SessionRow) -> None:
+        """Let a member own a session, at one point of the order of writes.
+
+        Events up to this top are replayed, by the rooms of this moment. Later events and changes of rooms reach the
+        new owner.
+        """
+        member, session, returning = taking.member, taking.session, taking.returning
+        previous = self._owners.get(session.key)
+        if previous is not None:
+            previous.supersede()
+        taking.gets_further = not is_stuck(stored, returning.seen)
+        if member.left_because is None and taking.gets_further:
+            taking.top = taking.keeper.journal.top
+            session.progress = session.last = returning.seen
+            session.stuck_at, session.stuck_times = stored.stuck_at, stored.stuck_times
+            # Handlers of the older connection may have stored something since the look-up.
+            session.refresh(stored.data)
+            earlier = self._lives.waiting(session.key)
+            latest = Snapshot.decode(stored.data).data if earlier is None else earlier.data
+            rebase(member.data, Snapshot.decode(returning.stored.data).data, latest)
+            if earlier is not None:
+                member.succeed(earlier)
+            rooms = [membership.room for membership in stored.memberships if membership.until is None]
+            self._inherit(member, stored, taking.handed)
+            self._own(member, session, (member.sid, *rooms))
+        elif taking.handed is not None:
+            self._inherit(member, stored, taking.handed)
 
     def _own(self, member: Owner, session: LiveSession, rooms: Iterable[str]) -> None:
         if self.keeper is not None:

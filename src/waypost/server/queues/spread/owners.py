@@ -421,6 +421,22 @@ class Owners:
                     # It ends if nothing is attached.
                     serving.wake()
 
+    async def _inherit_at_last(self, key: Key, tenure: Tenure) -> None:
+        """Serve the takers of other nodes at a consumer that this node owns, as soon as the store lets it."""
+        backoff = Backoff(STORE_RETRIES)
+        try:
+            while tenure.awaits_runner and not self._desk.is_stopping:
+                try:
+                    await self._inherit(key)
+                except StoreClosed:
+                    return
+                except StorageError as problem:
+                    logger.error("queue %r: consumer %r is not served yet: %s", *key, problem)
+                if tenure.awaits_runner:
+                    await asyncio.sleep(backoff.next_s())
+        finally:
+            tenure.is_inheriting = False
+
     async def _pass_on(self, key: Key, ack: LateAck) -> None:
         async with self._holding(key) as tenure:
             serving = self._desk.find(*key) or await self._settle(key, tenure, None)
@@ -449,8 +465,9 @@ class Owners:
             del self._tenures[key]
             for sender, body in tenure.backlog:
                 self._refuse(sender, key, body)
-        elif tenure.backlog and tenure.guests is None:
-            self._spawn(key, self._inherit(key))
+        elif tenure.awaits_runner and not tenure.is_inheriting:
+            tenure.is_inheriting = True
+            self._spawn(key, self._inherit_at_last(key, tenure))
 
     def _give_up_later(self, key: Key) -> None:
         if key in self._tenures and self._desk.find(*key) is None:

@@ -34,6 +34,7 @@ class Tenure:
         rival: The node that owned the consumer at the last claim, if there was a branch for it already.
         guests: The takers of other nodes; ``None`` without a runner.
         backlog: What other nodes said while there was no runner; ``None`` if the node is gone.
+        is_inheriting: Whether this node tries to serve the takers of others.
         hands: What other nodes hold, if this node has begun to own the consumer and has no runner yet.
     """
 
@@ -47,8 +48,14 @@ class Tenure:
     guests: Guests | None = None
     backlog: list[tuple[str, FromGuest | None]] = field(default_factory=list)
     hands: dict[str, Hands] = field(default_factory=dict)
+    is_inheriting: bool = False
     _missing: set[str] | None = None
     _answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def awaits_runner(self) -> bool:
+        """Whether this node owns the consumer, and others have said something to a runner that is not there yet."""
+        return self.is_owned and self.guests is None and bool(self.backlog)
 
     @property
     def is_asking(self) -> bool:
