@@ -1,4 +1,4 @@
-"""A process that writes to a store, prints what it was promised, and is killed: ``crash_child.py PATH``."""
+"""A process that writes to a store, prints what it was promised, and is killed: ``crash_child.py STORE``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import os
 import sys
 
+from waypost.storage.base import Store
+from waypost.storage.choose import make_store
+from waypost.storage.options import StoreOptions
 from waypost.storage.queue_records import NewMessageRow
-from waypost.storage.sqlite.store import SqliteStore
 
 WRITERS = 8
 PAYLOAD = b"-" * 300
@@ -18,7 +20,7 @@ def tell(line: str) -> None:
     os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
-async def write(store: SqliteStore, worker: int) -> None:
+async def write(store: Store, worker: int) -> None:
     journals = [await store.journal("/a"), await store.journal("/b")]
     queue = store.queue("q")
     number = 0
@@ -41,7 +43,7 @@ async def write(store: SqliteStore, worker: int) -> None:
 
 
 async def main() -> None:
-    store = SqliteStore(sys.argv[1])
+    store = make_store(StoreOptions(spec=sys.argv[1]))
     await store.open()
     await store.queue("q").add_consumer("c")
     tell("ready - 0 -")

@@ -1,0 +1,181 @@
+"""Traps of PostgreSQL: statistics of an empty table, settings of a role, old snapshots, servers that keep nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.storage.postgres.stores import followed, opened, until
+from tests.support.postgres import PostgresServer
+from waypost.errors import ConfigurationError, StorageError, StoreFull
+from waypost.storage.journal_records import Retention
+from waypost.storage.postgres.driver import Refusal, connect
+from waypost.storage.postgres.problems import problem_of
+from waypost.storage.postgres.schema import migrate
+from waypost.storage.postgres.store import PostgresStore
+
+_SCANS = "SELECT seq_scan, seq_tup_read FROM pg_stat_user_tables WHERE schemaname = 'waypost' AND relname = 'log'"
+
+
+@pytest.fixture
+def database(postgres_url: str) -> str:
+    """The name of the test's database."""
+    return postgres_url.rpartition("/")[2]
+
+
+@pytest.fixture
+def role(postgres: PostgresServer, database: str) -> Iterator[str]:
+    """A role that may make the schema, and owns the database."""
+    name = f"role_{database}"
+    postgres.execute(f"CREATE ROLE {name} LOGIN")
+    postgres.execute(f"ALTER DATABASE {database} OWNER TO {name}")
+    yield name
+    postgres.drop_database(database)
+    postgres.execute(f"DROP ROLE {name}")
+
+
+async def fill(store: PostgresStore, entries: int) -> None:
+    journal = await store.journal("/")
+    await asyncio.gather(*(journal.append(b"x" * 50, lambda _: None) for _ in range(entries)))
+
+
+async def test_a_table_that_was_vacuumed_while_it_was_empty_is_not_read_as_a_whole(
+    postgres: PostgresServer, postgres_url: str, database: str
+) -> None:
+    async with opened(postgres_url) as store:
+        postgres.execute("VACUUM ANALYZE waypost.log", database=database)
+        rows = await followed(store)
+        await fill(store, 3000)
+        postgres.execute("SELECT pg_stat_clear_snapshot()", database=database)
+        (before,) = postgres.execute(_SCANS, database=database)
+        for _ in range(20):
+            await rows.append(b"one")
+            await rows.journal.open_session(b"k%d" % rows.journal.top, f"s{rows.journal.top}", b"", lambda _: None)
+        assert len(await rows.journal.read(0, 100, max_entries=100, max_bytes=1 << 20)) == 100
+    (after,) = postgres.execute(_SCANS, database=database)
+    assert after == before
+
+
+@pytest.mark.parametrize("isolation", ["serializable", "repeatable read"])
+async def test_a_role_with_another_isolation_level_and_without_synchronous_commits(
+    postgres: PostgresServer, database: str, role: str, isolation: str
+) -> None:
+    postgres.execute(f"ALTER ROLE {role} SET default_transaction_isolation = '{isolation}'")
+    postgres.execute(f"ALTER ROLE {role} SET synchronous_commit = off")
+    url = postgres.url(database, user=role)
+    async with opened(url) as one, opened(url) as two:
+        rows = [await followed(store) for store in (one, two)]
+        await asyncio.gather(*(rows[at % 2].append(b"%d" % at) for at in range(100)))
+        await until(lambda: all(one.journal.top == 100 for one in rows))
+        assert rows[0].rows == rows[1].rows
+    with psycopg.connect(url, autocommit=True) as plain:
+        with plain.transaction(), pytest.raises(psycopg.Error, match="read committed"):
+            plain.execute("SELECT waypost.begin_write_1()")
+        plain.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        plain.execute("SELECT waypost.begin_write_1()")
+        assert plain.execute("SHOW synchronous_commit").fetchone() == ("on",)
+        plain.execute("SET LOCAL synchronous_commit = remote_apply")
+        plain.execute("SELECT waypost.begin_write_1()")
+        assert plain.execute("SHOW synchronous_commit").fetchone() == ("remote_apply",)
+        plain.execute("COMMIT")
+
+
+async def test_a_long_reader_holds_up_neither_trimming_nor_writers(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
+    async with opened(postgres_url, retention=Retention(max_entries=10)) as store:
+        await fill(store, 500)
+        with psycopg.connect(postgres_url) as reader:
+            reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            assert reader.execute("SELECT count(*) FROM waypost.log WHERE kind = 0").fetchone() == (500,)
+            journal = await store.journal("/")
+            while journal.oldest != 491:
+                await asyncio.wait_for(store.trim(), 20)
+            assert await asyncio.wait_for(journal.append(b"next", lambda _: None), 20) == 501
+            assert reader.execute("SELECT count(*) FROM waypost.log WHERE kind = 0").fetchone() == (500,)
+        assert [one.position for one in await journal.read(490, 501, max_entries=99, max_bytes=1 << 20)] == [
+            *range(491, 502)
+        ]
+
+
+async def test_the_newest_row_is_never_trimmed_and_positions_go_on(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
+    async with opened(postgres_url, retention=Retention(max_entries=0)) as store:
+        await fill(store, 5)
+        journal = await store.journal("/")
+        while journal.oldest != 6:
+            await store.trim()
+        assert journal.size_bytes == 0
+    async with opened(postgres_url) as store:
+        journal = await store.journal("/")
+        assert (journal.top, journal.oldest) == (5, 6)
+        assert await journal.append(b"next", lambda _: None) == 6
+
+
+async def test_no_connection_left_is_said(postgres: PostgresServer, database: str, role: str) -> None:
+    postgres.execute(f"ALTER ROLE {role} CONNECTION LIMIT 0")
+    store = PostgresStore(postgres.url(database, user=role))
+    with pytest.raises(StorageError, match="raise max_connections"):
+        await store.open()
+    postgres.execute(f"ALTER ROLE {role} CONNECTION LIMIT -1")
+    await store.open()
+    await store.close()
+
+
+async def test_a_schema_that_is_too_new_or_too_old_is_refused(
+    postgres: PostgresServer, postgres_url: str, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(postgres_url):
+        pass
+    change = "UPDATE waypost.setting SET value = %s WHERE key = %s"
+    postgres.execute(change, "7", "oldest_user", database=database)
+    postgres.execute(change, "9", "schema_version", database=database)
+    with pytest.raises(StorageError, match="upgrade this server"):
+        await PostgresStore(postgres_url).open()
+    # A newer one that still lets this version in is used as it is.
+    postgres.execute(change, "1", "oldest_user", database=database)
+    async with opened(postgres_url):
+        pass
+    postgres.execute(change, "1", "schema_version", database=database)
+    monkeypatch.setattr("waypost.storage.postgres.schema.OLDEST_VERSION", 2)
+    with pytest.raises(StorageError, match="waypost db migrate"):
+        await PostgresStore(postgres_url).open()
+
+
+async def test_migrations_at_the_same_time_make_one_schema(postgres_url: str) -> None:
+    connections = [await connect(postgres_url, "migrating") for _ in range(4)]
+    found = await asyncio.gather(*(migrate(one) for one in connections))
+    assert sorted(one.version for one in found) == [0, 1, 1, 1]
+    for one in connections:
+        await one.close()
+
+
+async def test_a_server_that_keeps_nothing_is_refused(own_postgres: PostgresServer) -> None:
+    own_postgres.configuration["fsync"] = "off"
+    own_postgres.restart()
+    with pytest.raises(ConfigurationError, match="fsync=on"):
+        await PostgresStore(own_postgres.url()).open()
+
+
+async def test_a_damaged_entry_is_told_and_no_other_one(
+    postgres: PostgresServer, postgres_url: str, database: str
+) -> None:
+    async with opened(postgres_url, tail_bytes=0) as store:
+        await fill(store, 5)
+        postgres.execute("UPDATE waypost.log SET record = 'other' WHERE position = 3", database=database)
+        journal = await store.journal("/")
+        entries = await journal.read(0, 5, max_entries=9, max_bytes=1 << 20)
+        assert [one.position for one in entries] == [1, 2]
+        with pytest.raises(StorageError, match="event 3 of / is damaged"):
+            await journal.read(2, 5, max_entries=9, max_bytes=1 << 20)
+        assert [one.position for one in await journal.read(3, 5, max_entries=9, max_bytes=1 << 20)] == [4, 5]
+
+
+def test_a_full_disk_is_told_as_one() -> None:
+    assert isinstance(problem_of("store", Refusal("53100", "could not extend file")), StoreFull)
+    assert "out of memory" in str(problem_of("store", Refusal("53200", "out of memory")))
+    assert "read-only" in str(problem_of("store", Refusal("25006", "cannot execute INSERT")))
