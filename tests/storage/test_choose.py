@@ -73,7 +73,9 @@ def test_an_address_keeps_the_options_of_waypost_from_the_driver() -> None:
     address = parse_address(
         "postgres://u@h/db?waypost_connections=4&waypost_listen=poll&waypost_pooled=yes&application_name=x"
         "&waypost_direct=postgresql://u:p@h2/db&waypost_node_address=10.0.0.1:7000"
+        "&waypost_lag_s=30"
     )
+    assert address.lag_s == 30
     assert address.dsn == "postgres://u@h/db?application_name=x"
     assert (address.connections, address.listen, address.pooled) == (4, "poll", True)
     assert (address.direct, address.node_address) == ("postgresql://u:p@h2/db", "10.0.0.1:7000")
@@ -87,6 +89,7 @@ def test_an_address_keeps_the_options_of_waypost_from_the_driver() -> None:
         ("postgresql://secret@h:port/db", "a URL"),
         ("postgresql://secret@h/db?waypost_connections=0", "1 to 64"),
         ("postgresql://secret@h/db?waypost_listen=maybe", "on or poll"),
+        ("postgresql://secret@h/db?waypost_lag_s=0", "1 to 3600"),
         ("postgresql://secret@h/db?waypost_pool=1", "waypost_pooled"),
     ],
 )

@@ -28,7 +28,9 @@ _OWN: Final = (
     "waypost_pooled",
     "waypost_node_address",
     "waypost_node_label",
+    "waypost_lag_s",
 )
+_MOST_LAG_S = 3600
 _LABEL: Final = re.compile("[a-z][a-z0-9-]{0,31}")
 _SECRET: Final = frozenset({"password", "sslpassword", "direct"})
 
@@ -46,6 +48,8 @@ class Address:
         pooled: Whether ``dsn`` is a pooler's that gives a connection away after each transaction.
         node_address: The ``host:port`` at which other nodes reach this one; "" lets the node choose.
         node_label: A name of the machine that session ids carry, for balancers; "" for none.
+        lag_s: How many seconds the node may be behind what other nodes have written until it is not ready, and hands
+            its queues' consumers to others.
     """
 
     dsn: str
@@ -56,6 +60,7 @@ class Address:
     pooled: bool = False
     node_address: str = ""
     node_label: str = ""
+    lag_s: float = 10.0
 
     def __repr__(self) -> str:
         return f"Address({self.shown!r})"
@@ -66,8 +71,9 @@ def parse_address(url: str) -> Address:
 
     Parameters of the URL that are Waypost's: ``waypost_connections`` (default 2), ``waypost_listen`` (``on``,
     ``poll``), ``waypost_direct`` (the URL that reaches the server itself where the other one is a pooler's in
-    transaction mode), ``waypost_pooled`` (``yes``, ``no``), ``waypost_node_address``, and ``waypost_node_label``
-    (up to 32 small letters, digits and hyphens, the first a letter). All others are the driver's.
+    transaction mode), ``waypost_pooled`` (``yes``, ``no``), ``waypost_node_address``, ``waypost_node_label``
+    (up to 32 small letters, digits and hyphens, the first a letter), and ``waypost_lag_s`` (default 10). All others
+    are the driver's.
 
     Raises:
         ConfigurationError: The text is no such URL, or a parameter has a value that it does not accept.
@@ -88,12 +94,13 @@ def parse_address(url: str) -> Address:
     address = Address(
         dsn.geturl(),
         _without_password(split, parameters),
-        _number(own),
+        _number(own, "waypost_connections", 2, _MOST_CONNECTIONS),
         "poll" if listen == "poll" else "on",
         own.pop("waypost_direct", ""),
         pooled == "yes",
         own.pop("waypost_node_address", ""),
         _label(own),
+        _number(own, "waypost_lag_s", 10, _MOST_LAG_S),
     )
     if own:
         name = next(iter(own))
@@ -116,10 +123,10 @@ def _label(own: dict[str, str]) -> str:
     return label
 
 
-def _number(own: dict[str, str]) -> int:
-    value = own.pop("waypost_connections", "2")
-    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= _MOST_CONNECTIONS:
-        raise ConfigurationError("store", f"…?waypost_connections={value}", f"1 to {_MOST_CONNECTIONS}")
+def _number(own: dict[str, str], name: str, default: int, most: int) -> int:
+    value = own.pop(name, str(default))
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= most:
+        raise ConfigurationError("store", f"…?{name}={value}", f"1 to {most}")
     return int(value)
 
 

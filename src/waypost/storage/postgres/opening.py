@@ -234,6 +234,7 @@ class _Opening:
                 owns=queues.own,
                 follow_queues=queues.follow,
                 lag=following.lag,
+                lag_s=self._address.lag_s,
             ),
             first,
         )

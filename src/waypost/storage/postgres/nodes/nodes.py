@@ -22,12 +22,9 @@ from waypost.storage.postgres.nodes.identity import NodeIdentity
 from waypost.storage.postgres.nodes.members import Members
 from waypost.storage.postgres.nodes.observing import STUCK_S, Beat, Seen, Verdict
 
-__all__ = ["LAG_S", "Messages", "NodeParts", "PostgresNodes"]
+__all__ = ["Messages", "NodeParts", "PostgresNodes"]
 
 _logger = get_logger(__name__)
-
-LAG_S: Final = 10.0
-"""Seconds behind the log from which a node is not ready by default, and owns no consumers."""
 
 _LEADS_S: Final = 5.0
 _LOOK_S: Final = 6.0
@@ -109,7 +106,7 @@ class NodeParts:
     owns: Callable[[str], Awaitable[None]]
     follow_queues: Callable[[QueueFollower], None] = lambda _: None
     lag: Callable[[], Lag] = Lag
-    lag_s: float = LAG_S
+    lag_s: float = 10.0
 
 
 class PostgresNodes:
