@@ -1,6 +1,7 @@
 """How fast the store takes messages into a queue and out of it: ``python -m bench.queue_store [--seconds S]``.
 
-Every enqueue is awaited until it is on disk (WAL, ``synchronous=FULL``). In flight is how many wait at a time.
+Every enqueue is awaited until it is on disk (SQLite: WAL, ``synchronous=FULL``). In flight is how many wait at a
+time. With ``--store postgresql://…`` PostgreSQL is measured.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from pathlib import Path
 
 import uvloop
 
+from waypost.storage.base import Store
+from waypost.storage.postgres.store import PostgresStore
 from waypost.storage.queue_records import NewMessageRow
 from waypost.storage.sqlite.store import SqliteStore
 
 RECORD = b"x" * 200
 
 
-async def enqueue(store: SqliteStore, in_flight: int, seconds: float, window_s: float) -> tuple[float, float]:
+async def enqueue(store: Store, in_flight: int, seconds: float, window_s: float) -> tuple[float, float]:
     """Return awaited enqueues a second by that many tasks, and the microseconds of a processor that each took."""
     queue = store.queue(f"enqueue {in_flight} {window_s}")
     end = time.perf_counter() + seconds
@@ -40,7 +43,7 @@ async def enqueue(store: SqliteStore, in_flight: int, seconds: float, window_s: 
     return done / (time.perf_counter() - began), (time.process_time() - began_cpu) / done * 1e6
 
 
-async def backlog(store: SqliteStore, size: int) -> tuple[float, float]:
+async def backlog(store: Store, size: int) -> tuple[float, float]:
     """Return microseconds a message to read, and to settle in order, with that many waiting."""
     queue = store.queue(f"backlog {size}")
     epoch = (await queue.add_consumer("c")).epoch
@@ -63,7 +66,7 @@ async def backlog(store: SqliteStore, size: int) -> tuple[float, float]:
     return reading / count * 1e6, settling / count * 1e6
 
 
-async def idle(store: SqliteStore, queues: int) -> float:
+async def idle(store: Store, queues: int) -> float:
     """Return the bytes of memory that a queue with one message and one consumer costs."""
     before = resident()
 
@@ -89,9 +92,12 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--backlogs", type=int, nargs="*", default=[10, 10_000, 1_000_000])
     parser.add_argument("--idle", type=int, default=0)
+    parser.add_argument(
+        "--store", help="the address of a PostgreSQL database; without it, an SQLite file is measured"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="waypost-bench-") as directory:
-        store = SqliteStore(Path(directory) / "store.db")
+        store: Store = PostgresStore(options.store) if options.store else SqliteStore(Path(directory) / "store.db")
         await store.open()
         for window_s in (0.0, 600.0):
             for in_flight in (1, 16, 128, 1024):

@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.queue.measuring import PARTS, Bench, Extent
-from bench.queue.servers import CONTENDERS, Missing, require, start
+from bench.queue.servers import CONTENDERS, Missing, postgres, require, start
 from bench.queue.table import Table
 
 _REPOSITORY = Path(__file__).parent.parent.parent
@@ -40,7 +40,9 @@ async def start_all(bench: Bench, stack: AsyncExitStack) -> None:
     for contender in CONTENDERS:
         try:
             require(contender)
-            if contender.service and contender.service not in bench.addresses:
+            if contender.service == "postgres":
+                bench.postgres = stack.enter_context(postgres())
+            elif contender.service and contender.service not in bench.addresses:
                 directory = bench.directory / contender.service.replace(" ", "-")
                 directory.mkdir(exist_ok=True)
                 service = await start(contender.service, directory, core=1)

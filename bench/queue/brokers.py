@@ -47,13 +47,17 @@ class Waypost:
     """Waypost's server in this process, without a transport."""
 
     def __init__(self, address: str) -> None:
-        self.io = waypost.Server(store=str(Path(address) / f"{QUEUE}.db"))
+        self._is_file = "://" not in address
+        self.io = waypost.Server(store=str(Path(address) / f"{QUEUE}.db") if self._is_file else address)
         self._queue = self.io.queue(QUEUE)
 
     async def open(self, in_flight: int) -> None:
         """Open the store, and make sure that it flushes with each commit."""
         await self.io.start()
         await self._queue.emit(EVENT, document(0))
+        if not self._is_file:
+            # It refuses a server that does not flush, and asks for it in each write.
+            return
         store: Any = self.io._hub.services.store  # noqa: SLF001 - the pragma belongs to the writer's own connection
         [(level,)] = await store._opened.writer.submit(  # noqa: SLF001
             lambda tx: tx.connection.execute("PRAGMA synchronous").fetchall()
@@ -247,9 +251,9 @@ class Nats:
 
 
 def make(contender: str, address: str) -> Broker:
-    """Return the client of a contender: ``address`` is a port, Waypost's is a directory."""
+    """Return the client of a contender: ``address`` is a port, Waypost's is a directory or a URL."""
     match contender:
-        case "waypost":
+        case "waypost" | "waypost-postgres":
             return Waypost(address)
         case "rabbitmq quorum" | "rabbitmq classic":
             return RabbitMq(address, contender.split()[1])

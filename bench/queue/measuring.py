@@ -15,6 +15,7 @@ from typing import Any
 from bench.queue.documents import PREFETCH, THEIR_PREFETCH
 from bench.queue.servers import Contender
 from bench.queue.table import Table
+from tests.support.postgres import PostgresServer
 
 __all__ = ["PARTS", "Bench", "Extent"]
 
@@ -23,6 +24,7 @@ PARTS = ("emit", "deliver", "backlog", "idle")
 _REPOSITORY = Path(__file__).parent.parent.parent
 _IN_FLIGHT = (1, 16, 128, 1024)
 _CONSUMERS = (1, 100)
+_WAYPOST = ("waypost", "waypost-postgres")
 _LIMIT_S = 300
 
 
@@ -55,6 +57,7 @@ class Bench:
         table: Takes the results.
         contenders: Who is there.
         addresses: The ports of the servers that run, by service.
+        postgres: The PostgreSQL server, if it is there.
     """
 
     directory: Path
@@ -62,6 +65,7 @@ class Bench:
     table: Table
     contenders: list[Contender] = field(default_factory=list)
     addresses: dict[str, str] = field(default_factory=dict)
+    postgres: PostgresServer | None = None
 
     async def measure(self, part: str) -> None:
         """Measure a part, and print it."""
@@ -73,11 +77,10 @@ class Bench:
         for _ in range(self.extent.rounds):
             for in_flight in _IN_FLIGHT:
                 for contender in self.contenders:
-                    store = self._fresh()
                     task = {
                         "do": "publish",
                         "contender": contender.name,
-                        "address": self.addresses.get(contender.service, str(store)),
+                        "address": self.addresses.get(contender.service) or self._fresh(contender.name),
                         "in_flight": in_flight,
                         "seconds": self.extent.seconds,
                     }
@@ -88,8 +91,8 @@ class Bench:
             for consumers in _CONSUMERS:
                 for contender in self.contenders:
                     setting = f"{consumers} consumers"
-                    if contender.name == "waypost":
-                        await self._drain(setting, number, consumers, "none")
+                    if contender.name in _WAYPOST:
+                        await self._drain(setting, number, consumers, "none", contender.name)
                         continue
                     task = {
                         "do": "consume",
@@ -99,8 +102,9 @@ class Bench:
                         "messages": self.extent.messages,
                     }
                     await self._run("deliver", setting, contender.name, "publisher", task)
-            await self._drain("1 consumers", number, 1, "none", "waypost, 256", THEIR_PREFETCH)
-            await self._drain("1 consumer, strict", number, 1, "strict")
+            for name in [one.name for one in self.contenders if one.name in _WAYPOST]:
+                await self._drain("1 consumers", number, 1, "none", f"{name}, 256", THEIR_PREFETCH)
+                await self._drain("1 consumer, strict", number, 1, "strict", name)
 
     async def _drain(
         self,
@@ -111,7 +115,7 @@ class Bench:
         contender: str = "waypost",
         prefetch: int = PREFETCH,
     ) -> None:
-        async with self._server() as port:
+        async with self._server(contender.partition(",")[0]) as port:
             messages = self.extent.messages // (4 if order == "strict" else 1)
             task = {
                 "do": "drain",
@@ -138,7 +142,7 @@ class Bench:
                 await self._run("backlog", f"{size:,} to one socket", "waypost", "sockets", task)
 
     async def _idle(self) -> None:
-        task = {"queues": self.extent.idle, "address": str(self._fresh())}
+        task = {"queues": self.extent.idle, "address": self._fresh()}
         await self._run("idle", f"{self.extent.idle:,} queues", "waypost", "idle", task)
 
     async def _sockets(self, task: dict[str, Any]) -> dict[str, float]:
@@ -154,25 +158,29 @@ class Bench:
             return
         self.table.add(part, setting, contender, measured)
 
-    def _fresh(self) -> Path:
-        """Return an empty directory for a store."""
+    def _fresh(self, contender: str = "waypost") -> str:
+        """Return an empty directory for a store, or the address of an empty database."""
+        if contender == "waypost-postgres":
+            assert self.postgres is not None
+            return self.postgres.url(self.postgres.create_database())
         directory = self.directory / "waypost"
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
-        return directory
+        return str(directory)
 
     @asynccontextmanager
-    async def _server(self) -> AsyncIterator[int]:
+    async def _server(self, contender: str = "waypost") -> AsyncIterator[int]:
         """Run `bench.queue.app` on core 1 with an empty store."""
-        store = self._fresh() / "server.db"
-        command = ["-m", "waypost", "serve", "bench.queue.app:io", "--port", "0", "--store", str(store)]
+        store = self._fresh(contender)
+        store = store if "://" in store else f"{store}/server.db"
+        command = ["-m", "waypost", "serve", "bench.queue.app:io", "--port", "0", "--store", store]
         process = await asyncio.create_subprocess_exec(
             *("taskset", "-c", "1", sys.executable, *command), cwd=_REPOSITORY, stdout=asyncio.subprocess.PIPE
         )
         try:
             assert process.stdout is not None
             line = (await process.stdout.readline()).decode()
-            assert "synchronous=FULL" in line, line
+            assert "synchronous=FULL" in line or "://" in store, line
             yield int(line.split("listening on http://")[1].split()[0].rpartition(":")[2])
         finally:
             process.terminate()

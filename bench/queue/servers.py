@@ -12,15 +12,19 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["CONTENDERS", "Contender", "Missing", "Service", "require", "start"]
+from tests.support.postgres import PostgresServer
+
+__all__ = ["CONTENDERS", "Contender", "Missing", "Service", "postgres", "require", "start"]
 
 _START_S = 60.0
 _STOP_S = 10.0
+_POSTGRES = Path("/usr/lib/postgresql")
 _RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
 
@@ -49,6 +53,12 @@ class Contender:
 
 CONTENDERS = (
     Contender("waypost", "", "", "SQLite WAL, synchronous=FULL: flushed with the commit before emit returns"),
+    Contender(
+        "waypost-postgres",
+        "postgres",
+        "asyncpg",
+        "PostgreSQL, fsync and synchronous_commit on: flushed with the commit before emit returns",
+    ),
     Contender("rabbitmq quorum", "rabbitmq", "aio_pika", "quorum queue of one node: log flushed before the confirm"),
     Contender(
         "rabbitmq classic",
@@ -105,6 +115,23 @@ async def start(service: str, directory: Path, core: int) -> Service:
             raise Missing(f"{service} did not start: {_tail(directory / 'log')}")
         await asyncio.sleep(0.1)
     return started
+
+
+@contextmanager
+def postgres() -> Iterator[PostgresServer]:
+    """Run a PostgreSQL server with its data in a temporary folder; it shares the cores of all.
+
+    Raises:
+        Missing: It is not installed.
+    """
+    if not any(shutil.which("postgres", path=str(one)) for one in ("/usr/local/bin", *_POSTGRES.glob("*/bin"))):
+        raise Missing("PostgreSQL is not installed")
+    server = PostgresServer.make()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 def require(contender: Contender) -> None:

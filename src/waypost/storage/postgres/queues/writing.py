@@ -1,4 +1,4 @@
-"""The writes of one queue, in their order: many enqueues and outcomes as one call, rarer ones each by itself."""
+"""The writes of one queue, in their order: many enqueues and outcomes as one call, rarer ones as another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from waypost.storage.queue_records import Accepted, Attempt, ConsumerRow, Enqueu
 __all__ = ["Change", "Enqueue", "Outcome", "QueueWork"]
 
 _WRITE: Final = "SELECT waypost.queue_write_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
-_CHANGE: Final = "SELECT waypost.queue_change_1($1, $2, $3, $4, $5, $6, $7)"
+_CHANGE: Final = "SELECT waypost.queue_changes_1($1, $2, $3, $4, $5, $6)"
+_MOST_CHANGES: Final = 100
 _SETTLE: Final = "SELECT waypost.queue_settle_1($1, $2, $3, $4, $5, $6)"
 
 
@@ -93,19 +94,18 @@ class QueueWork:
     changed: Callable[[str, list[int]], None]
 
     def split(self, writes: Sequence[Write[Any]]) -> int:
-        """Let a rarer write go by itself, and all others together."""
+        """Let rarer writes in a row go together, and all others."""
+        are_rare = isinstance(writes[0].payload, Change)
         for number, write in enumerate(writes):
-            if isinstance(write.payload, Change):
-                return number or 1
+            if isinstance(write.payload, Change) != are_rare or (are_rare and number == _MOST_CHANGES):
+                return number
         return len(writes)
 
     async def send(self, connection: Connection, writes: Sequence[Write[Any]], mark: Mark) -> Any:
         """Make one call."""
-        first = writes[0].payload
-        if isinstance(first, Change):
-            return await connection.value(
-                _CHANGE, self.queue, *mark, self.defaults, first.operation, to_json(first.arguments)
-            )
+        if isinstance(writes[0].payload, Change):
+            changes = [(write.payload.operation, write.payload.arguments) for write in writes]
+            return await connection.value(_CHANGE, self.queue, *mark, self.defaults, to_json(changes))
         outcomes, _ = _merge(writes)
         return await connection.value(_WRITE, self.queue, *mark, self.defaults, to_json(outcomes), *_arrays(writes))
 
@@ -116,11 +116,10 @@ class QueueWork:
     def finish(self, writes: Sequence[Write[Any]], answer: Any, mark: Mark) -> None:
         """Report the results in the order of the writes."""
         answered = msgspec.json.decode(answer)
-        first = writes[0].payload
-        if isinstance(first, Change):
-            self.changed(first.operation, [])
-            is_known = "unknown" not in answered
-            settle_each(writes, [first.result(answered["result"]) if is_known else self._unknown(answered)])
+        if isinstance(writes[0].payload, Change):
+            for write in writes:
+                self.changed(write.payload.operation, [])
+            settle_each(writes, [self._changed(*one) for one in zip(writes, answered, strict=True)])
             return
         results, positions = self._results(writes, answered)
         self.changed("write", positions)
@@ -129,6 +128,9 @@ class QueueWork:
     def lose(self, mark: Mark) -> None:
         """Note that nobody knows whether a call was done: what it may have added is to be looked for."""
         self.changed("lost", [])
+
+    def _changed(self, write: Write[Any], answered: dict[str, Any]) -> Any:
+        return self._unknown(answered) if "unknown" in answered else write.payload.result(answered["result"])
 
     def _results(self, writes: Sequence[Write[Any]], answered: dict[str, Any]) -> tuple[list[Any], list[int]]:
         _, places = _merge(writes)

@@ -1,4 +1,4 @@
--- The writes of a queue that are rare, each a call by itself, and dead letters.
+-- The writes of a queue that are rare, and dead letters.
 
 -- Dead letters that match a filter, by number. A field of the filter that is not there matches all.
 CREATE OR REPLACE FUNCTION waypost.dead_letters_1(
@@ -142,32 +142,27 @@ BEGIN
     END IF;
 END $$;
 
--- One rare write. `p_arguments` are those of the method of `StoredQueue`; the answer is its result.
+-- One rare write. `p_arguments` are those of the method of `StoredQueue`; the answer has its result.
 CREATE OR REPLACE FUNCTION waypost.queue_change_1(
-    p_queue text, p_node int, p_incarnation bigint, p_batch bigint, p_defaults jsonb, p_operation text, p_arguments jsonb
-) RETURNS jsonb LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
-SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+    p_queue text, p_node int, p_defaults jsonb, p_operation text, p_arguments jsonb
+) RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     s waypost.queue_state;
     v_before waypost.queue_state;
     v_queue int;
     v_keep_s float8;
-    v_now float8;
+    v_now float8 := waypost.now_1();
     v_consumer bigint;
     v_done record;
     v_numbers bigint[];
     v_result jsonb;
     c waypost.consumer_state;
 BEGIN
-    PERFORM waypost.begin_write_1();
     IF p_operation IN ('add_consumer', 'configure') OR (p_operation = 'pause' AND NOT p_arguments ? 'consumer') THEN
         v_queue := waypost.queue_make_1(p_queue);
     ELSE
         v_queue := waypost.queue_lock_1(p_queue);
     END IF;
-    PERFORM waypost.node_check_1(p_node, p_incarnation);
-    v_now := waypost.now_1();
     SELECT id INTO v_consumer FROM waypost.consumer WHERE queue = v_queue AND name = p_arguments ->> 'consumer';
     IF v_consumer IS NULL AND p_arguments ? 'consumer' AND p_operation NOT IN ('add_consumer', 'remove_consumer') THEN
         RETURN jsonb_build_object('unknown', p_arguments ->> 'consumer');
@@ -239,11 +234,31 @@ BEGIN
     IF s IS DISTINCT FROM v_before THEN
         PERFORM waypost.queue_save_1(s);
     END IF;
-    v_result := jsonb_build_object('result', v_result, 'queue', v_queue);
-    INSERT INTO waypost.write_mark (node, incarnation, batch, results, at)
-        VALUES (p_node, p_incarnation, p_batch, v_result, v_now);
-    RETURN v_result;
+    RETURN jsonb_build_object('result', v_result);
 END $$;
+
+-- Rare writes of a queue, some as one: pairs of an operation and its arguments. The answer has those of each.
+CREATE OR REPLACE FUNCTION waypost.queue_changes_1(
+    p_queue text, p_node int, p_incarnation bigint, p_batch bigint, p_defaults jsonb, p_changes jsonb
+) RETURNS jsonb LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    v_change jsonb;
+    v_results jsonb := '[]';
+BEGIN
+    PERFORM waypost.begin_write_1();
+    PERFORM waypost.queue_lock_1(p_queue);
+    PERFORM waypost.node_check_1(p_node, p_incarnation);
+    FOR v_change IN SELECT * FROM jsonb_array_elements(p_changes) LOOP
+        v_results := v_results || jsonb_build_array(
+            waypost.queue_change_1(p_queue, p_node, p_defaults, v_change ->> 0, v_change -> 1));
+    END LOOP;
+    INSERT INTO waypost.write_mark (node, incarnation, batch, results, at)
+        VALUES (p_node, p_incarnation, p_batch, v_results, waypost.now_1());
+    RETURN v_results;
+END $$;
+
 
 -- Find out what became of a write of a queue whose answer was lost: what it answered, or NULL if it was not done. The
 -- node has another incarnation now, so it can't be done later; the row that this writes proves that the other lasts.
