@@ -6,16 +6,19 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import waypost
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import until
+from waypost.cli import main
 
 _WORKERS = 3
 
 
-def _server(folder: Path, store: str) -> ServerProcess:
+def _server(folder: Path, store: str, *more: str) -> ServerProcess:
     command = ("-m", "waypost", "serve", "tests.workers.app:io", "--port", "{port}", "--workers", str(_WORKERS))
-    return ServerProcess((*command, "--store", store), folder / "server.log", {"drain_s": 0.1})
+    return ServerProcess((*command, "--store", store, *more), folder / "server.log", {"drain_s": 0.1})
 
 
 async def _clients(url: str) -> list[tuple[waypost.Client, list[Any]]]:
@@ -69,3 +72,44 @@ async def test_events_reach_the_clients_of_all_workers_through_the_file(tmp_path
             await judge(server.url, emitter)
     finally:
         await server.stop()
+
+
+async def test_events_reach_the_clients_of_all_workers_through_the_socket(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    server = _server(tmp_path, "memory:", "--emitter-socket", str(path))
+    await server.start()
+    try:
+        assert path.stat().st_mode & 0o777 == 0o600
+        async with waypost.Emitter(f"unix:{path}") as emitter:
+            await judge(server.url, emitter)
+            assert await emitter.queue("q").emit("x", id="7") == "7"
+            with pytest.raises(waypost.EncodingFailed):
+                await emitter.emit("x", object())
+    finally:
+        await server.stop()
+    assert not path.exists()
+
+
+async def test_a_service_that_is_gone_and_comes_back_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    emitter = waypost.Emitter(f"unix:{path}")
+    with pytest.raises(waypost.ConfigurationError, match="--emitter-socket"):
+        await emitter.emit("x")
+    server = _server(tmp_path, "memory:", "--emitter-socket", str(path))
+    await server.start()
+    try:
+        await emitter.emit("x")
+        await server.kill()
+        with pytest.raises(waypost.StorageError):
+            await emitter.emit("x", id="1")
+        await server.start()
+        # What the earlier one has left behind is replaced.
+        await emitter.emit("x", id="1")
+        await emitter.close()
+    finally:
+        await server.stop()
+
+
+def test_one_process_has_no_socket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "tests.workers.app:io", "--emitter-socket", str(tmp_path / "s")]) == 2
+    assert "--workers 2" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from waypost import __version__
 from waypost.commands.common import add_log_level, configure_logging, port_number
+from waypost.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from waypost.commands.common import Subcommands
@@ -32,6 +33,11 @@ def add(subcommands: Subcommands) -> None:
         default="1",
         help="the number of processes, or auto for the cores that may be used (default %(default)s)",
     )
+    parser.add_argument(
+        "--emitter-socket",
+        metavar="PATH",
+        help="with several workers: a unix socket for waypost.Emitter of other programs, for a store in memory",
+    )
     add_log_level(parser)
     parser.set_defaults(run=_serve)
     # Not listed: only a parent starts it.
@@ -45,6 +51,9 @@ def _serve(options: argparse.Namespace) -> int:
 
     configure_logging(options.log_level)
     workers = workers_from(options.workers)
+    if workers == 1 and options.emitter_socket is not None:
+        expected = "several workers (--workers 2); a store in a file or on PostgreSQL needs no socket"
+        raise ConfigurationError("emitter_socket", options.emitter_socket, expected)
     return _serve_alone(options) if workers == 1 else _serve_together(options, workers)
 
 
@@ -73,7 +82,13 @@ def _serve_together(options: argparse.Namespace, workers: int) -> int:
         shown = f"workers: {len(pids)} (pids {', '.join(map(str, pids))})"
         print(f"Waypost {__version__} listening on {address}  {store}  {shown}", flush=True)
 
-    plan = Plan(application=options.application, store=options.store, log_level=options.log_level, announce=announce)
+    plan = Plan(
+        application=options.application,
+        store=options.store,
+        log_level=options.log_level,
+        announce=announce,
+        emitter_socket=options.emitter_socket,
+    )
     return serve_with_workers(plan, bind_for_workers(options.host, options.port, workers))
 
 

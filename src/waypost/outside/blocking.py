@@ -114,7 +114,7 @@ class Emitter:
     time, and so may each forked process: one for the whole program, made when it is imported, will do.
 
     Args:
-        store: The server's option ``store``: a PostgreSQL URL, or an SQLite file that a server has made.
+        store: As for `waypost.Emitter`.
         queues: The server's option ``queues``, if the server sets it. Options of a single queue are in the store.
         deduplication_s: Seconds for which the id of an emit is remembered.
         json_default: As the server's option of that name, for arguments of other types.

@@ -227,7 +227,8 @@ class Emitter(_Addressing):
     made before a fork works in each process.
 
     Args:
-        store: The server's option ``store``: a PostgreSQL URL, or an SQLite file that a server has made.
+        store: The server's option ``store``: a PostgreSQL URL, or an SQLite file that a server has made; or ``unix:``
+            and the socket of ``waypost serve --workers N --emitter-socket PATH``.
         queues: The server's option ``queues``, if the server sets it. Options of a single queue are in the store.
         deduplication_s: Seconds for which the id of an emit is remembered.
         json_default: As the server's option of that name, for arguments of other types.

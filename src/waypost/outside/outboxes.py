@@ -8,11 +8,14 @@ from pathlib import Path
 from waypost.errors import ConfigurationError
 from waypost.outside.file_outbox import FileOutbox
 from waypost.outside.outbox import Outbox
+from waypost.outside.socket_outbox import SocketOutbox
 from waypost.server.queues.options import QueueOptions
 from waypost.storage.choose import file_of_store
 from waypost.storage.database_address import SCHEMES, parse_address
 
 __all__ = ["make_outbox"]
+
+_UNIX = "unix:"
 
 
 def make_outbox(store: str | PathLike[str], queues: QueueOptions | None) -> Outbox:
@@ -27,6 +30,8 @@ def make_outbox(store: str | PathLike[str], queues: QueueOptions | None) -> Outb
     """
     if isinstance(store, str) and store.partition(":")[0].lower() in SCHEMES:
         return _on_postgres(store, queues)
+    if isinstance(store, str) and store.startswith(_UNIX) and len(store) > len(_UNIX):
+        return SocketOutbox(store[len(_UNIX) :], queues or QueueOptions())
     path = file_of_store(store)
     if path is None:
         raise ConfigurationError(

@@ -22,6 +22,7 @@ from waypost.retrying import Backoff, RetryPolicy
 from waypost.storage.host.host import StoreHost
 from waypost.transports.uvicorn_runner import calm_garbage_collection
 from waypost.workers.channel import Channel
+from waypost.workers.emitter_socket import emitter_socket
 from waypost.workers.messages import (
     BEAT_EVERY_S,
     REPORTS,
@@ -69,6 +70,7 @@ class Plan:
         application: The application, as ``module:name``.
         store: The store to use instead of the application's; ``None`` for that one.
         log_level: The least level that they log.
+        emitter_socket: The unix socket on which programs without a server are served; ``None`` for none.
         announce: Called with the first address, the store's description, and the workers' process ids, once all
             accept clients.
     """
@@ -77,6 +79,7 @@ class Plan:
     store: str | None
     log_level: str
     announce: Callable[[str, str, Sequence[int]], None]
+    emitter_socket: str | None = None
 
 
 def serve_with_workers(plan: Plan, listeners: list[list[socket.socket]]) -> int:
@@ -126,19 +129,23 @@ class _Parent:
     async def run(self) -> int:
         self._take_signals()
         try:
-            code = await self._start()
-            if code is None:
-                self._is_complete = True
-                self._announce()
-                for slot in range(len(self._serving)):
-                    self._keep_task(self._replace_the_dead(slot))
-                self._keep_task(self._reload_when_asked())
-                self._keep_task(self._look_for_the_stuck())
-                await self._stop_asked.wait()
-                code = 0
-            return await self._finish(code)
+            async with emitter_socket(self._plan.emitter_socket, self._host):
+                return await self._serve()
         finally:
             await self._clean_up()
+
+    async def _serve(self) -> int:
+        code = await self._start()
+        if code is None:
+            self._is_complete = True
+            self._announce()
+            for slot in range(len(self._serving)):
+                self._keep_task(self._replace_the_dead(slot))
+            self._keep_task(self._reload_when_asked())
+            self._keep_task(self._look_for_the_stuck())
+            await self._stop_asked.wait()
+            code = 0
+        return await self._finish(code)
 
     # -- signals --------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from waypost.storage.host.driving import Then, begin
 from waypost.storage.host.journals import HostedJournal
 from waypost.storage.host.node import HostedNode
 from waypost.storage.host.outgoing import Limits, Outgoing
+from waypost.storage.host.outsiders import Outsiders
 from waypost.storage.host.served import Handler, ServedStore
 from waypost.storage.journal_records import Capabilities, Entry
 from waypost.storage.wire import reports, requests
@@ -78,6 +79,7 @@ class StoreHost:
             requests.Goodbye: self._goodbye,
         }
         self._handlers = self._own_handlers
+        self._outsiders = Outsiders(lambda: self._opening)
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -150,6 +152,10 @@ class StoreHost:
         self._linked.add(node)
         link.start(_Receiver(self, node))
         return name
+
+    def attach_outsider(self, link: Link) -> None:
+        """Serve a program at the other end of a link that is no node: it emits, publishes, moves and disconnects."""
+        self._outsiders.attach(link)
 
     def detach(self, name: str, problem: str) -> None:
         """Take nothing more from a node: its process has ended, even if its link is still open somewhere."""

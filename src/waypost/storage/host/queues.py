@@ -10,7 +10,7 @@ from waypost.errors import StorageError
 from waypost.logs import get_logger
 from waypost.storage.base import Store
 from waypost.storage.host.node import HostedNode
-from waypost.storage.queue_records import Attempt, Enqueued, MessageRow, Redriven
+from waypost.storage.queue_records import Attempt, Enqueued, MessageRow, NewMessageRow, Redriven
 from waypost.storage.wire import reports, requests
 from waypost.storage.wire.calls import QUEUE
 from waypost.storage.wire.durations import attempts_at
@@ -63,7 +63,19 @@ class HostedQueues:
         work = queue.enqueue(request.messages, deduplicate_s=request.deduplicate_s, on_commit=committed)
         node.run(request.call, work, _nothing)
 
-    def _announce(self, node: HostedNode, request: requests.Enqueue, enqueued: Enqueued) -> None:
+    async def receive(self, queue: str, message: NewMessageRow, deduplicate_s: float) -> None:
+        """Add a message of a program that is no node; all nodes that own a consumer of the queue learn of it."""
+        request = requests.Enqueue(0, queue, [message], deduplicate_s)
+
+        def committed(enqueued: Enqueued) -> None:
+            if enqueued.next_due_at is not None:
+                self._due(enqueued.next_due_at)
+            self._announce(None, request, enqueued)
+
+        stored = self._store.queue(queue)
+        await stored.enqueue(request.messages, deduplicate_s=deduplicate_s, on_commit=committed)
+
+    def _announce(self, node: HostedNode | None, request: requests.Enqueue, enqueued: Enqueued) -> None:
         others = {
             owner.name: owner
             for (queue, _), owner in self._owners.items()
