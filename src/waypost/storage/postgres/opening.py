@@ -216,7 +216,7 @@ class _Opening:
         listens = self._address.listen == "on"
         hearing = Hearing(lambda: self._connect("notices", direct=True), listens=listens)
         following = Following(engine, _POLL_S if listens else _POLL_WITHOUT_LISTEN_S)
-        journals.begin(engine, following, hearing, self._progress)
+        journals.begin(engine, following, hearing, self._progress, lambda: bool(nodes.others))
         queues = PostgresQueues(engine, self._settings.queue_limits, hearing, lambda: nodes.consumers.queues)
         nodes = PostgresNodes(
             NodeParts(

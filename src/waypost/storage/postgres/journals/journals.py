@@ -53,8 +53,24 @@ class Journals:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
-    def begin(self, engine: Engine, following: Following, hearing: Hearing, progress: Progress) -> None:
-        """Have what the journals need, before the first is opened."""
+    def begin(
+        self,
+        engine: Engine,
+        following: Following,
+        hearing: Hearing,
+        progress: Progress,
+        has_others: Callable[[], bool],
+    ) -> None:
+        """Have what the journals need, before the first is opened.
+
+        Args:
+            engine: The engine.
+            following: Follows the logs.
+            hearing: Tells other nodes of what is written.
+            progress: Notes what is applied.
+            has_others: Returns whether there are other nodes.
+        """
+        self._has_others = has_others
         self._engine = engine
         self._following = following
         self._hearing = hearing
@@ -142,7 +158,8 @@ class Journals:
             raise StoreClosed(self._engine.name)
 
     def _written(self, log: Log, tick: int) -> None:
-        self._hearing.notify(f"j {log.number}", str(tick))
+        if self._has_others():
+            self._hearing.notify(f"j {log.number}", str(tick))
 
     def _moved(self, log: Log) -> None:
         self._progress.note(log.number, log.applied)

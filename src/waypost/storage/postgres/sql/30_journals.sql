@@ -300,7 +300,7 @@ BEGIN
         -- Twelve letters and digits, 62 bits.
         v_name := substr(translate(encode(decode(replace(gen_random_uuid()::text, '-', ''), 'hex'), 'base64'),
             '+/=', ''), 1, 12);
-        INSERT INTO waypost.generation VALUES (v_journal, v_number + 1, v_name, NULL);
+        INSERT INTO waypost.generation VALUES (v_journal, coalesce(v_number, 0) + 1, v_name, NULL);
         DELETE FROM waypost.generation WHERE journal = v_journal AND number < v_number - 999;
         IF p_ends_sessions THEN
             PERFORM waypost.sessions_ended_1(v_journal, p_reason);
