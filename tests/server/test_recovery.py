@@ -639,7 +639,7 @@ async def test_numbers_are_in_one_place(make_server: MakeServer) -> None:
         await client.cut()
         client.pid = "never given out"
         await client.connect()
-        for number in range(5):
+        for number in range(6):
             await io.emit("tick", number)
         await hub_of(io).keep_up()
         state = io.state()
@@ -649,8 +649,8 @@ async def test_numbers_are_in_one_place(make_server: MakeServer) -> None:
         journal = state.journals["/"]
         assert journal.events == 3
         assert journal.bytes > 0
-        assert journal.oldest_offset.endswith(".4")
-        assert journal.newest_offset.endswith(".6")
+        assert journal.oldest_offset.endswith(".5")
+        assert journal.newest_offset.endswith(".7")
 
 
 async def test_expired_session_is_told_to_both_sides(make_server: MakeServer) -> None:
