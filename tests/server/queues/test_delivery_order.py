@@ -228,6 +228,24 @@ def test_only_some_messages_wait_in_memory_whether_many_or_large(order: Order, c
     assert waiting == expected[size, comes]
 
 
+def test_no_more_wait_in_memory_after_some_came_back_from_who_had_them() -> None:
+    upcoming = make_order("none", 0)
+    rows = [MessageRow(number, f"m{number}", b"x", 0.0) for number in range(1, 1001)]
+    _read_on(upcoming, [])
+    for row in rows[:256]:
+        upcoming.arrive(row, 0.0)
+    first = upcoming.next(0.0)
+    assert first is not None
+    upcoming.arrive(rows[256], 0.0)
+    upcoming.put_back(first)
+    for row in rows[257:]:
+        upcoming.arrive(row, 0.0)
+    waiting = 0
+    while upcoming.next(0.0) is not None:
+        waiting += 1
+    assert waiting <= 257
+
+
 def _read_on(upcoming: DeliveryOrder, rows: list[MessageRow]) -> None:
     """Let an order read, in pages of one message, as long as it wants to."""
     left = list(rows)
