@@ -112,7 +112,12 @@ BEGIN
         FOR v_other IN SELECT id, incarnation, counter FROM waypost.node JOIN waypost.beat ON node = id
             WHERE state = 'alive' ORDER BY id
         LOOP
-            PERFORM waypost.declare_1(v_other.id, v_other.incarnation, v_other.counter, p_ttl_s);
+            BEGIN
+                PERFORM waypost.declare_1(v_other.id, v_other.incarnation, v_other.counter, p_ttl_s);
+            EXCEPTION WHEN lock_not_available THEN
+                -- Something it has begun still runs in the server; its beats tell later that it is dead.
+                RAISE DEBUG 'node % is declared dead later', v_other.id;
+            END;
         END LOOP;
     END IF;
     IF o_is_cold AND EXISTS (SELECT FROM waypost.node) THEN
