@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,9 @@ from tests.storage.test_long_operations import OPERATIONS, seen
 from tests.support.line import Way
 from tests.support.postgres_nodes import PostgresEngine
 from tests.support.waiting import until_async
+from waypost.errors import StorageError
 from waypost.storage.queue_base import StoredQueue
-from waypost.storage.queue_records import Accepted, Attempt, DeadLetterFilter, Enqueued, NewMessageRow
+from waypost.storage.queue_records import Accepted, Attempt, DeadLetterFilter, Enqueued, NewMessageRow, QueueLimits
 
 _MANY = 2000
 
@@ -296,3 +298,30 @@ async def test_a_deleted_queue_leaves_no_row(node: Node, engine: PostgresEngine)
         return [*rows_of(engine, f"SELECT {counts}")[0]]
 
     await until_async(rows, lambda found: not any(found), "nothing is left")
+
+
+# -- what PostgreSQL can't keep --------------------------------------------------------------------------------------
+
+
+async def test_what_can_not_be_kept_harms_nothing_that_is_written_with_it(node: Node) -> None:
+    queue = node.store.queue("q")
+    epoch = (await queue.add_consumer("c")).epoch
+    await put(queue, "first")
+    settling = asyncio.ensure_future(queue.settle("c", epoch, [1]))
+    with pytest.raises(UnicodeEncodeError):
+        await queue.enqueue([NewMessageRow("\ud800", b"")], deduplicate_s=0, on_commit=ignore)
+    with pytest.raises(StorageError, match="NUL"):
+        await queue.settle("a\0b", epoch, [1])
+    with pytest.raises(StorageError, match="NUL"):
+        await queue.add_consumer("a\0b")
+    assert (await settling).settled == 1
+
+
+async def test_a_limit_may_be_infinite(node: Node) -> None:
+    queue = node.store.queue("q")
+    limits = QueueLimits(max_age_s=math.inf)
+    await queue.configure(limits, b"{}")
+    assert (await queue.configuration()).limits == limits
+    await put(queue, "old")
+    await node.store.trim()
+    assert (await queue.info()).messages == 1

@@ -6,16 +6,21 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from waypost.errors import StorageError
 from waypost.storage.postgres.driver import Connection, Refusal, Row
 from waypost.storage.postgres.lanes import Write
 from waypost.storage.postgres.queues.rows import (
+    attempt_values,
     configuration_of,
     configured_values,
     consumer_row,
     dead_letter,
+    encoded,
     filter_values,
     message_row,
+    message_sum,
     place_values,
     to_json,
 )
@@ -88,13 +93,15 @@ class PostgresQueue:
     ) -> Awaitable[Enqueued]:
         """Add messages, all or none."""
         # No coroutine: there are many of these, and each layer is felt.
-        size = 0
+        # What can't be encoded is raised here, and fails nothing that goes along with it.
+        size, sums = 0, []
         for message in messages:
             size += len(message.record) if message.headers is None else message.size
+            sums.append(message_sum(message.id, message.key, message.headers, message.record))
             self._check(message)
         operation = f"add {len(messages)} messages to queue {self.name}"
         ids = tuple([message.id for message in messages])
-        return self._add(operation, Enqueue(messages, deduplicate_s, size), on_commit, size, ids)
+        return self._add(operation, Enqueue(messages, sums, deduplicate_s, size), on_commit, size, ids)
 
     def publish(self, connection: Any, message: NewMessageRow, *, deduplicate_s: float) -> None:
         """Put a message into the queue with a transaction of the application."""
@@ -212,11 +219,15 @@ class PostgresQueue:
 
     async def retry(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
         """Keep how attempts ended."""
-        return await self._outcome(Outcome("retry", consumer, epoch, attempts=attempts), 300 * len(attempts))
+        return await self._outcome(
+            Outcome("retry", consumer, epoch, attempts=_attempts(attempts)), 300 * len(attempts)
+        )
 
     async def bury(self, consumer: str, epoch: int, attempts: Sequence[Attempt]) -> ConsumerRow:
         """Settle messages and keep them as dead letters."""
-        return await self._outcome(Outcome("bury", consumer, epoch, attempts=attempts), 300 * len(attempts))
+        return await self._outcome(
+            Outcome("bury", consumer, epoch, attempts=_attempts(attempts)), 300 * len(attempts)
+        )
 
     def hold(self, consumer: str, holder: str, position: int | None) -> None:
         """Note the oldest message that a holder has in hand."""
@@ -272,6 +283,12 @@ class PostgresQueue:
             problem = f"a record has {len(message.record)} bytes, at most {_LARGEST_RECORD_BYTES} can be stored"
             raise StorageError(self._shared.engine.name, problem)
 
+    def _check_name(self, name: str) -> None:
+        if "\0" in name:
+            problem = "PostgreSQL keeps no name with a NUL character; give the consumer a name without it"
+            raise StorageError(self._shared.engine.name, problem)
+        name.encode()
+
     def _add(
         self,
         operation: str,
@@ -285,12 +302,14 @@ class PostgresQueue:
         return lane.add(Write(operation, payload, applied, future, size + 64, ids))
 
     async def _outcome(self, outcome: Outcome, size: int) -> ConsumerRow:
+        self._check_name(outcome.consumer)
         operation = f"{outcome.kind} messages of queue {self.name}"
         found: ConsumerRow = await self._add(operation, outcome, _ignore, size)
         return found
 
     async def _change(self, operation: str, arguments: dict[str, object], result: Callable[[Any], _T]) -> _T:
-        change = Change(operation, arguments, result)
+        self._check_name(str(arguments.get("consumer", "")))
+        change = Change(operation, encoded(arguments), result)
         changed: _T = await self._add(f"{operation} of queue {self.name}", change, _ignore, 256)
         return changed
 
@@ -312,6 +331,10 @@ class PostgresQueue:
     def _unknown(self, consumer: str) -> StorageError:
         problem = f"queue {self.name} has no consumer {consumer}; {HOW_TO_BEGIN}"
         return StorageError(self._shared.engine.name, problem)
+
+
+def _attempts(attempts: Sequence[Attempt]) -> msgspec.Raw:
+    return encoded([*map(attempt_values, attempts)])
 
 
 def _redriven(values: Sequence[Any]) -> Redriven:

@@ -33,6 +33,7 @@ __all__ = [
     "configured_values",
     "consumer_row",
     "dead_letter",
+    "encoded",
     "filter_values",
     "limits_values",
     "message_row",
@@ -47,6 +48,11 @@ _encoder = msgspec.json.Encoder()
 def to_json(value: Any) -> str:
     """Return a value as JSON text."""
     return _encoder.encode(value).decode()
+
+
+def encoded(value: Any) -> msgspec.Raw:
+    """Return a value as JSON that is a part of other JSON."""
+    return msgspec.Raw(_encoder.encode(value))
 
 
 def message_sum(message_id: str, key: str | None, headers: str | None, record: bytes) -> int:
@@ -138,7 +144,7 @@ def place_values(place: Place) -> dict[str, object]:
         case FromPosition(position):
             return {"position": position}
         case FromTime(time):
-            return {"time": time}
+            return {"time": str(time)}
         case at:
             return {"at": at}
 
@@ -148,9 +154,10 @@ def limits_values(limits: QueueLimits) -> dict[str, object]:
     return {
         "max_messages": limits.max_messages,
         "max_bytes": limits.max_bytes,
-        "max_age_s": limits.max_age_s,
+        # As text: JSON has no infinity.
+        "max_age_s": str(limits.max_age_s),
         "overflow": limits.overflow,
-        "keep_settled_s": limits.keep_settled_s,
+        "keep_settled_s": str(limits.keep_settled_s),
     }
 
 

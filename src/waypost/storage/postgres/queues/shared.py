@@ -13,7 +13,7 @@ from waypost.errors import StorageError, StoreClosed
 from waypost.storage.postgres.engine import Engine
 from waypost.storage.postgres.lanes import Lane, Write
 from waypost.storage.postgres.queues.holds import Holds
-from waypost.storage.postgres.queues.rows import limits_values, to_json
+from waypost.storage.postgres.queues.rows import encoded, limits_values, to_json
 from waypost.storage.postgres.queues.writing import Change, QueueWork
 from waypost.storage.queue_records import NewMessageRow, QueueLimits
 
@@ -85,7 +85,7 @@ class SharedQueues:
         lane = self._lanes.get(queue)
         if lane is not None and not lane.is_idle:
             # A write that changes nothing comes after all of them.
-            change = Change("wait", {}, _ignore)
+            change = Change("wait", encoded({}), _ignore)
             await lane.add(Write(f"wait for queue {queue}", change, _ignore, self.loop.create_future()))
 
     def publish(self, queue: str, connection: Any, message: NewMessageRow, deduplicate_s: float) -> None:

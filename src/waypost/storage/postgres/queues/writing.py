@@ -11,10 +11,10 @@ import msgspec
 from waypost.errors import QueueFull, StorageError
 from waypost.storage.postgres.driver import Connection
 from waypost.storage.postgres.lanes import Mark, Write, settle_each
-from waypost.storage.postgres.queues.rows import attempt_values, consumer_row, message_sum, to_json
+from waypost.storage.postgres.queues.rows import consumer_row, to_json
 from waypost.storage.postgres.queues.texts import to_store
 from waypost.storage.queue_base import HOW_TO_BEGIN
-from waypost.storage.queue_records import Accepted, Attempt, ConsumerRow, Enqueued, NewMessageRow
+from waypost.storage.queue_records import Accepted, ConsumerRow, Enqueued, NewMessageRow
 
 __all__ = ["Change", "Enqueue", "Outcome", "QueueWork"]
 
@@ -30,11 +30,13 @@ class Enqueue:
 
     Attributes:
         messages: The messages.
+        sums: Their sums.
         deduplicate_s: The deduplication window, in seconds; 0 for none.
         size: The bytes that the messages count for.
     """
 
     messages: Sequence[NewMessageRow]
+    sums: Sequence[int]
     deduplicate_s: float
     size: int
 
@@ -48,14 +50,14 @@ class Outcome:
         consumer: The consumer's name.
         epoch: The epoch in which they were read.
         positions: Those that were settled.
-        attempts: Those that were not.
+        attempts: Those that were not, encoded.
     """
 
     kind: str
     consumer: str
     epoch: int
     positions: Collection[int] = ()
-    attempts: Sequence[Attempt] = ()
+    attempts: msgspec.Raw | None = None
 
 
 @dataclass(slots=True)
@@ -64,12 +66,12 @@ class Change:
 
     Attributes:
         operation: The operation of `queue_change_1`.
-        arguments: Its arguments.
+        arguments: Its arguments, encoded.
         result: Makes the result of its answer.
     """
 
     operation: str
-    arguments: dict[str, object]
+    arguments: msgspec.Raw
     result: Callable[[Any], Any]
 
 
@@ -179,8 +181,9 @@ def _merge(writes: Sequence[Write[Any]]) -> tuple[list[dict[str, object]], list[
         if isinstance(payload, Outcome):
             if payload.kind != "settle":
                 last = None
-                attempts = [attempt_values(one) for one in payload.attempts]
-                outcomes.append({"consumer": payload.consumer, "epoch": payload.epoch, payload.kind: attempts})
+                outcomes.append(
+                    {"consumer": payload.consumer, "epoch": payload.epoch, payload.kind: payload.attempts}
+                )
             elif last == (payload.consumer, payload.epoch):
                 positions += payload.positions
             else:
@@ -215,7 +218,7 @@ class _Columns:
             self.ttls.append(ttl_s)
             self.delays.append(delay_s)
             self.headers.append(None if headers is None else to_store(headers))
-            self.sums.append(message_sum(message_id, key, headers, record))
+        self.sums += request.sums
         self.size += request.size
         self.bounds.append(len(self.ids) + 1)
 
