@@ -51,6 +51,8 @@ test: check clients web
 # What takes long by its nature: crowds, kills in rounds, chance without end, stories in a browser.
 test-long: $(INSTALLED) clients web
 	$(BIN)/pytest $(PYTEST_ARGS) -m long
+	# Clients must not notice that a service is several processes.
+	WAYPOST_TEST_WORKERS=2 $(BIN)/pytest $(PYTEST_ARGS) -m "not long" tests/interop tests/recovery
 
 # With the lowest and the newest versions of what Waypost depends on, and with other Pythons, in .venvs/.
 test-versions: $(INSTALLED) clients

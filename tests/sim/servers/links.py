@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from random import Random
 
 from tests.sim.network import Later, Pipe
@@ -93,10 +92,9 @@ class StoreLink:
         self._at_server(self._time(), self._down.resume)
 
     def host_died(self) -> None:
-        """Let the server find out that the host was killed, behind what had arrived."""
+        """Lose what is under way. The server is told nothing: a worker whose parent is gone ends at once."""
         self._up.cut()
-        self._at_server(self._time(), self._down.cut)
-        self._at_server(self._time(), partial(self.server.arrive, None))
+        self._down.cut()
 
     def server_died(self, *, was_frozen: bool) -> None:
         """Let the host find out that the server was killed, behind all that it has sent (while frozen, nothing)."""

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from waypost.errors import StoreLost
 from waypost.protocol.codec import EncodedEvent
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.targets import Target, write_record
@@ -27,9 +26,9 @@ from waypost.storage.host.journals import HostedJournal
 from waypost.storage.host.node import HostedNode
 from waypost.storage.host.queues import HostedQueues
 from waypost.storage.host.upkeep import Upkeep
-from waypost.storage.remote.connection import Connection
-from waypost.storage.remote.journal import RemoteJournal, _Append
-from waypost.storage.wire.requests import ChangeSession, ClaimConsumer
+from waypost.storage.remote.journal import RemoteJournal
+from waypost.storage.wire.reports import Done
+from waypost.storage.wire.requests import Append, ChangeSession, ClaimConsumer
 
 __all__ = ["MUTATIONS", "Mutate"]
 
@@ -209,17 +208,15 @@ def one_owner_for_a_queue(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(HostedQueues, "claim", claim_any)
 
 
-def certain_without_a_host(patch: pytest.MonkeyPatch) -> None:
-    """Take what was under way for done when the host is gone."""
-    end = Connection._end
+def reported_before_stored(patch: pytest.MonkeyPatch) -> None:
+    """Tell a server that its event is stored as soon as the host has it."""
+    append = HostedJournal.append
 
-    def end_well(self: Connection, lost: StoreLost) -> None:
-        for pending in self._calls.values():
-            if isinstance(pending, _Append) and not pending.future.done():
-                pending.future.set_result(pending._journal.top + 1)
-        end(self, lost)
+    def append_soon(self: HostedJournal, node: HostedNode, request: Append) -> None:
+        node.tell(Done(request.call, self.journal.top + 1))
+        append(self, node, request)
 
-    patch.setattr(Connection, "_end", end_well)
+    patch.setattr(HostedJournal, "append", append_soon)
 
 
 MUTATIONS: tuple[Mutate, ...] = (
@@ -240,5 +237,5 @@ MUTATIONS: tuple[Mutate, ...] = (
     times_for_durations,
     owner_that_stood_still_goes_on,
     one_owner_for_a_queue,
-    certain_without_a_host,
+    reported_before_stored,
 )

@@ -41,7 +41,7 @@ __all__ = ["Node", "ServersWorld"]
 
 _EPOCH = 1_700_000_000.0
 _ORPHANED_S = 0.2
-"""The longest time for which a server lives on without its host."""
+"""The longest time until a server ends whose host is gone; it hears nothing of the store meanwhile."""
 _STUCK_S = 5.0
 """The time after which the parent gives the consumers of a server that stands still to others."""
 # Clients drop an ack that is called while they are not connected: such a message comes back only after this.
@@ -243,6 +243,10 @@ class ServersWorld:
     def start(self, number: int) -> None:
         """Start a server, unless it runs."""
         if number in self.nodes:
+            return
+        if self.host_life.over:
+            # It is the parent that starts servers.
+            self.after(_ORPHANED_S, self.start, number)
             return
         life = Life(len(self.lived) + 1)
         context = self._outside.copy()
