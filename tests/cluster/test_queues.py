@@ -54,7 +54,7 @@ async def site() -> AsyncIterator[tuple[Cluster, list[int]]]:
 
 @pytest.mark.node
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("order", ["strict", "key", "none"])
+@pytest.mark.parametrize("order", ["strict", *(pytest.param(one, marks=pytest.mark.long) for one in ("key", "none"))])
 async def test_official_clients_and_waypost_s_share_a_queue_over_servers(
     peer: Peer, rng: random.Random, order: str
 ) -> None:

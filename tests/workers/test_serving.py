@@ -182,7 +182,7 @@ async def test_what_is_wrong_at_the_first_start_ends_the_command(site: Site, mod
     assert "another one is started" not in server.log()
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.long), 2])
 async def test_a_worker_that_is_killed_while_the_command_starts_is_replaced(site: Site, number: int) -> None:
     server = site.process()
     server._spawn()

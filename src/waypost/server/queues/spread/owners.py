@@ -42,7 +42,7 @@ from waypost.server.queues.spread.letters import (
     TellLoss,
     decode,
 )
-from waypost.server.queues.spread.post import Key, Post
+from waypost.server.queues.spread.post import Key, Post, guarded
 from waypost.server.queues.spread.survey import Survey
 from waypost.server.queues.spread.takeover import Takeover
 from waypost.server.queues.spread.tenure import Tenure
@@ -493,14 +493,4 @@ class Owners:
         return None if tenure is None else tenure.guests
 
     def _spawn(self, key: Key, work: Coroutine[Any, Any, None]) -> None:
-        self._services.keep_task(asyncio.get_running_loop().create_task(_guarded(key, work)))
-
-
-async def _guarded(key: Key, work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await work
-    except StoreClosed:
-        # For the others this node is gone.
-        return
-    except StorageError as problem:
-        logger.error("queue %r, consumer %r: no other node learns of it: %s", *key, problem)
+        self._services.keep_task(asyncio.get_running_loop().create_task(guarded(key, work)))

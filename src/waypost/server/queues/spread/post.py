@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from waypost.errors import StorageError
+from waypost.errors import StorageError, StoreClosed
+from waypost.logs import get_logger
 from waypost.server.queues.spread.letters import TOPIC, Body, Letter, encode
 from waypost.storage.following import EVERYBODY, Nodes
 
-__all__ = ["Key", "Post"]
+__all__ = ["Key", "Post", "guarded"]
+
+logger = get_logger("waypost.queue")
 
 Key: TypeAlias = tuple[str, str]
 """The names of a queue and of a consumer."""
@@ -42,3 +46,14 @@ class Post:
         # Without a store there is no other node: for these, this one is gone.
         with suppress(StorageError):
             self.nodes.send(receiver, TOPIC, encode(letter))
+
+
+async def guarded(key: Key, work: Coroutine[Any, Any, None]) -> None:
+    """Do something about a consumer that other nodes learn of, and log it if the store fails. May be cancelled."""
+    try:
+        await work
+    except StoreClosed:
+        # For the others this node is gone.
+        return
+    except StorageError as problem:
+        logger.error("queue %r, consumer %r: no other node learns of it: %s", *key, problem)
