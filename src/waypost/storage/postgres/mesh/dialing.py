@@ -6,6 +6,7 @@ import asyncio
 import random
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Final
 
 from waypost.logs import get_logger
@@ -27,7 +28,7 @@ from waypost.storage.postgres.mesh.handshake import (
 from waypost.storage.postgres.mesh.messages import FROM_RECEIVER, Ack, FromReceiver, Ping
 from waypost.storage.postgres.mesh.outgoing import Outgoing
 
-__all__ = ["Dialer", "Person", "Timings", "dial", "parse_place"]
+__all__ = ["Dialer", "Person", "Timings", "dial", "is_local", "parse_place"]
 
 _logger = get_logger(__name__)
 
@@ -73,6 +74,14 @@ def parse_place(address: str) -> tuple[str, int]:
     """
     host, _, port = address.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_local(address: str) -> bool:
+    """Return whether an address is one that only its own machine reaches."""
+    try:
+        return ip_address(parse_place(address)[0]).is_loopback
+    except ValueError:
+        return False  # a name
 
 
 async def dial(

@@ -16,7 +16,7 @@ from waypost.errors import StoreClosed
 from waypost.logs import get_logger
 from waypost.storage.following import EVERYBODY, Ways
 from waypost.storage.postgres.mesh.connection import MESSAGE_BYTES, MeshConnection
-from waypost.storage.postgres.mesh.dialing import Dialer, Person, Timings
+from waypost.storage.postgres.mesh.dialing import Dialer, Person, Timings, is_local
 from waypost.storage.postgres.mesh.handshake import MESSAGES, OVER, Hello
 from waypost.storage.postgres.mesh.holding import Holding
 from waypost.storage.postgres.mesh.incoming import Incoming
@@ -110,6 +110,7 @@ class Mesh:
         self._ends: set[asyncio.Task[None]] = set()
         self._watching: asyncio.TimerHandle | None = None
         self._is_closed = False
+        self._is_local = False
 
     async def start(self, host: str, port: int = 0) -> str:
         """Listen for other nodes; returns the address at which they reach this one.
@@ -123,7 +124,9 @@ class Mesh:
         """
         port = await self._listener.start(host, port)
         self._watch()
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._is_local = is_local(address)
+        return address
 
     async def close(self) -> None:
         """Wait a moment until the others have what was sent, and end all links. A second call does nothing."""
@@ -150,6 +153,14 @@ class Mesh:
         """Have a link to another node, which is alive; again, when it has come back or its address has changed."""
         if name == self.me.name or self._is_closed:
             return
+        if self._is_local and not is_local(address):
+            self._is_local = False
+            _logger.error(
+                "node %s at %s can't reach this one, which has an address of this machine only, as its database is"
+                " here: say another one by ?waypost_node_address=… in the store's URL",
+                name,
+                address,
+            )
         other = self._others.get(name)
         if other is None or other.address != address:
             if other is not None:
