@@ -11,6 +11,7 @@ from tests.storage.postgres.stores import followed, insist, opened, until
 from tests.support.line import Line, Way
 from tests.support.postgres import PostgresServer
 from waypost.errors import StorageError, StorageUncertain
+from waypost.storage.postgres.store import PostgresStore
 
 
 @pytest.fixture
@@ -111,6 +112,19 @@ async def test_a_session_whose_answer_was_lost_is_opened_once(
         found = await journal.find_session(b"key")
         assert found is not None
         assert (found.sid, found.data) == ("sid", b"data")
+
+
+async def test_a_close_ends_although_the_engine_does_not_answer(database: str, line: Line) -> None:
+    store = PostgresStore(url_over(line, database), patience_s=0.5)
+    await store.open()
+    rows = await followed(store)
+    await rows.append(b"first")
+    line.freeze()
+    append = asyncio.create_task(rows.append(b"second"))
+    await asyncio.sleep(0.1)
+    await asyncio.wait_for(store.close(), 30)
+    with pytest.raises(StorageUncertain):
+        await append
 
 
 async def test_while_the_engine_is_away_writes_fail_at_once_and_all_comes_back(own_postgres: PostgresServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from itertools import count
 from typing import Any, Final
 
 from waypost.errors import StorageError
+from waypost.logs import get_logger
 from waypost.storage.answer_base import AnswerLimits
 from waypost.storage.clock import StoreClock, steady_clock
 from waypost.storage.database_address import Address
@@ -33,6 +35,8 @@ from waypost.storage.queue_records import QueueLimits
 from waypost.version import __version__
 
 __all__ = ["Opened", "Settings", "open_parts"]
+
+_logger = get_logger(__name__)
 
 _POLL_S: Final = 0.5
 _POLL_WITHOUT_LISTEN_S: Final = 0.03
@@ -117,17 +121,29 @@ class Opened:
             self.mover.start()
 
     async def close(self) -> None:
-        """Finish the writes that were asked for, say goodbye, and close all connections."""
-        await self.mover.close()
-        await self.journals.close()
-        await self.queues.close()
-        await self.answers.close()
+        """Finish the writes that were asked for, say goodbye, and close all connections.
+
+        Each of these has the patience that a write has, so a server that does not answer holds up no stop for ever.
+        """
+        patience_s = 2 * self.engine.patience_s
+        await _in_time("the outbox", self.mover.close(), patience_s)
+        await _in_time("the journals", self.journals.close(), patience_s)
+        await _in_time("the queues", self.queues.close(), patience_s)
+        await _in_time("the answers", self.answers.close(), patience_s)
         await self.mesh.close()
-        await self.nodes.close()
+        await _in_time("the links to other nodes", self.nodes.close(), patience_s)
         await self.following.close()
         await self.hearing.close()
         for pool in (self.engine.appending, self.engine.reading, self.engine.upkeep):
             await pool.close()
+
+
+async def _in_time(part: str, step: Awaitable[None], patience_s: float) -> None:
+    try:
+        async with asyncio.timeout(patience_s):
+            await step
+    except TimeoutError:
+        _logger.warning("PostgreSQL does not answer: %s could not be closed as they should", part)
 
 
 async def open_parts(settings: Settings, clock: StoreClock) -> Opened:
@@ -213,7 +229,8 @@ class _Opening:
             self._upkeep,
             self._settings.patience_s,
         )
-        listens = self._address.listen == "on"
+        # A pooler in transaction mode carries no notices.
+        listens = self._address.listen == "on" and (not self._address.pooled or bool(self._address.direct))
         hearing = Hearing(lambda: self._connect("notices", direct=True), listens=listens)
         following = Following(engine, _POLL_S if listens else _POLL_WITHOUT_LISTEN_S)
         journals.begin(engine, following, hearing, self._progress, lambda: bool(nodes.others))
