@@ -293,7 +293,7 @@ async def test_a_client_that_starts_anew_is_told_of_first() -> None:
 
 
 async def test_a_session_that_nobody_comes_back_to_is_told_of_once() -> None:
-    diaries = Diaries(recovery=waypost.Recovery(session_ttl_s=0.05))
+    diaries = Diaries(recovery=waypost.Recovery(session_ttl_s=1.0))
     async with cluster(3, diaries.make) as nodes:
         client = nodes.client(0)
         await client.connect()

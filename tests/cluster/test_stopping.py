@@ -9,8 +9,10 @@ import pytest
 
 import waypost
 from tests.cluster.nodes import cluster
+from tests.support.chosen_store import is_postgresql
 
 
+@pytest.mark.skipif(is_postgresql(), reason="there, messages between nodes do not go through the store")
 async def test_a_message_to_all_that_comes_back_to_a_server_that_stops_is_nobodys(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 import psycopg
 
 from tests.support.databases import drop_database, make_database, shared_server
-from tests.support.line import Line
+from tests.support.line import Line, Way
 from waypost.storage.base import Store
 from waypost.storage.choose import Clocks, StoreOptions
 from waypost.storage.postgres.store import PostgresStore
@@ -88,8 +88,8 @@ class PostgresEngine:
                 connection.execute(_DECLARE, (self._ttl_s, name))
 
     def freeze(self, name: str) -> None:
-        """Let a node see nothing more of the engine, and the engine nothing of it."""
-        self._lines[name].freeze()
+        """Let a node see nothing more of the engine; what it sends goes there."""
+        self._lines[name].freeze(Way.BACK)
 
     def thaw(self, name: str) -> None:
         """Let a frozen node go on."""
