@@ -65,6 +65,11 @@ class Line:
         with self._lock:
             return len(self._ends) // 2
 
+    def lead_to(self, port: int) -> None:
+        """Carry new connections to another port of the other host, and break all others."""
+        self._there = (self._there[0], port)
+        self.reset()
+
     def freeze(self, *ways: Way) -> None:
         """Carry nothing in these directions from now on; in both, if none is named."""
         for way in ways or Way:
