@@ -6,7 +6,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -123,31 +123,30 @@ async def test_an_asynchronous_failover_that_lags_is_told_to_all(
 async def test_a_copy_that_is_put_under_running_servers_is_told_to_all(
     own_postgres: PostgresServer, tmp_path: Path, rng: random.Random
 ) -> None:
-    async with service(own_postgres, tmp_path, rng) as one, Peer.start() as peer:
-        listeners = await listen(peer, one)
-        async with publishing(*listeners[:3]):
-            await more(listeners[-1], 50)
-            with copy_of(own_postgres, own_postgres.port) as copy:
+    with ExitStack() as copies:
+        async with service(own_postgres, tmp_path, rng) as one, Peer.start() as peer:
+            listeners = await listen(peer, one)
+            async with publishing(*listeners[:3]):
+                await more(listeners[-1], 50)
+                copy = copies.enter_context(copy_of(own_postgres, own_postgres.port))
                 await more(listeners[-1], 100)
                 since = [len(listener.connects) for listener in listeners]
                 own_postgres.kill()
                 copy.start()
                 lead(one, copy)
-                await asyncio.sleep(1)
                 await all_are_told_and_go_on(one, peer, listeners, since)
-                for listener in listeners[:3]:
-                    await more(listener, 1)
-                await peer.leave_all()
+            await peer.leave_all()
 
 
 async def test_a_copy_that_is_put_back_while_all_servers_are_down_is_told_to_all(
     own_postgres: PostgresServer, tmp_path: Path, rng: random.Random
 ) -> None:
-    async with service(own_postgres, tmp_path, rng) as one, Peer.start() as peer:
-        listeners = await listen(peer, one)
-        async with publishing(*listeners[:3]):
-            await more(listeners[-1], 50)
-            with copy_of(own_postgres, own_postgres.port) as copy:
+    with ExitStack() as copies:
+        async with service(own_postgres, tmp_path, rng) as one, Peer.start() as peer:
+            listeners = await listen(peer, one)
+            async with publishing(*listeners[:3]):
+                await more(listeners[-1], 50)
+                copy = copies.enter_context(copy_of(own_postgres, own_postgres.port))
                 await more(listeners[-1], 100)
                 for listener in listeners:
                     await more(listener, 1)
@@ -160,4 +159,4 @@ async def test_a_copy_that_is_put_back_while_all_servers_are_down_is_told_to_all
                 for node in one.nodes:
                     await node.server.start()
                 await all_are_told_and_go_on(one, peer, listeners, since)
-                await peer.leave_all()
+            await peer.leave_all()

@@ -13,6 +13,7 @@ __all__ = ["Applied", "History"]
 _logger = get_logger(__name__)
 
 _CHECK: Final = "SELECT waypost.history_check_1($1, $2, $3, $4, $5, $6)"
+_GOES_ON: Final = "SELECT waypost.goes_on_1($1)"
 
 
 class Applied(NamedTuple):
@@ -39,7 +40,8 @@ class History:
     Args:
         store: The store, as errors name it.
         applied: Returns the last row that was applied of each journal which has rows.
-        forked: Called when a new era has begun: what the node has applied may never have been.
+        forked: Called when an era has begun with which all sessions end: what the node has applied may never have
+            been.
 
     Attributes:
         era: The name of the era that the node knows; ``None`` before its first connection.
@@ -70,5 +72,9 @@ class History:
         era = str(await connection.value(_CHECK, self.era, *columns))
         known, self.era = self.era, era
         if known is not None and known != era:
+            if await connection.value(_GOES_ON, known):
+                # After a synchronous failover, the rows of the log go on behind those that were applied.
+                _logger.warning("store %s: the engine's history goes on; see the table waypost.era", self._store)
+                return
             _logger.error("store %s: a new history of the engine has begun; see the table waypost.era", self._store)
             await self._forked()

@@ -10,6 +10,8 @@ CREATE TABLE IF NOT EXISTS waypost.era (
     -- The era that a node knew and this database did not, where that was the reason.
     lost text
 );
+-- Whether all sessions ended with its beginning: the database may have lost what was confirmed before.
+ALTER TABLE waypost.era ADD COLUMN IF NOT EXISTS ends_sessions boolean NOT NULL DEFAULT true;
 
 -- Begins a generation of every journal, and notes the ends; with ``p_ends_sessions`` all sessions end, with the
 -- reason. Replaced by the script of the journals.
@@ -34,7 +36,8 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_name text := md5(random()::text || clock_timestamp()::text || pg_backend_pid()::text);
 BEGIN
-    INSERT INTO waypost.era (name, reason, at, lost) VALUES (v_name, p_reason, waypost.now_1(), p_lost);
+    INSERT INTO waypost.era (name, reason, at, lost, ends_sessions)
+        VALUES (v_name, p_reason, waypost.now_1(), p_lost, p_ends_sessions);
     PERFORM waypost.generation_begin_1(p_reason, p_ends_sessions);
     PERFORM waypost.queues_forked_1();
     PERFORM waypost.history_note_1();
@@ -108,6 +111,15 @@ BEGIN
         RETURN waypost.era_begin_1(v_reason, v_ends, p_era);
     END IF;
     RETURN v_newest;
+END $$;
+
+-- Whether a node that knows an era goes on from what it has applied: no session has ended with an era since.
+CREATE OR REPLACE FUNCTION waypost.goes_on_1(p_era text) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_n int;
+BEGIN
+    SELECT n INTO v_n FROM waypost.era WHERE name = p_era;
+    RETURN FOUND AND NOT EXISTS (SELECT FROM waypost.era WHERE n > v_n AND ends_sessions);
 END $$;
 
 -- For people: the database was restored from a copy.
