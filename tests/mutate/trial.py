@@ -22,7 +22,7 @@ _ALL_S = 60.0
 # How much longer than without a mutant a test may take: much, as other programs may run beside it.
 _TIMES = 5.0
 _MORE_S = 15.0
-_START_S = 60.0
+_START_S = 30.0
 # A test that took so much longer has perhaps failed for no other reason: it must pass now, without the mutant.
 _SUSPICIOUS_TIMES = 3.0
 _SUSPICIOUS_S = 5.0
