@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from typing import Any, NoReturn, TypeVar
 
@@ -36,6 +37,7 @@ _STEP = 500
 # A statement takes so many rows; few different ones, so that they stay prepared.
 _ROWS_AT_ONCE = (512, 128, 32, 8, 1)
 _ID_COLUMNS = "queue, id, position, accepted_at, until"
+_FIND_QUEUE = f"SELECT id, top, for_all, messages, delayed, bytes, {LIMITS} FROM queue WHERE name = ?"
 # Of what is scheduled: neither purged, nor for a consumer that was deleted.
 _IS_LEFT = (
     "s.number > q.scheduled_floor AND (s.consumer IS NULL OR EXISTS "
@@ -191,10 +193,7 @@ class Enqueuing:
         return state
 
     def _row(self, name: str) -> tuple[Any, ...] | None:
-        rows = self._tx.connection.execute(
-            f"SELECT id, top, for_all, messages, delayed, bytes, {LIMITS} FROM queue WHERE name = ?",
-            (name,),
-        ).fetchall()
+        rows = self._tx.connection.execute(_FIND_QUEUE, (name,)).fetchall()
         return rows[0] if rows else None
 
     def _append(self, state: _QueueState, message: NewMessageRow, damaged: bool) -> int:
@@ -434,10 +433,14 @@ def take_outbox(
 
 def _insert(connection: sqlite3.Connection, insert: str, columns: str, rows: list[_Row]) -> None:
     """Insert rows, many with one step of SQLite: between steps other threads take their turn."""
-    marks = f"({', '.join('?' * (columns.count(',') + 1))})"
     for some in _portions(rows):
-        sql = f"{insert} ({columns}) VALUES {', '.join([marks] * len(some))}"
-        connection.execute(sql, [*chain.from_iterable(some)])
+        connection.execute(_insert_sql(insert, columns, len(some)), [*chain.from_iterable(some)])
+
+
+@cache
+def _insert_sql(insert: str, columns: str, rows: int) -> str:
+    marks = f"({', '.join('?' * (columns.count(',') + 1))})"
+    return f"{insert} ({columns}) VALUES {', '.join([marks] * rows)}"
 
 
 def _portions(items: list[_T]) -> Iterator[list[_T]]:
