@@ -96,8 +96,13 @@ async def of_each(site: Site, count: int = 2) -> dict[int, waypost.Client]:
     return found
 
 
-@pytest.mark.parametrize("store", ["file", "memory:"])
-async def test_what_one_worker_emits_reaches_the_clients_of_all(site: Site, store: str) -> None:
+@pytest.mark.parametrize("store", ["file", "memory:", "postgres"])
+async def test_what_one_worker_emits_reaches_the_clients_of_all(
+    site: Site, store: str, request: pytest.FixtureRequest
+) -> None:
+    if store == "postgres":
+        # Each worker opens the database by itself, as a node.
+        store = request.getfixturevalue("postgres_url")
     server = site.process(store=None if store == "file" else store)
     await server.start()
     (line,) = (line for line in server.log().splitlines() if line.startswith("Waypost "))
