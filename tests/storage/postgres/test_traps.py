@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from tests.storage.backends import Clock
 from tests.storage.postgres.stores import followed, opened, until
 from tests.support.postgres import PostgresServer
 from waypost.errors import ConfigurationError, StorageError, StoreFull
@@ -16,6 +17,7 @@ from waypost.storage.postgres.driver import Refusal, connect
 from waypost.storage.postgres.problems import problem_of
 from waypost.storage.postgres.schema import migrate
 from waypost.storage.postgres.store import PostgresStore
+from waypost.storage.queue_records import NewMessageRow
 
 _SCANS = "SELECT seq_scan, seq_tup_read FROM pg_stat_user_tables WHERE schemaname = 'waypost' AND relname = 'log'"
 
@@ -179,3 +181,30 @@ def test_a_full_disk_is_told_as_one() -> None:
     assert isinstance(problem_of("store", Refusal("53100", "could not extend file")), StoreFull)
     assert "out of memory" in str(problem_of("store", Refusal("53200", "out of memory")))
     assert "read-only" in str(problem_of("store", Refusal("25006", "cannot execute INSERT")))
+
+
+async def test_marks_of_writes_are_removed_when_nobody_asks_for_them_any_more(
+    postgres: PostgresServer, postgres_url: str, database: str
+) -> None:
+    clock = Clock()
+    async with opened(postgres_url, wall_time=clock) as store:
+        queue = store.queue("q")
+        await queue.add_consumer("c")
+        for number in range(5):
+            await queue.enqueue([NewMessageRow(str(number), b"")], deduplicate_s=0, on_commit=lambda _: None)
+        count = "SELECT count(*) FROM waypost.write_mark"
+        (before,) = postgres.execute(count, database=database)
+        assert before[0] >= 5
+        await until_trimmed(store)
+        assert postgres.execute(count, database=database) == [before]
+        clock.now += 3601
+        await queue.enqueue([NewMessageRow("last", b"")], deduplicate_s=0, on_commit=lambda _: None)
+        await until_trimmed(store)
+        assert postgres.execute(count, database=database) == [(1,)]
+
+
+async def until_trimmed(store: PostgresStore) -> None:
+    """Let the store trim; it does so once it knows that the upkeep is its own."""
+    nodes = store._open().nodes
+    await until(lambda: nodes.is_maintainer)
+    await store.trim()

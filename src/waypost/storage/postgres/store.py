@@ -14,6 +14,7 @@ from waypost.storage.database_address import parse_address
 from waypost.storage.following import Nodes
 from waypost.storage.journal_records import Capabilities, ExpiredSession, Retention
 from waypost.storage.postgres.journals.expiry import expire_sessions
+from waypost.storage.postgres.marks import trim_marks
 from waypost.storage.postgres.opening import Opened, Settings, open_parts
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
@@ -144,6 +145,7 @@ class PostgresStore:
         trimmed = await opened.journals.trim()
         await opened.queues.trim()
         await opened.answers.trim()
+        await trim_marks(opened.engine)
         if opened.nodes.is_maintainer:
             await opened.mover.trim()
         return trimmed

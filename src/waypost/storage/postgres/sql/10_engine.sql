@@ -41,3 +41,27 @@ BEGIN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
 END $$;
+
+-- Removes marks that are older than a time, at most so many of each node; returns whether there may be more. They are
+-- read in the order of the key, which is that of their time for each node, so only what goes is read.
+CREATE OR REPLACE FUNCTION waypost.trim_marks_1(p_kept_s float8, p_rows int) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_sort = off SET enable_bitmapscan = off AS $$
+DECLARE
+    v_node int := -1;
+    v_before float8 := waypost.now_1() - p_kept_s;
+    v_removed bigint;
+    v_more boolean := false;
+BEGIN
+    LOOP
+        SELECT node INTO v_node FROM waypost.write_mark WHERE node > v_node ORDER BY node LIMIT 1;
+        EXIT WHEN NOT FOUND;
+        DELETE FROM waypost.write_mark AS mark USING (
+            SELECT one.node, one.incarnation, one.batch, one.at FROM waypost.write_mark AS one
+                WHERE one.node = v_node ORDER BY one.node, one.incarnation, one.batch LIMIT p_rows
+        ) AS oldest WHERE oldest.at < v_before AND mark.node = oldest.node
+            AND mark.incarnation = oldest.incarnation AND mark.batch = oldest.batch;
+        GET DIAGNOSTICS v_removed = ROW_COUNT;
+        v_more := v_more OR v_removed >= p_rows;
+    END LOOP;
+    RETURN v_more;
+END $$;
