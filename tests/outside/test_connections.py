@@ -24,6 +24,7 @@ from tests.outside.schema import Database
 from tests.outside.test_sql import events
 from tests.support.waiting import until
 from waypost.protocol.records import read_values
+from waypost.storage.postgres.queues.texts import from_store
 from waypost.testing import serve
 
 
@@ -258,6 +259,23 @@ async def test_errors_of_an_awaited_connection_are_ours(
     with pytest.raises(waypost.StorageError, match="waypost db migrate"):
         async with transaction(database.url) as connection:
             await waypost.emit(connection, "x")
+
+
+def test_ids_and_keys_may_have_any_character_and_rooms_all_but_one(database: Database) -> None:
+    odd = "a\0b\x01c\x02\x03"
+    with psycopg.connect(database.url) as connection:
+        for _ in range(2):
+            assert waypost.publish(connection, "q", "x", id=odd, key=odd) == odd
+            assert waypost.emit(connection, "x", id=odd, to="\x01") == odd
+        connection.execute("SELECT waypost.publish('q', 'x', id => chr(1), key => chr(1) || chr(2))")
+        for named in ({"to": "\0"}, {"except_": ["a", "\0"]}, {"namespace": "/\0"}):
+            with pytest.raises(waypost.ConfigurationError, match="NUL"):
+                waypost.emit(connection, "x", **named)
+        with pytest.raises(waypost.ConfigurationError, match="NUL"):
+            waypost.publish(connection, "\0", "x")
+    assert events(database) == [(["\x01"], [], "x")]
+    kept = [(from_store(one[0]), from_store(one[1])) for one in database.messages("q")]
+    assert kept == [(odd, odd), ("\x01", "\x01\x02")]
 
 
 # -- SQLite ---------------------------------------------------------------------------------------------------------

@@ -160,6 +160,14 @@ async def test_an_engine_that_is_away_is_told_and_comes_back(own_postgres: Postg
             await until(lambda: got[-1] == ("last",), "the client has the last event")
 
 
+async def test_a_queue_of_a_server_says_what_publishes_there(sites: list[Site], postgres_url: str) -> None:
+    with (
+        psycopg.connect(postgres_url) as connection,
+        pytest.raises(waypost.ConfigurationError, match=r"waypost\.publish"),
+    ):
+        sites[0].io.queue("q").publish(connection, "x")  # type: ignore[arg-type]
+
+
 async def test_a_database_without_the_schema_is_told(postgres_url: str) -> None:
     async with waypost.Emitter(postgres_url) as emitter:
         with pytest.raises(waypost.StorageError, match="waypost db migrate"):

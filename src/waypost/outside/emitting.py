@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from typing import Any, overload
 
 from waypost.checking.arguments import NAMESPACE, check
@@ -13,9 +13,10 @@ from waypost.protocol.records import read_json
 from waypost.protocol.rich_json import JsonDefault
 from waypost.server.basics.environment import new_id
 from waypost.server.basics.targets import Target, write_record
-from waypost.server.queues.publishing import returning
+from waypost.server.queues.publishing import returning, without_nul
 from waypost.storage.foreign import Argument, AsyncHandle, SyncHandle, recognise
 from waypost.storage.outside import EMIT_WINDOW_S, OutsideWrite
+from waypost.storage.postgres.queues.texts import to_store
 from waypost.storage.sqlite import outbox
 
 __all__ = ["emit", "emit_arguments"]
@@ -112,12 +113,16 @@ def emit_arguments(
     """
     json_text, attachments = read_json(event.to_record())
     return (
-        Argument("text", namespace),
-        Argument("text[]", None if target.rooms is None else sorted(target.rooms)),
-        Argument("text[]", sorted(target.except_)),
+        Argument("text", without_nul("namespace", namespace)),
+        Argument("text[]", None if target.rooms is None else _names("to", target.rooms)),
+        Argument("text[]", _names("except_", target.except_)),
         Argument("text", json_text.decode()),
         Argument("bytea[]", [*attachments]),
-        Argument("text", write_id),
+        Argument("text", None if write_id is None else to_store(write_id)),
         Argument("float8", window_s),
         Argument("boolean", False),
     )
+
+
+def _names(option: str, names: Collection[str]) -> list[str]:
+    return [without_nul(option, name) for name in sorted(names)]

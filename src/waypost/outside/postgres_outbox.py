@@ -12,7 +12,7 @@ from waypost.outside.emitting import emit_arguments
 from waypost.protocol.codec import EncodedEvent
 from waypost.server.basics.targets import Target
 from waypost.server.queues.options import QueueOptions
-from waypost.server.queues.publishing import publish_arguments
+from waypost.server.queues.publishing import publish_arguments, without_nul
 from waypost.storage.database_address import Address
 from waypost.storage.foreign import Argument, error_of
 from waypost.storage.outside import OutsideWrite
@@ -57,7 +57,7 @@ class PostgresOutbox:
         else:
             named["moved"] = [_hex(room) for room in write.moved]
         arguments = (
-            Argument("text", write.journal),
+            Argument("text", without_nul("namespace", write.journal)),
             Argument("smallint", _KINDS[write.kind]),
             Argument("jsonb", json.dumps(named)),
             Argument("boolean", False),

@@ -11,6 +11,7 @@ from typing import Any, overload
 from waypost.checking.arguments import check
 from waypost.checking.names import Name, as_name
 from waypost.checking.rules import rule_of
+from waypost.errors import ConfigurationError
 from waypost.protocol.codec import check_json_default, codec_for
 from waypost.protocol.records import read_json
 from waypost.protocol.rich_json import JsonDefault
@@ -18,10 +19,11 @@ from waypost.server.basics.environment import new_id
 from waypost.server.queues.message import NewMessage, to_row
 from waypost.server.queues.options import QueueOptions, decode_settings, limits_of, with_settings
 from waypost.storage.foreign import Argument, AsyncHandle, SyncHandle, recognise
+from waypost.storage.postgres.queues.texts import to_store
 from waypost.storage.queue_records import NewMessageRow
 from waypost.storage.sqlite import outbox
 
-__all__ = ["publish", "publish_arguments", "publish_row", "returning"]
+__all__ = ["publish", "publish_arguments", "publish_row", "returning", "without_nul"]
 
 _OPTIONS = rule_of(QueueOptions | None)
 
@@ -151,18 +153,29 @@ def publish_arguments(
     """
     json_text, attachments = read_json(message.record)
     return (
-        Argument("text", queue),
+        Argument("text", without_nul("queue", queue)),
         Argument("text", json_text.decode()),
         Argument("bytea[]", [*attachments]),
-        Argument("text", message.id),
+        Argument("text", to_store(message.id)),
         Argument("float8", (options and options.deduplication_s) if has_own_id else 0.0),
-        Argument("text", message.key),
+        Argument("text", None if message.key is None else to_store(message.key)),
         Argument("float8", message.delay_s),
         Argument("float8", message.ttl_s),
         Argument("text", message.headers),
         Argument("jsonb", json.dumps(asdict(limits_of(options)) if options else {})),
         Argument("boolean", False),
     )
+
+
+def without_nul(option: str, text: str) -> str:
+    """Return a text that PostgreSQL can carry.
+
+    Raises:
+        ConfigurationError: It has a NUL character.
+    """
+    if "\0" in text:
+        raise ConfigurationError(option, text, "text without NUL characters, which PostgreSQL has none of")
+    return text
 
 
 def returning(done: Awaitable[None] | None, value: str) -> str | Awaitable[str]:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from waypost.errors import StorageError
+from waypost.errors import ConfigurationError, StorageError
 from waypost.storage.postgres.driver import Connection, Refusal, Row
 from waypost.storage.postgres.lanes import Write
 from waypost.storage.postgres.queues.rows import (
@@ -104,9 +104,9 @@ class PostgresQueue:
         return self._add(operation, Enqueue(messages, sums, deduplicate_s, size), on_commit, size, ids)
 
     def publish(self, connection: Any, message: NewMessageRow, *, deduplicate_s: float) -> None:
-        """Put a message into the queue with a transaction of the application."""
-        self._check(message)
-        self._shared.publish(self.name, connection, message, deduplicate_s)
+        """Refuse it: `waypost.publish` and SQL do that on PostgreSQL, without this process."""
+        expected = f"waypost.publish(connection, {self.name!r}, …), which does this on PostgreSQL"
+        raise ConfigurationError("connection", type(connection).__name__, expected)
 
     async def peek(self, *, after: int, max_messages: int, max_bytes: int) -> list[MessageRow]:
         """Read messages as the queue keeps them."""

@@ -17,7 +17,7 @@ from waypost.storage.postgres.hearing import Hearing
 from waypost.storage.postgres.queues.arrivals import Arrivals, notice_of
 from waypost.storage.postgres.queues.queue import CONFIGURED, PostgresQueue
 from waypost.storage.postgres.queues.rows import configuration_of, to_json
-from waypost.storage.postgres.queues.shared import Publisher, SharedQueues
+from waypost.storage.postgres.queues.shared import SharedQueues
 from waypost.storage.postgres.queues.upkeep import QueueUpkeep
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
 
@@ -55,7 +55,6 @@ class PostgresQueues:
         limits: The limits of queues without their own.
         hearing: Gives and hears notices.
         owned: The names of the queues of which this node owns a consumer.
-        publisher: What publishes with an application's connection.
     """
 
     __slots__ = (
@@ -75,12 +74,10 @@ class PostgresQueues:
         limits: QueueLimits,
         hearing: Hearing,
         owned: Callable[[], Collection[str]],
-        publisher: Publisher | None = None,
     ) -> None:
         self._engine = engine
         self._hearing = hearing
         self._shared = SharedQueues(engine, limits, self._written)
-        self._shared.publisher = publisher
         self._arrivals = Arrivals(engine, owned)
         self._upkeep = QueueUpkeep(engine, limits, self._shared.defaults)
         self._follower: QueueFollower | None = None

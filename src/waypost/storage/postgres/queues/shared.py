@@ -5,30 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
-from waypost.errors import StorageError, StoreClosed
+from waypost.errors import StoreClosed
 from waypost.storage.postgres.engine import Engine
 from waypost.storage.postgres.lanes import Lane, Write
 from waypost.storage.postgres.queues.holds import Holds
 from waypost.storage.postgres.queues.rows import encoded, limits_values, to_json
 from waypost.storage.postgres.queues.writing import Change, QueueWork
-from waypost.storage.queue_records import NewMessageRow, QueueLimits
+from waypost.storage.queue_records import QueueLimits
 
-__all__ = ["Publisher", "SharedQueues"]
+__all__ = ["SharedQueues"]
 
 # So many lanes stay though nothing is written.
 _IDLE_LANES: Final = 64
-
-
-class Publisher(Protocol):
-    """Puts a message into the outbox with a transaction of an application; see `StoredQueue.publish`."""
-
-    def __call__(self, connection: Any, queue: str, message: NewMessageRow, *, deduplicate_s: float) -> None:
-        """Put it there, in the calling thread."""
-        ...
 
 
 class SharedQueues:
@@ -46,7 +38,6 @@ class SharedQueues:
         defaults: These, as JSON.
         holds: The notes of held messages.
         loop: The event loop.
-        publisher: What publishes with an application's connection.
     """
 
     def __init__(self, engine: Engine, limits: QueueLimits, written: Callable[[str, str, list[int]], None]) -> None:
@@ -55,7 +46,6 @@ class SharedQueues:
         self.defaults = to_json(limits_values(limits))
         self.holds = Holds(engine)
         self.loop = asyncio.get_running_loop()
-        self.publisher: Publisher | None = None
         self._written = written
         self._lanes: dict[str, Lane] = {}
         self._is_closed = False
@@ -87,13 +77,6 @@ class SharedQueues:
             # A write that changes nothing comes after all of them.
             change = Change("wait", encoded({}), _ignore)
             await lane.add(Write(f"wait for queue {queue}", change, _ignore, self.loop.create_future()))
-
-    def publish(self, queue: str, connection: Any, message: NewMessageRow, deduplicate_s: float) -> None:
-        """Put a message into a queue with a transaction of an application."""
-        self.check()
-        if self.publisher is None:
-            raise StorageError(self.engine.name, "nothing can be published with a connection of the application's")
-        self.publisher(connection, queue, message, deduplicate_s=deduplicate_s)
 
     def decode(self, answer: Any) -> Any:
         """Return what JSON text says."""

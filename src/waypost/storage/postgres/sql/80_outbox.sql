@@ -59,6 +59,12 @@ BEGIN
     END IF;
 END $$;
 
+-- A text as storage/postgres/queues/texts.py keeps it: the character 1 stands for more than itself there.
+CREATE OR REPLACE FUNCTION waypost.kept_text_1(p_text text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN replace(p_text, chr(1), chr(1) || chr(3));
+END $$;
+
 CREATE OR REPLACE FUNCTION waypost.check_rooms_1(p_what text, p_rooms text[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_room text;
@@ -274,8 +280,11 @@ CREATE OR REPLACE FUNCTION waypost.emit(
     namespace text, rooms text[], event text, args jsonb DEFAULT '[]', except_ text[] DEFAULT '{}',
     id text DEFAULT NULL, wake boolean DEFAULT false
 ) RETURNS text LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_id text := waypost.emit_1(namespace, rooms, except_, waypost.payload_1(event, args), NULL,
+        waypost.kept_text_1(id), 600, wake);
 BEGIN
-    RETURN waypost.emit_1(namespace, rooms, except_, waypost.payload_1(event, args), NULL, id, 600, wake);
+    RETURN coalesce(id, v_id);
 END $$;
 
 -- Puts a message into a queue in the caller's transaction. Returns its id; a second message of an id is dropped, as the
@@ -284,9 +293,12 @@ CREATE OR REPLACE FUNCTION waypost.publish(
     queue text, event text, args jsonb DEFAULT '[]', id text DEFAULT NULL, key text DEFAULT NULL,
     delay interval DEFAULT NULL, ttl interval DEFAULT NULL, headers jsonb DEFAULT NULL, wake boolean DEFAULT false
 ) RETURNS text LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_id text := waypost.publish_1(queue, waypost.payload_1(event, args), NULL, waypost.kept_text_1(id), NULL,
+        waypost.kept_text_1(key), extract(epoch FROM delay)::float8, extract(epoch FROM ttl)::float8, headers::text,
+        NULL, wake);
 BEGIN
-    RETURN waypost.publish_1(queue, waypost.payload_1(event, args), NULL, id, NULL, key,
-        extract(epoch FROM delay)::float8, extract(epoch FROM ttl)::float8, headers::text, NULL, wake);
+    RETURN coalesce(id, v_id);
 END $$;
 
 COMMENT ON FUNCTION waypost.emit(text, text[], text, jsonb, text[], text, boolean) IS
