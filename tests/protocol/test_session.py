@@ -563,3 +563,13 @@ def test_a_message_without_frames_waits_for_nobody() -> None:
     assert one.stalled_since == inf
     one.send(("4x",), 6.0)
     assert one.stalled_since == 6.0
+
+
+@pytest.mark.parametrize("by_client", [True, False])
+def test_who_has_closed_an_open_session_is_known(*, by_client: bool) -> None:
+    one = upgraded()
+    one.lose_transport("transport close", by_client=by_client)
+    assert one.closed_by_client is by_client
+    # What comes afterwards closes nothing.
+    one.lose_transport("transport close", by_client=True)
+    assert one.closed_by_client is by_client
