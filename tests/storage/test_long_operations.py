@@ -12,7 +12,7 @@ import pytest
 from tests.storage.backends import UNLIMITED, Clock, ignore, positions, settle
 from tests.support.waiting import until_async
 from waypost.storage.queue_base import StoredQueue
-from waypost.storage.queue_records import Attempt, FromPosition, Loss, NewMessageRow, QueueLimits
+from waypost.storage.queue_records import Attempt, DeadLetterFilter, FromPosition, Loss, NewMessageRow, QueueLimits
 from waypost.storage.sqlite.queues import marks, sweeps
 from waypost.storage.sqlite.store import SqliteStore
 
@@ -198,3 +198,17 @@ async def test_acks_during_a_count_are_kept_and_the_count_is_right(store: Sqlite
     assert info.messages == len(found)
     assert {*range(_MANY - 499, _MANY + 1)} - {*late} <= {*found}
     assert (await queue.consumer("slow")).waiting == len(found)
+
+
+async def test_what_is_kept_for_a_while_does_not_hold_up_the_end_of_a_consumer(store: SqliteStore) -> None:
+    queue = store.queue("q")
+    await queue.configure(QueueLimits(keep_settled_s=1000), b"{}")
+    for name in ("gone", "stays"):
+        await queue.add_consumer(name)
+    await queue.enqueue([NewMessageRow("m", b"x")], deduplicate_s=0, on_commit=ignore)
+    epoch = (await queue.consumer("gone")).epoch
+    await queue.bury("gone", epoch, [Attempt(1, 1, 0, "rejected", "no", 1.0)])
+    await queue.redrive(DeadLetterFilter(), after=0, max_letters=9, spacing_s=0, first_at=0)
+    await queue.remove_consumer("gone")
+    assert (await swept(store))[-2:] == [1, 0]
+    assert [one.position for one in await queue.peek(after=0, max_messages=9, max_bytes=99)] == [1, 2]

@@ -113,14 +113,16 @@ def _sweep_between(connection: sqlite3.Connection, left: _Sweep) -> int:
 
 def _sweep_consumer(connection: sqlite3.Connection, left: _Sweep) -> int:
     """Remove a deleted consumer's dead letters, and the messages for it alone; then its row, whose number is free."""
-    _, queue, consumer, _, _ = left
+    number, queue, consumer, after, _ = left
     its_own = connection.execute(
         "SELECT position FROM message WHERE consumer = ? AND queue = ? "
-        "AND position > (SELECT floor FROM queue WHERE id = ?) LIMIT ?",
-        (consumer, queue, queue, _STEP),
+        "AND position > max(?, (SELECT floor FROM queue WHERE id = ?)) ORDER BY position LIMIT ?",
+        (consumer, queue, after, queue, _STEP),
     ).fetchall()
     if its_own:
         remove_unwanted(connection, queue, [position for (position,) in its_own])
+        # What the queue keeps for a while is still there: the next step goes on after it.
+        connection.execute("UPDATE sweep SET position = ? WHERE id = ?", (its_own[-1][0], number))
         return len(its_own)
     dead = connection.execute(
         "DELETE FROM dead_letter WHERE number IN (SELECT number FROM dead_letter WHERE consumer = ? LIMIT ?)",
