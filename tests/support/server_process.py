@@ -30,7 +30,7 @@ WebSocket dies just then, it has no connection left and notices only by the hear
 gives up waiting."""
 
 _WAYPOST = [sys.executable, "-m", "waypost"]
-_START_S = 30.0
+_START_S = 60.0
 _STOP_S = 15.0
 _LISTENING = re.compile(r"(?:listening on|Listening at:|Uvicorn running on) (http://127\.0\.0\.1:\d+)")
 _TRACEBACK = "Traceback (most recent call last)"

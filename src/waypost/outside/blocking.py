@@ -135,14 +135,7 @@ class Emitter:
             store, queues=queues, deduplication_s=deduplication_s, json_default=json_default
         )
         self._calls = _Calls(self._inner.close)
-        everybody = EmitterTarget(self._inner, self._calls)
-        self.to = everybody.to
-        self.in_ = everybody.in_
-        self.except_ = everybody.except_
-        self.emit = everybody.emit
-        self.sockets_join = everybody.sockets_join
-        self.sockets_leave = everybody.sockets_leave
-        self.disconnect_sockets = everybody.disconnect_sockets
+        self._everybody = EmitterTarget(self._inner, self._calls)
 
     def __enter__(self) -> Self:
         """Return the emitter; it connects at the first use."""
@@ -157,6 +150,32 @@ class Emitter:
     def of(self, namespace: str) -> EmitterTarget:
         """Address all clients of a namespace; see `waypost.Emitter.of`."""
         return EmitterTarget(self._inner.of(namespace), self._calls)
+
+    def to(self, *rooms: Names) -> EmitterTarget:
+        """Address the members of rooms; see `waypost.Emitter.to`."""
+        return self._everybody.to(*rooms)
+
+    in_ = to
+
+    def except_(self, *rooms: Names) -> EmitterTarget:
+        """Address all clients but the members of rooms; see `waypost.Emitter.except_`."""
+        return self._everybody.except_(*rooms)
+
+    def emit(self, event: str, *args: Any, id: Name | None = None) -> None:
+        """Emit an event to all clients of the main namespace; see `waypost.Emitter.emit`."""
+        self._everybody.emit(event, *args, id=id)
+
+    def sockets_join(self, *rooms: Names) -> None:
+        """Let all clients of the main namespace join rooms; see `waypost.Emitter.sockets_join`."""
+        self._everybody.sockets_join(*rooms)
+
+    def sockets_leave(self, *rooms: Names) -> None:
+        """Let all clients of the main namespace leave rooms; see `waypost.Emitter.sockets_leave`."""
+        self._everybody.sockets_leave(*rooms)
+
+    def disconnect_sockets(self, *, close: bool = False) -> None:
+        """Disconnect all clients of the main namespace; see `waypost.Emitter.disconnect_sockets`."""
+        self._everybody.disconnect_sockets(close=close)
 
     def queue(self, name: Name) -> EmitterQueue:
         """Return a handle on a queue, which need not exist."""
