@@ -30,9 +30,30 @@ settings.load_profile("waypost")
 _FIRST = ("demo", "recovery", "interop", "sim", "faults", "fuzz", "conformance", "storage", "client")
 
 
+# Each database, and the connections of each node, cost the engine some hundred milliseconds of a core. So these stand
+# for PostgreSQL in `make test`; all others are in `make test-long`.
+_SHORT_POSTGRES = (
+    "tests/storage/test_contract.py",
+    "tests/storage/test_contract_queues.py",
+    "tests/storage/postgres/test_traps.py",
+    "tests/storage/postgres/test_uncertain.py",
+    "tests/outside/test_postgres.py",
+)
+_POSTGRES_FIXTURES = {"postgres", "postgres_url", "own_postgres"}
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the rooms that take long before the others."""
+    """Put the rooms that take long before the others, and most tests of PostgreSQL into the long run."""
+    for item in items:
+        if _needs_postgres(item) and not item.nodeid.startswith(_SHORT_POSTGRES):
+            item.add_marker(pytest.mark.long)
     items.sort(key=lambda item: _place(item.nodeid))
+
+
+def _needs_postgres(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    return not _POSTGRES_FIXTURES.isdisjoint(fixtures) or "[postgres" in item.nodeid or "-postgres" in item.nodeid
 
 
 def _place(nodeid: str) -> int:
