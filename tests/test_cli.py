@@ -316,3 +316,8 @@ def test_what_is_wrong_on_the_command_line_is_told(
         main(arguments)
     assert caught.value.code == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_store_that_is_no_database_is_refused_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--store", "parcels.db"]) == 2
+    assert "postgresql://" in capsys.readouterr().err

@@ -55,9 +55,11 @@ def test_the_schema_is_made_once_and_checked(db: Db) -> None:
     assert db.json("check") | {"store": ""} == {
         "store": "", "version": SCHEMA_VERSION, "expected": SCHEMA_VERSION, "problems": [], "servers": [], "aside": 0,
     }  # fmt: skip
+    assert db.run("check") == 0
+    assert "no server uses it" in db.out
     db.query("SELECT waypost.enter_1('n', 'a:1', '0', '{}', 10)")
     assert db.run("check") == 0
-    assert "1 servers use it: n" in db.out
+    assert "1 server uses it: n" in db.out
 
 
 @pytest.mark.parametrize(

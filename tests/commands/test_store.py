@@ -221,3 +221,10 @@ def test_damage_is_found(store: Store, path: Path) -> None:
     os.truncate(path, 8192 * 5)
     assert store.run("check", path) == 1
     assert "malformed" in store.out + store.err
+
+
+@pytest.mark.parametrize("words", [("backup", "copy.db"), ("restore", "copy.db", "--yes"), ("check",)])
+def test_a_database_is_sent_to_its_own_tools(store: Store, words: tuple[str, ...]) -> None:
+    assert store.run(words[0], "postgresql://ann:secret@db/shop", *words[1:]) == 2
+    assert "pg_dump" in store.err
+    assert "secret" not in store.err

@@ -264,7 +264,7 @@ def test_the_command_says_what_it_has_copied(
     asyncio.run(make(path))
     assert main(["store", "copy", str(path), postgres_url]) == 0
     told = capsys.readouterr().out
-    assert told.startswith("copied 3 journals with ")
+    assert told.startswith("copied 3 namespaces with ")
     assert "2 of queue" in told
     assert main(["store", "copy", postgres_url, str(tmp_path / "back.db"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["journals"] == 3

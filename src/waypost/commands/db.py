@@ -20,7 +20,7 @@ _PURPOSES = {
     "migrate": "make the schema in a database, or bring it to this version; servers may run",
     "check": "tell whether a server could start on it, and which ones use it",
     "drop": "remove the schema with all that is in it",
-    "restored": "say that the database was restored from a copy: all clients start anew",
+    "restored": "say that the database was restored from a copy, before servers start on it: all clients start anew",
     "adopt": "say that the database has moved to another server, or was upgraded, and has lost nothing",
 }
 
@@ -93,7 +93,8 @@ def _check(shown: str, options: argparse.Namespace) -> int:
     found = _wait(check(options.store))
     lines = [*found.problems] or [f"the schema is of version {found.version}, which this Waypost can use"]
     if found.version:
-        lines.append(f"{len(found.servers)} servers use it: {', '.join(found.servers) or 'none'}")
+        number = "1 server uses" if len(found.servers) == 1 else f"{len(found.servers)} servers use"
+        lines.append(f"{number} it: {', '.join(found.servers)}" if found.servers else "no server uses it")
     if found.aside:
         lines.append(f"{found.aside} writes of other programs could not be done: see the table waypost.outbox_bad")
     result = {

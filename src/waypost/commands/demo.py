@@ -40,6 +40,8 @@ def _demo(options: argparse.Namespace) -> int:
             "waypost demo: expected Linux or macOS; it kills its server, in a way that Windows lacks", file=sys.stderr
         )
         return 1
+    if options.store is not None:
+        _check_database(options.store)
     from waypost.demo.headless import play_headless
     from waypost.demo.page import serve_page
     from waypost.demo.settings import Settings
@@ -51,3 +53,12 @@ def _demo(options: argparse.Namespace) -> int:
     if options.headless or options.store is not None:
         return play_headless(settings)
     return serve_page(settings, open_browser=not options.no_browser)
+
+
+def _check_database(store: str) -> None:
+    from waypost.errors import ConfigurationError
+    from waypost.storage.choose import is_database
+    from waypost.storage.database_address import EXPECTED_ADDRESS
+
+    if not is_database(store):
+        raise ConfigurationError("store", store, EXPECTED_ADDRESS)

@@ -24,7 +24,7 @@ def add(subcommands: Subcommands) -> None:
     parser = subcommands.add_parser(
         "queue",
         help="inspect and change a store's queues",
-        description="Inspect and change the queues of a store's file, with or without a running server.",
+        description="Inspect and change the queues of a store (a file, or PostgreSQL), with or without a server.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_looking(commands)

@@ -26,7 +26,10 @@ def add(subcommands: Subcommands) -> None:
     parser.add_argument(
         "--port", type=port_number, default=8000, help="the port; 0 takes a free one (default %(default)s)"
     )
-    parser.add_argument("--store", help="use this store instead of the application's: a path, or memory:")
+    parser.add_argument(
+        "--store",
+        help="use this store instead of the application's: a path, memory:, or postgresql://user@host:5432/database",
+    )
     parser.add_argument(
         "--workers",
         metavar="N",

@@ -52,8 +52,11 @@ def _command(commands: Subcommands, name: str, purpose: str) -> argparse.Argumen
 
 
 def _run(name: str, options: argparse.Namespace) -> int:
-    from waypost.storage.choose import file_of_store
+    from waypost.storage.choose import file_of_store, is_database, shown_spec
 
+    if is_database(options.store):
+        expected = "a file; PostgreSQL's own tools copy its databases (pg_dump), and `waypost db check` looks at one"
+        raise ConfigurationError("store", shown_spec(options.store), expected)
     file = file_of_store(options.store)
     if file is None:
         raise ConfigurationError("store", options.store, "a file: what is in memory is gone with its process")
@@ -72,7 +75,8 @@ def _copy(options: argparse.Namespace) -> int:
         raise ConfigurationError("store", "postgresql:…", expected) from error
     copied = asyncio.run(copy_store(options.source, options.target))
     rows = ", ".join(f"{number:,} of {table}" for table, number in copied.rows.items() if number)
-    told = f"copied {copied.journals:,} journals with {copied.entries:,} events and sessions"
+    namespaces = "1 namespace" if copied.journals == 1 else f"{copied.journals:,} namespaces"
+    told = f"copied {namespaces} with {copied.entries:,} events and sessions"
     if rows:
         told += f"; rows: {rows}"
     _tell(options, told, {"journals": copied.journals, "entries": copied.entries, "rows": copied.rows})

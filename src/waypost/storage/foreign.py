@@ -26,7 +26,8 @@ _FULL, _INVALID = "WP004", "22023"
 _REMEDIES: Final = {
     "3F000": 'there is no schema "waypost" in this database; make it: waypost db migrate',
     "42883": "its schema is another version's; bring it to this one: waypost db migrate",
-    "42501": "the role may not do this; as the schema's owner run: waypost db migrate --grant ROLE",
+    "42501": "the role may not do this; to let it emit and publish, run as the schema's owner: waypost db migrate "
+    "--grant ROLE; rooms and disconnects need the owner's role",
 }
 
 

@@ -13,7 +13,7 @@ from tests.storage.postgres.stores import followed, opened, until
 from tests.support.postgres import PostgresServer
 from waypost.errors import ConfigurationError, StorageError, StoreFull
 from waypost.storage.journal_records import Retention
-from waypost.storage.postgres.driver import Refusal, connect
+from waypost.storage.postgres.driver import EngineGone, Refusal, connect
 from waypost.storage.postgres.problems import problem_of
 from waypost.storage.postgres.schema import migrate
 from waypost.storage.postgres.store import PostgresStore
@@ -181,6 +181,14 @@ def test_a_full_disk_is_told_as_one() -> None:
     assert isinstance(problem_of("store", Refusal("53100", "could not extend file")), StoreFull)
     assert "out of memory" in str(problem_of("store", Refusal("53200", "out of memory")))
     assert "read-only" in str(problem_of("store", Refusal("25006", "cannot execute INSERT")))
+
+
+def test_rights_and_poolers_come_with_what_to_do() -> None:
+    told = str(problem_of("store", Refusal("42501", "permission denied for database other")))
+    assert "GRANT CREATE ON DATABASE" in told
+    pooled = EngineGone("unsupported startup parameter: default_transaction_isolation", was_sent=False)
+    assert "waypost_pooled=yes" in str(problem_of("store", pooled))
+    assert "waypost_pooled" not in str(problem_of("store", EngineGone("refused", was_sent=False)))
 
 
 async def test_marks_of_writes_are_removed_when_nobody_asks_for_them_any_more(

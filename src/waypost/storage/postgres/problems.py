@@ -13,8 +13,9 @@ _REMEDIES: Final = {
     "25006": "it is read-only: a standby, or set so; give the address of the primary",
     "28000": "it refuses this user; check the address and pg_hba.conf",
     "28P01": "it refuses this password; check the address",
-    "3D000": "there is no such database; make it: createdb",
-    "42501": "the role may not do this; as its owner run: waypost db migrate --grant ROLE",
+    "3D000": "there is no such database; make it: createdb --owner ROLE DATABASE",
+    "42501": "the role may not do this; servers and commands need the schema's owner, who needs GRANT CREATE ON "
+    "DATABASE to make it; a program that only emits: waypost db migrate --grant ROLE, run as the owner",
     "53200": "the server is out of memory; it works again once there is some",
     "53300": "the server has no free connection; raise max_connections, or lower the number of nodes or "
     "waypost_connections",
@@ -24,6 +25,8 @@ _REMEDIES: Final = {
     "XX001": "a page of a table is damaged; restore a copy",
     "XX002": "an index is damaged; REINDEX it",
 }
+# What pgbouncer says of a parameter that a connection through it can't set.
+_POOLER: Final = "unsupported startup parameter"
 
 
 def problem_of(store: str, error: EngineGone | Refusal) -> StorageError:
@@ -34,7 +37,10 @@ def problem_of(store: str, error: EngineGone | Refusal) -> StorageError:
         error: What the driver raised.
     """
     if isinstance(error, EngineGone):
-        return StorageError(store, f"PostgreSQL can't be reached: {error.problem}; nothing was stored")
+        told = f"PostgreSQL can't be reached: {error.problem}; nothing was stored"
+        if _POOLER in error.problem:
+            told += "; the address is a pooler's: add ?waypost_pooled=yes to it, and waypost_direct"
+        return StorageError(store, told)
     if error.sqlstate == "53100":
         return StoreFull(store)
     remedy = _REMEDIES.get(error.sqlstate)
