@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -216,3 +217,34 @@ async def until_trimmed(store: PostgresStore) -> None:
     nodes = store._open().nodes
     await until(lambda: nodes.is_maintainer)
     await store.trim()
+
+
+async def test_a_role_that_may_only_emit_is_told_what_a_server_needs(
+    postgres: PostgresServer, postgres_url: str, database: str
+) -> None:
+    """To grant it more emits, as programs beside the servers need, would not help."""
+    async with opened(postgres_url):
+        pass
+    name = f"emitter_{database}"
+    postgres.execute(f"CREATE ROLE {name} LOGIN")
+    try:
+        postgres.execute("SELECT waypost.grant_1(%s)", name, database=database)
+        with pytest.raises(StorageError, match="servers and commands need the schema's owner"):
+            async with opened(postgres.url(database, user=name)):
+                pass
+    finally:
+        postgres.execute(f"DROP OWNED BY {name}", database=database)
+        postgres.execute(f"DROP ROLE {name}")
+
+
+async def test_a_refused_direct_address_is_told_once(
+    postgres: PostgresServer, postgres_url: str, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    direct = quote(postgres.url(database, user="nobody_here:secret"), safe="")
+    async with opened(f"{postgres_url}?waypost_pooled=yes&waypost_direct={direct}"):
+        await until(lambda: "notices can't be heard" in caplog.text)
+        # It has tried again some times by then.
+        await asyncio.sleep(0.5)
+    assert caplog.text.count("notices can't be heard") == 1
+    assert "nobody_here" in caplog.text
+    assert "secret" not in caplog.text

@@ -28,6 +28,8 @@ _NOTIFY: Final = """
     SELECT set_config('synchronous_commit', 'off', true), pg_notify('waypost', one) FROM unnest($1::text[]) AS one
 """
 _MOST_AT_ONCE = 500
+_PATIENT_TRIES: Final = 10
+"""So many in a row fail before it is told, about 8 s: a server that restarts is told of elsewhere."""
 
 
 class Hearing:
@@ -93,6 +95,8 @@ class Hearing:
 
     async def _run(self) -> None:
         backoff = Backoff(_PAUSES)
+        failures = 0
+        is_told = False
         while True:
             ended = asyncio.Event()
             try:
@@ -101,9 +105,16 @@ class Hearing:
                 if self._listens:
                     await connection.listen(CHANNEL, self._noticed)
             except (EngineGone, Refusal, Warned) as error:
-                _logger.debug("notices can't be heard at the moment: %s", error)
+                failures += 1
+                # A refusal, such as of a password, does not pass by itself.
+                if not is_told and (isinstance(error, Refusal) or failures >= _PATIENT_TRIES):
+                    is_told = True
+                    _logger.warning("notices can't be heard, and what other nodes do is seen late: %s", error)
                 await asyncio.sleep(backoff.next_s(time.monotonic() % 1))
                 continue
+            if is_told:
+                _logger.info("notices are heard again")
+            failures, is_told = 0, False
             backoff.reset()
             self._connection = connection
             for connected in self._watchers:
