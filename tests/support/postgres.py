@@ -309,9 +309,10 @@ def join_shared(place: Path) -> tuple[PostgresServer, IO[bytes]]:
     require_postgres()
     noted, users = place / "postgres.place", (place / "postgres.users").open("a+b")
     with (place / "postgres.lock").open("a+b") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX)
+        # Not lockf: a process loses that lock as soon as it closes the file anywhere, as a test may.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         # The keeper has this alone while it stops the server, and then takes away the note.
-        fcntl.lockf(users, fcntl.LOCK_SH)
+        fcntl.flock(users, fcntl.LOCK_SH)
         if not noted.exists():
             command = (sys.executable, "-m", "tests.support.postgres_keeper", str(place))
             told = place / "postgres.keeper.log"

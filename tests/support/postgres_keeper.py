@@ -30,7 +30,7 @@ def main(place: Path) -> None:
             while place.exists() and server.alive():
                 time.sleep(_EVERY_S)
                 try:
-                    fcntl.lockf(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     continue
                 break
