@@ -15,6 +15,7 @@ import pytest
 from tests.storage.postgres.stores import followed, insist, opened, until
 from tests.support.postgres import PostgresServer
 from waypost.errors import StorageError, StoreFull
+from waypost.storage.postgres.driver import connect
 
 _SMALL = "32m"
 _END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'waypost %'"
@@ -94,3 +95,15 @@ async def test_timeouts_that_a_role_has_set_end_no_write(postgres: PostgresServe
         rows = await followed(store)
         for at in range(50):
             assert await rows.append(b"x" * 100_000) == at + 1
+
+
+async def test_no_plan_is_compiled(postgres: PostgresServer, postgres_url: str) -> None:
+    """The upkeep's plans look dear, as they use what is turned off: compiling them would take most of its time."""
+    postgres.execute(f"ALTER DATABASE {postgres_url.rpartition('/')[2]} SET jit = on")
+    connection = await connect(postgres_url, "one")
+    try:
+        dear = "EXPLAIN (ANALYZE) SELECT count(*) FROM pg_class a, pg_class b WHERE a.relpages + b.relpages > -9"
+        await connection.rows("SELECT set_config('jit_above_cost', '0', false)")
+        assert not any("JIT" in row[0] for row in await connection.rows(dear))
+    finally:
+        await connection.close()

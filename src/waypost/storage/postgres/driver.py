@@ -36,6 +36,8 @@ _SETTINGS: Final = {
     "lock_timeout": "0",
     # A node that stands still within a transaction holds its locks no longer than this.
     "idle_in_transaction_session_timeout": "5000",
+    # Plans that use what a function turns off look so dear that each call would compile them, for 0.3 s.
+    "jit": "off",
 }
 _LINE_OF: Final = "_transport"
 _LINE: Final = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 11_000}
