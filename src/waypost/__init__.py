@@ -86,7 +86,8 @@ if TYPE_CHECKING:
     )
     from waypost.server.watching.queue_events import ConsumerExpired, MessageDied, MessagesLost
     from waypost.server.watching.readiness import Readiness
-    from waypost.storage.engine_state import EngineState
+    from waypost.storage.engine_state import EngineState, Lag
+    from waypost.storage.foreign import HasAsyncExecute, HasCursor, HasExecute, HasFetchval
     from waypost.storage.queue_records import DeadLetterFilter, HistoryItem
     from waypost.storage.trouble import Trouble
     from waypost.transports.direct_websocket import DirectWebSocket
@@ -129,10 +130,15 @@ __all__ = [
     "FetchedSockets",
     "HandlerFailure",
     "Handshake",
+    "HasAsyncExecute",
+    "HasCursor",
+    "HasExecute",
+    "HasFetchval",
     "HistoryItem",
     "Hook",
     "Hooks",
     "JournalState",
+    "Lag",
     "LimitExceeded",
     "MalformedPacket",
     "Message",
@@ -264,7 +270,12 @@ _HOMES = {
     "ServerState": "waypost.server.watching.counters",
     "Readiness": "waypost.server.watching.readiness",
     "EngineState": "waypost.storage.engine_state",
+    "Lag": "waypost.storage.engine_state",
     "Trouble": "waypost.storage.trouble",
+    "HasAsyncExecute": "waypost.storage.foreign",
+    "HasCursor": "waypost.storage.foreign",
+    "HasExecute": "waypost.storage.foreign",
+    "HasFetchval": "waypost.storage.foreign",
     "ConnectionClosed": "waypost.server.watching.hooks",
     "ConnectionOpened": "waypost.server.watching.hooks",
     "EventUndeliverable": "waypost.server.watching.hooks",

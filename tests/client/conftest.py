@@ -15,7 +15,7 @@ from tests.support.link import Link
 @pytest.fixture
 def io() -> waypost.Server:
     """An application for the client to talk to."""
-    io = waypost.Server(drain_s=0)
+    io = waypost.Server(drain_s=0, stop_timeout_s=0.5, handler_grace_s=0.5)  # some handlers never return
 
     @io.on("connect")
     async def connect(socket: waypost.Socket, auth: Any) -> None:

@@ -103,6 +103,8 @@ async def request(
 
 def parse(raw: bytes) -> Answer:
     """Read a response whose body ends with the connection or has a length."""
+    if not raw:
+        raise ConnectionResetError("the connection ended without an answer")
     head, _, body = raw.partition(b"\r\n\r\n")
     status, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -15,7 +15,19 @@ from typing import Any, Final, NamedTuple, NoReturn, Protocol, TypeAlias
 
 from waypost.errors import ConfigurationError, QueueFull, StorageError, WaypostError
 
-__all__ = ["Argument", "AsyncHandle", "Handle", "PostgresHandle", "SyncHandle", "error_of", "recognise"]
+__all__ = [
+    "Argument",
+    "AsyncHandle",
+    "Handle",
+    "HasAsyncExecute",
+    "HasCursor",
+    "HasExecute",
+    "HasFetchval",
+    "PostgresHandle",
+    "SyncHandle",
+    "error_of",
+    "recognise",
+]
 
 _EXPECTED: Final = (
     "a connection of sqlite3, asyncpg, psycopg, SQLAlchemy (Connection, Session and the asynchronous ones) or Django,"
@@ -31,34 +43,42 @@ _REMEDIES: Final = {
 }
 
 
-class _Executes(Protocol):
+class HasExecute(Protocol):
     """A connection whose method returns at once: of psycopg, SQLAlchemy."""
 
-    def execute(self, statement: Any, /) -> Any: ...
+    def execute(self, statement: Any, /) -> Any:
+        """Run a statement."""
+        ...
 
 
-class _HasCursors(Protocol):
+class HasCursor(Protocol):
     """A connection of Django, or of another driver with cursors."""
 
-    def cursor(self) -> Any: ...
+    def cursor(self) -> Any:
+        """Return a cursor."""
+        ...
 
 
-class _ExecutesAsync(Protocol):
+class HasAsyncExecute(Protocol):
     """A connection whose method is awaited: of psycopg, SQLAlchemy."""
 
-    async def execute(self, statement: Any, /) -> Any: ...
+    async def execute(self, statement: Any, /) -> Any:
+        """Run a statement."""
+        ...
 
 
-class _FetchesAsync(Protocol):
+class HasFetchval(Protocol):
     """A connection of asyncpg, also one that a pool has lent."""
 
-    async def fetchval(self, query: str, /, *args: Any) -> Any: ...
+    async def fetchval(self, query: str, /, *args: Any) -> Any:
+        """Run a query, and return the first value of its first row."""
+        ...
 
 
-SyncHandle: TypeAlias = "sqlite3.Connection | _Executes | _HasCursors"
+SyncHandle: TypeAlias = sqlite3.Connection | HasExecute | HasCursor
 """A connection, or a session, that blocks."""
 
-AsyncHandle: TypeAlias = "_ExecutesAsync | _FetchesAsync"
+AsyncHandle: TypeAlias = HasAsyncExecute | HasFetchval
 """A connection, or a session, that is awaited."""
 
 

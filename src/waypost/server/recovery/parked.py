@@ -24,7 +24,7 @@ class Parked:
         """Keep what a client has not acknowledged; nothing if there is nothing."""
         if not len(acks):
             return
-        if not len(self._acks) >= self._drop_at:
+        if len(self._acks) >= self._drop_at:
             self._drop_answered()
         self._acks[key] = sid, acks
         self._keys[sid] = key
