@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.storage.backends import ignore
-from tests.storage.followers import ENGINES, Cluster, Node, QueueNews, cluster, settled
+from tests.storage.followers import ENGINES, HOSTED, Cluster, Node, QueueNews, cluster, settled
 from tests.support.postgres_nodes import PostgresEngine
 from tests.support.waiting import until_async
 from waypost.storage.queue_base import StoredQueue
@@ -135,6 +135,7 @@ async def test_what_falls_due_is_told_to_all(three: Three) -> None:
     assert [one.id for one in await three.unsettled()] == ["later"]
 
 
+@pytest.mark.parametrize("three", HOSTED, indirect=True)  # of the host's alarm
 async def test_what_falls_due_does_not_need_the_node_that_added_it(three: Three) -> None:
     await three.put(0, "later", delay_s=0.05)
     three.nodes[0].kill()
@@ -144,6 +145,7 @@ async def test_what_falls_due_does_not_need_the_node_that_added_it(three: Three)
     assert [one.id for one in await three.unsettled()] == ["later"]
 
 
+@pytest.mark.parametrize("three", HOSTED, indirect=True)  # of the host's alarm
 async def test_a_dead_letter_that_is_redriven_later_does_not_need_the_node_that_asked(three: Three) -> None:
     await three.put(0, "m")
     epoch = (await three.queues[0].consumer("c")).epoch
