@@ -135,7 +135,9 @@ async def test_what_falls_due_is_told_to_all(three: Three) -> None:
     assert [one.id for one in await three.unsettled()] == ["later"]
 
 
-@pytest.mark.parametrize("three", HOSTED, indirect=True)  # of the host's alarm
+@pytest.mark.parametrize(
+    "three", HOSTED, indirect=True
+)  # with a test's clock PostgreSQL has no upkeep: see postgres/test_coming_back.py
 async def test_what_falls_due_does_not_need_the_node_that_added_it(three: Three) -> None:
     await three.put(0, "later", delay_s=0.05)
     three.nodes[0].kill()
@@ -145,7 +147,9 @@ async def test_what_falls_due_does_not_need_the_node_that_added_it(three: Three)
     assert [one.id for one in await three.unsettled()] == ["later"]
 
 
-@pytest.mark.parametrize("three", HOSTED, indirect=True)  # of the host's alarm
+@pytest.mark.parametrize(
+    "three", HOSTED, indirect=True
+)  # with a test's clock PostgreSQL has no upkeep: see postgres/test_coming_back.py
 async def test_a_dead_letter_that_is_redriven_later_does_not_need_the_node_that_asked(three: Three) -> None:
     await three.put(0, "m")
     epoch = (await three.queues[0].consumer("c")).epoch

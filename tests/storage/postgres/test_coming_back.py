@@ -12,7 +12,7 @@ from tests.support.waiting import until, until_async
 from waypost.errors import StorageError
 from waypost.storage.base import Store
 from waypost.storage.choose import MACHINE_CLOCKS, StoreOptions
-from waypost.storage.queue_records import NewMessageRow
+from waypost.storage.queue_records import Attempt, DeadLetterFilter, NewMessageRow
 
 
 @asynccontextmanager
@@ -111,3 +111,34 @@ async def _settled(queue: object, epoch: int) -> bool:
     except StorageError:
         return False
     return True
+
+
+async def test_what_falls_due_does_not_need_the_node_that_added_it() -> None:
+    async with two() as (engine, a, b):
+        news = QueueNews()
+        assert b.nodes is not None
+        b.nodes.follow_queues(news)
+        await b.queue("q").add_consumer("c")
+        delayed = [NewMessageRow("later", b"record", delay_s=0.5)]
+        await a.queue("q").enqueue(delayed, deduplicate_s=60, on_commit=lambda _: None)
+        # It does the upkeep, as it came first; so another one must take that, too.
+        engine.kill("a")
+        await until(lambda: bool(news.due), "b is told")
+        assert [one.queues for one in news.due] == [frozenset({"q"})]
+        assert [one.id for one in await b.queue("q").fetch("c", after=0, max_messages=9, max_bytes=99)] == ["later"]
+
+
+async def test_a_dead_letter_that_is_redriven_later_does_not_need_the_node_that_asked() -> None:
+    async with two() as (engine, a, b):
+        news = QueueNews()
+        assert b.nodes is not None
+        b.nodes.follow_queues(news)
+        on_a = a.queue("q")
+        epoch = (await on_a.add_consumer("c")).epoch
+        await on_a.enqueue([NewMessageRow("m", b"record")], deduplicate_s=0, on_commit=lambda _: None)
+        await on_a.bury("c", epoch, [Attempt(1, 1, 0, "rejected", "no", a.clock.now())])
+        first_at = a.clock.now() + 0.5
+        await on_a.redrive(DeadLetterFilter(), after=0, max_letters=9, spacing_s=0, first_at=first_at)
+        engine.kill("a")
+        await until(lambda: bool(news.due), "b is told")
+        assert [one.id for one in await b.queue("q").fetch("c", after=0, max_messages=9, max_bytes=99)] == ["m"]
