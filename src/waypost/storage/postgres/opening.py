@@ -25,6 +25,8 @@ from waypost.storage.postgres.mesh.mesh import Mesh
 from waypost.storage.postgres.mesh.opening import have_ways, open_mesh
 from waypost.storage.postgres.mesh.progress import Progress
 from waypost.storage.postgres.nodes.entering import Entrance
+from waypost.storage.postgres.nodes.history import History
+from waypost.storage.postgres.nodes.identity import NodeIdentity
 from waypost.storage.postgres.nodes.nodes import NodeParts, PostgresNodes
 from waypost.storage.postgres.nodes.opening import become_node
 from waypost.storage.postgres.outbox import OutboxMover
@@ -182,19 +184,8 @@ class _Opening:
         self._progress = Progress()
 
     async def run(self) -> Opened:
-        async with self._upkeep.take() as connection:
-            await check_server(connection, self._name)
-            await self._check_schema(connection)
-            journals = Journals(self._settings.retention, self._settings.tail_bytes)
-            mesh, address = await open_mesh(
-                self._name,
-                self._node,
-                self._address.node_address,
-                connection,
-                self._progress,
-                journals.after_writes,
-            )
-            self._mesh = mesh
+        journals = Journals(self._settings.retention, self._settings.tail_bytes)
+        mesh, address = await self._open_mesh(journals)
         entrance = Entrance(
             self._node,
             address,
@@ -209,26 +200,7 @@ class _Opening:
         )
         have_ways(mesh, identity.id, self._address.node_label, self._upkeep)
 
-        async def checked(purpose: str) -> Connection:
-            connection = await self._connect(purpose)
-            try:
-                await history.check(connection)
-            except BaseException:
-                connection.terminate()
-                raise
-            return connection
-
-        engine = Engine(
-            self._name,
-            self._address,
-            self._clock,
-            identity,
-            count(1),
-            Pool(self._address.connections, lambda: checked("append")),
-            Pool(1, lambda: checked("read")),
-            self._upkeep,
-            self._settings.patience_s,
-        )
+        engine = self._engine(identity, history)
         # A pooler in transaction mode carries no notices.
         listens = self._address.listen == "on" and (not self._address.pooled or bool(self._address.direct))
         hearing = Hearing(lambda: self._connect("notices", direct=True), listens=listens)
@@ -264,6 +236,43 @@ class _Opening:
         does_upkeep = self._settings.now is None
         mover = OutboxMover(engine, hearing, lambda: nodes.is_maintainer)
         return Opened(engine, hearing, following, journals, queues, answers, nodes, mesh, does_upkeep, mover)
+
+    async def _open_mesh(self, journals: Journals) -> tuple[Mesh, str]:
+        """Listen for the other nodes, once the server and its schema are as they must be; returns the address too."""
+        async with self._upkeep.take() as connection:
+            await check_server(connection, self._name)
+            await self._check_schema(connection)
+            self._mesh, address = await open_mesh(
+                self._name,
+                self._node,
+                self._address.node_address,
+                connection,
+                self._progress,
+                journals.after_writes,
+            )
+        return self._mesh, address
+
+    def _engine(self, identity: NodeIdentity, history: History) -> Engine:
+        async def checked(purpose: str) -> Connection:
+            connection = await self._connect(purpose)
+            try:
+                await history.check(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+            return connection
+
+        return Engine(
+            self._name,
+            self._address,
+            self._clock,
+            identity,
+            count(1),
+            Pool(self._address.connections, lambda: checked("append")),
+            Pool(1, lambda: checked("read")),
+            self._upkeep,
+            self._settings.patience_s,
+        )
 
     async def give_up(self) -> None:
         if self._mesh is not None:
