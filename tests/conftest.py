@@ -40,6 +40,11 @@ _SHORT_POSTGRES = (
     "tests/outside/test_postgres.py",
 )
 _POSTGRES_FIXTURES = {"postgres", "postgres_url", "own_postgres"}
+# These make their databases without a fixture.
+_POSTGRES_ROOMS = tuple(
+    f"tests/storage/postgres/test_{name}.py"
+    for name in ("coming_back", "engine_state", "queues", "session_homes", "sessions")
+)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,7 +58,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _needs_postgres(item: pytest.Item) -> bool:
     fixtures = getattr(item, "fixturenames", ())
-    return not _POSTGRES_FIXTURES.isdisjoint(fixtures) or "[postgres" in item.nodeid or "-postgres" in item.nodeid
+    is_asked = not _POSTGRES_FIXTURES.isdisjoint(fixtures) or item.nodeid.startswith(_POSTGRES_ROOMS)
+    return is_asked or "[postgres" in item.nodeid or "-postgres" in item.nodeid
 
 
 def _place(nodeid: str) -> int:
