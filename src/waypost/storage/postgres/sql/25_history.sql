@@ -55,7 +55,7 @@ $$;
 -- Whether rows that a node has applied are not those of the log: journals, ticks, and the marks of those rows.
 CREATE OR REPLACE FUNCTION waypost.log_differs_1(
     p_journals int[], p_ticks bigint[], p_nodes int[], p_incarnations bigint[], p_batches bigint[]
-) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+) RETURNS boolean LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
     RETURN EXISTS (
         SELECT FROM unnest(p_journals, p_ticks, p_nodes, p_incarnations, p_batches)
