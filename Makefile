@@ -6,6 +6,7 @@ BIN := .venv/bin
 # Six at a time on two cores: many tests wait for a process to start or a client to come back (372 s; three: 503 s).
 # In the order of tests/conftest.py: by the number of a module's tests, the few that take longest would come last.
 PYTEST_ARGS ?= -n 6 --dist loadscope --no-loadscope-reorder
+TESTS = PYTEST_ARGS="$(PYTEST_ARGS)" .ci/pytest $(BIN)/pytest
 # What `make simulate` is about: events, queues, servers or restores.
 OF ?= events
 # Which mutants `make mutate` draws.
@@ -46,13 +47,13 @@ endif
 endif
 
 test: check clients web
-	$(BIN)/pytest $(PYTEST_ARGS) -m "not long"
+	$(TESTS) -m "not long"
 
 # What takes long by its nature: crowds, kills in rounds, chance without end, stories in a browser.
+# Then what clients must not notice: that a service is several processes. It runs whatever the first half says.
 test-long: $(INSTALLED) clients web
-	$(BIN)/pytest $(PYTEST_ARGS) -m long
-	# Clients must not notice that a service is several processes.
-	WAYPOST_TEST_WORKERS=2 $(BIN)/pytest $(PYTEST_ARGS) -m "not long" tests/interop tests/recovery
+	first=0; $(TESTS) -m long || first=$$?; \
+	WAYPOST_TEST_WORKERS=2 $(TESTS) -m "not long" tests/interop tests/recovery && exit $$first
 
 # With the lowest and the newest versions of what Waypost depends on, and with other Pythons, in .venvs/.
 test-versions: $(INSTALLED) clients
