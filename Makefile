@@ -53,7 +53,7 @@ test: check clients web
 # Then what clients must not notice: that a service is several processes. It runs whatever the first half says.
 test-long: $(INSTALLED) clients web
 	first=0; $(TESTS) -m long || first=$$?; \
-	WAYPOST_TEST_WORKERS=2 $(TESTS) -m "not long" tests/interop tests/recovery && exit $$first
+	WAYPOST_TEST_WORKERS=2 $(TESTS) -m "not long" tests/interop tests/recovery tests/conformance && exit $$first
 
 # With the lowest and the newest versions of what Waypost depends on, and with other Pythons, in .venvs/.
 test-versions: $(INSTALLED) clients

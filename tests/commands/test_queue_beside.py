@@ -17,7 +17,7 @@ import pytest
 
 from tests.commands.stores import Command
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 SERVER = """
 import asyncio, sys

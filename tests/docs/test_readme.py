@@ -20,7 +20,7 @@ from waypost.testing import serve
 README = Path(__file__).parent.parent.parent / "README.md"
 _URL = "http://127.0.0.1:8000"
 _JAVASCRIPT = re.compile(r"^```js\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_DEADLINE_S = 20
+_DEADLINE_S = 60
 
 
 @asynccontextmanager

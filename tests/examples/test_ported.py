@@ -14,7 +14,7 @@ import socketio  # type: ignore[import-untyped]
 from examples.ported import fiddle, flask_rooms, latency, rooms
 from waypost.testing import serve
 
-_DEADLINE_S = 20
+_DEADLINE_S = 60
 
 
 @asynccontextmanager

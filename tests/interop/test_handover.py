@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import waypost
-from tests.interop.peer import MODES, Peer
+from tests.interop.peer import MODES, Client, Peer
 from tests.support.mesh import Mesh, Worker, serving_workers
 from tests.support.nodes import Nodes, join
 from tests.support.spread import Spread
@@ -79,6 +79,13 @@ async def test_everything_reaches_everybody_in_one_order(version: str, mode: str
         await peer.leave_all()
 
 
+async def worker_of(client: Client) -> int:
+    """Return the number of the worker that has a client's session."""
+    engine_id = (await client.state()).engine_id
+    assert engine_id is not None
+    return int(engine_id.rpartition(".")[2])
+
+
 async def test_clients_of_a_worker_that_dies_recover_on_another_one(rng: random.Random) -> None:
     mesh = Mesh()
     async with service(3, rng, mesh) as (workers, spread), Peer.start() as peer:
@@ -87,9 +94,10 @@ async def test_clients_of_a_worker_that_dies_recover_on_another_one(rng: random.
             await client.connected()
         await clients[0].call("say", 0)
         await asyncio.gather(*(client.gets("said", 1) for client in clients))
-        victim = workers[1]
-        homeless = [client for client in clients if (await client.state()).engine_id.endswith(".2")]  # type: ignore[union-attr]
-        assert homeless
+        # Chance gives each client a worker; the first one's dies.
+        numbers = [await worker_of(client) for client in clients]
+        victim = workers[numbers[0] - 1]
+        homeless = [client for client, number in zip(clients, numbers, strict=True) if number == numbers[0]]
         spread.ports.remove(victim.port)
         victim.die(mesh)
         for client in homeless:

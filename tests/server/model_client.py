@@ -21,7 +21,7 @@ from waypost.server.connections.connection import Connection
 from waypost.server.hub import Hub
 from waypost.server.namespaces.channel import Channel
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 HANDSHAKE = Handshake(
     headers={}, query={"t": "abc"}, auth={}, url="/", address="test", secure=False, cross_origin=False, time=0

@@ -266,7 +266,7 @@ async def cluster(
 async def settled(condition: Callable[[], bool], what: str) -> None:
     """Wait for a condition, with a deadline."""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0.001)
     except TimeoutError:

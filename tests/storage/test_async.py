@@ -20,7 +20,7 @@ from waypost.storage.sqlite.journals.journal import SqliteJournal
 from waypost.storage.sqlite.store import SqliteStore
 
 ROUNDS = 8
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 NO_SPACE = "PRAGMA max_page_count = 1"
 SPACE = f"PRAGMA max_page_count = {1 << 30}"
 

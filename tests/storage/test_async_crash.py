@@ -18,7 +18,7 @@ from waypost.storage.sqlite.journals.deferred import BLOCK
 from waypost.storage.sqlite.store import SqliteStore
 
 ROUNDS = 8
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

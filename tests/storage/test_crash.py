@@ -20,7 +20,7 @@ from waypost.storage.options import StoreOptions
 pytestmark = pytest.mark.long
 
 ROUNDS = 4
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 async def write_and_kill(spec: str, after_s: float) -> list[list[str]]:

@@ -50,7 +50,7 @@ async def run_journal(store: Store, clock: Clock, retention: Retention, steps: l
     for step in steps:
         match step:
             case ("append", list(sizes)):
-                records = [bytes([len(model) + number]) * size for number, size in enumerate(sizes)]
+                records = [bytes([(len(model) + number) % 256]) * size for number, size in enumerate(sizes)]
                 await asyncio.gather(*(journal.append(record, ignore) for record in records))
                 await flush(journal)
                 model += records

@@ -172,7 +172,7 @@ async def test_what_a_node_had_asked_for_is_told_before_its_death(hosted: Cluste
     told, writer = await first.journal(), await second.journal()
     first.nodes.watch(lambda name, is_there: told.rows.append((name, is_there)))
     tasks = [asyncio.ensure_future(writer.append(b"%d" % number)) for number in range(100)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         # While the store writes them; a store in memory has written them at once.
         while not (hosted.under_way("b") or told.journal.top):
             await asyncio.sleep(0)

@@ -193,7 +193,7 @@ async def test_what_a_dead_node_held_has_lost_a_delivery(three: Three, ends: str
     async def counted() -> list[tuple[str, int, int]]:
         return [(one.id, one.losses, one.deaths) for one in await three.unsettled()]
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await counted() != [("held", died, died), ("other", 0, 0)]:
             await asyncio.sleep(0.001)
 

@@ -104,7 +104,7 @@ async def test_a_write_without_a_report_is_uncertain_and_done_once_or_not_at_all
     writing = asyncio.ensure_future(write(writer.store, journal, told.append))
     await asyncio.sleep(0)
     if is_done:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await state(other.store) == before:
                 await asyncio.sleep(0.001)
     else:
@@ -127,7 +127,7 @@ async def test_messages_can_be_added_again_with_their_ids(many: Cluster) -> None
     assert writer.link is not None
     writer.link.pause()
     writing = asyncio.ensure_future(WRITES["enqueue"](writer.store, journal, ignore))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await other.store.queue("q").info()).messages == 1:
             await asyncio.sleep(0.001)
     sever(writer)
@@ -197,7 +197,7 @@ async def test_nodes_learn_that_the_file_is_lost(tmp_path: Path) -> None:
 
         async def append_until_it_fails() -> None:
             # The host looks at the file from time to time.
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while True:
                     await journal.append(b"", ignore)
                     await asyncio.sleep(0.01)

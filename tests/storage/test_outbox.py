@@ -19,7 +19,7 @@ from waypost.storage.queue_records import NewMessageRow, QueueLimits
 from waypost.storage.sqlite.outbox import publish
 from waypost.storage.sqlite.store import SqliteStore
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 LIMITS = QueueLimits()
 
 PUBLISHER = """

@@ -29,7 +29,7 @@ from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.store import SqliteStore
 from waypost.version import __version__
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

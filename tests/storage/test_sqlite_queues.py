@@ -20,7 +20,7 @@ from waypost.storage.queue_records import Attempt, NewMessageRow
 from waypost.storage.sqlite.queues import queues
 from waypost.storage.sqlite.store import SqliteStore
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 # What SQLite's machine may do for one message or page, in instructions.
 MAX_STEPS = 3000
 

@@ -20,7 +20,7 @@ from waypost.storage.sqlite.outbox import publish
 from waypost.storage.sqlite.store import SqliteStore
 from waypost.storage.sqlite.turns import OwnersTurns, asking
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 TABLES = "CREATE TABLE written (who TEXT) STRICT"
 
 

@@ -15,7 +15,7 @@ from waypost.storage.queue_records import FromPosition
 from waypost.storage.sqlite.store import SqliteStore
 from waypost.storage.sqlite.visitor import SqliteVisitor
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

@@ -168,9 +168,9 @@ class PostgresServer:
 
     def freeze(self) -> None:
         """Let all its processes stand still, with their connections open."""
-        pids = self.processes()
-        self._signal(signal.SIGSTOP, pids)
-        _wait(lambda: all(_state(pid) in "TZX" for pid in pids), lambda: "it does not stand still")
+        # The main one first, so that it starts no other meanwhile. Who ends now stays a zombie until it goes on.
+        self._stand_still(self.processes()[:1])
+        self._stand_still(self.processes())
 
     def thaw(self) -> None:
         """Let a frozen server go on."""
@@ -247,6 +247,10 @@ class PostgresServer:
             preexec_fn=lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT),  # noqa: PLW1509 - it takes no lock
             **_as_user(),
         )
+
+    def _stand_still(self, pids: list[int]) -> None:
+        self._signal(signal.SIGSTOP, pids)
+        _wait(lambda: all(_state(pid) in "TZX" for pid in pids), lambda: "it does not stand still")
 
     def _signal(self, number: int, pids: list[int]) -> None:
         for pid in pids:

@@ -93,7 +93,8 @@ def test_a_frozen_server_stands_still_and_goes_on(own_postgres: PostgresServer) 
     own_postgres.freeze()
     states = {_state(pid) for pid in own_postgres.processes()}
     own_postgres.thaw()
-    assert states == {"T"}
+    # One that was about to end is a zombie meanwhile.
+    assert states - {"Z"} == {"T"}
     assert own_postgres.execute("SELECT 1") == [(1,)]
 
 

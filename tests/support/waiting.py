@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 """How long what is waited for may take: only a test that hangs ever waits so long."""
 _PAUSE_S = 0.01
 _T = TypeVar("_T")

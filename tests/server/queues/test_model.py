@@ -51,7 +51,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.run(io.start())
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(asyncio.wait_for(work, 10))
+        return self.loop.run_until_complete(asyncio.wait_for(work, 60))
 
     # -- what happens ---------------------------------------------------------------------------------------
 

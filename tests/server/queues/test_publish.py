@@ -18,7 +18,7 @@ from tests.server.model_client import running
 from tests.server.queues.client import Site, Worker
 from tests.support.waiting import until
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 PUBLISHER = """
 import os, signal, sqlite3, sys

@@ -11,7 +11,7 @@ from tests.storage.followers import Rows
 from waypost.errors import StorageError
 from waypost.storage.postgres.store import PostgresStore
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @asynccontextmanager
