@@ -16,7 +16,7 @@ from waypost.server.events.farewell import Farewell
 from waypost.server.namespaces.admission import Admission
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.core import NamespaceCore
-from waypost.server.queues.delivery import Delivery
+from waypost.server.queues.delivery import Attachment, Delivery
 from waypost.server.queues.delivery_order import StrictOrder
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.socket_carrier import SocketCarrier
@@ -269,6 +269,15 @@ def hand_out_too_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(StrictOrder, "next", following)
 
 
+def let_heartbeats_renew_what_came_back(patch: pytest.MonkeyPatch) -> None:
+    """Believe that a client that came back works on what it had in hand, although its ack may be lost."""
+
+    def come_back(self: Attachment, now: float) -> None:
+        self.is_away, self.attached_at = False, now
+
+    patch.setattr(Attachment, "come_back", come_back)
+
+
 def forget_what_was_lost(patch: pytest.MonkeyPatch) -> None:
     """Deliver nothing again that a lost connection had in hand."""
     patch.setattr(StrictOrder, "put_back", lambda self, message: self.done(message))
@@ -324,6 +333,7 @@ MUTATIONS: tuple[Mutate, ...] = (
     settle_unacknowledged,
     hand_out_too_early,
     forget_what_was_lost,
+    let_heartbeats_renew_what_came_back,
     let_the_next_in_at_once,
     tell_no_disconnect,
     tell_of_the_end_at_once,

@@ -15,6 +15,7 @@ _TRIED_FIRST = {
     "claim_recovery": 107,
     "forget_what_was_lost": 76,
     "hand_out_too_early": 309,
+    "let_heartbeats_renew_what_came_back": 201,
 }
 
 

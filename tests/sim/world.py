@@ -383,9 +383,7 @@ def _queue_options(one: Circumstances) -> QueueOptions:
     options = QueueOptions(lease_s=one.lease_s, max_failures=one.max_failures)
     plan = one.queue
     if plan is None:
-        # Official clients drop an ack that is called while they are not connected: what they have certainly received
-        # comes back only after this.
-        return replace(options, max_lease_s=60.0)
+        return options
     return replace(
         options,
         max_losses=plan.max_losses,

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.model_client import until
+from tests.server.model_client import hub_of, until
 from tests.server.queues.client import QUEUE, Site, Worker, quiet, site
+from tests.support.waiting import DEADLINE_S
 
 
 async def arrived(client: Worker) -> None:
@@ -111,6 +112,52 @@ async def test_it_stays_in_hand_over_several_cuts_and_a_second_connection_before
         assert client.jobs == [1]
         client.reply(1)
         assert await client.gets(2) == [1, 2]
+
+
+def beat(here: Site, client: Worker) -> None:
+    """Let a client give a sign of life, as its answer to a heartbeat does."""
+    hub_of(here.io).deliveries.heartbeat_answered(here.socket_of(client)._channel)
+
+
+@pytest.mark.parametrize("order", ["strict", "key", "none"])
+async def test_an_ack_that_was_lost_with_its_line_holds_a_message_for_one_lease_after_the_return(order: str) -> None:
+    async with site(order=order, lease_s=0.3) as here:
+        client = await here.client()
+        await here.put(1, 2, key="a")
+        await until(lambda: 1 in client.jobs)
+        await arrived(client)
+        before = list(client.jobs)
+        # The client acknowledges over a line that is dead, and can't do it again.
+        await client.cut()
+        await come_back(client)
+        client.to_acknowledge.clear()
+        client.auto_ack = True
+        async with asyncio.timeout(DEADLINE_S):
+            while client.jobs == before:
+                beat(here, client)
+                await asyncio.sleep(0.01)
+        await here.settled()
+        info = await here.info()
+        assert (info.acknowledged, info.dead_letters) == (2, 0)
+        assert client.jobs.count(1) == 2
+
+
+async def test_a_job_that_goes_on_after_the_return_may_ask_for_more_time() -> None:
+    async with site(order="none", lease_s=0.1) as here:
+        client = await here.client()
+        await here.put(1)
+        await client.gets(1)
+        await arrived(client)
+        await client.cut()
+        await come_back(client)
+        assert here.socket_of(client).extend_lease(QUEUE, seconds=60.0) == 1
+        other = await here.client()
+        for _ in range(30):
+            beat(here, client)
+            await asyncio.sleep(0.01)
+        assert (client.jobs, other.jobs) == ([1], [])
+        client.reply(1)
+        await here.settled()
 
 
 @pytest.mark.parametrize("is_back", [True, False])

@@ -563,6 +563,31 @@ async def test_signs_of_life_and_extensions_renew_a_lease_on_another_node() -> N
         await all_settled(first, 1)
 
 
+async def test_an_ack_that_was_lost_holds_a_message_for_one_lease_after_a_return_to_another_node() -> None:
+    async with sites(3, lease_s=0.4) as (_, here):
+        first, second, third = here
+        idle = await first.client(consumer="default")
+        client = await second.client()
+        await second.put(1)
+        await gets(client, [1])
+        assert owner(here) is first
+        await arrived([second], client)
+        # It acknowledges over a dead line, and can't do it again.
+        await client.cut()
+        await idle.cut()
+        await move(client, third)
+        client.to_acknowledge.clear()
+        await settle()
+        client.auto_ack = True
+        deliveries, channel = hub_of(third.io).deliveries, third.socket_of(client)._channel
+        async with asyncio.timeout(DEADLINE_S):
+            while client.jobs == [1]:
+                deliveries.heartbeat_answered(channel)
+                await asyncio.sleep(0.01)
+        await all_settled(third, 1)
+        assert client.jobs == [1, 1]
+
+
 async def test_a_silent_socket_on_another_node_gets_nothing_until_it_gives_a_sign() -> None:
     async with guest(lease_s=0.2) as (first, second, client):
         await first.put(1)

@@ -44,8 +44,7 @@ _ORPHANED_S = 0.2
 """The longest time until a server ends whose host is gone; it hears nothing of the store meanwhile."""
 _STUCK_S = 5.0
 """The time after which the parent gives the consumers of a server that stands still to others."""
-# Clients drop an ack that is called while they are not connected: such a message comes back only after this.
-_QUEUES = QueueOptions(lease_s=30.0, max_failures=50, max_lease_s=60.0)
+_QUEUES = QueueOptions(lease_s=30.0, max_failures=50)
 
 
 class Node:

@@ -27,15 +27,17 @@ class Delivery:
         attachment: The socket or worker that has the message.
         handed_at: The time of the delivery, on the store's clock.
         extended_until: The time up to which the taker extended the lease; may be set from any thread.
+        returned_at: The time of the first return of its client, on the store's clock; infinity before that.
     """
 
-    __slots__ = ("attachment", "extended_until", "handed_at", "message")
+    __slots__ = ("attachment", "extended_until", "handed_at", "message", "returned_at")
 
     def __init__(self, message: MessageRow, attachment: Attachment, handed_at: float) -> None:
         self.message = message
         self.attachment = attachment
         self.handed_at = handed_at
         self.extended_until = -inf
+        self.returned_at = inf
 
     @property
     def attempt(self) -> int:
@@ -49,17 +51,25 @@ class Delivery:
             self.attachment.when_extended(self)
 
     def is_overdue(self, options: QueueOptions, now: float) -> bool:
-        """Return whether a client that is there has not answered within one lease, and asked for no more time."""
+        """Return whether a client that is there has not answered within one lease, and asked for no more time.
+
+        False after a return of the client: then its answer may be lost.
+        """
         carrier = self.attachment.carrier
-        is_late = now - self.handed_at >= options.lease_s and self.extended_until == -inf
+        is_late = now - self.handed_at >= options.lease_s and self.extended_until == -inf and self.returned_at == inf
         is_there = not (self.attachment.is_away or carrier.is_in_process or carrier.owes_heartbeat)
         return is_late and is_there
 
     def lease_until(self, options: QueueOptions) -> float:
         """Return the time at which the lease ends, on the store's clock."""
         heard_at = max(self.handed_at, self.attachment.carrier.heard_at)
-        renewed_until = min(heard_at + options.lease_s, self.handed_at + options.max_lease_s)
+        # An ack may be lost with its connection, and the client does not know. So heartbeats prove no work after it.
+        renewed_until = min(min(heard_at, self.returned_at) + options.lease_s, self.handed_at + options.max_lease_s)
         return max(renewed_until, self.extended_until)
+
+    def is_unanswered(self, options: QueueOptions, now: float) -> bool:
+        """Return whether its lease has ended after a return of its client, whose ack may be lost."""
+        return self.returned_at < inf and self.lease_until(options) <= now
 
 
 class Carrier(Protocol):
@@ -266,6 +276,16 @@ class Attachment:
         delivery = self.in_hand[message.position] = Delivery(message, self, now)
         self._bytes += len(message.record)
         return delivery
+
+    def come_back(self, now: float) -> None:
+        """Note that the client has come back, with what it had in hand before."""
+        self.is_away, self.attached_at = False, now
+        for delivery in self.in_hand.values():
+            delivery.returned_at = min(delivery.returned_at, now)
+
+    def unanswered(self, options: QueueOptions, now: float) -> list[Delivery]:
+        """Return the deliveries whose leases have ended after a return of the client, oldest first."""
+        return [delivery for delivery in self.in_hand.values() if delivery.is_unanswered(options, now)]
 
     def release(self, delivery: Delivery) -> None:
         """Take a message out of hand."""

@@ -181,7 +181,7 @@ class Runner:
         attachment = self._away.pop(session, None)
         if attachment is None or attachment not in self.takers:
             return None
-        attachment.is_away, attachment.attached_at = False, self._now()
+        attachment.come_back(self._now())
         self.takers.remove(attachment)
         self.takers.add(attachment)
         return attachment
@@ -343,14 +343,18 @@ class Runner:
             self.detach(attachment, to_blame=attachment.to_blame, answers=False)
 
     def _lease_ended(self, delivery: Delivery) -> None:
-        attachment = delivery.attachment
-        if attachment.is_away:
+        attachment, now = delivery.attachment, self._now()
+        if delivery.is_unanswered(self.options, now):
+            unanswered = attachment.unanswered(self.options, now)
+            self._take_back(unanswered, _LOST if attachment.to_blame else None)
+            attachment.is_blamed = False
+        elif attachment.is_away:
             self.detach(attachment, to_blame=attachment.to_blame)
         elif attachment.carrier.owes_heartbeat:
             attachment.is_silent = True
             self._take_back(list(attachment.in_hand.values()), "no sign of life")
         else:
-            held_s = self._now() - delivery.handed_at
+            held_s = now - delivery.handed_at
             self._release(delivery)
             self._flight.expect_late_ack(delivery)
             if attachment.adapts:

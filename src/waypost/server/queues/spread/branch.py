@@ -282,7 +282,7 @@ class Branch:
         attachment = self._away.pop(session, None)
         if attachment is None or attachment not in self._takers:
             return None
-        attachment.is_away, attachment.attached_at = False, self._now()
+        attachment.come_back(self._now())
         return attachment
 
     def take_back(self, attachment: Attachment, deliveries: list[Delivery]) -> None:
@@ -423,6 +423,8 @@ class Branch:
         for held in body.home:
             delivery = taker.attachment.hand(held.message, held.handed_at)
             delivery.extended_until = held.extended_until
+            # What the session had in hand elsewhere: so this is a return.
+            delivery.returned_at = min(held.returned_at, self._now())
             taker.add(held.number, delivery)
             if isinstance(carrier, SocketCarrier) and carrier.member is not None and held.ack_id is not None:
                 carrier.adopt(delivery, held.ack_id, is_doubtful=held.is_doubtful)

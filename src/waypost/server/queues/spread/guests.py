@@ -146,7 +146,7 @@ class Guests:
         for one in away.in_hand.values():
             held = _held(former, one)
             number = carrier.take_over(one, held)
-            home.append(Held(number, one.message, one.handed_at, one.extended_until, *held))
+            home.append(Held(number, one.message, one.handed_at, one.extended_until, *held, one.returned_at))
         away.carrier = carrier
         away.take_limits(_attachment(carrier, state))
         self._guests[node, state.number] = away, carrier

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TypeAlias
 
 import msgspec
@@ -63,6 +64,7 @@ class Held(msgspec.Struct, array_like=True, frozen=True):
         extended_until: The time up to which the taker extended the lease.
         ack_id: The id by which the client acknowledges; ``None`` for a function, or if it is not known here.
         is_doubtful: Whether it has perhaps not arrived over a connection that was lost.
+        returned_at: The time of the first return of its client, on the store's clock; infinity before that.
     """
 
     number: int
@@ -71,6 +73,7 @@ class Held(msgspec.Struct, array_like=True, frozen=True):
     extended_until: float
     ack_id: int | None = None
     is_doubtful: bool = False
+    returned_at: float = inf
 
 
 class TakerState(msgspec.Struct, array_like=True, frozen=True):

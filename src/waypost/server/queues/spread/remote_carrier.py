@@ -199,7 +199,7 @@ class RemoteCarrier:
     def adopt(self, attachment: Attachment, held: Held) -> Delivery:
         """Put into the hand of an attachment what the socket or function has there already."""
         delivery = attachment.hand(held.message, held.handed_at)
-        delivery.extended_until = held.extended_until
+        delivery.extended_until, delivery.returned_at = held.extended_until, held.returned_at
         self._add(held.number, delivery)
         if held.ack_id is not None:
             self._ack_ids[delivery] = held.ack_id, held.is_doubtful

@@ -90,7 +90,7 @@ class Taker:
             attachment.is_away,
             attachment.to_blame,
             tuple(
-                Held(number, one.message, one.handed_at, one.extended_until, *self.sent(one))
+                Held(number, one.message, one.handed_at, one.extended_until, *self.sent(one), one.returned_at)
                 for number, one in self.held
             ),
         )
