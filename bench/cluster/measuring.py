@@ -86,7 +86,9 @@ async def measure(contender: Contender, extent: Extent) -> Found:
 
 
 async def _delays(service: Service, extent: Extent, found: Found) -> None:
-    async with clients_of(1, service.urls[:1]) as emitter, clients_of(1, service.urls[1:2]) as receiver:
+    # With one node alone, both are at it.
+    elsewhere = service.urls[1:2] or service.urls[:1]
+    async with clients_of(1, service.urls[:1]) as emitter, clients_of(1, elsewhere) as receiver:
         await _run(emitter, receiver, 0, extent.per_s, extent.per_s)  # warm
         await receiver.tell("begin")
         count = int(extent.seconds * extent.per_s)
