@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         WaypostError,
         WrongEventLoop,
     )
+    from waypost.operations.metrics.page import MetricsPage
     from waypost.outside.emitter import Emitter, EmitterQueue, EmitterTarget
     from waypost.outside.emitting import emit
     from waypost.protocol.custom_parser import Parser, ParserDecoder
@@ -144,6 +145,7 @@ __all__ = [
     "Message",
     "MessageDied",
     "MessagesLost",
+    "MetricsPage",
     "MountedServer",
     "Namespace",
     "NewMessage",
@@ -207,6 +209,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "MetricsPage": "waypost.operations.metrics.page",
     "MountedServer": "waypost.application",
     "Server": "waypost.application",
     "Client": "waypost.client.client",

@@ -13,6 +13,7 @@ from waypost.checking.names import Name, as_name
 from waypost.checking.options import refuse_positional
 from waypost.checking.rules import rule_of
 from waypost.logs import get_logger
+from waypost.operations.metrics.page import MetricsPage
 from waypost.server.basics.environment import Environment
 from waypost.server.basics.targets import EVERYONE
 from waypost.server.cluster.server_side import AmongServers
@@ -322,6 +323,23 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
     def state(self) -> ServerState:
         """Return the server's current numbers: connections, recoveries by outcome, sizes of journals."""
         return self._hub.state()
+
+    def metrics(self, key: str | None = None) -> MetricsPage:
+        """Make an ASGI application that shows the server's numbers to Prometheus: ``app.mount("/metrics", …)``.
+
+        It needs the extra ``waypost[metrics]``. In a cluster each server shows the sums over all servers.
+
+        Args:
+            key: The key that a request has to bring as ``Authorization: Bearer KEY``. ``None`` lets everybody read
+                who reaches the path.
+
+        Returns:
+            The ASGI application. It answers each GET, whatever the path.
+
+        Raises:
+            ConfigurationError: The key is no text, or empty; or prometheus-client is not installed.
+        """
+        return MetricsPage(self.state, self._hub.directory.counted_as, key)
 
     def describe(self) -> str:
         """Return a description of the store and its durability, in words."""

@@ -136,7 +136,7 @@ class Hub:
         )
         self.directory = Directory(self._parts)
         self.directory.of("/")
-        self.numbers = Numbers(self.services, self.engine.__len__, self.directory)
+        self.numbers = Numbers(self.services, self.engine.by_transport, self.directory)
         away = self._keepers.absences.counts
         self.numbers.sites = {"open": limits.open, "half open": limits.half_open, "away": away}
         self._neighbours = Neighbours(self.services, asking, self.directory, self.numbers, self._parts.repeats)

@@ -103,7 +103,7 @@ class AsgiTransport:
         self._client_files = ClientFiles()
         self._encoder = FrameEncoder()
         self._succession = Succession(hub)
-        self._refusals = Refusals(hub.hooks, hub.engine, self._succession)
+        self._refusals = Refusals(hub.hooks, hub.services.counters, hub.engine, self._succession)
         self.network = NetworkLimits(hub.options.max_connections_per_address, self._proxies)
         hub.numbers.sites["network"] = self.network.open
         self.descriptors = DescriptorWatch()

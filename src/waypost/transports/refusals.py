@@ -15,6 +15,7 @@ from waypost.protocol.handshake import (
 from waypost.protocol.origins import explain_refusal
 from waypost.server.basics.handshake import Handshake
 from waypost.server.connections.engine import Engine
+from waypost.server.watching.counters import Counters, count
 from waypost.server.watching.hooks import Hooks, RequestRefused
 from waypost.text import printable
 from waypost.transports.succession import Succession
@@ -52,12 +53,14 @@ class Refusals:
 
     Args:
         hooks: The observers of refused requests.
+        counters: The server's counters.
         engine: The open connections.
         succession: The processes beside this one.
     """
 
-    def __init__(self, hooks: Hooks, engine: Engine, succession: Succession) -> None:
+    def __init__(self, hooks: Hooks, counters: Counters, engine: Engine, succession: Succession) -> None:
         self._hooks = hooks
+        self._counters = counters
         self._succession = succession
         self._engine = engine
         self._warned: set[str] = set()
@@ -65,6 +68,7 @@ class Refusals:
     def note(self, refuse: Refuse, handshake: Handshake) -> None:
         """Log a refusal, notify the observers, and close the session that the request broke."""
         self._log(refuse, handshake)
+        count(self._counters.requests_refused, str(refuse.code))
         if refuse.context == "UNKNOWN_SID":
             self._succession.note_unknown_sid()
         hook = self._hooks.request_refused

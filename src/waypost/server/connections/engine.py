@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from waypost.protocol.handshake import SessionView
@@ -111,6 +112,10 @@ class Engine:
             connection.catch_up()
         connection = self.get(sid)
         return None if connection is None else SessionView(connection.transport, connection.revision)
+
+    def by_transport(self) -> dict[str, int]:
+        """Return the number of connections, by transport."""
+        return dict(Counter(connection.transport for connection in self._connections.values()))
 
     def connections(self) -> list[Connection]:
         """Return all connections."""

@@ -32,6 +32,11 @@ __all__ = ["CLOSES", "Feed"]
 CLOSES = b"close"
 """The note of a row that disconnects clients and closes their whole connections; see `Journal.end_matching`."""
 
+_STORED = "journal"
+_LIVE = "live"
+_VOLATILE = "volatile"
+"""The kinds of emits, for the counters."""
+
 T = TypeVar("T")
 
 
@@ -45,6 +50,7 @@ class Feed:
         open_journal: Sets ``journal``, unless recovery is off.
         tell_ended: Called with the sessions that `disconnect` has ended, and whose clients are away.
         is_listened_to: Returns whether listeners get every outgoing event.
+        emits: The numbers of emits so far, by kind.
 
     Attributes:
         journal: The journal; ``None`` until it is opened, and with recovery off.
@@ -52,6 +58,7 @@ class Feed:
     """
 
     __slots__ = (
+        "_emits",
         "_index",
         "_is_listened_to",
         "_line",
@@ -72,7 +79,11 @@ class Feed:
         open_journal: Callable[[], Awaitable[None]],
         tell_ended: Callable[[Collection[ExpiredSession]], None],
         is_listened_to: Callable[[], bool],
+        emits: dict[str, int],
     ) -> None:
+        for kind in (_STORED, _LIVE, _VOLATILE):
+            emits.setdefault(kind, 0)
+        self._emits = emits
         self.namespace = namespace
         self.codec: Codec = services.codec
         self.journal: Journal | None = None
@@ -101,6 +112,7 @@ class Feed:
         if self.journal is None:
             await self._open_journal()
         journal = self.journal
+        self._emits[_LIVE if journal is None else _STORED] += 1
         if journal is None:
             bus = self._services.bus
             if bus is None:
@@ -237,6 +249,7 @@ class Feed:
 
         Delivery: at most once, never replayed.
         """
+        self._emits[_VOLATILE] += 1
         bus = self._services.bus
         if bus is not None:
             told = Emit(event.to_record(), volatile=True, compress=compress)
@@ -249,8 +262,10 @@ class Feed:
     def _deliver_volatile(self, target: Target, event: EncodedEvent, compress: bool) -> None:
         # The offset is that of the last event that was applied here: others may stand in the store already.
         offset = None if self.journal is None else f"{self.journal.generation}.{self.journal.top}"
+        counters = self._services.counters
         for member in self._index.select(target.rooms, target.except_):
-            member.out.deliver_volatile(event, offset, compress=compress)
+            if member.out.deliver_volatile(event, offset, compress=compress):
+                counters.events_sent += 1
 
     # -- rows of the journal, of this node or another ---------------------------------------------------------
 
@@ -291,6 +306,7 @@ class Feed:
         members = self._index.select(target.rooms, target.except_)
         if not members:
             return
+        self._services.counters.events_sent += len(members)
         # All members get the same tuple: it is made once, and a transport encodes it once.
         plain = event.frames()
         frames = event.frames_with_offset(offset) if offset else plain

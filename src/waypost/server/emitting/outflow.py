@@ -147,10 +147,12 @@ class Outflow:
         if self.session is not None:
             self.session.last = position
 
-    def deliver_volatile(self, event: EncodedEvent, offset: str | None, *, compress: bool) -> None:
-        """Take an event of the feed if it can leave at once; drop it otherwise."""
-        if self.is_writable:
-            self.send(self._frames(event, offset), compress=compress)
+    def deliver_volatile(self, event: EncodedEvent, offset: str | None, *, compress: bool) -> bool:
+        """Take an event of the feed if it can leave at once; drop it otherwise. Returns whether it was taken."""
+        if not self.is_writable:
+            return False
+        self.send(self._frames(event, offset), compress=compress)
+        return True
 
     def send(self, frames: tuple[Frame, ...], *, compress: bool = True) -> None:
         """Send a packet, after the packets that are held back."""

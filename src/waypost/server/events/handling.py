@@ -13,6 +13,7 @@ from waypost.server.events.registry import Registry
 from waypost.server.events.repeats import Repeats
 from waypost.server.events.source import EventSource
 from waypost.server.services import Services
+from waypost.server.watching.counters import count, table_of
 from waypost.server.watching.hooks import report_failure
 from waypost.typed.handlers import Handler
 
@@ -24,6 +25,7 @@ class Handling:
 
     Args:
         namespace: The namespace's name.
+        counted_as: The name under which its events are counted.
         registries: The handlers of the namespace, then those of its parent: the order of the search.
         services: The services that the server's parts share.
         repeats: The events that clients repeat until they get an answer.
@@ -34,9 +36,11 @@ class Handling:
     Attributes:
         runners: The tasks that run handlers.
         keep_task: Keeps a task until it is done.
+        received: The numbers of events so far, by name.
     """
 
     __slots__ = (
+        "_errors",
         "_hooks",
         "_namespace",
         "_services",
@@ -44,6 +48,7 @@ class Handling:
         "handler_grace_s",
         "keep_task",
         "max_pending_events",
+        "received",
         "registries",
         "repeats",
         "runners",
@@ -52,6 +57,7 @@ class Handling:
     def __init__(
         self,
         namespace: str,
+        counted_as: str,
         registries: tuple[Registry, ...],
         services: Services,
         repeats: Repeats,
@@ -70,6 +76,8 @@ class Handling:
         self.keep_task = services.keep_task
         self._hooks = services.hooks
         self._namespace = namespace
+        self.received = table_of(services.counters.events_received, counted_as)
+        self._errors = table_of(services.counters.handler_errors, counted_as)
 
     @property
     def threads(self) -> Executor:
@@ -130,7 +138,8 @@ class Handling:
             return False, None
 
     def report_failure(self, event: str, sid: str, error: BaseException) -> None:
-        """Log an exception of the application's code, and notify the observers of errors."""
+        """Count and log an exception of the application's code, and notify the observers of errors."""
+        count(self._errors, event)
         report_failure(self._hooks, event, sid, self._namespace, error)
 
     # -- listeners ------------------------------------------------------------------------------------------

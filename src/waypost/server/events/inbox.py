@@ -16,6 +16,7 @@ from waypost.server.calling.waits import WAITS, Waits, Working
 from waypost.server.events.farewell import Farewell
 from waypost.server.events.incoming import MESSAGE_ID, Incoming
 from waypost.server.events.pending import LARGE
+from waypost.server.watching.counters import OTHER, count
 from waypost.server.watching.masking import mask
 from waypost.typed.handlers import Handler
 
@@ -241,12 +242,20 @@ class Inbox:
         for registry in registries:
             handler = registry.find(event.name)
             if handler is not None:
+                received = self._handling.received
+                name = OTHER if registry is source.registry else event.name
+                # Almost always the name is there; to ask first, or to call, would cost each event more.
+                try:
+                    received[name] += 1
+                except KeyError:
+                    count(received, name)
                 arguments = self._arguments_for(handler, event)
                 if arguments is not None:
                     if event.name in registry.once:
                         registry.remove(event.name)
                     await (self._start if handler.is_concurrent else self._answer)(handler, event, arguments)
                 return
+        count(self._handling.received, OTHER)
         await source.save_data()
         self._report_unknown(event, registries)
         event.ignore()

@@ -23,7 +23,7 @@ from waypost.server.recovery.recovery import Keeper, RecoveryOutcome, RecoveryRe
 from waypost.server.recovery.snapshot import Snapshot
 from waypost.server.recovery.stuck import Undeliverable
 from waypost.server.recovery.taking import NotNow
-from waypost.server.watching.counters import count_recovery
+from waypost.server.watching.counters import count
 from waypost.server.watching.hooks import report_failure
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class Admission:
             self._undeliverable = found
             found = RecoveryReason.UNDELIVERABLE
         self._reason = found
-        count_recovery(self._keeper.counters, found)
+        count(self._keeper.counters.recoveries, found)
         logger.info("a client of %s starts anew: %s", self._namespace.name, found)
         return None
 
@@ -309,7 +309,7 @@ class Admission:
                 logger.exception("%s: what socket %s has missed can't be replayed", self._name, channel.sid)
                 self._connection.close("forced server close")
                 return
-            count_recovery(self._keeper.counters, "recovered")
+            count(self._keeper.counters.recoveries, "recovered")
             self._keeper.counters.replayed_events += len(returning.missed)
             logger.debug("socket %s recovered, %d events replayed", channel.sid, len(returning.missed))
         if channel.left_because is None:

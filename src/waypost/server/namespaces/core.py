@@ -35,6 +35,7 @@ from waypost.server.recovery.snapshot import Snapshot
 from waypost.server.recovery.stuck import Undeliverable
 from waypost.server.recovery.taking import Owner
 from waypost.server.services import Services
+from waypost.server.watching.counters import table_of
 from waypost.server.watching.hooks import EventUndeliverable
 from waypost.storage.journal_records import ExpiredSession
 from waypost.typed.handlers import Handler
@@ -89,6 +90,7 @@ class NamespaceCore:
         ownership: The owner of each session.
         has_admitted: Whether a client has got in since the start.
         has_journal: Whether it has a journal and sessions, if the server has recovery.
+        counted_as: The name under which its events are counted: that of the parent for a child.
         empty_since: The event loop's time at which the last member or connecting client left, in seconds.
     """
 
@@ -103,8 +105,10 @@ class NamespaceCore:
         self.codec = services.codec
         self.own_loop = services.own_loop
         self.index: RoomIndex[Member] = RoomIndex()
+        self.counted_as = name if parent is None else parent.counted_as
         self.handling = Handling(
             name,
+            self.counted_as,
             (self.handlers,) if parent is None else (self.handlers, parent.handlers),
             services,
             parts.repeats,
@@ -112,7 +116,15 @@ class NamespaceCore:
             concurrent_handlers=settings.concurrent_handlers,
             handler_grace_s=settings.handler_grace_s,
         )
-        self.feed = Feed(name, services, self.index, self.ready, self._note_ended, self.handling.is_listened_to)
+        self.feed = Feed(
+            name,
+            services,
+            self.index,
+            self.ready,
+            self._note_ended,
+            self.handling.is_listened_to,
+            table_of(services.counters.emits, self.counted_as),
+        )
         self.flags = Flags(timeout_s=settings.ack_timeout_s)
         self.server_side = ServerSide(self)
         crossing = Crossing(name, services, parts.elsewhere, settings.handler_grace_s)

@@ -18,6 +18,7 @@ from waypost.server.namespaces.core import NamespaceCore, Parts
 from waypost.server.namespaces.eviction import Eviction
 from waypost.server.namespaces.namespace import Namespace, ParentNamespace
 from waypost.server.namespaces.parents import ParentCore
+from waypost.server.watching.counters import OTHER
 
 __all__ = ["Directory"]
 
@@ -227,6 +228,13 @@ class Directory:
             self._forget(child)
         for namespace in [*self._named.values(), *self._forgotten.values()]:
             namespace.renew()
+
+    def counted_as(self, name: str) -> str:
+        """Return the name under which a namespace is counted, also for one that only another server has."""
+        namespace = self.get(name)
+        if namespace is not None:
+            return namespace.counted_as
+        return next((parent.counted_as for parent in self._parents if parent.matches(name)), OTHER)
 
     async def clean_up(self) -> None:
         """Remove the children without clients and without sessions, and their journals.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 import msgspec
 
@@ -18,6 +17,7 @@ from waypost.server.watching.counters import (
     ServerNumbers,
     ServerState,
     add_counters,
+    copy_counters,
     raise_counters,
 )
 from waypost.storage.following import EVERYBODY, Nodes
@@ -49,7 +49,7 @@ class Numbers:
 
     Args:
         services: The services that the server's parts share.
-        connections: Returns the number of connections.
+        transports: Returns the number of connections, by transport.
         namespaces: The namespaces.
 
     Attributes:
@@ -57,11 +57,11 @@ class Numbers:
     """
 
     def __init__(
-        self, services: Services, connections: Callable[[], int], namespaces: Iterable[NamespaceCore]
+        self, services: Services, transports: Callable[[], dict[str, int]], namespaces: Iterable[NamespaceCore]
     ) -> None:
         self.sites: dict[str, SiteCounts] = {}
         self._services = services
-        self._connections = connections
+        self._transports = transports
         self._namespaces = namespaces
         self._others: dict[str, ServerNumbers] = {}
         self._departed = Counters()
@@ -71,12 +71,13 @@ class Numbers:
     def state(self) -> ServerState:
         """Return the numbers of all servers."""
         own, nodes = self._own(), self._services.store.nodes
-        total, sockets = _copy(own.counters), dict(own.sockets)
+        total, sockets, transports = copy_counters(own.counters), dict(own.sockets), dict(own.transports)
         add_counters(total, self._departed)
         for other in self._others.values():
             add_counters(total, other.counters)
-            for name, count in other.sockets.items():
-                sockets[name] = sockets.get(name, 0) + count
+            for sums, counts in ((sockets, other.sockets), (transports, other.transports)):
+                for name, count in counts.items():
+                    sums[name] = sums.get(name, 0) + count
         return ServerState(
             connections=own.connections + sum(other.connections for other in self._others.values()),
             sockets=sockets,
@@ -84,13 +85,16 @@ class Numbers:
             journals=self._journals(),
             server="" if nodes is None else nodes.name,
             servers={} if nodes is None else {nodes.name: own, **self._others},
+            transports=transports,
         )
 
     def _own(self) -> ServerNumbers:
+        transports = self._transports()
         return ServerNumbers(
-            self._connections(),
+            sum(transports.values()),
             {namespace.name: len(namespace.index) for namespace in self._namespaces},
-            _copy(self._services.counters),
+            copy_counters(self._services.counters),
+            transports,
         )
 
     def _journals(self) -> dict[str, JournalState]:
@@ -141,7 +145,7 @@ class Numbers:
         pause_s = _INTERVAL_S
         while True:
             sites = {name: counts.to_tell() for name, counts in self.sites.items()}
-            told = Told(self._own(), _copy(self._departed), sites)
+            told = Told(self._own(), copy_counters(self._departed), sites)
             if told != self._last:
                 self._last = told
                 size = topic.send(EVERYBODY, told)
@@ -154,7 +158,3 @@ class Numbers:
         raise_counters(self._departed, told.departed)
         for name, counts in self.sites.items():
             counts.heard(server, told.sites.get(name, {}))
-
-
-def _copy(counters: Counters) -> Counters:
-    return replace(counters, recoveries=dict(counters.recoveries))

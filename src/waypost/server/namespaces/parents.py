@@ -16,6 +16,7 @@ from waypost.server.calling.faults import fault
 from waypost.server.emitting.feed import Feed
 from waypost.server.emitting.flags import Flags
 from waypost.server.events.registry import PARENT_MOMENTS, Registry
+from waypost.server.watching.counters import OTHER
 from waypost.server.watching.hooks import report_failure
 from waypost.typed.handlers import Handler, check_handler
 
@@ -82,6 +83,11 @@ class ParentCore:
             self._decider = check_handler("namespaces", accepts, 2)
         else:
             raise ConfigurationError("namespace", accepts, "a name, a compiled pattern of text, or a function")
+
+    @property
+    def counted_as(self) -> str:
+        """The name under which all children are counted, as clients choose theirs."""
+        return OTHER if self._pattern is None else self._pattern.pattern
 
     def matches(self, name: str) -> bool:
         """Return whether the parent has a pattern and the name matches it."""

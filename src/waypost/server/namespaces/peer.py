@@ -19,6 +19,7 @@ from waypost.server.namespaces.dialect import dialect_of
 from waypost.server.namespaces.early_acks import EarlyAcks
 from waypost.server.namespaces.entering import Entering
 from waypost.server.namespaces.late_acks import LateAcks
+from waypost.server.watching.counters import count
 from waypost.server.watching.hooks import PacketReceived
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Peer:
         self._timer: asyncio.TimerHandle | None = None
         allowed = settings.max_messages_per_s
         self._pace = None if allowed is None else Pace(connection, allowed)
+        count(self._services.counters.connections_opened, connection.transport)
         self._expect_connect()
         if self._dialect.connects_unasked:
             self._connect(Packet(PacketType.CONNECT), 0)
@@ -112,6 +114,7 @@ class Peer:
         if packet is None:
             self._take_part(message)
             return
+        self._services.counters.packets_received += 1
         if self._services.hooks.packet_received.observers:
             self._services.hooks.packet_received.tell(PacketReceived(self._connection.number, packet))
         channel = self._channels.get(packet.namespace)
@@ -226,6 +229,7 @@ class Peer:
 
     def connection_closed(self, reason: str) -> None:
         """End all sockets. Running handlers continue to their end."""
+        count(self._services.counters.connections_closed, reason)
         if reason == "slow client":
             self._services.counters.slow_clients += 1
         if self._timer is not None:
