@@ -41,7 +41,7 @@ class Handed:
         lease_ended: From when on it was not, because a lease had ended or somebody else was served.
         is_answered: Whether an answer ended it.
         rejections: The answers that reject it.
-        was_left: Whether its connection was ended on purpose.
+        left_on_purpose: From when on its connection was gone, if that was ended on purpose.
         is_void: Whether no answer counts any more.
     """
 
@@ -57,7 +57,7 @@ class Handed:
     is_answered: bool = False
     rejections: tuple[tuple[float, dict[str, Any]], ...] = ()
     is_void: bool = False
-    was_left: bool = False
+    left_on_purpose: float = inf
 
     @property
     def is_in_hand(self) -> bool:
@@ -128,7 +128,8 @@ class Attempts:
         sids = {one.sent.sid for one in self._handed if (one.sent.life, one.sent.connection) == (life, connection)}
         for handed in self._handed:
             if handed.sent.life == life and handed.sent.sid in sids:
-                handed.was_left = handed.was_left or (handed.ended == inf and reason in _ON_PURPOSE)
+                if handed.ended == inf and reason in _ON_PURPOSE:
+                    handed.left_on_purpose = min(handed.left_on_purpose, time)
                 handed.left = min(handed.left, time)
                 if reason in _FINAL:
                     handed.ended = min(handed.ended, time)
@@ -218,7 +219,8 @@ class Attempts:
             yield f"{what} says that {attempt.breaks} connections in a row broke, and {fewest} to {most} did"
 
     def _check_lost(self, handed: Handed, decided: float, what: str) -> Iterator[str]:
-        if handed.was_left:
+        # What was decided before waits for its commit.
+        if handed.left_on_purpose <= decided:
             yield f"{what} is blamed for a connection that was ended on purpose"
         for other in self._handed:
             if other is handed or (handed.sent.life, handed.sent.sid) in self._returned:

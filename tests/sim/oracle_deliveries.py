@@ -124,8 +124,8 @@ class _Judge:
     def see_told(self, one: Happening) -> None:
         upto, _ = one.what
         consumer, told = self._model.consumers[one.consumer], self._told.get((one.consumer, upto))
-        if consumer.lost is None:
-            # It was moved since.
+        if consumer.lost is None or upto < consumer.lost.first:
+            # It was moved since; what it has lost after that is told for itself.
             return
         if told is None:
             self._wrong(one, f"was not told that it lost messages up to {upto}")

@@ -351,6 +351,7 @@ class Hub:
             if namespace is not None:
                 await namespace.tell_expired(expired)
         self.services.counters.trimmed_events += await self.services.store.trim()
+        self.deliveries.look_for_losses()
         await self.directory.clean_up()
         await self._expire_consumers()
 

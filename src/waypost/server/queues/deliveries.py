@@ -267,6 +267,12 @@ class Deliveries:
         """Let the runners of a queue, or of one consumer, read the store: something was moved, paused or added."""
         self._change(queue, Changed("changed", consumer))
 
+    def look_for_losses(self) -> None:
+        """Let the runners of consumers for which messages wait ask the store whether it has removed some."""
+        for runner in list(self._all_runners()):
+            if isinstance(runner, Runner):
+                runner.look_for_losses()
+
     def begin_anew(self, queue: str) -> None:
         """Let the runners of a queue begin anew from the store: the messages in hand were removed."""
         self._change(queue, Changed("emptied"))

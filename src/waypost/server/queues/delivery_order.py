@@ -65,6 +65,11 @@ class DeliveryOrder(Protocol):
         """The store's time at which the next paused message may go; infinity if none is paused."""
         ...
 
+    @property
+    def has_more(self) -> bool:
+        """Whether messages wait that are not in hand, as far as is known without asking the store."""
+        ...
+
     def wants(self, now: float) -> Read | None:
         """Return what to read from the store next; ``None`` for nothing. Call `take` before the next call of this."""
         ...
@@ -87,7 +92,8 @@ class DeliveryOrder(Protocol):
             now: The store's time.
             complete: True if the store had no more.
             due_at: For retries, the store's time at which the next one falls due.
-            done: Positions of messages that were acknowledged, which the store may not have known at the read.
+            done: Positions of messages that were acknowledged, which the store may not have known at the read; for
+                retries also of those that have failed or were given up.
         """
         ...
 
@@ -158,6 +164,11 @@ class StrictOrder:
     def due_at(self) -> float:
         """The store's time at which the head may go."""
         return self._ahead[0].retry_at if self._ahead and not self._in_hand and self._ahead[0].retry_at else inf
+
+    @property
+    def has_more(self) -> bool:
+        """Whether messages wait."""
+        return bool(self._ahead) or not self._at_end
 
     def wants(self, now: float) -> Read | None:
         """Read on when little is left in memory."""
@@ -275,6 +286,12 @@ class KeyedOrder:
         """The store's time at which the next paused message may go."""
         return self._due_at
 
+    @property
+    def has_more(self) -> bool:
+        """Whether messages wait."""
+        waits = self._ready or self._behind or self._followed or self._freed or self._due_at < inf
+        return bool(waits) or not self._at_end
+
     def wants(self, now: float) -> Read | None:
         """Read the followers of a key's first message, then messages whose pause is over, then on."""
         if self._freed:
@@ -287,6 +304,7 @@ class KeyedOrder:
         if self._due_at <= now:
             self._due_at = inf
             known = {position for position, _ in self._ready} | self._in_hand | self._paused_behind
+            known.update(message.position for behind in self._behind.values() for message in behind)
             return ReadRetries(self._frontier, frozenset(known), now)
         is_low = len(self._ready) < _LOW and self._ready_bytes < _LOW_BYTES
         if not is_low or self._at_end or len(self._heads) >= _MOST_BLOCKED_KEYS:

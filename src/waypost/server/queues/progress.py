@@ -70,6 +70,7 @@ class Progress:
         "_awaits_retries",
         "_blocking",
         "_clock",
+        "_decided",
         "_generation",
         "_is_stale",
         "_late",
@@ -106,6 +107,8 @@ class Progress:
         self._pages = Pages(queue, row.name)
         # What was acknowledged late, and is read again as long as the store does not know that.
         self._late: set[int] = set()
+        # What is decided while retries are read: the store may answer as it was before.
+        self._decided: set[int] | None = None
         self._is_stale = False
         self._awaits_retries = False
         self.probing = Probing()
@@ -125,6 +128,11 @@ class Progress:
         """Begin at the consumer's place with messages that are in hand already; `look` reads the rest."""
         self.upcoming = make_order(self._order, self.row.cursor, out)
         self._is_stale = True
+
+    @property
+    def has_more(self) -> bool:
+        """Whether messages may wait that are not in hand."""
+        return self.upcoming is None or self.upcoming.has_more
 
     def look_again(self) -> None:
         """Let the next `look` ask the store: the consumer may have changed, or the queue may have new messages."""
@@ -181,16 +189,19 @@ class Progress:
         Raises:
             StorageError: The store did not answer.
         """
+        if self._late:
+            self._late &= self._settler.pending
         if isinstance(read, ReadRetries):
             # The store can't know failures that are not stored yet. As soon as they are, they may be due.
             self._awaits_retries = self._settler.has_retries
             read = replace(read, excluding=read.excluding | self._settler.pending)
-        if self._late:
-            self._late &= self._settler.pending
-        messages, due_at = await self._pages.read(read)
-        upcoming.take(
-            read, messages, self._clock.now(), complete=not messages, due_at=due_at, done=frozenset(self._late)
-        )
+            self._decided = set()
+        try:
+            messages, due_at = await self._pages.read(read)
+            done = self._late | (self._decided or set())
+        finally:
+            self._decided = None
+        upcoming.take(read, messages, self._clock.now(), complete=not messages, due_at=due_at, done=done)
 
     async def flush(self) -> None:
         """Wait until everything is stored."""
@@ -239,6 +250,7 @@ class Progress:
         self._succeeded(message)
 
     def _succeeded(self, message: MessageRow) -> None:
+        self._note_decided(message)
         self._settler.settle(message.position, message.key)
         self._acknowledged += 1
         if self.probing.failures and self.probing.succeeded():
@@ -323,6 +335,7 @@ class Progress:
     ) -> bool:
         """Have a verdict stored, and act by it."""
         now = self._clock.now()
+        self._note_decided(message)
         changed = message._replace(
             failures=verdict.failures,
             losses=verdict.losses,
@@ -360,9 +373,14 @@ class Progress:
         self._bury(message, _attempt(message, Blame.REJECTED, reason, now))
 
     def _bury(self, message: MessageRow, attempt: Attempt) -> None:
+        self._note_decided(message)
         self._coming().done(message)
         self._settler.bury(attempt)
         self._listener.report_death(message, attempt)
+
+    def _note_decided(self, message: MessageRow) -> None:
+        if self._decided is not None:
+            self._decided.add(message.position)
 
     def _stored(self, row: ConsumerRow) -> None:
         """Take the consumer's row as the store has it now."""

@@ -287,6 +287,11 @@ class Runner:
         self._progress.look_again()
         self.wake()
 
+    def look_for_losses(self) -> None:
+        """Read the consumer from the store if messages wait: the store may have removed some by their age."""
+        if self._progress.has_more:
+            self.look()
+
     async def forget_loss(self, upto: int) -> None:
         """Note that the consumer knows of its losses up to a position. See `LosingConsumer.forget_loss`."""
         await self._progress.forget_loss(upto)
