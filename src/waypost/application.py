@@ -13,6 +13,7 @@ from waypost.checking.names import Name, as_name
 from waypost.checking.options import refuse_positional
 from waypost.checking.rules import rule_of
 from waypost.logs import get_logger
+from waypost.operations.health import Health
 from waypost.operations.metrics.page import MetricsPage
 from waypost.server.basics.environment import Environment
 from waypost.server.basics.targets import EVERYONE
@@ -340,6 +341,24 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
             ConfigurationError: The key is no text, or empty; or prometheus-client is not installed.
         """
         return MetricsPage(self.state, self._hub.directory.counted_as, key)
+
+    def health(self, *, key: str | None = None) -> Health:
+        """Make an ASGI application for probes, to be mounted: ``app.mount("/health", io.health())``.
+
+        ``/livez`` answers 200 while the event loop turns. ``/readyz`` answers 200 if `Readiness.is_ready`, else 503.
+        A probe opens no session and does not reach the store.
+
+        Args:
+            key: The key that a probe sends as ``Authorization: Bearer KEY`` to get `Readiness` as JSON; without it a
+                probe gets the status alone. At least 16 printable ASCII characters. ``None`` if nobody gets it.
+
+        Returns:
+            The ASGI application. It answers before the start and after the stop too.
+
+        Raises:
+            ConfigurationError: The key is too short, or has other characters.
+        """
+        return Health(self._hub.readiness, key)
 
     def describe(self) -> str:
         """Return a description of the store and its durability, in words."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     # argparse has no public name for the type that `add_subparsers` returns.
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
-__all__ = ["Subcommands", "add_log_level", "configure_logging", "port_number"]
+__all__ = ["Subcommands", "add_log_level", "configure_logging", "host_and_port", "port_number"]
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _LOG_FORMAT = "%(asctime)s %(levelname)-7s {worker}%(name)s: %(message)s"
@@ -62,3 +62,23 @@ def port_number(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a port from 0 to 65535")
     return int(text)
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Parse an address from the command line.
+
+    Args:
+        text: The text as typed: ``127.0.0.1:8001``, ``localhost:8001`` or ``[::1]:8001``.
+
+    Returns:
+        The host, without brackets, and the port.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is no address.
+    """
+    host, colon, port = text.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if is_bracketed else host
+    if not (host and colon) or (":" in host) != is_bracketed:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected host:port, as in 127.0.0.1:8001 or [::1]:8001")
+    return host, port_number(port)

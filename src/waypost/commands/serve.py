@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from waypost import __version__
-from waypost.commands.common import add_log_level, configure_logging, port_number
+from waypost.commands.common import add_log_level, configure_logging, host_and_port, port_number
 from waypost.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ def add(subcommands: Subcommands) -> None:
         metavar="PATH",
         help="with several workers: a unix socket for waypost.Emitter of other programs, for a store in memory",
     )
+    parser.add_argument(
+        "--health",
+        metavar="HOST:PORT",
+        type=host_and_port,
+        help="answer the probes /livez and /readyz on this address too, also while the store is opened or closed",
+    )
     add_log_level(parser)
     parser.set_defaults(run=_serve)
     # Not listed: only a parent starts it.
@@ -57,12 +63,17 @@ def _serve(options: argparse.Namespace) -> int:
     if workers == 1 and options.emitter_socket is not None:
         expected = "several workers (--workers 2); a store in a file or on PostgreSQL needs no socket"
         raise ConfigurationError("emitter_socket", options.emitter_socket, expected)
+    if workers > 1 and options.health is not None:
+        host, port = options.health
+        expected = "one worker; with several, mount io.health() in the application, which each worker serves"
+        raise ConfigurationError("health", f"{host}:{port}", expected)
     return _serve_alone(options) if workers == 1 else _serve_together(options, workers)
 
 
 def _serve_alone(options: argparse.Namespace) -> int:
     from waypost import serving
     from waypost.application import handover_for
+    from waypost.transports.side_listener import SideListener
     from waypost.transports.uvicorn_runner import bind, serve
 
     app = serving.load(options.application)
@@ -73,8 +84,9 @@ def _serve_alone(options: argparse.Namespace) -> int:
     def announce(address: str) -> None:
         print(f"Waypost {__version__} listening on {address}  {io.describe()}", flush=True)
 
+    side = None if options.health is None else SideListener(io.health(), bind(*options.health))
     listeners = bind(options.host, options.port)
-    return serve(app, io, listeners, announce=announce, handover=handover_for(io))
+    return serve(app, io, listeners, announce=announce, handover=handover_for(io), side=side)
 
 
 def _serve_together(options: argparse.Namespace, workers: int) -> int:

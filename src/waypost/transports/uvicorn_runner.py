@@ -29,6 +29,7 @@ from waypost.logs import get_logger
 from waypost.server.options import Options
 from waypost.transports.descriptors import OncePerShortage
 from waypost.transports.handover.handover import Handover
+from waypost.transports.side_listener import SideListener, listening_beside
 from waypost.transports.uvicorn_inside import choose_protocols
 
 __all__ = ["Orders", "Served", "Steered", "bind", "calm_garbage_collection", "configure", "running", "serve"]
@@ -135,6 +136,7 @@ def serve(
     announce: Callable[[str], None],
     handover: Handover | None = None,
     orders: Orders | None = None,
+    side: SideListener | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT. Blocks. A second signal stops without waiting.
 
@@ -145,6 +147,7 @@ def serve(
         announce: Called with the address, as ``http://host:port``, once the server accepts connections.
         handover: This process's part in handing over connections, if it is one of several workers.
         orders: The parent's orders, if this process is one of several workers. It then leaves signals as they are.
+        side: What is served beside, from before the store is opened until after it is closed; ``None`` for nothing.
 
     Returns:
         The process's exit code: 0 after a graceful stop, 128 + the signal's number after a forced one.
@@ -157,7 +160,7 @@ def serve(
     get_logger("uvicorn.error").addFilter(_WithoutTraceback())
     get_logger("asyncio").addFilter(OncePerShortage())
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        return runner.run(_serve(config, io, listeners, announce, handover, orders))
+        return runner.run(_serve(config, io, listeners, announce, handover, orders, side))
 
 
 def calm_garbage_collection() -> None:
@@ -269,6 +272,7 @@ async def _serve(
     announce: Callable[[str], None],
     handover: Handover | None,
     orders: Orders | None,
+    side: SideListener | None,
 ) -> int:
     # What the application runs by `asyncio.to_thread` must not keep the process after the store is closed, either.
     asyncio.get_running_loop().set_default_executor(DaemonThreads("asyncio", _most_threads()))
@@ -276,7 +280,8 @@ async def _serve(
     server = _Uvicorn(config, io, lambda: announce(address), handover, takes_signals=orders is None)
     if orders is not None:
         orders.begin(server)
-    return await _run(server, io, listeners, orders)
+    async with listening_beside(side):
+        return await _run(server, io, listeners, orders)
 
 
 def _most_threads() -> int:
