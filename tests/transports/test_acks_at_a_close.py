@@ -49,6 +49,12 @@ async def at_work(
             yield site, connection, raw, f"43{ack_id}[]"
 
 
+async def fetch_goodbye(raw: RawPolling) -> None:
+    """Poll until the server says that it closes; a busy one may have asked before whether a message came."""
+    while (body := (await raw.poll()).body) != b"1":
+        assert body == b"2"
+
+
 async def acknowledged(site: Site) -> int:
     return sum(one.acknowledged for one in await site.io.queue("jobs").consumers())
 
@@ -59,7 +65,7 @@ async def test_a_post_that_crosses_the_close(door: dict[str, Any], is_fetched: b
         assert isinstance(raw, RawPolling)
         connection.close("server shutting down")
         if is_fetched:
-            assert (await raw.poll()).body == b"1"
+            await fetch_goodbye(raw)
             assert not hub_of(site.io).engine.connections()
         assert (await raw.post(ack.encode())).status == 200
         await until_async(lambda: acknowledged(site), lambda number: number == 1, "the ack counts")
@@ -94,7 +100,7 @@ async def test_a_stop_hears_the_acks_that_cross_it(door: str, transport: str, tm
     async with at_work(DOORS[door], transport, store) as (site, connection, raw, ack):
         connection.close("server shutting down")
         if isinstance(raw, RawPolling):
-            assert (await raw.poll()).body == b"1"
+            await fetch_goodbye(raw)
         stop = asyncio.ensure_future(hub_of(site.io).close(drain_s=0))
         # Over a WebSocket it is on its way before the client can have read the close.
         await raw.send(ack)
