@@ -33,7 +33,7 @@ EXAMPLES: list[tuple[errors.WaypostError, str]] = [
     (errors.EncodingFailed("event 'x'", "a set"), "event 'x' can't be encoded: a set"),
     (errors.ConnectFailed("http://h", "refused", {"code": 1}), "no connection to http://h: refused"),
     (errors.MalformedPacket("a digit", "x"), "expected a digit, received 'x'"),
-    (errors.LimitExceeded("bytes", 10, 11), "bytes: expected at most 10, received 11"),
+    (errors.LimitExceeded("bytes", 10, 11), "bytes: expected at most 10, received 11; the limit is fixed"),
     (errors.StorageError("s.db", "broken"), "store s.db: broken"),
     (
         errors.StoreClosed("s.db"),

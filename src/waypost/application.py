@@ -12,7 +12,7 @@ from waypost.checking.arguments import COUNT, FUNCTION, TEXT, check
 from waypost.checking.names import Name, as_name
 from waypost.checking.options import refuse_positional
 from waypost.checking.rules import rule_of
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.operations.health import Health
 from waypost.operations.metrics.page import MetricsPage
 from waypost.server.basics.environment import Environment
@@ -441,7 +441,9 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
             self,
             self,
             bind(host, port),
-            announce=lambda address: logger.info("listening on %s  %s", address, self.describe()),
+            announce=lambda address: logger.info(
+                "listening on %s  %s", address, self.describe(), extra=fields(address=address)
+            ),
             handover=handover_for(self),
         )
 

@@ -3,10 +3,13 @@
 Clients choose names of events and namespaces, headers, paths, reasons; applications raise exceptions that quote them.
 With line ends and ESC in it, such a text could forge log lines, or control the terminal that shows them. So all
 modules take their logger from `get_logger`, and need not think of it at each call.
+
+What a sentence is about stands in the record a second time, as fields: `fields` says which there are.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator, Mapping
 from traceback import TracebackException
@@ -14,7 +17,7 @@ from typing import Any
 
 from waypost.text import printable
 
-__all__ = ["get_logger"]
+__all__ = ["FIELDS", "fields", "get_logger", "plain"]
 
 _CONTINUED = "\n    "
 _OWN_PARTS = ('File "', "Traceback (", "+ Exception Group Traceback", "During handling of", "The above exception")
@@ -30,6 +33,55 @@ def get_logger(name: str) -> logging.Logger:
     logger = logging.getLogger(name)  # noqa: TID251  # the one place
     logger.addFilter(_PRINTABLE)
     return logger
+
+
+def fields(
+    *,
+    event: str | None = None,
+    sid: str | None = None,
+    namespace: str | None = None,
+    queue: str | None = None,
+    consumer: str | None = None,
+    message_id: str | None = None,
+    schedule: str | None = None,
+    connection: int | None = None,
+    address: str | None = None,
+    node: str | None = None,
+    worker: int | None = None,
+    store: object = None,
+    option: str | None = None,
+    code: str | None = None,
+    count: int | None = None,
+    position: int | None = None,
+    seconds: float | None = None,
+) -> dict[str, object]:
+    """Return the fields of a log call, for its ``extra``; those that are ``None`` are left out.
+
+    Args:
+        event: The event's name.
+        sid: The socket's id, which other clients may know. The secret id of a session is in no log.
+        namespace: The namespace's name.
+        queue: The queue's name.
+        consumer: The consumer's name.
+        message_id: The id of the queue's message.
+        schedule: The schedule's name.
+        connection: The connection's number in its process.
+        address: The address of a client, or of a node.
+        node: The name of the server that the line is about.
+        worker: The number of the worker that the line is about.
+        store: The store, without its password.
+        option: The server's option that set the limit which was reached.
+        code: The name of a refusal, which stays the same in later versions.
+        count: How many there are of what the sentence counts.
+        position: The offset in a journal or a queue.
+        seconds: The time that the sentence tells.
+    """
+    given = locals()
+    return {name: str(value) if name == "store" else value for name, value in given.items() if value is not None}
+
+
+FIELDS = frozenset(inspect.signature(fields).parameters)
+"""The names of all fields."""
 
 
 class _Printable(logging.Filter):
@@ -52,16 +104,21 @@ _PRINTABLE = _Printable()
 class _Shown:
     """An argument of a log call, printable with ``%s`` and with ``%r``."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("value",)
 
     def __init__(self, value: object) -> None:
-        self._value = value
+        self.value = value
 
     def __str__(self) -> str:
-        return printable(str(self._value))
+        return printable(str(self.value))
 
     def __repr__(self) -> str:
-        return printable(repr(self._value))
+        return printable(repr(self.value))
+
+
+def plain(argument: object) -> object:
+    """Return an argument of a record as the log call gave it."""
+    return argument.value if isinstance(argument, _Shown) else argument
 
 
 def _shown_arguments(arguments: tuple[object, ...] | Mapping[str, object]) -> tuple[object, ...] | dict[str, object]:

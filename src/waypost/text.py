@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["printable"]
+import json
+import unicodedata
+
+__all__ = ["columns_of", "escape_json", "printable"]
+
+_NO_COLUMN = frozenset(("Mn", "Me", "Cf"))
+_WIDE = frozenset(("W", "F"))
+# Vowels and final consonants of Korean, which join the syllable before them.
+_FIRST_JOINED_JAMO = "\u1160"
+_LAST_JOINED_JAMO = "\u11ff"
 
 
 def printable(text: str, limit: int | None = None) -> str:
@@ -31,3 +40,32 @@ def printable(text: str, limit: int | None = None) -> str:
         if left < 0:
             return "".join(parts[:kept]) + "…"
     return "".join(parts)
+
+
+def escape_json(text: str) -> str:
+    """Escape the unprintable characters in a JSON text; it stands for the same value.
+
+    Args:
+        text: JSON, whose only unprintable characters outside of strings are line breaks.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
+
+
+def columns_of(text: str) -> int:
+    """Return the number of columns that a printable text takes on a terminal.
+
+    East Asian wide characters and emoji take two, combining marks none, as Unicode's tables say. A terminal that
+    draws a sequence of emoji as one picture may take fewer.
+
+    Args:
+        text: The text, as `printable` returns it.
+    """
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in _NO_COLUMN or _FIRST_JOINED_JAMO <= character <= _LAST_JOINED_JAMO:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in _WIDE else 1

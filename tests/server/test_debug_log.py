@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import waypost
 from tests.server.model_client import ModelClient, hub_of, until
 from tests.transports.asgi_client import POLLING, WEBSOCKET, ask, serving, websocket
-from waypost.server.watching.masking import mask, mask_headers, mask_text, mask_url
+from waypost.masking import mask, mask_headers, mask_text, mask_url
 
 SECRETS = ("tell-nobody", "c00kie", "b3arer", "hush")
 

@@ -13,7 +13,7 @@ from waypost.client.polling import PollingTransport
 from waypost.client.transport import Transport, TransportEnded
 from waypost.client.websocket import WebSocketTransport
 from waypost.errors import ConnectFailed, MalformedPacket, ProtocolViolation
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.engineio import Frame, OpenParameters, parse_open
 
 __all__ = ["Dialer", "Opened"]
@@ -68,7 +68,7 @@ class Dialer:
             try:
                 return await self._try(name)
             except TransportEnded as end:
-                logger.debug("no connection over %s: %s", name, end)
+                logger.debug("no connection over %s: %s", name, end, extra=fields(code=name))
                 problems.append(f"{name}: {end}" if len(order) > 1 else str(end))
                 code = end.code or code
                 if not end.reachable:

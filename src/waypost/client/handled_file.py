@@ -9,7 +9,7 @@ from typing import Any
 from waypost.client.answers import MemoryHandledMessages
 from waypost.client.state_file import StateFile
 from waypost.errors import EncodingFailed, StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol import socketio
 from waypost.protocol.extension import DeliveryMark
 from waypost.protocol.records import read_values
@@ -53,7 +53,13 @@ class FileHandledMessages:
             record = socketio.encode_event("/", "ack", values).to_record()
             await self._file.run(lambda connection: self._write(connection, mark, record))
         except (EncodingFailed, StorageError) as problem:
-            logger.error("message %s of %s was handled, and only memory knows: %s", mark.id, mark.queue, problem)
+            logger.error(
+                "message %s of %s was handled, and only memory knows: %s",
+                mark.id,
+                mark.queue,
+                problem,
+                extra=fields(message_id=mark.id, queue=mark.queue),
+            )
 
     def _write(self, connection: sqlite3.Connection, mark: DeliveryMark, record: bytes) -> None:
         where = (self._namespace, mark.queue, mark.consumer)

@@ -14,7 +14,7 @@ from waypost.client.handlers import Handlers
 from waypost.client.messages import HANDLED, ReceivedMessage, received_message
 from waypost.client.streams import ReceivedEvent, Streams
 from waypost.errors import ArgumentMismatch, EncodingFailed, EventRefused, Reject
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.answers import answer_values
 from waypost.protocol.extension import DeliveryMark
 from waypost.protocol.rejections import nack_values
@@ -149,13 +149,14 @@ class Inbox:
         streams = self._streams.of(delivery.event)
         if not streams and not is_answered:
             if delivery.mark is None:
-                logger.debug("event %r has no handler", delivery.event)
+                logger.debug("event %r has no handler", delivery.event, extra=fields(event=delivery.event))
             else:
                 # The queue waits for the acknowledgement, and may deliver no later message until the lease ends.
                 logger.warning(
                     "event %r has no handler: expected one for this message of a queue, which stays unacknowledged"
                     " until its lease ends; register handlers, or call events(), before connecting",
                     delivery.event,
+                    extra=fields(event=delivery.event),
                 )
         for stream in streams:
             settle = None if is_answered or delivery.ack_id is None else self._settler(delivery)
@@ -194,7 +195,12 @@ class Inbox:
         try:
             self._acknowledge(delivery.ack_id, values, delivery.sid)
         except EncodingFailed as error:
-            logger.error("what the handler of event %r returned can't be sent: %s", delivery.event, error)
+            logger.error(
+                "what the handler of event %r returned can't be sent: %s",
+                delivery.event,
+                error,
+                extra=fields(event=delivery.event),
+            )
             self._acknowledge(delivery.ack_id, _rejection(error), delivery.sid)
 
     async def _run(
@@ -210,13 +216,19 @@ class Inbox:
             else:
                 result = await function.run(function.convert(arguments))
         except ArgumentMismatch as mismatch:
-            logger.warning("event %r does not fit its handler: %s", delivery.event, mismatch)
+            logger.warning(
+                "event %r does not fit its handler: %s", delivery.event, mismatch, extra=fields(event=delivery.event)
+            )
             return False, _rejection(mismatch)
         except EventRefused as refusal:
-            logger.info("event %r is refused: %s", delivery.event, refusal.message)
+            logger.info(
+                "event %r is refused: %s", delivery.event, refusal.message, extra=fields(event=delivery.event)
+            )
             return False, _refusal(refusal) if delivery.mark is None else nack_values(refusal.message)
         except Reject as rejection:
-            logger.info("event %r was rejected: %s", delivery.event, rejection.reason)
+            logger.info(
+                "event %r was rejected: %s", delivery.event, rejection.reason, extra=fields(event=delivery.event)
+            )
             return False, _rejection(rejection)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -231,7 +243,9 @@ class Inbox:
 
     @staticmethod
     def _failed(delivery: Delivery, error: BaseException) -> Sequence[Any]:
-        logger.error("the handler of event %r failed", delivery.event, exc_info=error)
+        logger.error(
+            "the handler of event %r failed", delivery.event, exc_info=error, extra=fields(event=delivery.event)
+        )
         return _rejection(error)
 
 

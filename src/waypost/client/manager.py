@@ -15,7 +15,7 @@ from waypost.client.membership import Membership
 from waypost.client.options import Options
 from waypost.client.outgoing import PacketSource
 from waypost.errors import ConnectFailed, ProtocolViolation
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.codec import codec_for
 from waypost.retrying import Backoff, RetryPolicy
 
@@ -192,7 +192,7 @@ class Manager:
 
     def _failed(self, failure: ConnectFailed, attempt: int) -> None:
         failure = ConnectFailed(self._url, failure.problem, failure.data, failure.status)
-        logger.info("attempt %d: %s", attempt, failure)
+        logger.info("attempt %d: %s", attempt, failure, extra=fields(count=attempt))
         self._failure = failure
         for member in self._wanted():
             member.fail(failure)
@@ -221,7 +221,7 @@ class Manager:
             try:
                 await engine.close()
             finally:
-                logger.info("disconnected from %s: %s", self._url, reason)
+                logger.info("disconnected from %s: %s", self._url, reason, extra=fields(address=self._url))
                 self.events.tell("close", reason, details)
         return self._entries() > entries
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from waypost.errors import AckTimeout, EventRefused, NotConnected, WaypostError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.codec import EncodedEvent
 from waypost.retrying import Backoff, RetryPolicy
 
@@ -183,7 +183,9 @@ class OrderedSender:
                     await self._outbox.remove(head.number)
                     await self._give_up(head, failure)
                     continue
-                logger.debug("event %r is sent again: %s", head.event.event, failure)
+                logger.debug(
+                    "event %r is sent again: %s", head.event.event, failure, extra=fields(event=head.event.event)
+                )
                 if isinstance(failure, EventRefused):  # a refusal may arrive at once, a timeout can't
                     await asyncio.sleep(backoff.next_s(random.random()))
             else:

@@ -31,7 +31,7 @@ from waypost.errors import (
     NotConnected,
     WaypostError,
 )
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.own_loop import OwnLoop
 from waypost.protocol.answers import answer_value
 from waypost.protocol.codec import EncodedEvent, codec_for
@@ -354,7 +354,7 @@ class Session:
             name, *args = read_values(record)
         except MalformedPacket:
             name, args = "", []
-        logger.error("event %r is given up: %s", name, error)
+        logger.error("event %r is given up: %s", name, error, extra=fields(event=name))
         if self._undelivered is not None:
             try:
                 await self._undelivered.run((name, tuple(args), error))
@@ -368,7 +368,9 @@ class Session:
         while (outgoing := self._buffer.peek()) is not None:
             if outgoing.sid is None or outgoing.sid == self.sid:
                 return outgoing
-            logger.debug("an acknowledgement is dropped: session %s is over", outgoing.sid)
+            logger.debug(
+                "an acknowledgement is dropped: session %s is over", outgoing.sid, extra=fields(sid=outgoing.sid)
+            )
             self._buffer.pop()
         return None
 

@@ -8,7 +8,8 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from waypost.commands.common import add_log_level, configure_logging
+from waypost.commands.common import add_log_level
+from waypost.log_settings import LogSettings
 
 if TYPE_CHECKING:
     from waypost.client import Client
@@ -127,7 +128,7 @@ def _client(options: argparse.Namespace, *, reconnection: bool) -> Client:
 def _run(coroutine: Coroutine[Any, Any, Any], options: argparse.Namespace) -> Any:
     import asyncio
 
-    configure_logging(options.log_level)
+    LogSettings(level=options.log_level).apply()
     return asyncio.run(coroutine)
 
 

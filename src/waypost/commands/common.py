@@ -1,21 +1,17 @@
-"""Parts that several commands share: types of arguments, and logging."""
+"""Parts that several commands share: types of arguments, and the options of logging."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 from typing import TYPE_CHECKING
-
-from waypost.logs import get_logger
 
 if TYPE_CHECKING:
     # argparse has no public name for the type that `add_subparsers` returns.
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
-__all__ = ["Subcommands", "add_log_level", "configure_logging", "host_and_port", "port_number"]
+__all__ = ["Subcommands", "add_log_form", "add_log_level", "host_and_port", "port_number"]
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
-_LOG_FORMAT = "%(asctime)s %(levelname)-7s {worker}%(name)s: %(message)s"
 
 
 def add_log_level(parser: argparse.ArgumentParser, default: str = "info") -> None:
@@ -33,18 +29,24 @@ def add_log_level(parser: argparse.ArgumentParser, default: str = "info") -> Non
     )
 
 
-def configure_logging(level: str, worker: int | None = None) -> None:
-    """Send this process's log to stderr.
+def add_log_form(parser: argparse.ArgumentParser) -> None:
+    """Add the options ``--log-format`` and ``--log-config`` to a command.
 
     Args:
-        level: A level of ``--log-level``.
-        worker: The number of this worker, for each line; ``None`` if it is none.
+        parser: The command's parser.
     """
-    prefix = "" if worker is None else f"worker {worker} "
-    logging.basicConfig(level=level.upper(), format=_LOG_FORMAT.format(worker=prefix))
-    if level == "info":
-        # uvicorn's start and stop messages only repeat Waypost's start-up line.
-        get_logger("uvicorn").setLevel(logging.WARNING)
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="lines of the log for people, or an object of JSON each (default %(default)s)",
+    )
+    group.add_argument(
+        "--log-config",
+        metavar="FILE",
+        help="log as this file says: JSON or TOML for Python's logging.config.dictConfig",
+    )
 
 
 def port_number(text: str) -> int:

@@ -6,7 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from waypost.commands.common import add_log_level, configure_logging, port_number
+from waypost.commands.common import add_log_level, port_number
+from waypost.log_settings import LogSettings
 
 if TYPE_CHECKING:
     from waypost.commands.common import Subcommands
@@ -46,7 +47,7 @@ def _demo(options: argparse.Namespace) -> int:
     from waypost.demo.page import serve_page
     from waypost.demo.settings import Settings
 
-    configure_logging(options.log_level)
+    LogSettings(level=options.log_level).apply()
     settings = Settings(
         port=options.port, directory=options.directory, log_level=options.log_level, store=options.store
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TextIO, TypeVar
 
 from waypost.commands.printing import to_json
+from waypost.text import columns_of
 
 __all__ = ["Column", "Progress", "print_json", "print_table"]
 
@@ -42,13 +43,18 @@ def print_table(columns: Sequence[Column[_T]], items: Sequence[_T]) -> None:
         items: The items, from top to bottom.
     """
     lines = [[column.title for column in columns], *([column.text(item) for column in columns] for item in items)]
-    widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
+    widths = [max(map(columns_of, texts)) for texts in zip(*lines, strict=True)]
     for line in lines:
         cells = [
-            text.rjust(width) if column.is_number else text.ljust(width)
+            _padded(text, width, to_right=column.is_number)
             for column, text, width in zip(columns, line, widths, strict=True)
         ]
         print("  ".join(cells).rstrip())
+
+
+def _padded(text: str, width: int, *, to_right: bool = False) -> str:
+    pad = " " * (width - columns_of(text))
+    return pad + text if to_right else text + pad
 
 
 def print_json(value: object) -> None:
@@ -110,5 +116,5 @@ class Progress:
         if not self._on_terminal:
             print(text, file=self._stream, flush=True)
             return
-        print(f"\r{text.ljust(self._width)}", end="", file=self._stream, flush=True)
-        self._width = max(self._width, len(text))
+        print(f"\r{_padded(text, self._width)}", end="", file=self._stream, flush=True)
+        self._width = max(self._width, columns_of(text))

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
+from waypost.text import escape_json
+
 __all__ = ["event_line", "to_json"]
 
 _BOLD_CYAN = "\033[1;36m"
@@ -34,11 +36,7 @@ def to_json(value: Any, *, indented: bool = False) -> str:
     except ValueError:
         text = json.dumps(_finite(value), ensure_ascii=False, default=_plain, indent=indent)
     # Unprintable characters occur only inside strings, except for the line breaks of the indentation.
-    return text if text.isprintable() else "".join(map(_escaped, text))
-
-
-def _escaped(character: str) -> str:
-    return character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1]
+    return escape_json(text)
 
 
 def _finite(value: Any) -> Any:

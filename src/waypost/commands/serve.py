@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from waypost import __version__
-from waypost.commands.common import add_log_level, configure_logging, host_and_port, port_number
+from waypost.commands.common import add_log_form, add_log_level, host_and_port, port_number
 from waypost.errors import ConfigurationError
+from waypost.log_settings import LogSettings
 
 if TYPE_CHECKING:
     from waypost.commands.common import Subcommands
@@ -48,6 +49,7 @@ def add(subcommands: Subcommands) -> None:
         help="answer the probes /livez and /readyz on this address too, also while the store is opened or closed",
     )
     add_log_level(parser)
+    add_log_form(parser)
     parser.set_defaults(run=_serve)
     # Not listed: only a parent starts it.
     worker = subcommands.add_parser("worker", description="Serve as a worker of `waypost serve --workers`.")
@@ -58,7 +60,8 @@ def add(subcommands: Subcommands) -> None:
 def _serve(options: argparse.Namespace) -> int:
     from waypost.workers.count import workers_from
 
-    configure_logging(options.log_level)
+    log = _log_settings(options)
+    log.apply()
     workers = workers_from(options.workers)
     if workers == 1 and options.emitter_socket is not None:
         expected = "several workers (--workers 2); a store in a file or on PostgreSQL needs no socket"
@@ -67,7 +70,11 @@ def _serve(options: argparse.Namespace) -> int:
         host, port = options.health
         expected = "one worker; with several, mount io.health() in the application, which each worker serves"
         raise ConfigurationError("health", f"{host}:{port}", expected)
-    return _serve_alone(options) if workers == 1 else _serve_together(options, workers)
+    return _serve_alone(options) if workers == 1 else _serve_together(options, workers, log)
+
+
+def _log_settings(options: argparse.Namespace) -> LogSettings:
+    return LogSettings(level=options.log_level, format=options.log_format, config=options.log_config)
 
 
 def _serve_alone(options: argparse.Namespace) -> int:
@@ -89,7 +96,7 @@ def _serve_alone(options: argparse.Namespace) -> int:
     return serve(app, io, listeners, announce=announce, handover=handover_for(io), side=side)
 
 
-def _serve_together(options: argparse.Namespace, workers: int) -> int:
+def _serve_together(options: argparse.Namespace, workers: int, log: LogSettings) -> int:
     from waypost.workers.parent import Plan, serve_with_workers
     from waypost.workers.sockets import bind_for_workers
 
@@ -100,7 +107,7 @@ def _serve_together(options: argparse.Namespace, workers: int) -> int:
     plan = Plan(
         application=options.application,
         store=options.store,
-        log_level=options.log_level,
+        log=log,
         announce=announce,
         emitter_socket=options.emitter_socket,
     )
@@ -112,5 +119,5 @@ def _work(options: argparse.Namespace) -> int:
     from waypost.workers.settings import WorkerSettings
 
     settings = WorkerSettings.decode(options.settings)
-    configure_logging(settings.log_level, settings.number)
+    settings.log.apply(settings.number)
     return run_worker(settings)

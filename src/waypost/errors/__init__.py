@@ -398,4 +398,4 @@ class LimitExceeded(ProtocolViolation):
 
     def __str__(self) -> str:
         sentence = f"{self.what}: expected at most {self.limit}, received {self.received}"
-        return f"{sentence}; the option {self.option} sets the limit" if self.option else sentence
+        return f"{sentence}; {f'the option {self.option} sets the limit' if self.option else 'the limit is fixed'}"

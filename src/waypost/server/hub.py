@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from waypost.checking.arguments import POSITIVE_OR_ZERO, check
 from waypost.daemon_threads import DaemonThreads
 from waypost.errors import ConfigurationError, StorageError, StoreClosed, StoreLost, WrongEventLoop
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.own_loop import OwnLoop
 from waypost.protocol.codec import codec_for
 from waypost.protocol.engineio import PacketType
@@ -365,6 +365,7 @@ class Hub:
                 ended.queue,
                 ended.consumer,
                 ended.waiting,
+                extra=fields(queue=ended.queue, consumer=ended.consumer, count=ended.waiting),
             )
             if self.hooks.consumer_expired.observers:
                 expired = ConsumerExpired(ended.queue, ended.consumer, ended.waiting, ended.dead)
@@ -398,7 +399,11 @@ class Hub:
             self.deliveries.workers.retire()
             running = len(self.deliveries.workers.running)
             if running:
-                logger.info("stopping; waiting for the functions of %d messages, clients are served", running)
+                logger.info(
+                    "stopping; waiting for the functions of %d messages, clients are served",
+                    running,
+                    extra=fields(count=running),
+                )
             else:
                 self._shut()
             self._stop = asyncio.get_running_loop().create_task(self._close())

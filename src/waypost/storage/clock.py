@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 
 __all__ = ["LONGEST_SLEEP_S", "StoreClock", "steady_clock"]
 
@@ -117,7 +117,8 @@ class StoreClock:
                 "%s: the wall clock is %.0f s %s the store's clock, which goes on as before: leases, delays and ages "
                 "are measured on that; if the wall clock is wrong now, set it",
                 name, abs(ahead_s), "behind" if ahead_s > 0 else "ahead of",
+                extra=fields(store=name, seconds=abs(ahead_s)),
             )  # fmt: skip
         else:
-            _logger.info("%s: the wall clock agrees with the store's clock again", name)
+            _logger.info("%s: the wall clock agrees with the store's clock again", name, extra=fields(store=name))
         return True

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from waypost.errors import StoreBusy
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.owning import OwnerFile
 from waypost.storage.base import Store
 
@@ -48,13 +48,13 @@ async def open_when_free(store: Store, wait_s: float, given_up: Callable[[], boo
                     raise _waited(busy, wait_s) if tries else busy from None
                 path = Path(busy.store)
                 if not tries:
-                    _logger.warning("%s; waiting up to %g s for its end", busy, wait_s)
+                    _logger.warning("%s; waiting up to %g s for its end", busy, wait_s, extra=fields(seconds=wait_s))
                 tries += 1
                 OwnerFile.knock(path, tries)
                 await asyncio.sleep(_TRY_EVERY_S)
             else:
                 if tries:
-                    _logger.info("%s: the other process has closed it", path)
+                    _logger.info("%s: the other process has closed it", path, extra=fields(store=path))
                 return
     finally:
         if path is not None:

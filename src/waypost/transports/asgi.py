@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from waypost.errors import LimitExceeded, ProtocolViolation, StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.handshake import (
     HandshakeRules,
     Open,
@@ -321,7 +321,11 @@ class AsgiTransport:
         most = self._hub.options.max_payload_bytes
         length = request.headers.get("content-length", "")
         size = int(length) if length.isascii() and length.isdigit() and len(length) < _LENGTH_DIGITS else most + 1
-        logger.warning("refused a POST: %s", LimitExceeded("bytes of a body", most, size, "max_payload_bytes"))
+        logger.warning(
+            "refused a POST: %s",
+            LimitExceeded("bytes of a body", most, size, "max_payload_bytes"),
+            extra=fields(option="max_payload_bytes"),
+        )
 
     async def _read_body(self, request: Request, receive: Receive) -> bytes | int:
         options = self._hub.options

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.handshake import Decision, Open, Refuse, Upgrade, refusal_body
 from waypost.protocol.websocket import GOING_AWAY
@@ -74,7 +74,7 @@ class WebSocketCarrier:
                     await self._run(connection)
                     return
             else:
-                logger.info("closed a WebSocket that would upgrade a connection which can't be upgraded now")
+                logger.info("closed a WebSocket for a second upgrade of a connection: its client is at fault")
             await self._close()
         else:
             await self._refuse(decision)
@@ -133,7 +133,10 @@ class WebSocketCarrier:
                     await self._send_frame(answer)
         except TimeoutError:
             if connection.is_open:
-                logger.info("gave up an upgrade that took too long")
+                logger.info(
+                    "gave up an upgrade that took too long: upgrade_timeout_s sets the limit, polling goes on",
+                    extra=fields(option="upgrade_timeout_s"),
+                )
         except MalformedPacket as problem:
             logger.warning("closing an upgrading WebSocket: %s", problem)
         finally:

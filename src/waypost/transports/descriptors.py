@@ -8,7 +8,7 @@ import sys
 if sys.platform != "win32":
     import resource
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 
 __all__ = ["DescriptorWatch", "OncePerShortage"]
 
@@ -44,6 +44,7 @@ class DescriptorWatch:
                 "out of file descriptors: the limit is %d, and new connections wait; raise it (ulimit -n, or"
                 " LimitNOFILE of systemd)",
                 limit,
+                extra=fields(count=limit),
             )
         elif descriptor < limit // 2:
             self._is_short = False

@@ -94,7 +94,7 @@ class DirectWebSocket(asyncio.Protocol):
         if self._fallback is not None:
             self._fallback.data_received(data)
         elif self._key or self._is_answered:
-            logger.info("closed a WebSocket that spoke before its handshake was answered")
+            logger.info("closed a WebSocket that spoke before its handshake was answered: its client is at fault")
             self._transport.abort()
         else:
             self._begin(data)

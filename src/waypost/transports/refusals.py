@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.handshake import (
     MAX_HEADER_CHARACTERS,
     MAX_HEADERS,
@@ -30,6 +30,20 @@ _KEPT_CHARACTERS = 100
 _SHOWN_CHARACTERS = 100
 
 _REMEDIES = {
+    "UNKNOWN_SID": (
+        "the session has ended, or is another process's: a client connects again by itself; if it goes on, all "
+        "requests of a client must reach one process (docs/serving.md, workers)"
+    ),
+    "BAD_HANDSHAKE_METHOD": "a session begins with GET: the client is no Socket.IO client",
+    "TRANSPORT_HANDSHAKE_ERROR": "the transport of the query and the request differ: a proxy must pass on Upgrade",
+    "TRANSPORT_MISMATCH": "the session has moved to another transport: a late request, or a client at fault",
+    "PROTOCOL_MISMATCH": "the session speaks another revision of the protocol: the client is at fault",
+    "METHOD": "a session takes GET and POST: the client is at fault",
+    "ENCODED_BODY": "no compressed body is taken, as it may be huge: turn compression off in the client or proxy",
+    "BINARY_BODY": "Socket.IO 3 and later send text over polling: the client is at fault",
+    "CLOSING": "the server is being stopped, and the client connects again by itself",
+    "FORBIDDEN": "the application's allow_request refused it",
+    "ALLOW_REQUEST_FAILED": "the application's allow_request raised or took too long; the log has the error",
     "UNKNOWN_TRANSPORT": "the option transports says which are served",
     "UNSUPPORTED_PROTOCOL_VERSION": "clients of Socket.IO 2 need allow_eio3=True",
     "QUERY_TOO_LARGE": (
@@ -89,7 +103,14 @@ class Refusals:
         elif refuse.context in _REMEDIES:
             reason = f"{refuse.context}: {_REMEDIES[refuse.context]}"
         address = printable(handshake.address, _SHOWN_CHARACTERS)
-        logger.log(level, "refused a request from %s: %s (%s)", address, refuse.message, reason)
+        logger.log(
+            level,
+            "refused a request from %s: %s (%s)",
+            address,
+            refuse.message,
+            reason,
+            extra=fields(address=address, code=refuse.context),
+        )
 
     def _is_new(self, origin: str) -> bool:
         begun = origin[:_KEPT_CHARACTERS]

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from waypost.listeners import can_tell, listens, neighbours
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.owning import Knock, OwnerFile
 from waypost.server.hub import Hub
 from waypost.storage.base import Store
@@ -68,6 +68,7 @@ class Succession:
                 " N`, or one worker",
                 os.getpid(),
                 _listening(others),
+                extra=fields(count=len(others)),
             )
 
     async def _warn(self) -> None:
@@ -79,6 +80,7 @@ class Succession:
                 " serve --workers N`, which shares one store, or one worker",
                 os.getpid(),
                 _listening(others),
+                extra=fields(count=len(others)),
             )
 
     async def _await_successor(self, path: Path) -> None:

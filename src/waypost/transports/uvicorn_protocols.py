@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 
+from waypost.logs import fields
 from waypost.server.connections.addresses import NetworkLimits
 from waypost.transports.direct_polling import DirectPolling, Exchange, Polled
 from waypost.transports.handover.crossing import Crossing
@@ -75,7 +76,11 @@ class GuardedHttp(HttpToolsProtocol):
             if polling.network.enter(self.client[0]):
                 self._network = polling.network
             else:
-                self.logger.info("closed a connection of an address that has too many")
+                self.logger.info(
+                    "closed a connection of an address that has too many: max_connections_per_address sets the "
+                    "limit; if all clients come through a proxy, name it in trusted_proxies",
+                    extra=fields(address=self.client[0], option="max_connections_per_address"),
+                )
                 transport.abort()
         if self.handover is not None:
             self._begin_among_workers(self.handover)
@@ -104,7 +109,9 @@ class GuardedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Count the bytes until the headers are complete; a single header that never ends counts too."""
         if self._awaits_upgrade:
-            self.logger.info("closed a WebSocket that spoke before its handshake was answered")
+            self.logger.info(
+                "closed a WebSocket that spoke before its handshake was answered: its client is at fault"
+            )
             self.transport.abort()
             return
         self._is_receiving, self._has_started_one = True, False
@@ -157,7 +164,9 @@ class GuardedHttp(HttpToolsProtocol):
         """Start the request, and stop the time limit."""
         self._have_headers()
         if len(self.pipeline) >= _MAX_PIPELINED:
-            self.logger.warning("Closed a connection that sent more than %d requests ahead.", _MAX_PIPELINED)
+            self.logger.warning(
+                "Closed a connection that sent more than %d requests ahead; the limit is fixed.", _MAX_PIPELINED
+            )
             raise _Refused
         super().on_headers_complete()
 
@@ -236,7 +245,9 @@ class GuardedHttp(HttpToolsProtocol):
             return
         if not msg:
             # With a message, uvicorn has logged the reason already.
-            self.logger.warning("Refused a request whose headers are larger than %d bytes.", _MAX_HEADER_BYTES)
+            self.logger.warning(
+                "Refused a request whose headers are larger than %d bytes; the limit is fixed.", _MAX_HEADER_BYTES
+            )
         _refuse_headers(self.transport)
 
     # -- among workers: see `transports.handover.crossing` --------------------------------------------------
@@ -374,7 +385,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     def _receive(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.transport.is_closing():
-            self.logger.warning("Refused a WebSocket whose handshake can't be read.")
+            self.logger.warning("Refused a WebSocket whose handshake can't be read: its client is at fault.")
             _refuse_headers(self.transport)
 
     def handle_cont(self, event: Frame) -> None:
@@ -382,7 +393,9 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         if len(self.frames) < _MAX_FRAGMENTS:
             super().handle_cont(event)
         elif not self.close_sent:
-            self.logger.warning("Closed a WebSocket that sent more than %d fragments.", _MAX_FRAGMENTS)
+            self.logger.warning(
+                "Closed a WebSocket that sent more than %d fragments; the limit is fixed.", _MAX_FRAGMENTS
+            )
             self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
             self.handle_parser_exception()
 

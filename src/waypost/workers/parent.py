@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from waypost import __version__
-from waypost.logs import get_logger
+from waypost.log_settings import LogSettings
+from waypost.logs import fields, get_logger
 from waypost.retrying import Backoff, RetryPolicy
 from waypost.storage.host.host import StoreHost
 from waypost.transports.uvicorn_runner import calm_garbage_collection
@@ -69,7 +70,7 @@ class Plan:
     Attributes:
         application: The application, as ``module:name``.
         store: The store to use instead of the application's; ``None`` for that one.
-        log_level: The least level that they log.
+        log: Where and how they log.
         emitter_socket: The unix socket on which programs without a server are served; ``None`` for none.
         announce: Called with the first address, the store's description, and the workers' process ids, once all
             accept clients.
@@ -77,7 +78,7 @@ class Plan:
 
     application: str
     store: str | None
-    log_level: str
+    log: LogSettings
     announce: Callable[[str, str, Sequence[int]], None]
     emitter_socket: str | None = None
 
@@ -208,10 +209,18 @@ class _Parent:
                 return 0 if self._stop_asked.is_set() else None
             code = await failed.ended
             if code != -signal.SIGKILL:
-                logger.error("%s %s before it accepted clients", failed, describe_end(code))
+                logger.error(
+                    "%s %s before it accepted clients", failed, describe_end(code), extra=fields(worker=failed.number)
+                )
                 return 128 - code if code < 0 else code or _FAILED
             pause_s = backoff.next_s(random.random())
-            logger.error("%s %s; another one is started in %.1f s", failed, describe_end(code), pause_s)
+            logger.error(
+                "%s %s; another one is started in %.1f s",
+                failed,
+                describe_end(code),
+                pause_s,
+                extra=fields(worker=failed.number, seconds=pause_s),
+            )
             await self._unless_stopped(asyncio.sleep(pause_s))
             if self._stop_asked.is_set():
                 return 0
@@ -255,7 +264,7 @@ class _Parent:
             application=self._plan.application,
             number=number,
             store=self._plan.store,
-            log_level=self._plan.log_level,
+            log=self._plan.log,
             arguments=sys.argv,
         )
         process, sock = start_process(settings, self._listeners[slot], self._lifeline)
@@ -273,6 +282,7 @@ class _Parent:
                 logger.error(
                     "%s is Waypost %s, and its parent is %s: stop the command, and start it anew",
                     *(worker, report.version, __version__),
+                    extra=fields(worker=worker.number),
                 )
                 worker.kill()
         elif isinstance(report, OpenLink):
@@ -284,7 +294,7 @@ class _Parent:
                 worker.send(Listen())
         elif isinstance(report, Beat):
             if worker.note_beat():
-                logger.warning("%s: its event loop runs again", worker)
+                logger.warning("%s: its event loop runs again", worker, extra=fields(worker=worker.number))
                 self._let_adopt()
         else:
             worker.note_listening(report)
@@ -345,7 +355,13 @@ class _Parent:
             pause_s = backoff.next_s(random.random())
             if not any(one.serves for one in self._serving):
                 pause_s = min(pause_s, _LONGEST_GAP_S)
-            logger.error("%s %s; another one is started in %.1f s", worker, describe_end(code), pause_s)
+            logger.error(
+                "%s %s; another one is started in %.1f s",
+                worker,
+                describe_end(code),
+                pause_s,
+                extra=fields(worker=worker.number, seconds=pause_s),
+            )
             await asyncio.sleep(pause_s)
             if self._serving[slot] is worker:
                 try:
@@ -366,7 +382,10 @@ class _Parent:
             for one in list(self._living.values()):
                 if one.has_got_stuck(_STUCK_S):
                     logger.error(
-                        "%s: its event loop has stood still for %.0f s; others accept new clients", one, _STUCK_S
+                        "%s: its event loop has stood still for %.0f s; others accept new clients",
+                        one,
+                        _STUCK_S,
+                        extra=fields(worker=one.number, seconds=_STUCK_S),
                     )
                     self._host.free_consumers(one.node)
                     self._let_adopt()
@@ -386,11 +405,16 @@ class _Parent:
         failed = await _first_that_failed(started, _listening_of)
         if failed is not None:
             end = describe_end(await failed.ended)
-            logger.error("not reloaded: %s %s before it accepted clients; the old ones go on", failed, end)
+            logger.error(
+                "not reloaded: %s %s before it accepted clients; the old ones go on",
+                failed,
+                end,
+                extra=fields(worker=failed.number),
+            )
             self._end(started)
             return
         old, self._serving = self._serving, started
-        logger.info("reloaded: %s; the old ones end", ", ".join(map(str, started)))
+        logger.info("reloaded: %s; the old ones end", ", ".join(map(str, started)), extra=fields(count=len(started)))
         self._drain([one for one in old if not one.ended.done()])
         self._let_adopt()
 
@@ -484,7 +508,12 @@ async def _kill_the_stuck(workers: Collection[Worker]) -> None:
         await asyncio.sleep(BEAT_EVERY_S)
         for one in workers:
             if not one.ended.done() and one.silent_s >= _STUCK_AT_STOP_S:
-                logger.error("%s: its event loop has stood still for %.0f s; it is killed", one, one.silent_s)
+                logger.error(
+                    "%s: its event loop has stood still for %.0f s; it is killed",
+                    one,
+                    one.silent_s,
+                    extra=fields(worker=one.number, seconds=one.silent_s),
+                )
                 one.kill()
 
 

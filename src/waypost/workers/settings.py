@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from waypost.log_settings import LogSettings
+
 __all__ = ["WorkerSettings"]
 
 
@@ -19,7 +21,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         lifeline: The descriptor of the pipe that ends with its parent.
         listeners: The descriptors of its listening sockets.
         store: The store to use instead of the application's; ``None`` for that one.
-        log_level: The least level to log.
+        log: Where and how it logs.
         arguments: What ``sys.argv`` is in the parent, for applications that look.
     """
 
@@ -29,7 +31,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     lifeline: int = -1
     listeners: Sequence[int] = ()
     store: str | None
-    log_level: str
+    log: LogSettings
     arguments: Sequence[str]
 
     def encode(self) -> str:

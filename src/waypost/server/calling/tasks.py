@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.basics.deadline import Deadline
 
 __all__ = ["Tasks"]
@@ -42,7 +42,11 @@ class Tasks:
         """Wait for all tasks until a deadline; then cancel the others and wait up to 5 s for those."""
         await deadline.wait_for(lambda: self._tasks)
         if self._tasks:
-            logger.warning("%d handlers were still running and are cancelled", len(self._tasks))
+            logger.warning(
+                "%d handlers were still running and are cancelled",
+                len(self._tasks),
+                extra=fields(count=len(self._tasks)),
+            )
         loop = asyncio.get_running_loop()
         ends = loop.time() + _TIMEOUT_S
         while self._tasks and (left_s := ends - loop.time()) > 0:

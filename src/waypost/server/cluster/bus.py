@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from waypost.errors import EncodingFailed, StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.basics.targets import Target
 from waypost.storage.following import EVERYBODY, Nodes
 
@@ -133,7 +133,13 @@ class Topic(Generic[M]):
             # Servers of two versions meet while one replaces the other.
             if sender not in self._unreadable:
                 self._unreadable.add(sender)
-                logger.warning("messages of server %s on %r can't be read: %s", sender, self._name, problem)
+                logger.warning(
+                    "messages of server %s on %r can't be read: %s",
+                    sender,
+                    self._name,
+                    problem,
+                    extra=fields(node=sender),
+                )
             return
         self._receive(sender, message)
 
@@ -197,7 +203,7 @@ class Bus:
             try:
                 told = self._decoder.decode(memoryview(message)[8:])
             except msgspec.MsgspecError as problem:
-                logger.warning("what server %s told can't be read: %s", sender, problem)
+                logger.warning("what server %s told can't be read: %s", sender, problem, extra=fields(node=sender))
                 return
             self._hear(told)
             return

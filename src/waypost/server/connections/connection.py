@@ -12,7 +12,8 @@ from math import inf
 from typing import Any
 
 from waypost.errors import ProtocolViolation
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
+from waypost.masking import mask_text
 from waypost.protocol.engineio import Frame
 from waypost.protocol.revision import Payload
 from waypost.protocol.session import EngineSession, Event
@@ -22,7 +23,6 @@ from waypost.server.connections.deadlines import Deadlines
 from waypost.server.connections.ends import NOBODY, LateReceiver, Receiver, WireOutlet
 from waypost.server.connections.room import RoomWaiters
 from waypost.server.watching.hooks import ConnectionClosed, Hooks, PacketSent
-from waypost.server.watching.masking import mask_text
 
 __all__ = ["Connection"]
 
@@ -279,7 +279,7 @@ class Connection:
         self._after()
 
     def _refuse_input(self, problem: ProtocolViolation) -> None:
-        logger.warning("closing %s: %s", self._label(), mask_text(str(problem)))
+        logger.warning("closing %s: %s", self._label(), mask_text(str(problem)), extra=fields(connection=self.number))
         self._problem = problem
         # If the session refused the input, it is closed already, and this abort has no effect.
         self._session.abort("forced close")
@@ -524,8 +524,13 @@ class Connection:
             else:
                 reason = session.close_reason or "transport close"
                 if session.overrun is not None:
-                    logger.info("closed %s, a slow client: %s", self._label(), session.overrun)
-                logger.debug("closed %s: %s", self._label(), reason)
+                    logger.info(
+                        "closed %s, a slow client: %s",
+                        self._label(),
+                        session.overrun,
+                        extra=fields(connection=self.number),
+                    )
+                logger.debug("closed %s: %s", self._label(), reason, extra=fields(connection=self.number))
                 self._wake_readers()
                 if self._hooks.connection_closed.observers:
                     duration_s = self._loop.time() - self._opened_at

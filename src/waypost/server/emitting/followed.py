@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from waypost.errors import EncodingFailed, MalformedPacket
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.basics.targets import EVERYONE, Target, read_head
 from waypost.server.emitting.feed import CLOSES, Feed
 from waypost.server.emitting.rooms import RoomIndex
@@ -55,7 +55,13 @@ class Followed:
     def _cut_off(self, target: Target, position: int, problem: Exception) -> None:
         """Close the connections of clients that can't get an event: when they come back, they are told why."""
         name = self._feed.namespace
-        logger.error("%s: event %d of another node can't be delivered: %s", name, position, problem)
+        logger.error(
+            "%s: event %d of another node can't be delivered: %s",
+            name,
+            position,
+            problem,
+            extra=fields(namespace=name, position=position),
+        )
         for member in self._index.select(target.rooms, target.except_):
             member.out.cut()
 
@@ -80,7 +86,11 @@ class Followed:
     def jumped(self) -> None:
         """Close the connections of all clients: when they come back, they get what they have missed, or are told."""
         name = self._feed.namespace
-        logger.error("%s: events of other nodes were missed here; all clients of this node connect again", name)
+        logger.error(
+            "%s: events of other nodes were missed here; all clients of this node connect again",
+            name,
+            extra=fields(namespace=name),
+        )
         for member in self._index.select(None, frozenset()):
             member.out.cut()
 

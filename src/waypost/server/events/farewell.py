@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 
 if TYPE_CHECKING:
     from waypost.server.events.handling import Handling
@@ -95,6 +95,12 @@ class Farewell:
                 self._source.sid,
                 self._source.namespace,
                 self._handling.handler_grace_s,
+                extra=fields(
+                    event="disconnect",
+                    sid=self._source.sid,
+                    namespace=self._source.namespace,
+                    option="handler_grace_s",
+                ),
             )
 
     @property
@@ -110,6 +116,7 @@ class Farewell:
             self._source.sid,
             self._source.namespace,
             self._handling.handler_grace_s,
+            extra=fields(sid=self._source.sid, namespace=self._source.namespace, option="handler_grace_s"),
         )
         self.hurry()
 

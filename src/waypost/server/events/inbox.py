@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ArgumentMismatch, EventRefused, shorten
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
+from waypost.masking import mask
 from waypost.protocol.packet import Packet
 from waypost.server.calling.faults import fault
 from waypost.server.calling.waits import WAITS, Waits, Working
@@ -17,7 +18,6 @@ from waypost.server.events.farewell import Farewell
 from waypost.server.events.incoming import MESSAGE_ID, Incoming
 from waypost.server.events.pending import LARGE
 from waypost.server.watching.counters import OTHER, count
-from waypost.server.watching.masking import mask
 from waypost.typed.handlers import Handler
 
 if TYPE_CHECKING:
@@ -263,7 +263,13 @@ class Inbox:
     def _report(self, where: str, event: Incoming, error: BaseException) -> None:
         """Log an exception of the application for an event; a refusal is not an error."""
         if isinstance(error, EventRefused):
-            logger.info("socket %s: event %r is refused: %s", self._source.sid, event.name, error)
+            logger.info(
+                "socket %s: event %r is refused: %s",
+                self._source.sid,
+                event.name,
+                error,
+                extra=fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace),
+            )
         else:
             self._handling.report_failure(where, self._source.sid, error)
 
@@ -273,7 +279,13 @@ class Inbox:
         is_news = not seen and registries[-1].note_unknown(event.name)
         level = logging.WARNING if is_news else logging.DEBUG
         name = shorten(event.name, _NAME_CHARACTERS)
-        logger.log(level, "socket %s sent event %s, which has no handler", self._source.sid, name)
+        logger.log(
+            level,
+            "socket %s sent event %s, which has no handler",
+            self._source.sid,
+            name,
+            extra=fields(event=name, sid=self._source.sid, namespace=self._source.namespace),
+        )
 
     async def _show_to_all(self, registries: tuple[Registry, ...], event: Incoming) -> None:
         for registry in reversed(registries):
@@ -285,7 +297,12 @@ class Inbox:
         try:
             converted = catch_all.convert(arguments)
         except ArgumentMismatch as mismatch:
-            logger.debug("socket %s: a handler of all events does not take this one: %s", self._source.sid, mismatch)
+            logger.debug(
+                "socket %s: a handler of all events does not take this one: %s",
+                self._source.sid,
+                mismatch,
+                extra=fields(sid=self._source.sid, namespace=self._source.namespace),
+            )
             return
         await self._handling.run(catch_all, "any event", self._source, *converted)
 
@@ -309,7 +326,12 @@ class Inbox:
         count = len(event.arguments)
         if not handler.takes(count):
             problem = f"{event.name} takes {handler.expectation} argument(s), {count} came"
-            logger.warning("socket %s: %s", self._source.sid, problem)
+            logger.warning(
+                "socket %s: %s",
+                self._source.sid,
+                problem,
+                extra=fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace),
+            )
             event.refuse(EventRefused(problem))
             return None
         arguments = event.arguments
@@ -317,10 +339,22 @@ class Inbox:
             if handler.parameters is not None:
                 arguments = handler.convert(arguments)
         except ArgumentMismatch as mismatch:
-            logger.warning("socket %s: %s: %s", self._source.sid, event.name, mismatch)
+            logger.warning(
+                "socket %s: %s: %s",
+                self._source.sid,
+                event.name,
+                mismatch,
+                extra=fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace),
+            )
             if logger.isEnabledFor(logging.DEBUG):
                 shown = shorten(mask({mismatch.parameter: mismatch.received}), _MISFIT_CHARACTERS)
-                logger.debug("socket %s: %s: received %s", self._source.sid, event.name, shown)
+                logger.debug(
+                    "socket %s: %s: received %s",
+                    self._source.sid,
+                    event.name,
+                    shown,
+                    extra=fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace),
+                )
             event.refuse(EventRefused(str(mismatch), mismatch.to_payload()))
             return None
         return (self._source.socket, *arguments) if handler.leading else arguments

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import EncodingFailed, EventRefused, Reject
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.answers import answer_values
 from waypost.protocol.extension import READS_REJECTIONS, OutboxMark, split_outbox_mark
 from waypost.protocol.packet import Packet
@@ -202,7 +202,12 @@ class Incoming:
         try:
             return self._source.codec.encode_event(self._source.namespace, "ack", values).to_record()
         except EncodingFailed as problem:
-            logger.error("the answer to %r can't be stored: %s", self.name, problem)
+            logger.error(
+                "the answer to %r can't be stored: %s",
+                self.name,
+                problem,
+                extra=fields(event=self.name, sid=self._source.sid, namespace=self._source.namespace),
+            )
             return None
 
     def _send(self, values: tuple[Any, ...]) -> bool:
@@ -213,7 +218,13 @@ class Incoming:
         try:
             frames = source.codec.encode_ack(source.namespace, self._ack_id, values)
         except EncodingFailed as problem:
-            logger.error("the ack of %r on socket %s is not sent: %s", self.name, source.sid, problem)
+            logger.error(
+                "the ack of %r on socket %s is not sent: %s",
+                self.name,
+                source.sid,
+                problem,
+                extra=fields(event=self.name, sid=source.sid, namespace=source.namespace),
+            )
             return False
         if source.left_because is None:
             source.out.send(frames)

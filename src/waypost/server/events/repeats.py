@@ -11,7 +11,7 @@ from typing import Any
 from weakref import ReferenceType, ref
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.extension import OutboxMark
 from waypost.protocol.rejections import Rejection
 from waypost.server.connections.addresses import counted_address
@@ -118,7 +118,12 @@ class AnswerTurn:
                 Answer(self._client, mark.sequence, mark.message, record, self._account), mark.settled
             )
         except StorageError as problem:
-            logger.error("the answer to message %s is not stored: %s", mark.message, problem)
+            logger.error(
+                "the answer to message %s is not stored: %s",
+                mark.message,
+                problem,
+                extra=fields(message_id=mark.message),
+            )
 
     def fail(self) -> None:
         """Hold the client's later events back until it repeats this one."""
@@ -230,7 +235,12 @@ class Repeats:
         try:
             record = await turn.find()
         except StorageError as problem:
-            logger.error("nobody can tell whether message %s was handled: %s", mark.message, problem)
+            logger.error(
+                "nobody can tell whether message %s was handled: %s",
+                mark.message,
+                problem,
+                extra=fields(message_id=mark.message),
+            )
             turn.fail()
             turn.end()
             return Admitted(is_unknown=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ArgumentMismatch, ConnectionRefused, StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.extension import ANSWER_FIELD, client_revision, split_auth
 from waypost.server.calling.arrival import ARRIVAL, Arrival
 from waypost.server.calling.faults import fault
@@ -132,7 +132,7 @@ class Admission:
         except ConnectionRefused as refusal:
             self._refuse(refusal.message, refusal.data)
         except (StorageError, NotNow) as problem:
-            logger.error("%s can't be entered now: %s", self._name, problem)
+            logger.error("%s can't be entered now: %s", self._name, problem, extra=fields(namespace=self._name))
             if not self.has_left:
                 # Official clients do not retry after a refusal, but they reconnect after a lost connection.
                 self._connection.close("forced server close")
@@ -181,7 +181,12 @@ class Admission:
         try:
             return handler.convert((self._handshake.auth,))
         except ArgumentMismatch as mismatch:
-            logger.info("a client of %s is refused, its auth does not fit: %s", self._namespace.name, mismatch)
+            logger.info(
+                "a client of %s is refused, its auth does not fit: %s",
+                self._namespace.name,
+                mismatch,
+                extra=fields(namespace=self._namespace.name, event="connect"),
+            )
             data = {"error": str(mismatch), **mismatch.to_payload()}
             raise ConnectionRefused("Invalid auth", data) from mismatch
 
@@ -198,7 +203,12 @@ class Admission:
             found = RecoveryReason.UNDELIVERABLE
         self._reason = found
         count(self._keeper.counters.recoveries, found)
-        logger.info("a client of %s starts anew: %s", self._namespace.name, found)
+        logger.info(
+            "a client of %s starts anew: %s",
+            self._namespace.name,
+            found,
+            extra=fields(namespace=self._namespace.name, code=found.value),
+        )
         return None
 
     async def _find(self, keeper: Keeper) -> Returning | Undeliverable | RecoveryReason | None:
@@ -306,12 +316,22 @@ class Admission:
                 await self._write_missed(channel, returning)
             except Exception:
                 # Its client comes back: one that is left as it is would wait for events for ever.
-                logger.exception("%s: what socket %s has missed can't be replayed", self._name, channel.sid)
+                logger.exception(
+                    "%s: what socket %s has missed can't be replayed",
+                    self._name,
+                    channel.sid,
+                    extra=fields(sid=channel.sid, namespace=self._name),
+                )
                 self._connection.close("forced server close")
                 return
             count(self._keeper.counters.recoveries, "recovered")
             self._keeper.counters.replayed_events += len(returning.missed)
-            logger.debug("socket %s recovered, %d events replayed", channel.sid, len(returning.missed))
+            logger.debug(
+                "socket %s recovered, %d events replayed",
+                channel.sid,
+                len(returning.missed),
+                extra=fields(sid=channel.sid, namespace=self._name, count=len(returning.missed)),
+            )
         if channel.left_because is None:
             channel.go_live()
 

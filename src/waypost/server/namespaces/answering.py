@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from waypost.errors import EncodingFailed, MalformedPacket
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.cluster.asking import UNANSWERED, Ask, End, More, Part, Request, Response, Stop
 from waypost.server.cluster.seam import (
     Acked,
@@ -87,7 +87,12 @@ class Answering:
         namespaces = [found for name in ask.namespaces if (found := self._directory.get(name)) is not None]
         question = ask.question
         if len(self._pages) + len(self._rounds) + self._running >= _MAX_QUESTIONS:
-            logger.warning("a question of server %s is not answered: %d are being answered", key[0], _MAX_QUESTIONS)
+            logger.warning(
+                "a question of server %s is not answered: %d are being answered",
+                key[0],
+                _MAX_QUESTIONS,
+                extra=fields(node=key[0], count=_MAX_QUESTIONS),
+            )
             self._end(key, is_complete=False)
         elif isinstance(question, FetchSockets):
             self._fetch(key, namespaces, question.target, ask.timeout_s)
@@ -146,7 +151,12 @@ class Answering:
         try:
             ack_round = self._begin_round(key, namespaces, question)
         except (EncodingFailed, MalformedPacket) as problem:
-            logger.error("server %s has asked for acks of an event that can't be sent here: %s", key[0], problem)
+            logger.error(
+                "server %s has asked for acks of an event that can't be sent here: %s",
+                key[0],
+                problem,
+                extra=fields(node=key[0]),
+            )
             self._end(key, is_complete=False)
             return
         # First whom this server has asked: so the other one knows who is missing if this one goes.
@@ -181,7 +191,13 @@ class Answering:
         try:
             self._send(key, Acked(sid, arguments))
         except EncodingFailed as problem:
-            logger.error("the ack of socket %s can't be sent to server %s: %s", sid, key[0], problem)
+            logger.error(
+                "the ack of socket %s can't be sent to server %s: %s",
+                sid,
+                key[0],
+                problem,
+                extra=fields(sid=sid, node=key[0]),
+            )
             self._send(key, Acked(sid, None))
         ack_round, timer = self._rounds[key]
         if not ack_round.waiting:
@@ -199,7 +215,13 @@ class Answering:
                 if is_answered and key[1] != UNANSWERED:
                     self._send(key, Result(value))
         except EncodingFailed as problem:
-            logger.error("the answer to server-side %r of server %s can't be sent: %s", event.event, key[0], problem)
+            logger.error(
+                "the answer to server-side %r of server %s can't be sent: %s",
+                event.event,
+                key[0],
+                problem,
+                extra=fields(event=event.event, node=key[0]),
+            )
             is_answered = False
         finally:
             self._running -= 1
@@ -218,6 +240,11 @@ def _sendable(details: SocketDetails) -> tuple[SocketDetails, int]:
     try:
         return details, len(msgspec.msgpack.encode(details))
     except (TypeError, ValueError, OverflowError, RecursionError) as problem:
-        logger.error("the data of socket %s can't be sent to other servers: %s", details.id, problem)
+        logger.error(
+            "the data of socket %s can't be sent to other servers: %s",
+            details.id,
+            problem,
+            extra=fields(sid=details.id),
+        )
     details = msgspec.structs.replace(details, data={})
     return details, len(msgspec.msgpack.encode(details))

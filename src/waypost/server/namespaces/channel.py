@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import NotConnected, StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import Packet
@@ -313,7 +313,9 @@ class Channel:
         """Take an acknowledgement of the client."""
         if packet.ack_id is None or not self.out.acks.receive(packet.ack_id, packet.data):
             self.core.parts.services.counters.unexpected_acks += 1
-            logger.debug("socket %s sent an ack nobody waits for: %s", self.sid, packet.ack_id)
+            logger.debug(
+                "socket %s sent an ack nobody waits for: %s", self.sid, packet.ack_id, extra=fields(sid=self.sid)
+            )
 
     def pause_reading(self) -> None:
         """Stop reading from its connection."""
@@ -338,7 +340,7 @@ class Channel:
         try:
             await self.session.save(self.data)
         except StorageError as problem:
-            logger.error("socket.data of %s is not stored: %s", self.sid, problem)
+            logger.error("socket.data of %s is not stored: %s", self.sid, problem, extra=fields(sid=self.sid))
 
     # -- the end --------------------------------------------------------------------------------------------
 

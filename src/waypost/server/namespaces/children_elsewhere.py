@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.services import Services
 from waypost.storage.following import EVERYBODY, Nodes
 
@@ -103,7 +103,7 @@ class ChildrenElsewhere:
         try:
             changed = msgspec.msgpack.decode(message, type=_Changed)
         except msgspec.DecodeError as problem:
-            logger.error("node %s has sent what can't be read: %s", sender, problem)
+            logger.error("node %s has sent what can't be read: %s", sender, problem, extra=fields(node=sender))
             return
         self._note(self._there.setdefault(sender, set()), changed.made, changed.gone)
 

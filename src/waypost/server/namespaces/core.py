@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from waypost.errors import ConfigurationError, MalformedPacket
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.calling.faults import fault
 from waypost.server.cluster.seam import Question, Reply, ServerSideEvent
 from waypost.server.cluster.server_side import ServerSide
@@ -188,7 +188,12 @@ class NamespaceCore:
         try:
             data = Snapshot.decode(expired.data).data
         except MalformedPacket:
-            logger.error("%s: socket %s has expired, and its data is damaged", self.name, expired.sid)
+            logger.error(
+                "%s: socket %s has expired, and its data is damaged",
+                self.name,
+                expired.sid,
+                extra=fields(sid=expired.sid, namespace=self.name),
+            )
             data = {}
         await self.tell_ended(expired.sid, data)
 
@@ -212,6 +217,7 @@ class NamespaceCore:
             stored.sid,
             self.name,
             undeliverable.describe(),
+            extra=fields(sid=stored.sid, namespace=self.name),
         )
         if hook.observers:
             hook.tell(

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from waypost.checking.arguments import NAMESPACE, check
 from waypost.errors import ConfigurationError, ConnectionRefused
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.emitting.flags import Flags
 from waypost.server.namespaces.children_elsewhere import ChildrenElsewhere
 from waypost.server.namespaces.core import NamespaceCore, Parts
@@ -157,7 +157,14 @@ class Directory:
         if namespace is None:
             settings = self._parts.settings
             if site is not None and self._made[site] >= settings.max_child_namespaces_per_address:
-                logger.warning("refused to make %s: %s has made %d child namespaces", name, site, self._made[site])
+                logger.warning(
+                    "refused to make %s: %s has made %d child namespaces; "
+                    "max_child_namespaces_per_address sets the limit",
+                    name,
+                    site,
+                    self._made[site],
+                    extra=fields(namespace=name, address=site, option="max_child_namespaces_per_address"),
+                )
                 raise ConnectionRefused("Too many namespaces")
             if len(self._children) >= settings.max_child_namespaces:
                 await self._make_room(name)
@@ -183,10 +190,20 @@ class Directory:
         while len(self._children) >= self._parts.settings.max_child_namespaces:
             chosen = await self._eviction.choose()
             if chosen is None:
-                logger.warning("refused to make %s: there are %d child namespaces", name, len(self._children))
+                logger.warning(
+                    "refused to make %s: there are %d child namespaces; max_child_namespaces sets the limit",
+                    name,
+                    len(self._children),
+                    extra=fields(namespace=name, option="max_child_namespaces"),
+                )
                 raise ConnectionRefused("Too many namespaces")
             child, sessions = chosen
-            logger.info("%s, which is empty and was never used, is removed in favour of %s", child.name, name)
+            logger.info(
+                "%s, which is empty and was never used, is removed in favour of %s",
+                child.name,
+                name,
+                extra=fields(namespace=child.name, option="max_child_namespaces"),
+            )
             journal = child.feed.journal
             self._forget(child)
             if journal is not None:
@@ -206,7 +223,9 @@ class Directory:
             try:
                 await self._find(name, None, None)
             except ConnectionRefused:
-                logger.debug("the store has sessions of %s, which is not there any more", name)
+                logger.debug(
+                    "the store has sessions of %s, which is not there any more", name, extra=fields(namespace=name)
+                )
 
     def _make(self, name: str, parent: ParentCore | None) -> NamespaceCore:
         namespace = self._forgotten.get(name)
@@ -260,7 +279,7 @@ class Directory:
         child.forget_store()
 
     def _forget(self, child: NamespaceCore) -> None:
-        logger.debug("nobody is in %s any more, it is forgotten", child.name)
+        logger.debug("nobody is in %s any more, it is forgotten", child.name, extra=fields(namespace=child.name))
         del self._children[child.name]
         self._elsewhere.forgotten(child.name)
         self._count_no_more(child.name)

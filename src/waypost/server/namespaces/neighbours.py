@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waypost.errors import EncodingFailed, MalformedPacket, StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.cluster.asking import Asking, Request, Response
 from waypost.server.cluster.bus import Bus, Told, Topic
 from waypost.server.namespaces.answering import Answering
@@ -72,12 +72,12 @@ class Neighbours:
 
     def _changed(self, name: str, is_there: bool) -> None:
         if is_there:
-            logger.info("server %s has joined", name)
+            logger.info("server %s has joined", name, extra=fields(node=name))
             self._numbers.joined()
             if self._services.bus is not None:
                 self._services.bus.greet(name)
             return
-        logger.info("server %s is gone", name)
+        logger.info("server %s is gone", name, extra=fields(node=name))
         self._asking.gone(name)
         self._numbers.gone(name)
         if self._moves is not None:
@@ -92,4 +92,9 @@ class Neighbours:
         try:
             namespace.feed.hear(told.target, told.action)
         except (EncodingFailed, MalformedPacket) as problem:
-            logger.error("%s: an event of another server can't be sent here: %s", told.namespace, problem)
+            logger.error(
+                "%s: an event of another server can't be sent here: %s",
+                told.namespace,
+                problem,
+                extra=fields(namespace=told.namespace),
+            )

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from waypost.errors import LimitExceeded, MalformedPacket, shorten
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.decoded_size import MOST_FOR_A_UNIT
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import Packet, PacketType
@@ -252,7 +252,12 @@ class Peer:
         most = self._parts.settings.max_auth_bytes
         if size > most:
             excess = LimitExceeded("bytes of a client's auth in memory", most, size, "max_auth_bytes")
-            logger.warning("refused a client of %s: %s", shorten(name), excess)
+            logger.warning(
+                "refused a client of %s: %s",
+                shorten(name),
+                excess,
+                extra=fields(namespace=name, option="max_auth_bytes"),
+            )
             self._refuse(name, "Auth too large")
             return
         if channel is None and entering is None and self._is_full:
@@ -343,5 +348,8 @@ class Peer:
     def _give_up(self) -> None:
         self._timer = None
         if not self._channels:
-            logger.info("closing a connection that joined no namespace")
+            logger.info(
+                "closing a connection that joined no namespace in time: connect_timeout_s sets the limit",
+                extra=fields(option="connect_timeout_s"),
+            )
             self._connection.close("forced server close")

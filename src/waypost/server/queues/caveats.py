@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from waypost.errors import shorten
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.known_clients import find_client
 
 __all__ = ["Caveats"]
@@ -45,4 +45,5 @@ class Caveats:
             shorten(queue),
             shorten(consumer),
             client.queue_caveat,
+            extra=fields(queue=queue, consumer=consumer),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from waypost.errors import ConfigurationError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.queues.options import QueueOptions, QueueSettings, decode_settings, with_settings
 from waypost.storage.queue_records import Configuration
 
@@ -71,11 +71,13 @@ class Configured:
                     "queue %r: max_deliveries is configured for it, which the next release will not know; "
                     "configure(max_deliveries=None, max_failures=…, max_losses=…) takes its place",
                     stored.queue,
+                    extra=fields(queue=stored.queue),
                 )
         except ConfigurationError as problem:
             logger.error(
                 "queue %r: what is configured in the store can't be used; it goes on with %s: %s",
                 stored.queue, "the options it had" if stored.queue in self._settings else "the server's", problem,
+                extra=fields(queue=stored.queue),
             )  # fmt: skip
 
     def load(self, configurations: Iterable[Configuration]) -> None:

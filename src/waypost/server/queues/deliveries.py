@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from waypost.errors import ConfigurationError, NotConnected, StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.emitting.members import Member
 from waypost.server.queues.caveats import Caveats
 from waypost.server.queues.configured import Configured
@@ -458,6 +458,7 @@ class Deliveries:
         logger.warning(
             "queue %r, consumer %r: message %s is a dead letter (failures: %d, lost connections: %d): %s",
             runner.queue_name, runner.row.name, message.id, attempt.failures, attempt.losses, attempt.reason,
+            extra=fields(queue=runner.queue_name, consumer=runner.row.name, message_id=message.id),
         )  # fmt: skip
         hook = self._services.hooks.message_died
         if hook.observers:

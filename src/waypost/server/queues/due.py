@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.queues.work_loop import WorkLoop
 from waypost.storage.base import Store
 from waypost.storage.clock import LONGEST_SLEEP_S
@@ -74,5 +74,7 @@ class DueTimer:
         self._untold = Due(frozenset(), None)
 
     def _halted(self, problem: Exception, pause_s: float) -> None:
-        logger.error("messages that are due have to wait %.1f s more: %s", pause_s, problem)
+        logger.error(
+            "messages that are due have to wait %.1f s more: %s", pause_s, problem, extra=fields(seconds=pause_s)
+        )
         self._due_at = self._store().clock.now() + pause_s

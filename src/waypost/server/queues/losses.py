@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.queues.takers import Takers
 from waypost.server.watching.hooks import Hooks
 from waypost.server.watching.queue_events import MessagesLost
@@ -91,6 +91,10 @@ class Losses:
         logger.warning(
             "queue %r: consumer %r lost %d messages, from %d to %d, to the queue's limits",
             notice.queue, notice.consumer, notice.messages, notice.first_offset, notice.last_offset,
+            extra=fields(
+                queue=notice.queue, consumer=notice.consumer,
+                count=notice.messages, position=notice.first_offset,
+            ),
         )  # fmt: skip
         if self._hooks.messages_lost.observers:
             self._hooks.messages_lost.tell(notice)
@@ -104,7 +108,12 @@ class Losses:
                     is_told = True
                     break
         except StorageError as problem:
-            logger.error("queue %r: a notice of loss stays: %s", notice.queue, problem)
+            logger.error(
+                "queue %r: a notice of loss stays: %s",
+                notice.queue,
+                problem,
+                extra=fields(queue=notice.queue, consumer=notice.consumer),
+            )
         finally:
             self._telling.discard(consumer)
             was_asked_again = consumer in self._asked_again

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from waypost.errors import MalformedPacket, StorageError, shorten
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.records import read_values
 from waypost.server.queues.delivery import Delivery
 from waypost.storage.queue_base import StoredQueue
@@ -54,6 +54,10 @@ class OverdueLog:
             "messages wait behind it: is a handler registered for the event, and does it call its callback?",
             queue.name, consumer, delivery.attachment.carrier.label, message.id, _event(message.record), lease_s,
             waiting,
+            extra=fields(
+                queue=queue.name, consumer=consumer, message_id=message.id,
+                sid=delivery.attachment.carrier.label, event=_event(message.record),
+            ),
         )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import inf
 from typing import Protocol
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.rejections import Rejection
 from waypost.server.queues.delivery_order import DeliveryOrder, Read, ReadRetries, make_order
 from waypost.server.queues.options import Order, QueueOptions
@@ -255,7 +255,10 @@ class Progress:
         self._acknowledged += 1
         if self.probing.failures and self.probing.succeeded():
             logger.info(
-                "queue %r, consumer %r: a message succeeded, and all go out again", self._queue.name, self.row.name
+                "queue %r, consumer %r: a message succeeded, and all go out again",
+                self._queue.name,
+                self.row.name,
+                extra=fields(queue=self._queue.name, consumer=self.row.name, message_id=message.id),
             )
             self._listener.wake()
 
@@ -328,6 +331,10 @@ class Progress:
                 "queue %r, consumer %r: %d failures in a row, the last: %s; until one message succeeds, they go out "
                 "one at a time, with growing pauses",
                 self._queue.name, self.row.name, self.probing.failures, reason,
+                extra=fields(
+                    queue=self._queue.name, consumer=self.row.name,
+                    message_id=message.id, count=self.probing.failures,
+                ),
             )  # fmt: skip
 
     def _go_on(
@@ -351,6 +358,10 @@ class Progress:
         logger.info(
             "queue %r, consumer %r, message %s: %s (%s), again in %.1f s",
             self._queue.name, self.row.name, message.id, blame.value, reason, verdict.delay_s,
+            extra=fields(
+                queue=self._queue.name, consumer=self.row.name,
+                message_id=message.id, seconds=verdict.delay_s,
+            ),
         )  # fmt: skip
         if self._order == "strict" and blame in _FAILURES and verdict.failures == _TELLING_FAILURES:
             self._blocking = message, reason
@@ -393,6 +404,7 @@ class Progress:
             logger.warning(
                 "queue %r, consumer %r: message %s has failed %d times, and %d messages wait behind it: %s",
                 self._queue.name, row.name, message.id, _TELLING_FAILURES, max(row.waiting - 1, 0), reason,
+                extra=fields(queue=self._queue.name, consumer=row.name, message_id=message.id),
             )  # fmt: skip
         if self._awaits_retries and self.upcoming is not None:
             self._awaits_retries = False

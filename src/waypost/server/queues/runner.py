@@ -11,7 +11,7 @@ from contextlib import suppress
 from math import inf
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.rejections import Rejection
 from waypost.server.queues.delivery import Attachment, Delivery, Session
 from waypost.server.queues.delivery_order import DeliveryOrder
@@ -438,8 +438,10 @@ class Runner:
         """Let the next round read the consumer again after this one failed."""
         self._progress.look_again()
         logger.error(
-            "queue %r: delivery to %r halts for %.1f s: %s", self.queue_name, self.row.name, pause_s, problem
-        )
+            "queue %r: delivery to %r halts for %.1f s: %s",
+            self.queue_name, self.row.name, pause_s, problem,
+            extra=fields(queue=self.queue_name, consumer=self.row.name, seconds=pause_s),
+        )  # fmt: skip
 
     def _set_alarm(self, now: float, pause_s: float) -> None:
         """Wake at the end of the next pause after ``now``: of the consumer, its probing, or else of a message."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.queues.cron import Cron
 from waypost.server.queues.deliveries import Deliveries
 from waypost.server.queues.message import NewMessage, to_row
@@ -125,7 +125,11 @@ class _Schedule:
         last_at = self._last_at if self._last_at is not None else await self._noted(now)
         due_at = cron.latest(now)
         if last_at > now + _LATE_S:
-            logger.warning("schedule %r: the clock was set back; it goes on from now", self._plan.name)
+            logger.warning(
+                "schedule %r: the clock was set back; it goes on from now",
+                self._plan.name,
+                extra=fields(schedule=self._plan.name),
+            )
             await self._note(now if due_at is None else due_at)
         elif due_at is not None and due_at > last_at:
             await self._reach(due_at, now)
@@ -136,7 +140,12 @@ class _Schedule:
         if now - due_at <= _LATE_S or self._plan.missed == "once":
             await self._emit(due_at)
         else:
-            logger.warning("schedule %r: missed %s, which is skipped", self._plan.name, _minute(due_at))
+            logger.warning(
+                "schedule %r: missed %s, which is skipped",
+                self._plan.name,
+                _minute(due_at),
+                extra=fields(schedule=self._plan.name),
+            )
         await self._note(due_at)
 
     async def _emit(self, due_at: float) -> None:
@@ -161,7 +170,13 @@ class _Schedule:
         self._last_at = at
 
     def _halted(self, problem: Exception, pause_s: float) -> None:
-        logger.error("schedule %r: it has to wait %.1f s more: %s", self._plan.name, pause_s, problem)
+        logger.error(
+            "schedule %r: it has to wait %.1f s more: %s",
+            self._plan.name,
+            pause_s,
+            problem,
+            extra=fields(schedule=self._plan.name, seconds=pause_s),
+        )
 
 
 def _minute(time: float) -> str:

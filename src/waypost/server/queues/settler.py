@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from waypost.errors import StorageError, StoreClosed
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, ConsumerRow
@@ -171,6 +171,7 @@ class Settler:
                     logger.error(
                         "queue %r: what consumer %r did is not stored yet, again in %.1f s: %s",
                         self._queue.name, self._consumer, pause_s, problem,
+                        extra=fields(queue=self._queue.name, consumer=self._consumer, seconds=pause_s),
                     )  # fmt: skip
                     await asyncio.sleep(pause_s)
                 except Exception:
@@ -179,6 +180,7 @@ class Settler:
                     logger.exception(
                         "queue %r: storing what consumer %r did failed, again in %.1f s",
                         self._queue.name, self._consumer, pause_s,
+                        extra=fields(queue=self._queue.name, consumer=self._consumer, seconds=pause_s),
                     )  # fmt: skip
                     await asyncio.sleep(pause_s)
         finally:

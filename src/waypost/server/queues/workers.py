@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from waypost.errors import StorageError, StoreClosed
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.server.basics.deadline import Deadline
 from waypost.server.queues.delivery import Attachment
@@ -85,7 +85,7 @@ class Workers:
             if unfinished:
                 logger.warning(
                     "queue %r: the functions of %d messages did not finish before the stop; they are delivered again",
-                    source.queue_name, unfinished,
+                    source.queue_name, unfinished, extra=fields(queue=source.queue_name, count=unfinished),
                 )  # fmt: skip
             source.give_up(attachment, _UNFINISHED)
             for task in carrier.tasks:
@@ -116,5 +116,11 @@ class Workers:
                 return
             except StorageError as problem:
                 pause_s = backoff.next_s()
-                logger.error("queue %r: a worker begins %.1f s later: %s", plan.queue, pause_s, problem)
+                logger.error(
+                    "queue %r: a worker begins %.1f s later: %s",
+                    plan.queue,
+                    pause_s,
+                    problem,
+                    extra=fields(queue=plan.queue, seconds=pause_s),
+                )
                 await asyncio.sleep(pause_s)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from waypost.errors import EncodingFailed, MalformedPacket
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.emitting.acks import AtCut, PendingAck, PendingAcks
 from waypost.server.recovery.elsewhere import Elsewhere
 from waypost.server.recovery.handed import Handed, HandedAck, read_handed
@@ -133,6 +133,7 @@ class Crossing:
                 "%s: the node that a client was at before has not let go of its session within %g s "
                 "(handler_grace_s, and %g s): the client is connected meanwhile",
                 self._namespace, self._grace_s + _DISCONNECT_S, _DISCONNECT_S,
+                extra=fields(namespace=self._namespace, option="handler_grace_s"),
             )  # fmt: skip
             return None
         if not handed:
@@ -140,7 +141,12 @@ class Crossing:
         try:
             return read_handed(handed)
         except msgspec.DecodeError as problem:
-            logger.error("%s: what came with a session can't be read: %s", self._namespace, problem)
+            logger.error(
+                "%s: what came with a session can't be read: %s",
+                self._namespace,
+                problem,
+                extra=fields(namespace=self._namespace),
+            )
             return None
 
     def take_back(self, key: bytes) -> PendingAcks | None:
@@ -182,7 +188,12 @@ class Crossing:
             try:
                 event = self._services.codec.restore_event(one.record, self._namespace)
             except (MalformedPacket, EncodingFailed) as problem:
-                logger.error("%s: a call can't be sent again: %s", self._namespace, problem)
+                logger.error(
+                    "%s: a call can't be sent again: %s",
+                    self._namespace,
+                    problem,
+                    extra=fields(namespace=self._namespace),
+                )
         loop = asyncio.get_running_loop()
         until = None if one.left_s is None else loop.time() + one.left_s
         answered = partial(self._elsewhere.forward, self._namespace, key, one.node, one.ack_id)
@@ -228,7 +239,12 @@ class Crossing:
         try:
             encoded = Snapshot(life.data, None, None).encode()
         except TypeError as problem:
-            logger.error("%s: socket.data does not follow its session to another node: %s", self._namespace, problem)
+            logger.error(
+                "%s: socket.data does not follow its session to another node: %s",
+                self._namespace,
+                problem,
+                extra=fields(namespace=self._namespace),
+            )
         self._elsewhere.tell_work_ended(self._namespace, works, encoded)
 
     # -- what other nodes tell ------------------------------------------------------------------------------
@@ -288,5 +304,10 @@ def _hand(ack_id: int, one: PendingAck, me: str, now: float) -> HandedAck:
         try:
             record = one.event.to_record()
         except EncodingFailed as problem:
-            logger.warning("call %r can't be sent again by another node: %s", one.event.event, problem)
+            logger.warning(
+                "call %r can't be sent again by another node: %s",
+                one.event.event,
+                problem,
+                extra=fields(event=one.event.event),
+            )
     return HandedAck(ack_id, one.node or me, record, None if one.until is None else max(one.until - now, 0))

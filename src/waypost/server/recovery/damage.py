@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 
 __all__ = ["Damage"]
 
@@ -36,4 +36,10 @@ class Damage:
         if len(self._told) >= _MOST_TOLD:
             del self._told[next(iter(self._told))]
         self._told[what] = None
-        logger.error("%s: %s is damaged, and clients that need it start anew: %s", self._namespace, what, problem)
+        logger.error(
+            "%s: %s is damaged, and clients that need it start anew: %s",
+            self._namespace,
+            what,
+            problem,
+            extra=fields(namespace=self._namespace),
+        )

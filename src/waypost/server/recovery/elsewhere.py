@@ -10,7 +10,7 @@ from weakref import WeakSet, WeakValueDictionary
 import msgspec
 
 from waypost.errors import EncodingFailed, MalformedPacket, StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.records import read_values
 from waypost.server.emitting.acks import PendingAcks
 from waypost.server.recovery.handed import Answered, CallsLost, Message, SessionsEnded, WorkEnded, read_message
@@ -94,7 +94,13 @@ class Elsewhere:
             try:
                 record = self._services.codec.encode_event(namespace, _ANSWER, arguments).to_record()
             except EncodingFailed as problem:
-                logger.error("%s: an answer for node %s can't be forwarded: %s", namespace, node, problem)
+                logger.error(
+                    "%s: an answer for node %s can't be forwarded: %s",
+                    namespace,
+                    node,
+                    problem,
+                    extra=fields(namespace=namespace, node=node),
+                )
         self._send(node, Answered(namespace, key, ack_id, record))
 
     def tell_ended(self, namespace: str, sid: str) -> None:
@@ -145,7 +151,7 @@ class Elsewhere:
         try:
             self._take(read_message(message))
         except (msgspec.DecodeError, MalformedPacket) as problem:
-            logger.error("node %s has sent what can't be read: %s", sender, problem)
+            logger.error("node %s has sent what can't be read: %s", sender, problem, extra=fields(node=sender))
 
     def _take(self, message: Message) -> None:
         if isinstance(message, SessionsEnded):

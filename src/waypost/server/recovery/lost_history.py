@@ -9,7 +9,7 @@ only when clients of several addresses say the same.
 from __future__ import annotations
 
 from waypost.errors import shorten
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.basics.handshake import Handshake
 from waypost.server.services import Services
 from waypost.storage.base import Journal
@@ -57,13 +57,19 @@ class LostHistory:
             handshake: The client's handshake.
         """
         name, shown = self._journal.name, shorten(offset)
-        logger.info("a client of %s sent offset %s, which this store does not know", name, shown)
+        logger.info(
+            "a client of %s sent offset %s, which this store does not know", name, shown, extra=fields(namespace=name)
+        )
         is_from_before = stored.start < self._opened_at
         if is_from_before and not self._is_found:
             self._is_found = True
             if self._services.bus is not None:
                 self._services.bus.tell_history_lost(name)
-            logger.info("%s may be an older copy: all sessions from before the start begin anew", name)
+            logger.info(
+                "%s may be an older copy: all sessions from before the start begin anew",
+                name,
+                extra=fields(namespace=name),
+            )
         if not is_from_before or len(self._witnesses) == _WITNESSES:
             return
         self._witnesses.add(handshake.counted_for or handshake.address)
@@ -74,4 +80,5 @@ class LostHistory:
                 name,
                 _WITNESSES,
                 shown,
+                extra=fields(namespace=name, count=_WITNESSES),
             )

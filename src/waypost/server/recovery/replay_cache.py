@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from waypost.errors import EncodingFailed
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.codec import Codec, EncodedEvent
 from waypost.server.basics.targets import Target, read_record
 from waypost.storage.journal_records import Entry
@@ -47,7 +47,13 @@ class ReplayCache:
             return found[0], found[1]
         target, event = read_record(entry.record, self._namespace, self._codec)
         if isinstance(event, EncodingFailed):
-            logger.warning("%s: clients that missed event %d start anew: %s", self._namespace, entry.position, event)
+            logger.warning(
+                "%s: clients that missed event %d start anew: %s",
+                self._namespace,
+                entry.position,
+                event,
+                extra=fields(namespace=self._namespace, position=entry.position),
+            )
         size = len(entry.record)
         self._decoded[entry.position] = (target, event, size)
         self._bytes += size

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 
 from waypost.errors import shorten
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
+from waypost.masking import mask, mask_headers, mask_text, mask_url
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import PacketType
 from waypost.server.watching.hooks import (
@@ -23,7 +24,6 @@ from waypost.server.watching.hooks import (
     SocketConnected,
     SocketDisconnected,
 )
-from waypost.server.watching.masking import mask, mask_headers, mask_text, mask_url
 
 __all__ = ["attach_debug_log"]
 
@@ -56,12 +56,18 @@ def _log_opened(opened: ConnectionOpened) -> None:
         opened.transport,
         mask_url(handshake.url),
         mask_headers(handshake.headers),
+        extra=fields(connection=opened.connection, address=handshake.address),
     )
 
 
 def _log_closed(closed: ConnectionClosed) -> None:
     connections.debug(
-        "#%d closed after %.3f s over %s: %s", closed.connection, closed.duration_s, closed.transport, closed.reason
+        "#%d closed after %.3f s over %s: %s",
+        closed.connection,
+        closed.duration_s,
+        closed.transport,
+        closed.reason,
+        extra=fields(connection=closed.connection, seconds=closed.duration_s),
     )
 
 
@@ -75,19 +81,30 @@ def _log_refused(refused: RequestRefused) -> None:
         refused.context,
         mask_url(handshake.url),
         mask_headers(handshake.headers),
+        extra=fields(address=handshake.address, code=refused.context),
     )
 
 
 def _log_connected(connected: SocketConnected) -> None:
     how = "recovered" if connected.recovered else "new"
     connections.debug(
-        "#%d is socket %s (%s) in %s", connected.connection, connected.socket_id, how, connected.namespace
+        "#%d is socket %s (%s) in %s",
+        connected.connection,
+        connected.socket_id,
+        how,
+        connected.namespace,
+        extra=fields(connection=connected.connection, sid=connected.socket_id, namespace=connected.namespace),
     )
 
 
 def _log_disconnected(gone: SocketDisconnected) -> None:
     connections.debug(
-        "#%d is socket %s no more in %s: %s", gone.connection, gone.socket_id, gone.namespace, gone.reason
+        "#%d is socket %s no more in %s: %s",
+        gone.connection,
+        gone.socket_id,
+        gone.namespace,
+        gone.reason,
+        extra=fields(connection=gone.connection, sid=gone.socket_id, namespace=gone.namespace),
     )
 
 
@@ -104,11 +121,14 @@ def _log_received(received: PacketReceived) -> None:
         packet.namespace,
         number,
         shorten(data, _SHOWN_CHARACTERS),
+        extra=fields(connection=received.connection, namespace=packet.namespace),
     )
 
 
 def _log_sent(sent: PacketSent) -> None:
-    packets.debug("#%d ← %s", sent.connection, " ".join(map(_show, sent.frames)))
+    packets.debug(
+        "#%d ← %s", sent.connection, " ".join(map(_show, sent.frames)), extra=fields(connection=sent.connection)
+    )
 
 
 def _show(frame: Frame) -> str:

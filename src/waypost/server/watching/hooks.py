@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from waypost.errors import ConfigurationError, NotConnected
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.socketio import Packet
 from waypost.server.basics.handshake import Handshake
@@ -234,7 +234,9 @@ class Hook(Generic[T]):
             try:
                 observer(event)
             except BaseException as error:  # an observer's fault must not harm those it watches
-                logger.error("an observer of %r failed", self.name, exc_info=fault(error))
+                logger.error(
+                    "an observer of %r failed", self.name, exc_info=fault(error), extra=fields(code=self.name)
+                )
 
 
 class Hooks:
@@ -301,9 +303,22 @@ def report_failure(
     """
     if isinstance(error, NotConnected) and not outcome:
         # The client has left in the meantime, as any client may at any time.
-        logger.info("the handler of %r ended early%s: %s", event, _whose(sid, namespace), error)
+        logger.info(
+            "the handler of %r ended early%s: %s",
+            event,
+            _whose(sid, namespace),
+            error,
+            extra=fields(event=event, sid=sid or None, namespace=namespace or None),
+        )
         return
-    logger.error("the handler of %r failed%s%s", event, _whose(sid, namespace), outcome, exc_info=error)
+    logger.error(
+        "the handler of %r failed%s%s",
+        event,
+        _whose(sid, namespace),
+        outcome,
+        exc_info=error,
+        extra=fields(event=event, sid=sid or None, namespace=namespace or None),
+    )
     if hooks.error.observers:
         hooks.error.tell(HandlerFailure(event, sid, namespace, error))
 

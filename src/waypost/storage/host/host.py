@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from waypost.errors import ConfigurationError, StorageError, StoreClosed, StoreLost, WaypostError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.storage.choose import MACHINE_CLOCKS, Clocks, StoreOptions, make_store
 from waypost.storage.host.driving import Then, begin
@@ -172,7 +172,7 @@ class StoreHost:
     def cut(self, node: HostedNode, problem: str) -> None:
         """Take nothing more from a node; called for a link that was closed, too."""
         if not node.is_gone:
-            _logger.warning("node %s of the store is gone: %s", node.name, problem)
+            _logger.warning("node %s of the store is gone: %s", node.name, problem, extra=fields(node=node.name))
         node.link.close()
         self._leave(node)
 
@@ -201,7 +201,9 @@ class StoreHost:
             if call is not None:
                 node.fail(call, error)
             else:
-                _logger.warning("a request of node %s could not be begun: %s", node.name, error)
+                _logger.warning(
+                    "a request of node %s could not be begun: %s", node.name, error, extra=fields(node=node.name)
+                )
 
     @property
     def _open_store(self) -> ServedStore:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 from waypost.errors import StoreClosed
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.base import Journal
 from waypost.storage.clock import StoreClock
 from waypost.storage.host.driving import Then, begin
@@ -222,7 +222,12 @@ class HostedJournal:
             begin(self.journal.attach_session(request.key, _nothing), Then(_nothing, self._not_kept))
 
     def _not_kept(self, error: BaseException) -> None:
-        _logger.warning("%s: a session that a client returns to may expire before: %s", self.journal.name, error)
+        _logger.warning(
+            "%s: a session that a client returns to may expire before: %s",
+            self.journal.name,
+            error,
+            extra=fields(namespace=self.journal.name),
+        )
 
     def release_session(self, node: HostedNode, request: requests.ReleaseSession) -> None:
         """Note that a node has no life of a session any more, when its earlier writes have taken effect."""

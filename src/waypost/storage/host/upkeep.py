@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.base import Store
 from waypost.storage.clock import LONGEST_SLEEP_S
 from waypost.storage.host.driving import Then, begin
@@ -73,7 +73,12 @@ class DueAlarm:
         begin(self.release(), Then(lambda _: None, self._failed))
 
     def _failed(self, error: BaseException) -> None:
-        _logger.error("messages that are due have to wait %.1f s more: %s", _AFTER_FAILURE_S, error)
+        _logger.error(
+            "messages that are due have to wait %.1f s more: %s",
+            _AFTER_FAILURE_S,
+            error,
+            extra=fields(seconds=_AFTER_FAILURE_S),
+        )
         self.set(self._store.clock.now() + _AFTER_FAILURE_S)
 
 

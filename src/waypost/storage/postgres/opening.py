@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, Final
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.answer_base import AnswerLimits
 from waypost.storage.clock import StoreClock, steady_clock
 from waypost.storage.database_address import Address
@@ -145,7 +145,9 @@ async def _in_time(part: str, step: Awaitable[None], patience_s: float) -> None:
         async with asyncio.timeout(patience_s):
             await step
     except TimeoutError:
-        _logger.warning("PostgreSQL does not answer: %s could not be closed as they should", part)
+        _logger.warning(
+            "PostgreSQL does not answer: %s could not be closed as they should", part, extra=fields(code=part)
+        )
 
 
 async def open_parts(settings: Settings, clock: StoreClock) -> Opened:

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.postgres.driver import Connection
 from waypost.storage.postgres.engine import Engine
 from waypost.storage.postgres.hearing import Hearing
@@ -120,7 +120,9 @@ class OutboxMover:
             try:
                 await self.move()
             except StorageError as error:
-                _logger.debug("%s: the outbox waits: %s", self._engine.name, error)
+                _logger.debug(
+                    "%s: the outbox waits: %s", self._engine.name, error, extra=fields(store=self._engine.name)
+                )
                 pause_s = _AFTER_FAILURE_S
             else:
                 pause_s = _LOOK_EACH_S

@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from waypost.errors import StorageError, StorageUncertain, StoreClosed, StoreLost
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.callbacks import report
 from waypost.storage.wire import reports, requests
 from waypost.storage.wire.calls import PlainMethod
@@ -253,7 +253,12 @@ class Connection:
                 for message in messages:
                     self._take(message)
         except msgspec.MsgspecError as error:
-            _logger.critical("%s: the process that has it open sent what is no report: %s", self.store, error)
+            _logger.critical(
+                "%s: the process that has it open sent what is no report: %s",
+                self.store,
+                error,
+                extra=fields(store=self.store),
+            )
             self._link.close()
             self.closed()
             return

@@ -15,7 +15,7 @@ from copy import copy
 from pathlib import Path
 
 from waypost.errors import StoreFull
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.sqlite.jobs import Write, is_emit, size_of
 
 __all__ = ["DiskRoom", "is_ample", "shortage"]
@@ -129,10 +129,19 @@ class DiskRoom:
         if short is None and self._short is not None:
             short = self._shortage(connection, _ENOUGH_BYTES)
             if short is None:
-                _logger.warning("%s: emits are stored again: there is space on its disk", self._path)
+                _logger.warning(
+                    "%s: emits are stored again: there is space on its disk",
+                    self._path,
+                    extra=fields(store=self._path),
+                )
         elif short is not None and self._short is None:
             self._short_since = time.monotonic()
-            _logger.error("%s: emits are refused, all else goes on: %s", self._path, short.problem)
+            _logger.error(
+                "%s: emits are refused, all else goes on: %s",
+                self._path,
+                short.problem,
+                extra=fields(store=self._path),
+            )
         self._short = short
 
 

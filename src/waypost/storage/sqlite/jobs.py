@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.base import OnCommit
 from waypost.storage.callbacks import report
 from waypost.storage.sqlite.journals.entries import Appender
@@ -82,7 +82,9 @@ class Flushed:
             if isinstance(job, tuple):
                 self.entries[job[0]] = self.entries.get(job[0], 0) + 1
             elif job.error is not None:
-                _logger.error("%s: a write that was reported was refused: %s", store, job.error)
+                _logger.error(
+                    "%s: a write that was reported was refused: %s", store, job.error, extra=fields(store=store)
+                )
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.sqlite.flushing import flush
 
 __all__ = ["keep_copy"]
@@ -39,5 +39,5 @@ def keep_copy(connection: sqlite3.Connection, path: Path) -> Path:
     flush(part)
     part.replace(copy)
     flush(path.parent)
-    _logger.info("%s: its format, version %d, is kept in %s", path, version, copy)
+    _logger.info("%s: its format, version %d, is kept in %s", path, version, copy, extra=fields(store=path))
     return copy

@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 from dataclasses import dataclass, replace
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.generation import new_generation
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.journals import sessions
@@ -97,7 +97,12 @@ def begin_opening(
     begun = Mark(fence, position=position, first_schema=schema, schema=schema)
     beside.write(begun, flush=True)
     if doubt:
-        _logger.error("%s: %s; what was kept since may be lost, and all clients start anew", store, doubt)
+        _logger.error(
+            "%s: %s; what was kept since may be lost, and all clients start anew",
+            store,
+            doubt,
+            extra=fields(store=store),
+        )
     return _root(connection, beside, begun)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.sqlite.mark import Mark, peek_mark
 
 __all__ = ["Bare", "LogState", "check_log", "read_bare", "read_salt", "refuse_foreign_log"]
@@ -120,6 +120,7 @@ def check_log(path: Path, mark: Mark | None) -> LogState:
             path,
             path,
             aside,
+            extra=fields(store=path),
         )
     return state
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from waypost.checking.arguments import check
 from waypost.checking.rules import rule_of
 from waypost.errors import StorageError, StoreClosed, StoreLost
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.owning import OwnerFile
 from waypost.storage.answer_base import AnswerLimits, Answers
 from waypost.storage.base import ANSWER_TTL_S, PATIENCE_S, RESERVE_BYTES, Durability, Journal
@@ -249,10 +249,18 @@ class SqliteStore:
                 await opened.writer.close()
             if forgetting.exception() is not None:
                 _logger.warning(
-                    "%s: what was in hand will be counted as lost: %s", self._name, forgetting.exception()
+                    "%s: what was in hand will be counted as lost: %s",
+                    self._name,
+                    forgetting.exception(),
+                    extra=fields(store=self._name),
                 )
             if noting.exception() is not None:
-                _logger.warning("%s: the time of the closing is not noted: %s", self._name, noting.exception())
+                _logger.warning(
+                    "%s: the time of the closing is not noted: %s",
+                    self._name,
+                    noting.exception(),
+                    extra=fields(store=self._name),
+                )
             if closing.exception() is None:
                 note_closing(Beside(opened.owner), opened.guard.mark, closing.result())
             opened.guard.close()
@@ -362,7 +370,12 @@ class SqliteStore:
             # Those that went before it did must be told; if it lasts, the next call raises it.
             if not expired:
                 raise
-            _logger.warning("%s: sessions expired, but not all that should have: %s", self._name, error)
+            _logger.warning(
+                "%s: sessions expired, but not all that should have: %s",
+                self._name,
+                error,
+                extra=fields(store=self._name),
+            )
         return expired
 
     async def trim(self) -> int:
@@ -399,6 +412,7 @@ class SqliteStore:
                 "clients start anew",
                 self._name,
                 ", ".join(forked),
+                extra=fields(store=self._name),
             )
 
     def _open(self) -> _Opened:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from functools import partial
 
 from waypost.errors import StorageError, StoreClosed
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.sqlite.queues.sweeps import sweep
 from waypost.storage.sqlite.steps import repeat
 from waypost.storage.sqlite.writer import Writer
@@ -53,4 +53,9 @@ class Sweeper:
         except StoreClosed:
             return
         except StorageError as problem:
-            _logger.warning("%s: what is gone still takes room, and is removed later: %s", self._store, problem)
+            _logger.warning(
+                "%s: what is gone still takes room, and is removed later: %s",
+                self._store,
+                problem,
+                extra=fields(store=self._store),
+            )

@@ -21,7 +21,7 @@ from copy import copy
 from typing import TypeVar
 
 from waypost.errors import StorageError, StoreClosed, StoreFull, StoreLost
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.retrying import RetryPolicy
 from waypost.storage.base import OnCommit
 from waypost.storage.callbacks import report
@@ -308,7 +308,12 @@ class Writer:
             if not kept:
                 self._condition.end()
         if kept:
-            _logger.error("%s: closed with %d writes that could not be written", self._store, len(kept))
+            _logger.error(
+                "%s: closed with %d writes that could not be written",
+                self._store,
+                len(kept),
+                extra=fields(store=self._store, count=len(kept)),
+            )
         self._turns.close()
         self._transaction.connection.close()
         self._tell(self._finished.set)
@@ -354,20 +359,30 @@ class Writer:
             if not self._has_told_mark:
                 self._has_told_mark = True
                 _logger.warning(
-                    "%s: the mark in it can't be moved, and is tried until it can: %s", self._store, error
+                    "%s: the mark in it can't be moved, and is tried until it can: %s",
+                    self._store,
+                    error,
+                    extra=fields(store=self._store),
                 )
 
     def _note_loss(self, lost: StoreLost) -> None:
         if not self._has_told_loss:
             self._has_told_loss = True
-            _logger.critical("%s: nothing more can be stored: %s", self._store, lost.problem)
+            _logger.critical(
+                "%s: nothing more can be stored: %s", self._store, lost.problem, extra=fields(store=self._store)
+            )
             self._tell(_call_all, self._lost_watchers, lost)
 
     def _look(self) -> None:
         try:
             version = data_version(self._transaction.connection)
         except sqlite3.Error as error:
-            _logger.warning("%s: can't tell whether another program has written to it: %s", self._store, error)
+            _logger.warning(
+                "%s: can't tell whether another program has written to it: %s",
+                self._store,
+                error,
+                extra=fields(store=self._store),
+            )
             return
         if version != self._version:
             self._version = version
@@ -444,6 +459,7 @@ class Writer:
                 "%s: what was reported can't be written to disk, and is tried again until it can: %s",
                 self._store,
                 error,
+                extra=fields(store=self._store),
             )
             self._tell(self.unflushed.failed, error)
         return kept
@@ -455,7 +471,9 @@ class Writer:
             flushed.note(self._store, batch)
         if flushed.size and self._failure is not None:
             self._failure = None
-            _logger.warning("%s: what was reported can be written to disk again", self._store)
+            _logger.warning(
+                "%s: what was reported can be written to disk again", self._store, extra=fields(store=self._store)
+            )
             self._tell(self.unflushed.failed, None)
         self._tell(self._deliver, asked, flushed)
 
@@ -488,13 +506,17 @@ class Writer:
                 self._transaction.connection.execute("ROLLBACK")
         except sqlite3.Error:
             # The next transaction can't begin then, and says so to those who ask.
-            _logger.exception("%s: a transaction could not be rolled back", self._store)
+            _logger.exception(
+                "%s: a transaction could not be rolled back", self._store, extra=fields(store=self._store)
+            )
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
         try:
             self._loop.call_soon_threadsafe(callback, *arguments)
         except RuntimeError:
-            _logger.warning("%s: the event loop was closed before its store", self._store)
+            _logger.warning(
+                "%s: the event loop was closed before its store", self._store, extra=fields(store=self._store)
+            )
 
     # -- in the event loop ----------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from waypost.errors import ProtocolViolation
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.transports.handover.passed import Kind, Passed, pack, pack_answer, pack_node, unpack
 from waypost.transports.handover.raw_answers import SESSION_UNKNOWN, UNAVAILABLE, answer
 
@@ -107,7 +107,11 @@ class Link:
         frame = pack(passed)
         is_full = len(self._unanswered) >= _MAX_WAITING or self._unsent_bytes + len(frame) > _MAX_WAITING_BYTES
         if is_full or self.is_stuck:
-            logger.warning("worker %d is stuck or has too much to do: a request for it gets a 503", self.number)
+            logger.warning(
+                "worker %d is stuck or has too much to do: a request for it gets a 503",
+                self.number,
+                extra=fields(node=str(self.number)),
+            )
             self._refuse(descriptor, UNAVAILABLE)
             return True
         waiting = _Waiting(frame, descriptor, self._loop.time() + _TAKE_TIMEOUT_S)
@@ -210,7 +214,12 @@ class Link:
             descriptor, waiting.descriptor = waiting.descriptor, None
             if descriptor is None:
                 continue
-            logger.warning("worker %d has not taken a connection within %g s", self.number, _TAKE_TIMEOUT_S)
+            logger.warning(
+                "worker %d has not taken a connection within %g s",
+                self.number,
+                _TAKE_TIMEOUT_S,
+                extra=fields(node=str(self.number), seconds=_TAKE_TIMEOUT_S),
+            )
             if not waiting.sent:
                 self._forget_unsent(waiting)
             self._refuse(descriptor, UNAVAILABLE)
@@ -251,7 +260,11 @@ class Link:
                 else:
                     self._receive_answer(frame[0])
         except (ProtocolViolation, IndexError):
-            logger.exception("closed the link to worker %d, which sends what no worker sends", self.number)
+            logger.exception(
+                "closed the link to worker %d, which sends what no worker sends",
+                self.number,
+                extra=fields(node=str(self.number)),
+            )
             self._end()
         # Before anything is served: what has no answer when this process dies was not served.
         if answers and self._is_open:

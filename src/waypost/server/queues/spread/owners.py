@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from waypost.errors import StorageError, StoreClosed
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.retrying import STORE_RETRIES, Backoff
 from waypost.server.queues.delivery import Attachment
 from waypost.server.queues.options import Order
@@ -242,7 +242,12 @@ class Owners:
         try:
             letter = decode(message)
         except msgspec.MsgspecError as problem:
-            logger.error("node %s says of a queue what this version does not understand: %s", sender, problem)
+            logger.error(
+                "node %s says of a queue what this version does not understand: %s",
+                sender,
+                problem,
+                extra=fields(node=sender),
+            )
             return
         is_own = sender == self._nodes.name
         body = letter.body
@@ -408,7 +413,13 @@ class Owners:
                 return
             except StorageError as problem:
                 pause_s = backoff.next_s()
-                logger.error("queue %r: consumer %r has no owner, again in %.1f s: %s", *key, pause_s, problem)
+                logger.error(
+                    "queue %r: consumer %r has no owner, again in %.1f s: %s",
+                    *key,
+                    pause_s,
+                    problem,
+                    extra=fields(queue=key[0], consumer=key[1], seconds=pause_s),
+                )
                 await asyncio.sleep(pause_s)
 
     async def _inherit(self, key: Key) -> None:
@@ -431,7 +442,12 @@ class Owners:
                 except StoreClosed:
                     return
                 except StorageError as problem:
-                    logger.error("queue %r: consumer %r is not served yet: %s", *key, problem)
+                    logger.error(
+                        "queue %r: consumer %r is not served yet: %s",
+                        *key,
+                        problem,
+                        extra=fields(queue=key[0], consumer=key[1]),
+                    )
                 if tenure.awaits_runner:
                     await asyncio.sleep(backoff.next_s())
         finally:
@@ -484,7 +500,12 @@ class Owners:
         try:
             await self._nodes.release_consumer(*key)
         except StorageError as problem:
-            logger.error("queue %r: consumer %r could not be released: %s", *key, problem)
+            logger.error(
+                "queue %r: consumer %r could not be released: %s",
+                *key,
+                problem,
+                extra=fields(queue=key[0], consumer=key[1]),
+            )
             return False
         return True
 

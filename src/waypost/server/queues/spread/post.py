@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from waypost.errors import StorageError, StoreClosed
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.queues.spread.letters import TOPIC, Body, Letter, encode
 from waypost.storage.following import EVERYBODY, Nodes
 
@@ -56,4 +56,9 @@ async def guarded(key: Key, work: Coroutine[Any, Any, None]) -> None:
         # For the others this node is gone.
         return
     except StorageError as problem:
-        logger.error("queue %r, consumer %r: no other node learns of it: %s", *key, problem)
+        logger.error(
+            "queue %r, consumer %r: no other node learns of it: %s",
+            *key,
+            problem,
+            extra=fields(queue=key[0], consumer=key[1]),
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.queues.options import Order
 from waypost.server.queues.spread.guests import Guests
 from waypost.server.queues.spread.letters import Attach, FromGuest, Hands, Owns
@@ -81,7 +81,7 @@ class Tenure:
         except TimeoutError:
             logger.warning(
                 "queue %r, consumer %r: %s did not say what their sockets hold, which may be delivered twice",
-                *key, ", ".join(sorted(self._missing)),
+                *key, ", ".join(sorted(self._missing)), extra=fields(queue=key[0], consumer=key[1]),
             )  # fmt: skip
         finally:
             self._missing = None

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from waypost.errors import StorageError, StoreClosed
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.generation import new_generation
 from waypost.storage.journal_records import Retention
 from waypost.storage.postgres.driver import Connection
@@ -195,7 +195,11 @@ class Journals:
     def _jumped(self, log: Log) -> None:
         if not log.is_forked:
             log.is_forked = True
-            _logger.error("%s: this node has fallen too far behind; its clients connect again", log.name)
+            _logger.error(
+                "%s: this node has fallen too far behind; its clients connect again",
+                log.name,
+                extra=fields(namespace=log.name),
+            )
             self._keep(asyncio.get_running_loop().create_task(self._begin_anew([log])))
 
     async def _begin_anew(self, logs: list[Log]) -> None:
@@ -205,7 +209,9 @@ class Journals:
                     # It may have another number in another history, or not be there.
                     state = State.parse(await self._engine.keep_up(partial(self._find, name=log.name)))
                 except StorageError as problem:
-                    _logger.warning("%s can't be followed anew yet: %s", log.name, problem)
+                    _logger.warning(
+                        "%s can't be followed anew yet: %s", log.name, problem, extra=fields(namespace=log.name)
+                    )
                     await asyncio.sleep(_AGAIN_S)
                     continue
                 self._following.remove(log)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.retrying import Backoff, RetryPolicy
 from waypost.storage.postgres.mesh.connection import MeshConnection
 from waypost.storage.postgres.mesh.handshake import (
@@ -232,14 +232,31 @@ class Dialer:
             self._outgoing.unreachable()
         if is_old and problem != self._problem:
             self._problem = problem
-            _logger.warning("node %s at %s can't be reached: %s", self._receiver, self._address, problem)
+            _logger.warning(
+                "node %s at %s can't be reached: %s",
+                self._receiver,
+                self._address,
+                problem,
+                extra=fields(node=self._receiver, address=self._address),
+            )
         else:
-            _logger.debug("node %s at %s can't be reached: %s", self._receiver, self._address, problem)
+            _logger.debug(
+                "node %s at %s can't be reached: %s",
+                self._receiver,
+                self._address,
+                problem,
+                extra=fields(node=self._receiver, address=self._address),
+            )
 
     def _reached(self) -> None:
         if self._problem:
             self._problem = ""
-            _logger.info("node %s at %s is reached again", self._receiver, self._address)
+            _logger.info(
+                "node %s at %s is reached again",
+                self._receiver,
+                self._address,
+                extra=fields(node=self._receiver, address=self._address),
+            )
 
     async def _serve(self, connection: MeshConnection, welcome: Welcome) -> str:
         outgoing, timings = self._outgoing, self._timings

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from waypost.errors import StoreClosed
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.following import EVERYBODY, Ways
 from waypost.storage.postgres.mesh.connection import MESSAGE_BYTES, MeshConnection
 from waypost.storage.postgres.mesh.dialing import Dialer, Person, Timings, is_local
@@ -160,6 +160,7 @@ class Mesh:
                 " here: say another one by ?waypost_node_address=… in the store's URL",
                 name,
                 address,
+                extra=fields(node=name, address=address, option="waypost_node_address"),
             )
         other = self._others.get(name)
         if other is None or other.address != address:
@@ -203,7 +204,11 @@ class Mesh:
         task.add_done_callback(self._ends.discard)
 
     def _lose(self, name: str) -> None:
-        _logger.error("messages to node %s are lost: it has fallen behind too far, or took this one for dead", name)
+        _logger.error(
+            "messages to node %s are lost: it has fallen behind too far, or took this one for dead",
+            name,
+            extra=fields(node=name),
+        )
         self._others[name].dialer.redial("messages are lost")
         # Not from within the call that sends.
         self._loop.call_soon(self._tell_broken, name)
@@ -249,7 +254,7 @@ class Mesh:
             receive(sender, message)
         except Exception:
             # What follows must be handled all the same.
-            _logger.exception("what takes messages on %r raised, which it must not", topic)
+            _logger.exception("what takes messages on %r raised, which it must not", topic, extra=fields(node=sender))
 
     # -- what other nodes dial -------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.retrying import Backoff, RetryPolicy
 from waypost.storage.postgres.driver import Connection, EngineGone, Refusal, Warned
 from waypost.storage.postgres.nodes.identity import NodeIdentity
@@ -95,7 +95,11 @@ class Beats:
             async with asyncio.timeout(_STOP_S):
                 await self._ended.wait()
         except TimeoutError:
-            _logger.warning("%s still waits for the engine; it ends with the process", self._thread.name)
+            _logger.warning(
+                "%s still waits for the engine; it ends with the process",
+                self._thread.name,
+                extra=fields(code=self._thread.name),
+            )
 
     def hurry(self) -> None:
         """Beat soon: something has changed. Called in any thread."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.following import QueueFollower
 from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal, Warned
 from waypost.storage.postgres.nodes.identity import NodeIdentity
@@ -146,7 +146,11 @@ class Consumers:
         if key in self._owned:
             if owner == self._identity.name:
                 return
-            _logger.warning("queue %r: consumer %r was taken from this node, that stood still", *key)
+            _logger.warning(
+                "queue %r: consumer %r was taken from this node, that stood still",
+                *key,
+                extra=fields(queue=key[0], consumer=key[1]),
+            )
             del self._owned[key]
         elif self._wanted.get(key, owner) == owner:
             return

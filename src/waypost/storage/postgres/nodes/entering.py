@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.postgres.driver import Connection
 from waypost.storage.postgres.nodes.identity import Entered
 
@@ -70,7 +70,7 @@ async def enter(connection: Connection, entrance: Entrance) -> Entered:
         ]
         _logger.warning(
             "node %s has other options of the store than this one: %s; those of the node that does the upkeep count",
-            other["name"], ", ".join(differences),
+            other["name"], ", ".join(differences), extra=fields(node=other["name"]),
         )  # fmt: skip
     return int(row["o_node"]), int(row["o_incarnation"])
 
@@ -90,4 +90,5 @@ async def warn_of_connections(connection: Connection, entrance: Entrance) -> Non
             "the engine takes %d connections, and %d nodes with %d each want %d (%d are open now): raise"
             " max_connections, or lower waypost_connections",
             row["most"], row["nodes"], entrance.connections, needed, row["used"],
+            extra=fields(option="waypost_connections", count=row["used"]),
         )  # fmt: skip

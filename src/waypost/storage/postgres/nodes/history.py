@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.postgres.driver import Connection
 
 __all__ = ["Applied", "History"]
@@ -74,7 +74,15 @@ class History:
         if known is not None and known != era:
             if await connection.value(_GOES_ON, known):
                 # After a synchronous failover, the rows of the log go on behind those that were applied.
-                _logger.warning("store %s: the engine's history goes on; see the table waypost.era", self._store)
+                _logger.warning(
+                    "store %s: the engine's history goes on; see the table waypost.era",
+                    self._store,
+                    extra=fields(store=self._store),
+                )
                 return
-            _logger.error("store %s: a new history of the engine has begun; see the table waypost.era", self._store)
+            _logger.error(
+                "store %s: a new history of the engine has begun; see the table waypost.era",
+                self._store,
+                extra=fields(store=self._store),
+            )
             await self._forked()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.postgres.driver import Connection, Pool
 
 __all__ = ["Entered", "NodeIdentity"]
@@ -80,7 +80,11 @@ class NodeIdentity:
             row = await connection.row(_RENEW, self.id, self.name)
             assert row is not None
             if row["o_incarnation"] is None:
-                _logger.warning("node %s: the engine does not know it any more; it enters anew", self.name)
+                _logger.warning(
+                    "node %s: the engine does not know it any more; it enters anew",
+                    self.name,
+                    extra=fields(node=self.name),
+                )
                 self._entered = await self._enter(connection)
             else:
                 self._entered = self.id, int(row["o_incarnation"])

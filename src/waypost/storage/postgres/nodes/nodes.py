@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.clock import StoreClock
 from waypost.storage.engine_state import EngineState, Lag
 from waypost.storage.following import QueueFollower, Ways
@@ -166,7 +166,10 @@ class PostgresNodes:
                 await leave(connection, entered, self._parts.entrance.orphan_ttl_s)
         except (EngineGone, Refusal, Warned) as problem:
             _logger.warning(
-                "node %s could not say goodbye, and others find out that it is gone: %s", self.name, problem
+                "node %s could not say goodbye, and others find out that it is gone: %s",
+                self.name,
+                problem,
+                extra=fields(node=self.name),
             )
         await self._beats.stop()
         self._lead(leads=False)
@@ -263,7 +266,7 @@ class PostgresNodes:
 
     def _heard(self, beat: Beat, verdict: Verdict) -> None:
         if self._missed_since is not None:
-            _logger.info("node %s: the engine answers again", self.name)
+            _logger.info("node %s: the engine answers again", self.name, extra=fields(node=self.name))
         self._beat, self._verdict, self._missed_since = beat, verdict, None
         self._follow_clock(beat)
         self._look_at_itself(beat)
@@ -285,7 +288,9 @@ class PostgresNodes:
     def _missed(self, problem: str) -> None:
         if self._missed_since is None:
             self._missed_since = self._parts.steady()
-            _logger.warning("node %s: the engine does not answer: %s", self.name, problem)
+            _logger.warning(
+                "node %s: the engine does not answer: %s", self.name, problem, extra=fields(node=self.name)
+            )
 
     def _lead(self, *, leads: bool) -> None:
         if leads != self._is_leading:
@@ -314,9 +319,13 @@ class PostgresNodes:
                 await self._act(beat, verdict)
             except (EngineGone, Warned) as problem:
                 # The next beat brings the same again.
-                _logger.info("node %s looks at the others again later: %s", self.name, problem)
+                _logger.info(
+                    "node %s looks at the others again later: %s", self.name, problem, extra=fields(node=self.name)
+                )
             except (Refusal, StorageError) as problem:
-                _logger.error("node %s can't look after the others: %s", self.name, problem)
+                _logger.error(
+                    "node %s can't look after the others: %s", self.name, problem, extra=fields(node=self.name)
+                )
 
     async def _act(self, beat: Beat, verdict: Verdict) -> None:
         if beat.is_fenced:
@@ -338,7 +347,11 @@ class PostgresNodes:
         await self.consumers.look()
 
     def _came_back(self) -> None:
-        _logger.warning("node %s was dead for the others, and is alive again: what they took stays theirs", self.name)
+        _logger.warning(
+            "node %s was dead for the others, and is alive again: what they took stays theirs",
+            self.name,
+            extra=fields(node=self.name),
+        )
         self._has_come_back = self._is_noticed = True
         self._parts.messages.renewed()
         self._beats.hurry()
@@ -365,20 +378,33 @@ class PostgresNodes:
             ttl_s = self._parts.entrance.orphan_ttl_s
             is_dead = await connection.value(_DECLARE, one.id, one.incarnation, one.counter, ttl_s)
         if is_dead:
-            _logger.warning("node %s is dead: its beats stopped (declared by %s)", one.name, self.name)
+            _logger.warning(
+                "node %s is dead: its beats stopped (declared by %s)",
+                one.name,
+                self.name,
+                extra=fields(node=one.name),
+            )
             self._beats.hurry()
 
     async def _relieve(self, one: Seen) -> None:
         async with self._parts.upkeep.take() as connection:
             is_relieved = await connection.value(_RELIEVE, one.id, one.counter, STUCK_S)
         if is_relieved:
-            _logger.warning("node %s: its event loop stands still; its consumers go to others", one.name)
+            _logger.warning(
+                "node %s: its event loop stands still; its consumers go to others",
+                one.name,
+                extra=fields(node=one.name),
+            )
             self._is_noticed = True
 
     async def _correct_clock(self, beat: Beat) -> None:
         step_s = self._step_s
         if step_s and self.is_maintainer:
-            _logger.warning("the engine's clock was set by %.1f s; the store's time goes on without that", step_s)
+            _logger.warning(
+                "the engine's clock was set by %.1f s; the store's time goes on without that",
+                step_s,
+                extra=fields(seconds=step_s),
+            )
             async with self._parts.upkeep.take() as connection:
                 await connection.rows(_STEPPED, step_s, beat.ahead_s)
             self._beats.hurry()
@@ -393,7 +419,13 @@ class PostgresNodes:
         lag = self._parts.lag()
         if (lag.seconds > self._parts.lag_s) != self._is_lagging:
             self._is_lagging = not self._is_lagging
-            _logger.warning("node %s is %.1f s behind the log, %d rows", self.name, lag.seconds, lag.ticks)
+            _logger.warning(
+                "node %s is %.1f s behind the log, %d rows",
+                self.name,
+                lag.seconds,
+                lag.ticks,
+                extra=fields(node=self.name, seconds=lag.seconds, count=lag.ticks),
+            )
             self.consumers.refuse("this node is too far behind the others" if self._is_lagging else "")
             if self._is_lagging:
                 await self.consumers.hand_over()

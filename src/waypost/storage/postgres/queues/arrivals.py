@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Final
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.following import QueueFollower
 from waypost.storage.postgres.driver import Connection, Row
 from waypost.storage.postgres.engine import Engine
@@ -111,7 +111,12 @@ class Arrivals:
             try:
                 await self._read()
             except StorageError as error:
-                _logger.debug("%s: what other nodes add can't be read at the moment: %s", self._engine.name, error)
+                _logger.debug(
+                    "%s: what other nodes add can't be read at the moment: %s",
+                    self._engine.name,
+                    error,
+                    extra=fields(store=self._engine.name),
+                )
 
     async def _read(self) -> None:
         owned = frozenset(self._owned())

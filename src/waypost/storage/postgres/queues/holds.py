@@ -8,7 +8,7 @@ from itertools import count
 from typing import Final
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.postgres.driver import Connection
 from waypost.storage.postgres.engine import Engine
 
@@ -77,7 +77,12 @@ class Holds:
         try:
             await self._engine.keep_up(self._call(written, gone))
         except StorageError as failure:
-            _logger.warning("%s: what is in hand could not be noted: %s", self._engine.name, failure)
+            _logger.warning(
+                "%s: what is in hand could not be noted: %s",
+                self._engine.name,
+                failure,
+                extra=fields(store=self._engine.name),
+            )
             # It is tried again with the next notes: of those that have not changed since.
             self._noted = {**noted, **self._noted}
         else:

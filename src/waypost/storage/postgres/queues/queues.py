@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.following import QueueFollower
 from waypost.storage.postgres.driver import Connection, Row
 from waypost.storage.postgres.engine import Engine
@@ -217,7 +217,9 @@ class PostgresQueues:
         try:
             released = msgspec.json.decode(text, type=_Released)
         except msgspec.MsgspecError as error:
-            _logger.warning("%s: a notice can't be read: %s", self._engine.name, error)
+            _logger.warning(
+                "%s: a notice can't be read: %s", self._engine.name, error, extra=fields(store=self._engine.name)
+            )
             return
         if released.node != self._engine.identity.id and self._follower is not None:
             queues = frozenset(released.queues)
@@ -233,7 +235,12 @@ class PostgresQueues:
                 due = await self.release_due()
                 self._upkeep.sweep()
             except StorageError as error:
-                _logger.debug("%s: messages that are due have to wait: %s", self._engine.name, error)
+                _logger.debug(
+                    "%s: messages that are due have to wait: %s",
+                    self._engine.name,
+                    error,
+                    extra=fields(store=self._engine.name),
+                )
                 continue
             if due.queues and self._follower is not None:
                 self._follower.released(due)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.postgres.driver import Connection, Row
 from waypost.storage.postgres.engine import Engine
 from waypost.storage.queue_base import DEAD_LETTER_S
@@ -147,7 +147,12 @@ class QueueUpkeep:
         try:
             await self._repeat(_SWEEP, self._defaults)
         except StorageError as problem:
-            _logger.debug("%s: what is gone still takes room, and is removed later: %s", self._engine.name, problem)
+            _logger.debug(
+                "%s: what is gone still takes room, and is removed later: %s",
+                self._engine.name,
+                problem,
+                extra=fields(store=self._engine.name),
+            )
 
     async def _repeat(self, query: str, *arguments: object) -> None:
         """Do a step until nothing is left, with pauses for others."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from waypost.errors import PositionGone, StoreDamaged
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.base import OnCommit
 from waypost.storage.following import Follower
 from waypost.storage.generation import new_generation
@@ -327,7 +327,11 @@ def _find_or_insert(tx: Transaction, name: str, reserves: bool) -> Row:
     journal, oldest = found
     if not ends_certainly(tx.connection, journal):
         oldest = begin_beyond(tx, journal, tx.entries.top(journal) + _BEYOND_DAMAGE)
-        _logger.error("%s: its newest events are damaged; a new generation begins, and all clients start anew", name)
+        _logger.error(
+            "%s: its newest events are damaged; a new generation begins, and all clients start anew",
+            name,
+            extra=fields(namespace=name),
+        )
     top = tx.entries.top(journal)
     if not inserted.rowcount:
         begin_generation(tx, journal, generation, top)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.queue_records import Attempt
 from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.queues.consumers import find
@@ -73,7 +73,9 @@ class Holds:
 
     def _heed(self, writing: asyncio.Future[None]) -> None:
         if not writing.cancelled() and (failure := writing.exception()) is not None:
-            _logger.warning("%s: what is in hand could not be noted: %s", self._store, failure)
+            _logger.warning(
+                "%s: what is in hand could not be noted: %s", self._store, failure, extra=fields(store=self._store)
+            )
 
 
 def _write(tx: Transaction, noted: dict[_Key, int | None]) -> None:
