@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         WaypostError,
         WrongEventLoop,
     )
+    from waypost.operations.health import Health
     from waypost.operations.metrics.page import MetricsPage
     from waypost.outside.emitter import Emitter, EmitterQueue, EmitterTarget
     from waypost.outside.emitting import emit
@@ -135,6 +136,7 @@ __all__ = [
     "HasCursor",
     "HasExecute",
     "HasFetchval",
+    "Health",
     "HistoryItem",
     "Hook",
     "Hooks",
@@ -209,6 +211,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Health": "waypost.operations.health",
     "MetricsPage": "waypost.operations.metrics.page",
     "MountedServer": "waypost.application",
     "Server": "waypost.application",

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import msgspec
 
 from waypost.errors import ConfigurationError
-from waypost.json_logs import JsonFormatter
 from waypost.logs import get_logger
 
 __all__ = ["LogSettings"]
@@ -48,6 +47,8 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
             return
         handler = logging.StreamHandler()
         if self.format == "json":
+            from waypost.json_logs import JsonFormatter  # takes orjson, which most commands don't need
+
             formatter: logging.Formatter = JsonFormatter(worker)
         else:
             formatter = logging.Formatter(_LINE.format(worker="" if worker is None else f"worker {worker} "))

@@ -14,7 +14,7 @@ from tests.api.surface import instance_attributes, is_public, own_bases, public_
 NAMES = {
     "waypost.Server": """
         asgi call close compress consumer describe disconnect_sockets emit event except_ fetch_sockets
-        from_thread hooks in_ lifespan local of off off_any off_any_outgoing on on_any on_any_outgoing
+        from_thread health hooks in_ lifespan local metrics of off off_any off_any_outgoing on on_any on_any_outgoing
         on_server_side once options queue queue_infos register run schedule server_side_call server_side_emit
         sockets_join sockets_leave start state task timeout to use use_store volatile
     """,
