@@ -30,9 +30,12 @@ class Program:
     def __init__(self, members: Mapping[str, Iterable[str]]) -> None:
         self.asked: dict[int, str] = {}
         lines = _IMPORTS.splitlines()
-        for owner, names in sorted(members.items()):
+        for owner, names in sorted((owner, sorted(names)) for owner, names in members.items()):
+            if not names:
+                # An ASGI application is only called.
+                continue
             lines.append(f"def look_{re.sub('[^a-zA-Z]', '_', owner)}(it: {owner}) -> None:")
-            for name in sorted(names):
+            for name in names:
                 lines.append(f"    reveal_type(it.{name})")
                 self.asked[len(lines)] = f"{owner}.{name}"
             lines.append("")
