@@ -53,10 +53,12 @@ _LONG_TIMEOUT_S = 600
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the rooms that take long before the others, and most tests of PostgreSQL into the long run."""
+    """Put the rooms that take long before the others, mark tests of PostgreSQL, and most of them as long."""
     for item in items:
-        if _needs_postgres(item) and not item.nodeid.startswith(_SHORT_POSTGRES):
-            item.add_marker(pytest.mark.long)
+        if _needs_postgres(item):
+            item.add_marker(pytest.mark.postgres)
+            if not item.nodeid.startswith(_SHORT_POSTGRES):
+                item.add_marker(pytest.mark.long)
         if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_LONG_TIMEOUT_S))
     items.sort(key=lambda item: _place(item.nodeid))

@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_useful(item: pytest.Item) -> bool:
     """Whether a test can tell a mutant from the original, soon, and with nothing but Python."""
-    if item.get_closest_marker("node") or item.get_closest_marker("chromium"):
+    if any(item.get_closest_marker(name) for name in ("node", "chromium", "postgres")):
         return False
     # Tests that make mistakes of their own look for any mistake at all: they pass with mutants, too.
     if item.name.startswith(("test_a_broken", "test_a_fault_is_found")):
