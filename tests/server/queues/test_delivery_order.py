@@ -75,6 +75,13 @@ class OrderMachine(RuleBasedStateMachine):
         self.reading = None
         self.upcoming.take(read, found, self.now, complete=complete, due_at=next_at, done=self.late)
 
+    @precondition(lambda self: self.reading is not None)
+    @rule()
+    def can_not_read(self) -> None:
+        assert self.reading is not None
+        self.upcoming.not_read(self.reading[0])
+        self.reading = None
+
     def find(self, read: Read) -> tuple[list[MessageRow], float, bool]:
         rows = [self.stored[position] for position in sorted(self.stored)]
         if isinstance(read, ReadOn):

@@ -15,7 +15,7 @@ from tests.server.model_client import hub_of, running, until
 from tests.server.queues.client import QUEUE, quiet, site
 from tests.support.waiting import DEADLINE_S
 from waypost.errors import StorageError
-from waypost.server.queues.delivery_order import Read
+from waypost.server.queues.delivery_order import Read, ReadKey, ReadOn, ReadRetries
 from waypost.server.queues.due import DueTimer
 from waypost.server.queues.pages import Pages
 from waypost.server.queues.work_loop import WorkLoop
@@ -87,6 +87,32 @@ async def test_nothing_goes_out_after_a_pause_that_comes_during_a_read(monkeypat
         await here.queue.get_consumer().resume()
         client.auto_ack = True
         await client.gets(3)
+
+
+@pytest.mark.parametrize("kind", [ReadOn, ReadKey, ReadRetries])
+async def test_what_could_not_be_read_once_is_read_later(kind: type[Read], monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = 0
+    read_page = Pages.read
+
+    async def read(pages: Pages, wanted: Read) -> Any:
+        nonlocal failures
+        if isinstance(wanted, kind) and not failures:
+            failures += 1
+            raise StorageError("here", "it does not answer")
+        return await read_page(pages, wanted)
+
+    monkeypatch.setattr(Pages, "read", read)
+    async with site(order="key", prefetch=1) as here:
+        client = await here.client()
+        # So large that not all of a key wait in memory, and the rest is read when those are done.
+        jobs = [str(number) * 200_000 for number in range(4)]
+        await here.put(*jobs, key="k")
+        await client.gets(1)
+        client.auto_ack = True
+        client.reply(jobs[0], '[{"nack":"not now","retry_in":0.01}]')
+        await here.settled()
+    assert client.jobs == [jobs[0], *jobs]
+    assert failures == 1
 
 
 async def test_a_loop_goes_on_after_a_fault_of_its_own() -> None:

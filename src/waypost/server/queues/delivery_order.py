@@ -71,7 +71,7 @@ class DeliveryOrder(Protocol):
         ...
 
     def wants(self, now: float) -> Read | None:
-        """Return what to read from the store next; ``None`` for nothing. Call `take` before the next call of this."""
+        """Return what to read from the store next; ``None`` for nothing. Then call `take` or `not_read`."""
         ...
 
     def take(
@@ -95,6 +95,10 @@ class DeliveryOrder(Protocol):
             done: Positions of messages that were acknowledged, which the store may not have known at the read; for
                 retries also of those that have failed or were given up.
         """
+        ...
+
+    def not_read(self, read: Read) -> None:
+        """Note that the store did not answer a read, so that `wants` asks for it again."""
         ...
 
     def arrive(self, message: MessageRow, now: float) -> None:
@@ -194,6 +198,9 @@ class StrictOrder:
             else:
                 self._append(message)
         self._at_end = complete and not self._news
+
+    def not_read(self, read: Read) -> None:
+        """Do nothing: what was not taken is wanted still."""
 
     def arrive(self, message: MessageRow, now: float) -> None:
         """Keep a new message if it is the next one and there is room; else read it later."""
@@ -348,6 +355,16 @@ class KeyedOrder:
                 self._take_followers(read, left, now)
             else:
                 self._freed.append((read.key, messages[-1].position))
+
+    def not_read(self, read: Read) -> None:
+        """Want the followers of a key, or the retries, once more."""
+        if isinstance(read, ReadKey):
+            self._read_key = None
+            # Also what arrived during the read stands behind what is read next.
+            self._followed.add(read.key)
+            self._freed.append((read.key, read.after))
+        elif isinstance(read, ReadRetries):
+            self._due_at = min(self._due_at, read.now)
 
     def arrive(self, message: MessageRow, now: float) -> None:
         """Take a new message if it is the next one and there is room; else read it later."""

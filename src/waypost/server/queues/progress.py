@@ -199,6 +199,9 @@ class Progress:
         try:
             messages, due_at = await self._pages.read(read)
             done = self._late | (self._decided or set())
+        except Exception:
+            upcoming.not_read(read)
+            raise
         finally:
             self._decided = None
         upcoming.take(read, messages, self._clock.now(), complete=not messages, due_at=due_at, done=done)
