@@ -278,13 +278,12 @@ class Inbox:
         seen = any(registry.catch_alls.incoming for registry in registries)
         is_news = not seen and registries[-1].note_unknown(event.name)
         level = logging.WARNING if is_news else logging.DEBUG
-        name = shorten(event.name, _NAME_CHARACTERS)
         logger.log(
             level,
             "socket %s sent event %s, which has no handler",
             self._source.sid,
-            name,
-            extra=fields(event=name, sid=self._source.sid, namespace=self._source.namespace),
+            shorten(event.name, _NAME_CHARACTERS),
+            extra=fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace),
         )
 
     async def _show_to_all(self, registries: tuple[Registry, ...], event: Incoming) -> None:

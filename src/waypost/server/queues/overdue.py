@@ -43,7 +43,7 @@ class OverdueLog:
             self._keep_task(asyncio.get_running_loop().create_task(self._log(queue, consumer, delivery, lease_s)))
 
     async def _log(self, queue: StoredQueue, consumer: str, delivery: Delivery, lease_s: float) -> None:
-        message = delivery.message
+        message, event = delivery.message, _event(delivery.message.record)
         try:
             # Only the store knows of all messages that have come since.
             waiting = str(max((await queue.consumer(consumer)).waiting - 1, 0))
@@ -52,17 +52,16 @@ class OverdueLog:
         logger.warning(
             "queue %r, consumer %r: socket %s has not acknowledged message %s (event %s) within %g s, and %s "
             "messages wait behind it: is a handler registered for the event, and does it call its callback?",
-            queue.name, consumer, delivery.attachment.carrier.label, message.id, _event(message.record), lease_s,
-            waiting,
+            queue.name, consumer, delivery.attachment.carrier.label, message.id, shorten(event), lease_s, waiting,
             extra=fields(
                 queue=queue.name, consumer=consumer, message_id=message.id,
-                sid=delivery.attachment.carrier.label, event=_event(message.record),
+                sid=delivery.attachment.carrier.label, event=event,
             ),
         )  # fmt: skip
 
 
 def _event(record: bytes) -> str:
     try:
-        return shorten(str(read_values(record)[0]))
+        return str(read_values(record)[0])
     except MalformedPacket:
         return ""
