@@ -25,7 +25,7 @@ import waypost
 from tests.support.waiting import DEADLINE_S, until, until_async
 from waypost.cli import main
 from waypost.errors import ConfigurationError
-from waypost.serving import find_server
+from waypost.serving.loading import find_server
 
 APPLICATIONS = """
 import asyncio
@@ -294,8 +294,8 @@ def test_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["serve", "app:io", "--prot", "80"], "unrecognized arguments: --prot 80; did you mean --port?"),
         (["serv", "app:io"], "did you mean serve?"),
-        (["serve", "app:io", "--port", "99999"], "'99999': expected a port from 0 to 65535"),
-        (["serve", "app:io", "--log-level", "warn"], "did you mean warning?"),
+        (["serve", "app:io", "--port", "99999"], "'99999': expected a whole number from 0 to 65535"),
+        (["serve", "app:io", "--log-level", "warn"], 'did you mean "warning"?'),
         (["queue", "inof", "s.db", "q"], "did you mean info?"),
         (["queue", "peek", "s.db", "q", "--limt", "3"], "did you mean --limit?"),
         (["queue", "peek", "s.db", "q", "--limit", "9" * 5000], "expected a whole number from 1"),

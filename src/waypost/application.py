@@ -9,6 +9,7 @@ from os import PathLike
 from typing import Any, Concatenate, Literal, Never, ParamSpec, TypeVar, Unpack, overload
 
 from waypost.checking.arguments import COUNT, FUNCTION, TEXT, check
+from waypost.checking.layers import Layered, given_around, layered
 from waypost.checking.names import Name, as_name
 from waypost.checking.options import refuse_positional
 from waypost.checking.rules import rule_of
@@ -44,7 +45,7 @@ from waypost.transports.asgi import AsgiApplication, AsgiTransport
 from waypost.transports.handover.handover import Handover
 from waypost.typed.handlers import check_handler
 
-__all__ = ["MountedServer", "Server", "handover_for", "join_workers"]
+__all__ = ["MountedServer", "Server", "handover_for", "join_workers", "options_of"]
 
 _ENVIRONMENT = rule_of(Environment | None)
 _RECOVERY = rule_of(Literal["inherit"] | None)
@@ -90,7 +91,9 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
     ) -> None:
         refuse_positional("waypost.Server", positional, "store")
         check("environment", environment, _ENVIRONMENT)
-        self._hub = Hub(Options(**options), environment or Environment())
+        # `waypost serve` gives options outside of the code.
+        self._layered = layered(Options, options, given_around())
+        self._hub = Hub(self._layered.options, environment or Environment())
         self._asgi = AsgiTransport(self._hub, None)
         self._direct_polling = self._asgi.direct_polling
         root = self._hub.directory.core("/")
@@ -467,6 +470,11 @@ class MountedServer:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
         await self._transport(scope, receive, send)
+
+
+def options_of(server: Server) -> Layered[Options]:
+    """Return a server's options, and where each comes from."""
+    return server._layered  # noqa: SLF001  # its own kind
 
 
 def handover_for(server: Server) -> Handover | None:

@@ -23,7 +23,7 @@ from typing import IO, Any, NoReturn
 _REPOSITORY = Path(__file__).parent.parent.parent
 # What ``waypost serve`` imports when it runs, and uvicorn when it listens.
 _MODULES = (
-    "waypost.serving",
+    "waypost.serving.loading",
     "waypost.transports.uvicorn_runner",
     "uvicorn.lifespan.on",
     "uvicorn.loops.uvloop",

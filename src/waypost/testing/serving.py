@@ -8,7 +8,7 @@ from typing import Any
 
 from waypost.application import handover_for
 from waypost.loop_thread import LoopThread
-from waypost.serving import find_server
+from waypost.serving.loading import find_server
 from waypost.testing.lifespan import lifespan
 from waypost.testing.memory import MemoryConnector
 from waypost.testing.site import Site, ThreadSite

@@ -9,8 +9,10 @@ import socket
 import sys
 from collections.abc import Callable
 
-from waypost import __version__, serving
+from waypost import __version__
 from waypost.application import join_workers
+from waypost.serving.loading import load_served
+from waypost.serving.settings import ServeSettings
 from waypost.storage.base import Store
 from waypost.storage.choose import Clocks, StoreOptions, is_database, make_store
 from waypost.storage.remote.store import RemoteStore
@@ -45,11 +47,12 @@ from waypost.workers.settings import WorkerSettings
 __all__ = ["run_worker"]
 
 
-def run_worker(settings: WorkerSettings) -> int:
+def run_worker(settings: WorkerSettings, given: ServeSettings) -> int:
     """Serve the application of a worker until its parent says otherwise. Blocks.
 
     Args:
         settings: What the parent has started it with.
+        given: The options.
 
     Returns:
         The exit code.
@@ -63,10 +66,7 @@ def run_worker(settings: WorkerSettings) -> int:
         os.set_inheritable(one, False)
     hold_on(settings.lifeline, settings.number)
     sys.argv[:] = settings.arguments
-    app = serving.load(settings.application)
-    io = serving.find_server(app)
-    if settings.store is not None:
-        io.use_store(settings.store)
+    app, io = load_served(settings.application, given)
     parent = _Parent(settings, io.describe)
     handover = Handover(parent.peers)
     join_workers(io, handover, parent.make_store)

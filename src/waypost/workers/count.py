@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from waypost.errors import ConfigurationError
 
@@ -15,26 +15,22 @@ __all__ = ["usable_cores", "workers_from"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
-_NUMBER = re.compile("0*[1-9][0-9]{0,3}")
 
 
-def workers_from(text: str) -> int:
-    """Return the number of workers that the command line names.
+def workers_from(given: int | Literal["auto"]) -> int:
+    """Return the number of workers that an option names.
 
     Args:
-        text: A number from 1 to 9999, or ``"auto"`` for the cores that this process may use.
+        given: A number from 1, or ``"auto"`` for the cores that this process may use.
 
     Raises:
-        ConfigurationError: It is neither, or there can be only one on this system.
+        ConfigurationError: There can be only one on this system.
     """
-    if text == "auto":
+    if given == "auto":
         return 1 if sys.platform == "win32" else usable_cores()
-    if not _NUMBER.fullmatch(text):
-        raise ConfigurationError("workers", text, "a number from 1 to 9999, or auto")
-    number = int(text)
-    if number > 1 and sys.platform == "win32":
-        raise ConfigurationError("workers", number, "1 on Windows, where processes can't hand each other connections")
-    return number
+    if given > 1 and sys.platform == "win32":
+        raise ConfigurationError("workers", given, "1 on Windows, where processes can't hand each other connections")
+    return given
 
 
 def usable_cores(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:

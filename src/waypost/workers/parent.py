@@ -12,12 +12,11 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from waypost import __version__
-from waypost.log_settings import LogSettings
 from waypost.logs import fields, get_logger
 from waypost.retrying import Backoff, RetryPolicy
 from waypost.storage.host.host import StoreHost
@@ -69,16 +68,14 @@ class Plan:
 
     Attributes:
         application: The application, as ``module:name``.
-        store: The store to use instead of the application's; ``None`` for that one.
-        log: Where and how they log.
+        words: What the command line gives for options, by their names.
         emitter_socket: The unix socket on which programs without a server are served; ``None`` for none.
         announce: Called with the first address, the store's description, and the workers' process ids, once all
             accept clients.
     """
 
     application: str
-    store: str | None
-    log: LogSettings
+    words: Mapping[str, str]
     announce: Callable[[str, str, Sequence[int]], None]
     emitter_socket: str | None = None
 
@@ -263,8 +260,7 @@ class _Parent:
         settings = WorkerSettings(
             application=self._plan.application,
             number=number,
-            store=self._plan.store,
-            log=self._plan.log,
+            words=self._plan.words,
             arguments=sys.argv,
         )
         process, sock = start_process(settings, self._listeners[slot], self._lifeline)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
-
-from waypost.log_settings import LogSettings
 
 __all__ = ["WorkerSettings"]
 
@@ -20,8 +18,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         channel: The descriptor of the channel to its parent.
         lifeline: The descriptor of the pipe that ends with its parent.
         listeners: The descriptors of its listening sockets.
-        store: The store to use instead of the application's; ``None`` for that one.
-        log: Where and how it logs.
+        words: What the command line gives for options, by their names. The environment is inherited, and a file is
+            read again.
         arguments: What ``sys.argv`` is in the parent, for applications that look.
     """
 
@@ -30,8 +28,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     channel: int = -1
     lifeline: int = -1
     listeners: Sequence[int] = ()
-    store: str | None
-    log: LogSettings
+    words: Mapping[str, str]
     arguments: Sequence[str]
 
     def encode(self) -> str:

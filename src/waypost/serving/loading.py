@@ -9,18 +9,54 @@ from pathlib import Path
 from typing import Any
 
 from waypost.application import Server
+from waypost.checking.layers import giving
+from waypost.checking.rules import rule_of
 from waypost.errors import ConfigurationError
+from waypost.serving.settings import ServeSettings
 
-__all__ = ["find_server", "load"]
+__all__ = ["find_server", "load", "load_served"]
+
+_STORE = rule_of(str)
 
 
-def load(target: str) -> Any:
+def load_served(application: str, settings: ServeSettings) -> tuple[Any, Server]:
+    """Import an application with the options that are given outside of its code, and find the server in it.
+
+    They are the options of each `Server` that the application makes while it is imported; the store is that of the
+    one that is served.
+
+    Args:
+        application: The application, as for `load`.
+        settings: The options.
+
+    Returns:
+        The application and the server.
+
+    Raises:
+        ConfigurationError: There is no such application, no server in it, or an option is not accepted.
+        Exception: Any error that the module's own code raises.
+    """
+    store = settings.given.get("store")
+    with giving({name: one for name, one in settings.given.items() if name != "store"}):
+        app = load(application)
+        named = settings.serve.options.server
+        io = find_server(app if named is None else load(named, "server"))
+    if store is not None:
+        try:
+            io.use_store(str(store.read(_STORE)))
+        except ConfigurationError as error:
+            raise ConfigurationError(store.shown, error.value, error.expected, suggestion=error.suggestion) from error
+    return app, io
+
+
+def load(target: str, option: str = "application") -> Any:
     """Import the object that ``module:name`` names.
 
     The current directory is searched first, as ``python -m`` does.
 
     Args:
         target: A module's dotted name, a colon, and a name in that module, which may be dotted too.
+        option: What names it, for errors.
 
     Returns:
         The object.
@@ -31,7 +67,7 @@ def load(target: str) -> Any:
     """
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
-        raise ConfigurationError("application", target, "module:name, as in main:io")
+        raise ConfigurationError(option, target, "module:name, as in main:io")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -41,10 +77,10 @@ def load(target: str) -> Any:
         # A failed import inside the user's module keeps its traceback: its author needs it.
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
-        raise ConfigurationError("application", target, f"a module; there is none named {error.name}") from error
+        raise ConfigurationError(option, target, f"a module; there is none named {error.name}") from error
     for name in path.split("."):
         if not hasattr(found, name):
-            raise ConfigurationError("application", target, f"a name in {module_name}; there is no {name}")
+            raise ConfigurationError(option, target, f"a name in {module_name}; there is no {name}")
         found = getattr(found, name)
     return found
 
@@ -67,7 +103,9 @@ def find_server(app: Any) -> Server:
     servers = list({id(server): server for server in _servers_in(app, set())}.values())
     if len(servers) != 1:
         expected = "a waypost.Server, or an ASGI application that holds exactly one"
-        raise ConfigurationError("application", app, f"{expected}; it holds {len(servers) or 'none'}")
+        raise ConfigurationError(
+            "application", app, f"{expected}; it holds {len(servers) or 'none'}; name it by --server"
+        )
     return servers[0]
 
 

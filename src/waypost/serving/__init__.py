@@ -1,0 +1,1 @@
+"""The options of ``waypost serve`` with their places, and the application that it serves."""

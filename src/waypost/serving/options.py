@@ -1,0 +1,101 @@
+"""The options of ``waypost serve``: where it listens, how many processes it has, and what it does beside serving."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeAlias
+
+from waypost.checking.constraints import AtLeast, AtMost, Matching
+from waypost.checking.options import checked
+from waypost.errors import ConfigurationError
+from waypost.log_settings import LogSettings
+
+__all__ = ["ServeOptions", "parse_address"]
+
+Address: TypeAlias = tuple[str, int]
+
+
+def parse_address(text: str) -> Address | None:
+    """Return the host and the port of an address; ``None`` if the text is none.
+
+    Args:
+        text: ``127.0.0.1:8001``, ``localhost:8001`` or ``[::1]:8001``.
+    """
+    host, colon, port = text.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if is_bracketed else host
+    if not (host and colon) or (":" in host) != is_bracketed:
+        return None
+    return (host, int(port)) if port.isascii() and port.isdecimal() and int(port) <= 65535 else None
+
+
+_SideAddress: TypeAlias = Annotated[str, Matching("host:port, as in 127.0.0.1:8001 or [::1]:8001", parse_address)]
+_Target: TypeAlias = Annotated[str, Matching("module:name, as in main:io", lambda text: ":" in text)]
+_ReadFile: TypeAlias = Annotated[str, Matching("the path of a file", lambda text: text and "\0" not in text)]
+
+
+def _help(purpose: str, metavar: str | None = None) -> Mapping[str, str | None]:
+    """Return the metadata of a field: what the command line's help says of it."""
+    return {"help": purpose, "metavar": metavar}
+
+
+@checked("waypost serve")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """The options of ``waypost serve``, as the command line, the environment and a file name them.
+
+    The metadata of each field has the words of the command line's help.
+
+    Raises:
+        ConfigurationError: An option has a value that it does not accept, or needs another one beside it.
+    """
+
+    host: str = field(default="127.0.0.1", metadata=_help("the address to listen on"))
+    port: Annotated[int, AtLeast(0), AtMost(65535)] = field(
+        default=8000, metadata=_help("the port; 0 takes a free one")
+    )
+    workers: Literal["auto"] | Annotated[int, AtLeast(1), AtMost(9999)] = field(
+        default=1, metadata=_help("the number of processes, or auto for the cores that may be used", "N")
+    )
+    server: _Target | None = field(
+        default=None,
+        metadata=_help(
+            "the waypost.Server in the application, where the application does not show it", "module:name"
+        ),
+    )
+    emitter_socket: _ReadFile | None = field(
+        default=None,
+        metadata=_help(
+            "with several workers: a unix socket for waypost.Emitter of other programs, for a store in memory", "PATH"
+        ),
+    )
+    health: _SideAddress | None = field(
+        default=None,
+        metadata=_help(
+            "answer the probes /livez and /readyz here, also while the store is opened or closed", "HOST:PORT"
+        ),
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = field(
+        default="info", metadata=_help("the least level to log to stderr")
+    )
+    log_format: Literal["text", "json"] = field(
+        default="text", metadata=_help("lines of the log for people, or an object of JSON each")
+    )
+    log_config: _ReadFile | None = field(
+        default=None,
+        metadata=_help("log as this file says: JSON or TOML for Python's logging.config.dictConfig", "FILE"),
+    )
+    env_file: _ReadFile | None = field(
+        default=None, metadata=_help("set variables of the environment from the lines NAME=value here", "FILE")
+    )
+    config: _ReadFile | None = field(default=None, metadata=_help("read options from this TOML file", "FILE"))
+
+    def __post_init__(self) -> None:
+        if self.log_config is not None and self.log_format != "text":
+            raise ConfigurationError("log_config", self.log_config, "no log_format beside it: the file says it all")
+
+    @property
+    def log(self) -> LogSettings:
+        """The settings of logging."""
+        return LogSettings(level=self.log_level, format=self.log_format, config=self.log_config)
