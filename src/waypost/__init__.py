@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         WrongEventLoop,
     )
     from waypost.operations.health import Health
+    from waypost.operations.http.api_keys import ApiKey
     from waypost.operations.metrics.page import MetricsPage
     from waypost.outside.emitter import Emitter, EmitterQueue, EmitterTarget
     from waypost.outside.emitting import emit
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AckTimeout",
     "AnswerMismatch",
+    "ApiKey",
     "ArgumentMismatch",
     "BroadcastAnswers",
     "BroadcastCall",
@@ -212,6 +214,7 @@ __all__ = [
 
 _HOMES = {
     "Health": "waypost.operations.health",
+    "ApiKey": "waypost.operations.http.api_keys",
     "MetricsPage": "waypost.operations.metrics.page",
     "MountedServer": "waypost.application",
     "Server": "waypost.application",

@@ -14,8 +14,7 @@ from waypost.checking.names import Name, as_name
 from waypost.checking.options import refuse_positional
 from waypost.checking.rules import rule_of
 from waypost.logs import fields, get_logger
-from waypost.operations.health import Health
-from waypost.operations.metrics.page import MetricsPage
+from waypost.operations.doors import ForOperators
 from waypost.server.basics.environment import Environment
 from waypost.server.basics.targets import EVERYONE
 from waypost.server.cluster.server_side import AmongServers
@@ -41,8 +40,9 @@ from waypost.storage.base import Store
 from waypost.storage.choose import Clocks, StoreOptions
 from waypost.storage.following import Ways
 from waypost.storage.wall_times import queue_on_wall
-from waypost.transports.asgi import AsgiApplication, AsgiTransport
+from waypost.transports.asgi import AsgiTransport
 from waypost.transports.handover.handover import Handover
+from waypost.transports.http_answer import AsgiApplication
 from waypost.typed.handlers import check_handler
 
 __all__ = ["MountedServer", "Server", "handover_for", "join_workers", "options_of"]
@@ -59,7 +59,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-class Server(Broadcasting, Listening[Socket], AmongServers):
+class Server(Broadcasting, Listening[Socket], AmongServers, ForOperators):
     """A Socket.IO server in which no client misses an event. It is an ASGI application.
 
     ::
@@ -327,41 +327,6 @@ class Server(Broadcasting, Listening[Socket], AmongServers):
     def state(self) -> ServerState:
         """Return the server's current numbers: connections, recoveries by outcome, sizes of journals."""
         return self._hub.state()
-
-    def metrics(self, key: str | None = None) -> MetricsPage:
-        """Make an ASGI application that shows the server's numbers to Prometheus: ``app.mount("/metrics", …)``.
-
-        It needs the extra ``waypost[metrics]``. In a cluster each server shows the sums over all servers.
-
-        Args:
-            key: The key that a request has to bring as ``Authorization: Bearer KEY``. ``None`` lets everybody read
-                who reaches the path.
-
-        Returns:
-            The ASGI application. It answers each GET, whatever the path.
-
-        Raises:
-            ConfigurationError: The key is no text, or empty; or prometheus-client is not installed.
-        """
-        return MetricsPage(self.state, self._hub.directory.counted_as, key)
-
-    def health(self, *, key: str | None = None) -> Health:
-        """Make an ASGI application for probes, to be mounted: ``app.mount("/health", io.health())``.
-
-        ``/livez`` answers 200 while the event loop turns. ``/readyz`` answers 200 if `Readiness.is_ready`, else 503.
-        A probe opens no session and does not reach the store.
-
-        Args:
-            key: The key that a probe sends as ``Authorization: Bearer KEY`` to get `Readiness` as JSON; without it a
-                probe gets the status alone. At least 16 printable ASCII characters. ``None`` if nobody gets it.
-
-        Returns:
-            The ASGI application. It answers before the start and after the stop too.
-
-        Raises:
-            ConfigurationError: The key is too short, or has other characters.
-        """
-        return Health(self._hub.readiness, key)
 
     def describe(self) -> str:
         """Return a description of the store and its durability, in words."""

@@ -13,7 +13,7 @@ from tests.api.surface import instance_attributes, is_public, own_bases, public_
 # Whoever adds a public name adds it here. A name of the server's insides gets an underscore instead.
 NAMES = {
     "waypost.Server": """
-        asgi call close compress consumer describe disconnect_sockets emit event except_ fetch_sockets
+        api asgi call close compress consumer describe disconnect_sockets emit event except_ fetch_sockets
         from_thread health hooks in_ lifespan local metrics of off off_any off_any_outgoing on on_any on_any_outgoing
         on_server_side once options queue queue_infos register run schedule server_side_call server_side_emit
         sockets_join sockets_leave start state task timeout to use use_store volatile

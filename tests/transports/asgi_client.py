@@ -12,7 +12,7 @@ import waypost
 from tests.server.model_client import hub_of
 from tests.support.raw import Answer
 from tests.support.waiting import DEADLINE_S
-from waypost.transports.asgi import AsgiApplication
+from waypost.transports.http_answer import AsgiApplication
 
 Message = MutableMapping[str, Any]
 

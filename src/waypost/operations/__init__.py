@@ -1,1 +1,1 @@
-"""The pages that the operator of a service looks at."""
+"""The HTTP applications for those who run a service: the API, metrics and health."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import Any
 
@@ -41,6 +41,7 @@ from waypost.transports.descriptors import DescriptorWatch
 from waypost.transports.direct_polling import DirectPolling
 from waypost.transports.http_answer import (
     TEXT,
+    AsgiApplication,
     Headers,
     Message,
     Receive,
@@ -69,8 +70,6 @@ _OF_ASGI = frozenset({
     "query_string", "headers", "extensions", "subprotocols", "state",
 })  # fmt: skip
 """What the ASGI server puts into a scope. ``state`` counts as middleware's if it is not empty."""
-
-AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class AsgiTransport:

@@ -12,7 +12,18 @@ from typing import Any
 
 from waypost.logs import get_logger
 
-__all__ = ["TEXT", "Headers", "Message", "Receive", "Scope", "Send", "choose_encoding", "compress", "respond"]
+__all__ = [
+    "TEXT",
+    "AsgiApplication",
+    "Headers",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "choose_encoding",
+    "compress",
+    "respond",
+]
 
 logger = get_logger("waypost.asgi")
 
@@ -21,6 +32,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[str, str]]
+AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TEXT = "text/plain; charset=UTF-8"
 

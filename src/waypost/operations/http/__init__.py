@@ -1,0 +1,1 @@
+"""The pieces that all HTTP applications of `waypost.operations` share: requests, answers, problems, keys."""

@@ -1,0 +1,1 @@
+"""The HTTP API: programs in any language emit, fill queues, and look at them."""

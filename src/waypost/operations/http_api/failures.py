@@ -1,0 +1,59 @@
+"""Turns the errors of the server into problems with stable codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from waypost.errors import (
+    ConfigurationError,
+    EncodingFailed,
+    QueueFull,
+    StorageError,
+    StorageUncertain,
+    StoreFull,
+)
+from waypost.logs import get_logger
+from waypost.operations.http.problems import Problem
+
+__all__ = ["problems"]
+
+logger = get_logger("waypost.operations")
+
+_BUSY_S = 1
+_FULL_S = 10
+
+
+@contextmanager
+def problems(*, is_repeatable: bool = False) -> Iterator[None]:
+    """Raise a problem for an error of the server.
+
+    Args:
+        is_repeatable: Whether the request has an id of its own, so that a second one changes nothing.
+
+    Raises:
+        Problem: The server has raised an error.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        raise Problem(422, "bad_value", str(error), argument=error.option) from error
+    except EncodingFailed as error:
+        raise Problem(422, "not_encodable", str(error)) from error
+    except QueueFull as error:
+        detail = f"queue {error.queue} is full: nothing was stored; let its consumers catch up, or raise its limits"
+        raise Problem(503, "queue_full", detail, retry_after_s=_BUSY_S) from error
+    except StorageUncertain as error:
+        logger.warning("the result of a request is not known: %s", error)
+        again = "send it again with the same id: it counts once" if is_repeatable else "look before you send it again"
+        detail = f"it is not known whether the store has done this; it was done once or not at all; {again}"
+        raise Problem(503, "uncertain", detail, retry_after_s=_BUSY_S, retry_is_safe=is_repeatable) from error
+    except StoreFull as error:
+        logger.warning("a request was refused: %s", error)
+        detail = "the store's disk is full: nothing was stored; free some space there"
+        raise Problem(503, "store_full", detail, retry_after_s=_FULL_S) from error
+    except StorageError as error:
+        # The sentence of the error names the store, which stays inside.
+        logger.warning("a request was refused: %s", error)
+        detail = "the store does not answer, or is not open; try again, and look into the server's log"
+        raise Problem(503, "store_unavailable", detail, retry_after_s=_BUSY_S) from error
