@@ -87,6 +87,7 @@ if TYPE_CHECKING:
         SocketConnected,
         SocketDisconnected,
     )
+    from waypost.server.watching.queue_counters import QueueCounters, QueueLoad
     from waypost.server.watching.queue_events import ConsumerExpired, MessageDied, MessagesLost
     from waypost.server.watching.readiness import Readiness
     from waypost.storage.engine_state import EngineState, Lag
@@ -169,9 +170,11 @@ __all__ = [
     "PositionGone",
     "ProtocolViolation",
     "Queue",
+    "QueueCounters",
     "QueueFromThread",
     "QueueFull",
     "QueueInfo",
+    "QueueLoad",
     "QueueOptions",
     "QueueSettings",
     "QueuedMessage",
@@ -296,6 +299,8 @@ _HOMES = {
     "RequestRefused": "waypost.server.watching.hooks",
     "SocketConnected": "waypost.server.watching.hooks",
     "SocketDisconnected": "waypost.server.watching.hooks",
+    "QueueCounters": "waypost.server.watching.queue_counters",
+    "QueueLoad": "waypost.server.watching.queue_counters",
     "ConsumerExpired": "waypost.server.watching.queue_events",
     "MessageDied": "waypost.server.watching.queue_events",
     "MessagesLost": "waypost.server.watching.queue_events",

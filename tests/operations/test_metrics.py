@@ -10,12 +10,15 @@ from typing import Any, cast
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
-from prometheus_client.parser import text_string_to_metric_families as parse
 
 import waypost
+from tests.operations.scraping import ask, scrape
 from tests.server.model_client import ModelClient, hub_of, running, until
 from tests.support.nodes import join, servers
+from waypost.histograms import SECONDS, Histogram, observe
 from waypost.operations.metrics.families import FAMILIES
+from waypost.server.basics.environment import Environment
+from waypost.server.watching.counters import OTHER, count, histogram_of, table_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 OPTIONS: dict[str, Any] = {"drain_s": 0.0}
@@ -26,33 +29,6 @@ async def io() -> AsyncIterator[waypost.Server]:
     server = waypost.Server(**OPTIONS)
     async with running(server):
         yield server
-
-
-async def ask(app: Any, *, method: str = "GET", **headers: str) -> tuple[int, dict[bytes, bytes], str]:
-    """Send a request to an ASGI application, and return its answer."""
-    sent: list[Any] = []
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await app({"type": "http", "method": method, "path": "/", "headers": pairs}, receive, send)
-    start, body = sent
-    return start["status"], dict(start["headers"]), body["body"].decode()
-
-
-async def scrape(io: waypost.Server) -> dict[tuple[str, ...], float]:
-    """Return all samples, by name and values of labels, in the order of the families."""
-    orders = {family.name: family.labels for family in FAMILIES}
-    _, _, text = await ask(io.metrics())
-    return {
-        (sample.name, *(sample.labels[label] for label in orders[sample.name])): sample.value
-        for family in parse(text)
-        for sample in family.samples
-    }
 
 
 def emit(client: ModelClient, *events: str) -> None:
@@ -84,6 +60,9 @@ async def test_a_scrape_tells_of_clients_and_their_events(io: waypost.Server) ->
     assert found["waypost_events_received_total", "/", "order"] == 2
     assert found["waypost_events_received_total", "/", "other"] == 1
     assert found["waypost_handler_errors_total", "/", "fail"] == 1
+    assert found["waypost_handler_seconds_count", "/", "order"] == 2
+    assert found["waypost_handler_seconds_count", "/", "fail"] == 1
+    assert ("waypost_handler_seconds_count", "/", "other") not in found
     assert found["waypost_emits_total", "/", "journal"] == 2
     assert found["waypost_emits_total", "/", "volatile"] == 1
     assert found["waypost_events_sent_total",] == 6
@@ -136,17 +115,64 @@ async def test_a_handler_that_is_taken_away_leaves_its_count(io: waypost.Server)
 
 
 async def test_names_of_an_application_without_end_become_other() -> None:
-    from waypost.server.watching.counters import OTHER, count, table_of
-
     table: dict[str, int] = {}
     tables: dict[str, dict[str, int]] = {}
+    histograms: dict[str, Histogram] = {}
     for number in range(2_000):
         count(table, f"name-{number}")
         count(table_of(tables, f"name-{number}"), "one")
+        observe(histogram_of(histograms, f"name-{number}"), SECONDS, 1)
     assert len(table) <= 501
     assert len(tables) <= 501
+    assert len(histograms) <= 501
     assert sum(table.values()) == sum(one["one"] for one in tables.values()) == 2_000
-    assert table[OTHER] == tables[OTHER]["one"] > 1_000
+    assert sum(one[-1] for one in histograms.values()) == 2_000
+    assert table[OTHER] == tables[OTHER]["one"] == histograms[OTHER][0] > 1_000
+
+
+async def test_a_histogram_has_what_lies_up_to_each_bound() -> None:
+    now = 0
+
+    def ticks_ns() -> int:
+        return now
+
+    io = waypost.Server(**OPTIONS, environment=Environment(ticks_ns=ticks_ns))
+
+    @io.event
+    async def take(socket: waypost.Socket, ns: int) -> None:
+        nonlocal now
+        now += ns
+        if ns > 10**10:
+            raise ValueError("it took so long")
+
+    async with running(io):
+        client = ModelClient(io)
+        await client.connect()
+        for ns in (100_000, 100_001, 2 * 10**9, 90 * 10**9):
+            client.send(f'2["take",{ns}]')
+        await until(lambda: io.state().counters.events_received.get("/", {}).get("take") == 4)
+        found = await scrape(io)
+    shown = {name[3]: value for name, value in found.items() if name[0] == "waypost_handler_seconds_bucket"}
+    expected = {"0.0001": 1, "0.00025": 2, "1.0": 2, "2.5": 3, "60.0": 3, "+Inf": 4}
+    assert {bound: shown[bound] for bound in expected} == expected
+    assert found["waypost_handler_seconds_sum", "/", "take"] == pytest.approx(92.000200001)
+
+
+async def test_a_client_that_recovers_counts_once(io: waypost.Server) -> None:
+    client = ModelClient(io)
+    await client.connect()
+    await io.emit("seen")
+    await until(lambda: len(client.events) == 1)
+    await client.cut()
+    for _ in range(3):
+        await io.emit("missed")
+    await client.connect()
+    await until(lambda: len(client.events) == 4)
+    found = await scrape(io)
+    assert found["waypost_replay_seconds_count",] == 1
+    assert found["waypost_replay_events_sum",] == 3
+    assert found["waypost_replay_events_bucket", "2.0"] == 0
+    assert found["waypost_replay_events_bucket", "5.0"] == 1
 
 
 async def test_a_scrape_of_any_server_has_the_sums_and_those_of_servers_that_have_gone(
@@ -215,6 +241,6 @@ async def test_the_documentation_has_all_metrics_as_they_are(io: waypost.Server)
         rows.append(f"| `{family.name}` | {family.kind} | {labels} | {family.meaning} |")
     documented = [line for line in DOCS.read_text().splitlines() if line.startswith("| `waypost_")]
     assert documented == rows
-    scraped = {re.sub("_(created|total)$", "", name[0]) for name in await scrape(io)}
+    scraped = {re.sub("_(total|bucket|count|sum)$", "", name[0]) for name in await scrape(io)}
     always = {"waypost_build_info", "waypost_ready", "waypost_connections", "waypost_recoveries"}
     assert always <= scraped <= {family.name.removesuffix("_total") for family in FAMILIES}

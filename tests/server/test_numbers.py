@@ -221,7 +221,7 @@ def test_the_numbers_of_another_server_take_the_place_of_its_last_ones() -> None
 
 def test_counters_are_added_and_raised() -> None:
     total = Counters(recoveries={"recovered": 1}, slow_clients=2)
-    add_counters(total, Counters(recoveries={"recovered": 2, "expired": 1}, slow_clients=1, dead_letters=5))
-    assert total == Counters(recoveries={"recovered": 3, "expired": 1}, slow_clients=3, dead_letters=5)
+    add_counters(total, Counters(recoveries={"recovered": 2, "expired": 1}, slow_clients=1, expired_sessions=5))
+    assert total == Counters(recoveries={"recovered": 3, "expired": 1}, slow_clients=3, expired_sessions=5)
     raise_counters(total, Counters(recoveries={"recovered": 2, "expired": 4}, slow_clients=9))
-    assert total == Counters(recoveries={"recovered": 3, "expired": 4}, slow_clients=9, dead_letters=5)
+    assert total == Counters(recoveries={"recovered": 3, "expired": 4}, slow_clients=9, expired_sessions=5)

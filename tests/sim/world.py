@@ -165,6 +165,7 @@ class World:
                 wall_time=self.wall_time,
                 steady_time=self.time,
                 random=chance.random,
+                ticks_ns=lambda: int(self.time() * 1e9),
             ),
             ping_interval_s=one.ping_interval_s,
             ping_timeout_s=one.ping_timeout_s,

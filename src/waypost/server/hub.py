@@ -48,6 +48,7 @@ from waypost.server.watching.counters import Counters, ServerState
 from waypost.server.watching.debug_log import attach_debug_log
 from waypost.server.watching.hooks import Hooks
 from waypost.server.watching.queue_events import ConsumerExpired
+from waypost.server.watching.queue_labels import QueueLabels
 from waypost.server.watching.readiness import Phase, Readiness
 from waypost.storage.answer_base import AnswerLimits
 from waypost.storage.base import Store
@@ -103,12 +104,13 @@ class Hub:
         self.hooks = Hooks()
         self.turn = WriteTurn()
         self.tasks = Tasks()
-        asking = Asking()
+        asking, counters = Asking(), Counters()
         self.services = Services(
             codec=self.codec,
             environment=environment,
             hooks=self.hooks,
-            counters=Counters(),
+            counters=counters,
+            queues=QueueLabels(counters.queues, options.metrics_queues),
             threads=self._new_threads(),
             turn=self.turn,
             keep_task=self.tasks.keep,
@@ -359,7 +361,7 @@ class Hub:
         for ended in await self.services.store.expire_consumers(
             self.options.consumer_ttl_s, self.deliveries.attached
         ):
-            self.services.counters.expired_consumers += 1
+            self.services.queues.totals(ended.queue).expired_consumers += 1
             logger.warning(
                 "queue %r: consumer %r has expired, %d messages waited",
                 ended.queue,

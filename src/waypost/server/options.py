@@ -158,6 +158,9 @@ class Options:
             checked every 10 s.
         queues: The default options of queues; `Queue.configure` overrides them.
         consumer_ttl_s: Seconds without a socket or worker after which a queue's consumer ends.
+        metrics_queues: The names of queues that `Server.metrics` shows alone; with ``*`` at the end, the beginnings
+            of names. Other queues are shown together with all whose names are the same up to the first colon, as
+            ``inbox:*``.
         store_wait_s: Seconds for which a start waits while another process has the store's file open: the one before,
             which is being stopped. Then it raises `StoreBusy`.
         store_patience_s: Seconds for which each write to a store in a file waits while another program holds its
@@ -222,6 +225,7 @@ class Options:
     answer_account: Callable[[Any], str | None] | None = None
     disk_reserve_bytes: CountOrZero = RESERVE_BYTES
     consumer_ttl_s: Positive = 30 * 24 * 3600
+    metrics_queues: Annotated[Sequence[str], Matching("a list of names of queues, none of them empty", all)] = ()
     store_wait_s: PositiveOrZero = 40
     store_patience_s: Positive = PATIENCE_S
     store_copy_before_upgrade: bool = False
@@ -314,6 +318,7 @@ class ServerOptions(TypedDict, total=False):
     answer_account: Callable[[Any], str | None] | None
     disk_reserve_bytes: int
     consumer_ttl_s: float
+    metrics_queues: Sequence[str]
     store_wait_s: float
     store_patience_s: float
     store_copy_before_upgrade: bool

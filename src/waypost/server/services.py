@@ -17,6 +17,7 @@ from waypost.server.cluster.bus import Bus
 from waypost.server.cluster.seam import Others
 from waypost.server.watching.counters import Counters
 from waypost.server.watching.hooks import Hooks
+from waypost.server.watching.queue_labels import QueueLabels
 from waypost.storage.base import Store
 
 __all__ = ["Services"]
@@ -33,6 +34,7 @@ class Services:
         environment: Random numbers and wall time.
         hooks: The observers of the server.
         counters: The server's counters.
+        queues: Those of the queues.
         threads: The threads that run ``def`` handlers.
         turn: Collects the writes of one iteration of the event loop.
         keep_task: Keeps a task until it is done; a stopping server waits for it.
@@ -48,6 +50,7 @@ class Services:
     environment: Environment
     hooks: Hooks
     counters: Counters
+    queues: QueueLabels
     threads: Executor
     turn: WriteTurn
     keep_task: Callable[[asyncio.Task[Any]], None]

@@ -265,7 +265,7 @@ async def test_max_failures_make_a_dead_letter_and_the_next_one_comes() -> None:
         assert letter.reason == "bad label"
         assert [item.kind for item in letter.history] == ["rejected"] * 5
         assert [one.id for one in died] == ["poison"]
-        assert here.io.state().counters.dead_letters == 1
+        assert here.io.state().counters.queues["jobs"].dead_lettered == {"rejected": 1}
 
 
 async def test_lost_connection_blames_only_the_oldest() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 import waypost
-from tests.server.queues.client import Clock, Site, Worker, quiet
+from tests.server.queues.client import QUEUE, Clock, Site, Worker, quiet
 from waypost.server.basics.environment import Environment
 from waypost.server.queues.options import Order
 
@@ -158,6 +158,8 @@ class QueueMachine(RuleBasedStateMachine):
             self.seen[client] = len(jobs)
             assert sum(who is client for who in self.in_hand.values()) <= _PREFETCH
         self.check_nobody_waits_in_vain()
+        load = self.site.io.state().queues.get(QUEUE, waypost.QueueLoad())
+        assert (load.in_flight, load.attached) == (len(self.in_hand), len(self.clients))
 
     def check_delivery(self, job: int) -> None:
         assert job in self.waiting, f"{job} is done"

@@ -8,6 +8,7 @@ import pytest
 
 from waypost.server.queues.delivery import Attachment, Delivery
 from waypost.server.queues.takers import Takers
+from waypost.server.watching.queue_counters import QueueLoad
 
 
 class _Carrier:
@@ -27,7 +28,7 @@ class _Carrier:
 
 @pytest.mark.parametrize("newest_only", [False, True])
 def test_nothing_is_kept_of_one_that_left(newest_only: bool) -> None:
-    takers = Takers(newest_only=newest_only)
+    takers = Takers(QueueLoad(), newest_only=newest_only)
     stays = _attachment(_Carrier())
     takers.add(stays)
     leaving = _Carrier()
@@ -42,7 +43,7 @@ def test_nothing_is_kept_of_one_that_left(newest_only: bool) -> None:
 
 @pytest.mark.parametrize("newest_only", [False, True])
 def test_nobody_gets_what_it_can_not_take(newest_only: bool) -> None:
-    takers = Takers(newest_only=newest_only)
+    takers = Takers(QueueLoad(), newest_only=newest_only)
     carrier = _Carrier(room=10)
     only = _attachment(carrier)
     takers.add(only)
@@ -54,7 +55,7 @@ def test_nobody_gets_what_it_can_not_take(newest_only: bool) -> None:
 
 
 def test_one_without_credit_does_not_hide_the_next() -> None:
-    takers = Takers(newest_only=False)
+    takers = Takers(QueueLoad(), newest_only=False)
     first, second = _attachment(_Carrier()), _attachment(_Carrier())
     takers.add(first)
     takers.add(second)

@@ -267,6 +267,7 @@ class ServersWorld:
                 wall_time=lambda: self.wall_time() + self._wall_ahead_s.get(f"s{number}", 0.0),
                 steady_time=lambda: self.time() + ahead_s,
                 random=chance.random,
+                ticks_ns=lambda: int(self.time() * 1e9),
             ),
             ping_interval_s=one.ping_interval_s,
             ping_timeout_s=one.ping_timeout_s,

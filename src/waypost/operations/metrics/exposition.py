@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Any, cast
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
-from waypost.operations.metrics.families import FAMILIES, NameOf
+from waypost.histograms import Histogram
+from waypost.operations.metrics.families import FAMILIES
+from waypost.operations.metrics.family import Family, NameOf, Ranges, Reading
 from waypost.server.watching.counters import ServerState
 
 __all__ = ["Exposition"]
-
-_TYPES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 
 
 class Exposition:
@@ -37,9 +38,29 @@ class Exposition:
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics with their current values."""
-        state = self._state()
+        reading = Reading(self._state(), self._name_of)
         for family in FAMILIES:
-            metric = _TYPES[family.kind](family.name, family.meaning, labels=family.labels)
-            for labels, value in family.read(state, self._name_of):
-                metric.add_metric(labels, value)
-            yield metric
+            yield _metric(family, reading)
+
+
+def _metric(family: Family, reading: Reading) -> Metric:
+    samples = family.read(reading)
+    if family.ranges is not None:
+        histograms = HistogramMetricFamily(family.name, family.meaning, labels=family.labels)
+        for labels, value in samples:
+            assert isinstance(value, list)  # its reading makes nothing else
+            histograms.add_metric(labels, *_cumulated(value, family.ranges))
+        return histograms
+    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+    metric = kind(family.name, family.meaning, labels=family.labels)
+    for labels, value in samples:
+        assert not isinstance(value, list)
+        metric.add_metric(labels, value)
+    return metric
+
+
+def _cumulated(histogram: Histogram, ranges: Ranges) -> tuple[list[tuple[str, int]], float]:
+    """Return the number of values up to each bound, as Prometheus has it, and their sum."""
+    *counts, total = histogram
+    bounds = [*(str(bound / ranges.unit) for bound in ranges.bounds), "+Inf"]
+    return [*zip(bounds, accumulate(counts), strict=True)], total / ranges.unit

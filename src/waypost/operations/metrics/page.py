@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from waypost.checking.arguments import TEXT, check
 from waypost.errors import ConfigurationError
-from waypost.operations.metrics.families import NameOf
+from waypost.operations.metrics.family import NameOf
 from waypost.server.watching.counters import ServerState
 
 __all__ = ["MetricsPage"]

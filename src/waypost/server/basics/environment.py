@@ -26,9 +26,11 @@ class Environment:
             the clock of the store.
         steady_time: Returns the time on a clock that nobody sets, in seconds; the store's clock goes on with it.
         random: Returns a number from 0 up to 1, for jitter.
+        ticks_ns: Returns the time of a clock that counts nanoseconds, to measure how long something took.
     """
 
     new_id: Callable[[], str] = new_id
     wall_time: Callable[[], float] = time.time
     steady_time: Callable[[], float] | None = None
     random: Callable[[], float] = random.random
+    ticks_ns: Callable[[], int] = time.perf_counter_ns

@@ -7,13 +7,14 @@ from functools import partial
 from typing import Any
 
 from waypost.errors import ConfigurationError
+from waypost.histograms import Histogram
 from waypost.protocol.codec import EncodedEvent
 from waypost.server.calling.faults import fault
 from waypost.server.events.registry import Registry
 from waypost.server.events.repeats import Repeats
 from waypost.server.events.source import EventSource
 from waypost.server.services import Services
-from waypost.server.watching.counters import count, table_of
+from waypost.server.watching.counters import count, histogram_of, table_of
 from waypost.server.watching.hooks import report_failure
 from waypost.typed.handlers import Handler
 
@@ -37,6 +38,8 @@ class Handling:
         runners: The tasks that run handlers.
         keep_task: Keeps a task until it is done.
         received: The numbers of events so far, by name.
+        seconds: How long their handlers took, by name; a new name comes by `seconds_of`.
+        ticks_ns: Returns the time of a clock that counts nanoseconds.
     """
 
     __slots__ = (
@@ -52,6 +55,8 @@ class Handling:
         "registries",
         "repeats",
         "runners",
+        "seconds",
+        "ticks_ns",
     )
 
     def __init__(
@@ -77,12 +82,18 @@ class Handling:
         self._hooks = services.hooks
         self._namespace = namespace
         self.received = table_of(services.counters.events_received, counted_as)
+        self.seconds: dict[str, Histogram] = table_of(services.counters.handler_seconds, counted_as)
+        self.ticks_ns = services.environment.ticks_ns
         self._errors = table_of(services.counters.handler_errors, counted_as)
 
     @property
     def threads(self) -> Executor:
         """The threads that run ``def`` handlers."""
         return self._services.threads
+
+    def seconds_of(self, name: str) -> Histogram:
+        """Return the histogram of how long the handlers of an event took, made if need be."""
+        return histogram_of(self.seconds, name)
 
     # -- handlers -------------------------------------------------------------------------------------------
 

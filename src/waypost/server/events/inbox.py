@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from bisect import bisect_left
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ArgumentMismatch, EventRefused, shorten
+from waypost.histograms import SECONDS
 from waypost.logs import fields, get_logger
 from waypost.masking import mask
 from waypost.protocol.packet import Packet
@@ -253,7 +255,7 @@ class Inbox:
                 if arguments is not None:
                     if event.name in registry.once:
                         registry.remove(event.name)
-                    await (self._start if handler.is_concurrent else self._answer)(handler, event, arguments)
+                    await (self._start if handler.is_concurrent else self._answer)(handler, event, name, arguments)
                 return
         count(self._handling.received, OTHER)
         await source.save_data()
@@ -358,13 +360,13 @@ class Inbox:
             return None
         return (self._source.socket, *arguments) if handler.leading else arguments
 
-    async def _start(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:
+    async def _start(self, handler: Handler, event: Incoming, name: str, arguments: tuple[Any, ...]) -> None:
         handling = self._handling
         if self._running is None:
             self._running = {}
         while len(self._running) >= handling.concurrent_handlers:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.get_running_loop().create_task(self._answer(handler, event, arguments))
+        task = asyncio.get_running_loop().create_task(self._answer(handler, event, name, arguments))
         self._running[task] = event.name
         task.add_done_callback(self._running.pop)
         if event.size:
@@ -373,16 +375,22 @@ class Inbox:
             task.add_done_callback(lambda _: pending.release(event.size))
         handling.keep_task(task)
 
-    async def _answer(self, handler: Handler, event: Incoming, arguments: tuple[Any, ...]) -> None:
+    async def _answer(self, handler: Handler, event: Incoming, name: str, arguments: tuple[Any, ...]) -> None:
         """Run an event's handler, and acknowledge the event with the result."""
-        source = self._source
+        source, handling = self._source, self._handling
         answer, error = None, None
         try:
+            began = handling.ticks_ns()
             try:
-                answer = await handler.run(arguments, self._handling.threads)
+                answer = await handler.run(arguments, handling.threads)
             except BaseException as failure:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
                 error = fault(failure)
                 self._report(event.name, event, error)
+            took = handling.ticks_ns() - began
+            seconds = handling.seconds.get(name) or handling.seconds_of(name)
+            # As `observe` does, without its call.
+            seconds[bisect_left(SECONDS, took)] += 1
+            seconds[-1] += took
             if source.data_touched:
                 await source.save_data()
             if error is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ArgumentMismatch, ConnectionRefused, StorageError
+from waypost.histograms import COUNTS, SECONDS, observe
 from waypost.logs import fields, get_logger
 from waypost.protocol.extension import ANSWER_FIELD, client_revision, split_auth
 from waypost.server.calling.arrival import ARRIVAL, Arrival
@@ -110,6 +111,7 @@ class Admission:
         self._step = "recovery"
         self.has_left = False
         self._returning: Returning | None = None
+        self._began = parts.services.environment.ticks_ns()
         self.channel: Channel | None = None
 
     async def run(self) -> Channel | None:
@@ -324,8 +326,7 @@ class Admission:
                 )
                 self._connection.close("forced server close")
                 return
-            count(self._keeper.counters.recoveries, "recovered")
-            self._keeper.counters.replayed_events += len(returning.missed)
+            self._count_recovered(len(returning.missed))
             logger.debug(
                 "socket %s recovered, %d events replayed",
                 channel.sid,
@@ -334,6 +335,13 @@ class Admission:
             )
         if channel.left_because is None:
             channel.go_live()
+
+    def _count_recovered(self, missed: int) -> None:
+        counters = self._services.counters
+        count(counters.recoveries, "recovered")
+        counters.replayed_events += missed
+        observe(counters.replay_events, COUNTS, missed)
+        observe(counters.replay_seconds, SECONDS, self._services.environment.ticks_ns() - self._began)
 
     async def _write_missed(self, channel: Channel, returning: Returning) -> None:
         generation = self._namespace.generation

@@ -17,7 +17,9 @@ from waypost.server.watching.counters import (
     ServerNumbers,
     ServerState,
     add_counters,
+    add_loads,
     copy_counters,
+    copy_loads,
     raise_counters,
 )
 from waypost.storage.following import EVERYBODY, Nodes
@@ -72,9 +74,11 @@ class Numbers:
         """Return the numbers of all servers."""
         own, nodes = self._own(), self._services.store.nodes
         total, sockets, transports = copy_counters(own.counters), dict(own.sockets), dict(own.transports)
+        queues = copy_loads(own.queues)
         add_counters(total, self._departed)
         for other in self._others.values():
             add_counters(total, other.counters)
+            add_loads(queues, other.queues)
             for sums, counts in ((sockets, other.sockets), (transports, other.transports)):
                 for name, count in counts.items():
                     sums[name] = sums.get(name, 0) + count
@@ -86,6 +90,7 @@ class Numbers:
             server="" if nodes is None else nodes.name,
             servers={} if nodes is None else {nodes.name: own, **self._others},
             transports=transports,
+            queues=queues,
         )
 
     def _own(self) -> ServerNumbers:
@@ -95,6 +100,7 @@ class Numbers:
             {namespace.name: len(namespace.index) for namespace in self._namespaces},
             copy_counters(self._services.counters),
             transports,
+            copy_loads(self._services.queues.loads),
         )
 
     def _journals(self) -> dict[str, JournalState]:

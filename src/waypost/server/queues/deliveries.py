@@ -25,8 +25,10 @@ from waypost.server.queues.spread.branch import Branch
 from waypost.server.queues.spread.letters import Changed, LateAck
 from waypost.server.queues.spread.owners import Owners
 from waypost.server.queues.spread.post import Key
+from waypost.server.queues.verdict import cause_of
 from waypost.server.queues.workers import Workers
 from waypost.server.services import Services
+from waypost.server.watching.counters import count
 from waypost.server.watching.queue_events import MessageDied
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, ConsumerRow, Due, Enqueued, MessageRow, NewMessageRow, Place
@@ -97,6 +99,7 @@ class Deliveries:
         self.workers.renew()
         self._runners.clear()
         self._serving.clear()
+        services.queues.renew()
         # Who owns which consumer; ``None`` for a store of one process.
         self._owners: Owners | None = None
         self.is_stopping = False
@@ -241,6 +244,11 @@ class Deliveries:
             runner.heartbeat_answered(attachment)
 
     # -- what is told of queues -----------------------------------------------------------------------------
+
+    def accepted(self, queue: str, messages: Sequence[NewMessageRow], enqueued: Enqueued) -> None:
+        """Count messages that this server has put into a queue, and hand them to its runners."""
+        self._services.queues.totals(queue).enqueued += sum(not one.duplicate for one in enqueued.accepted)
+        self.arrived(queue, messages, enqueued)
 
     def arrived(self, queue: str, messages: Sequence[NewMessageRow], enqueued: Enqueued) -> None:
         """Hand new messages of a queue to its runners, after the store has committed them."""
@@ -454,7 +462,8 @@ class Deliveries:
 
     def message_died(self, runner: DeliverySource, message: MessageRow, attempt: Attempt) -> None:
         """Tell the application of a message that was given up."""
-        self._services.counters.dead_letters += 1
+        dead_lettered = self._services.queues.totals(runner.queue_name).dead_lettered
+        count(dead_lettered, cause_of(message, attempt))
         logger.warning(
             "queue %r, consumer %r: message %s is a dead letter (failures: %d, lost connections: %d): %s",
             runner.queue_name, runner.row.name, message.id, attempt.failures, attempt.losses, attempt.reason,

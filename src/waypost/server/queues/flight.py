@@ -7,6 +7,7 @@ from collections.abc import Callable
 from waypost.server.queues.delivery import Attachment, Delivery
 from waypost.server.queues.leases import Leases
 from waypost.server.queues.options import QueueOptions
+from waypost.server.watching.queue_counters import QueueLoad
 from waypost.storage.queue_records import MessageRow
 
 __all__ = ["Flight"]
@@ -25,9 +26,10 @@ class Flight:
         overdue: Called at times with a delivery that a client has not answered within one lease.
         note_oldest: Called with the label of a function of this process and the position of its oldest message, or
             ``None``, when the store may know another one: the message may be what ends the process.
+        load: The present numbers with which the consumer's queue is counted.
     """
 
-    __slots__ = ("_changed", "_late", "_leases", "_note_oldest", "_now", "_out")
+    __slots__ = ("_changed", "_late", "_leases", "_load", "_note_oldest", "_now", "_out")
 
     def __init__(
         self,
@@ -35,8 +37,10 @@ class Flight:
         lease_ended: Callable[[Delivery], None],
         overdue: Callable[[Delivery], None],
         note_oldest: Callable[[str, int | None], None],
+        load: QueueLoad,
     ) -> None:
         self._now = now
+        self._load = load
         self._out: dict[int, Delivery] = {}
         # By position, and in the order in which they went out.
         self._late: dict[int, list[Delivery]] = {}
@@ -63,6 +67,7 @@ class Flight:
         delivery = taker.hand(message, now)
         # Before the send, so that an ack counts however soon it comes.
         self._out[message.position] = delivery
+        self._load.in_flight += 1
         taker.carrier.send(delivery)
         self._leases.watch(options)
         if taker.carrier.is_noted:
@@ -71,6 +76,7 @@ class Flight:
     def resume(self, delivery: Delivery, options: QueueOptions) -> None:
         """Go on with a delivery that was out at another runner; its attachment has it in hand."""
         self._out[delivery.message.position] = delivery
+        self._load.in_flight += 1
         self._leases.watch(options)
         if delivery.attachment.carrier.is_noted:
             self._changed[delivery.attachment] = None
@@ -79,7 +85,7 @@ class Flight:
         """Forget all deliveries, which go on at another runner."""
         for attachment in {one.attachment: None for one in self._out.values()}:
             self.leave(attachment)
-        self._out.clear()
+        self._empty()
         self._late.clear()
         self._changed.clear()
         self.stop_watching()
@@ -90,6 +96,7 @@ class Flight:
         if self._out.get(position) is not delivery:
             return False
         del self._out[position]
+        self._load.in_flight -= 1
         attachment = delivery.attachment
         attachment.release(delivery)
         if attachment.carrier.is_noted:
@@ -133,7 +140,7 @@ class Flight:
         for delivery in self._out.values():
             delivery.attachment.carrier.forget(delivery)
             delivery.attachment.release(delivery)
-        self._out.clear()
+        self._empty()
         for position in list(self._late):
             self.drop_late(position)
 
@@ -147,6 +154,10 @@ class Flight:
     def stop_watching(self) -> None:
         """Stop watching the leases."""
         self._leases.cancel()
+
+    def _empty(self) -> None:
+        self._load.in_flight -= len(self._out)
+        self._out.clear()
 
     def _drop_those_that_end(self, position: int) -> None:
         """Drop the late deliveries of a message that goes out again, where the carrier ends them."""

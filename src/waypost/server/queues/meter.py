@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from waypost.histograms import NS, WAITS, observe
+from waypost.server.watching.queue_counters import QueueCounters
+
 __all__ = ["ConsumerMeter", "Meter"]
 
 _WINDOW_S = 10.0
@@ -58,15 +61,41 @@ class Meter:
 class ConsumerMeter:
     """The meters of a consumer while sockets or workers are attached.
 
+    Args:
+        clock: A clock in seconds that never goes back.
+        totals: The totals with which the consumer's queue is counted; they rise with the meters.
+
     Attributes:
-        delivered: Counts deliveries, repeated ones included.
-        acknowledged: Counts acks.
-        redelivered: Counts deliveries that ended without an ack and are repeated.
+        delivered: Measures deliveries, repeated ones included.
+        acknowledged: Measures acks.
+        redelivered: Measures deliveries that ended without an ack and are repeated.
     """
 
-    __slots__ = ("acknowledged", "delivered", "redelivered")
+    __slots__ = ("_totals", "acknowledged", "delivered", "redelivered")
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], totals: QueueCounters) -> None:
         self.delivered = Meter(clock)
         self.acknowledged = Meter(clock)
         self.redelivered = Meter(clock)
+        self._totals = totals
+
+    def deliver(self, count: int) -> None:
+        """Count deliveries."""
+        self.delivered.add(count)
+        self._totals.delivered += count
+
+    def acknowledge(self, took_s: float | None) -> None:
+        """Count an ack, and the seconds since its delivery; ``None`` if it came late."""
+        self.acknowledged.add()
+        self._totals.acknowledged += 1
+        if took_s is not None:
+            observe(self._totals.process_seconds, WAITS, int(took_s * NS))
+
+    def redeliver(self) -> None:
+        """Count a delivery that ended without an ack and is repeated."""
+        self.redelivered.add()
+        self._totals.redelivered += 1
+
+    def first_delivery(self, waited_s: float) -> None:
+        """Note for how many seconds a message was due when it was delivered for the first time."""
+        observe(self._totals.wait_seconds, WAITS, int(waited_s * NS))

@@ -459,7 +459,7 @@ class Queue:
             messages,
             # The queue can't have accepted an id before that was made just now.
             deduplicate_s=self.options.deduplication_s if can_repeat else 0,
-            on_commit=partial(deliveries.arrived, self._name, messages),
+            on_commit=partial(deliveries.accepted, self._name, messages),
         )
 
     def _to_store(self, message: NewMessage) -> NewMessageRow:

@@ -81,15 +81,16 @@ class Runner:
         self.order: Order = order
         self.options = options
         self._loop = asyncio.get_running_loop()
-        self.meter = ConsumerMeter(self._loop.time)
-        self.takers = Takers(newest_only=order == "strict")
+        load = services.queues.load(queue.name)
+        self.meter = ConsumerMeter(self._loop.time, services.queues.totals(queue.name))
+        self.takers = Takers(load, newest_only=order == "strict")
         self._away: dict[Session, Attachment] = {}
         self._is_idle = False
         self._queue = queue
         self._now = services.store.clock.now
         self._watcher = watcher
         self._progress = Progress(queue, row, order, services, self)
-        self._flight = Flight(self._now, self._lease_ended, self._report_overdue, self._note_oldest)
+        self._flight = Flight(self._now, self._lease_ended, self._report_overdue, self._note_oldest, load)
         self._work = WorkLoop(self._run_round, self._halted, services.keep_task)
 
     @property
@@ -225,6 +226,7 @@ class Runner:
         self.stop()
         await self._progress.flush()
         attachments = list(self.takers)
+        self.takers.yield_up()
         self._flight.yield_up()
         self._is_idle = True
         return attachments
@@ -238,6 +240,7 @@ class Runner:
         """
         self.stop()
         attachments, unstored = list(self.takers), self._progress.unstored
+        self.takers.yield_up()
         self._flight.yield_up()
         # The store takes nothing of a node that is not the owner.
         self._progress.drop()
@@ -251,7 +254,7 @@ class Runner:
             message = delivery.message
             # The store has counted it by itself.
             self._progress.put_back(message._replace(losses=message.losses + 1, deaths=message.deaths + 1))
-            self.meter.redelivered.add()
+            self.meter.redeliver()
         self.detach(attachment, to_blame=False, answers=False)
 
     # -- changes of the queue -------------------------------------------------------------------------------
@@ -300,12 +303,13 @@ class Runner:
 
     def acknowledge(self, delivery: Delivery) -> bool:
         """Take an ack; returns whether it counts. It does for the message, whichever delivery it answers."""
+        took_s = self._now() - delivery.handed_at
         if delivery.attachment.adapts:
-            delivery.attachment.note_pace(self._now() - delivery.handed_at, self.options.lease_s)
+            delivery.attachment.note_pace(took_s, self.options.lease_s)
         if self._release(delivery):
             self._progress.acknowledge(delivery.message)
             self._flight.drop_late(delivery.message.position)
-            self.meter.acknowledged.add()
+            self.meter.acknowledge(took_s)
             self._work.wake()
             return True
         if self._is_idle:
@@ -326,7 +330,7 @@ class Runner:
             other.attachment.carrier.forget(other)
             self._progress.acknowledge(other.message)
         self._flight.drop_late(message.position)
-        self.meter.acknowledged.add()
+        self.meter.acknowledge(None)
         self.wake()
         return True
 
@@ -396,7 +400,7 @@ class Runner:
 
     def _note_attempt(self, message: MessageRow, *, goes_on: bool) -> None:
         if goes_on:
-            self.meter.redelivered.add()
+            self.meter.redeliver()
         else:
             self._flight.drop_late(message.position)
 
@@ -495,11 +499,13 @@ class Runner:
             else:
                 if probing.is_active:
                     probing.handed(message.position)
+                if not was_tried:
+                    self.meter.first_delivery(now - message.enqueued_at)
                 flight.hand(message, taker, self.options, now)
                 delivered += 1
             takers.enter_rotation(taker)
         if delivered:
-            self.meter.delivered.add(delivered)
+            self.meter.deliver(delivered)
         flight.note_oldest()
 
     def _take_over(self) -> None:

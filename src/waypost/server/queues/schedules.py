@@ -153,7 +153,7 @@ class _Schedule:
         await self._services.store.queue(self._plan.queue).enqueue(
             [message],
             deduplicate_s=self._plan.cron.next_after(due_at) - due_at + _DAY_S,
-            on_commit=partial(self._deliveries.arrived, self._plan.queue, [message]),
+            on_commit=partial(self._deliveries.accepted, self._plan.queue, [message]),
         )
 
     async def _noted(self, now: float) -> float:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from waypost.server.queues.delivery import Attachment
+from waypost.server.watching.queue_counters import QueueLoad
 
 __all__ = ["Takers"]
 
@@ -14,12 +15,14 @@ class Takers:
     """The attached sockets and workers in the order of arrival, and the rotation in which they get messages.
 
     Args:
+        load: The present numbers with which the consumer's queue is counted.
         newest_only: True if only the newest attachment gets messages, as in strict order.
     """
 
-    __slots__ = ("_all", "_newest_only", "_rotation")
+    __slots__ = ("_all", "_load", "_newest_only", "_rotation")
 
-    def __init__(self, *, newest_only: bool) -> None:
+    def __init__(self, load: QueueLoad, *, newest_only: bool) -> None:
+        self._load = load
         self._newest_only = newest_only
         self._all: dict[Attachment, None] = {}
         # A plain dict would look for its first entry through all that were removed.
@@ -37,12 +40,19 @@ class Takers:
     def add(self, attachment: Attachment) -> None:
         """Add an attachment."""
         self._all[attachment] = None
+        self._load.attached += 1
         self.enter_rotation(attachment)
 
     def remove(self, attachment: Attachment) -> None:
         """Remove an attachment."""
         del self._all[attachment]
+        self._load.attached -= 1
         self._rotation.pop(attachment, None)
+
+    def yield_up(self) -> None:
+        """Note that all go on at another runner, which counts them from now on."""
+        self._load.attached -= len(self._all)
+        self._load = QueueLoad()
 
     def enter_rotation(self, attachment: Attachment) -> None:
         """Put an attachment at the end of the rotation, if it has credit and is not in it."""

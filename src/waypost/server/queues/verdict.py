@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from waypost.retrying import RetryPolicy
 from waypost.server.queues.options import QueueOptions
-from waypost.storage.queue_records import AttemptKind, MessageRow
+from waypost.storage.queue_records import Attempt, AttemptKind, MessageRow
 
-__all__ = ["MOST_BREAKS", "UNDELIVERABLE", "Blame", "Verdict", "backoff_of", "is_spent", "judge"]
+__all__ = ["MOST_BREAKS", "UNDELIVERABLE", "Blame", "Verdict", "backoff_of", "cause_of", "is_spent", "judge"]
 
 MOST_BREAKS = 5
 """A message is undeliverable after so many connections that broke in a row."""
@@ -125,6 +125,18 @@ def is_spent(message: MessageRow, options: QueueOptions, *, in_process: bool, ma
     if in_process:
         return message.deaths >= (max_losses or options.max_losses or _MOST_DEATHS)
     return _exceeds(options.max_losses, message.losses)
+
+
+def cause_of(message: MessageRow, last: Attempt) -> str:
+    """Return why a message became a dead letter, in one of a few words.
+
+    Args:
+        message: The message.
+        last: Its last attempt. The words of its reason may be a client's.
+    """
+    if message.damaged:
+        return "damaged"
+    return UNDELIVERABLE if last.kind == "lost" and last.reason == UNDELIVERABLE else last.kind
 
 
 def backoff_of(options: QueueOptions) -> RetryPolicy:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from operator import add
+from typing import Any, TypeAlias
 
+from waypost.histograms import Histogram, new_counts, new_seconds
+from waypost.server.watching.queue_counters import QueueCounters, QueueLoad
 from waypost.server.watching.readiness import Readiness
 from waypost.storage.engine_state import EngineState
 
 __all__ = [
+    "MOST_NAMES",
     "OTHER",
     "Counters",
     "JournalState",
     "ServerNumbers",
     "ServerState",
     "add_counters",
+    "add_loads",
     "copy_counters",
+    "copy_loads",
     "count",
+    "histogram_of",
     "raise_counters",
     "table_of",
 ]
@@ -25,13 +32,13 @@ __all__ = [
 OTHER = "other"
 """Under this name all is counted that has no name of its own: no client can make names."""
 
-_MOST_NAMES = 500
+MOST_NAMES = 500
 """The most names of one table; an application may register handlers without end."""
 
 
 @dataclass(slots=True)
 class Counters:
-    """Totals since the server was created; they only rise.
+    """Totals since the server was created; they only rise. Histograms are as `waypost.histograms` describes them.
 
     Attributes:
         connections_opened: Connections that clients have opened, by the transport on which they did.
@@ -40,6 +47,8 @@ class Counters:
         packets_received: Socket.IO packets of clients, attachments included in their packet.
         events_received: Events of clients, by namespace and event. A child of a parent namespace counts for its
             parent; ``"other"`` are events without a handler, and those with a handler of one socket alone.
+        handler_seconds: Histograms (`SECONDS`) of the nanoseconds that handlers of events took, by namespace and
+            event as above.
         handler_errors: Exceptions that handlers and middleware raised, by namespace and event.
         emits: Emits of the application, by namespace and kind: ``"journal"`` with recovery, ``"live"`` without,
             ``"volatile"``. An emit to a parent counts once for each child.
@@ -48,17 +57,19 @@ class Counters:
         recoveries: Clients that came back with a private id, by outcome: ``"recovered"``, or the reason of the
             failure.
         replayed_events: Missed events that were sent to recovered clients.
+        replay_seconds: A histogram (`SECONDS`) of the nanoseconds from the CONNECT of a recovered client until it was
+            live.
+        replay_events: A histogram (`COUNTS`) of the missed events of each recovered client.
         slow_clients: Clients that were disconnected because they read too slowly or not at all.
         expired_sessions: Sessions that ended because their clients did not come back in time.
         unexpected_acks: Acknowledgements with an unknown id: late, repeated or invented.
         trimmed_events: Events that were removed from journals by age, number or size.
-        dead_letters: Messages of queues that became dead letters.
-        expired_consumers: Consumers of queues that ended because no socket or worker was attached for too long.
         foreign_requests: Requests that reached this worker for a session of another one.
         handed_over: Connections that were handed over to another worker.
         forwarded: Connections whose bytes are forwarded: to another worker, because their TLS is in this one, or to
             another machine.
         refused_handovers: Connections for another worker that was gone or stuck.
+        queues: The totals of queues, by the name under which they are counted.
     """
 
     connections_opened: dict[str, int] = field(default_factory=dict)
@@ -66,21 +77,23 @@ class Counters:
     requests_refused: dict[str, int] = field(default_factory=dict)
     packets_received: int = 0
     events_received: dict[str, dict[str, int]] = field(default_factory=dict)
+    handler_seconds: dict[str, dict[str, Histogram]] = field(default_factory=dict)
     handler_errors: dict[str, dict[str, int]] = field(default_factory=dict)
     emits: dict[str, dict[str, int]] = field(default_factory=dict)
     events_sent: int = 0
     recoveries: dict[str, int] = field(default_factory=dict)
     replayed_events: int = 0
+    replay_seconds: Histogram = field(default_factory=new_seconds)
+    replay_events: Histogram = field(default_factory=new_counts)
     slow_clients: int = 0
     expired_sessions: int = 0
     unexpected_acks: int = 0
     trimmed_events: int = 0
-    dead_letters: int = 0
-    expired_consumers: int = 0
     foreign_requests: int = 0
     handed_over: int = 0
     forwarded: int = 0
     refused_handovers: int = 0
+    queues: dict[str, QueueCounters] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,21 +122,23 @@ class ServerNumbers:
         sockets: The number of sockets, by namespace.
         counters: The totals so far.
         transports: The number of connections, by transport.
+        queues: The present numbers of queues, by the name under which they are counted.
     """
 
     connections: int
     sockets: Mapping[str, int]
     counters: Counters
     transports: Mapping[str, int] = field(default_factory=dict)
+    queues: Mapping[str, QueueLoad] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
     """The numbers of a server, or of all servers of a cluster, at one moment; made by `waypost.Server.state`.
 
-    In a cluster connections, sockets and counters are sums. The numbers of the server that was asked are current;
-    those of other servers are about a second old, with thousands of namespaces up to 10 s. The totals of servers that
-    have gone are included.
+    In a cluster connections, sockets, queues and counters are sums. The numbers of the server that was asked are
+    current; those of other servers are about a second old, with thousands of namespaces up to 10 s. The totals of
+    servers that have gone are included.
 
     Attributes:
         connections: The number of connections.
@@ -135,6 +150,7 @@ class ServerState:
         readiness: Whether the server that was asked can serve new clients as it should.
         engine: What the server that was asked sees of the database that the servers share; ``None`` without one.
         transports: The number of connections, by transport.
+        queues: The present numbers of queues, by the name under which they are counted.
     """
 
     connections: int
@@ -146,20 +162,28 @@ class ServerState:
     readiness: Readiness = field(default_factory=lambda: Readiness("stopped"))
     engine: EngineState | None = None
     transports: Mapping[str, int] = field(default_factory=dict)
+    queues: Mapping[str, QueueLoad] = field(default_factory=dict)
 
 
 def count(table: dict[str, int], name: str) -> None:
     """Count one under a name; under `OTHER` if the table is full."""
-    if name not in table and len(table) >= _MOST_NAMES:
+    if name not in table and len(table) >= MOST_NAMES:
         name = OTHER
     table[name] = table.get(name, 0) + 1
 
 
-def table_of(tables: dict[str, dict[str, int]], name: str) -> dict[str, int]:
+def table_of(tables: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
     """Return the table of a name, made if need be; that of `OTHER` if there are too many."""
-    if name not in tables and len(tables) >= _MOST_NAMES:
+    if name not in tables and len(tables) >= MOST_NAMES:
         name = OTHER
     return tables.setdefault(name, {})
+
+
+def histogram_of(table: dict[str, Histogram], name: str) -> Histogram:
+    """Return the histogram of a name, made if need be; that of `OTHER` if there are too many."""
+    if name not in table and len(table) >= MOST_NAMES:
+        name = OTHER
+    return table.setdefault(name, new_seconds())
 
 
 def copy_counters(counters: Counters) -> Counters:
@@ -169,37 +193,57 @@ def copy_counters(counters: Counters) -> Counters:
     return copied
 
 
+def copy_loads(loads: Mapping[str, QueueLoad]) -> dict[str, QueueLoad]:
+    """Return a copy that later counts do not change."""
+    return {name: replace(load) for name, load in loads.items()}
+
+
 def add_counters(total: Counters, counters: Counters) -> None:
     """Add counters to a total."""
-    for name in _NUMBERS:
-        setattr(total, name, getattr(total, name) + getattr(counters, name))
-    for name in _TABLES:
-        _add(getattr(total, name), getattr(counters, name))
+    _merge(total, counters, add)
+
+
+def add_loads(total: dict[str, QueueLoad], loads: Mapping[str, QueueLoad]) -> None:
+    """Add the present numbers of queues to a total."""
+    _merge_tables(total, loads, add)
 
 
 def raise_counters(counters: Counters, least: Counters) -> None:
     """Let no counter be less than another one."""
-    for name in _NUMBERS:
-        setattr(counters, name, max(getattr(counters, name), getattr(least, name)))
-    for name in _TABLES:
-        _raise(getattr(counters, name), getattr(least, name))
+    _merge(counters, least, max)
 
 
-def _add(total: dict[str, Any], table: Mapping[str, Any]) -> None:
-    for name, value in table.items():
-        if isinstance(value, dict):
-            _add(total.setdefault(name, {}), value)
-        else:
-            total[name] = total.get(name, 0) + value
+_Merging: TypeAlias = Callable[[int, int], int]
 
 
-def _raise(table: dict[str, Any], least: Mapping[str, Any]) -> None:
-    for name, value in least.items():
-        if isinstance(value, dict):
-            _raise(table.setdefault(name, {}), value)
-        else:
-            table[name] = max(table.get(name, 0), value)
+def _merge(total: Any, other: Any, merging: _Merging) -> None:
+    """Merge the fields of two dataclasses of one type."""
+    for one in fields(total):
+        merged = _merged(getattr(total, one.name), getattr(other, one.name), merging)
+        setattr(total, one.name, merged)
 
 
-_TABLES = tuple(one.name for one in fields(Counters) if one.default_factory is dict)
-_NUMBERS = tuple(one.name for one in fields(Counters) if one.name not in _TABLES)
+def _merge_tables(total: dict[str, Any], other: Mapping[str, Any], merging: _Merging) -> None:
+    for name, value in other.items():
+        if name not in total:
+            total[name] = _empty(value)
+        total[name] = _merged(total[name], value, merging)
+
+
+def _merged(total: Any, other: Any, merging: _Merging) -> Any:
+    """Return a number or histogram merged with another one; what has parts is merged in place."""
+    if isinstance(total, int):
+        return merging(total, other)
+    if isinstance(total, list):
+        # Another version of Waypost may have other bounds; then there is no sum.
+        return [*map(merging, total, other)] if len(total) == len(other) else total
+    if isinstance(total, dict):
+        _merge_tables(total, other, merging)
+    else:
+        _merge(total, other, merging)
+    return total
+
+
+def _empty(value: Any) -> Any:
+    """Return zero, of the same kind as a value."""
+    return [0] * len(value) if isinstance(value, list) else type(value)()
