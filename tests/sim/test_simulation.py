@@ -15,7 +15,7 @@ from tests.sim.simulation import run_seed
 _SECONDS = 8.0
 _REGRESSIONS = (
     23, 62, 66, 77, 129, 255, 582, 630, 11540, 11999, 20055, 30135, 30947, 31384,
-    702188, 702431, 705581, 904016, 911235, 784327113,
+    702188, 702431, 705581, 904016, 911235, 784327113, 41882,
 )  # fmt: skip
 """Seeds that found something once."""
 _TELL = """

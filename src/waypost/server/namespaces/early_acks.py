@@ -22,7 +22,7 @@ class EarlyAcks:
     Args:
         counters: The server's counters.
         decoder: The connection's decoder.
-        most: The most acks that are kept: as many as a client may have messages of a queue in hand.
+        most: The most acks that are kept.
     """
 
     __slots__ = ("_bytes", "_counters", "_decoder", "_held", "_most")

@@ -34,6 +34,8 @@ logger = get_logger("waypost.peer")
 _EVENT = PacketType.EVENT
 _ACK = PacketType.ACK
 _REMEMBERED = 1_000
+# With one message in hand at a time a client may still owe acks for several that were taken back.
+_FEWEST_ACKS = 64
 """The number of remembered namespaces that the client left or that refused it. Late packets for them are no fault."""
 
 
@@ -172,9 +174,16 @@ class Peer:
 
     def _acks_held(self) -> EarlyAcks:
         if self._early_acks is None:
-            most = self._deliveries.most_in_hand
-            self._early_acks = EarlyAcks(self._services.counters, self._decoder, most)
+            self._early_acks = EarlyAcks(self._services.counters, self._decoder, self._most_acks)
         return self._early_acks
+
+    @property
+    def _most_acks(self) -> int:
+        """The most acks that are heard beside a connected socket.
+
+        A client may owe them for what it has in hand, and for what was taken back from it since.
+        """
+        return max(_FEWEST_ACKS, 2 * self._deliveries.most_in_hand)
 
     def _is_held(self, packet: Packet, message: Frame) -> bool:
         """Return whether a packet that came before its namespace's answer waits for it."""
@@ -239,7 +248,7 @@ class Peer:
         channels, self._channels = list(self._channels.values()), {}
         for channel in channels:
             channel.close(reason)
-        late = LateAcks(channels, self._decoder, self._services.counters, 2 * self._deliveries.most_in_hand)
+        late = LateAcks(channels, self._decoder, self._services.counters, self._most_acks)
         if late.is_expected:
             self._connection.late = late
         for entering in self._entering.values():
