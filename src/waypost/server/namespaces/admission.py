@@ -169,9 +169,11 @@ class Admission:
                 self._turn_away(channel)
                 return None
         self._returning = await self._enter(channel, returning)
+        if channel.left_because is None:
+            await channel.join_early_rooms()
         if channel.left_because is not None:
+            # The client's next connection waits for what the application is told: it must be told nothing more.
             return None
-        await channel.join_early_rooms()
         self._step = "connect"
         channel.greet()
         for handler in self._namespace.handling.handlers_of("connect"):
