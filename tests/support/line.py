@@ -44,6 +44,7 @@ class Line:
         self._flowing = {way: threading.Event() for way in Way}
         for flowing in self._flowing.values():
             flowing.set()
+        self._held = dict.fromkeys(Way, b"")
         self._is_down = False
         self._is_closed = False
         self.carried_bytes = dict.fromkeys(Way, 0)
@@ -65,6 +66,10 @@ class Line:
         with self._lock:
             return len(self._ends) // 2
 
+    def held(self, way: Way) -> bytes:
+        """Return what a frozen direction has taken and not carried yet."""
+        return self._held[way]
+
     def lead_to(self, port: int) -> None:
         """Carry new connections to another port of the other host, and break all others."""
         self._there = (self._there[0], port)
@@ -77,6 +82,7 @@ class Line:
 
     def thaw(self) -> None:
         """Carry what was kept, and what comes, in both directions."""
+        self._held = dict.fromkeys(Way, b"")
         for flowing in self._flowing.values():
             flowing.set()
 
@@ -134,6 +140,9 @@ class Line:
     def _carry(self, source: socket.socket, target: socket.socket, way: Way) -> None:
         try:
             while chunk := source.recv(_CHUNK_BYTES):
+                if not self._flowing[way].is_set():
+                    with self._lock:
+                        self._held[way] += chunk
                 self._flowing[way].wait()
                 target.sendall(chunk)
                 self.carried_bytes[way] += len(chunk)

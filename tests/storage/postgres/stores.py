@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.storage.followers import Rows
 from waypost.errors import StorageError
 from waypost.storage.postgres.store import PostgresStore
 
 DEADLINE_S = 60.0
+
+_T = TypeVar("_T")
 
 
 @asynccontextmanager
@@ -37,8 +39,8 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def insist(attempt: Callable[[], Awaitable[int]]) -> int:
-    """Repeat a write that is refused while the engine is away."""
+async def insist(attempt: Callable[[], Awaitable[_T]]) -> _T:
+    """Repeat a call that is refused while the engine is away."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
             try:

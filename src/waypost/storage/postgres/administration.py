@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from waypost.storage.database_address import parse_address
-from waypost.storage.postgres.driver import Connection, EngineGone, Refusal, connect
+from waypost.storage.postgres.driver import Connection, EngineGone, Refusal, Warned, connect
 from waypost.storage.postgres.engine import check_server
 from waypost.storage.postgres.problems import problem_of
 from waypost.storage.postgres.schema import SCHEMA_VERSION, drop_schema, migrate, read_versions
@@ -112,5 +112,5 @@ async def _with(url: str, use: Callable[[Connection], Awaitable[_T]]) -> _T:
             return await use(connection)
         finally:
             await connection.close()
-    except (EngineGone, Refusal) as error:
+    except (EngineGone, Refusal, Warned) as error:
         raise problem_of(address.shown, error) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -26,7 +27,7 @@ _CONNECT_TIMEOUT_S: Final = 10.0
 _PAUSES: Final = RetryPolicy(first_s=0.05, longest_s=1.0, jitter=0.2)
 
 # The server ends a session, or never begins it; what was under way is as if the line had broken.
-_GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})
+_GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
 _WARNING: Final = "01000"
 
 # What a role may have set otherwise.
@@ -116,6 +117,16 @@ class Connection:
         return bool(self._raw.is_closed())
 
     @property
+    def has_news(self) -> bool:
+        """Whether the server has sent something that was not read yet: between two calls most often that it ends."""
+        line: socket.socket | None = getattr(self._raw, _LINE_OF).get_extra_info("socket")
+        if line is None or not hasattr(select, "poll"):
+            return False
+        watch = select.poll()
+        watch.register(line.fileno(), select.POLLIN)
+        return bool(watch.poll(0))
+
+    @property
     def local_host(self) -> str:
         """This machine's address as the server's machine reaches it; 127.0.0.1 over a unix socket."""
         line: socket.socket | None = getattr(self._raw, _LINE_OF).get_extra_info("socket")
@@ -190,6 +201,8 @@ class Connection:
 
     async def _call(self, method: Callable[..., Awaitable[Any]], *arguments: object) -> Any:
         self._warning = ""
+        if self._raw.is_closed():
+            raise EngineGone("the connection is closed", was_sent=False)
         try:
             if self._now is not None and self._told != (now := self._now()):
                 await self._raw.execute("SELECT set_config('waypost.now', $1, false)", repr(now))
@@ -341,8 +354,12 @@ class Pool:
     async def _get(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
-            if not connection.is_closed:
+            if connection.is_closed:
+                continue
+            if not connection.has_news:
                 return connection
+            # A call that is sent to a server which has said goodbye is uncertain; nothing was sent on this one.
+            connection.terminate()
         if self._gone is not None:
             raise EngineGone(self._gone.problem, was_sent=False)
         if self._is_closed:
@@ -352,6 +369,9 @@ class Pool:
         except EngineGone as gone:
             self._lost(gone)
             raise EngineGone(gone.problem, was_sent=False) from gone
+        except Warned as warned:
+            # What prepares a connection may be done again.
+            raise EngineGone(str(warned), was_sent=False) from warned
 
     def _lost(self, gone: EngineGone) -> None:
         if self._gone is None and not self._is_closed:
@@ -365,7 +385,7 @@ class Pool:
             try:
                 connection = await self._opener()
                 break
-            except (EngineGone, Refusal):
+            except (EngineGone, Refusal, Warned):
                 await asyncio.sleep(backoff.next_s(time.monotonic() % 1))
         self._gone = None
         self._idle.append(connection)

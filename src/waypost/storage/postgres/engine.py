@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from waypost.errors import ConfigurationError, StoreClosed
+from waypost.errors import ConfigurationError, StorageUncertain, StoreClosed
 from waypost.storage.clock import StoreClock
 from waypost.storage.database_address import Address
-from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal
+from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal, Warned
 from waypost.storage.postgres.lanes import Identity, Lane, LaneWork
 from waypost.storage.postgres.problems import problem_of
 
@@ -63,29 +63,42 @@ class Engine:
             StorageError: The engine can't be reached, or refuses it.
             StoreClosed: The store is closed.
         """
-        return await self._with(self.reading, use, repeats=1)
+        for repeats in (True, False):
+            try:
+                return await self._with(self.reading, use)
+            except EngineGone as gone:
+                if not repeats or not gone.was_sent:
+                    raise problem_of(self.name, gone) from gone
+        raise AssertionError("the second attempt returns or raises")
 
-    async def keep_up(self, use: Callable[[Connection], Awaitable[_T]]) -> _T:
+    async def keep_up(self, use: Callable[[Connection], Awaitable[_T]], operation: str = "a piece of upkeep") -> _T:
         """Do a piece of upkeep, which may be done again if it fails: nobody waits for just this one.
+
+        Args:
+            use: Does it.
+            operation: What it does, in words, for errors.
 
         Raises:
             StorageError: The engine can't be reached, or refuses it.
+            StorageUncertain: Nobody knows whether it was done.
         """
-        return await self._with(self.upkeep, use, repeats=0)
+        try:
+            return await self._with(self.upkeep, use)
+        except EngineGone as gone:
+            if gone.was_sent:
+                raise StorageUncertain(self.name, operation, f"PostgreSQL went away: {gone.problem}") from gone
+            raise problem_of(self.name, gone) from gone
+        except Warned as warned:
+            raise StorageUncertain(self.name, operation, f"PostgreSQL warned: {warned}") from warned
 
-    async def _with(self, pool: Pool, use: Callable[[Connection], Awaitable[_T]], *, repeats: int) -> _T:
-        while True:
-            if pool.is_closed:
-                raise StoreClosed(self.name)
-            try:
-                async with pool.take() as connection:
-                    return await use(connection)
-            except EngineGone as gone:
-                if not gone.was_sent or not repeats:
-                    raise problem_of(self.name, gone) from gone
-                repeats -= 1
-            except Refusal as refusal:
-                raise problem_of(self.name, refusal) from refusal
+    async def _with(self, pool: Pool, use: Callable[[Connection], Awaitable[_T]]) -> _T:
+        if pool.is_closed:
+            raise StoreClosed(self.name)
+        try:
+            async with pool.take() as connection:
+                return await use(connection)
+        except Refusal as refusal:
+            raise problem_of(self.name, refusal) from refusal
 
 
 async def check_server(connection: Connection, name: str) -> None:

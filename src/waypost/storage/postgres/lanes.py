@@ -334,8 +334,9 @@ class Lane:
     async def _renew(self, batch: list[Write[Any]], mark: Mark) -> bool:
         try:
             await self._identity.renew(mark.incarnation)
-        except (EngineGone, Refusal) as error:
-            self._fail(batch, problem_of(self._store, error))
+        except (EngineGone, Refusal, Warned) as error:
+            # Whatever became of the new incarnation: the engine has refused the writes.
+            self._fail(batch, StorageError(self._store, f"PostgreSQL: {error}; nothing was stored"))
             return False
         except StorageError as error:
             self._fail(batch, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from waypost.errors import StorageError, StoreFull
-from waypost.storage.postgres.driver import EngineGone, Refusal
+from waypost.storage.postgres.driver import EngineGone, Refusal, Warned
 
 __all__ = ["problem_of"]
 
@@ -29,13 +29,17 @@ _REMEDIES: Final = {
 _POOLER: Final = "unsupported startup parameter"
 
 
-def problem_of(store: str, error: EngineGone | Refusal) -> StorageError:
-    """Return the error that a caller of the store gets. Nothing of what it has asked for was done.
+def problem_of(store: str, error: EngineGone | Refusal | Warned) -> StorageError:
+    """Return the error that a caller of the store gets. It says whether what was asked for may have been done.
 
     Args:
         store: The store, as errors name it.
         error: What the driver raised.
     """
+    if isinstance(error, Warned):
+        return StorageError(store, f"PostgreSQL warned: {error}; what was asked may have been done")
+    if isinstance(error, EngineGone) and error.was_sent:
+        return StorageError(store, f"PostgreSQL went away: {error.problem}; what was asked may have been done")
     if isinstance(error, EngineGone):
         told = f"PostgreSQL can't be reached: {error.problem}; nothing was stored"
         if _POOLER in error.problem:

@@ -180,5 +180,5 @@ class Consumers:
                 continue
             try:
                 await self._identity.renew(incarnation)
-            except (EngineGone, Refusal) as error:
+            except (EngineGone, Refusal, Warned) as error:
                 raise problem_of(self._store, error) from error

@@ -169,7 +169,7 @@ class PostgresQueues:
             await connection.rows(_NOTE, name, at)
 
         self._shared.check()
-        await self._engine.keep_up(note)
+        await self._engine.keep_up(note, f"note when schedule {name} ran last")
 
     # -- how -------------------------------------------------------------------------------------------------
 
