@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from tests.interop.peer import Peer
 from tests.support.places import use_place
 from tests.support.server_process import HEARTBEAT, ServerProcess
+from waypost.logs import FLOODS
 
 SEED_VARIABLE = "WAYPOST_TEST_SEED"
 
@@ -80,6 +81,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Note the folder that all processes of this run share."""
     place = tmp_path_factory.getbasetemp()
     use_place(place.parent if os.environ.get("PYTEST_XDIST_WORKER") else place)
+
+
+@pytest.fixture(autouse=True)
+def no_flood() -> None:
+    """Let each test's lines be shown, whatever the tests before it have logged in this process."""
+    FLOODS.forget()
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ EXAMPLES: list[tuple[errors.WaypostError, str]] = [
     (
         errors.QueueFull("s.db", "jobs", 9, 90, 10, 91),
         "store s.db: queue jobs is full: it keeps 9 messages of at most 10, and 90 bytes of at most 91; "
-        "let its consumers catch up, or raise its limits",
+        "let its consumers catch up, or raise max_messages or max_bytes of its options",
     ),
     (
         errors.PositionGone("s.db", "/", 3, 9),

@@ -14,13 +14,16 @@ from typing import Any
 
 import pytest
 
+import waypost
 from tests.test_architecture import SOURCE
 from waypost.commands.output import Column, print_table
 from waypost.errors import ConfigurationError, LimitExceeded
 from waypost.json_logs import JsonFormatter
+from waypost.log_floods import MOST, PERIOD_S
 from waypost.log_settings import LogSettings
-from waypost.logs import FIELDS, fields, get_logger
+from waypost.logs import FIELDS, FLOODS, by_client, fields, get_logger
 from waypost.server.options import ServerOptions
+from waypost.testing import serve
 from waypost.text import columns_of
 from waypost.transports import refusals
 
@@ -104,6 +107,55 @@ def test_a_limit_names_its_option_and_that_one_exists() -> None:
     assert len(options) > 5
     assert options - OPTIONS <= {""}
     assert str(LimitExceeded("bytes", 1, 2)).endswith("the limit is fixed")
+
+
+def test_a_flood_of_lines_becomes_one_with_a_count(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = get_logger("waypost.flood_test")
+    handler = logging.StreamHandler(sys.stderr)
+    logger.addHandler(handler)
+
+    def shown() -> list[str]:
+        return [line for line in capsys.readouterr().err.splitlines() if "flood" in line]
+
+    def emit(message: str, at: float, **record: Any) -> None:
+        record |= {"name": logger.name, "levelno": logging.WARNING, "msg": message, "created": at}
+        logger.handle(logging.makeLogRecord(record))
+
+    try:
+        FLOODS.forget()
+        for number in range(MOST + 50):
+            emit("flood %d", 1000.0, args=(number,), **by_client(fields(count=number)))
+        emit("flood of another kind", 1000.0, **by_client())
+        emit("flood by nobody", 1001.0)
+        for _ in range(2 * MOST):
+            emit("flood of the server's own", 1001.0)
+        lines = shown()
+        assert lines[:MOST] == [f"flood {number}" for number in range(MOST)]
+        assert lines[MOST : MOST + 2] == ["flood of another kind", "flood by nobody"]
+        assert len(lines) == 3 * MOST + 2
+        emit("flood over", 1000.0 + PERIOD_S)
+        assert shown() == [
+            f"left out 50 lines, which clients caused within {PERIOD_S:g} s, of the kind: flood %d",
+            "flood over",
+        ]
+        emit("flood %d", 1000.0 + PERIOD_S, args=(7,), **by_client())
+        assert shown() == ["flood 7"], "a new period has begun"
+        emit("flood %d", 900.0, args=(8,), **by_client())
+        assert shown() == ["flood 8"], "the clock was set back"
+    finally:
+        logger.removeHandler(handler)
+
+
+async def test_a_client_in_too_many_namespaces_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    io = waypost.Server(max_namespaces=1, drain_s=0)
+    io.of("/0")
+    async with serve(io) as site:
+        client = await site.connect()
+        with pytest.raises(waypost.ConnectFailed, match="Too many namespaces"):
+            await client.of("/0").connect()
+    refused = [one for one in caplog.records if "max_namespaces sets the limit" in one.getMessage()]
+    assert [vars(one)["option"] for one in refused] == ["max_namespaces"]
+    assert vars(refused[0])["namespace"] == "/0"
 
 
 def line_of(worker: int | None = None, **record: Any) -> dict[str, Any]:
@@ -191,7 +243,14 @@ def test_serve_logs_json(workers: int, by_file: bool, tmp_path: Path) -> None:
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        assert "listening" in process.stdout.readline()
+        listening = process.stdout.readline()
+        if by_file:
+            assert listening.startswith("Waypost ")
+        else:
+            line = json.loads(listening)
+            assert line["message"].startswith("Waypost ")
+            assert f" on {line['address']} " in line["message"]
+            assert len(line.get("pids", "1")) == workers
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=120)
     finally:

@@ -8,13 +8,16 @@ from typing import Any
 
 import orjson
 
+from waypost.log_floods import BY_CLIENT
 from waypost.logs import FIELDS, plain
 from waypost.masking import mask
 from waypost.text import escape_json
 
 __all__ = ["JsonFormatter"]
 
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message", "asctime", "taskName", "color_message", BY_CLIENT,
+}  # fmt: skip
 """The attributes of each record. All others came by the ``extra`` of a log call."""
 
 _LONGEST = 200

@@ -4,7 +4,8 @@ Clients choose names of events and namespaces, headers, paths, reasons; applicat
 With line ends and ESC in it, such a text could forge log lines, or control the terminal that shows them. So all
 modules take their logger from `get_logger`, and need not think of it at each call.
 
-What a sentence is about stands in the record a second time, as fields: `fields` says which there are.
+What a sentence is about stands in the record a second time, as fields: `fields` says which there are. A sentence that
+a client can cause as often as it likes is marked by `by_client`: `waypost.log_floods` limits those.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from collections.abc import Iterator, Mapping
 from traceback import TracebackException
 from typing import Any
 
+from waypost.log_floods import BY_CLIENT, FloodFilter
 from waypost.text import printable
 
-__all__ = ["FIELDS", "fields", "get_logger", "plain"]
+__all__ = ["FIELDS", "FLOODS", "by_client", "fields", "get_logger", "plain"]
 
 _CONTINUED = "\n    "
 _OWN_PARTS = ('File "', "Traceback (", "+ Exception Group Traceback", "During handling of", "The above exception")
@@ -31,6 +33,7 @@ def get_logger(name: str) -> logging.Logger:
         name: The logger's name: below ``waypost``, or uvicorn's.
     """
     logger = logging.getLogger(name)  # noqa: TID251  # the one place
+    logger.addFilter(FLOODS)
     logger.addFilter(_PRINTABLE)
     return logger
 
@@ -82,6 +85,19 @@ def fields(
 
 FIELDS = frozenset(inspect.signature(fields).parameters)
 """The names of all fields."""
+
+
+def by_client(about: Mapping[str, object] | None = None) -> dict[str, object]:
+    """Return the ``extra`` of a line that a client can cause as often as it likes; a flood of such lines is cut.
+
+    Args:
+        about: The fields; ``None`` for none.
+    """
+    return {**(about or {}), BY_CLIENT: True}
+
+
+FLOODS = FloodFilter()
+"""Loggers are the process's, and so is this filter of all of them: each kind of line counts once for the process."""
 
 
 class _Printable(logging.Filter):

@@ -67,7 +67,7 @@ def claims_ignored(patch: pytest.MonkeyPatch) -> None:
 
     def claimed(self: Ownership, key: bytes) -> None:
         assert self.keeper is not None
-        self._insisting.insist(lambda: self.keeper.release(key, b""))  # type: ignore[union-attr]
+        self._insisting.insist(lambda: self.keeper.release(key, None, b""))  # type: ignore[union-attr]
 
     patch.setattr(Ownership, "claimed", claimed)
 

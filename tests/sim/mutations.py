@@ -175,7 +175,7 @@ def detach_the_superseded(patch: pytest.MonkeyPatch) -> None:
 async def _detach(keeper: Keeper, key: bytes) -> None:
     # By then the new connection owns the session.
     await asyncio.sleep(1.0)
-    await keeper.detach(key)
+    await keeper.detach(key, None)
 
 
 def count_rooms_for_the_old(patch: pytest.MonkeyPatch) -> None:

@@ -359,7 +359,7 @@ class Session:
             try:
                 await self._undelivered.run((name, tuple(args), error))
             except Exception:
-                logger.exception("on_undelivered failed")
+                logger.exception("on_undelivered failed for event %r", name, extra=fields(event=name))
 
     # -- what waits to be sent, as `outgoing.PacketSource` asks for it ----------------------------------------------
 

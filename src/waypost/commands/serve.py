@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from waypost import __version__
+from waypost.commands.announcing import announce
 from waypost.commands.serve_flags import add_serve_flags, words_of
 from waypost.errors import ConfigurationError
 from waypost.logs import get_logger
@@ -69,25 +69,25 @@ def _serve_alone(application: str, settings: ServeSettings) -> int:
     app, io = load_served(application, settings)
     options = settings.serve.options
 
-    def announce(address: str) -> None:
-        print(f"Waypost {__version__} listening on {address}  {io.describe()}", flush=True)
+    def tell(address: str) -> None:
+        announce(options.log_format, address, io.describe())
 
     address = None if options.health is None else parse_address(options.health)
     side = None if address is None else SideListener(io.health(), bind(*address))
     listeners = bind(options.host, options.port)
-    return serve(app, io, listeners, announce=announce, handover=handover_for(io), side=side)
+    return serve(app, io, listeners, announce=tell, handover=handover_for(io), side=side)
 
 
 def _serve_together(application: str, settings: ServeSettings, words: dict[str, str], workers: int) -> int:
     from waypost.workers.parent import Plan, serve_with_workers
     from waypost.workers.sockets import bind_for_workers
 
-    def announce(address: str, store: str, pids: Sequence[int]) -> None:
-        shown = f"workers: {len(pids)} (pids {', '.join(map(str, pids))})"
-        print(f"Waypost {__version__} listening on {address}  {store}  {shown}", flush=True)
-
     options = settings.serve.options
-    plan = Plan(application=application, words=words, announce=announce, emitter_socket=options.emitter_socket)
+
+    def tell(address: str, store: str, pids: Sequence[int]) -> None:
+        announce(options.log_format, address, store, pids)
+
+    plan = Plan(application=application, words=words, announce=tell, emitter_socket=options.emitter_socket)
     return serve_with_workers(plan, bind_for_workers(options.host, options.port, workers))
 
 

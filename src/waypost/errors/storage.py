@@ -166,7 +166,7 @@ class QueueFull(StorageError):
         super().__init__(
             store,
             f"queue {queue} is full: it keeps {messages} messages of at most {max_messages}, and {size_bytes} bytes "
-            f"of at most {max_bytes}; let its consumers catch up, or raise its limits",
+            f"of at most {max_bytes}; let its consumers catch up, or raise max_messages or max_bytes of its options",
         )
         self.queue = queue
         self.messages = messages

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from waypost.errors import LimitExceeded, ProtocolViolation, StorageError
-from waypost.logs import fields, get_logger
+from waypost.logs import by_client, fields, get_logger
 from waypost.protocol.handshake import (
     HandshakeRules,
     Open,
@@ -120,7 +120,7 @@ class AsgiTransport:
             try:
                 await self._hub.start_for_request()
             except StorageError as problem:
-                logger.error("a request finds no store: %s", problem)
+                logger.error("a request finds no store, and gets a 503: %s", problem, extra=by_client())
                 await self._answer_unavailable(scope, send)
                 return
             await self._serve(scope, receive, send)

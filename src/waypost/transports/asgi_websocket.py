@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from waypost.errors import LimitExceeded, MalformedPacket, ProtocolViolation
-from waypost.logs import fields, get_logger
+from waypost.logs import by_client, fields, get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.handshake import Decision, Open, Refuse, Upgrade, refusal_body
 from waypost.protocol.websocket import GOING_AWAY
@@ -74,7 +74,10 @@ class WebSocketCarrier:
                     await self._run(connection)
                     return
             else:
-                logger.info("closed a WebSocket for a second upgrade of a connection: its client is at fault")
+                logger.info(
+                    "closed a WebSocket for a second upgrade of a connection: its client is at fault",
+                    extra=by_client(),
+                )
             await self._close()
         else:
             await self._refuse(decision)
@@ -138,7 +141,7 @@ class WebSocketCarrier:
                     extra=fields(option="upgrade_timeout_s"),
                 )
         except MalformedPacket as problem:
-            logger.warning("closing an upgrading WebSocket: %s", problem)
+            logger.warning("closing an upgrading WebSocket: %s", problem, extra=by_client())
         finally:
             connection.when_probe_ends = None
             if not upgraded:
@@ -213,7 +216,10 @@ class WebSocketCarrier:
                 await self._send({"type": "websocket.close", "code": self._close_code})
         except TimeoutError:
             if not abort_transport(self._receive):
-                logger.warning("a WebSocket stays open: its client reads nothing, and the ASGI server can't drop it")
+                logger.warning(
+                    "a WebSocket stays open: its client reads nothing, and the ASGI server can't drop it",
+                    extra=by_client(),
+                )
         except (OSError, RuntimeError):
             # ASGI servers raise different errors if the WebSocket is closed already.
             logger.debug("a WebSocket was closed already")

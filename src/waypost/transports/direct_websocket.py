@@ -22,7 +22,7 @@ import uvicorn
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
 
-from waypost.logs import get_logger
+from waypost.logs import by_client, get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import GOING_AWAY, FrameEncoder, accept_key
 from waypost.server.basics.slices import Slices
@@ -94,7 +94,10 @@ class DirectWebSocket(asyncio.Protocol):
         if self._fallback is not None:
             self._fallback.data_received(data)
         elif self._key or self._is_answered:
-            logger.info("closed a WebSocket that spoke before its handshake was answered: its client is at fault")
+            logger.info(
+                "closed a WebSocket that spoke before its handshake was answered: its client is at fault",
+                extra=by_client(),
+            )
             self._transport.abort()
         else:
             self._begin(data)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from waypost.errors import LimitExceeded, ProtocolViolation
-from waypost.logs import get_logger
+from waypost.logs import by_client, get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import GOING_AWAY, Closing, FrameEncoder, MessageReader, frame_close, frame_pong
 from waypost.server.basics.slices import Slices
@@ -276,7 +276,7 @@ class FrameCarrier(asyncio.Protocol):
         if reader.closing is not None and not self._transport.is_closing():
             if reader.closing.problem is not None:
                 level = logging.WARNING if reader.closing.code == _MESSAGE_TOO_BIG else logging.DEBUG
-                logger.log(level, "closing a WebSocket for %s", reader.closing.problem)
+                logger.log(level, "closing a WebSocket for %s", reader.closing.problem, extra=by_client())
             self._end(reader.closing.code)
             self._lose_taker()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from waypost.logs import fields, get_logger
+from waypost.logs import by_client, fields, get_logger
 from waypost.protocol.handshake import (
     MAX_HEADER_CHARACTERS,
     MAX_HEADERS,
@@ -109,7 +109,7 @@ class Refusals:
             address,
             refuse.message,
             reason,
-            extra=fields(address=address, code=refuse.context),
+            extra=by_client(fields(address=address, code=refuse.context)),
         )
 
     def _is_new(self, origin: str) -> bool:

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 
-from waypost.logs import fields
+from waypost.logs import by_client, fields
 from waypost.server.connections.addresses import NetworkLimits
 from waypost.transports.direct_polling import DirectPolling, Exchange, Polled
 from waypost.transports.handover.crossing import Crossing
@@ -79,7 +79,7 @@ class GuardedHttp(HttpToolsProtocol):
                 self.logger.info(
                     "closed a connection of an address that has too many: max_connections_per_address sets the "
                     "limit; if all clients come through a proxy, name it in trusted_proxies",
-                    extra=fields(address=self.client[0], option="max_connections_per_address"),
+                    extra=by_client(fields(address=self.client[0], option="max_connections_per_address")),
                 )
                 transport.abort()
         if self.handover is not None:
@@ -110,7 +110,8 @@ class GuardedHttp(HttpToolsProtocol):
         """Count the bytes until the headers are complete; a single header that never ends counts too."""
         if self._awaits_upgrade:
             self.logger.info(
-                "closed a WebSocket that spoke before its handshake was answered: its client is at fault"
+                "closed a WebSocket that spoke before its handshake was answered: its client is at fault",
+                extra=by_client(),
             )
             self.transport.abort()
             return
@@ -165,7 +166,9 @@ class GuardedHttp(HttpToolsProtocol):
         self._have_headers()
         if len(self.pipeline) >= _MAX_PIPELINED:
             self.logger.warning(
-                "Closed a connection that sent more than %d requests ahead; the limit is fixed.", _MAX_PIPELINED
+                "Closed a connection that sent more than %d requests ahead; the limit is fixed.",
+                _MAX_PIPELINED,
+                extra=by_client(),
             )
             raise _Refused
         super().on_headers_complete()
@@ -246,7 +249,9 @@ class GuardedHttp(HttpToolsProtocol):
         if not msg:
             # With a message, uvicorn has logged the reason already.
             self.logger.warning(
-                "Refused a request whose headers are larger than %d bytes; the limit is fixed.", _MAX_HEADER_BYTES
+                "Refused a request whose headers are larger than %d bytes; the limit is fixed.",
+                _MAX_HEADER_BYTES,
+                extra=by_client(),
             )
         _refuse_headers(self.transport)
 
@@ -385,7 +390,9 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     def _receive(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.transport.is_closing():
-            self.logger.warning("Refused a WebSocket whose handshake can't be read: its client is at fault.")
+            self.logger.warning(
+                "Refused a WebSocket whose handshake can't be read: its client is at fault.", extra=by_client()
+            )
             _refuse_headers(self.transport)
 
     def handle_cont(self, event: Frame) -> None:
@@ -394,7 +401,9 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
             super().handle_cont(event)
         elif not self.close_sent:
             self.logger.warning(
-                "Closed a WebSocket that sent more than %d fragments; the limit is fixed.", _MAX_FRAGMENTS
+                "Closed a WebSocket that sent more than %d fragments; the limit is fixed.",
+                _MAX_FRAGMENTS,
+                extra=by_client(),
             )
             self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
             self.handle_parser_exception()

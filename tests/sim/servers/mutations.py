@@ -83,7 +83,7 @@ def claims_ignored(patch: pytest.MonkeyPatch) -> None:
     def claimed(self: Ownership, key: bytes) -> None:
         keeper = self.keeper
         assert keeper is not None
-        self._insisting.insist(lambda: keeper.release(key, b""))
+        self._insisting.insist(lambda: keeper.release(key, None, b""))
 
     patch.setattr(Ownership, "claimed", claimed)
 

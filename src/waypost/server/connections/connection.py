@@ -12,7 +12,7 @@ from math import inf
 from typing import Any
 
 from waypost.errors import ProtocolViolation
-from waypost.logs import fields, get_logger
+from waypost.logs import by_client, fields, get_logger
 from waypost.masking import mask_text
 from waypost.protocol.engineio import Frame
 from waypost.protocol.revision import Payload
@@ -279,7 +279,9 @@ class Connection:
         self._after()
 
     def _refuse_input(self, problem: ProtocolViolation) -> None:
-        logger.warning("closing %s: %s", self._label(), mask_text(str(problem)), extra=fields(connection=self.number))
+        logger.warning(
+            "closing %s: %s", self._label(), mask_text(str(problem)), extra=by_client(fields(connection=self.number))
+        )
         self._problem = problem
         # If the session refused the input, it is closed already, and this abort has no effect.
         self._session.abort("forced close")
@@ -528,7 +530,7 @@ class Connection:
                         "closed %s, a slow client: %s",
                         self._label(),
                         session.overrun,
-                        extra=fields(connection=self.number),
+                        extra=by_client(fields(connection=self.number)),
                     )
                 logger.debug("closed %s: %s", self._label(), reason, extra=fields(connection=self.number))
                 self._wake_readers()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ArgumentMismatch, EventRefused, shorten
 from waypost.histograms import SECONDS
-from waypost.logs import fields, get_logger
+from waypost.logs import by_client, fields, get_logger
 from waypost.masking import mask
 from waypost.protocol.packet import Packet
 from waypost.server.calling.faults import fault
@@ -270,7 +270,7 @@ class Inbox:
                 self._source.sid,
                 event.name,
                 error,
-                extra=fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace),
+                extra=by_client(fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace)),
             )
         else:
             self._handling.report_failure(where, self._source.sid, error)
@@ -285,7 +285,7 @@ class Inbox:
             "socket %s sent event %s, which has no handler",
             self._source.sid,
             shorten(event.name, _NAME_CHARACTERS),
-            extra=fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace),
+            extra=by_client(fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace)),
         )
 
     async def _show_to_all(self, registries: tuple[Registry, ...], event: Incoming) -> None:
@@ -331,7 +331,7 @@ class Inbox:
                 "socket %s: %s",
                 self._source.sid,
                 problem,
-                extra=fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace),
+                extra=by_client(fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace)),
             )
             event.refuse(EventRefused(problem))
             return None
@@ -345,7 +345,7 @@ class Inbox:
                 self._source.sid,
                 event.name,
                 mismatch,
-                extra=fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace),
+                extra=by_client(fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace)),
             )
             if logger.isEnabledFor(logging.DEBUG):
                 shown = shorten(mask({mismatch.parameter: mismatch.received}), _MISFIT_CHARACTERS)
@@ -354,7 +354,7 @@ class Inbox:
                     self._source.sid,
                     event.name,
                     shown,
-                    extra=fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace),
+                    extra=by_client(fields(event=event.name, sid=self._source.sid, namespace=self._source.namespace)),
                 )
             event.refuse(EventRefused(str(mismatch), mismatch.to_payload()))
             return None

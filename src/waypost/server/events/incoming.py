@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from waypost.errors import EncodingFailed, EventRefused, Reject
-from waypost.logs import fields, get_logger
+from waypost.logs import by_client, fields, get_logger
 from waypost.protocol.answers import answer_values
 from waypost.protocol.extension import READS_REJECTIONS, OutboxMark, split_outbox_mark
 from waypost.protocol.packet import Packet
@@ -223,7 +223,7 @@ class Incoming:
                 self.name,
                 source.sid,
                 problem,
-                extra=fields(event=self.name, sid=source.sid, namespace=source.namespace),
+                extra=by_client(fields(event=self.name, sid=source.sid, namespace=source.namespace)),
             )
             return False
         if source.left_because is None:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.cluster.bus import Topic
 from waypost.storage.following import EVERYBODY, Nodes
 
@@ -221,7 +221,11 @@ class Moves:
     def _give_up(self, number: int) -> None:
         inquiry = self._inquiries.get(number)
         if inquiry is not None:
-            logger.warning("servers do not say what they have of a client: %s", ", ".join(sorted(inquiry.waiting)))
+            logger.warning(
+                "servers do not say what they have of a client: %s",
+                ", ".join(sorted(inquiry.waiting)),
+                extra=fields(count=len(inquiry.waiting)),
+            )
             self._finish(number)
 
     def _finish(self, number: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.errors import ArgumentMismatch, ConnectionRefused, StorageError
 from waypost.histograms import COUNTS, SECONDS, observe
-from waypost.logs import fields, get_logger
+from waypost.logs import by_client, fields, get_logger
 from waypost.protocol.extension import ANSWER_FIELD, client_revision, split_auth
 from waypost.server.calling.arrival import ARRIVAL, Arrival
 from waypost.server.calling.faults import fault
@@ -189,7 +189,7 @@ class Admission:
                 "a client of %s is refused, its auth does not fit: %s",
                 self._namespace.name,
                 mismatch,
-                extra=fields(namespace=self._namespace.name, event="connect"),
+                extra=by_client(fields(namespace=self._namespace.name, event="connect")),
             )
             data = {"error": str(mismatch), **mismatch.to_payload()}
             raise ConnectionRefused("Invalid auth", data) from mismatch
@@ -211,7 +211,7 @@ class Admission:
             "a client of %s starts anew: %s",
             self._namespace.name,
             found,
-            extra=fields(namespace=self._namespace.name, code=found.value),
+            extra=by_client(fields(namespace=self._namespace.name, code=found.value)),
         )
         return None
 
@@ -255,7 +255,8 @@ class Admission:
         if self._undeliverable is not None:
             await self._namespace.give_up(self._undeliverable)
         await self._namespace.ownership.begin(
-            channel, self._keeper.new_session(channel.data, self._handshake, self._claim.offset)
+            channel,
+            self._keeper.new_session(channel.sid, channel.data, self._handshake, self._claim.offset),
         )
         return None
 

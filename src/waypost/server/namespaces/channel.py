@@ -338,9 +338,14 @@ class Channel:
             return
         self.data_touched = False
         try:
-            await self.session.save(self.data)
+            await self.session.save(self.data, self.sid)
         except StorageError as problem:
-            logger.error("socket.data of %s is not stored: %s", self.sid, problem, extra=fields(sid=self.sid))
+            logger.error(
+                "socket.data of %s is not stored: %s",
+                self.sid,
+                problem,
+                extra=fields(sid=self.sid, namespace=self.core.name),
+            )
 
     # -- the end --------------------------------------------------------------------------------------------
 

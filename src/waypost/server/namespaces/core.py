@@ -225,7 +225,7 @@ class NamespaceCore:
                     stored.sid, self.name, undeliverable.event, undeliverable.offset, undeliverable.tries
                 )
             )
-        self.ownership.end_session(stored.key)
+        self.ownership.end_session(stored.key, stored.sid)
         await self.tell_expired(ExpiredSession(self.name, stored.sid, stored.data))
 
     async def tell_ended(self, sid: str, data: dict[str, Any]) -> None:

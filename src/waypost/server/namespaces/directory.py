@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from waypost.checking.arguments import NAMESPACE, check
 from waypost.errors import ConfigurationError, ConnectionRefused
-from waypost.logs import fields, get_logger
+from waypost.logs import by_client, fields, get_logger
 from waypost.server.emitting.flags import Flags
 from waypost.server.namespaces.children_elsewhere import ChildrenElsewhere
 from waypost.server.namespaces.core import NamespaceCore, Parts
@@ -163,7 +163,7 @@ class Directory:
                     name,
                     site,
                     self._made[site],
-                    extra=fields(namespace=name, address=site, option="max_child_namespaces_per_address"),
+                    extra=by_client(fields(namespace=name, address=site, option="max_child_namespaces_per_address")),
                 )
                 raise ConnectionRefused("Too many namespaces")
             if len(self._children) >= settings.max_child_namespaces:
@@ -194,7 +194,7 @@ class Directory:
                     "refused to make %s: there are %d child namespaces; max_child_namespaces sets the limit",
                     name,
                     len(self._children),
-                    extra=fields(namespace=name, option="max_child_namespaces"),
+                    extra=by_client(fields(namespace=name, option="max_child_namespaces")),
                 )
                 raise ConnectionRefused("Too many namespaces")
             child, sessions = chosen

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from waypost.errors import LimitExceeded, MalformedPacket, shorten
-from waypost.logs import fields, get_logger
+from waypost.logs import by_client, fields, get_logger
 from waypost.protocol.decoded_size import MOST_FOR_A_UNIT
 from waypost.protocol.engineio import Frame
 from waypost.protocol.packet import Packet, PacketType
@@ -265,12 +265,12 @@ class Peer:
                 "refused a client of %s: %s",
                 shorten(name),
                 excess,
-                extra=fields(namespace=name, option="max_auth_bytes"),
+                extra=by_client(fields(namespace=name, connection=self._connection.number, option="max_auth_bytes")),
             )
             self._refuse(name, "Auth too large")
             return
         if channel is None and entering is None and self._is_full:
-            self._refuse(name, "Too many namespaces")
+            self._refuse_another(name)
             return
         admission = Admission(
             self._parts, self._directory, name, self._connection, self._pending, self._dialect, packet.data
@@ -291,6 +291,16 @@ class Peer:
         entering.ask(admission)
         self._entering[name] = entering
         self._services.keep_task(asyncio.get_running_loop().create_task(self._admit(name, entering)))
+
+    def _refuse_another(self, name: str) -> None:
+        logger.warning(
+            "connection %d: refused to let the client into %s: it is in %d namespaces; max_namespaces sets the limit",
+            self._connection.number,
+            shorten(name),
+            len(self._channels) + len(self._entering),
+            extra=by_client(fields(namespace=name, connection=self._connection.number, option="max_namespaces")),
+        )
+        self._refuse(name, "Too many namespaces")
 
     def _refuse(self, name: str, message: str) -> None:
         refusal = self._dialect.refusal(message, None)
@@ -359,6 +369,6 @@ class Peer:
         if not self._channels:
             logger.info(
                 "closing a connection that joined no namespace in time: connect_timeout_s sets the limit",
-                extra=fields(option="connect_timeout_s"),
+                extra=by_client(fields(connection=self._connection.number, option="connect_timeout_s")),
             )
             self._connection.close("forced server close")

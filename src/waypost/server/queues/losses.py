@@ -89,7 +89,8 @@ class Losses:
 
     def _report(self, notice: MessagesLost) -> None:
         logger.warning(
-            "queue %r: consumer %r lost %d messages, from %d to %d, to the queue's limits",
+            "queue %r: consumer %r lost %d messages, from %d to %d, to the queue's limits: max_age_s, max_messages "
+            "and max_bytes of its options set them",
             notice.queue, notice.consumer, notice.messages, notice.first_offset, notice.last_offset,
             extra=fields(
                 queue=notice.queue, consumer=notice.consumer,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.server.recovery.snapshot import Snapshot
 from waypost.storage.base import Journal, OnCommit
 
@@ -117,13 +117,23 @@ class LiveSession:
         """Note the session's current state in the store."""
         self._encoded = stored
 
-    async def save(self, data: dict[str, Any]) -> None:
-        """Store the application's data if it has changed. Data that can't be encoded is logged, not stored."""
+    async def save(self, data: dict[str, Any], sid: str) -> None:
+        """Store the application's data if it has changed. Data that can't be encoded is logged, not stored.
+
+        Args:
+            data: The data.
+            sid: The socket's id, for the log.
+        """
         snapshot = replace(self._snapshot, data=data)
         try:
             encoded = snapshot.encode()
         except TypeError as problem:
-            logger.error("socket.data is not kept for recovery: %s", problem)
+            logger.error(
+                "socket.data of %s is not kept for recovery: %s",
+                sid,
+                problem,
+                extra=fields(sid=sid, namespace=self._journal.name),
+            )
             return
         if encoded != self._encoded:
             self._encoded = encoded

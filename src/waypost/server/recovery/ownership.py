@@ -107,7 +107,7 @@ class Ownership:
 
         await session.begin(member.sid, start)
         if member.session is None:
-            self.end_session(session.key)
+            self.end_session(session.key, member.sid)
 
     async def take_over(
         self, member: Owner, session: LiveSession, keeper: Keeper, returning: Returning
@@ -284,7 +284,7 @@ class Ownership:
             self._entering[key] -= 1
             if not self._entering[key]:
                 del self._entering[key]
-                self._detach(key)
+                self._detach(key, None)
 
     # -- an owner's rooms -----------------------------------------------------------------------------------
 
@@ -319,13 +319,13 @@ class Ownership:
         if recoverable:
             stuck = another_try(session, member.out)
             if stuck is not None:
-                self._note_stuck(session.key, *stuck)
+                self._note_stuck(session.key, member.sid, *stuck)
             self._parked.put(session.key, member.sid, member.out.acks)
-            self._detach(session.key)
+            self._detach(session.key, member.sid)
             self._count_away(session.key, member)
         else:
             self._crossing.tell_ended(member.sid)
-            self.end_session(session.key)
+            self.end_session(session.key, member.sid)
 
     def forget(self, member: Owner) -> None:
         """Note that the last handler of a member has ended."""
@@ -365,31 +365,36 @@ class Ownership:
     def _count_away(self, key: bytes, member: Owner) -> None:
         if self.keeper is not None:
             site = counted_address(member.handshake)
-            self.keeper.count_away(key, site, partial(self._detach, key, is_given_up=True))
+            self.keeper.count_away(key, site, partial(self._detach, key, member.sid, is_given_up=True))
 
-    def _detach(self, key: bytes, *, is_given_up: bool = False) -> None:
+    def _detach(self, key: bytes, sid: str | None, *, is_given_up: bool = False) -> None:
         async def detach() -> bool:
             # Checked at each attempt: a client that comes back may have taken the session over by now.
             if self.keeper is None or key in self._owners or key in self._entering:
                 return True
-            return await self.keeper.detach(key, is_given_up=is_given_up)
+            return await self.keeper.detach(key, sid, is_given_up=is_given_up)
 
         self._insisting.insist(detach)
 
-    def _note_stuck(self, key: bytes, position: int, times: int) -> None:
+    def _note_stuck(self, key: bytes, sid: str, position: int, times: int) -> None:
         async def note() -> bool:
-            return self.keeper is None or await self.keeper.note_stuck(key, position, times)
+            return self.keeper is None or await self.keeper.note_stuck(key, sid, position, times)
 
         self._insisting.insist(note)
 
-    def end_session(self, key: bytes) -> None:
-        """Remove a session from the store; retried until the store takes it."""
+    def end_session(self, key: bytes, sid: str) -> None:
+        """Remove a session from the store; retried until the store takes it.
+
+        Args:
+            key: The session's key.
+            sid: The socket's id, for the log.
+        """
         parked = self._parked.take(key)
         if parked is not None:
             parked.close()
 
         async def end() -> bool:
-            return self.keeper is None or await self.keeper.end(key)
+            return self.keeper is None or await self.keeper.end(key, sid)
 
         self._insisting.insist(end)
 
@@ -434,7 +439,7 @@ class Ownership:
         handed = self._crossing.hand_over(key, sid, acks, self._lives.waiting(key))
 
         async def release() -> bool:
-            return self.keeper is None or await self.keeper.release(key, handed)
+            return self.keeper is None or await self.keeper.release(key, sid, handed)
 
         # At once: a claim of this node that comes next must find it.
         if not await release():

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from waypost.errors import EncodingFailed, MalformedPacket, PositionGone, StorageError, StoreClosed, StoreDamaged
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.offsets import Offset
 from waypost.server.basics.handshake import Handshake
@@ -137,10 +137,13 @@ class Keeper:
         self._cache = ReplayCache(journal.name, services.codec, _CACHE_BYTES)
         self._damage = Damage(journal.name)
 
-    def new_session(self, data: dict[str, Any], handshake: Handshake, stale_offset: str | None) -> LiveSession:
+    def new_session(
+        self, sid: str, data: dict[str, Any], handshake: Handshake, stale_offset: str | None
+    ) -> LiveSession:
         """Make the session of a new client. The caller stores it.
 
         Args:
+            sid: The socket's id.
             data: The application's data.
             handshake: The client's handshake.
             stale_offset: The offset that the client sent, which belongs to another session.
@@ -150,7 +153,12 @@ class Keeper:
         try:
             return LiveSession(pid, self.journal, Snapshot(data, kept, stale_offset))
         except TypeError as problem:
-            logger.error("socket.data is not kept for recovery: %s", problem)
+            logger.error(
+                "socket.data of %s is not kept for recovery: %s",
+                sid,
+                problem,
+                extra=fields(sid=sid, namespace=self.journal.name),
+            )
             return LiveSession(pid, self.journal, Snapshot({}, kept, stale_offset))
 
     def resume(self, returning: Returning, handshake: Handshake) -> LiveSession:
@@ -168,11 +176,12 @@ class Keeper:
         now = self._clock.now()
         self.absences.left(key, site, now, now + self._options.session_ttl_s, give_up)
 
-    async def detach(self, key: bytes, *, is_given_up: bool = False) -> bool:
+    async def detach(self, key: bytes, sid: str | None, *, is_given_up: bool = False) -> bool:
         """Keep a session for a client that may come back.
 
         Args:
             key: The session's key.
+            sid: The socket's id, for the log; ``None`` if it is not at hand.
             is_given_up: Whether to keep it only until the server's upkeep looks for ended sessions.
 
         Returns:
@@ -184,15 +193,15 @@ class Keeper:
         except StoreClosed:
             return True  # the next `Store.open` marks it
         except StorageError as problem:
-            logger.error("a session is not marked as away yet: %s", problem)
-            return False
+            return self._not_yet("is not marked as away", sid, problem)
         return True
 
-    async def release(self, key: bytes, handed: bytes) -> bool:
+    async def release(self, key: bytes, sid: str | None, handed: bytes) -> bool:
         """Let another node have a session.
 
         Args:
             key: The session's key.
+            sid: The socket's id, for the log; ``None`` if it is not at hand.
             handed: What that node gets.
 
         Returns:
@@ -203,14 +212,17 @@ class Keeper:
         except StoreClosed:
             return True
         except StorageError as problem:
-            logger.error("a session is not handed over yet: %s", problem)
-            return False
+            return self._not_yet("is not handed over", sid, problem)
         return True
 
-    async def end(self, key: bytes) -> bool:
+    async def end(self, key: bytes, sid: str | None) -> bool:
         """Remove a session whose client does not come back to it.
 
         From the first attempt on, no client can recover it.
+
+        Args:
+            key: The session's key.
+            sid: The socket's id, for the log; ``None`` if it is not at hand.
 
         Returns:
             False if the store failed and must be asked again.
@@ -221,12 +233,11 @@ class Keeper:
         except StoreClosed:
             return True
         except StorageError as problem:
-            logger.error("a session is not ended yet: %s", problem)
-            return False
+            return self._not_yet("is not ended", sid, problem)
         self._ending.discard(key)
         return True
 
-    async def note_stuck(self, key: bytes, position: int, times: int) -> bool:
+    async def note_stuck(self, key: bytes, sid: str, position: int, times: int) -> bool:
         """Note that a client did not get beyond an event, on so many connections.
 
         Returns:
@@ -237,9 +248,19 @@ class Keeper:
         except StoreClosed:
             return True
         except StorageError as problem:
-            logger.error("it is not noted yet that a client gets no further: %s", problem)
-            return False
+            return self._not_yet("is not noted as one that gets no further", sid, problem)
         return True
+
+    def _not_yet(self, what: str, sid: str | None, problem: StorageError) -> bool:
+        """Log that a session is not changed yet, and return False."""
+        logger.error(
+            "the session of socket %s %s yet: %s",
+            sid or "(unknown)",
+            what,
+            problem,
+            extra=fields(sid=sid or None, namespace=self.journal.name),
+        )
+        return False
 
     async def look_up(
         self, pid: str, offset: str | None, handshake: Handshake

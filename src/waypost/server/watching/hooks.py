@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from waypost.errors import ConfigurationError, NotConnected
-from waypost.logs import fields, get_logger
+from waypost.logs import by_client, fields, get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.socketio import Packet
 from waypost.server.basics.handshake import Handshake
@@ -308,7 +308,7 @@ def report_failure(
             event,
             _whose(sid, namespace),
             error,
-            extra=fields(event=event, sid=sid or None, namespace=namespace or None),
+            extra=by_client(fields(event=event, sid=sid or None, namespace=namespace or None)),
         )
         return
     logger.error(
@@ -317,7 +317,7 @@ def report_failure(
         _whose(sid, namespace),
         outcome,
         exc_info=error,
-        extra=fields(event=event, sid=sid or None, namespace=namespace or None),
+        extra=by_client(fields(event=event, sid=sid or None, namespace=namespace or None)),
     )
     if hooks.error.observers:
         hooks.error.tell(HandlerFailure(event, sid, namespace, error))

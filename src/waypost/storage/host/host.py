@@ -320,7 +320,11 @@ class StoreHost:
     ) -> None:
         backoff = Backoff(STORE_RETRIES)
         while self._opening is opening and key not in hosted.homes:
-            _logger.error("a session of a node that is gone could not be detached: %s", error)
+            _logger.error(
+                "a session of a node that is gone could not be detached: %s",
+                error,
+                extra=fields(namespace=hosted.journal.name),
+            )
             await asyncio.sleep(backoff.next_s())
             try:
                 expires_at = opening.store.clock.now() + opening.options.orphan_ttl_s

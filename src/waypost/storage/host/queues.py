@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from waypost.errors import StorageError
-from waypost.logs import get_logger
+from waypost.logs import fields, get_logger
 from waypost.storage.base import Store
 from waypost.storage.host.node import HostedNode
 from waypost.storage.queue_records import Attempt, Enqueued, MessageRow, NewMessageRow, Redriven
@@ -166,7 +166,11 @@ class HostedQueues:
                 self._note_hold(node, key, None)
             except StorageError as error:
                 # The next opening of a store in a file counts it, as it does when the host itself is killed.
-                _logger.warning("what a dead process had in hand could not be counted as lost: %s", error)
+                _logger.warning(
+                    "what a dead process had in hand could not be counted as lost: %s",
+                    error,
+                    extra=fields(queue=key[0], consumer=key[1], position=position),
+                )
         self.free_all(node)
 
     async def _blame(self, key: tuple[str, str, str], position: int) -> None:

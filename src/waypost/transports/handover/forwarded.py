@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from waypost.logs import get_logger
+from waypost.logs import by_client, get_logger
 from waypost.transports.handover.far_frames import AskBack, Back, Begin, Data, FarFrame, Last, frame, reader
 from waypost.transports.handover.passed import Origin, Passed
 
@@ -162,7 +162,9 @@ class _Line(asyncio.Protocol):
                 for message in messages:
                     self._take(message)
         except msgspec.MsgspecError as problem:
-            logger.warning("closed a forwarded connection, on which came what no node sends: %s", problem)
+            logger.warning(
+                "closed a forwarded connection, on which came what no node sends: %s", problem, extra=by_client()
+            )
             self._line.abort()
 
     def _take(self, message: FarFrame) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from waypost.logs import get_logger
+from waypost.logs import by_client, get_logger
 from waypost.transports.handover.far_frames import AskBack, Back, Begin, Data, FarFrame, Last, frame, reader
 from waypost.transports.handover.passed import Origin
 
@@ -178,7 +178,9 @@ class _Node(asyncio.Protocol):
                 for message in messages:
                     self._forwarding.from_node(message)
         except msgspec.MsgspecError as problem:
-            logger.warning("closed a forwarded connection, on which came what no node sends: %s", problem)
+            logger.warning(
+                "closed a forwarded connection, on which came what no node sends: %s", problem, extra=by_client()
+            )
             self._forwarding.node_lost()
 
     def pause_writing(self) -> None:

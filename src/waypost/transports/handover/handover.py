@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from waypost.logs import fields, get_logger
+from waypost.logs import by_client, fields, get_logger
 from waypost.protocol.worker_sid import asks_for_a_session, worker_of
 from waypost.server.watching.counters import Counters
 from waypost.storage.following import Ways
@@ -258,10 +258,11 @@ class Handover:
             inside = await self._ways.open(far.number)
         except OSError as problem:
             logger.warning(
-                "node %s can't be reached: a request for it gets a 503: %s",
+                "node %s can't be reached: a request for it gets a 503, and its client tries again: %s; check that "
+                "nodes reach each other's internal addresses (docs/serving.md, several machines)",
                 far.number,
                 problem,
-                extra=fields(node=far.number),
+                extra=by_client(fields(node=far.number)),
             )
             self._count_refused()
             forwarding.refuse(UNAVAILABLE)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from waypost.errors import ProtocolViolation
-from waypost.logs import fields, get_logger
+from waypost.logs import by_client, fields, get_logger
 from waypost.transports.handover.passed import Kind, Passed, pack, pack_answer, pack_node, unpack
 from waypost.transports.handover.raw_answers import SESSION_UNKNOWN, UNAVAILABLE, answer
 
@@ -108,9 +108,10 @@ class Link:
         is_full = len(self._unanswered) >= _MAX_WAITING or self._unsent_bytes + len(frame) > _MAX_WAITING_BYTES
         if is_full or self.is_stuck:
             logger.warning(
-                "worker %d is stuck or has too much to do: a request for it gets a 503",
+                "worker %d is stuck or has too much to do: a request for it gets a 503, and its client tries again; "
+                "look for what blocks that worker's event loop, or raise --workers",
                 self.number,
-                extra=fields(node=str(self.number)),
+                extra=by_client(fields(worker=self.number)),
             )
             self._refuse(descriptor, UNAVAILABLE)
             return True
@@ -215,10 +216,11 @@ class Link:
             if descriptor is None:
                 continue
             logger.warning(
-                "worker %d has not taken a connection within %g s",
+                "worker %d has not taken a connection within %g s: its client gets a 503, and tries again; look for "
+                "what blocks that worker's event loop",
                 self.number,
                 _TAKE_TIMEOUT_S,
-                extra=fields(node=str(self.number), seconds=_TAKE_TIMEOUT_S),
+                extra=by_client(fields(worker=self.number, seconds=_TAKE_TIMEOUT_S)),
             )
             if not waiting.sent:
                 self._forget_unsent(waiting)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from waypost.logs import get_logger
+from waypost.logs import by_client, get_logger
 from waypost.storage.postgres.mesh.connection import MeshConnection
 from waypost.storage.postgres.mesh.dialing import Person
 from waypost.storage.postgres.mesh.handshake import (
@@ -90,7 +90,7 @@ class Listener:
                 raise Strangers("it sent something else than a handshake")
             check_hello(hello, challenge, self._me.secret)
         except Strangers as problem:
-            _logger.warning("refused a connection to this node's internal address: %s", problem)
+            _logger.warning("refused a connection to this node's internal address: %s", problem, extra=by_client())
             connection.abort(str(problem))
             return
         self._forget(connection)
