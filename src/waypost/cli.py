@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from waypost import __version__
-from waypost.commands import api_key, client, db, demo, health, queue, serve, store
+from waypost.commands import api_key, check, client, db, demo, health, queue, serve, store
 from waypost.commands.parser import CommandParser
 from waypost.commands.printing import to_json
 from waypost.errors import ConfigurationError, ConnectFailed, EventRefused, WaypostError
@@ -18,7 +18,7 @@ from waypost.text import printable
 
 __all__ = ["main"]
 
-_GROUPS = (serve, health, client, queue, store, db, api_key, demo)
+_GROUPS = (serve, check, health, client, queue, store, db, api_key, demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

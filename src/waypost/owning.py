@@ -103,6 +103,11 @@ class OwnerFile:
             return b""
 
     @staticmethod
+    def peek_holder(path: Path) -> int | None:
+        """Return the process of this machine that owns a file; ``None`` if none is known to."""
+        return _busy(path).pid
+
+    @staticmethod
     def knock(path: Path, count: int) -> None:
         """Tell the owner of a file that this process waits for its end; see `Knock`. 0 takes it back."""
         with suppress(OSError):  # it is told for the sake of a faster end only

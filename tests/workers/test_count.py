@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from waypost.errors import ConfigurationError
+from waypost.serving.options import ServeOptions
 from waypost.serving.settings import gather
-from waypost.workers.count import usable_cores, workers_from
+from waypost.workers.count import usable_cores, workers_of
 
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -20,8 +21,8 @@ def write(path: Path, text: str) -> None:
 
 
 def test_a_number_or_auto() -> None:
-    assert workers_from(3) == 3
-    assert workers_from("auto") >= 1
+    assert workers_of(ServeOptions(workers=3)) == 3
+    assert workers_of(ServeOptions(workers="auto")) >= 1
     for wrong in ("0", "-1", "two", "1.5", "10000", "9" * 5000):
         with pytest.raises(ConfigurationError, match=r'workers=.*: expected "auto" or a whole number from 1 to 9999'):
             gather({"workers": wrong}, {})

@@ -51,6 +51,11 @@ class Given:
     place: Place
     shown: str
 
+    @property
+    def place_shown(self) -> str:
+        """The place, with what is called so there."""
+        return self.shown if self.place == "file" else f"{self.place}: {self.shown}"
+
     def read(self, rule: Rule) -> object:
         """Return the value of an option.
 
@@ -148,11 +153,11 @@ class Layered(Generic[T]):
     code: frozenset[str]
     given: GivenOptions
 
-    def places(self) -> Mapping[str, tuple[object, str]]:
+    def places(self) -> Mapping[str, tuple[Any, str]]:
         """Return for each option its value, and its place: that of `Place`, with the name it has there."""
         kind: Any = type(self.options)
         inner = _inner_kinds(kind)
-        found: dict[str, tuple[object, str]] = {}
+        found: dict[str, tuple[Any, str]] = {}
         for name in rules_of(kind):
             value = getattr(self.options, name)
             place = self._place(name, name in self.code)
@@ -169,7 +174,7 @@ class Layered(Generic[T]):
 
     def _place(self, name: str, is_coded: bool) -> str:
         if one := self.given.get(name):
-            return one.shown if one.place == "file" else f"{one.place}: {one.shown}"
+            return one.place_shown
         return "code" if is_coded else "default"
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from waypost.commands.announcing import announce
 from waypost.commands.serve_flags import add_serve_flags, words_of
-from waypost.errors import ConfigurationError
 from waypost.logs import get_logger
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def add(subcommands: Subcommands) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     from waypost.serving.settings import gather
-    from waypost.workers.count import workers_from
+    from waypost.workers.count import workers_of
 
     words = words_of(options)
     settings = gather(words)
@@ -47,13 +46,7 @@ def _serve(options: argparse.Namespace) -> int:
     serve.log.apply()
     for told in settings.unknown:
         logger.warning("%s", told)
-    workers = workers_from(serve.workers)
-    if workers == 1 and serve.emitter_socket is not None:
-        expected = "several workers (--workers 2); a store in a file or on PostgreSQL needs no socket"
-        raise ConfigurationError("emitter_socket", serve.emitter_socket, expected)
-    if workers > 1 and serve.health is not None:
-        expected = "one worker; with several, mount io.health() in the application, which each worker serves"
-        raise ConfigurationError("health", serve.health, expected)
+    workers = workers_of(serve)
     if workers == 1:
         return _serve_alone(options.application, settings)
     return _serve_together(options.application, settings, words, workers)

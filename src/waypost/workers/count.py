@@ -10,22 +10,34 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from waypost.errors import ConfigurationError
+from waypost.serving.options import ServeOptions
 
-__all__ = ["usable_cores", "workers_from"]
+__all__ = ["usable_cores", "workers_of"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
 
 
-def workers_from(given: int | Literal["auto"]) -> int:
-    """Return the number of workers that an option names.
+def workers_of(serve: ServeOptions) -> int:
+    """Return the number of workers that options ask for.
 
     Args:
-        given: A number from 1, or ``"auto"`` for the cores that this process may use.
+        serve: The options. ``"auto"`` is the number of cores that this process may use.
 
     Raises:
-        ConfigurationError: There can be only one on this system.
+        ConfigurationError: There can be only one on this system, or another option needs more or fewer.
     """
+    workers = _number_of(serve.workers)
+    if workers == 1 and serve.emitter_socket is not None:
+        expected = "several workers (--workers 2); a store in a file or on PostgreSQL needs no socket"
+        raise ConfigurationError("emitter_socket", serve.emitter_socket, expected)
+    if workers > 1 and serve.health is not None:
+        expected = "one worker; with several, mount io.health() in the application, which each worker serves"
+        raise ConfigurationError("health", serve.health, expected)
+    return workers
+
+
+def _number_of(given: int | Literal["auto"]) -> int:
     if given == "auto":
         return 1 if sys.platform == "win32" else usable_cores()
     if given > 1 and sys.platform == "win32":
