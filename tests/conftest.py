@@ -38,14 +38,18 @@ _SHORT_POSTGRES = (
     "tests/storage/test_contract_queues.py",
     "tests/storage/postgres/test_traps.py",
     "tests/storage/postgres/test_uncertain.py",
+    "tests/storage/postgres/trace/test_short_walk.py",
     "tests/outside/test_postgres.py",
 )
 _POSTGRES_FIXTURES = {"postgres", "postgres_url", "own_postgres"}
 # These make their databases without a fixture.
 _POSTGRES_ROOMS = tuple(
-    f"tests/storage/postgres/test_{name}.py"
-    for name in ("coming_back", "engine_state", "queues", "session_homes", "sessions")
-)
+    f"tests/storage/postgres/{name}"
+    for name in (
+        "test_coming_back.py", "test_engine_state.py", "test_queues.py", "test_session_homes.py", "test_sessions.py",
+        "trace/",
+    )
+)  # fmt: skip
 
 
 # Only a test that hangs ever takes so long, also beside five others.

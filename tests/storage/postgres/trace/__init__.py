@@ -1,0 +1,1 @@
+"""The trace check: what stores send to PostgreSQL, played against a small pure engine."""
