@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import io
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from math import inf
 import pytest
 
 from waypost.commands import human
-from waypost.commands.output import Progress
+from waypost.commands.output import Progress, waiting
 
 
 @pytest.mark.parametrize(
@@ -84,3 +85,40 @@ def test_progress_elsewhere_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPat
             now += 3
             progress.advance(1000)
     assert stream.getvalue() == "redriving: 2,000\nredriving: 4,000\n"
+
+
+async def test_work_of_unknown_size_says_how_long_it_lasts_and_leaves_nothing_behind() -> None:
+    terminal = Terminal()
+
+    async def work() -> int:
+        async with asyncio.timeout(30):
+            while "\rmoving: for " not in terminal.getvalue():
+                await asyncio.sleep(0.01)
+        return 7
+
+    assert await waiting("moving", work(), terminal) == 7
+    assert terminal.getvalue().split("\r")[-1] == ""
+
+
+async def test_work_that_fails_or_is_cancelled_ends_as_it_would_alone() -> None:
+    async def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await waiting("moving", fail(), Terminal())
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def last() -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    task = asyncio.create_task(waiting("moving", last(), Terminal()))
+    await began.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(30):
+        await ended.wait()

@@ -158,8 +158,11 @@ def _comparable(table: Any, row: tuple[Any, ...]) -> dict[str, Any]:
 async def test_there_and_back_nothing_has_changed(tmp_path: Path, postgres_url: str) -> None:
     path, back = tmp_path / "store.db", tmp_path / "back.db"
     await make(path)
-    copied = await copying.copy_store(str(path), postgres_url)
+    reached: list[int] = []
+    copied = await copying.copy_store(str(path), postgres_url, reached.append)
     assert copied.journals == 3
+    assert reached == sorted(reached)
+    assert reached[-1] == copied.entries + sum(copied.rows.values())
     original = await content(str(path))
     assert original["/"]["top"] == 707
     assert original["/"]["entries"][-1] == b"emitted outside"

@@ -64,17 +64,20 @@ def _run(name: str, options: argparse.Namespace) -> int:
     return commands[name](shown, options)
 
 
-def _wait(work: Coroutine[Any, Any, _T]) -> _T:
-    # Not at the top: no other command should wait for this import.
+def _wait(doing: str, work: Coroutine[Any, Any, _T]) -> _T:
+    # Not at the top: no other command should wait for these imports.
     import asyncio
 
-    return asyncio.run(work)
+    from waypost.commands.output import waiting
+
+    return asyncio.run(waiting(doing, work))
 
 
 def _migrate(shown: str, options: argparse.Namespace) -> int:
+    from waypost.commands.output import tell
     from waypost.storage.postgres.administration import migrate_schema
 
-    before, now = _wait(migrate_schema(options.store, options.grant))
+    before, now = _wait("bringing the schema to this version", migrate_schema(options.store, options.grant))
     told = f"{shown}: the schema is of version {now}"
     if not before:
         told = f"{shown}: made the schema, of version {now}"
@@ -82,15 +85,16 @@ def _migrate(shown: str, options: argparse.Namespace) -> int:
         told = f"{shown}: brought the schema from version {before} to {now}"
     if options.grant:
         told += f"; role {options.grant} may emit and publish"
-    _tell(options, told, {"store": shown, "before": before, "version": now, "granted": options.grant})
+    tell(options, told, {"store": shown, "before": before, "version": now, "granted": options.grant})
     return 0
 
 
 def _check(shown: str, options: argparse.Namespace) -> int:
+    from waypost.commands.output import tell
     from waypost.storage.postgres.administration import check
     from waypost.text import printable
 
-    found = _wait(check(options.store))
+    found = _wait("checking the schema", check(options.store))
     lines = [*found.problems] or [f"the schema is of version {found.version}, which this Waypost can use"]
     if found.version:
         number = "1 server uses" if len(found.servers) == 1 else f"{len(found.servers)} servers use"
@@ -105,44 +109,38 @@ def _check(shown: str, options: argparse.Namespace) -> int:
         "servers": [*found.servers],
         "aside": found.aside,
     }
-    _tell(options, "\n".join(f"{shown}: {printable(line)}" for line in lines), result)
+    tell(options, "\n".join(f"{shown}: {printable(line)}" for line in lines), result)
     return 1 if found.problems else 0
 
 
 def _drop(shown: str, options: argparse.Namespace) -> int:
     from waypost.commands.asking import ask
+    from waypost.commands.output import tell
     from waypost.storage.postgres.administration import drop
 
     if refusal := ask(f'remove the schema "waypost" from {shown}, with all that is in it', yes=options.yes):
         return refusal
-    _wait(drop(options.store))
-    _tell(options, f"{shown}: the schema is gone", {"store": shown})
+    _wait("removing the schema", drop(options.store))
+    tell(options, f"{shown}: the schema is gone", {"store": shown})
     return 0
 
 
 def _restored(shown: str, options: argparse.Namespace) -> int:
     from waypost.commands.asking import ask
+    from waypost.commands.output import tell
     from waypost.storage.postgres.administration import mark_restored
 
     if refusal := ask(f"end all sessions in {shown}, so that all clients start anew", yes=options.yes):
         return refusal
-    _wait(mark_restored(options.store))
-    _tell(options, f"{shown}: noted; all clients start anew", {"store": shown})
+    _wait("ending sessions", mark_restored(options.store))
+    tell(options, f"{shown}: noted; all clients start anew", {"store": shown})
     return 0
 
 
 def _adopt(shown: str, options: argparse.Namespace) -> int:
+    from waypost.commands.output import tell
     from waypost.storage.postgres.administration import adopt
 
-    _wait(adopt(options.store))
-    _tell(options, f"{shown}: noted; sessions go on", {"store": shown})
+    _wait("adopting the database", adopt(options.store))
+    tell(options, f"{shown}: noted; sessions go on", {"store": shown})
     return 0
-
-
-def _tell(options: argparse.Namespace, told: str, result: dict[str, object]) -> None:
-    from waypost.commands.output import print_json
-
-    if options.json:
-        print_json(result)
-    else:
-        print(told)

@@ -1,17 +1,19 @@
-"""Output of the commands: aligned tables or JSON to stdout, progress to stderr."""
+"""Output of the commands: aligned tables, sentences or JSON to stdout, progress to stderr."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TextIO, TypeVar
 
+from waypost.commands.human import age
 from waypost.commands.printing import to_json
 from waypost.text import columns_of
 
-__all__ = ["Column", "Progress", "print_json", "print_table"]
+__all__ = ["Column", "Progress", "print_json", "print_table", "tell", "waiting"]
 
 _T = TypeVar("_T")
 
@@ -62,6 +64,47 @@ def print_json(value: object) -> None:
     print(to_json(value, indented=True))
 
 
+def tell(options: argparse.Namespace, told: str, result: Mapping[str, object]) -> None:
+    """Print the result of a command: as JSON with ``--json``, else as sentences.
+
+    Args:
+        options: The parsed command line, with ``json``.
+        told: The sentences.
+        result: The same for programs.
+    """
+    if options.json:
+        print_json(result)
+    else:
+        print(told)
+
+
+async def waiting(doing: str, work: Awaitable[_T], stream: TextIO | None = None) -> _T:
+    """Await work whose size nobody knows, and report how long it lasts already.
+
+    Args:
+        doing: The task, in words.
+        work: The work; it is cancelled if this is.
+        stream: As for `Progress`.
+
+    Returns:
+        The result of the work.
+
+    Raises:
+        Exception: Any error that the work raises.
+    """
+    import asyncio  # not at the top: commands without such work should not wait for it
+
+    task = asyncio.ensure_future(work)
+    began_at = time.monotonic()
+    try:
+        with Progress(doing, None, stream) as progress:
+            while not (await asyncio.wait((task,), timeout=_TERMINAL_EVERY_S))[0]:
+                progress.last(time.monotonic() - began_at)
+        return await task
+    finally:
+        task.cancel()
+
+
 class Progress:
     """A context manager that reports the progress of a long task; a task that is over soon reports nothing.
 
@@ -101,18 +144,27 @@ class Progress:
         """
         self._done = done
         self._total = self._total if total is None else total
-        if time.monotonic() >= self._next_at:
-            self._next_at = time.monotonic() + self._every_s
-            self._show()
+        text = f"{self._doing}: {self._done:,}"
+        if self._total:
+            text += f" of {self._total:,} ({min(100, 100 * self._done // self._total)} %)"
+        self._report(text)
+
+    def last(self, seconds: float) -> None:
+        """Report how long work of unknown size lasts already, when a report is due.
+
+        Args:
+            seconds: The time since its beginning.
+        """
+        self._report(f"{self._doing}: for {age(seconds)}")
 
     def __exit__(self, *_: object) -> None:
         if self._width:
             print(f"\r{' ' * self._width}\r", end="", file=self._stream, flush=True)
 
-    def _show(self) -> None:
-        text = f"{self._doing}: {self._done:,}"
-        if self._total:
-            text += f" of {self._total:,} ({min(100, 100 * self._done // self._total)} %)"
+    def _report(self, text: str) -> None:
+        if time.monotonic() < self._next_at:
+            return
+        self._next_at = time.monotonic() + self._every_s
         if not self._on_terminal:
             print(text, file=self._stream, flush=True)
             return

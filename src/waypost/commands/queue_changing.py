@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping
 from math import inf
 
 from waypost.commands.asking import ask
 from waypost.commands.human import age, instant
-from waypost.commands.output import Progress, print_json
+from waypost.commands.output import Progress, tell, waiting
 from waypost.commands.queue_letters import filter_of, has_filter, only, pages
 from waypost.commands.queue_visit import existing
 from waypost.storage.queue_records import QueueRow
@@ -43,7 +42,7 @@ async def redrive(visitor: Visitor, options: argparse.Namespace) -> int:
     told = f"{redriven:,} dead letters of queue {options.queue} are messages again"
     if spacing_s and redriven:
         told += f"; the last one is due in {age(last_at - visitor.clock.now())}"
-    _tell(
+    tell(
         options,
         told,
         {"queue": options.queue, "redriven": redriven, "last_due_at": instant(visitor.clock.to_wall(last_at))},
@@ -67,10 +66,14 @@ async def purge(visitor: Visitor, options: argparse.Namespace) -> int:
         which = f"the messages up to offset {options.upto}"
     if code := ask(f"remove {which} of queue {options.queue}", yes=options.yes):
         return code
-    removed = await (_purge_dead(visitor, found, options) if options.dead else queue.purge(upto=options.upto))
+    removed = await (
+        _purge_dead(visitor, found, options)
+        if options.dead
+        else waiting("removing messages", queue.purge(upto=options.upto))
+    )
     what = "dead letters" if options.dead else "messages"
     told = f"{removed:,} {what} of queue {options.queue} are gone"
-    _tell(options, told, {"queue": options.queue, "removed": removed, "what": what})
+    tell(options, told, {"queue": options.queue, "removed": removed, "what": what})
     return 0
 
 
@@ -81,7 +84,7 @@ async def cancel(visitor: Visitor, options: argparse.Namespace) -> int:
     if not removed:
         return _refuse(f"no message {options.id} of queue {options.queue} waits for its time")
     told = f"message {options.id} of queue {options.queue} is gone"
-    _tell(options, told, {"queue": options.queue, "id": options.id, "removed": removed})
+    tell(options, told, {"queue": options.queue, "id": options.id, "removed": removed})
     return 0
 
 
@@ -93,13 +96,14 @@ async def seek(visitor: Visitor, options: argparse.Namespace) -> int:
     question = f"move consumer {options.consumer} of queue {options.queue}, where {before.waiting:,} messages wait"
     if code := ask(question, yes=options.yes):
         return code
-    after = await queue.seek(options.consumer, place_from_wall(visitor.clock, options.place))
+    place = place_from_wall(visitor.clock, options.place)
+    after = await waiting("moving the consumer", queue.seek(options.consumer, place))
     told = (
         f"consumer {options.consumer} of queue {options.queue} stands at offset {after.cursor} now; "
         f"{after.waiting:,} messages wait for it"
     )
     moved = {"offset": after.cursor, "waiting": after.waiting}
-    _tell(options, told, {"queue": options.queue, "consumer": options.consumer, **moved})
+    tell(options, told, {"queue": options.queue, "consumer": options.consumer, **moved})
     return 0
 
 
@@ -129,7 +133,7 @@ async def _pause(visitor: Visitor, options: argparse.Namespace, until: float, st
     elif found.paused_until is None and until <= time.time():
         told = f"queue {options.queue} was not paused"
     paused_until = instant(until) if until > time.time() else None
-    _tell(options, told, {"queue": options.queue, "consumer": options.consumer, "paused_until": paused_until})
+    tell(options, told, {"queue": options.queue, "consumer": options.consumer, "paused_until": paused_until})
     return 0
 
 
@@ -147,10 +151,3 @@ async def _purge_dead(visitor: Visitor, found: QueueRow, options: argparse.Names
 def _refuse(why: str) -> int:
     print(f"waypost: {why}", file=sys.stderr)
     return 2
-
-
-def _tell(options: argparse.Namespace, told: str, result: Mapping[str, object]) -> None:
-    if options.json:
-        print_json(result)
-    else:
-        print(told)

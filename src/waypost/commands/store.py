@@ -68,37 +68,40 @@ def _run(name: str, options: argparse.Namespace) -> int:
 def _copy(options: argparse.Namespace) -> int:
     import asyncio
 
+    from waypost.commands.output import Progress, tell
+
     try:
         from waypost.storage.copying.copy import copy_store
     except ImportError as error:
         expected = "asyncpg to be installed for a store on PostgreSQL: pip install waypost[postgres]"
         raise ConfigurationError("store", "postgresql:…", expected) from error
-    copied = asyncio.run(copy_store(options.source, options.target))
+    with Progress("copying events and rows", None) as progress:
+        copied = asyncio.run(copy_store(options.source, options.target, progress.reach))
     rows = ", ".join(f"{number:,} of {table}" for table, number in copied.rows.items() if number)
     namespaces = "1 namespace" if copied.journals == 1 else f"{copied.journals:,} namespaces"
     told = f"copied {namespaces} with {copied.entries:,} events and sessions"
     if rows:
         told += f"; rows: {rows}"
-    _tell(options, told, {"journals": copied.journals, "entries": copied.entries, "rows": copied.rows})
+    tell(options, told, {"journals": copied.journals, "entries": copied.entries, "rows": copied.rows})
     return 0
 
 
 def _backup(path: Path, options: argparse.Namespace) -> int:
     from waypost.commands.human import size
-    from waypost.commands.output import Progress
+    from waypost.commands.output import Progress, tell
     from waypost.storage.sqlite.copies import back_up
 
     copy = Path(os.path.realpath(options.copy))
     with Progress("copying pages", None) as progress:
         copied = back_up(path, copy, progress.reach)
-    _tell(options, f"{options.copy}: {size(copied)}", {"copy": str(copy), "bytes": copied})
+    tell(options, f"{options.copy}: {size(copied)}", {"copy": str(copy), "bytes": copied})
     return 0
 
 
 def _restore(path: Path, options: argparse.Namespace) -> int:
     from waypost.commands.asking import ask
     from waypost.commands.human import size
-    from waypost.commands.output import Progress
+    from waypost.commands.output import Progress, tell
     from waypost.storage.sqlite.copies import restore
 
     replaced = "replace" if path.exists() else "make"
@@ -108,26 +111,17 @@ def _restore(path: Path, options: argparse.Namespace) -> int:
     with Progress("copying pages", None) as progress:
         copied = restore(path, Path(os.path.realpath(options.copy)), progress.reach)
     told = f"{options.store}: {size(copied)}; all clients start anew when a server opens it"
-    _tell(options, told, {"store": str(path), "bytes": copied})
+    tell(options, told, {"store": str(path), "bytes": copied})
     return 0
 
 
 def _check(path: Path, options: argparse.Namespace) -> int:
-    from waypost.commands.output import Progress
+    from waypost.commands.output import Progress, tell
     from waypost.storage.sqlite.copies import check
     from waypost.text import printable
 
     with Progress("checking tables", None) as progress:
         problems = check(path, progress.reach)
     lines = [f"{options.store}: {printable(problem)}" for problem in problems] or [f"{options.store}: no damage"]
-    _tell(options, "\n".join(lines), {"store": str(path), "problems": problems})
+    tell(options, "\n".join(lines), {"store": str(path), "problems": problems})
     return 1 if problems else 0
-
-
-def _tell(options: argparse.Namespace, told: str, result: dict[str, object]) -> None:
-    from waypost.commands.output import print_json
-
-    if options.json:
-        print_json(result)
-    else:
-        print(told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from os.path import realpath
@@ -50,13 +50,14 @@ class Copied:
     rows: dict[str, int]
 
 
-async def copy_store(source: str, target: str) -> Copied:
+async def copy_store(source: str, target: str, progress: Callable[[int], object] = lambda done: None) -> Copied:
     """Copy a store.
 
     Args:
         source: The store that is read, an SQLite file or a PostgreSQL URL. It is brought to this version, and what
             waits in its outbox is moved.
         target: The other one: a file that does not exist, or a database with an empty schema or without one.
+        progress: Called with the number of events, sessions and rows that are copied so far.
 
     Raises:
         ConfigurationError: One of them is no store that can be copied, or the target is not empty.
@@ -69,11 +70,13 @@ async def copy_store(source: str, target: str) -> Copied:
             async for journal in reading.journals():
                 copied.journals += 1
                 copied.entries += await writing.journal(journal, reading)
+                progress(copied.entries)
             for table in TABLES:
                 copied.rows[table.name] = 0
                 async for rows in reading.rows(table):
                     await writing.rows(table, rows)
                     copied.rows[table.name] += len(rows)
+                    progress(copied.entries + sum(copied.rows.values()))
             await writing.finish()
             return copied
     except (EngineGone, Refusal) as error:
