@@ -24,6 +24,7 @@ from waypost.storage.following import Follower, Nodes
 from waypost.storage.journal_records import Capabilities, Entry, ExpiredSession, SessionRow
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueRow
+from waypost.storage.store_numbers import StoreCounts, StoreSize
 from waypost.storage.trouble import Trouble
 
 __all__ = ["Pace", "SimStore"]
@@ -192,6 +193,12 @@ class SimStore:
 
     def watch_loss(self, lost: Callable[[StoreLost], None]) -> None:
         self.check()
+
+    def take_counts(self) -> StoreCounts:
+        return StoreCounts()
+
+    async def size(self) -> StoreSize:
+        return await self.disk.store.size()
 
     def troubles(self) -> tuple[Trouble, ...]:
         return ()

@@ -310,6 +310,7 @@ class Hub:
                 namespace.forget_store()
             raise
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
+        self.numbers.start()
         self.background.start()
         if not self._logs_events:
             attach_debug_log(self.hooks)
@@ -431,6 +432,7 @@ class Hub:
                 task.cancel()
         if self._start is not None:
             await asyncio.wait({self._start})
+        self.numbers.stop()
         self._neighbours.part(StoreClosed(self.services.store.capabilities.description))
         try:
             await self.services.store.close()

@@ -47,6 +47,7 @@ from waypost.storage.following import Follower, Nodes
 from waypost.storage.journal_records import Capabilities, Entry, ExpiredSession, SessionRow
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueRow
+from waypost.storage.store_numbers import StoreCounts, StoreSize
 from waypost.storage.trouble import Trouble
 
 __all__ = [
@@ -439,6 +440,17 @@ class Store(Protocol):
 
     def troubles(self) -> tuple[Trouble, ...]:
         """Return what keeps the store from taking all that it should, now; empty while all is well."""
+        ...
+
+    def take_counts(self) -> StoreCounts:
+        """Return what was counted since the last call; costs nothing, also while the store is closed.
+
+        On a store that one process has for many, one of them gets the counts.
+        """
+        ...
+
+    async def size(self) -> StoreSize:
+        """Return the store's size. The cost does not grow with what it keeps, but with the number of journals."""
         ...
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:

@@ -19,16 +19,14 @@ __all__ = ["Exposition"]
 
 
 class Exposition:
-    """The text of a scrape, from the state at that moment.
+    """The text of a scrape.
 
     Args:
-        state: Returns the state.
-        name_of: Returns the name under which a namespace is counted.
+        reading: The values.
     """
 
-    def __init__(self, state: Callable[[], ServerState], name_of: NameOf) -> None:
-        self._state = state
-        self._name_of = name_of
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """Return the text and its content type, OpenMetrics if the Accept header asks for it."""
@@ -37,10 +35,9 @@ class Exposition:
         return encode(cast("Any", self)), content_type
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all metrics with their current values."""
-        reading = Reading(self._state(), self._name_of)
+        """Yield all metrics with their values."""
         for family in FAMILIES:
-            yield _metric(family, reading)
+            yield _metric(family, self._reading)
 
 
 def _metric(family: Family, reading: Reading) -> Metric:

@@ -15,6 +15,8 @@ from waypost.operations.metrics.family import (
     by_namespace,
     histogram,
     number,
+    survey,
+    survey_number,
     table,
     tables,
 )
@@ -26,6 +28,10 @@ __all__ = ["FAMILIES"]
 
 def _build(_reading: Reading) -> Iterable[Sample]:
     return (((__version__, python_version()), 1),)
+
+
+def _read_age(reading: Reading) -> Iterable[Sample]:
+    return () if reading.surveyed is None else (((), max(0.0, reading.now - reading.surveyed.read_at)),)
 
 
 FAMILIES = (
@@ -194,11 +200,69 @@ FAMILIES = (
         by_namespace(lambda state: {name: journal.bytes for name, journal in state.journals.items()}),
     ),
     Family(
+        "waypost_journal_reach_seconds",
+        "gauge",
+        ("namespace",),
+        "Age of the oldest event in the journal: a client that was away for longer can't catch up.",
+        survey(lambda surveyed: surveyed.reach_s),
+    ),
+    Family(
         "waypost_journal_trimmed_total",
         "counter",
         (),
         "Events that were removed from journals by age, number or size.",
         number(lambda state: state.counters.trimmed_events),
+    ),
+    Family(
+        "waypost_store_commit_seconds",
+        "histogram",
+        (),
+        "Seconds of a commit, until it is safe; none with a store in memory.",
+        histogram(lambda state: state.counters.store.commit_seconds),
+        SHORT,
+    ),
+    Family(
+        "waypost_store_commit_rows",
+        "histogram",
+        (),
+        "Writes that were committed together.",
+        histogram(lambda state: state.counters.store.commit_rows),
+        Ranges(COUNTS),
+    ),
+    Family(
+        "waypost_store_errors_total",
+        "counter",
+        (),
+        "Writes that the store did not take, or of which it did not say in time whether it did.",
+        number(lambda state: state.counters.store.errors),
+    ),
+    Family(
+        "waypost_store_bytes",
+        "gauge",
+        (),
+        "Bytes that the store takes on disk; none with a store in memory.",
+        survey_number(lambda surveyed: surveyed.store_bytes),
+    ),
+    Family(
+        "waypost_store_free_bytes",
+        "gauge",
+        (),
+        "Bytes that are free on the disk of the store's file.",
+        survey_number(lambda surveyed: surveyed.free_bytes),
+    ),
+    Family(
+        "waypost_store_read_age_seconds",
+        "gauge",
+        (),
+        "Seconds since the numbers were read that only the store knows: sizes, reach, and what queues keep.",
+        _read_age,
+    ),
+    Family(
+        "waypost_loop_lag_seconds",
+        "gauge",
+        (),
+        "By how much an event loop was late at most in the last 15 to 30 s, of the server that was latest.",
+        number(lambda state: state.loop_lag_s),
     ),
     *QUEUE_FAMILIES,
     Family(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from waypost.histograms import NS, SECONDS, WAITS, Bounds, Histogram
+from waypost.operations.metrics.surveyed import Surveyed
 from waypost.server.watching.counters import ServerState
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "by_namespace",
     "histogram",
     "number",
+    "survey",
+    "survey_number",
     "table",
     "tables",
 ]
@@ -38,10 +41,14 @@ class Reading:
     Attributes:
         state: The server's state.
         name_of: Returns the name under which a namespace is counted.
+        surveyed: What was read of the store; ``None`` if there is nothing yet.
+        now: The event loop's time.
     """
 
     state: ServerState
     name_of: NameOf
+    surveyed: Surveyed | None
+    now: float
 
 
 Read: TypeAlias = Callable[[Reading], Iterable[Sample]]
@@ -84,6 +91,23 @@ class Family:
     meaning: str
     read: Read
     ranges: Ranges | None = None
+
+
+def survey(values: Callable[[Surveyed], Mapping[str, float]]) -> Read:
+    """Read values of the store by name."""
+    return lambda reading: (
+        [] if reading.surveyed is None else [((name,), value) for name, value in values(reading.surveyed).items()]
+    )
+
+
+def survey_number(value: Callable[[Surveyed], float | None]) -> Read:
+    """Read one number of the store, if it is known."""
+
+    def read(reading: Reading) -> Iterable[Sample]:
+        known = None if reading.surveyed is None else value(reading.surveyed)
+        return () if known is None else (((), known),)
+
+    return read
 
 
 def number(value: Callable[[ServerState], float]) -> Read:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from waypost.histograms import Histogram
 from waypost.operations.metrics.family import LONG, Family, Reading, Sample, table
+from waypost.operations.metrics.surveyed import QueueDepth
 from waypost.server.watching.queue_counters import QueueCounters
 
 __all__ = ["QUEUE_FAMILIES"]
@@ -22,7 +23,47 @@ def _dead_lettered(reading: Reading) -> Iterable[Sample]:
     ]
 
 
+def _depths(value: Callable[[QueueDepth], float]) -> Callable[[Reading], Iterable[Sample]]:
+    def read(reading: Reading) -> Iterable[Sample]:
+        if reading.surveyed is None:
+            return []
+        # A name whose queues keep nothing has depth 0, instead of no value.
+        empty, depths = QueueDepth(), reading.surveyed.queues
+        names = dict.fromkeys([*depths, *reading.state.counters.queues])
+        return [((name,), value(depths.get(name, empty))) for name in names]
+
+    return read
+
+
 QUEUE_FAMILIES = (
+    Family(
+        "waypost_queue_messages",
+        "gauge",
+        ("queue",),
+        "Messages that are due and not acknowledged by all consumers, or kept for `keep_settled_s`.",
+        _depths(lambda depth: depth.messages),
+    ),
+    Family(
+        "waypost_queue_delayed",
+        "gauge",
+        ("queue",),
+        "Messages that are not due yet.",
+        _depths(lambda depth: depth.delayed),
+    ),
+    Family(
+        "waypost_queue_oldest_age_seconds",
+        "gauge",
+        ("queue",),
+        "Age of the oldest message that is due, of all queues with the label.",
+        _depths(lambda depth: depth.oldest_s),
+    ),
+    Family(
+        "waypost_queue_dead_letters",
+        "gauge",
+        ("queue",),
+        "Dead letters that are kept.",
+        _depths(lambda depth: depth.dead_letters),
+    ),
     Family(
         "waypost_queue_in_flight",
         "gauge",

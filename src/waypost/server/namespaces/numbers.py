@@ -22,6 +22,7 @@ from waypost.server.watching.counters import (
     copy_loads,
     raise_counters,
 )
+from waypost.server.watching.loop_lag import LoopLag
 from waypost.storage.following import EVERYBODY, Nodes
 
 __all__ = ["Numbers", "Told"]
@@ -67,6 +68,7 @@ class Numbers:
         self._namespaces = namespaces
         self._others: dict[str, ServerNumbers] = {}
         self._departed = Counters()
+        self._lag = LoopLag()
         self._telling: asyncio.Task[None] | None = None
         self._last: Told | None = None
 
@@ -91,16 +93,19 @@ class Numbers:
             servers={} if nodes is None else {nodes.name: own, **self._others},
             transports=transports,
             queues=queues,
+            loop_lag_s=max(own.loop_lag_s, *(other.loop_lag_s for other in self._others.values()), 0.0),
         )
 
     def _own(self) -> ServerNumbers:
         transports = self._transports()
+        self._services.counters.store.add(self._services.store.take_counts())
         return ServerNumbers(
             sum(transports.values()),
             {namespace.name: len(namespace.index) for namespace in self._namespaces},
             copy_counters(self._services.counters),
             transports,
             copy_loads(self._services.queues.loads),
+            self._lag.longest_s,
         )
 
     def _journals(self) -> dict[str, JournalState]:
@@ -115,6 +120,14 @@ class Numbers:
                     newest_offset=f"{journal.generation}.{journal.top}",
                 )
         return journals
+
+    def start(self) -> None:
+        """Begin to watch the event loop."""
+        self._lag.start()
+
+    def stop(self) -> None:
+        """Watch the event loop no more."""
+        self._lag.stop()
 
     # -- the others -----------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from waypost.histograms import Histogram, new_counts, new_seconds
 from waypost.server.watching.queue_counters import QueueCounters, QueueLoad
 from waypost.server.watching.readiness import Readiness
 from waypost.storage.engine_state import EngineState
+from waypost.storage.store_numbers import StoreCounts
 
 __all__ = [
     "MOST_NAMES",
@@ -70,6 +71,7 @@ class Counters:
             another machine.
         refused_handovers: Connections for another worker that was gone or stuck.
         queues: The totals of queues, by the name under which they are counted.
+        store: Those of the store: on PostgreSQL of this server's writes; else of all, and only one server has them.
     """
 
     connections_opened: dict[str, int] = field(default_factory=dict)
@@ -94,6 +96,7 @@ class Counters:
     forwarded: int = 0
     refused_handovers: int = 0
     queues: dict[str, QueueCounters] = field(default_factory=dict)
+    store: StoreCounts = field(default_factory=StoreCounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,8 @@ class ServerNumbers:
         counters: The totals so far.
         transports: The number of connections, by transport.
         queues: The present numbers of queues, by the name under which they are counted.
+        loop_lag_s: By how many seconds the event loop was late at most within the last half minute or so, to a
+            hundredth.
     """
 
     connections: int
@@ -130,6 +135,7 @@ class ServerNumbers:
     counters: Counters
     transports: Mapping[str, int] = field(default_factory=dict)
     queues: Mapping[str, QueueLoad] = field(default_factory=dict)
+    loop_lag_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +157,8 @@ class ServerState:
         engine: What the server that was asked sees of the database that the servers share; ``None`` without one.
         transports: The number of connections, by transport.
         queues: The present numbers of queues, by the name under which they are counted.
+        loop_lag_s: By how many seconds an event loop was late at most within the last half minute or so; of the
+            server that was latest.
     """
 
     connections: int
@@ -163,6 +171,7 @@ class ServerState:
     engine: EngineState | None = None
     transports: Mapping[str, int] = field(default_factory=dict)
     queues: Mapping[str, QueueLoad] = field(default_factory=dict)
+    loop_lag_s: float = 0.0
 
 
 def count(table: dict[str, int], name: str) -> None:

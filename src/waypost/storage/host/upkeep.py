@@ -125,9 +125,9 @@ class Upkeep:
     def beat(self) -> None:
         """Note that this process runs, and tell the nodes how the store is; see `StoreHost.beat`."""
         self._beat_at = self._note_standstill()
-        condition = reports.Condition([*self._store.troubles()])
-        for node in self._nodes.values():
-            node.tell(condition)
+        troubles = [*self._store.troubles()]
+        for number, node in enumerate([*self._nodes.values()]):
+            node.tell(reports.Condition(troubles, None if number else self._store.take_counts()))
 
     def _note_standstill(self) -> float:
         now = self._store.clock.now()

@@ -6,9 +6,10 @@ Every method completes without suspending, so a write is committed when its coro
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from waypost.errors import PositionGone, StorageError, StoreClosed, StoreLost
 from waypost.storage.answer_base import AnswerLimits, Answers
@@ -21,6 +22,7 @@ from waypost.storage.memory.answers import MemoryAnswers
 from waypost.storage.memory.queue import MemoryQueue, MemoryQueues, Opening
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
+from waypost.storage.store_numbers import MOST_JOURNALS, StoreCounts, StoreSize
 from waypost.storage.tail import Tail
 from waypost.storage.trouble import Trouble
 
@@ -112,6 +114,12 @@ class _MemoryJournal:
     @property
     def size_bytes(self) -> int:
         return self._tail.size_bytes
+
+    @property
+    def oldest_at(self) -> float | None:
+        # A mark stands for the entries up to the next one.
+        at = bisect_right(self._marks, self.oldest, key=lambda mark: mark[1])
+        return self._marks[at - 1][0] if at and self.oldest <= self.top else None
 
     async def append(self, record: bytes, on_commit: OnCommit) -> int:
         if self._opening.closed:
@@ -432,6 +440,16 @@ class MemoryStore:
     def watch_loss(self, lost: Callable[[StoreLost], None]) -> None:
         """Do nothing: nobody can take it away."""
         self._opening.check()
+
+    def take_counts(self) -> StoreCounts:
+        """Return no counts: nothing is written, and nothing fails."""
+        return StoreCounts()
+
+    async def size(self) -> StoreSize:
+        """Return the times of the journals' oldest entries."""
+        self._opening.check()
+        oldest = {name: at for name, journal in self._journals.items() if (at := journal.oldest_at) is not None}
+        return StoreSize(None, None, dict(islice(oldest.items(), MOST_JOURNALS)))
 
     def troubles(self) -> tuple[Trouble, ...]:
         """Return nothing: there is no disk, and nobody else."""

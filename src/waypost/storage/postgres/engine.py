@@ -12,6 +12,7 @@ from waypost.storage.database_address import Address
 from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal, Warned
 from waypost.storage.postgres.lanes import Identity, Lane, LaneWork
 from waypost.storage.postgres.problems import problem_of
+from waypost.storage.store_numbers import Commits
 
 __all__ = ["Engine", "check_server"]
 
@@ -40,6 +41,7 @@ class Engine:
         reading: The connection of reads.
         upkeep: The connection of upkeep.
         patience_s: Seconds for which an uncertain write is settled before it is raised as uncertain.
+        commits: Counts the ordered writes.
     """
 
     name: str
@@ -51,10 +53,11 @@ class Engine:
     reading: Pool
     upkeep: Pool
     patience_s: float
+    commits: Commits
 
     def lane(self, work: LaneWork) -> Lane:
         """Return a new lane for ordered writes."""
-        return Lane(self.name, self.appending, self.identity, self.batches, work, self.patience_s)
+        return Lane(self.name, self.appending, self.identity, self.batches, work, self.patience_s, self.commits)
 
     async def read(self, use: Callable[[Connection], Awaitable[_T]]) -> _T:
         """Read with a connection. It is repeated once if the connection broke. May be cancelled.

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from waypost.errors import StorageError, StorageUncertain, StoreClosed
@@ -19,6 +20,7 @@ from waypost.storage.callbacks import report
 from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal, Warned
 from waypost.storage.postgres.problems import problem_of
 from waypost.storage.postgres.uncertain import Settled, settle
+from waypost.storage.store_numbers import Commits
 
 __all__ = ["Identity", "Lane", "LaneWork", "Mark", "Write", "settle_each"]
 
@@ -166,11 +168,13 @@ class Lane:
         batches: The numbers of calls, of which none is used twice in an incarnation.
         work: What the calls are.
         patience_s: Seconds for which an uncertain call is settled before it is raised as uncertain.
+        commits: Counts the calls.
     """
 
     __slots__ = (
         "_asked",
         "_batches",
+        "_commits",
         "_done",
         "_failed",
         "_identity",
@@ -194,7 +198,9 @@ class Lane:
         batches: Iterator[int],
         work: LaneWork,
         patience_s: float,
+        commits: Commits,
     ) -> None:
+        self._commits = commits
         self._store = store
         self._pool = pool
         self._identity = identity
@@ -301,7 +307,7 @@ class Lane:
 
     async def _write(self, batch: list[Write[Any]]) -> None:
         while True:
-            mark = self._next_mark()
+            mark, began = self._next_mark(), perf_counter_ns()
             try:
                 async with self._pool.take() as connection:
                     answer = await self._work.send(connection, batch, mark)
@@ -325,6 +331,7 @@ class Lane:
             if settled is None:
                 return
             if settled.was_done:
+                self._commits.committed(perf_counter_ns() - began, len(batch))
                 self._work.finish(batch, settled.answer, mark)
                 return
 
@@ -358,6 +365,7 @@ class Lane:
         except (EngineGone, Refusal, Warned, TimeoutError) as error:
             reason = f"PostgreSQL did not say in time what became of it ({error})"
         self._work.lose(mark)
+        self._commits.failed(len(batch))
         for write in batch:
             write.fail(StorageUncertain(self._store, write.operation, reason, ids=write.ids))
         return None
@@ -371,5 +379,6 @@ class Lane:
         self._fail(waiting, problem_of(self._store, gone))
 
     def _fail(self, batch: list[Write[Any]], error: StorageError) -> None:
+        self._commits.failed(len(batch))
         for write in batch:
             write.fail(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ from waypost.storage.postgres.problems import problem_of
 from waypost.storage.postgres.queues.queues import PostgresQueues
 from waypost.storage.postgres.schema import migrate, read_versions
 from waypost.storage.queue_records import QueueLimits
+from waypost.storage.store_numbers import Commits
 from waypost.version import __version__
 
 __all__ = ["Opened", "Settings", "open_parts"]
@@ -61,6 +62,7 @@ class Settings:
         patience_s: Seconds for which an uncertain write is settled before it is raised as uncertain.
         now: A wall clock that the engine goes by instead of its own; ``None`` for its own.
         node: This node's name; "" for a random one.
+        commits: Counts the ordered writes.
     """
 
     address: Address
@@ -73,6 +75,7 @@ class Settings:
     patience_s: float
     now: Callable[[], float] | None
     node: str
+    commits: Commits = field(default_factory=Commits)
 
     def shared(self) -> dict[str, Any]:
         """Return the options that all nodes should have alike, as plain data."""
@@ -274,6 +277,7 @@ class _Opening:
             Pool(1, lambda: checked("read")),
             self._upkeep,
             self._settings.patience_s,
+            self._settings.commits,
         )
 
     async def give_up(self) -> None:

@@ -16,8 +16,10 @@ from waypost.storage.journal_records import Capabilities, ExpiredSession, Retent
 from waypost.storage.postgres.journals.expiry import expire_sessions
 from waypost.storage.postgres.marks import trim_marks
 from waypost.storage.postgres.opening import Opened, Settings, open_parts
+from waypost.storage.postgres.sizes import read_size
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
+from waypost.storage.store_numbers import StoreCounts, StoreSize
 from waypost.storage.trouble import Trouble
 
 __all__ = ["PostgresStore"]
@@ -191,6 +193,14 @@ class PostgresStore:
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
         """Remove consumers that no node has used for a time."""
         return await self._open().queues.expire_consumers(idle_s, attached)
+
+    def take_counts(self) -> StoreCounts:
+        """Return what this node has counted since the last call."""
+        return self._settings.commits.take()
+
+    async def size(self) -> StoreSize:
+        """Return the size of the schema, and the times of the journals' oldest entries."""
+        return await read_size(self._open().engine)
 
     def troubles(self) -> tuple[Trouble, ...]:
         """Return what is wrong with the store at the moment."""

@@ -12,6 +12,7 @@ from waypost.storage.clock import StoreClock
 from waypost.storage.following import Follower
 from waypost.storage.remote.connection import Connection
 from waypost.storage.remote.journal import RemoteJournal
+from waypost.storage.store_numbers import StoreCounts
 from waypost.storage.trouble import STUCK_S, Trouble
 from waypost.storage.wire import reports
 
@@ -30,7 +31,7 @@ class Following:
         clock: The store's clock.
     """
 
-    __slots__ = ("_clock", "_journals", "_loss_watchers", "_lost", "_told_at", "_troubles", "_watchers")
+    __slots__ = ("_clock", "_counts", "_journals", "_loss_watchers", "_lost", "_told_at", "_troubles", "_watchers")
 
     def __init__(self, connection: Connection, clock: StoreClock) -> None:
         self._clock = clock
@@ -38,6 +39,7 @@ class Following:
         self._watchers: list[Callable[[], None]] = []
         self._lost: StoreLost | None = None
         self._troubles: list[Trouble] = []
+        self._counts = StoreCounts()
         # None until the host has told for the first time; one that does not beat never does.
         self._told_at: float | None = None
         self._loss_watchers: list[Callable[[StoreLost], None]] = []
@@ -113,6 +115,13 @@ class Following:
 
     def _told_condition(self, condition: reports.Condition) -> None:
         self._troubles, self._told_at = condition.troubles, self._clock.now()
+        if condition.counts is not None:
+            self._counts.add(condition.counts)
+
+    def take_counts(self) -> StoreCounts:
+        """Return what this node was told of commits since the last call."""
+        counts, self._counts = self._counts, StoreCounts()
+        return counts
 
     def troubles(self) -> tuple[Trouble, ...]:
         """Return what keeps the store from taking all that it should."""

@@ -24,6 +24,7 @@ from waypost.storage.remote.following import Following
 from waypost.storage.remote.journal import RemoteJournal
 from waypost.storage.remote.nodes import RemoteNodes
 from waypost.storage.remote.queue import RemoteQueue, SharedFile
+from waypost.storage.store_numbers import StoreCounts, StoreSize
 from waypost.storage.trouble import Trouble
 from waypost.storage.wire import reports, requests
 from waypost.storage.wire.calls import STORE
@@ -216,6 +217,15 @@ class RemoteStore:
     def troubles(self) -> tuple[Trouble, ...]:
         """Return what keeps the store from taking all that it should, as the host told last."""
         return self._open().following.troubles()
+
+    def take_counts(self) -> StoreCounts:
+        """Return what the host has told of commits since the last call."""
+        return StoreCounts() if self._opened is None else self._opened.following.take_counts()
+
+    async def size(self) -> StoreSize:
+        """Return the store's size."""
+        size: StoreSize = await self._plain("size")
+        return size
 
     async def expire_consumers(self, idle_s: float, attached: Collection[tuple[str, str]]) -> list[ExpiredConsumer]:
         """Remove consumers that no node has used for a time."""

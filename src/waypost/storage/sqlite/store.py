@@ -49,11 +49,13 @@ from waypost.storage.sqlite.queues import keeping, queues, schedules
 from waypost.storage.sqlite.queues.holds import Holds, blame_holders, forget_holders
 from waypost.storage.sqlite.queues.queue import QueueFile, SqliteQueue
 from waypost.storage.sqlite.reader import Reader
+from waypost.storage.sqlite.sizes import read_size
 from waypost.storage.sqlite.steps import repeat
 from waypost.storage.sqlite.sweeper import Sweeper
 from waypost.storage.sqlite.tasks import expire_consumers, release_due, trim_queues
 from waypost.storage.sqlite.turns import OwnersTurns
 from waypost.storage.sqlite.writer import Writer
+from waypost.storage.store_numbers import Commits, StoreCounts, StoreSize
 from waypost.storage.trouble import Trouble
 
 __all__ = ["SqliteStore"]
@@ -149,6 +151,7 @@ class SqliteStore:
         self._clock = StoreClock(wall_time, steady_time)
         self._patience_s = patience_s
         self._copies = copy_before_upgrade
+        self._commits = Commits()
         self._opened: _Opened | None = None
         self._changing = asyncio.Lock()
 
@@ -199,6 +202,7 @@ class SqliteStore:
                 self._clock,
                 file.guard,
                 DiskRoom(self._path, self._disk_reserve_bytes),
+                commits=self._commits,
                 turns=OwnersTurns(self._name),
                 patience_s=self._patience_s,
             )
@@ -345,6 +349,14 @@ class SqliteStore:
     def watch_loss(self, lost: Callable[[StoreLost], None]) -> None:
         """Call a function when the file was removed or cut short, or another server has taken it over."""
         self._open().writer.watch_loss(lost)
+
+    def take_counts(self) -> StoreCounts:
+        """Return what was counted since the last call."""
+        return self._commits.take()
+
+    async def size(self) -> StoreSize:
+        """Return the size of the file with its log, and the times of the journals' oldest entries."""
+        return await self._open().reader.run(partial(read_size, self._path))
 
     def troubles(self) -> tuple[Trouble, ...]:
         """Return what keeps the store from taking all that it should."""

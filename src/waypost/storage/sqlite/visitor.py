@@ -22,6 +22,7 @@ from waypost.storage.sqlite.queues.queue import QueueFile, SqliteQueue
 from waypost.storage.sqlite.reader import Reader
 from waypost.storage.sqlite.turns import VisitorsTurns
 from waypost.storage.sqlite.writer import Writer
+from waypost.storage.store_numbers import Commits
 
 __all__ = ["SqliteVisitor"]
 
@@ -72,6 +73,7 @@ class SqliteVisitor:
             writing,
             asyncio.get_running_loop(),
             self._clock,
+            commits=Commits(),
             turns=VisitorsTurns(self._name),
             patience_s=PATIENCE_S,
         )

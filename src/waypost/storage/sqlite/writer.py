@@ -18,6 +18,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from copy import copy
+from time import perf_counter_ns
 from typing import TypeVar
 
 from waypost.errors import StorageError, StoreClosed, StoreFull, StoreLost
@@ -51,6 +52,7 @@ from waypost.storage.sqlite.noted_clock import ClockNotes
 from waypost.storage.sqlite.patience import ASK_EVERY_S, Patience, is_locked
 from waypost.storage.sqlite.sums import is_undecodable, leniently
 from waypost.storage.sqlite.turns import Turns, data_version
+from waypost.storage.store_numbers import Commits
 from waypost.storage.trouble import Trouble
 
 __all__ = ["LARGEST_RECORD_BYTES", "Writer"]
@@ -78,6 +80,7 @@ class Writer:
         clock: The clock that durations are measured on; read in the writer's thread.
         guard: Watches over the file; ``None`` for a visitor, which does not own it.
         room: Decides whether emits may be written; ``None`` for a visitor, which emits nothing.
+        commits: Counts the transactions.
         turns: Begins its transactions.
         patience_s: Seconds for which each write waits while another program holds the lock.
 
@@ -88,6 +91,7 @@ class Writer:
     __slots__ = (
         "_clock",
         "_closed",
+        "_commits",
         "_condition",
         "_entries",
         "_failure",
@@ -119,6 +123,7 @@ class Writer:
         guard: Guard | None = None,
         room: DiskRoom | None = None,
         *,
+        commits: Commits,
         turns: Turns,
         patience_s: float,
     ) -> None:
@@ -133,6 +138,7 @@ class Writer:
         self._clock = clock
         self._notes = ClockNotes(clock, store)
         self._turns = turns
+        self._commits = commits
         self._patience = Patience(patience_s)
         connection.execute(f"PRAGMA busy_timeout = {int(min(patience_s, ASK_EVERY_S) * 1000)}")
         self._closed = False
@@ -411,6 +417,7 @@ class Writer:
 
     def _write(self, batch: list[Write]) -> list[Write]:
         """Write a batch; returns what of it is still to be written."""
+        began = perf_counter_ns()
         try:
             try:
                 self._transact(batch)
@@ -430,6 +437,7 @@ class Writer:
             if len(parts) == 1:
                 return self._keep(batch, error)
             return self._write_each(parts, error)
+        self._commits.committed(perf_counter_ns() - began, len(batch))
         self._written(batch)
         return []
 
@@ -537,6 +545,7 @@ class Writer:
                 tell(job)
 
     def _fail(self, batch: list[Write], error: Exception) -> None:
+        self._commits.failed(len(batch))
         for job in batch:
             future = future_of(job)
             if future is None or future.done():

@@ -8,6 +8,7 @@ import msgspec
 
 from waypost.storage.journal_records import ExpiredSession
 from waypost.storage.queue_records import Due, Enqueued, NewMessageRow
+from waypost.storage.store_numbers import StoreCounts
 from waypost.storage.trouble import Trouble
 
 __all__ = [
@@ -210,9 +211,11 @@ class Condition(msgspec.Struct, array_like=True, frozen=True, tag=18):
 
     Attributes:
         troubles: What keeps it from taking all that it should.
+        counts: What was counted since the last time; one node is told, and counts it among its own.
     """
 
     troubles: list[Trouble]
+    counts: StoreCounts | None = None
 
 
 Report: TypeAlias = (

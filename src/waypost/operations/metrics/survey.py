@@ -1,0 +1,109 @@
+"""Reads what only the store knows, at a pace that leaves the store to the service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from waypost.errors import StorageError
+from waypost.logs import get_logger
+from waypost.operations.metrics.surveyed import QueueDepth, Surveyed
+from waypost.storage.base import Store
+
+__all__ = ["Survey"]
+
+logger = get_logger("waypost.metrics")
+
+_PAGE = 500
+_PAUSES = 20.0
+"""After each page of queues there is a pause of so many times the seconds that it took."""
+_FRESH_S = 5.0
+"""What is younger is not read again."""
+_PATIENCE_S = 1.0
+"""A scrape waits so long for what is being read; then it shows what was read before."""
+
+
+class Survey:
+    """Reads what only the store knows, when somebody asks for it, and not more often than every few seconds.
+
+    With very many queues that keep something it takes minutes, and scrapes meanwhile show what was read before.
+
+    Args:
+        store: Returns the store; ``None`` while the server does not run.
+        label: Returns the name under which a queue is counted.
+        name_of: Returns the name under which a namespace is counted.
+        beside: Runs a task that ends with the server.
+    """
+
+    __slots__ = ("_beside", "_is_reading", "_label", "_last", "_name_of", "_read", "_store")
+
+    def __init__(
+        self,
+        store: Callable[[], Store | None],
+        label: Callable[[str], str],
+        name_of: Callable[[str], str],
+        beside: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._store = store
+        self._label = label
+        self._name_of = name_of
+        self._beside = beside
+        self._last: Surveyed | None = None
+        self._is_reading = False
+        self._read = asyncio.Event()
+
+    async def ask(self) -> Surveyed | None:
+        """Return what was read last, after a moment's wait for what is older than a few seconds. May be cancelled.
+
+        Returns:
+            What was read; ``None`` before the first time, and while the server does not run.
+        """
+        store, now = self._store(), asyncio.get_running_loop().time()
+        if store is None:
+            return None
+        if self._last is not None and now - self._last.read_at < _FRESH_S:
+            return self._last
+        if not self._is_reading:
+            self._is_reading = True
+            self._read.clear()
+            self._beside(self._run(store))
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._read.wait()
+        except TimeoutError:
+            logger.debug("a scrape shows of queues and journals what was read before")
+        return self._last
+
+    async def _run(self, store: Store) -> None:
+        try:
+            self._last = await self._survey(store)
+        except StorageError as problem:
+            # What was read before would be taken for the present.
+            self._last = None
+            logger.warning("the metrics of queues and journals can't be read: %s", problem)
+        finally:
+            self._is_reading = False
+            self._read.set()
+
+    async def _survey(self, store: Store) -> Surveyed:
+        loop = asyncio.get_running_loop()
+        queues: dict[str, QueueDepth] = {}
+        after, is_last = "", False
+        while not is_last:
+            began = loop.time()
+            rows = await store.queues(after=after, max_queues=_PAGE, idle=False)
+            now = store.clock.now()
+            for row in rows:
+                queues.setdefault(self._label(row.name), QueueDepth()).add(row, now)
+            is_last = len(rows) < _PAGE
+            if not is_last:
+                after = rows[-1].name
+                await asyncio.sleep(_PAUSES * (loop.time() - began))
+        size = await store.size()
+        now = store.clock.now()
+        reach: dict[str, float] = {}
+        for journal, oldest_at in size.oldest_at.items():
+            name = self._name_of(journal)
+            reach[name] = min(reach.get(name, now - oldest_at), now - oldest_at)
+        return Surveyed(loop.time(), queues, reach, size.bytes, size.free_bytes)
