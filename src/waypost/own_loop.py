@@ -58,6 +58,11 @@ class OwnLoop:
         self.is_running = bool
         self.thread = 0
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller runs on the loop."""
+        return get_ident() == self.thread and self.is_running()
+
     def check(self, action: str) -> None:
         """Check that the caller runs on the loop. It takes 0.1 µs.
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import waypost
-from tests.operations.scraping import scrape
+from tests.operations.scraping import ask, samples, scrape
 from tests.server.model_client import hub_of, running, until
 from tests.support.nodes import servers
 from tests.support.waiting import until_async
+from waypost.operations.metrics import survey
+from waypost.server.basics.environment import Environment
 from waypost.server.watching.counters import Counters
 from waypost.server.watching.queue_labels import QueueLabels
+from waypost.storage.base import Store
+from waypost.storage.queue_records import QueueRow
 
 OPTIONS: dict[str, Any] = {"drain_s": 0.0, "queues": waypost.QueueOptions(first_backoff_s=0.0)}
 
@@ -152,3 +157,119 @@ async def test_servers_have_the_sums_also_when_the_owner_of_a_consumer_goes(
             await gone.close()
         await until_async(loads, lambda all_: all_ == [(4, 2)] * 2, "what the others have is counted by the next one")
         assert totals(ios[owner - 1], "jobs:*").enqueued == 6
+
+
+async def test_a_scrape_tells_what_queues_keep() -> None:
+    now = 1_000_000.0
+    io = waypost.Server(**OPTIONS, environment=Environment(wall_time=lambda: now))
+    async with running(io):
+
+        @io.consumer("jobs:dead")
+        async def fail(message: waypost.Message) -> None:
+            raise waypost.Reject("it can't be done", final=True)
+
+        await io.queue("jobs:a").emit("job")
+        now += 60
+        for name in ("jobs:a", "jobs:b", "mails"):
+            await io.queue(name).emit("job")
+        await io.queue("jobs:b").emit("job", delay_s=60)
+        await io.queue("jobs:dead").emit("job")
+        await until_async(io.queue("jobs:dead").info, lambda info: info.dead_letters == 1, "a dead letter")
+        await io.queue("mails").purge()
+        found = await scrape(io)
+    assert found["waypost_queue_messages", "jobs:*"] == 3
+    assert found["waypost_queue_messages", "mails"] == 0
+    assert found["waypost_queue_delayed", "jobs:*"] == 1
+    assert found["waypost_queue_dead_letters", "jobs:*"] == 1
+    assert found["waypost_queue_oldest_age_seconds", "jobs:*"] == 60
+    assert found["waypost_queue_oldest_age_seconds", "mails"] == 0
+
+
+async def test_all_queues_are_read_page_by_page(monkeypatch: pytest.MonkeyPatch, io: waypost.Server) -> None:
+    monkeypatch.setattr(survey, "_PAGE", 2)
+    monkeypatch.setattr(survey, "_PATIENCE_S", 60.0)
+    for number in range(6):
+        await io.queue(f"jobs:{number}").emit("job")
+    assert (await scrape(io))["waypost_queue_messages", "jobs:*"] == 6
+
+
+async def test_a_scrape_does_not_wait_for_a_store_that_is_slow(
+    monkeypatch: pytest.MonkeyPatch, io: waypost.Server
+) -> None:
+    monkeypatch.setattr(survey, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(survey, "_FRESH_S", 0.0)
+    store = hub_of(io).services.store
+    read_queues, may_read = store.queues, asyncio.Event()
+
+    async def read_later(**asked: Any) -> list[QueueRow]:
+        await may_read.wait()
+        return await read_queues(**asked)
+
+    monkeypatch.setattr(hub_of(io).services, "store", SlowStore(store, read_later))
+    page = io.metrics()
+    await io.queue("jobs").emit("job")
+    assert ("waypost_queue_messages", "jobs") not in samples((await ask(page))[2])
+    may_read.set()
+
+    async def shown() -> float | None:
+        return samples((await ask(page))[2]).get(("waypost_queue_messages", "jobs"))
+
+    await until_async(shown, lambda messages: messages == 1, "what was read before")
+    may_read.clear()
+    await io.queue("jobs").emit("job")
+    assert await shown() == 1
+    may_read.set()
+    await until_async(shown, lambda messages: messages == 2, "what is there now")
+
+
+class SlowStore:
+    """A store whose queues are read in another way."""
+
+    def __init__(self, store: Store, queues: Any) -> None:
+        self._store = store
+        self.queues = queues
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+async def test_a_store_that_fails_has_no_depths_of_before(
+    monkeypatch: pytest.MonkeyPatch, io: waypost.Server
+) -> None:
+    monkeypatch.setattr(survey, "_FRESH_S", 0.0)
+    page = io.metrics()
+    await io.queue("jobs").emit("job")
+    assert samples((await ask(page))[2])["waypost_queue_messages", "jobs"] == 1
+
+    async def fail(**_: Any) -> list[QueueRow]:
+        raise waypost.StorageError("the store", "it is broken")
+
+    monkeypatch.setattr(hub_of(io).services, "store", SlowStore(hub_of(io).services.store, fail))
+    status, _, text = await ask(page)
+    assert status == 200
+    assert ("waypost_queue_messages", "jobs") not in samples(text)
+    assert samples(text)["waypost_queue_enqueued_total", "jobs"] == 1
+
+
+async def test_a_server_that_does_not_run_is_not_read() -> None:
+    io = waypost.Server(**OPTIONS)
+    assert (await scrape(io))["waypost_ready",] == 0
+    for _ in range(2):
+        async with running(io):
+            assert ("waypost_store_read_age_seconds",) in await scrape(io)
+    assert ("waypost_store_read_age_seconds",) not in await scrape(io)
+
+
+async def test_a_scrape_tells_of_the_file(tmp_path: Path) -> None:
+    io = waypost.Server(**OPTIONS, store=tmp_path / "store.db")
+    async with running(io):
+        await io.emit("event")
+        await io.queue("jobs").emit("job")
+        found = await scrape(io)
+    assert found["waypost_store_commit_seconds_count",] >= 1
+    assert found["waypost_store_commit_rows_sum",] >= 2
+    assert found["waypost_store_errors_total",] == 0
+    assert found["waypost_store_bytes",] >= 4096
+    assert found["waypost_store_free_bytes",] > 0
+    assert found["waypost_journal_reach_seconds", "/"] >= 0
+    assert found["waypost_loop_lag_seconds",] >= 0

@@ -114,6 +114,10 @@ class Hosted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
+    def beat(self) -> None:
+        """Let the host tell what it tells each second."""
+        self._host.beat()
+
     async def open(self) -> None:
         if self._host.options is None:
             await self._host.open(self._options)

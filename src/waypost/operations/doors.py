@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from os import PathLike
 from typing import Protocol
@@ -14,9 +15,12 @@ from waypost.operations.http.api_keys import ApiKey
 from waypost.operations.http.key_file import KeyFile, KnownKeys
 from waypost.operations.http_api.application import make_api
 from waypost.operations.http_api.calls import Service
+from waypost.operations.metrics.family import Reading
 from waypost.operations.metrics.page import MetricsPage
+from waypost.operations.metrics.survey import Survey
 from waypost.server.hub import Hub
 from waypost.server.namespaces.namespace import Namespace
+from waypost.storage.base import Store
 from waypost.transports.http_answer import AsgiApplication
 
 __all__ = ["ForOperators"]
@@ -60,7 +64,8 @@ class ForOperators(Service, Protocol):
     def metrics(self, key: str | None = None) -> MetricsPage:
         """Make an ASGI application that shows the server's numbers to Prometheus: ``app.mount("/metrics", …)``.
 
-        It needs the extra ``waypost[metrics]``. In a cluster each server shows the sums over all servers.
+        It needs the extra ``waypost[metrics]``. In a cluster each server shows the sums over all servers. A scrape
+        reads from the store what only that knows, such as what queues keep, and waits a second for it at most.
 
         Args:
             key: The key that a request has to bring as ``Authorization: Bearer KEY``. ``None`` lets everybody read
@@ -72,7 +77,20 @@ class ForOperators(Service, Protocol):
         Raises:
             ConfigurationError: The key is no text, or empty; or prometheus-client is not installed.
         """
-        return MetricsPage(self.state, self._hub.directory.counted_as, key)
+        hub, name_of = self._hub, self._hub.directory.counted_as
+
+        def store() -> Store | None:
+            # A page may also be served by another event loop than the server's.
+            is_open = hub.readiness().phase == "running" and hub.services.own_loop.is_here
+            return hub.services.store if is_open else None
+
+        survey = Survey(store, hub.services.queues.label, name_of, hub.beside)
+
+        async def read() -> Reading:
+            surveyed = await survey.ask()
+            return Reading(self.state(), name_of, surveyed, asyncio.get_running_loop().time())
+
+        return MetricsPage(read, key)
 
     def health(self, *, key: str | None = None) -> Health:
         """Make an ASGI application for probes, to be mounted: ``app.mount("/health", io.health())``.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any, cast
 
@@ -12,8 +12,7 @@ from prometheus_client.metrics_core import Metric
 
 from waypost.histograms import Histogram
 from waypost.operations.metrics.families import FAMILIES
-from waypost.operations.metrics.family import Family, NameOf, Ranges, Reading
-from waypost.server.watching.counters import ServerState
+from waypost.operations.metrics.family import Family, Ranges, Reading
 
 __all__ = ["Exposition"]
 

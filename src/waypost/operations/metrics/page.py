@@ -9,8 +9,7 @@ from typing import Any, TypeAlias
 
 from waypost.checking.arguments import TEXT, check
 from waypost.errors import ConfigurationError
-from waypost.operations.metrics.family import NameOf
-from waypost.server.watching.counters import ServerState
+from waypost.operations.metrics.family import Reading
 
 __all__ = ["MetricsPage"]
 
@@ -24,15 +23,14 @@ class MetricsPage:
     """Answers each GET with the metrics, whatever its path; made by `waypost.Server.metrics`.
 
     Args:
-        state: Returns the server's state.
-        name_of: Returns the name under which a namespace is counted.
+        read: Returns the values.
         key: The key that a request has to bring as ``Authorization: Bearer KEY``; ``None`` lets everybody read.
 
     Raises:
         ConfigurationError: The key is no text, or empty; or prometheus-client is not installed.
     """
 
-    def __init__(self, state: Callable[[], ServerState], name_of: NameOf, key: str | None) -> None:
+    def __init__(self, read: Callable[[], Awaitable[Reading]], key: str | None) -> None:
         if key is not None:
             check("key", key, TEXT)
             if not key:
@@ -44,7 +42,8 @@ class MetricsPage:
             raise ConfigurationError(
                 "metrics", None, 'the package prometheus-client: pip install "waypost[metrics]"'
             ) from problem
-        self._exposition = Exposition(state, name_of)
+        self._read = read
+        self._exposition = Exposition
         # Digests are as long as each other, whatever the client sends.
         self._wanted = None if key is None else _digest(b"Bearer " + key.encode())
 
@@ -64,7 +63,7 @@ class MetricsPage:
             return
         if scope["type"] != "http":
             raise ConfigurationError("scope", scope["type"], "a request: mount the page in an application")
-        status, headers, body = self._answer(scope)
+        status, headers, body = await self._answer(scope)
         await send(
             {
                 "type": "http.response.start",
@@ -74,7 +73,7 @@ class MetricsPage:
         )
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    def _answer(self, scope: _Message) -> tuple[int, _Headers, bytes]:
+    async def _answer(self, scope: _Message) -> tuple[int, _Headers, bytes]:
         if scope["method"] not in ("GET", "HEAD"):
             return 405, [(b"content-type", _PLAIN), (b"allow", b"GET, HEAD")], b"use GET\n"
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -82,7 +81,8 @@ class MetricsPage:
         if self._wanted is not None and not compare_digest(came, self._wanted):
             challenge = (b"www-authenticate", b"Bearer")
             return 401, [(b"content-type", _PLAIN), challenge], b"send the key: Authorization: Bearer KEY\n"
-        body, content_type = self._exposition.render(headers.get(b"accept", b"").decode("latin-1"))
+        accept = headers.get(b"accept", b"").decode("latin-1")
+        body, content_type = self._exposition(await self._read()).render(accept)
         return 200, [(b"content-type", content_type.encode())], body
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from waypost.errors import StorageError
@@ -24,19 +25,27 @@ _PATIENCE_S = 1.0
 """A scrape waits so long for what is being read; then it shows what was read before."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A reading of the store that is under way."""
+
+    store: Store
+    is_done: asyncio.Event
+
+
 class Survey:
     """Reads what only the store knows, when somebody asks for it, and not more often than every few seconds.
 
     With very many queues that keep something it takes minutes, and scrapes meanwhile show what was read before.
 
     Args:
-        store: Returns the store; ``None`` while the server does not run.
+        store: Returns the store; ``None`` while it can't be read here.
         label: Returns the name under which a queue is counted.
         name_of: Returns the name under which a namespace is counted.
         beside: Runs a task that ends with the server.
     """
 
-    __slots__ = ("_beside", "_is_reading", "_label", "_last", "_name_of", "_read", "_store")
+    __slots__ = ("_beside", "_label", "_last", "_look", "_name_of", "_store")
 
     def __init__(
         self,
@@ -49,42 +58,46 @@ class Survey:
         self._label = label
         self._name_of = name_of
         self._beside = beside
-        self._last: Surveyed | None = None
-        self._is_reading = False
-        self._read = asyncio.Event()
+        self._last: tuple[Store, Surveyed] | None = None
+        self._look: _Look | None = None
 
     async def ask(self) -> Surveyed | None:
         """Return what was read last, after a moment's wait for what is older than a few seconds. May be cancelled.
 
         Returns:
-            What was read; ``None`` before the first time, and while the server does not run.
+            What was read; ``None`` before the first time, and while the store can't be read.
         """
-        store, now = self._store(), asyncio.get_running_loop().time()
+        store = self._store()
         if store is None:
             return None
-        if self._last is not None and now - self._last.read_at < _FRESH_S:
-            return self._last
-        if not self._is_reading:
-            self._is_reading = True
-            self._read.clear()
-            self._beside(self._run(store))
+        known = self._known(store)
+        if known is not None and asyncio.get_running_loop().time() - known.read_at < _FRESH_S:
+            return known
+        if self._look is None or self._look.store is not store:
+            # The server may have been started anew, on another event loop.
+            self._look = _Look(store, asyncio.Event())
+            self._beside(self._run(self._look))
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                await self._read.wait()
+                await self._look.is_done.wait()
         except TimeoutError:
             logger.debug("a scrape shows of queues and journals what was read before")
-        return self._last
+        return self._known(store)
 
-    async def _run(self, store: Store) -> None:
+    def _known(self, store: Store) -> Surveyed | None:
+        return self._last[1] if self._last is not None and self._last[0] is store else None
+
+    async def _run(self, look: _Look) -> None:
         try:
-            self._last = await self._survey(store)
+            self._last = look.store, await self._survey(look.store)
         except StorageError as problem:
             # What was read before would be taken for the present.
             self._last = None
             logger.warning("the metrics of queues and journals can't be read: %s", problem)
         finally:
-            self._is_reading = False
-            self._read.set()
+            look.is_done.set()
+            if self._look is look:
+                self._look = None
 
     async def _survey(self, store: Store) -> Surveyed:
         loop = asyncio.get_running_loop()

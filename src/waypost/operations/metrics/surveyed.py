@@ -1,4 +1,4 @@
-"""What was read of the store for a scrape."""
+"""The numbers of the store that a scrape shows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["QueueDepth", "Surveyed"]
 
 @dataclass(slots=True)
 class QueueDepth:
-    """What the queues that are counted under one name keep.
+    """The sums of the queues that are counted under one name.
 
     Attributes:
         messages: The number of messages that are due.
@@ -37,7 +37,7 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """What was read.
+    """The numbers that were read.
 
     Attributes:
         read_at: The event loop's time at the end.
