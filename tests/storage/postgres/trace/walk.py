@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from tests.storage.postgres.trace.order import Played, check
@@ -15,7 +15,7 @@ from tests.storage.postgres.trace.steps import WRITES
 from tests.support.databases import drop_database, make_database
 from waypost.errors import StorageError
 from waypost.storage.base import Journal
-from waypost.storage.postgres.driver import Connection, connect
+from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal, connect
 from waypost.storage.postgres.store import PostgresStore
 
 __all__ = ["Course", "walk"]
@@ -29,6 +29,7 @@ _LIFE_S = 30.0
 _WAITS_S = 0.3
 _LONGEST_S = 10.0
 _DEADLINE_S = 60.0
+_LOCKED = "55P03"
 _DECLARE = "SELECT waypost.declare_1($1, $2, $3, $4)"
 _FOLLOW = "SELECT * FROM waypost.follow_1($1, $2, $3, $4, $5, $6)"
 _FIND = "SELECT key, result, data, tick FROM waypost.find_sessions_1($1, $2, $3)"
@@ -81,12 +82,10 @@ class _Walk:
     chance: Random
     clock: _Clock
     stores: list[PostgresStore]
-    observer: Connection
-    looker: Connection
+    observers: Pool
     course: Course
     left: int
     written: int = 0
-    declaring: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def work(self) -> None:
         while self.left > 0:
@@ -96,6 +95,13 @@ class _Walk:
                     await self.step()
             except (StorageError, TimeoutError):
                 continue
+            except EngineGone:
+                # A declaration before was cut short, and its connection with it.
+                continue
+            except Refusal as refusal:
+                # A write of the node that is declared dead goes on for too long.
+                if refusal.sqlstate != _LOCKED:
+                    raise
 
     async def step(self) -> None:
         steps = [
@@ -191,10 +197,10 @@ class _Walk:
 
     async def declare(self) -> None:
         """Let a living node be dead for the others: from now on it is a ghost, until it finds out."""
-        async with self.declaring:
-            living = await self.looker.rows(_LIVING)
+        async with self.observers.take() as observer:
+            living = await observer.rows(_LIVING)
             if living:
-                await self.observer.value(_DECLARE, *self.chance.choice(living), _LIFE_S)
+                await observer.value(_DECLARE, *self.chance.choice(living), _LIFE_S)
 
 
 async def walk(seed: int, course: Course, script: str = "") -> Played:
@@ -228,10 +234,10 @@ async def walk(seed: int, course: Course, script: str = "") -> Played:
 async def _record(url: str, looker: Connection, seed: int, course: Course) -> tuple[list[Call], bool]:
     recorder, clock, chance = Recorder(Random(seed), WRITES), _Clock(), Random(seed)
     with recorder.below_the_driver():
-        observer = await connect(url, "observer of the walk", now=clock)
+        observers = Pool(1, lambda: connect(url, "observer of the walk", now=clock))
         async with _opened(url, course.nodes, clock) as stores:
             recorder.breaks = course.breaks
-            wander = _Walk(chance, clock, stores, observer, looker, course, course.steps)
+            wander = _Walk(chance, clock, stores, observers, course, course.steps)
             tasks = [asyncio.create_task(wander.work()) for _ in range(_WORKERS)]
             _, late = await asyncio.wait(tasks, timeout=course.deadline_s)
             recorder.breaks = 0.0
@@ -239,8 +245,9 @@ async def _record(url: str, looker: Connection, seed: int, course: Course) -> tu
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=bool(late))
         await _until_idle(looker)
-        await _look_at_all(observer, looker)
-        await observer.close()
+        async with observers.take() as observer:
+            await _look_at_all(observer, looker)
+        await observers.close()
     return recorder.calls, bool(late)
 
 
