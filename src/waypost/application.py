@@ -36,6 +36,7 @@ from waypost.server.queues.schedules import MISSED, Missed, SchedulePlan
 from waypost.server.queues.worker import WorkerPlan
 from waypost.server.watching.counters import ServerState
 from waypost.server.watching.hooks import Hooks
+from waypost.server.watching.readiness import Readiness
 from waypost.storage.base import Store
 from waypost.storage.choose import Clocks, StoreOptions
 from waypost.storage.following import Ways
@@ -45,7 +46,7 @@ from waypost.transports.handover.handover import Handover
 from waypost.transports.http_answer import AsgiApplication
 from waypost.typed.handlers import check_handler
 
-__all__ = ["MountedServer", "Server", "handover_for", "join_workers", "options_of"]
+__all__ = ["MountedServer", "Server", "handover_for", "join_workers", "options_of", "readiness_of"]
 
 _ENVIRONMENT = rule_of(Environment | None)
 _RECOVERY = rule_of(Literal["inherit"] | None)
@@ -440,6 +441,11 @@ class MountedServer:
 def options_of(server: Server) -> Layered[Options]:
     """Return a server's options, and where each comes from."""
     return server._layered  # noqa: SLF001  # its own kind
+
+
+def readiness_of(server: Server) -> Readiness:
+    """Return whether a server is ready, without its numbers."""
+    return server._hub.readiness()  # noqa: SLF001  # its own kind
 
 
 def handover_for(server: Server) -> Handover | None:

@@ -158,9 +158,3 @@ def test_an_address_that_is_none_is_wrong_usage(address: str) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["serve", "tests.operations.waiting_app:io", "--health", address])
     assert ended.value.code == 2
-
-
-def test_several_workers_are_told_to_mount_it(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["serve", "tests.operations.waiting_app:io", "--workers", "2", "--health", "[::1]:8001"]
-    assert cli.main(words) == 2
-    assert "mount io.health()" in capsys.readouterr().err

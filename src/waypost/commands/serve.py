@@ -55,7 +55,8 @@ def _serve(options: argparse.Namespace) -> int:
 def _serve_alone(application: str, settings: ServeSettings) -> int:
     from waypost.application import handover_for
     from waypost.serving.loading import load_served
-    from waypost.serving.options import parse_address
+    from waypost.serving.side_app import side_app
+    from waypost.serving.sides import sides_of
     from waypost.transports.side_listener import SideListener
     from waypost.transports.uvicorn_runner import bind, serve
 
@@ -65,14 +66,16 @@ def _serve_alone(application: str, settings: ServeSettings) -> int:
     def tell(address: str) -> None:
         announce(options.log_format, address, io.describe())
 
-    address = None if options.health is None else parse_address(options.health)
-    side = None if address is None else SideListener(io.health(), bind(*address))
+    sides = [SideListener(side_app(io, one.parts, options), bind(*one.address)) for one in sides_of(options)]
     listeners = bind(options.host, options.port)
-    return serve(app, io, listeners, announce=tell, handover=handover_for(io), side=side)
+    return serve(app, io, listeners, announce=tell, handover=handover_for(io), sides=sides)
 
 
 def _serve_together(application: str, settings: ServeSettings, words: dict[str, str], workers: int) -> int:
-    from waypost.workers.parent import Plan, serve_with_workers
+    from waypost.serving.sides import sides_of
+    from waypost.transports.uvicorn_runner import bind
+    from waypost.workers.parent import serve_with_workers
+    from waypost.workers.plan import Plan
     from waypost.workers.sockets import bind_for_workers
 
     options = settings.serve.options
@@ -81,7 +84,8 @@ def _serve_together(application: str, settings: ServeSettings, words: dict[str, 
         announce(options.log_format, address, store, pids)
 
     plan = Plan(application=application, words=words, announce=tell, emitter_socket=options.emitter_socket)
-    return serve_with_workers(plan, bind_for_workers(options.host, options.port, workers))
+    sides = {one.parts: bind(*one.address) for one in sides_of(options)}
+    return serve_with_workers(plan, bind_for_workers(options.host, options.port, workers), sides)
 
 
 def _work(options: argparse.Namespace) -> int:

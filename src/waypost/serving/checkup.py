@@ -10,8 +10,10 @@ from typing import Literal, TypeAlias
 
 from waypost.application import Server, options_of
 from waypost.errors import ConfigurationError, shorten
-from waypost.serving.options import ServeOptions, parse_address
+from waypost.serving.options import ServeOptions
 from waypost.serving.settings import ServeSettings, known_options
+from waypost.serving.side_app import side_app
+from waypost.serving.sides import sides_of
 from waypost.storage.inspecting import inspect_store
 from waypost.storage.specs import shown_spec
 from waypost.transports.uvicorn_runner import bind
@@ -94,15 +96,22 @@ async def findings(io: Server, settings: ServeSettings, workers: int) -> list[Fi
     if workers > 1 and spec == "memory:" and settings.serve.options.emitter_socket is None:
         told = "other programs can't emit into the memory of workers without this option"
         found.append(Finding("note", "emitter_socket", told))
-    return [*found, *_addresses(settings.serve.options)]
+    return [*found, *_parts(io, settings.serve.options), *_addresses(settings.serve.options)]
+
+
+def _parts(io: Server, serve: ServeOptions) -> Iterator[Finding]:
+    for part in (part for side in sides_of(serve) for part in side.parts):
+        try:
+            side_app(io, (part,), serve)
+        except ConfigurationError as error:
+            yield Finding("problem", part, str(error))
 
 
 def _addresses(serve: ServeOptions) -> Iterator[Finding]:
-    main = None if not serve.port else (serve.host, serve.port)
-    side = None if serve.health is None else parse_address(serve.health)
-    for about, address in {"port": main, "health": side}.items():
-        if address is not None:
-            yield from _address(about, *address)
+    if serve.port:
+        yield from _address("port", serve.host, serve.port)
+    for side in sides_of(serve):
+        yield from _address(side.parts[0], *side.address)
 
 
 def _address(about: str, host: str, port: int) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from waypost.checking.options import checked
 from waypost.errors import ConfigurationError
 from waypost.log_settings import LogSettings
 
-__all__ = ["ServeOptions", "parse_address"]
+__all__ = ["Address", "ServeOptions", "parse_address"]
 
 Address: TypeAlias = tuple[str, int]
 
@@ -76,6 +76,13 @@ class ServeOptions:
             "answer the probes /livez and /readyz here, also while the store is opened or closed", "HOST:PORT"
         ),
     )
+    metrics: _SideAddress | None = field(
+        default=None, metadata=_help("show Prometheus the metrics here, at /metrics", "HOST:PORT")
+    )
+    api: _SideAddress | None = field(default=None, metadata=_help("serve the HTTP API here, below /api", "HOST:PORT"))
+    api_key_file: _ReadFile | None = field(
+        default=None, metadata=_help("the keys of the HTTP API, from `waypost api-key new`", "FILE")
+    )
     log_level: Literal["debug", "info", "warning", "error"] = field(
         default="info", metadata=_help("the least level to log to stderr")
     )
@@ -94,6 +101,10 @@ class ServeOptions:
     def __post_init__(self) -> None:
         if self.log_config is not None and self.log_format != "text":
             raise ConfigurationError("log_config", self.log_config, "no log_format beside it: the file says it all")
+        if (self.api is None) != (self.api_key_file is None):
+            name = "api_key_file" if self.api is None else "api"
+            expected = "api beside it" if self.api is None else "api_key_file beside it: nobody gets in without a key"
+            raise ConfigurationError(name, getattr(self, name), expected)
 
     @property
     def log(self) -> LogSettings:

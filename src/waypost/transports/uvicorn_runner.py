@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from types import FrameType
@@ -136,7 +136,7 @@ def serve(
     announce: Callable[[str], None],
     handover: Handover | None = None,
     orders: Orders | None = None,
-    side: SideListener | None = None,
+    sides: Sequence[SideListener] = (),
 ) -> int:
     """Serve until SIGTERM or SIGINT. Blocks. A second signal stops without waiting.
 
@@ -147,7 +147,7 @@ def serve(
         announce: Called with the address, as ``http://host:port``, once the server accepts connections.
         handover: This process's part in handing over connections, if it is one of several workers.
         orders: The parent's orders, if this process is one of several workers. It then leaves signals as they are.
-        side: What is served beside, from before the store is opened until after it is closed; ``None`` for nothing.
+        sides: What is served beside, from before the store is opened until after it is closed.
 
     Returns:
         The process's exit code: 0 after a graceful stop, 128 + the signal's number after a forced one.
@@ -160,7 +160,7 @@ def serve(
     get_logger("uvicorn.error").addFilter(_WithoutTraceback())
     get_logger("asyncio").addFilter(OncePerShortage())
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        return runner.run(_serve(config, io, listeners, announce, handover, orders, side))
+        return runner.run(_serve(config, io, listeners, announce, handover, orders, sides))
 
 
 def calm_garbage_collection() -> None:
@@ -272,7 +272,7 @@ async def _serve(
     announce: Callable[[str], None],
     handover: Handover | None,
     orders: Orders | None,
-    side: SideListener | None,
+    sides: Sequence[SideListener],
 ) -> int:
     # What the application runs by `asyncio.to_thread` must not keep the process after the store is closed, either.
     asyncio.get_running_loop().set_default_executor(DaemonThreads("asyncio", _most_threads()))
@@ -280,7 +280,7 @@ async def _serve(
     server = _Uvicorn(config, io, lambda: announce(address), handover, takes_signals=orders is None)
     if orders is not None:
         orders.begin(server)
-    async with listening_beside(side):
+    async with listening_beside(sides):
         return await _run(server, io, listeners, orders)
 
 

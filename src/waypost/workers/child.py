@@ -7,18 +7,21 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 
 from waypost import __version__
-from waypost.application import join_workers
+from waypost.application import Server, join_workers, readiness_of
 from waypost.serving.loading import load_served
 from waypost.serving.settings import ServeSettings
+from waypost.serving.side_app import side_app
+from waypost.serving.sides import Part, sides_of
 from waypost.storage.base import Store
 from waypost.storage.choose import Clocks, StoreOptions, is_database, make_store
 from waypost.storage.remote.store import RemoteStore
 from waypost.storage.wire.link import Link
 from waypost.storage.wire.socket_link import socket_link
 from waypost.transports.handover.handover import Handover
+from waypost.transports.side_listener import SideListener
 from waypost.transports.uvicorn_runner import Steered, serve
 from waypost.workers.channel import Channel
 from waypost.workers.lifeline import end_now, hold_on
@@ -39,6 +42,7 @@ from waypost.workers.messages import (
     PeerGone,
     PeerLeaving,
     Started,
+    Visit,
 )
 from waypost.workers.peering import Peering
 from waypost.workers.process import SIGNALS
@@ -67,11 +71,15 @@ def run_worker(settings: WorkerSettings, given: ServeSettings) -> int:
     hold_on(settings.lifeline, settings.number)
     sys.argv[:] = settings.arguments
     app, io = load_served(settings.application, given)
-    parent = _Parent(settings, io.describe)
+    serve_options = given.serve.options
+    sides = {side.parts: SideListener(side_app(io, side.parts, serve_options)) for side in sides_of(serve_options)}
+    parent = _Parent(settings, io, sides)
     handover = Handover(parent.peers)
     join_workers(io, handover, parent.make_store)
     listeners = [socket.socket(fileno=one) for one in settings.listeners]
-    return serve(app, io, listeners, announce=parent.tell_listening, handover=handover, orders=parent)
+    return serve(
+        app, io, listeners, announce=parent.tell_listening, handover=handover, orders=parent, sides=[*sides.values()]
+    )
 
 
 def _obey_only_the_parent() -> None:
@@ -88,8 +96,9 @@ class _Parent:
         peers: The other workers.
     """
 
-    def __init__(self, settings: WorkerSettings, describe: Callable[[], str]) -> None:
-        self._describe = describe
+    def __init__(self, settings: WorkerSettings, io: Server, sides: Mapping[tuple[Part, ...], SideListener]) -> None:
+        self._io = io
+        self._sides = sides
         self.peers = Peering(settings.number)
         self._channel: Channel[Order] = Channel(socket.socket(fileno=settings.channel), ORDERS)
         self._channel.send(Hello(__version__))
@@ -115,7 +124,8 @@ class _Parent:
 
     def tell_listening(self, address: str) -> None:
         """Tell that this worker accepts clients."""
-        self._channel.send(Listening(address, self._describe()))
+        self._channel.send(Listening(address, self._io.describe()))
+        self._tell_beat()
 
     def begin(self, server: Steered) -> None:
         """Begin to obey."""
@@ -125,8 +135,11 @@ class _Parent:
         self._beat(asyncio.get_running_loop())
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._channel.send(Beat())
+        self._tell_beat()
         loop.call_later(BEAT_EVERY_S, self._beat, loop)
+
+    def _tell_beat(self) -> None:
+        self._channel.send(Beat(readiness_of(self._io).is_ready))
 
     async def allow(self) -> bool:
         """Wait until all other workers know this one."""
@@ -149,6 +162,9 @@ class _Parent:
             self.peers.go(order.number)
         elif isinstance(order, PeerLeaving):
             self.peers.leave(order.number)
+        elif isinstance(order, Visit):
+            if passed is not None:
+                self._visit(order, passed)
         elif isinstance(order, Listen):
             self._allowed.set()
         elif isinstance(order, Drain):
@@ -159,3 +175,10 @@ class _Parent:
             self._is_stopping = True
             self._allowed.set()
             self._server.end(order.code)
+
+    def _visit(self, order: Visit, connection: socket.socket) -> None:
+        side = self._sides.get(order.parts)
+        if side is None:  # the file of options has changed since the parent was started
+            connection.close()
+        else:
+            side.take(connection, order.data)

@@ -31,9 +31,6 @@ def workers_of(serve: ServeOptions) -> int:
     if workers == 1 and serve.emitter_socket is not None:
         expected = "several workers (--workers 2); a store in a file or on PostgreSQL needs no socket"
         raise ConfigurationError("emitter_socket", serve.emitter_socket, expected)
-    if workers > 1 and serve.health is not None:
-        expected = "one worker; with several, mount io.health() in the application, which each worker serves"
-        raise ConfigurationError("health", serve.health, expected)
     return workers
 
 

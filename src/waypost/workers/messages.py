@@ -6,6 +6,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from waypost.serving.sides import Part
+
 __all__ = [
     "BEAT_EVERY_S",
     "ORDERS",
@@ -25,6 +27,7 @@ __all__ = [
     "PeerLeaving",
     "Report",
     "Started",
+    "Visit",
 ]
 
 BEAT_EVERY_S = 1.0
@@ -58,7 +61,13 @@ class Listening(msgspec.Struct, frozen=True, tag=True):
 
 
 class Beat(msgspec.Struct, frozen=True, tag=True):
-    """From a worker, each `BEAT_EVERY_S`: its event loop runs."""
+    """From a worker, each `BEAT_EVERY_S`: its event loop runs.
+
+    Attributes:
+        is_ready: Whether its server is ready; see `Readiness`.
+    """
+
+    is_ready: bool
 
 
 class Listen(msgspec.Struct, frozen=True, tag=True):
@@ -95,6 +104,18 @@ class PeerGone(msgspec.Struct, frozen=True, tag=True):
     number: int
 
 
+class Visit(msgspec.Struct, frozen=True, tag=True):
+    """To a worker, with a connection to an address beside the service: answer what is asked there.
+
+    Attributes:
+        parts: What is answered on that address.
+        data: What was read of the connection.
+    """
+
+    parts: tuple[Part, ...]
+    data: bytes
+
+
 class Drain(msgspec.Struct, frozen=True, tag=True):
     """To a worker: stop accepting, say goodbye to the clients, and end."""
 
@@ -106,7 +127,7 @@ class End(msgspec.Struct, frozen=True, tag=True):
 
 
 Report: TypeAlias = Hello | OpenLink | Started | Listening | Beat
-Order: TypeAlias = Listen | Adopt | Abandon | Peer | PeerLeaving | PeerGone | Drain | End
+Order: TypeAlias = Listen | Adopt | Abandon | Peer | PeerLeaving | PeerGone | Visit | Drain | End
 
 REPORTS: Final[msgspec.json.Decoder[Report]] = msgspec.json.Decoder(Report)
 ORDERS: Final[msgspec.json.Decoder[Order]] = msgspec.json.Decoder(Order)

@@ -13,21 +13,21 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from waypost import __version__
 from waypost.logs import fields, get_logger
 from waypost.retrying import Backoff, RetryPolicy
+from waypost.serving.sides import Part
 from waypost.storage.host.host import StoreHost
 from waypost.transports.uvicorn_runner import calm_garbage_collection
+from waypost.workers.adoption import Adoption
 from waypost.workers.channel import Channel
 from waypost.workers.emitter_socket import emitter_socket
+from waypost.workers.front_desk import FrontDesk
 from waypost.workers.messages import (
     BEAT_EVERY_S,
     REPORTS,
-    Abandon,
-    Adopt,
     Beat,
     Hello,
     Listen,
@@ -38,11 +38,13 @@ from waypost.workers.messages import (
     Report,
     Started,
 )
+from waypost.workers.plan import Plan
 from waypost.workers.process import describe_end, start_process
 from waypost.workers.settings import WorkerSettings
+from waypost.workers.waits import Step, all_ended, first_that_failed, kill_the_stuck, listening_of, start_of
 from waypost.workers.worker import Worker
 
-__all__ = ["Plan", "serve_with_workers"]
+__all__ = ["serve_with_workers"]
 
 logger = get_logger("waypost.workers")
 
@@ -53,39 +55,20 @@ _LONGEST_GAP_S = 1.0
 """The longest pause before a worker is started while no other one serves."""
 _STUCK_S = 5.0
 """A worker whose event loop stands still for so long does not accept its clients; others do that."""
-_STUCK_AT_STOP_S = 10.0
-"""A worker whose event loop stands still for so long during a stop is killed: it would never end."""
 _FORCED_S = 2.0
 _FAILED = 1
 
 _T = TypeVar("_T")
-_Step: TypeAlias = Callable[[Worker], "asyncio.Future[Any]"]
+Sides: TypeAlias = Mapping[tuple[Part, ...], Sequence[socket.socket]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """The plan of what the workers serve.
-
-    Attributes:
-        application: The application, as ``module:name``.
-        words: What the command line gives for options, by their names.
-        emitter_socket: The unix socket on which programs without a server are served; ``None`` for none.
-        announce: Called with the first address, the store's description, and the workers' process ids, once all
-            accept clients.
-    """
-
-    application: str
-    words: Mapping[str, str]
-    announce: Callable[[str, str, Sequence[int]], None]
-    emitter_socket: str | None = None
-
-
-def serve_with_workers(plan: Plan, listeners: list[list[socket.socket]]) -> int:
+def serve_with_workers(plan: Plan, listeners: list[list[socket.socket]], sides: Sides) -> int:
     """Serve with several workers until SIGTERM or SIGINT. Blocks. A second signal stops without waiting.
 
     Args:
         plan: What they serve.
         listeners: The sockets of each worker, from `bind_for_workers`; they are closed at the end.
+        sides: What is answered on addresses beside the service, and their bound sockets, which are closed at the end.
 
     Returns:
         The exit code: 0 after a graceful stop, 128 + the signal's number after a forced one; that of a worker which
@@ -93,7 +76,7 @@ def serve_with_workers(plan: Plan, listeners: list[list[socket.socket]]) -> int:
     """
     calm_garbage_collection()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_Parent(plan, listeners).run())
+        return runner.run(_Parent(plan, listeners, sides).run())
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -105,14 +88,16 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 class _Parent:
-    def __init__(self, plan: Plan, listeners: list[list[socket.socket]]) -> None:
+    def __init__(self, plan: Plan, listeners: list[list[socket.socket]], sides: Sides) -> None:
         self._plan = plan
+        self._sides = sides
         self._listeners = listeners
         self._host = StoreHost()
         self._last_number = 0
         self._living: dict[int, Worker] = {}
         self._serving: list[Worker] = []
-        self._adopters: dict[int, Worker] = {}
+        self._adoption = Adoption(listeners)
+        self._desk = FrontDesk(self._is_alive, self._is_ready, lambda: self._serving)
         # Whether workers that have started may accept clients, and whether all have once done so.
         self._may_listen = self._is_complete = False
         self._stop_asked = asyncio.Event()
@@ -127,7 +112,7 @@ class _Parent:
     async def run(self) -> int:
         self._take_signals()
         try:
-            async with emitter_socket(self._plan.emitter_socket, self._host):
+            async with self._desk.open(self._sides), emitter_socket(self._plan.emitter_socket, self._host):
                 return await self._serve()
         finally:
             await self._clean_up()
@@ -184,16 +169,16 @@ class _Parent:
             if launched is None:
                 return _FAILED
             self._serving += launched
-            code = await self._why_not_all(some, _start_of)
+            code = await self._why_not_all(some, start_of)
             if code is not None:
                 return code
         self._may_listen = True
         for one in self._serving:
             if one.is_known:
                 one.send(Listen())
-        return await self._why_not_all(slots, _listening_of)
+        return await self._why_not_all(slots, listening_of)
 
-    async def _why_not_all(self, slots: Iterable[int], step: _Step) -> int | None:
+    async def _why_not_all(self, slots: Iterable[int], step: Step) -> int | None:
         """Wait until the workers of slots have come to a step. Those that somebody kills are started anew.
 
         Returns:
@@ -201,7 +186,7 @@ class _Parent:
         """
         backoff = Backoff(_RESTARTS)
         while True:
-            failed = await self._unless_stopped(_first_that_failed([self._serving[slot] for slot in slots], step))
+            failed = await self._unless_stopped(first_that_failed([self._serving[slot] for slot in slots], step))
             if failed is None:
                 return 0 if self._stop_asked.is_set() else None
             code = await failed.ended
@@ -289,7 +274,7 @@ class _Parent:
             if self._may_listen:
                 worker.send(Listen())
         elif isinstance(report, Beat):
-            if worker.note_beat():
+            if worker.note_beat(is_ready=report.is_ready):
                 logger.warning("%s: its event loop runs again", worker, extra=fields(worker=worker.number))
                 self._let_adopt()
         else:
@@ -317,24 +302,19 @@ class _Parent:
 
     def _let_adopt(self) -> None:
         """Let others accept the clients of workers that are not there, and would wait for them."""
-        if not self._is_complete or self._stop_asked.is_set():
-            return
-        for slot, worker in enumerate(self._serving):
-            adopter = self._adopters.get(slot)
-            if worker.serves:
-                if adopter is not None:
-                    del self._adopters[slot]
-                    adopter.send(Abandon(slot))
-            elif adopter is None or not adopter.serves:
-                self._adopters.pop(slot, None)
-                others = [one for one in self._serving if one.serves]
-                if others:
-                    chosen = self._adopters[slot] = min(others, key=self._adopted_by)
-                    for listener in self._listeners[slot]:
-                        chosen.send(Adopt(slot), listener.dup())
+        if self._is_complete and not self._stop_asked.is_set():
+            self._adoption.review(self._serving)
 
-    def _adopted_by(self, worker: Worker) -> int:
-        return sum(one is worker for one in self._adopters.values())
+    # -- what probes are told -------------------------------------------------------------------------------
+
+    def _is_alive(self) -> bool:
+        """Return whether the event loop of any worker turns, or none has begun to serve."""
+        return not self._is_complete or not all(one.is_stuck for one in self._serving)
+
+    def _is_ready(self) -> bool:
+        """Return whether any worker serves new clients as it should."""
+        is_serving = self._is_complete and not self._stop_asked.is_set()
+        return is_serving and any(one.serves and one.is_ready for one in self._serving)
 
     # -- while they serve -----------------------------------------------------------------------------------
 
@@ -398,7 +378,7 @@ class _Parent:
         started = self._launch_all(range(len(self._serving)))
         if started is None:
             return
-        failed = await _first_that_failed(started, _listening_of)
+        failed = await first_that_failed(started, listening_of)
         if failed is not None:
             end = describe_end(await failed.ended)
             logger.error(
@@ -442,16 +422,16 @@ class _Parent:
                 one.kill()
         if self._stop_asked.is_set():
             self._drain(living)
-            self._keep_task(_kill_the_stuck(living))
+            self._keep_task(kill_the_stuck(living))
             force = asyncio.ensure_future(self._force_asked.wait())
-            done = asyncio.ensure_future(_all_ended(living))
+            done = asyncio.ensure_future(all_ended(living))
             await asyncio.wait((force, done), return_when=asyncio.FIRST_COMPLETED)
             force.cancel()
             done.cancel()
         living = list(self._living.values())
         for one in living:
             one.end(self._code or code)
-        await _all_ended(living, _FORCED_S)
+        await all_ended(living, _FORCED_S)
         return self._code or code
 
     async def _clean_up(self) -> None:
@@ -460,7 +440,7 @@ class _Parent:
         living = list(self._living.values())
         for one in living:
             one.kill()
-        await _all_ended(living)
+        await all_ended(living)
         await self._host.close()
         os.close(self._lifeline)
         os.close(self._held)
@@ -477,42 +457,3 @@ class _Parent:
     def _cancel_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
-
-
-def _start_of(worker: Worker) -> asyncio.Future[Any]:
-    return worker.started
-
-
-def _listening_of(worker: Worker) -> asyncio.Future[Any]:
-    return worker.listening
-
-
-async def _first_that_failed(workers: Collection[Worker], step: _Step) -> Worker | None:
-    """Wait until all have come to a step, or one has ended before; returns that one."""
-    waiting = {step(one): one for one in workers}
-    while waiting:
-        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for one in done:
-            worker = waiting.pop(one)
-            if not one.result():
-                return worker
-    return None
-
-
-async def _kill_the_stuck(workers: Collection[Worker]) -> None:
-    while True:
-        await asyncio.sleep(BEAT_EVERY_S)
-        for one in workers:
-            if not one.ended.done() and one.silent_s >= _STUCK_AT_STOP_S:
-                logger.error(
-                    "%s: its event loop has stood still for %.0f s; it is killed",
-                    one,
-                    one.silent_s,
-                    extra=fields(worker=one.number, seconds=one.silent_s),
-                )
-                one.kill()
-
-
-async def _all_ended(workers: Collection[Worker], timeout_s: float | None = None) -> None:
-    if workers:
-        await asyncio.wait([one.ended for one in workers], timeout=timeout_s)

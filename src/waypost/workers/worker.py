@@ -38,6 +38,7 @@ class Worker:
         is_known: Whether the other workers know it.
         is_leaving: Whether it was told to end.
         is_stuck: Whether its event loop has stood still for some seconds, and still does.
+        is_ready: Whether its server was ready when it told so last.
     """
 
     def __init__(self, number: int, process: subprocess.Popen[bytes], channel: Channel[Report]) -> None:
@@ -49,7 +50,7 @@ class Worker:
         self.ended = watch_end(process)
         self.node = ""
         self.is_known = False
-        self.is_leaving = self.is_stuck = False
+        self.is_leaving = self.is_stuck = self.is_ready = False
         self._heard_at = 0.0
         self._process = process
         self._links: list[SocketLink] = []
@@ -69,8 +70,9 @@ class Worker:
         """Whether it accepts clients."""
         return self._listens_since is not None and not (self.is_leaving or self.is_stuck or self.ended.done())
 
-    def note_beat(self) -> bool:
-        """Note that its event loop runs; returns whether it was stuck."""
+    def note_beat(self, *, is_ready: bool) -> bool:
+        """Note that its event loop runs, and whether its server is ready; returns whether it was stuck."""
+        self.is_ready = is_ready
         was_stuck, self.is_stuck = self.is_stuck, False
         self._heard_at = asyncio.get_running_loop().time()
         return was_stuck
