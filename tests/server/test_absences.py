@@ -74,3 +74,20 @@ async def test_one_address_leaves_so_many_sessions_and_no_more(store: str, tmp_p
                 sid = client.sid
                 await client.connect()
                 assert client.recovered is (sid not in first), number
+
+
+async def test_whoever_came_back_takes_the_place_of_nobody_who_is_away() -> None:
+    io = waypost.Server(drain_s=0.0, recovery=waypost.Recovery(max_away_per_address=2))
+    async with running(io):
+        address = replace(HANDSHAKE, address="203.0.113.7")
+        away, back, last = (ModelClient(io, handshake=address) for _ in range(3))
+        for client in (away, back, last):
+            await client.connect()
+        await away.cut()
+        await back.cut()
+        await back.connect()
+        await last.cut()
+        await until(lambda: not hub_of(io).directory.core("/").ownership._unfinished)
+        await hub_of(io).keep_up()
+        await away.connect()
+        assert away.recovered

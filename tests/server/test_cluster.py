@@ -378,6 +378,17 @@ async def test_a_call_that_is_cancelled_ends_everywhere(cluster: Cluster) -> Non
     assert not asking(cluster.servers[0])._asked
 
 
+async def test_a_server_that_has_asked_and_dies_is_answered_no_more(cluster: Cluster) -> None:
+    for client in cluster.clients:
+        client.auto_ack = False
+    gathered = asyncio.ensure_future(_answers(cluster.servers[0].timeout(600).call("question")))
+    await until(lambda: all(client.to_acknowledge for client in cluster.clients))
+    cluster.nodes.kill("n0")
+    await until(lambda: not any(pending(server) for server in cluster.servers[1:]))
+    gathered.cancel()
+    await asyncio.wait({gathered})
+
+
 async def test_a_volatile_call_leaves_out_who_cannot_take_it_now(cluster: Cluster) -> None:
     cluster.clients[1].stop_reading()
     await cluster.servers[0].emit("is taken")

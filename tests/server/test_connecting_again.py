@@ -90,6 +90,26 @@ async def test_a_connect_withdraws_the_one_that_is_not_answered(
         assert len(hub_of(stage.io).directory.core("/").index) == 2
 
 
+async def test_a_connect_that_was_withdrawn_gets_no_refusal() -> None:
+    io, reached, go_on = waypost.Server(drain_s=0.0), asyncio.Event(), asyncio.Event()
+
+    @io.use
+    async def refuse_the_first(socket: waypost.Socket) -> None:
+        if socket.handshake.auth["token"] == "1":
+            reached.set()
+            await go_on.wait()
+            raise waypost.ConnectionRefused("not you")
+
+    async with running(io):
+        client = ModelClient(io)
+        client.open("1")
+        await reached.wait()
+        client.send('0{"token":"2"}')
+        go_on.set()
+        await until(lambda: client.connected)
+        assert client.refusal is None
+
+
 async def test_a_connect_ends_the_socket_that_is_connected() -> None:
     stage = Stage(None)
     async with running(stage.io):

@@ -189,6 +189,24 @@ async def test_what_fails_elsewhere_after_its_client_has_gone_is_handled_here(si
     assert await third.ask(3, "order", 3) == [0]
 
 
+async def test_what_fails_elsewhere_after_its_client_has_gone_holds_the_later_ones_back(site: Site) -> None:
+    site.failing.add(0)
+    first = await site.connect(0)
+    await put_and_wait(site, first, 1)
+    await first.cut()
+    second = await site.connect(1)
+    second.put(1, "order", 1)
+    await settle()
+    await second.cut()
+    site.may_end.set()
+    await settle()
+    third = await site.connect(1)
+    assert (await third.rejection(2, "order", 2)).reason == ""
+    assert site.runs == [(0, 1)]
+    assert await third.ask(1, "order", 1) == [1]
+    assert await third.ask(2, "order", 2) == [1]
+
+
 async def test_a_connection_that_comes_late_does_not_take_the_place_of_a_later_one(site: Site) -> None:
     early = await site.connect(0)
     late = await site.connect(1)

@@ -277,6 +277,28 @@ async def test_a_volatile_event_is_dropped_for_each_client_that_can_t_take_it(io
         assert answers.missing == (slow.sid,)
 
 
+async def test_a_volatile_call_is_dropped_for_a_client_that_can_t_take_it_and_another_one_waits(
+    io: waypost.Server,
+) -> None:
+    sockets: list[waypost.Socket] = []
+    io.off("connect")
+    io.on("connect", sockets.append)
+    async with running(io):
+        client = ModelClient(io)
+        await client.connect()
+        assert await sockets[0].volatile.call("taken") is None
+        client.stop_reading()
+        await io.emit("is taken")
+        await io.emit("fills the line")
+        with pytest.raises(waypost.AckTimeout):
+            await sockets[0].volatile.timeout(0.05).call("dropped")
+        waits = asyncio.ensure_future(sockets[0].call("waits"))
+        await asyncio.sleep(0)
+        client.read_on()
+        assert await waits is None
+        assert client.events == [["taken"], ["is taken"], ["fills the line"], ["waits"]]
+
+
 async def test_flags_of_a_socket_go_along_to_others_and_are_not_kept(io: waypost.Server) -> None:
     sockets: list[waypost.Socket] = []
     io.off("connect")

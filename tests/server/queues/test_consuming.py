@@ -80,6 +80,18 @@ async def test_one_socket_consumes_many_queues() -> None:
         assert sorted(await client.gets(20)) == list(range(20))
 
 
+async def test_a_socket_that_consumes_once_more_is_attached_once() -> None:
+    async with site(order="none", prefetch=1) as here:
+        client = await here.client()
+        await here.socket_of(client).consume(QUEUE, order="none", prefetch=1)
+        await here.put(1, 2, 3)
+        await client.gets(1)
+        info = await here.info()
+        assert (info.attached, info.in_flight) == (1, 1)
+        client.reply(1)
+        await client.gets(2)
+
+
 async def test_prefetch_ends_at_bytes_too() -> None:
     async with site(order="none", prefetch_bytes=1000) as here:
         client = await here.client()

@@ -10,7 +10,21 @@ import pytest
 
 from tests.server.model_client import hub_of, until
 from tests.server.queues.client import QUEUE, Site, Worker, quiet, site
+from tests.sim.clock import VirtualLoop
 from tests.support.waiting import DEADLINE_S
+from waypost.protocol.engineio import Frame
+from waypost.protocol.socketio import Decoder
+from waypost.server.connections.connection import Connection
+
+
+class Asked(Worker):
+    """A client that counts how often it is asked whether it has got everything."""
+
+    asked = 0
+
+    def _take(self, connection: Connection, decoder: Decoder, frame: Frame) -> None:
+        self.asked += frame == "2"
+        super()._take(connection, decoder, frame)
 
 
 async def arrived(client: Worker) -> None:
@@ -328,3 +342,24 @@ async def test_ack_ids_of_a_session_are_higher_than_all_before_also_after_a_rest
                 await here.settled()
                 client.send("1")
     assert ids == sorted(set(ids))
+
+
+def test_many_deliveries_share_the_question_whether_they_have_arrived() -> None:
+    """In virtual time: a client is asked at most once in 50 ms, however many messages it gets meanwhile."""
+
+    async def asked_in_a_second() -> int:
+        async with site(order="none", prefetch=1000) as here:
+            client = Asked(here.io)
+            client.auto_ack = False
+            await client.connect("default")
+            for number in range(100):
+                await here.put(number)
+                await asyncio.sleep(0.01)
+            return client.asked
+
+    loop = VirtualLoop()
+    try:
+        asked = loop.run_until_complete(asked_in_a_second())
+    finally:
+        loop.close()
+    assert 10 < asked <= 21

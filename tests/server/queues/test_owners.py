@@ -15,9 +15,12 @@ from tests.server.model_client import hub_of, until
 from tests.server.queues.client import QUEUE, Site, Worker, quiet
 from tests.support.nodes import Nodes, servers
 from tests.support.waiting import DEADLINE_S
+from waypost.server.queues.delivery import Attachment
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.spread import owners, tenure
+from waypost.server.queues.spread.branch import Branch
 from waypost.server.queues.spread.letters import Owns
+from waypost.server.queues.spread.remote_carrier import RemoteCarrier
 
 
 @asynccontextmanager
@@ -493,6 +496,90 @@ async def test_a_client_that_comes_back_while_the_owner_takes_back_what_it_holds
         await all_settled(first, 3)
 
 
+async def away_at(site: Site) -> Attachment:
+    """Wait until a client of another node is away at the owner of the consumer; return its attachment there."""
+    (runner,) = hub_of(site.io).deliveries.serving(QUEUE)
+    assert isinstance(runner, Runner)
+    await until(lambda: any(one.is_away for one in runner.takers))
+    (away,) = [one for one in runner.takers if one.is_away]
+    return away
+
+
+async def opens_at(client: Worker, site: Site) -> None:
+    """Let a client come to another server, up to its request for messages."""
+    client.hub = hub_of(site.io)
+    client.open()
+
+    def has_asked() -> bool:
+        branch = client.hub.deliveries.find(QUEUE, "default")
+        return isinstance(branch, Branch) and bool(branch.takers)
+
+    await until(has_asked)
+
+
+async def test_a_client_that_goes_to_a_third_node_as_the_owner_takes_back_what_it_holds_gets_messages_again() -> None:
+    async with sites(3, order="none", prefetch=1) as (nodes, here):
+        keeper = await here[0].client()
+        await here[0].put(0)
+        await gets(keeper, [0])
+        client = await here[1].client()
+        await here[0].put(1)
+        await gets(client, [1])
+        await arrived(here, client)
+        await client.cut()
+        away = await away_at(here[0])
+        nodes.freeze("n0")
+        await opens_at(client, here[2])
+        nodes.freeze("n2")
+        nodes.thaw("n0")
+        await until(lambda: isinstance(away.carrier, RemoteCarrier) and away.carrier.node == "n2")
+        (runner,) = hub_of(here[0].io).deliveries.serving(QUEUE)
+        assert isinstance(runner, Runner)
+        # As when its lease ends; the third node is not told yet.
+        runner.detach(away, to_blame=True)
+        nodes.thaw("n2")
+        await until(lambda: client.connected)
+        assert client.recovered
+        await settle()
+        client.reply(1)
+        await here[0].put(2)
+        await until(lambda: 2 in client.jobs)
+        client.reply(2)
+        keeper.reply(0)
+        await all_settled(here[0], 3)
+
+
+async def test_a_client_that_asks_an_owner_that_dies_gets_what_it_holds_from_the_next_owner() -> None:
+    async with sites(3, order="none", prefetch=1) as (nodes, here):
+        await here[0].client()
+        client, other = await here[1].client(), await here[1].client()
+        await settle()
+        await here[1].put("a", "b", "c")
+        await until(lambda: len(client.jobs) == len(other.jobs) == 1)
+        await arrived(here, client)
+        (mine,) = client.jobs
+        await client.cut()
+        await away_at(here[0])
+        nodes.freeze("n0")
+        await opens_at(client, here[2])
+        # The node where it holds the message is the first one to hear of the death.
+        nodes.freeze("n2")
+        nodes.kill("n0")
+        heir = hub_of(here[1].io).deliveries._owners
+        assert heir is not None
+        await until(lambda: heir.owns((QUEUE, "default")))
+        nodes.thaw("n2")
+        await until(lambda: client.connected)
+        assert client.recovered
+        await settle()
+        assert client.jobs == [mine]
+        client.reply(mine)
+        await until(lambda: len(client.jobs) == 2)
+        client.reply(client.jobs[-1])
+        other.reply(other.jobs[0])
+        await all_settled(here[1], 3)
+
+
 async def test_what_waits_for_room_is_not_sent_twice_after_the_owner_has_died() -> None:
     async with sites(2, order="none", server={"max_buffered_bytes": 100_000}) as (nodes, (first, second)):
         idle = await first.client()
@@ -508,6 +595,57 @@ async def test_what_waits_for_room_is_not_sent_twice_after_the_owner_has_died() 
         client.read_on()
         await all_settled(second, 20)
         assert sorted(client.jobs) == jobs, "each once"
+
+
+def end_leases(site: Site) -> None:
+    """End the leases of all that the owner of the consumer has handed out, as when their time is over."""
+    (runner,) = hub_of(site.io).deliveries.serving(QUEUE)
+    assert isinstance(runner, Runner)
+    for delivery in list(runner._flight._out.values()):
+        runner._lease_ended(delivery)
+
+
+async def test_an_answer_to_what_the_owner_before_took_back_settles_nothing_else() -> None:
+    """Each owner numbers what it hands out, so that numbers of the one before mean other messages."""
+    async with sites(3, order="none", prefetch=1, first_backoff_s=600.0) as (nodes, here):
+        await here[0].client()
+        one, two = await here[1].client(), await here[2].client()
+        await settle()
+        await here[1].put("a", "b", "c")
+        await until(lambda: len(one.jobs) == len(two.jobs) == 1)
+        end_leases(here[0])
+        await settle()
+        nodes.kill("n0")
+        await until(lambda: has_owner(here[1:]))
+        # That of the node which does not own the consumer now.
+        client = one if owner(here[1:]) is here[2] else two
+        (late,) = client.jobs
+        await here[1].put("d", "e")
+        await until(lambda: len(one.jobs) == len(two.jobs) == 2)
+        client.reply(late)
+        await settle()
+        info = await here[1].info()
+        assert (info.acknowledged, info.in_flight) == (1, 2)
+        for each in (one, two):
+            each.reply(each.jobs[-1])
+        await settle()
+        assert (await here[1].info()).acknowledged == 3
+
+
+async def test_a_late_ack_of_a_socket_that_has_left_the_consumer_counts_at_the_next_owner() -> None:
+    async with sites(2, order="none", prefetch=1, first_backoff_s=600.0) as (_, (first, second)):
+        client = await first.client()
+        await first.put(1)
+        await gets(client, [1])
+        await second.client()
+        end_leases(first)
+        await settle()
+        first.socket_of(client).stop_consuming(QUEUE)
+        await settle()
+        hub_of(first.io).deliveries.stop()
+        await until(lambda: has_owner([second]))
+        client.reply(1)
+        await all_settled(second, 1)
 
 
 async def test_who_has_stopped_to_consume_gets_nothing_from_the_next_owner() -> None:
