@@ -19,6 +19,8 @@ from waypost.histograms import SECONDS, Histogram, observe
 from waypost.operations.metrics.families import FAMILIES
 from waypost.server.basics.environment import Environment
 from waypost.server.watching.counters import OTHER, count, histogram_of, table_of
+from waypost.transports.uvicorn_runner import bind
+from waypost.transports.uvicorn_runner import running as serving
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 OPTIONS: dict[str, Any] = {"drain_s": 0.0}
@@ -156,6 +158,27 @@ async def test_a_histogram_has_what_lies_up_to_each_bound() -> None:
     expected = {"0.0001": 1, "0.00025": 2, "1.0": 2, "2.5": 3, "60.0": 3, "+Inf": 4}
     assert {bound: shown[bound] for bound in expected} == expected
     assert found["waypost_handler_seconds_sum", "/", "take"] == pytest.approx(92.000200001)
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_the_bytes_of_each_transport_are_counted(transport: Any) -> None:
+    io = waypost.Server(**OPTIONS)
+
+    @io.event
+    async def echo(socket: waypost.Socket, text: str) -> str:
+        return text
+
+    async with (
+        serving(io, io, bind("127.0.0.1", 0)) as url,
+        waypost.Client(url, transports=[transport]) as client,
+    ):
+        before = await scrape(io)
+        await client.call("echo", "x" * 10_000)
+        await client.call("echo", "y" * 10_000)
+        after = await scrape(io)
+    for name in ("waypost_bytes_received_total", "waypost_bytes_sent_total"):
+        # The last answer to a poll may be under way, and heartbeats come on top.
+        assert 10_000 <= after[name,] - before[name,] < 30_000
 
 
 async def test_a_client_that_recovers_counts_once(io: waypost.Server) -> None:

@@ -11,6 +11,7 @@ from tests.support.raw import WAIT_S
 from tests.support.waiting import until
 from waypost.protocol.websocket import FrameEncoder
 from waypost.server.basics.slices import Slices
+from waypost.server.basics.traffic import Traffic
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.transports.frame_carrier import FrameCarrier
 
@@ -37,7 +38,7 @@ async def lose_one_and_write_to_both() -> bytes:
     encoder, turn, carriers = FrameEncoder(), WriteTurn(), set[Any]()
     both = [FrameCarrier(transport, 1000, carriers) for transport in accepted]
     for carrier, transport in zip(both, accepted, strict=True):
-        carrier.share(encoder, turn, Slices())
+        carrier.share(encoder, turn, Slices(), Traffic())
         transport.set_protocol(carrier)
     # The loop tells the carrier of it in its next turn, and just then lets both write.
     accepted[0].abort()

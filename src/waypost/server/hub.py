@@ -138,7 +138,7 @@ class Hub:
         )
         self.directory = Directory(self._parts)
         self.directory.of("/")
-        self.numbers = Numbers(self.services, self.engine.by_transport, self.directory)
+        self.numbers = Numbers(self.services, self.engine.by_transport, self.engine.traffic, self.directory)
         away = self._keepers.absences.counts
         self.numbers.sites = {"open": limits.open, "half open": limits.half_open, "away": away}
         self._neighbours = Neighbours(self.services, asking, self.directory, self.numbers, self._parts.repeats)

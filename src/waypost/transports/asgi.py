@@ -186,7 +186,10 @@ class AsgiTransport:
         hand_over = scope.get("extensions", {}).get(FRAMES)
         if hand_over is None:
             return None
-        return partial(hand_over, encoder=self._encoder, turn=self._hub.turn, slices=self._hub.engine.slices)
+        engine = self._hub.engine
+        return partial(
+            hand_over, encoder=self._encoder, turn=self._hub.turn, slices=engine.slices, traffic=engine.traffic
+        )
 
     # -- for direct polling ---------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from waypost.protocol.handshake import Decision, Open, Refuse, Upgrade, refusal_
 from waypost.protocol.websocket import GOING_AWAY
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.slices import Share
+from waypost.server.basics.traffic import size_of
 from waypost.server.connections.connection import Connection
 from waypost.server.connections.cookie import Cookie
 from waypost.server.connections.ends import WireOutlet
@@ -205,9 +206,11 @@ class WebSocketCarrier:
             return None
         text = message.get("text")
         frame: Frame = message["bytes"] if text is None else text
+        self._engine.traffic.received += size_of(frame)
         return frame
 
     async def _send_frame(self, frame: Frame) -> None:
+        self._engine.traffic.sent += size_of(frame)
         await self._send({"type": "websocket.send", "bytes" if isinstance(frame, bytes) else "text": frame})
 
     async def _close(self) -> None:

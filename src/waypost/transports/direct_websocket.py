@@ -26,6 +26,7 @@ from waypost.logs import by_client, get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import GOING_AWAY, FrameEncoder, accept_key
 from waypost.server.basics.slices import Slices
+from waypost.server.basics.traffic import Traffic
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.transports.asgi_websocket import FRAMES
 from waypost.transports.frame_carrier import FrameCarrier, FrameTaker
@@ -195,7 +196,9 @@ class DirectWebSocket(asyncio.Protocol):
         elif self._carrier is not None and not self._is_handed_over:
             self._carrier.close()
 
-    def _hand_over(self, taker: FrameTaker, encoder: FrameEncoder, turn: WriteTurn, slices: Slices) -> FrameCarrier:
+    def _hand_over(
+        self, taker: FrameTaker, encoder: FrameEncoder, turn: WriteTurn, slices: Slices, traffic: Traffic
+    ) -> FrameCarrier:
         """Pass all frames to a taker from now on, starting with those that arrived already.
 
         The application may return afterwards. The WebSocket stays open until the carrier closes it.
@@ -205,6 +208,7 @@ class DirectWebSocket(asyncio.Protocol):
             encoder: The encoder that all WebSockets of an application share, so that a broadcast is encoded once.
             turn: Collects the writes of one iteration of the event loop; shared in the same way.
             slices: The time that their input has; shared in the same way.
+            traffic: Counts their bytes; shared in the same way.
 
         Returns:
             The carrier to write to.
@@ -215,7 +219,7 @@ class DirectWebSocket(asyncio.Protocol):
         if self._carrier is None:
             raise RuntimeError("accept the WebSocket before taking its frames")
         self._is_handed_over = True
-        self._carrier.share(encoder, turn, slices)
+        self._carrier.share(encoder, turn, slices, traffic)
         self._carrier.serve(taker, self._mailbox.empty())
         if self._mailbox.is_lost:
             taker.lose_transport("transport close", client_left=self._carrier.close_code == GOING_AWAY)

@@ -16,6 +16,7 @@ from waypost.logs import by_client, get_logger
 from waypost.protocol.engineio import Frame
 from waypost.protocol.websocket import GOING_AWAY, Closing, FrameEncoder, MessageReader, frame_close, frame_pong
 from waypost.server.basics.slices import Slices
+from waypost.server.basics.traffic import Traffic
 from waypost.server.basics.write_turn import WriteTurn
 from waypost.server.connections.ends import LateReceiver
 
@@ -78,6 +79,7 @@ class FrameCarrier(asyncio.Protocol):
         "_reader",
         "_slices",
         "_taker",
+        "_traffic",
         "_transport",
         "_turn",
         "_waiting",
@@ -90,6 +92,7 @@ class FrameCarrier(asyncio.Protocol):
         self._encoder = FrameEncoder()
         self._turn = WriteTurn()
         self._slices = Slices()
+        self._traffic = Traffic()
         self._backlog: bytes | None = None
         self._is_paused = False
         self._waiting: list[bytes] | None = None
@@ -106,8 +109,8 @@ class FrameCarrier(asyncio.Protocol):
         closing = self._reader.closing
         return _LOST if closing is None else closing.code
 
-    def share(self, encoder: FrameEncoder, turn: WriteTurn, slices: Slices) -> None:
-        """Share encoder, turn and slices with the server's other carriers.
+    def share(self, encoder: FrameEncoder, turn: WriteTurn, slices: Slices, traffic: Traffic) -> None:
+        """Share encoder, turn, slices and counts with the server's other carriers.
 
         A broadcast is then encoded once, and written to all of them in one iteration of the event loop.
 
@@ -115,10 +118,12 @@ class FrameCarrier(asyncio.Protocol):
             encoder: The shared encoder.
             turn: Collects the carriers that have frames to write.
             slices: The time that the input of all has.
+            traffic: Counts the bytes of all.
         """
         self._encoder = encoder
         self._turn = turn
         self._slices = slices
+        self._traffic = traffic
 
     def serve(self, taker: FrameTaker, came: Iterable[Frame] = ()) -> None:
         """Pass all frames to a taker from now on, after those that arrived already.
@@ -144,6 +149,7 @@ class FrameCarrier(asyncio.Protocol):
         if len(data) > _PIECE_BYTES:
             self._receive_pieces(data)
             return
+        self._traffic.received += len(data)
         reader, taker = self._reader, self._taker or self._late
         try:
             for message in reader.feed(data):
@@ -227,7 +233,9 @@ class FrameCarrier(asyncio.Protocol):
             # The transport may be lost by now. uvloop's write would raise, and the carriers after this one in the
             # turn would not be written.
             if not self._transport.is_closing():
-                self._transport.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+                data = waiting[0] if len(waiting) == 1 else b"".join(waiting)
+                self._traffic.sent += len(data)
+                self._transport.write(data)
 
     def pause_reading(self) -> None:
         """Stop reading from the network for a while. A few frames that were read already still reach the taker."""

@@ -92,6 +92,20 @@ FAMILIES = (
         by_namespace(lambda state: state.sockets),
     ),
     Family(
+        "waypost_bytes_received_total",
+        "counter",
+        (),
+        "Bytes of clients: of WebSockets, and bodies of POSTs.",
+        number(lambda state: state.counters.bytes_received),
+    ),
+    Family(
+        "waypost_bytes_sent_total",
+        "counter",
+        (),
+        "Bytes to clients: of WebSockets, and bodies of polls, before they are compressed or encrypted.",
+        number(lambda state: state.counters.bytes_sent),
+    ),
+    Family(
         "waypost_packets_received_total",
         "counter",
         (),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from waypost.histograms import Histogram
 from waypost.operations.metrics.family import LONG, Family, Reading, Sample, table
 from waypost.operations.metrics.surveyed import QueueDepth
-from waypost.server.watching.queue_counters import QueueCounters
+from waypost.server.watching.queue_counters import CAUSES, QueueCounters
 
 __all__ = ["QUEUE_FAMILIES"]
 
@@ -17,9 +17,10 @@ def _totals(value: Callable[[QueueCounters], int | Histogram]) -> Callable[[Read
 
 
 def _dead_lettered(reading: Reading) -> Iterable[Sample]:
+    # Of each cause from the beginning on: Prometheus sees no increase in a series that begins with 1.
     queues = reading.state.counters.queues
     return [
-        ((name, cause), count) for name, totals in queues.items() for cause, count in totals.dead_lettered.items()
+        ((name, cause), totals.dead_lettered.get(cause, 0)) for name, totals in queues.items() for cause in CAUSES
     ]
 
 

@@ -19,6 +19,7 @@ from waypost.protocol.revision import Payload
 from waypost.protocol.session import EngineSession, Event
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.slices import Share, Slices
+from waypost.server.basics.traffic import Traffic
 from waypost.server.connections.deadlines import Deadlines
 from waypost.server.connections.ends import NOBODY, LateReceiver, Receiver, WireOutlet
 from waypost.server.connections.room import RoomWaiters
@@ -60,6 +61,7 @@ class Connection:
         "_room",
         "_session",
         "_slices",
+        "_traffic",
         "client_left",
         "handshake",
         "late",
@@ -77,6 +79,7 @@ class Connection:
         hooks: Hooks,
         deadlines: Deadlines,
         slices: Slices,
+        traffic: Traffic,
         forget: Callable[[Connection], None],
     ) -> None:
         self.number = number
@@ -95,6 +98,7 @@ class Connection:
         self._opened_at = self._loop.time()
         self._deadlines = deadlines
         self._slices = slices
+        self._traffic = traffic
         self._rings_at = inf
         # Tuples, or nothing: they are almost always empty, and there are many connections.
         self._awaiting_output: tuple[asyncio.Future[None], ...] = ()
@@ -313,6 +317,7 @@ class Connection:
             ProtocolViolation: The body breaks the protocol. Only this connection is closed, and the log has a
                 warning.
         """
+        self._traffic.received += len(body)
         frames = self._session.decode_post(body, is_form=is_form)
         if self.late is not None and not self._session.is_open:
             for frame in frames:
@@ -374,6 +379,7 @@ class Connection:
         """
         payload = self._session.take_payload(self._loop.time(), text_only=text_only)
         if payload is not None:
+            self._traffic.sent += len(payload.body)
             self._after()
         return payload
 

@@ -13,6 +13,7 @@ from waypost.protocol.session_settings import SessionSettings
 from waypost.protocol.worker_sid import name_worker
 from waypost.server.basics.handshake import Handshake
 from waypost.server.basics.slices import Slices
+from waypost.server.basics.traffic import Traffic
 from waypost.server.connections.connection import Connection
 from waypost.server.connections.deadlines import Deadlines
 from waypost.server.connections.ends import Receiver
@@ -36,6 +37,7 @@ class Engine:
     Attributes:
         accept: The function of that name. A test may put another layer above Engine.IO with it.
         slices: The time slices that the input of all connections shares.
+        traffic: Counts the bytes of all connections.
         worker: The number of this worker, which session ids name; ``""`` without workers.
         when_forgotten: Called with the number of each connection of which nothing is left.
     """
@@ -55,6 +57,7 @@ class Engine:
         self._opened = 0
         self._deadlines: Deadlines | None = None
         self.slices = Slices()
+        self.traffic = Traffic()
         self.worker = ""
         self.when_forgotten: Callable[[int], None] | None = None
         self._empty = asyncio.Event()
@@ -92,7 +95,7 @@ class Engine:
         session = EngineSession(sid, transport, self._settings, now, revision)
         self._opened += 1
         connection = Connection(
-            session, handshake, self._opened, self.hooks, self._deadlines, self.slices, self._forget
+            session, handshake, self._opened, self.hooks, self._deadlines, self.slices, self.traffic, self._forget
         )
         self._connections[session.sid] = connection
         if self.hooks.connection_opened.observers:

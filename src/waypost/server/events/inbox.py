@@ -34,6 +34,7 @@ logger = get_logger("waypost.socket")
 _UNCOUNTED = 16
 """So many small events of a socket may wait uncounted: to count the bytes of every event would slow it down."""
 
+_QUICK_NS = SECONDS[0]
 _NAME_CHARACTERS = 100
 _MISFIT_CHARACTERS = 200
 
@@ -387,9 +388,12 @@ class Inbox:
                 error = fault(failure)
                 self._report(event.name, event, error)
             took = handling.ticks_ns() - began
-            seconds = handling.seconds.get(name) or handling.seconds_of(name)
-            # As `observe` does, without its call.
-            seconds[bisect_left(SECONDS, took)] += 1
+            try:
+                seconds = handling.seconds[name]
+            except KeyError:
+                seconds = handling.seconds_of(name)
+            # As `observe` does, without its call; most handlers that do not wait are in the first range.
+            seconds[0 if took <= _QUICK_NS else bisect_left(SECONDS, took)] += 1
             seconds[-1] += took
             if source.data_touched:
                 await source.save_data()

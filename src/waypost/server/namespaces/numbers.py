@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from waypost.server.basics.traffic import Traffic
 from waypost.server.cluster.bus import Topic
 from waypost.server.connections.site_counts import SiteCounts
 from waypost.server.namespaces.core import NamespaceCore
@@ -53,6 +54,7 @@ class Numbers:
     Args:
         services: The services that the server's parts share.
         transports: Returns the number of connections, by transport.
+        traffic: The bytes of all connections.
         namespaces: The namespaces.
 
     Attributes:
@@ -60,8 +62,13 @@ class Numbers:
     """
 
     def __init__(
-        self, services: Services, transports: Callable[[], dict[str, int]], namespaces: Iterable[NamespaceCore]
+        self,
+        services: Services,
+        transports: Callable[[], dict[str, int]],
+        traffic: Traffic,
+        namespaces: Iterable[NamespaceCore],
     ) -> None:
+        self._traffic = traffic
         self.sites: dict[str, SiteCounts] = {}
         self._services = services
         self._transports = transports
@@ -98,11 +105,13 @@ class Numbers:
 
     def _own(self) -> ServerNumbers:
         transports = self._transports()
-        self._services.counters.store.add(self._services.store.take_counts())
+        counters = self._services.counters
+        counters.bytes_received, counters.bytes_sent = self._traffic.received, self._traffic.sent
+        counters.store.add(self._services.store.take_counts())
         return ServerNumbers(
             sum(transports.values()),
             {namespace.name: len(namespace.index) for namespace in self._namespaces},
-            copy_counters(self._services.counters),
+            copy_counters(counters),
             transports,
             copy_loads(self._services.queues.loads),
             self._lag.longest_s,

@@ -45,6 +45,8 @@ class Counters:
         connections_opened: Connections that clients have opened, by the transport on which they did.
         connections_closed: Connections that have ended, by reason.
         requests_refused: Requests that were refused before they reached a connection, by Engine.IO's code.
+        bytes_received: Bytes that came over connections, of the payloads of Engine.IO; see `Traffic`.
+        bytes_sent: Bytes that went out in the same way.
         packets_received: Socket.IO packets of clients, attachments included in their packet.
         events_received: Events of clients, by namespace and event. A child of a parent namespace counts for its
             parent; ``"other"`` are events without a handler, and those with a handler of one socket alone.
@@ -77,6 +79,8 @@ class Counters:
     connections_opened: dict[str, int] = field(default_factory=dict)
     connections_closed: dict[str, int] = field(default_factory=dict)
     requests_refused: dict[str, int] = field(default_factory=dict)
+    bytes_received: int = 0
+    bytes_sent: int = 0
     packets_received: int = 0
     events_received: dict[str, dict[str, int]] = field(default_factory=dict)
     handler_seconds: dict[str, dict[str, Histogram]] = field(default_factory=dict)

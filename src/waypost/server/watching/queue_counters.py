@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 from waypost.histograms import Histogram, new_waits
 
-__all__ = ["QueueCounters", "QueueLoad"]
+__all__ = ["CAUSES", "QueueCounters", "QueueLoad"]
+
+CAUSES = ("rejected", "expired", "lost", "undeliverable", "damaged")
+"""Why messages become dead letters."""
 
 
 @dataclass(slots=True)
