@@ -154,6 +154,12 @@ class SimStore:
             self._journals.pop(name, None)
         return dropped
 
+    async def append_once(self, journal: str, record: bytes, write_id: str, window_s: float) -> bool:
+        is_new: bool = await self.write(
+            lambda: run_now(self.disk.store.append_once(journal, record, write_id, window_s))
+        )
+        return is_new
+
     def queue(self, name: str) -> StoredQueue:
         self.check()
         return SimQueue(name, self.disk, self.write, self.read, self._holds)

@@ -24,6 +24,7 @@ MESSAGES = [NewMessageRow("a", b"1"), NewMessageRow("b", b"2")]
 Write = Callable[[Store, Journal, Callable[[object], None]], Awaitable[object]]
 WRITES: dict[str, Write] = {
     "append": lambda store, journal, told: journal.append(b"event", told),
+    "append once": lambda store, journal, told: store.append_once("/", b"event", "id", 60.0),
     "open": lambda store, journal, told: journal.open_session(b"new", "new", b"", told),
     "attach": lambda store, journal, told: journal.attach_session(b"away", told),
     "save": lambda store, journal, told: journal.save_session(KEY, b"other"),

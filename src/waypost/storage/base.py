@@ -390,6 +390,28 @@ class Store(Protocol):
         """
         ...
 
+    async def append_once(self, journal: str, record: bytes, write_id: str, window_s: float) -> bool:
+        """Append an entry, unless one of the same id was appended within the time for which its id is remembered.
+
+        The journal's `Follower` is told of the entry, on this node too, as of one of another node. Without a journal
+        of that name nobody is there, and nothing is done.
+
+        Args:
+            journal: The journal's name.
+            record: The record.
+            write_id: The id, at least one character. Ids of `waypost.outside` count too.
+            window_s: Seconds for which the id is remembered, above 0.
+
+        Returns:
+            ``False`` if the entry is a repeat. On an engine of several nodes (PostgreSQL) the store keeps the entry
+            and appends it soon after, so it does not know, and returns ``True``.
+
+        Raises:
+            StorageError: The store did not take the entry.
+            StorageUncertain: The store may have taken it; call again with the same id.
+        """
+        ...
+
     def queue(self, name: str) -> StoredQueue:
         """Return a handle on a queue, which need not exist."""
         ...

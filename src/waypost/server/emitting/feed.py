@@ -135,6 +135,35 @@ class Feed:
         finally:
             line.leave(place)
 
+    async def publish_once(
+        self, target: Target, event: EncodedEvent, *, write_id: str, window_s: float
+    ) -> bool | None:
+        """Emit an event, unless one of the same id was emitted within the time for which its id is remembered.
+
+        Args:
+            target: The recipients.
+            event: The event.
+            write_id: The id; see `Store.append_once`.
+            window_s: Seconds for which the id is remembered, above 0.
+
+        Returns:
+            ``False`` if the event is a repeat, as far as the store knows. ``None`` if recovery is off: without a
+            journal nothing was emitted.
+
+        Raises:
+            StorageError: The store did not take the event. No member gets it.
+            StorageUncertain: The store may have taken it; call again with the same id.
+
+        Delivery: as for `publish`, soon after this returns. If cancelled, it may still be delivered.
+        """
+        if self.journal is None:
+            await self._open_journal()
+        if self.journal is None:
+            return None
+        self._emits[_STORED] += 1
+        record = write_record(target, event)
+        return await self._services.store.append_once(self.namespace, record, write_id, window_s)
+
     async def write(self, write: Callable[[OnCommit], Awaitable[object]], on_commit: OnCommit) -> None:
         """Write to the store at this point of the order: later calls take effect later, stored or not.
 

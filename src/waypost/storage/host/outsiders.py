@@ -25,7 +25,6 @@ __all__ = ["Outsiders"]
 _logger = get_logger(__name__)
 
 _MOST_BYTES: Final = 512 << 20
-_MANY_IDS: Final = 10_000
 
 
 class Outsiders:
@@ -35,12 +34,10 @@ class Outsiders:
         served: Returns the open store; ``None`` while there is none.
     """
 
-    __slots__ = ("_ids", "_served")
+    __slots__ = ("_served",)
 
     def __init__(self, served: Callable[[], ServedStore | None]) -> None:
         self._served = served
-        # Until when the id of a write to a journal is remembered, on the store's clock.
-        self._ids: dict[tuple[str, str], float] = {}
 
     def attach(self, link: Link) -> None:
         """Serve a program at the other end of a link."""
@@ -73,31 +70,16 @@ class Outsiders:
         done: Callable[[object], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        hosted = served.journals.get(request.write.journal)
+        write, window_s = request.write, request.window_s
+        hosted = served.journals.get(write.journal)
         if hosted is None:
             # Nobody is there, and nobody was.
             done(None)
-            return
-        name = (request.write.journal, request.write_id)
-        if request.write_id and request.window_s > 0 and not self._note(name, served, request.window_s):
-            done(None)
-            return
-
-        def not_done(error: BaseException) -> None:
-            self._ids.pop(name, None)
-            failed(error)
-
-        begin(_write_to(hosted, request.write), Then(done, not_done))
-
-    def _note(self, name: tuple[str, str], served: ServedStore, window_s: float) -> bool:
-        """Note the id of a write; returns whether it is new."""
-        now = served.store.clock.now()
-        if self._ids.get(name, now) > now:
-            return False
-        if len(self._ids) >= _MANY_IDS:
-            self._ids = {one: until for one, until in self._ids.items() if until > now}
-        self._ids[name] = now + window_s
-        return True
+        elif write.kind == "emit" and request.write_id and window_s > 0:
+            appending = served.store.append_once(write.journal, write.content, request.write_id, window_s)
+            begin(appending, Then(done, failed))
+        else:
+            begin(_write_to(hosted, write), Then(done, failed))
 
 
 async def _write_to(hosted: HostedJournal, write: OutsideWrite) -> None:

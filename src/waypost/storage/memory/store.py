@@ -73,6 +73,7 @@ class _MemoryJournal:
 
     __slots__ = (
         "_clock",
+        "_follower",
         "_mark_every_s",
         "_marked_at",
         "_marks",
@@ -96,6 +97,7 @@ class _MemoryJournal:
         self.top = 0
         self._opening = opening
         self._clock = clock
+        self._follower: Follower | None = None
         self._max_age_s = retention.max_age_s
         self._mark_every_s = retention.max_age_s / _MARKS_PER_AGE
         self._marked_at = float("-inf")
@@ -257,7 +259,16 @@ class _MemoryJournal:
         on_end([ExpiredSession(self.name, one.sid, one.data) for one in ended])
 
     def follow(self, follower: Follower) -> None:
-        pass
+        self._follower = follower
+
+    async def append_from_outside(self, record: bytes) -> None:
+        """Append an entry of which the follower is told, as no feed waits for it."""
+
+        def told(position: int) -> None:
+            if self._follower is not None:
+                self._follower.appended(position, record)
+
+        await self.append(record, told)
 
     async def claim_session(self, key: bytes) -> bytes:
         return b""
@@ -338,6 +349,8 @@ class MemoryStore:
         self._opening = Opening(_STORE, closed)
         self._journals: dict[str, _MemoryJournal] = {}
         self._schedules: dict[str, float] = {}
+        # Until when the id of an entry is remembered, on the store's clock, by journal and id.
+        self._ids: dict[tuple[str, str], float] = {}
         self._queues = MemoryQueues(self._opening, self._queue_limits, self._clock)
         self._answers = MemoryAnswers(self._opening, self._answer_ttl_s, self._answer_limits, self._clock)
 
@@ -393,6 +406,20 @@ class MemoryStore:
         if journal is not None and journal.is_followed:
             return False
         self._journals.pop(name, None)
+        self._ids = {one: until for one, until in self._ids.items() if one[0] != name}
+        return True
+
+    async def append_once(self, journal: str, record: bytes, write_id: str, window_s: float) -> bool:
+        """Append an entry, unless one of the same id was appended within its window."""
+        self._opening.check()
+        found = self._journals.get(journal)
+        if found is None:
+            return True
+        now = self._clock.now()
+        if self._ids.get((journal, write_id), now) > now:
+            return False
+        self._ids[journal, write_id] = now + window_s
+        await found.append_from_outside(record)
         return True
 
     def queue(self, name: str) -> StoredQueue:
@@ -473,4 +500,5 @@ class MemoryStore:
         now = self._clock.now()
         self._queues.trim()
         self._answers.trim()
+        self._ids = {one: until for one, until in self._ids.items() if until > now}
         return sum(journal.trim(now) for journal in self._journals.values())

@@ -94,6 +94,30 @@ class Engine:
         except Warned as warned:
             raise StorageUncertain(self.name, operation, f"PostgreSQL warned: {warned}") from warned
 
+    async def do_again(self, operation: str, use: Callable[[Connection], Awaitable[_T]]) -> _T:
+        """Do a write that changes nothing when it is done twice: if the connection broke, once more.
+
+        Args:
+            operation: The write, for the error.
+            use: Does it, with a connection.
+
+        Raises:
+            StorageError: The engine can't be reached, or refuses it. Nothing was done.
+            StorageUncertain: The connection broke again, or a standby does not answer. It may have been done.
+            StoreClosed: The store is closed.
+        """
+        for is_last in (False, True):
+            try:
+                return await self._with(self.appending, use)
+            except EngineGone as gone:
+                if not gone.was_sent:
+                    raise problem_of(self.name, gone) from gone
+                if is_last:
+                    raise StorageUncertain(self.name, operation, f"PostgreSQL went away: {gone.problem}") from gone
+            except Warned as warned:
+                raise StorageUncertain(self.name, operation, f"PostgreSQL warned: {warned}") from warned
+        raise AssertionError("the second attempt returns or raises")
+
     async def _with(self, pool: Pool, use: Callable[[Connection], Awaitable[_T]]) -> _T:
         if pool.is_closed:
             raise StoreClosed(self.name)

@@ -1,4 +1,4 @@
-"""Moves what applications have emitted and published in transactions of their own into journals and queues."""
+"""The outbox: events with ids that servers put there, and what applications did, move into journals and queues."""
 
 from __future__ import annotations
 
@@ -14,16 +14,32 @@ from waypost.storage.postgres.driver import Connection
 from waypost.storage.postgres.engine import Engine
 from waypost.storage.postgres.hearing import Hearing
 from waypost.storage.postgres.queues.arrivals import notice_of
+from waypost.storage.postgres.queues.texts import to_store
 
-__all__ = ["OutboxMover"]
+__all__ = ["OutboxMover", "put_entry"]
 
 _logger = get_logger(__name__)
 
+_PUT: Final = "SELECT waypost.outbox_add_1(0::smallint, $1, $2, $3, $4, NULL, NULL, NULL, NULL, NULL, false)"
 _MOVE: Final = "SELECT waypost.move_outbox_1($1, $2, $3)::text"
 _TRIM: Final = "SELECT waypost.trim_outbox_1($1)"
 _ROWS: Final = 500
 _LOOK_EACH_S: Final = 0.05
 _AFTER_FAILURE_S: Final = 1.0
+
+
+async def put_entry(engine: Engine, journal: str, record: bytes, write_id: str, window_s: float) -> None:
+    """Put an entry for a journal into the outbox; see `Store.append_once`.
+
+    Raises:
+        StorageError: The engine can't be reached, or refuses it.
+        StorageUncertain: It may be there; an entry of the same id that is put again is dropped.
+    """
+
+    async def use(connection: Connection) -> None:
+        await connection.value(_PUT, journal, record, to_store(write_id), window_s)
+
+    await engine.do_again(f"append an event to journal {journal}", use)
 
 
 class _Moved(msgspec.Struct):

@@ -16,6 +16,7 @@ from waypost.storage.journal_records import Capabilities, ExpiredSession, Retent
 from waypost.storage.postgres.journals.expiry import expire_sessions
 from waypost.storage.postgres.marks import trim_marks
 from waypost.storage.postgres.opening import Opened, Settings, open_parts
+from waypost.storage.postgres.outbox import put_entry
 from waypost.storage.postgres.sizes import read_size
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
@@ -151,6 +152,11 @@ class PostgresStore:
         if opened.nodes.is_maintainer:
             await opened.mover.trim()
         return trimmed
+
+    async def append_once(self, journal: str, record: bytes, write_id: str, window_s: float) -> bool:
+        """Keep an entry, which is appended soon, unless its id is remembered then; returns ``True``."""
+        await put_entry(self._open().engine, journal, record, write_id, window_s)
+        return True
 
     # -- queues and answers ----------------------------------------------------------------------------------
 

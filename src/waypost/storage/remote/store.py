@@ -173,6 +173,11 @@ class RemoteStore:
             opened.following.remove(loading.result())
         return is_dropped
 
+    async def append_once(self, journal: str, record: bytes, write_id: str, window_s: float) -> bool:
+        """Append an entry, unless one of the same id was appended within its window."""
+        is_new: bool = await self._plain("append_once", journal, record, write_id, window_s, changes=True)
+        return is_new
+
     def queue(self, name: str) -> StoredQueue:
         """Return a handle on a queue, which need not exist."""
         opened = self._open()

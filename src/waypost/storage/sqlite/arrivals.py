@@ -15,7 +15,7 @@ from waypost.storage.sqlite.journals.journal import SqliteJournal
 from waypost.storage.sqlite.journals.matching import Matching, end_matching, join_matching, leave_matching
 from waypost.storage.sqlite.queues.rows import Content, is_damaged
 
-__all__ = ["ArrivedWrite", "Left", "do_writes", "tell_of"]
+__all__ = ["ArrivedWrite", "Left", "do_once", "do_writes", "tell_of"]
 
 _logger = get_logger(__name__)
 
@@ -66,13 +66,28 @@ def do_writes(tx: Transaction, rows: Sequence[Left], *, deferred: bool) -> list[
             # Nobody was ever in that namespace; or it has no journal, which is told where that is chosen.
             continue
         ((journal,),) = found
-        if _is_repeat(tx, journal, row):
-            continue
-        if deferred:
-            arrived.append(ArrivedWrite(write, is_done=False))
-        else:
-            arrived.append(ArrivedWrite(write, _do(tx, journal, write)))
+        done = do_once(tx, journal, write, row.content.id, row.deduplicate_s, deferred=deferred)
+        if done is not None:
+            arrived.append(done)
     return arrived
+
+
+def do_once(
+    tx: Transaction, journal: int, write: OutsideWrite, write_id: str, window_s: float, *, deferred: bool
+) -> ArrivedWrite | None:
+    """Do a write, unless it is a repeat; then return ``None``.
+
+    Args:
+        tx: The transaction.
+        journal: The journal's number.
+        write: The write.
+        write_id: Its id; empty for none.
+        window_s: The window in which a second write of its id is a repeat, in seconds.
+        deferred: As for `do_writes`.
+    """
+    if _is_repeat(tx, journal, write_id, window_s):
+        return None
+    return ArrivedWrite(write, is_done=False) if deferred else ArrivedWrite(write, _do(tx, journal, write))
 
 
 def tell_of(journals: Mapping[str, SqliteJournal], arrived: Sequence[ArrivedWrite]) -> None:
@@ -100,14 +115,14 @@ def _read(row: Left) -> OutsideWrite | None:
     return None
 
 
-def _is_repeat(tx: Transaction, journal: int, row: Left) -> bool:
+def _is_repeat(tx: Transaction, journal: int, write_id: str, window_s: float) -> bool:
     """Return whether a write of this id was done before; if not, note it. Queues have the numbers above 0."""
-    if not row.content.id or row.deduplicate_s <= 0:
+    if not write_id or window_s <= 0:
         return False
     noted = tx.connection.execute(
         "INSERT INTO deduplication (queue, id, position, accepted_at, until) VALUES (?1, ?2, 0, ?3, ?4) "
         "ON CONFLICT (queue, id) DO UPDATE SET accepted_at = ?3, until = ?4 WHERE until <= ?3",
-        (-journal, row.content.id, tx.now, tx.now + row.deduplicate_s),
+        (-journal, write_id, tx.now, tx.now + window_s),
     )
     return not noted.rowcount
 

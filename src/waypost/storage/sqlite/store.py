@@ -30,6 +30,7 @@ from waypost.storage.following import Nodes
 from waypost.storage.journal_records import Capabilities, ExpiredSession, Retention
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Configuration, Due, ExpiredConsumer, QueueLimits, QueueRow
+from waypost.storage.sqlite.appending_once import OnceEntry, append_once
 from waypost.storage.sqlite.disk_room import DiskRoom
 from waypost.storage.sqlite.file import connect, open_database, take_ownership, translate
 from waypost.storage.sqlite.guard import Guard
@@ -310,6 +311,12 @@ class SqliteStore:
                 await journal.finish()
             await repeat(opened.writer, partial(drop_part, name=name))
         return True
+
+    async def append_once(self, journal: str, record: bytes, write_id: str, window_s: float) -> bool:
+        """Append an entry, unless one of the same id was appended within its window."""
+        opened = self._open()
+        wanted = OnceEntry(journal, record, write_id, window_s)
+        return await append_once(opened.writer, opened.journals, wanted, deferred=self._deferred)
 
     def queue(self, name: str) -> StoredQueue:
         """Return a handle on a queue, whether it exists or not."""
