@@ -30,7 +30,7 @@ HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.s
     if (a > c || (a === c && b >= d)) console.log("yes")' 2>/dev/null)
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
 
-.PHONY: demo dist test test-long test-versions check bench bench-full bench-queue bench-cluster fuzz soak simulate mutate docs web clients clean
+.PHONY: demo dist openapi test test-long test-versions check bench bench-full bench-queue bench-cluster fuzz soak simulate mutate docs web clients clean
 
 # STORE=postgresql: on two servers, on a PostgreSQL of its own in a temporary folder; STORE=postgresql://… on that one.
 ifdef STORE
@@ -72,6 +72,11 @@ dist: $(INSTALLED) web
 
 docs: $(INSTALLED)
 	$(BIN)/pytest -q tests/test_docs.py tests/docs
+
+# The description of the HTTP API, from its types: after a change of these.
+openapi: $(INSTALLED)
+	$(BIN)/python -c 'import sys; from waypost.operations.http_api.application import describe_api; \
+	    sys.stdout.buffer.write(describe_api())' > docs/openapi.json
 
 # Beside Node's socket.io, if there is Node.js, and python-socketio.
 bench: $(INSTALLED) $(PEERS)

@@ -14,12 +14,12 @@ from waypost.operations.health import Health
 from waypost.operations.http.api_keys import ApiKey
 from waypost.operations.http.key_file import KeyFile, KnownKeys
 from waypost.operations.http_api.application import make_api
-from waypost.operations.http_api.calls import Service
+from waypost.operations.http_api.calls import Inside, Service
+from waypost.operations.http_api.repeats import Repeats
 from waypost.operations.metrics.family import Reading
 from waypost.operations.metrics.page import MetricsPage
 from waypost.operations.metrics.survey import Survey
 from waypost.server.hub import Hub
-from waypost.server.namespaces.namespace import Namespace
 from waypost.storage.base import Store
 from waypost.transports.http_answer import AsgiApplication
 
@@ -54,12 +54,9 @@ class ForOperators(Service, Protocol):
         check("keys", keys, _KEYS)
         check("max_body_bytes", max_body_bytes, COUNT)
         source = KeyFile(keys) if isinstance(keys, str | PathLike) else KnownKeys(keys)
-
-        def find_namespace(name: str) -> Namespace | None:
-            core = self._hub.directory.get(name)
-            return None if core is None else core.public
-
-        return make_api(self, find_namespace, source, max_body_bytes)
+        hub = self._hub
+        inside = Inside(hub.directory.get, Repeats(lambda: hub.services.store))
+        return make_api(self, inside, source, max_body_bytes)
 
     def metrics(self, key: str | None = None) -> MetricsPage:
         """Make an ASGI application that shows the server's numbers to Prometheus: ``app.mount("/metrics", …)``.

@@ -15,7 +15,18 @@ from waypost.checking.options import checked
 from waypost.operations.http.problems import Problem
 from waypost.operations.http.requests import Request
 
-__all__ = ["ApiKey", "HasKeys", "Scope", "check_name", "check_scope", "digest_of", "find_key", "new_secret"]
+__all__ = [
+    "ApiKey",
+    "HasKeys",
+    "Scope",
+    "check_name",
+    "check_prefix",
+    "check_scope",
+    "digest_of",
+    "find_key",
+    "may_use",
+    "new_secret",
+]
 
 Scope: TypeAlias = Literal[
     "emit",
@@ -29,6 +40,7 @@ Scope: TypeAlias = Literal[
 ]
 """What a key may do."""
 
+_Kind: TypeAlias = Literal["queue", "room", "namespace"]
 _Digest: TypeAlias = Annotated[
     str, Matching("the SHA-256 of a key, as 64 hexadecimal digits", re.compile("[0-9a-f]{64}").fullmatch)
 ]
@@ -111,7 +123,25 @@ def check_scope(key: ApiKey, scope: Scope) -> None:
         raise Problem(403, "scope_missing", detail, scope=scope)
 
 
-def check_name(key: ApiKey, kind: Literal["queue", "room", "namespace"], name: str | None) -> None:
+def may_use(key: ApiKey, kind: _Kind, name: str | None) -> bool:
+    """Return whether a key may use a name; ``None`` stands for all names of that kind."""
+    patterns = _patterns(key, kind)
+    return "*" in patterns or (name is not None and any(_fits(name, one) for one in patterns))
+
+
+def check_prefix(key: ApiKey, prefix: str) -> None:
+    """Check that a key may use each queue whose name begins with a prefix.
+
+    Raises:
+        Problem: It may not.
+    """
+    stems = [one[:-1] for one in key.queues if one.endswith("*") and "*" not in one[:-1]]
+    if not any(prefix.startswith(stem) for stem in stems):
+        detail = f"key {key.name} may not use every queue with that prefix; it may use {', '.join(key.queues)}"
+        raise Problem(403, "name_not_allowed", detail, kind="queue")
+
+
+def check_name(key: ApiKey, kind: _Kind, name: str | None) -> None:
     """Check that a key may use a name.
 
     Args:
@@ -122,12 +152,16 @@ def check_name(key: ApiKey, kind: Literal["queue", "room", "namespace"], name: s
     Raises:
         Problem: It may not.
     """
-    patterns = {"queue": key.queues, "room": key.rooms, "namespace": key.namespaces}[kind]
-    if "*" in patterns or (name is not None and any(_fits(name, one) for one in patterns)):
+    if may_use(key, kind, name):
         return
+    patterns = _patterns(key, kind)
     what = f"every {kind}" if name is None else f"the {kind} that was named"
     detail = f"key {key.name} may not use {what}; it may use {', '.join(patterns) or 'none'}"
     raise Problem(403, "name_not_allowed", detail, kind=kind)
+
+
+def _patterns(key: ApiKey, kind: _Kind) -> Sequence[str]:
+    return {"queue": key.queues, "room": key.rooms, "namespace": key.namespaces}[kind]
 
 
 def _fits(name: str, pattern: str) -> bool:

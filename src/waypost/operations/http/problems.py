@@ -11,7 +11,7 @@ import msgspec
 
 from waypost.transports.http_answer import Headers
 
-__all__ = ["Problem"]
+__all__ = ["Problem", "internal_problem"]
 
 
 class Problem(Exception):
@@ -63,9 +63,15 @@ class Problem(Exception):
             "status": self.status,
             "code": self.code,
             "detail": self.detail,
+            **({} if self.retry_after_s is None else {"retry_after_s": self.retry_after_s}),
             **self.members,
         }
 
     def body(self) -> bytes:
         """Return the document, encoded."""
         return msgspec.json.encode(self.document())
+
+
+def internal_problem() -> Problem:
+    """Return the problem of a defect, which shows nothing of it."""
+    return Problem(500, "internal_error", "the server has failed; its log says why")

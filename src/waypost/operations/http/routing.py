@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from waypost.logs import get_logger
-from waypost.operations.http.problems import Problem
+from waypost.operations.http.problems import Problem, internal_problem
 from waypost.operations.http.requests import Answer, Request
 from waypost.transports.http_answer import Receive, Scope, Send, respond
 
@@ -63,7 +63,7 @@ class Router:
         except Exception:
             # The sentence may have secrets in it: it goes to the log only.
             logger.exception("%s %s failed", scope["method"], scope["path"])
-            failure = Problem(500, "internal_error", "the server has failed; its log says why")
+            failure = internal_problem()
             await respond(send, failure.status, failure.body(), failure.headers, is_head=is_head)
             return
         headers = [("Content-Type", content_type), ("Cache-Control", "no-store")]

@@ -9,20 +9,30 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 
 __all__ = [
+    "MOST_ID_CHARACTERS",
+    "Batch",
+    "Command",
     "Consumers",
+    "Disconnect",
     "Emit",
     "Letters",
+    "LettersOf",
+    "LettersPage",
     "Move",
     "NumberedPage",
     "Page",
     "Pause",
     "Publish",
+    "PublishTo",
     "Purge",
     "Seek",
-    "Sockets",
     "SocketsPage",
 ]
 
+MOST_ID_CHARACTERS = 255
+"""The most characters of an id."""
+
+_Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_ID_CHARACTERS)]
 _Limit: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 _Offset: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
@@ -37,6 +47,8 @@ class Emit(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         rooms: Clients in any of these rooms; ``None`` for all.
         except_: Clients in any of these rooms are left out.
         volatile: Whether the event is dropped for each client that can't take it at once.
+        id: An id of what the event is about, or the request's ``Idempotency-Key``: the namespace takes an id once
+            within ten minutes.
     """
 
     event: str
@@ -45,9 +57,10 @@ class Emit(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     rooms: Sequence[str] | None = None
     except_: Sequence[str] = msgspec.field(default=(), name="except")
     volatile: bool = False
+    id: _Id | None = None
 
 
-class Sockets(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class Disconnect(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Clients that are to be disconnected.
 
     Attributes:
@@ -94,7 +107,7 @@ class Publish(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     event: str
     args: Sequence[Any] = ()
-    id: str | None = None
+    id: _Id | None = None
     key: str | None = None
     ttl_s: float | None = None
     delay_s: float | None = None
@@ -120,7 +133,7 @@ class Pause(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """
 
     consumer: str | None = None
-    until: datetime | None = None
+    until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
 class Purge(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -179,12 +192,24 @@ class Page(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A page of queues.
 
     Attributes:
-        after: Only what comes after this name.
+        after: Only queues whose names come after this one.
+        prefix: Only queues whose names begin with this text.
         limit: The most to return.
     """
 
     after: str = ""
+    prefix: str = ""
     limit: _Limit = 100
+
+
+class LettersOf(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Dead letters that are to be deleted.
+
+    Attributes:
+        consumer: Only those of this consumer; ``None`` for all.
+    """
+
+    consumer: str | None = None
 
 
 class NumberedPage(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -193,9 +218,66 @@ class NumberedPage(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     Attributes:
         after: Only what comes after this number.
         limit: The most to return.
-        consumer: Of dead letters, only those of this consumer.
+    """
+
+    after: _Offset = 0
+    limit: _Limit = 100
+
+
+class LettersPage(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A page of dead letters.
+
+    Attributes:
+        after: Only dead letters whose numbers come after this one.
+        limit: The most to return.
+        consumer: Only those of this consumer; ``None`` for all.
     """
 
     after: _Offset = 0
     limit: _Limit = 100
     consumer: str | None = None
+
+
+class PublishTo(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A message, and the queue that it is for.
+
+    Attributes:
+        queue: The queue's name.
+        message: The message.
+    """
+
+    queue: str
+    message: Publish
+
+
+class Command(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """A command of a batch: an object with one member.
+
+    Attributes:
+        emit: An event, as for ``/emit``.
+        publish: A message, as for ``/queues/{queue}/messages``.
+        join: As for ``/sockets/join``.
+        leave: As for ``/sockets/leave``.
+        disconnect: As for ``/sockets/disconnect``.
+    """
+
+    emit: Emit | msgspec.UnsetType = msgspec.UNSET
+    publish: PublishTo | msgspec.UnsetType = msgspec.UNSET
+    join: Move | msgspec.UnsetType = msgspec.UNSET
+    leave: Move | msgspec.UnsetType = msgspec.UNSET
+    disconnect: Disconnect | msgspec.UnsetType = msgspec.UNSET
+
+
+_Command: TypeAlias = Annotated[Command, msgspec.Meta(extra_json_schema={"minProperties": 1, "maxProperties": 1})]
+
+
+class Batch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Several commands.
+
+    Attributes:
+        commands: The commands. Each is done whatever becomes of the others.
+        parallel: Whether they may be done at the same time; otherwise one after the other, in this order.
+    """
+
+    commands: Annotated[Sequence[_Command], msgspec.Meta(min_length=1, max_length=1000)]
+    parallel: bool = False

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from waypost.checking.names import as_names
 from waypost.operations.http.api_keys import ApiKey, check_name
 from waypost.operations.http.problems import Problem
 from waypost.operations.http.requests import Request
+from waypost.operations.http_api.bodies import MOST_ID_CHARACTERS
 from waypost.operations.http_api.failures import problems
+from waypost.operations.http_api.repeats import Repeats
+from waypost.server.basics.targets import Target
+from waypost.server.emitting.feed import Feed
 from waypost.server.emitting.operator import Broadcasting
-from waypost.server.namespaces.namespace import Namespace
+from waypost.server.namespaces.core import NamespaceCore
 from waypost.server.queues.queue import Queue
 from waypost.server.queues.queue_info import QueueInfo
 from waypost.server.watching.counters import ServerState
 
-__all__ = ["Call", "Service"]
+__all__ = ["Addressed", "Call", "Caller", "Inside", "Service"]
 
 T = TypeVar("T")
 
@@ -40,22 +45,98 @@ class Service(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """The parts of a server that no public method reaches.
+
+    Attributes:
+        find_namespace: Returns a namespace that exists, by its name; ``None`` if it does not.
+        repeats: The requests with ids that were done.
+    """
+
+    find_namespace: Callable[[str], NamespaceCore | None]
+    repeats: Repeats
+
+
+class Addressed(NamedTuple):
+    """The clients of a request.
+
+    Attributes:
+        feed: The events of their namespace.
+        target: The rooms.
+        clients: The operator for them.
+    """
+
+    feed: Feed
+    target: Target
+    clients: Broadcasting
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A key, and the server that it is for.
+
+    Attributes:
+        service: The server.
+        inside: Its parts.
+        key: The key.
+        count: Counts a further request of the key.
+    """
+
+    service: Service
+    inside: Inside
+    key: ApiKey
+    count: Callable[[], None]
+
+    def queue(self, name: str) -> Queue:
+        """Return a queue.
+
+        Raises:
+            Problem: The key may not use it, or it is no name.
+        """
+        check_name(self.key, "queue", name)
+        with problems():
+            return self.service.queue(name)
+
+    def address(self, namespace: str, rooms: Sequence[str] | None, except_: Sequence[str]) -> Addressed:
+        """Return clients.
+
+        Args:
+            namespace: The namespace.
+            rooms: Clients in any of these rooms; ``None`` for all.
+            except_: Clients in any of these rooms are left out.
+
+        Raises:
+            Problem: The key may not address them, the namespace does not exist, or an argument is no name.
+        """
+        check_name(self.key, "namespace", namespace)
+        found = self.inside.find_namespace(namespace)
+        if found is None:
+            detail = "expected a namespace that the application has, or that a client has entered; none has that name"
+            raise Problem(404, "unknown_namespace", detail)
+        for room in (None,) if rooms is None else rooms:
+            check_name(self.key, "room", room)
+        with problems():
+            wanted = None if rooms is None else frozenset(as_names("room", rooms))
+            target = Target(wanted, frozenset(as_names("room", except_)))
+            clients: Broadcasting = found.public
+            if rooms is not None:
+                clients = clients.to(*rooms)
+            return Addressed(found.feed, target, clients.except_(*except_) if except_ else clients)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A request whose key is known.
 
     Attributes:
-        service: The server.
-        find_namespace: Returns a namespace that exists, by its name; ``None`` if it does not.
+        caller: The key.
         request: The request.
-        key: Its key.
         names: The names in its path.
         body_bytes: The largest body that is accepted.
     """
 
-    service: Service
-    find_namespace: Callable[[str], Namespace | None]
+    caller: Caller
     request: Request
-    key: ApiKey
     names: Mapping[str, str]
     body_bytes: int
 
@@ -90,44 +171,30 @@ class Call:
         except msgspec.ValidationError as error:
             raise Problem(422, "bad_query", f"{error}; correct the query") from error
 
+    def id_for(self, written: str | None) -> str | None:
+        """Return the request's id: its ``Idempotency-Key``, or the one in its body; ``None`` without one.
+
+        Args:
+            written: The id in the body.
+
+        Raises:
+            Problem: There are two, or the header is none.
+        """
+        given = self.request.headers.get("idempotency-key")
+        if given is None or given == written:
+            return written
+        if not (0 < len(given) <= MOST_ID_CHARACTERS and given.isascii() and given.isprintable()):
+            detail = f"expected an Idempotency-Key of 1 to {MOST_ID_CHARACTERS} printable ASCII characters"
+            raise Problem(422, "bad_value", detail, argument="id")
+        if written is not None:
+            detail = "expected one id: the Idempotency-Key is the id, and the body has another; leave one out"
+            raise Problem(422, "two_ids", detail)
+        return given
+
     def queue(self) -> Queue:
         """Return the queue that the path names.
 
         Raises:
             Problem: The key may not use it, or it is no name.
         """
-        check_name(self.key, "queue", self.names["queue"])
-        with problems():
-            return self.service.queue(self.names["queue"])
-
-    def namespace(self, name: str) -> Namespace:
-        """Return a namespace.
-
-        Raises:
-            Problem: The key may not use it, or it does not exist.
-        """
-        check_name(self.key, "namespace", name)
-        namespace = self.find_namespace(name)
-        if namespace is None:
-            detail = "expected a namespace that the application has, or that a client has entered; none has that name"
-            raise Problem(404, "unknown_namespace", detail)
-        return namespace
-
-    def target(self, namespace: str, rooms: Sequence[str] | None, except_: Sequence[str]) -> Broadcasting:
-        """Return the operator for clients.
-
-        Args:
-            namespace: The namespace.
-            rooms: Clients in any of these rooms; ``None`` for all.
-            except_: Clients in any of these rooms are left out.
-
-        Raises:
-            Problem: The key may not address them, or an argument is no name.
-        """
-        target: Broadcasting = self.namespace(namespace)
-        for room in (None,) if rooms is None else rooms:
-            check_name(self.key, "room", room)
-        with problems():
-            if rooms is not None:
-                target = target.to(*rooms)
-            return target.except_(*except_) if except_ else target
+        return self.caller.queue(self.names["queue"])

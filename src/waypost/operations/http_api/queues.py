@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from waypost.errors import StorageError
-from waypost.operations.http.api_keys import check_name
+from waypost.operations.http.api_keys import check_name, check_prefix
 from waypost.operations.http.problems import Problem
 from waypost.operations.http.requests import Answer, json_answer
+from waypost.operations.http_api.answers import (
+    Discarded,
+    Done,
+    LetterList,
+    MessageList,
+    Published,
+    Purged,
+    QueueDetails,
+    QueueList,
+    QueueNumbers,
+    Redriven,
+)
 from waypost.operations.http_api.bodies import (
     Consumers,
     Letters,
+    LettersOf,
+    LettersPage,
     NumberedPage,
     Page,
     Pause,
@@ -22,12 +36,12 @@ from waypost.operations.http_api.bodies import (
     Purge,
     Seek,
 )
-from waypost.operations.http_api.calls import Call
+from waypost.operations.http_api.calls import Call, Caller
 from waypost.operations.http_api.failures import problems
+from waypost.operations.http_api.repeats import Subject
 from waypost.server.queues.consumer import Consumer
-from waypost.server.queues.message import Start
+from waypost.server.queues.message import Receipt, Start
 from waypost.server.queues.queue import Queue
-from waypost.server.queues.queue_info import QueueInfo
 from waypost.storage.queue_records import DeadLetterFilter
 
 __all__ = [
@@ -36,6 +50,7 @@ __all__ = [
     "messages",
     "pause",
     "publish",
+    "publish_message",
     "purge",
     "queue",
     "queues",
@@ -45,36 +60,58 @@ __all__ = [
 ]
 
 
+_SURROGATES: Final = (0xD800, 0xDFFF)
+
+
 async def publish(call: Call) -> Answer:
-    """Put a message into a queue; see `waypost.Queue.emit`."""
-    queue = call.queue()
+    """Put a message into a queue."""
+    queue = call.names["queue"]
+    check_name(call.caller.key, "queue", queue)
     body = await call.body(Publish)
-    given = call.request.headers.get("idempotency-key")
-    if given is not None and body.id is not None and given != body.id:
-        detail = "expected one id: the Idempotency-Key is the message's id, and the body has another; leave one out"
-        raise Problem(422, "two_ids", detail)
-    message_id = given if given is not None else body.id
-    with problems(is_repeatable=message_id is not None):
+    published = await publish_message(call.caller, queue, replace(body, id=call.id_for(body.id)))
+    return json_answer(published, 200 if published.duplicate else 201)
+
+
+async def publish_message(caller: Caller, queue_name: str, body: Publish) -> Published:
+    """Put a message into a queue; see `waypost.Queue.emit`."""
+    queue = caller.queue(queue_name)
+    with problems(is_repeatable=body.id is not None):
         receipt = await queue.emit(
             body.event,
             *body.args,
-            id=message_id,
+            id=body.id,
             key=body.key,
             ttl_s=body.ttl_s,
             delay_s=body.delay_s,
             headers=body.headers,
         )
-    return json_answer(receipt._asdict(), 200 if receipt.duplicate else 201)
+        if body.id is not None:
+            await _compare(caller, queue, receipt, replace(body, id=None))
+    return Published(*receipt)
+
+
+async def _compare(caller: Caller, queue: Queue, receipt: Receipt, body: Publish) -> None:
+    """Refuse a repeat that has another body than the message of its id."""
+    subject = Subject("publish", queue.name, receipt.id)
+    if receipt.duplicate:
+        await caller.inside.repeats.check(subject, body)
+    else:
+        await caller.inside.repeats.note(subject, body, queue.options.deduplication_s)
 
 
 async def queues(call: Call) -> Answer:
     """List queues by name."""
-    page = call.query(Page)
+    page, key = call.query(Page), call.caller.key
     # Otherwise a page could have nothing in it for this key, and yet not be the last one.
-    check_name(call.key, "queue", None)
+    if page.prefix:
+        check_prefix(key, page.prefix)
+    else:
+        check_name(key, "queue", None)
+    after = max(page.after, _before(page.prefix), key=lambda name: name.encode("utf-8", "surrogatepass"))
     with problems():
-        found = await call.service.queue_infos(after=page.after, limit=page.limit)
-    return json_answer({"queues": [_queue(one) for one in found]})
+        found = await call.caller.service.queue_infos(after=after, limit=page.limit)
+    listed = [QueueNumbers.of(one) for one in found if one.name.startswith(page.prefix)]
+    return json_answer(QueueList(listed))
 
 
 async def queue(call: Call) -> Answer:
@@ -83,7 +120,7 @@ async def queue(call: Call) -> Answer:
     with problems():
         info = await queue.info()
         consumers = await queue.consumers()
-    return json_answer({**_queue(info), "consumers": [_fields(one) for one in consumers]})
+    return json_answer(QueueDetails(QueueNumbers.of(info), consumers))
 
 
 async def messages(call: Call) -> Answer:
@@ -92,26 +129,26 @@ async def messages(call: Call) -> Answer:
     page = call.query(NumberedPage)
     with problems():
         found = await queue.peek(after=page.after, limit=page.limit)
-    return json_answer({"messages": [_fields(one) for one in found]})
+    return json_answer(MessageList(found))
 
 
 async def dead_letters(call: Call) -> Answer:
     """List dead letters, the oldest first."""
     queue = call.queue()
-    page = call.query(NumberedPage)
+    page = call.query(LettersPage)
     with problems():
         chosen = DeadLetterFilter(consumer=page.consumer)
         found = await queue.dead_letters(chosen, after=page.after, limit=page.limit)
-    return json_answer({"dead_letters": [_fields(one) for one in found]})
+    return json_answer(LetterList(found))
 
 
 async def discard(call: Call) -> Answer:
     """Delete dead letters."""
     queue = call.queue()
-    consumer = call.query(NumberedPage).consumer
+    consumer = call.query(LettersOf).consumer
     with problems(is_repeatable=True):
         count = await queue.discard_dead_letters(DeadLetterFilter(consumer=consumer))
-    return json_answer({"discarded": count})
+    return json_answer(Discarded(count))
 
 
 async def redrive(call: Call) -> Answer:
@@ -121,7 +158,7 @@ async def redrive(call: Call) -> Answer:
     with problems():
         chosen = DeadLetterFilter(consumer=body.consumer, numbers=body.numbers)
         count = await queue.redrive(chosen, rate_per_s=body.rate_per_s)
-    return json_answer({"redriven": count})
+    return json_answer(Redriven(count))
 
 
 async def purge(call: Call) -> Answer:
@@ -130,7 +167,7 @@ async def purge(call: Call) -> Answer:
     body = await call.body(Purge)
     with problems(is_repeatable=True):
         count = await queue.purge(upto=body.upto)
-    return json_answer({"purged": count})
+    return json_answer(Purged(count))
 
 
 async def pause(call: Call) -> Answer:
@@ -139,7 +176,7 @@ async def pause(call: Call) -> Answer:
     body = await call.body(Pause)
     with problems(is_repeatable=True):
         await (await _part(queue, body.consumer)).pause(until=body.until)
-    return json_answer({})
+    return json_answer(Done())
 
 
 async def resume(call: Call) -> Answer:
@@ -148,7 +185,7 @@ async def resume(call: Call) -> Answer:
     body = await call.body(Consumers)
     with problems(is_repeatable=True):
         await (await _part(queue, body.consumer)).resume()
-    return json_answer({})
+    return json_answer(Done())
 
 
 async def seek(call: Call) -> Answer:
@@ -157,7 +194,7 @@ async def seek(call: Call) -> Answer:
     body = await call.body(Seek)
     with problems(is_repeatable=True):
         await (await _consumer(queue, body.consumer)).seek(_place(body.to))
-    return json_answer({})
+    return json_answer(Done())
 
 
 async def _part(queue: Queue, consumer: str | None) -> Queue | Consumer:
@@ -185,9 +222,11 @@ def _place(to: str | int) -> Start:
         raise Problem(422, "bad_value", detail, argument="to") from error
 
 
-def _queue(info: QueueInfo) -> dict[str, Any]:
-    return info._asdict()
-
-
-def _fields(record: Any) -> dict[str, Any]:
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+def _before(prefix: str) -> str:
+    """Return a name that comes before all names with a prefix, and after nearly all others that do."""
+    if not prefix or prefix[-1] == "\0":
+        return prefix[:-1]
+    last = ord(prefix[-1]) - 1
+    if _SURROGATES[0] <= last <= _SURROGATES[1]:
+        last = _SURROGATES[0] - 1
+    return f"{prefix[:-1]}{chr(last)}\U0010ffff"
