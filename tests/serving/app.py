@@ -19,5 +19,11 @@ async def options(socket: waypost.Socket) -> list[Any]:
     return [of.ping_interval_s, of.ping_timeout_s, of.max_payload_bytes, events, os.environ.get("OWN")]
 
 
+@io.event
+async def origin(socket: waypost.Socket) -> list[Any]:
+    """Where the client comes from, as far as the server believes it."""
+    return [socket.handshake.address, socket.handshake.secure]
+
+
 async def wrapped(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
     await io(scope, receive, send)

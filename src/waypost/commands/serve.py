@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from waypost.commands.announcing import announce
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 logger = get_logger("waypost.serve")
+
+_UDS_MODE = 0o666
+"""A proxy of another user may connect; who else may, the folder's permissions say."""
 
 
 def add(subcommands: Subcommands) -> None:
@@ -47,7 +53,7 @@ def _serve(options: argparse.Namespace) -> int:
     for told in settings.unknown:
         logger.warning("%s", told)
     workers = workers_of(serve)
-    if workers == 1:
+    if workers == 1 and not serve.reload:
         return _serve_alone(options.application, settings)
     return _serve_together(options.application, settings, words, workers)
 
@@ -57,7 +63,9 @@ def _serve_alone(application: str, settings: ServeSettings) -> int:
     from waypost.serving.loading import load_served
     from waypost.serving.side_app import side_app
     from waypost.serving.sides import sides_of
+    from waypost.serving.wiring import wire_of
     from waypost.transports.side_listener import SideListener
+    from waypost.transports.unix_listener import unix_listener
     from waypost.transports.uvicorn_runner import bind, serve
 
     app, io = load_served(application, settings)
@@ -67,25 +75,51 @@ def _serve_alone(application: str, settings: ServeSettings) -> int:
         announce(options.log_format, address, io.describe())
 
     sides = [SideListener(side_app(io, one.parts, options), bind(*one.address)) for one in sides_of(options)]
-    listeners = bind(options.host, options.port)
-    return serve(app, io, listeners, announce=tell, handover=handover_for(io), sides=sides)
+    with ExitStack() as stack:
+        if options.uds is None:
+            listeners = bind(options.host, options.port)
+        else:
+            listeners = [stack.enter_context(unix_listener("uds", options.uds, _UDS_MODE))]
+        return serve(
+            *(app, io, listeners),
+            announce=tell,
+            handover=handover_for(io),
+            sides=sides,
+            wire=wire_of(options),
+        )
 
 
 def _serve_together(application: str, settings: ServeSettings, words: dict[str, str], workers: int) -> int:
     from waypost.serving.sides import sides_of
+    from waypost.serving.wiring import wire_of
+    from waypost.transports.unix_listener import unix_listener
     from waypost.transports.uvicorn_runner import bind
+    from waypost.workers.code_watch import changes
     from waypost.workers.parent import serve_with_workers
     from waypost.workers.plan import Plan
-    from waypost.workers.sockets import bind_for_workers
+    from waypost.workers.sockets import bind_for_workers, share
 
     options = settings.serve.options
 
     def tell(address: str, store: str, pids: Sequence[int]) -> None:
         announce(options.log_format, address, store, pids)
 
-    plan = Plan(application=application, words=words, announce=tell, emitter_socket=options.emitter_socket)
+    config = () if options.config is None else (Path(options.config),)
+    plan = Plan(
+        application=application,
+        words=words,
+        announce=tell,
+        emitter_socket=options.emitter_socket,
+        code=partial(changes, Path.cwd(), *config) if options.reload else None,
+    )
+    wire_of(options).check()
     sides = {one.parts: bind(*one.address) for one in sides_of(options)}
-    return serve_with_workers(plan, bind_for_workers(options.host, options.port, workers), sides)
+    with ExitStack() as stack:
+        if options.uds is None:
+            listeners = bind_for_workers(options.host, options.port, workers)
+        else:
+            listeners = share([stack.enter_context(unix_listener("uds", options.uds, _UDS_MODE))], workers)
+        return serve_with_workers(plan, listeners, sides)
 
 
 def _work(options: argparse.Namespace) -> int:

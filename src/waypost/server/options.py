@@ -117,7 +117,7 @@ class Options:
             uvicorn's own protocol, which is slower.
         serve_client: Whether to serve the official JavaScript client, as ``socket.io.js`` under ``path``.
         trusted_proxies: Addresses or networks of the proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are
-            trusted.
+            trusted; ``"unix"`` for one that comes over a unix socket.
         max_connections_per_address: The most connections of one client address; loopback is not counted.
         max_handshakes_per_address: The most of them that have not joined a namespace yet.
         post_timeout_s: Seconds that an empty POST may take; each kilobyte received adds one second.

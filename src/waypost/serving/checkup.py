@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -14,6 +15,7 @@ from waypost.serving.options import ServeOptions
 from waypost.serving.settings import ServeSettings, known_options
 from waypost.serving.side_app import side_app
 from waypost.serving.sides import sides_of
+from waypost.serving.wiring import wire_of
 from waypost.storage.inspecting import inspect_store
 from waypost.storage.specs import shown_spec
 from waypost.transports.uvicorn_runner import bind
@@ -108,7 +110,14 @@ def _parts(io: Server, serve: ServeOptions) -> Iterator[Finding]:
 
 
 def _addresses(serve: ServeOptions) -> Iterator[Finding]:
-    if serve.port:
+    try:
+        wire_of(serve).check()
+    except ConfigurationError as error:
+        yield Finding("problem", "certfile", str(error))
+    if serve.uds is not None:
+        if not os.access(os.path.dirname(serve.uds) or ".", os.W_OK | os.X_OK):
+            yield Finding("problem", "uds", f"{serve.uds}: its folder does not exist, or can't be written to")
+    elif serve.port:
         yield from _address("port", serve.host, serve.port)
     for side in sides_of(serve):
         yield from _address(side.parts[0], *side.address)

@@ -55,8 +55,20 @@ class ServeOptions:
     port: Annotated[int, AtLeast(0), AtMost(65535)] = field(
         default=8000, metadata=_help("the port; 0 takes a free one")
     )
+    uds: _ReadFile | None = field(
+        default=None, metadata=_help("listen on this unix socket, and not on host and port", "PATH")
+    )
+    certfile: _ReadFile | None = field(
+        default=None, metadata=_help("serve TLS with the certificate in this file (PEM)", "FILE")
+    )
+    keyfile: _ReadFile | None = field(
+        default=None, metadata=_help("the certificate's key, if it is in a file of its own", "FILE")
+    )
     workers: Literal["auto"] | Annotated[int, AtLeast(1), AtMost(9999)] = field(
         default=1, metadata=_help("the number of processes, or auto for the cores that may be used", "N")
+    )
+    reload: bool = field(
+        default=False, metadata=_help("start anew whenever a Python file of this folder changes, for development")
     )
     server: _Target | None = field(
         default=None,
@@ -83,6 +95,7 @@ class ServeOptions:
     api_key_file: _ReadFile | None = field(
         default=None, metadata=_help("the keys of the HTTP API, from `waypost api-key new`", "FILE")
     )
+    access_log: bool = field(default=False, metadata=_help("log each request"))
     log_level: Literal["debug", "info", "warning", "error"] = field(
         default="info", metadata=_help("the least level to log to stderr")
     )
@@ -99,6 +112,8 @@ class ServeOptions:
     config: _ReadFile | None = field(default=None, metadata=_help("read options from this TOML file", "FILE"))
 
     def __post_init__(self) -> None:
+        if self.keyfile is not None and self.certfile is None:
+            raise ConfigurationError("keyfile", self.keyfile, "certfile beside it")
         if self.log_config is not None and self.log_format != "text":
             raise ConfigurationError("log_config", self.log_config, "no log_format beside it: the file says it all")
         if (self.api is None) != (self.api_key_file is None):

@@ -29,8 +29,10 @@ from waypost.logs import get_logger
 from waypost.server.options import Options
 from waypost.transports.descriptors import OncePerShortage
 from waypost.transports.handover.handover import Handover
+from waypost.transports.request_log import RequestLog
 from waypost.transports.side_listener import SideListener, listening_beside
 from waypost.transports.uvicorn_inside import choose_protocols
+from waypost.transports.wire import PLAIN, Wire
 
 __all__ = ["Orders", "Served", "Steered", "bind", "calm_garbage_collection", "configure", "running", "serve"]
 
@@ -137,6 +139,7 @@ def serve(
     handover: Handover | None = None,
     orders: Orders | None = None,
     sides: Sequence[SideListener] = (),
+    wire: Wire = PLAIN,
 ) -> int:
     """Serve until SIGTERM or SIGINT. Blocks. A second signal stops without waiting.
 
@@ -148,6 +151,7 @@ def serve(
         handover: This process's part in handing over connections, if it is one of several workers.
         orders: The parent's orders, if this process is one of several workers. It then leaves signals as they are.
         sides: What is served beside, from before the store is opened until after it is closed.
+        wire: How connections are made.
 
     Returns:
         The process's exit code: 0 after a graceful stop, 128 + the signal's number after a forced one.
@@ -156,7 +160,7 @@ def serve(
         WaypostError: The server could not start.
     """
     calm_garbage_collection()
-    config = configure(app, io.options, handover)
+    config = configure(app, io.options, handover, wire)
     get_logger("uvicorn.error").addFilter(_WithoutTraceback())
     get_logger("asyncio").addFilter(OncePerShortage())
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
@@ -210,17 +214,20 @@ async def running(
             await serving
 
 
-def configure(app: Any, options: Options, handover: Handover | None = None) -> uvicorn.Config:
+def configure(app: Any, options: Options, handover: Handover | None = None, wire: Wire = PLAIN) -> uvicorn.Config:
     """Return uvicorn's configuration for an application with a Waypost server in it.
 
     Args:
         app: The ASGI application.
         options: The Waypost server's options.
         handover: The process's part in handing over connections, if it is one of several workers.
+        wire: How connections are made.
 
     Raises:
-        ConfigurationError: There are several workers, and uvicorn lacks what handing over needs.
+        ConfigurationError: There are several workers, and uvicorn lacks what handing over needs; or the certificate
+            can't be used.
     """
+    wire.check()
     http: Any
     http, websocket = choose_protocols()
     if handover is not None:
@@ -231,7 +238,7 @@ def configure(app: Any, options: Options, handover: Handover | None = None) -> u
     if options.websocket_compression and websocket != "auto":
         websocket = partial(websocket, may_compress=True)
     return uvicorn.Config(
-        app,
+        RequestLog(app) if wire.logs_requests else app,
         http=http,
         ws=websocket,
         # Waypost reads these headers itself, from proxies in the option `trusted_proxies`.
@@ -243,9 +250,12 @@ def configure(app: Any, options: Options, handover: Handover | None = None) -> u
         ws_per_message_deflate=options.websocket_compression,
         # After a restart all clients connect at the same time. The kernel caps this value.
         backlog=_BACKLOG,
+        # Ours shows no session ids, and sees what goes past uvicorn's.
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=_GRACE_S,
+        ssl_certfile=wire.certfile,
+        ssl_keyfile=wire.keyfile,
     )
 
 
@@ -276,7 +286,7 @@ async def _serve(
 ) -> int:
     # What the application runs by `asyncio.to_thread` must not keep the process after the store is closed, either.
     asyncio.get_running_loop().set_default_executor(DaemonThreads("asyncio", _most_threads()))
-    address = _address(listeners[0])
+    address = _address(listeners[0], secure=config.is_ssl)
     server = _Uvicorn(config, io, lambda: announce(address), handover, takes_signals=orders is None)
     if orders is not None:
         orders.begin(server)
@@ -302,9 +312,13 @@ async def _run(server: _Uvicorn, io: Served, listeners: list[socket.socket], ord
             await io.close()
 
 
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _address(listener: socket.socket, *, secure: bool = False) -> str:
+    name = listener.getsockname()
+    scheme = "https" if secure else "http"
+    if isinstance(name, str):
+        return f"{scheme}+unix:{name}"
+    host, port = name[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _close(listening: asyncio.Task[asyncio.Server]) -> None:
@@ -400,7 +414,9 @@ class _Uvicorn(uvicorn.Server):
         if self.should_exit:
             listener.close()
             return
-        listening = self._loop.create_server(self._make_protocol, sock=listener, backlog=self.config.backlog)
+        listening = self._loop.create_server(
+            self._make_protocol, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
+        )
         self._adopted.setdefault(key, []).append(self._loop.create_task(listening))
 
     def abandon(self, key: int) -> None:

@@ -15,6 +15,7 @@ from waypost.serving.loading import load_served
 from waypost.serving.settings import ServeSettings
 from waypost.serving.side_app import side_app
 from waypost.serving.sides import Part, sides_of
+from waypost.serving.wiring import wire_of
 from waypost.storage.base import Store
 from waypost.storage.choose import Clocks, StoreOptions, is_database, make_store
 from waypost.storage.remote.store import RemoteStore
@@ -78,7 +79,12 @@ def run_worker(settings: WorkerSettings, given: ServeSettings) -> int:
     join_workers(io, handover, parent.make_store)
     listeners = [socket.socket(fileno=one) for one in settings.listeners]
     return serve(
-        app, io, listeners, announce=parent.tell_listening, handover=handover, orders=parent, sides=[*sides.values()]
+        *(app, io, listeners),
+        announce=parent.tell_listening,
+        handover=handover,
+        orders=parent,
+        sides=[*sides.values()],
+        wire=wire_of(serve_options),
     )
 
 

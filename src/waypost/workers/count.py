@@ -28,6 +28,10 @@ def workers_of(serve: ServeOptions) -> int:
         ConfigurationError: There can be only one on this system, or another option needs more or fewer.
     """
     workers = _number_of(serve.workers)
+    if serve.reload and sys.platform == "win32":
+        raise ConfigurationError(
+            "reload", True, "False on Windows, where processes can't hand each other connections"
+        )
     if workers == 1 and serve.emitter_socket is not None:
         expected = "several workers (--workers 2); a store in a file or on PostgreSQL needs no socket"
         raise ConfigurationError("emitter_socket", serve.emitter_socket, expected)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
-from waypost.errors import ConfigurationError
 from waypost.storage.host.host import StoreHost
 from waypost.storage.wire.socket_link import SocketLink
+from waypost.transports.unix_listener import unix_listener
 
 __all__ = ["emitter_socket"]
 
@@ -38,33 +35,11 @@ async def emitter_socket(path: str | None, host: StoreHost) -> AsyncIterator[Non
         host.attach_outsider(link)
         return link
 
-    server = await asyncio.get_running_loop().create_unix_server(connected, sock=_listening(path))
-    try:
-        yield
-    finally:
-        server.close()
-        for link in [*links]:
-            link.close()
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-
-
-def _listening(path: str) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with suppress(FileNotFoundError):
-            if stat.S_ISSOCK(os.stat(path).st_mode) and not _is_served(path):
-                os.unlink(path)
-        # Before anybody can connect: they can from `listen` on.
-        listener.bind(path)
-        os.chmod(path, 0o600)
-    except OSError as error:
-        listener.close()
-        expected = f"the path of a socket that can be made; {error}"
-        raise ConfigurationError("emitter_socket", path, expected) from error
-    return listener
-
-
-def _is_served(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(path) == 0
+    with unix_listener("emitter_socket", path, 0o600) as listener:
+        server = await asyncio.get_running_loop().create_unix_server(connected, sock=listener)
+        try:
+            yield
+        finally:
+            server.close()
+            for link in [*links]:
+                link.close()

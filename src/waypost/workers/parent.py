@@ -12,7 +12,8 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from waypost import __version__
@@ -125,6 +126,8 @@ class _Parent:
             for slot in range(len(self._serving)):
                 self._keep_task(self._replace_the_dead(slot))
             self._keep_task(self._reload_when_asked())
+            if self._plan.code is not None:
+                self._keep_task(self._ask_when_changed(self._plan.code()))
             self._keep_task(self._look_for_the_stuck())
             await self._stop_asked.wait()
             code = 0
@@ -150,6 +153,7 @@ class _Parent:
             # The terminal was closed, which sends the same signal.
             self._stop_asked.set()
         else:
+            logger.info("SIGHUP: all workers are replaced")
             self._reload_asked.set()
 
     # -- starting -------------------------------------------------------------------------------------------
@@ -372,9 +376,14 @@ class _Parent:
             self._reload_asked.clear()
             await self._reload()
 
+    async def _ask_when_changed(self, changes: AsyncIterator[Path]) -> None:
+        async for path in changes:
+            logger.info("%s has changed", path)
+            self._reload_asked.set()
+
     async def _reload(self) -> None:
         """Replace all workers by new ones with the code of now; if that fails, the old ones go on."""
-        logger.info("SIGHUP: starting new workers")
+        logger.info("starting new workers")
         started = self._launch_all(range(len(self._serving)))
         if started is None:
             return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = ["Plan"]
 
@@ -16,6 +17,7 @@ class Plan:
         application: The application, as ``module:name``.
         words: What the command line gives for options, by their names.
         emitter_socket: The unix socket on which programs without a server are served; ``None`` for none.
+        code: Yields a file whenever the code has changed, so that new workers are to start; ``None`` for never.
         announce: Called with the first address, the store's description, and the workers' process ids, once all
             accept clients.
     """
@@ -24,3 +26,4 @@ class Plan:
     words: Mapping[str, str]
     announce: Callable[[str, str, Sequence[int]], None]
     emitter_socket: str | None = None
+    code: Callable[[], AsyncIterator[Path]] | None = None

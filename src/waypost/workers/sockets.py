@@ -16,7 +16,7 @@ from waypost.errors import ConfigurationError
 from waypost.logs import get_logger
 from waypost.transports.uvicorn_runner import bind
 
-__all__ = ["bind_for_workers"]
+__all__ = ["bind_for_workers", "share"]
 
 logger = get_logger("waypost.workers")
 
@@ -47,7 +47,7 @@ def bind_for_workers(
     """
     first = _bind_patiently(host, port, patience_s)
     if sys.platform != "linux":
-        return [[one.dup() for one in first] for _ in range(workers - 1)] + [first]
+        return share(first, workers)
     addresses = [(one.family, one.getsockname()) for one in first]
     # They were bound to learn whether the address is free; a socket that shares it must say so before.
     for one in first:
@@ -64,6 +64,16 @@ def bind_for_workers(
         expected = f"an address that can be listened on; {error.strerror}"
         raise ConfigurationError("address", f"{host}:{addresses[0][1][1]}", expected) from error
     return bound
+
+
+def share(listeners: list[socket.socket], workers: int) -> list[list[socket.socket]]:
+    """Let all workers have the same sockets.
+
+    Args:
+        listeners: The bound sockets. The caller closes them, and the others.
+        workers: The number of workers, from 1.
+    """
+    return [[one.dup() for one in listeners] for _ in range(workers - 1)] + [listeners]
 
 
 def _bind_patiently(host: str, port: int, patience_s: float) -> list[socket.socket]:

@@ -15,6 +15,8 @@ from waypost.server.watching.hooks import ConnectionClosed, ConnectionOpened, Ho
 __all__ = ["AddressLimits", "NetworkLimits", "TrustedProxies"]
 
 _Address: TypeAlias = IPv4Address | IPv6Address
+_UNIX = "unix"
+"""What stands for the peers of unix sockets, which have no address."""
 
 _REMEMBERED = 1024
 """The number of cached addresses. Each request parses its address several times, at 8 us each."""
@@ -26,17 +28,19 @@ class TrustedProxies:
     """The proxies whose headers about a client's address and scheme are trusted.
 
     Args:
-        trusted: Addresses or networks, such as ``"10.0.0.0/8"``.
+        trusted: Addresses or networks, such as ``"10.0.0.0/8"``; ``"unix"`` for what comes over a unix socket.
 
     Raises:
-        ConfigurationError: An entry is neither.
+        ConfigurationError: An entry is none of these.
     """
 
     def __init__(self, trusted: Sequence[str]) -> None:
+        self._trusts_unix = _UNIX in trusted
         try:
-            self._networks = [ip_network(entry) for entry in trusted]
+            self._networks = [ip_network(entry) for entry in trusted if entry != _UNIX]
         except ValueError as error:
-            raise ConfigurationError("trusted_proxies", trusted, "addresses or networks like 10.0.0.0/8") from error
+            expected = 'addresses or networks like 10.0.0.0/8, or "unix"'
+            raise ConfigurationError("trusted_proxies", trusted, expected) from error
 
     def address(self, peer: str, headers: Mapping[str, str]) -> str:
         """Return a client's address.
@@ -50,7 +54,10 @@ class TrustedProxies:
             be forged.
         """
         nearest = peer
-        for hop in self._way_back(peer, headers):
+        hops = self._way_back(peer, headers)
+        if self._is_unix_proxy(peer):
+            next(hops)
+        for hop in hops:
             if hop is None:
                 return nearest
             nearest = str(hop)
@@ -73,12 +80,16 @@ class TrustedProxies:
 
     def is_secure(self, peer: str, headers: Mapping[str, str], scheme: str) -> bool:
         """Return whether a client used TLS, to this server or to a trusted proxy."""
-        if not self._networks:
+        if not self._networks and not self._trusts_unix:
             return scheme in ("https", "wss")
         hop = _parse(peer)
-        if hop is not None and self._trusts(hop) and "x-forwarded-proto" in headers:
+        is_trusted = self._is_unix_proxy(peer) or (hop is not None and self._trusts(hop))
+        if is_trusted and "x-forwarded-proto" in headers:
             return headers["x-forwarded-proto"].rpartition(",")[2].strip() in ("https", "wss")
         return scheme in ("https", "wss")
+
+    def _is_unix_proxy(self, peer: str) -> bool:
+        return self._trusts_unix and not peer
 
     def _way_back(self, peer: str, headers: Mapping[str, str]) -> Iterator[_Address | None]:
         yield _parse(peer)
