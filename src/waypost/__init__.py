@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from waypost.errors import (
         AckTimeout,
         AnswerMismatch,
+        ApiRefused,
+        ApiUnavailable,
         ArgumentMismatch,
         ConfigurationError,
         ConnectFailed,
@@ -49,6 +51,9 @@ if TYPE_CHECKING:
     from waypost.operations.health import Health
     from waypost.operations.http.api_keys import ApiKey
     from waypost.operations.metrics.page import MetricsPage
+    from waypost.outside.api.api import Api, ApiTarget
+    from waypost.outside.api.queues import ApiConsumer, ApiQueue
+    from waypost.outside.api.states import ApiJournal, ApiSocket, ApiSocketsPage, ApiState
     from waypost.outside.emitter import Emitter, EmitterQueue, EmitterTarget
     from waypost.outside.emitting import emit
     from waypost.protocol.custom_parser import Parser, ParserDecoder
@@ -99,7 +104,17 @@ if TYPE_CHECKING:
 __all__ = [
     "AckTimeout",
     "AnswerMismatch",
+    "Api",
+    "ApiConsumer",
+    "ApiJournal",
     "ApiKey",
+    "ApiQueue",
+    "ApiRefused",
+    "ApiSocket",
+    "ApiSocketsPage",
+    "ApiState",
+    "ApiTarget",
+    "ApiUnavailable",
     "ArgumentMismatch",
     "BroadcastAnswers",
     "BroadcastCall",
@@ -231,6 +246,14 @@ _HOMES = {
     "ClientOptions": "waypost.client.options",
     "EventStream": "waypost.client.streams",
     "ReceivedEvent": "waypost.client.streams",
+    "Api": "waypost.outside.api.api",
+    "ApiTarget": "waypost.outside.api.api",
+    "ApiConsumer": "waypost.outside.api.queues",
+    "ApiQueue": "waypost.outside.api.queues",
+    "ApiJournal": "waypost.outside.api.states",
+    "ApiSocket": "waypost.outside.api.states",
+    "ApiSocketsPage": "waypost.outside.api.states",
+    "ApiState": "waypost.outside.api.states",
     "emit": "waypost.outside.emitting",
     "Emitter": "waypost.outside.emitter",
     "EmitterQueue": "waypost.outside.emitter",

@@ -111,6 +111,19 @@ NAMES = {
     "waypost.MountedServer": """
         server
     """,
+    "waypost.Api": """
+        close disconnect_sockets emit except_ in_ of queue queue_infos sockets sockets_join sockets_leave state to
+        volatile
+    """,
+    "waypost.ApiTarget": """
+        disconnect_sockets emit except_ in_ sockets_join sockets_leave to volatile
+    """,
+    "waypost.ApiQueue": """
+        consumers dead_letters discard_dead_letters emit get_consumer info name pause peek purge redrive resume
+    """,
+    "waypost.ApiConsumer": """
+        name pause resume seek
+    """,
     "waypost.Hook": """
         name observers remove tell
     """,
@@ -128,7 +141,8 @@ def test_an_object_shows_these_names_and_no_others(owner: str) -> None:
 
 def test_what_blocks_has_the_same_names() -> None:
     """The client for threads differs by `next` alone: a loop without asyncio has no other way to wait for a time."""
-    for name in ("Client", "VolatileEmitter", "ClientOutbox", "ReceivedEvent"):
+    others = ("Api", "ApiTarget", "ApiQueue", "ApiConsumer")
+    for name in ("Client", "VolatileEmitter", "ClientOutbox", "ReceivedEvent", *others):
         assert public_members(getattr(waypost.sync, name)) == set(NAMES[f"waypost.{name}"].split())
     assert public_members(waypost.sync.EventStream) == {*NAMES["waypost.EventStream"].split(), "next"}
 

@@ -51,6 +51,15 @@ def require_openssl() -> str:
     return path
 
 
+def require_program(name: str) -> str:
+    """Return the path of a program."""
+    path = shutil.which(name)
+    if path is None:
+        skip_or_fail(f"{name} is not installed")
+    assert path is not None
+    return path
+
+
 def require_module(name: str) -> Any:
     """Return a module of a package that only tests use."""
     try:

@@ -14,6 +14,7 @@
     ├── AnswerMismatch              an answer is not of the type that the caller named
     ├── EncodingFailed              no packet can carry the value
     ├── ConnectFailed               the client got no connection
+    ├── ApiRefused                  the HTTP API of a service refused a request
     ├── ProtocolViolation           the other side broke the protocol
     │   ├── MalformedPacket         a packet is unreadable, or not allowed at this point
     │   └── LimitExceeded           the input exceeds a limit
@@ -24,6 +25,7 @@
         ├── StoreDamaged            the file is no store, or it is damaged
         ├── StoreFull               the disk is full
         ├── StorageUncertain        it is not known whether the store has done it
+        ├── ApiUnavailable          the HTTP API of a service can't be reached, or takes no request now
         ├── QueueFull               the queue has reached its limits
         ├── OutboxFull              the client's outbox has reached its limits
         └── PositionGone            the journal no longer keeps that position
@@ -33,6 +35,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from waypost.errors.api import ApiRefused, ApiUnavailable
 from waypost.errors.base import OUTLINE, WaypostError, cut, misfit, shorten
 from waypost.errors.storage import (
     OutboxFull,
@@ -50,6 +53,8 @@ from waypost.errors.storage import (
 __all__ = [
     "AckTimeout",
     "AnswerMismatch",
+    "ApiRefused",
+    "ApiUnavailable",
     "ArgumentMismatch",
     "ConfigurationError",
     "ConnectFailed",
@@ -234,7 +239,7 @@ class WrongEventLoop(WaypostError):
         action: The method.
         is_closed: Whether the right event loop has ended; for a server, without a `waypost.Server.close` before.
         is_asyncio: Whether the method was called on an event loop of asyncio's.
-        owner: ``"server"``, ``"client"`` or ``"emitter"``.
+        owner: ``"server"``, ``"client"``, ``"emitter"`` or ``"api"``.
     """
 
     def __init__(
@@ -243,7 +248,7 @@ class WrongEventLoop(WaypostError):
         *,
         is_closed: bool = False,
         is_asyncio: bool = True,
-        owner: Literal["server", "client", "emitter"] = "server",
+        owner: Literal["server", "client", "emitter", "api"] = "server",
     ) -> None:
         super().__init__(action)
         self.action = action
@@ -257,10 +262,11 @@ class WrongEventLoop(WaypostError):
                 f"{self.action} expected an event loop of asyncio's, and came without one; with anyio, choose the"
                 " backend asyncio; with trio, use waypost.sync.Client in a thread, or io.from_thread"
             )
-        if self.owner == "emitter":
+        if self.owner in ("emitter", "api"):
+            noun, kind = ("emitter", "Emitter") if self.owner == "emitter" else ("API", "Api")
             return (
-                f"{self.action} expected the event loop on which the emitter is in use, and came on another; nothing"
-                " was done; make an emitter for each event loop, or use waypost.sync.Emitter in threads"
+                f"{self.action} expected the event loop on which the {noun} is in use, and came on another; nothing"
+                f" was done; make an {noun} for each event loop, or use waypost.sync.{kind} in threads"
             )
         if self.owner == "client":
             end = ", which has ended" if self.is_closed else ""

@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 from waypost.checking.names import Name, Names
-from waypost.loop_thread import LoopThread
 from waypost.outside import emitter as asynchronous
+from waypost.outside.calls import Calls
 from waypost.protocol.rich_json import JsonDefault
 from waypost.server.queues.options import QueueOptions
 from waypost.storage.outside import EMIT_WINDOW_S
 
 __all__ = ["Emitter", "EmitterQueue", "EmitterTarget"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class _Calls:
-    """Runs the methods of an emitter in a thread of this process; a forked process gets one of its own."""
-
-    def __init__(self, close: Callable[[], Any]) -> None:
-        self._close = close
-        self._threads: dict[int, LoopThread] = {}
-
-    def run(self, method: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        thread = self._threads.get(os.getpid())
-        if thread is None:
-            # Of two threads that come first at once, both get the same.
-            thread = self._threads.setdefault(os.getpid(), LoopThread("waypost-emitter", self._close))
-        return thread.run(method, *args, **kwargs)
-
-    def stop(self) -> None:
-        thread = self._threads.pop(os.getpid(), None)
-        if thread is not None:
-            thread.stop()
 
 
 class EmitterTarget:
@@ -46,7 +22,7 @@ class EmitterTarget:
 
     __slots__ = ("_calls", "_inner")
 
-    def __init__(self, inner: asynchronous.EmitterTarget | asynchronous.Emitter, calls: _Calls) -> None:
+    def __init__(self, inner: asynchronous.EmitterTarget | asynchronous.Emitter, calls: Calls) -> None:
         self._inner = inner
         self._calls = calls
 
@@ -82,7 +58,7 @@ class EmitterQueue:
 
     __slots__ = ("_calls", "_inner")
 
-    def __init__(self, inner: asynchronous.EmitterQueue, calls: _Calls) -> None:
+    def __init__(self, inner: asynchronous.EmitterQueue, calls: Calls) -> None:
         self._inner = inner
         self._calls = calls
 
@@ -134,7 +110,7 @@ class Emitter:
         self._inner = asynchronous.Emitter(
             store, queues=queues, deduplication_s=deduplication_s, json_default=json_default
         )
-        self._calls = _Calls(self._inner.close)
+        self._calls = Calls("waypost-emitter", self._inner.close)
         self._everybody = EmitterTarget(self._inner, self._calls)
 
     def __enter__(self) -> Self:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Collection, Mapping
 from os import PathLike
 from types import TracebackType
@@ -12,9 +10,9 @@ from typing import Any, Literal, Protocol, Self
 from waypost.checking.arguments import NAMESPACE, POSITIVE_OR_ZERO, check
 from waypost.checking.names import Name, Names, as_name, as_names
 from waypost.checking.rules import rule_of
-from waypost.errors import WrongEventLoop
 from waypost.outside.outbox import Outbox
 from waypost.outside.outboxes import make_outbox
+from waypost.outside.reach import Reach
 from waypost.protocol.codec import Codec, check_json_default, codec_for
 from waypost.protocol.rich_json import JsonDefault
 from waypost.server.basics.environment import new_id
@@ -30,50 +28,23 @@ _OPTIONS = rule_of(QueueOptions | None)
 
 
 class _Reach:
-    """How an emitter reaches its service: one outbox for each process and each event loop in turn."""
+    """How an emitter reaches its service, and how it encodes what it sends there."""
 
     def __init__(
         self, store: str | PathLike[str], queues: QueueOptions | None, codec: Codec, deduplication_s: float
     ) -> None:
         self.codec = codec
         self.deduplication_s = deduplication_s
-        self._store = store
-        self._queues = queues
         # Checks the text that names the store; opens nothing yet.
-        self._outbox: Outbox | None = make_outbox(store, queues)
-        self._pid = 0
-        # A connection that was made before a fork is neither used nor closed in the child: it is the parent's.
-        self._inherited: list[Outbox] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._outboxes: Reach[Outbox] = Reach(lambda: make_outbox(store, queues), "emitter")
 
     def outbox(self, action: str) -> Outbox:
-        """Return the outbox for the running loop.
-
-        Raises:
-            WrongEventLoop: The emitter is in use on another loop, which still runs; or no loop of asyncio's runs.
-        """
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise WrongEventLoop(action, is_asyncio=False, owner="emitter") from None
-        if self._outbox is not None and self._pid == os.getpid() and self._loop is loop:
-            return self._outbox
-        if self._pid == os.getpid() and self._loop is not None and self._loop.is_running():
-            raise WrongEventLoop(action, owner="emitter")
-        if self._outbox is None or self._loop is not None:
-            # A forked process, or a later loop: the connections of the earlier one are no use here.
-            if self._outbox is not None and self._pid != os.getpid():
-                self._inherited.append(self._outbox)
-            self._outbox = make_outbox(self._store, self._queues)
-        self._pid, self._loop = os.getpid(), loop
-        return self._outbox
+        """Return the outbox for the running loop; see `Reach.way`."""
+        return self._outboxes.way(action)
 
     async def close(self) -> None:
         """Close the outbox, if this process and loop have used it."""
-        outbox, self._outbox = self._outbox, None
-        if outbox is not None and self._pid == os.getpid() and self._loop is asyncio.get_running_loop():
-            await outbox.close()
-        self._loop = None
+        await self._outboxes.close()
 
 
 class _Addressing(Protocol):

@@ -37,12 +37,14 @@ def problems(*, is_repeatable: bool = False) -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        raise Problem(422, "bad_value", str(error), argument=error.option) from error
+        raise Problem(422, "bad_value", str(error), argument=error.option, expected=error.expected) from error
     except EncodingFailed as error:
         raise Problem(422, "not_encodable", str(error)) from error
     except QueueFull as error:
         detail = f"queue {error.queue} is full: nothing was stored; let its consumers catch up, or raise its limits"
-        raise Problem(503, "queue_full", detail, retry_after_s=_BUSY_S) from error
+        numbers = ("queue", "messages", "bytes", "max_messages", "max_bytes")
+        members = {name: getattr(error, name) for name in numbers}
+        raise Problem(503, "queue_full", detail, retry_after_s=_BUSY_S, **members) from error
     except StorageUncertain as error:
         logger.warning("the result of a request is not known: %s", error)
         again = "send it again with the same id: it counts once" if is_repeatable else "look before you send it again"
