@@ -30,7 +30,7 @@ HAVE_NODE := $(shell command -v npm >/dev/null && node -e 'const at = (v) => v.s
     if (a > c || (a === c && b >= d)) console.log("yes")' 2>/dev/null)
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*')
 
-.PHONY: demo dist openapi test test-long test-versions check bench bench-full bench-queue bench-cluster fuzz soak simulate mutate docs web clients clean
+.PHONY: demo dist openapi test test-long test-versions test-postgres check bench bench-full bench-queue bench-cluster fuzz soak simulate mutate docs web clients clean
 
 # STORE=postgresql: on two servers, on a PostgreSQL of its own in a temporary folder; STORE=postgresql://… on that one.
 ifdef STORE
@@ -58,6 +58,11 @@ test-long: $(INSTALLED) clients web
 # With the lowest and the newest versions of what Waypost depends on, and with other Pythons, in .venvs/.
 test-versions: $(INSTALLED) clients
 	PYTHON="$(PYTHON)" PYTEST_ARGS="$(PYTEST_ARGS)" .ci/versions
+
+# The store on PostgreSQL VERSION=14 to 18 instead of the machine's; its programs come from npm, in .postgres/.
+test-postgres: $(INSTALLED)
+	PYTEST_ARGS="$(PYTEST_ARGS)" .ci/postgres $(or $(VERSION),18) .ci/pytest $(BIN)/pytest -k postgres \
+	    tests/storage tests/outside tests/commands tests/support/test_postgres.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
@@ -118,7 +123,7 @@ web clients:
 endif
 
 clean:
-	rm -rf .venv .venvs web/node_modules tests/interop/js/node_modules bench/speed/js/node_modules bench/cluster/js/node_modules $(dir $(PAGE) $(CLIENT_FILES)) tests/artefacts
+	rm -rf .venv .venvs .postgres web/node_modules tests/interop/js/node_modules bench/speed/js/node_modules bench/cluster/js/node_modules $(dir $(PAGE) $(CLIENT_FILES)) tests/artefacts
 	cd tests/clients/programs && rm -rf */target */node_modules */.built */.lock go/scenario rust/Cargo.lock
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

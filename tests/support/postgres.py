@@ -41,6 +41,9 @@ __all__ = [
 SHARED = "WAYPOST_TEST_POSTGRES"
 """The environment variable that names the shared server."""
 
+PROGRAMS = "WAYPOST_TEST_POSTGRES_BIN"
+"""The environment variable that names the folder of PostgreSQL's programs, if not the machine's are to be taken."""
+
 _REPOSITORY = Path(__file__).parent.parent.parent
 _DEADLINE_S = 60.0
 _PAUSE_S = 0.02
@@ -59,6 +62,8 @@ def require_postgres() -> Path:
     """Return the folder of PostgreSQL's programs; the test is skipped without them, and fails on CI."""
     candidates = [Path("/usr/local/bin"), *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
     candidates += [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    if chosen := os.environ.get(PROGRAMS):
+        candidates = [Path(chosen)]
     for folder in candidates:
         if all((folder / program).exists() for program in ("initdb", "postgres", "pg_ctl")):
             require_module("psycopg")
@@ -75,12 +80,14 @@ class PostgresServer:
         folder: Holds the data, the log and the unix socket.
         port: Its TCP port on 127.0.0.1, and the number of its unix socket.
         configuration: What stands in postgresql.conf; changed, it counts from the next `start`.
+        environment: Variables for its processes; changed, they count from the next `start`.
     """
 
     def __init__(self, folder: Path, port: int, configuration: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.port = port
         self.configuration = {**_CONFIGURATION, **(configuration or {})}
+        self.environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -240,6 +247,7 @@ class PostgresServer:
         return subprocess.Popen(
             command,
             cwd=self.folder,
+            env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
