@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import psycopg
 import pytest
 
+import waypost
+from tests.support.server_process import free_port
+from tests.support.waiting import until
 from waypost.cli import main
 from waypost.storage.postgres.schema import SCHEMA_VERSION
+from waypost.testing import serve
 
 
 class Db:
@@ -132,3 +137,34 @@ def test_a_server_that_is_not_there_is_told_without_the_password(capsys: pytest.
     told = capsys.readouterr().err
     assert "can't be reached" in told
     assert "secret" not in told
+
+
+def test_clients_learn_that_a_copy_was_restored(db: Db, caplog: pytest.LogCaptureFixture) -> None:
+    came: list[tuple[bool, str | None]] = []
+
+    def server() -> waypost.Server:
+        io = waypost.Server(store=db.url, drain_s=0)
+
+        @io.on("connect")
+        def connect(socket: waypost.Socket) -> None:
+            came.append((socket.recovered, socket.recovery.reason))
+
+        return io
+
+    async def story() -> None:
+        port = free_port()
+        client = waypost.Client(f"http://127.0.0.1:{port}", reconnection_delay_s=0.05, reconnection_delay_max_s=0.1)
+        got: list[int] = []
+        client.on("news", got.append)
+        async with serve(server(), port=port) as site:
+            await client.connect()
+            await site.io.emit("news", 1)
+            await until(lambda: got == [1], "it has an event")
+        assert await asyncio.to_thread(db.run, "restored", "--yes") == 0
+        async with serve(server(), port=port):
+            await until(lambda: len(came) == 2, "it is back")
+            await client.close()
+
+    asyncio.run(story())
+    assert came == [(False, None), (False, "generation")]
+    assert "all sessions have ended: the database was restored from a copy" in caplog.text

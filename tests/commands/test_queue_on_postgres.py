@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 import waypost
@@ -37,7 +38,10 @@ from tests.commands.test_queue import test_queues_are_listed as test_queues_are_
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import until, until_async
 from waypost.storage.copying.copy import copy_store
+from waypost.storage.postgres.visitor import PostgresVisitor
 from waypost.testing import serve
+
+_ALIVE = "SELECT name FROM waypost.node WHERE state = 'alive'"
 
 
 def _fill(url: str) -> None:
@@ -92,3 +96,40 @@ def test_what_is_changed_reaches_a_server(postgres_url: str, capsys: pytest.Capt
         return done
 
     assert asyncio.run(main()) == [1, 2]
+
+
+@pytest.mark.long
+def test_a_command_is_no_server(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = Command(postgres_url, capsys)
+    eras = "SELECT count(*) FROM waypost.era"
+
+    async def main() -> list[object]:
+        seen: list[object] = []
+        io = waypost.Server(store=postgres_url, drain_s=0)
+        async with serve(io):
+            nodes = io._hub.services.store.nodes
+            assert nodes is not None
+            nodes.watch(lambda *change: seen.append(change))
+            await io.queue("jobs").emit("job", 1)
+            visitor = PostgresVisitor.at(postgres_url)
+            await visitor.open()
+            # It is there for so long that the server has had its beats.
+            beats = f"SELECT counter FROM waypost.beat JOIN waypost.node ON node = id WHERE name = '{nodes.name}'"
+            ((before,),) = _query(postgres_url, beats)
+            await until(lambda: _query(postgres_url, beats)[0][0] >= before + 2, "the server has seen the command")
+            engine = io.state().engine
+            assert engine is not None
+            assert engine.address.startswith("127.0.0.1:")
+            seen += [engine.servers == (nodes.name,), len(_query(postgres_url, _ALIVE))]
+            await visitor.close()
+        before_it = _query(postgres_url, eras)
+        assert await asyncio.to_thread(command.run, "ls") == 0
+        seen.append(_query(postgres_url, eras) == before_it)
+        return seen
+
+    assert asyncio.run(main()) == [True, 2, True]
+
+
+def _query(url: str, query: str) -> list[Any]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(query).fetchall()

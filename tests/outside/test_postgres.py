@@ -12,7 +12,7 @@ import pytest
 
 import waypost
 from tests.support.postgres import PostgresServer
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 from waypost.testing import serve
 from waypost.testing.site import Site
 
@@ -192,3 +192,19 @@ async def test_a_granted_role_emits_and_publishes_and_moves_nobody(
         finally:
             connection.execute("DROP OWNED BY view_of_a_test")
             connection.execute("DROP ROLE view_of_a_test")
+
+
+async def test_sessions_whose_server_has_stopped_end_and_are_told_at_another_one(postgres_url: str) -> None:
+    expired: list[Any] = []
+    async with serve(server(postgres_url)) as left:
+        left.io.on("session_expired", lambda session: expired.append(session.socket_id))
+        async with serve(server(postgres_url)) as gone:
+            away = waypost.Client(gone.url, reconnection=False)
+            await away.connect()
+            sid = away.id
+        await until(lambda: not away.connected, "its server has stopped")
+        async with waypost.Emitter(postgres_url) as emitter:
+            await emitter.disconnect_sockets()
+        await until_async(left.io._hub.keep_up, lambda _: bool(expired), "it is told")
+        assert expired == [sid]
+        await away.close()

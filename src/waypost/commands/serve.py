@@ -72,7 +72,9 @@ def _serve_alone(application: str, settings: ServeSettings) -> int:
     options = settings.serve.options
 
     def tell(address: str) -> None:
-        announce(options.log_format, address, io.describe())
+        engine = io.state().engine
+        node = "" if engine is None else f"  node: {engine.address}"
+        announce(options.log_format, address, f"{io.describe()}{node}")
 
     sides = [SideListener(side_app(io, one.parts, options), bind(*one.address)) for one in sides_of(options)]
     with ExitStack() as stack:

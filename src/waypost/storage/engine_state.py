@@ -34,6 +34,7 @@ class EngineState:
         upkeep: The name of the server that does the upkeep for all; "" if none does at the moment.
         era: The name of the engine's history.
         connections: The number of connections that this server has open or would open.
+        address: Where the other servers reach this one.
     """
 
     is_reachable: bool
@@ -44,3 +45,4 @@ class EngineState:
     upkeep: str
     era: str
     connections: int
+    address: str

@@ -16,7 +16,7 @@ __all__ = ["Checked", "adopt", "check", "drop", "mark_restored", "migrate_schema
 
 _T = TypeVar("_T")
 
-_LIVING = "SELECT name FROM waypost.node WHERE state = 'alive' ORDER BY name"
+_LIVING = "SELECT name FROM waypost.node WHERE state = 'alive' AND address <> '' ORDER BY name"
 _ASIDE = "SELECT count(*) FROM waypost.outbox_bad"
 
 

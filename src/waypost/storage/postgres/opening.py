@@ -63,6 +63,7 @@ class Settings:
         now: A wall clock that the engine goes by instead of its own; ``None`` for its own.
         node: This node's name; "" for a random one.
         commits: Counts the ordered writes.
+        is_server: Whether this node is a server, which others reach; a command is none.
     """
 
     address: Address
@@ -76,6 +77,7 @@ class Settings:
     now: Callable[[], float] | None
     node: str
     commits: Commits = field(default_factory=Commits)
+    is_server: bool = True
 
     def shared(self) -> dict[str, Any]:
         """Return the options that all nodes should have alike, as plain data."""
@@ -243,14 +245,14 @@ class _Opening:
         return Opened(engine, hearing, following, journals, queues, answers, nodes, mesh, does_upkeep, mover)
 
     async def _open_mesh(self, journals: Journals) -> tuple[Mesh, str]:
-        """Listen for the other nodes, once the server and its schema are as they must be; returns the address too."""
+        """Listen for the other nodes, once the engine and its schema are as they must be; returns the address too."""
         async with self._upkeep.take() as connection:
             await check_server(connection, self._name)
             await self._check_schema(connection)
             self._mesh, address = await open_mesh(
                 self._name,
                 self._node,
-                self._address.node_address,
+                self._address.node_address if self._settings.is_server else None,
                 connection,
                 self._progress,
                 journals.after_writes,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection
 
 from waypost.errors import StorageError, StoreClosed, StoreLost
+from waypost.logs import fields, get_logger
 from waypost.storage.answer_base import AnswerLimits, Answers
 from waypost.storage.base import ANSWER_TTL_S, PATIENCE_S, Journal
 from waypost.storage.clock import StoreClock
@@ -24,6 +25,8 @@ from waypost.storage.store_numbers import StoreCounts, StoreSize
 from waypost.storage.trouble import Trouble
 
 __all__ = ["PostgresStore"]
+
+_logger = get_logger(__name__)
 
 
 class PostgresStore:
@@ -112,6 +115,10 @@ class PostgresStore:
             self._clock.begin()
             self._opened = await open_parts(self._settings, self._clock)
             self._opened.start()
+            nodes = self._opened.nodes
+            address = nodes.state().address
+            told = fields(node=nodes.name, address=address)
+            _logger.info("node %s: other servers reach it at %s", nodes.name, address, extra=told)
 
     async def close(self) -> None:
         """Finish the pending calls, and leave the service. A second call does nothing."""

@@ -27,7 +27,8 @@ _TAIL_BYTES = 1 << 20
 class PostgresVisitor:
     """The queues of a store on PostgreSQL; see `waypost.storage.visiting.Visitor`.
 
-    A visitor is a node for a moment, as all that writes to queues is; it makes no schema.
+    A visitor is a node for a moment, as all that writes to queues is, but no server: nobody reaches it, it does no
+    upkeep, and it makes no schema.
 
     Args:
         settings: The options of the store.
@@ -55,6 +56,7 @@ class PostgresVisitor:
                 patience_s=PATIENCE_S,
                 now=None,
                 node=f"command-{secrets.token_hex(4)}",
+                is_server=False,
             )
         )
 

@@ -28,7 +28,7 @@ _EXPECTED = '"host", or "host:port" with a free port from 1 to 65535; up to 63 w
 async def open_mesh(
     store: str,
     name: str,
-    node_address: str,
+    node_address: str | None,
     connection: Connection,
     progress: Progress,
     after_writes: Callable[[Callable[[], None]], None],
@@ -39,21 +39,23 @@ async def open_mesh(
         store: The store, as errors name it.
         name: This node's name.
         node_address: The option of that name: ``host:port``, ``host``, or "" for this machine's address on its
-            connection to the engine.
+            connection to the engine; ``None`` for a node that is no server, and that nobody reaches.
         connection: A connection to the engine.
         progress: What this node has applied.
         after_writes: See `Mesh`.
 
     Returns:
-        The links, and the address at which other nodes reach this one.
+        The links, and the address at which other nodes reach this one; "" if they can't.
 
     Raises:
         ConfigurationError: There is no listening at the address.
         EngineGone: The engine can't be reached.
         Refusal: The engine refuses it.
     """
-    host, port = _place(node_address) if node_address else (connection.local_host, 0)
     mesh = Mesh(store, Person(name, await _secret(connection)), progress, after_writes)
+    if node_address is None:
+        return mesh, ""
+    host, port = _place(node_address) if node_address else (connection.local_host, 0)
     for offset in range(_MOST_PORTS if port else 1):
         try:
             return mesh, await mesh.start(host, port + offset if port else 0)

@@ -18,11 +18,11 @@ _ENTER: Final = "SELECT o_node, o_incarnation, o_is_cold FROM waypost.enter_1($1
 _LEAVE: Final = "SELECT waypost.leave_1($1, $2, $3)"
 _DIFFERING: Final = """
     SELECT name, options::text AS options FROM waypost.node
-    WHERE state = 'alive' AND name <> $1 AND options <> $2::jsonb ORDER BY id LIMIT 1
+    WHERE state = 'alive' AND address <> '' AND name <> $1 AND options <> $2::jsonb ORDER BY id LIMIT 1
 """
 _CONNECTIONS: Final = """
     SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS most,
-        (SELECT count(*) FROM waypost.node WHERE state = 'alive') AS nodes,
+        (SELECT count(*) FROM waypost.node WHERE state = 'alive' AND address <> '') AS nodes,
         (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used
 """
 
@@ -33,7 +33,7 @@ class Entrance:
 
     Attributes:
         name: Its name, that no other node ever had.
-        address: Where other nodes reach it; "" if they can't.
+        address: Where other nodes reach it; "" for a command, which is no server.
         version: Its version of Waypost.
         options: The options that all nodes should have alike.
         orphan_ttl_s: Seconds for which a session is kept whose node is dead.
@@ -61,7 +61,7 @@ async def enter(connection: Connection, entrance: Entrance) -> Entered:
     )
     assert row is not None
     other = await connection.row(_DIFFERING, entrance.name, options)
-    if other is not None:
+    if other is not None and entrance.address:
         theirs = json.loads(other["options"])
         differences = [
             f"{name} {theirs.get(name)!r} (here {entrance.options.get(name)!r})"

@@ -14,6 +14,12 @@ _logger = get_logger(__name__)
 
 _CHECK: Final = "SELECT waypost.history_check_1($1, $2, $3, $4, $5, $6)"
 _GOES_ON: Final = "SELECT waypost.goes_on_1($1)"
+_REASON: Final = "SELECT reason FROM waypost.era WHERE name = $1"
+# The last end of all sessions, if no other server has started since.
+_UNTOLD: Final = """
+    SELECT era.reason FROM waypost.era WHERE n = (SELECT max(n) FROM waypost.era WHERE ends_sessions)
+        AND NOT EXISTS (SELECT FROM waypost.node WHERE id <> $1 AND address <> '' AND started_at > era.at)
+"""
 
 
 class Applied(NamedTuple):
@@ -80,9 +86,19 @@ class History:
                     extra=fields(store=self._store),
                 )
                 return
-            _logger.error(
-                "store %s: a new history of the engine has begun; see the table waypost.era",
-                self._store,
-                extra=fields(store=self._store),
-            )
+            self._tell_ended(str(await connection.value(_REASON, era)))
             await self._forked()
+
+    async def tell_at_start(self, connection: Connection, node: int) -> None:
+        """Log it if this node is the first server after an end of all sessions. Raises as `check`."""
+        for row in await connection.rows(_UNTOLD, node):
+            self._tell_ended(str(row["reason"]))
+
+    def _tell_ended(self, reason: str) -> None:
+        _logger.error(
+            "store %s: all sessions have ended: %s. Each client that comes back starts anew, with the reason "
+            '"generation", and should load its state afresh; see the table waypost.era',
+            self._store,
+            reason,
+            extra=fields(store=self._store),
+        )

@@ -1,4 +1,4 @@
-"""The nodes that this one knows to be alive, and who is told when one comes or is gone."""
+"""The servers that this node knows to be alive, and who is told when one comes or is gone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Members"]
 
 
 class Members:
-    """The other nodes, as this one has told its watchers of them.
+    """The other nodes that are servers, as this one has told its watchers of them.
 
     Args:
         own: This node's name.
@@ -44,12 +44,12 @@ class Members:
         self._watchers.append(changed)
 
     def came(self, nodes: Iterable[Seen]) -> list[Seen]:
-        """Take the living nodes of a beat; returns those that are new, of which `tell` is to be called."""
+        """Take the living nodes of a beat; returns the servers that are new, of which `tell` is to be called."""
         new = []
         for one in nodes:
             self.names[one.id] = one.name
             self.ids[one.name] = one.id
-            if one.name == self._own:
+            if one.name == self._own or not one.address:
                 continue
             known = self._alive.get(one.name)
             if known is None:

@@ -144,7 +144,7 @@ class PostgresNodes:
         self._is_leading = first.upkeep == parts.identity.id
         self._follow_clock(first)
         self.identity.watch(self._came_back)
-        for one in self.members.came(first.nodes):
+        for one in self._came(first):
             parts.messages.came(one.name, one.address)
 
     # -- its life --------------------------------------------------------------------------------------------
@@ -260,6 +260,7 @@ class PostgresNodes:
             upkeep=upkeep,
             era=parts.history.era or "",
             connections=parts.entrance.connections,
+            address=parts.entrance.address,
         )
 
     # -- beats -----------------------------------------------------------------------------------------------
@@ -270,11 +271,15 @@ class PostgresNodes:
         self._beat, self._verdict, self._missed_since = beat, verdict, None
         self._follow_clock(beat)
         self._look_at_itself(beat)
-        for one in self.members.came(beat.nodes):
+        for one in self._came(beat):
             self._parts.messages.came(one.name, one.address)
             self.members.tell(one.name, is_there=True)
         self._lead(leads=beat.upkeep == self.identity.id and not beat.is_fenced)
         self._has_news.set()
+
+    def _came(self, beat: Beat) -> list[Seen]:
+        """Return the servers that are new; to a node that is none itself they are nothing."""
+        return self.members.came(beat.nodes) if self._parts.entrance.address else []
 
     def _look_at_itself(self, beat: Beat) -> None:
         for one in beat.nodes:

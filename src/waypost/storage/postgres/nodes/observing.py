@@ -38,7 +38,7 @@ class Seen:
         name: Its name.
         incarnation: Its incarnation.
         deaths: How often it was declared dead.
-        address: Where other nodes reach it.
+        address: Where other nodes reach it; "" if it is no server.
         counter: How often it has raised its counter.
         stuck_s: For how long its event loop had stood still then.
     """

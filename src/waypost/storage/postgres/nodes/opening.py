@@ -50,6 +50,7 @@ async def become_node(
         entered = await come(connection)
         history.era = None
         await history.check(connection)
+        await history.tell_at_start(connection, entered[0])
         await warn_of_connections(connection, entrance)
         identity = NodeIdentity(entrance.name, entered, upkeep, come)
         return identity, history, await beat_of(connection, identity, steady, 0.0)

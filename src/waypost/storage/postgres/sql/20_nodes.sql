@@ -11,6 +11,7 @@ CREATE TABLE IF NOT EXISTS waypost.node (
     state text NOT NULL DEFAULT 'alive' CHECK (state IN ('alive', 'dead', 'stopped')),
     -- How often it was declared dead. It comes back by `renew_1`.
     deaths int NOT NULL DEFAULT 0,
+    -- Where other nodes reach it. Without one it is no server: a command that writes, and is gone after a moment.
     address text NOT NULL,
     version text NOT NULL,
     options jsonb NOT NULL,
@@ -92,9 +93,9 @@ CREATE OR REPLACE FUNCTION waypost.backend_is_gone_1(p_backend text) RETURNS boo
         WHERE one.backend_start IS NULL OR split_part(p_backend, ' ', 2) IN ('', extract(epoch FROM backend_start)::text))
 $$;
 
--- A new node. Returns its number and incarnation, and whether no other one is alive: none has a beat whose server
--- process is there. Those are dead then, at once; but not when the server itself has just begun, as living nodes are
--- still on their way back.
+-- A new node. Returns its number and incarnation, and whether it is the first server: of the others none has a beat
+-- whose process in the engine is there. Those are dead then, at once; but not when the engine itself has just begun, as
+-- living nodes are still on their way back.
 CREATE OR REPLACE FUNCTION waypost.enter_1(
     p_name text, p_address text, p_version text, p_options jsonb, p_ttl_s float8,
     OUT o_node int, OUT o_incarnation bigint, OUT o_is_cold boolean
@@ -105,12 +106,12 @@ BEGIN
     PERFORM waypost.begin_write_1();
     -- One at a time: of two that come together, the second one finds the first.
     PERFORM pg_advisory_xact_lock(1465997648, 0);
-    o_is_cold := NOT EXISTS (
+    o_is_cold := p_address <> '' AND NOT EXISTS (
         SELECT FROM waypost.node JOIN waypost.beat ON node = id
-        WHERE state = 'alive' AND NOT waypost.backend_is_gone_1(backend));
+        WHERE state = 'alive' AND address <> '' AND NOT waypost.backend_is_gone_1(backend));
     IF o_is_cold AND pg_postmaster_start_time() < clock_timestamp() - interval '10 s' THEN
         FOR v_other IN SELECT id, incarnation, counter FROM waypost.node JOIN waypost.beat ON node = id
-            WHERE state = 'alive' ORDER BY id
+            WHERE state = 'alive' AND waypost.backend_is_gone_1(backend) ORDER BY id
         LOOP
             BEGIN
                 PERFORM waypost.declare_1(v_other.id, v_other.incarnation, v_other.counter, p_ttl_s);
@@ -120,7 +121,7 @@ BEGIN
             END;
         END LOOP;
     END IF;
-    IF o_is_cold AND EXISTS (SELECT FROM waypost.node) THEN
+    IF o_is_cold AND EXISTS (SELECT FROM waypost.node WHERE address <> '') THEN
         -- What an older copy lacks, nobody is left to know: offsets that are beyond the noted end tell.
         PERFORM waypost.era_begin_1('all servers had stopped', false);
     END IF;
@@ -207,7 +208,7 @@ BEGIN
         UPDATE waypost.setting SET value = (current_setting('synchronous_standby_names') <> '')::text
             WHERE key = 'is_synchronous' AND value <> (current_setting('synchronous_standby_names') <> '')::text
                 AND waypost.history_1() = (SELECT value FROM waypost.setting WHERE key = 'history');
-    ELSIF p_may_lead AND NOT v_is_fenced
+    ELSIF p_may_lead AND NOT v_is_fenced AND EXISTS (SELECT FROM waypost.node WHERE id = p_node AND address <> '')
         AND NOT EXISTS (SELECT FROM waypost.node WHERE id = v_upkeep AND state = 'alive')
     THEN
         UPDATE waypost.upkeep SET node = p_node WHERE id = 1 AND node = v_upkeep;
@@ -342,7 +343,7 @@ BEGIN
 END $$;
 
 -- The time by which the lives of detached sessions run, in seconds: it stands still from 4 s after the newest beat of
--- a living node to the next one. While the server is away, or no node reaches it, no client can come back. A session of
+-- a living server to the next one. While the engine is away, or no server reaches it, no client can come back. A session of
 -- the server's that has a clock of its own goes by that.
 CREATE OR REPLACE FUNCTION waypost.lives_1() RETURNS float8 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
@@ -350,17 +351,19 @@ BEGIN
         RETURN waypost.now_1();
     END IF;
     RETURN least(waypost.now_1(), (SELECT max(at) + 4 FROM waypost.beat JOIN waypost.node ON id = node
-            WHERE state = 'alive')) - (SELECT total_s FROM waypost.standstill WHERE id = 1);
+            WHERE state = 'alive' AND address <> '')) - (SELECT total_s FROM waypost.standstill WHERE id = 1);
 END $$;
 
--- Called right before a beat: adds up for how long there was none. The server's row lock makes one node do it.
+-- Called right before a beat: adds up for how long no server's came. The row's lock makes one node do it.
 CREATE OR REPLACE FUNCTION waypost.stood_still_1() RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    IF waypost.now_1() > (SELECT max(at) + 4 FROM waypost.beat JOIN waypost.node ON id = node WHERE state = 'alive')
+    IF waypost.now_1() > (SELECT max(at) + 4 FROM waypost.beat JOIN waypost.node ON id = node
+            WHERE state = 'alive' AND address <> '')
     THEN
         PERFORM FROM waypost.standstill WHERE id = 1 FOR UPDATE;
         UPDATE waypost.standstill SET total_s = total_s + greatest(0, waypost.now_1() - (
-            SELECT max(at) + 4 FROM waypost.beat JOIN waypost.node ON id = node WHERE state = 'alive')) WHERE id = 1;
+            SELECT max(at) + 4 FROM waypost.beat JOIN waypost.node ON id = node
+                WHERE state = 'alive' AND address <> '')) WHERE id = 1;
     END IF;
 END $$;
 

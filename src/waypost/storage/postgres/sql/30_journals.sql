@@ -303,6 +303,8 @@ BEGIN
         INSERT INTO waypost.generation VALUES (v_journal, coalesce(v_number, 0) + 1, v_name, NULL);
         DELETE FROM waypost.generation WHERE journal = v_journal AND number < v_number - 999;
         IF p_ends_sessions THEN
+            -- An offset of an earlier generation leads nowhere, and by that its client is told what has happened.
+            DELETE FROM waypost.generation WHERE journal = v_journal AND number <= v_number;
             PERFORM waypost.sessions_ended_1(v_journal, p_reason);
         END IF;
         PERFORM waypost.log_row_1(v_journal, 8::smallint, convert_to(v_name, 'UTF8'));

@@ -410,7 +410,8 @@ BEGIN
         FROM gone WHERE since < p_position;
 END $$;
 
--- The head names the removed sessions by home. One without a home is told to the node that asks.
+-- The head names the removed sessions by home. One without a home is told to the node that asks; if none does (0), as
+-- the change comes from another program, to the node that takes what has expired next.
 CREATE OR REPLACE FUNCTION waypost.end_matching_1(
     p_journal int, p_node int, rooms bytea[], except_ bytea[], p_arguments jsonb, OUT result jsonb, OUT row_head bytea
 ) LANGUAGE plpgsql
@@ -428,6 +429,11 @@ BEGIN
     SELECT coalesce(jsonb_agg(encode(s.key, 'hex')) FILTER (WHERE s.claimer IS NOT NULL), '[]'),
            jsonb_agg(jsonb_build_array(encode(s.key, 'hex'), s.last_home)) FILTER (WHERE s.is_orphan)
         INTO claimed, v_lost FROM waypost.session s WHERE s.id = ANY (ids);
+    IF p_node = 0 THEN
+        INSERT INTO waypost.expired_session (home, journal, sid, data)
+            SELECT NULL, j.name, s.sid, CASE WHEN s.data_sum = waypost.sum_1(s.key || s.data) THEN s.data ELSE '' END
+            FROM waypost.session s JOIN waypost.journal j ON j.id = s.journal WHERE s.id = ANY (ids) AND s.home IS NULL;
+    END IF;
     PERFORM waypost.forget_sessions_1(ids);
     result := jsonb_build_object('ended', coalesce(homes -> p_node::text, '[]'), 'claimed', claimed);
     row_head := convert_to(
