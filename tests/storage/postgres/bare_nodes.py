@@ -117,7 +117,7 @@ async def open_node(
     async def nothing(*_: object) -> None:
         await asyncio.sleep(0)
 
-    entrance = Entrance(name, "127.0.0.1:1", "1", options or {}, 60.0, 5)
+    entrance = Entrance(name, "127.0.0.1:1", "1", options or {}, 60.0, 5, 1)
     identity, history, first = await become_node(
         "test", entrance, pool, steady, lambda: [] if node is None else node.applied, forked
     )

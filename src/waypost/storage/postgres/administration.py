@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from waypost.storage.database_address import parse_address
+from waypost.storage.postgres import schema
 from waypost.storage.postgres.driver import Connection, EngineGone, Refusal, Warned, connect
 from waypost.storage.postgres.engine import check_server
 from waypost.storage.postgres.problems import problem_of
-from waypost.storage.postgres.schema import SCHEMA_VERSION, drop_schema, migrate, read_versions
+from waypost.storage.postgres.schema import drop_schema, migrate, read_versions
 
 __all__ = ["Checked", "adopt", "check", "drop", "mark_restored", "migrate_schema"]
 
@@ -59,7 +60,7 @@ async def migrate_schema(url: str, role: str | None) -> tuple[int, int]:
         before = await migrate(connection)
         if role is not None:
             await connection.rows("SELECT waypost.grant_1($1)", role)
-        return before.version, max(before.version, SCHEMA_VERSION)
+        return before.version, max(before.version, schema.SCHEMA_VERSION)
 
     return await _with(url, use)
 
@@ -72,10 +73,10 @@ async def check(url: str) -> Checked:
         versions = await read_versions(connection)
         problem = versions.problem()
         if not versions.version:
-            return Checked(0, SCHEMA_VERSION, (problem,), (), 0)
+            return Checked(0, schema.SCHEMA_VERSION, (problem,), (), 0)
         names = tuple(str(row["name"]) for row in await connection.rows(_LIVING))
         aside = int(await connection.value(_ASIDE))
-        return Checked(versions.version, SCHEMA_VERSION, (problem,) if problem else (), names, aside)
+        return Checked(versions.version, schema.SCHEMA_VERSION, (problem,) if problem else (), names, aside)
 
     return await _with(url, use)
 

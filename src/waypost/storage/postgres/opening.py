@@ -15,6 +15,7 @@ from waypost.storage.answer_base import AnswerLimits
 from waypost.storage.clock import StoreClock, steady_clock
 from waypost.storage.database_address import Address
 from waypost.storage.journal_records import Retention
+from waypost.storage.postgres import schema
 from waypost.storage.postgres.answers import PostgresAnswers
 from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal, Warned, connect
 from waypost.storage.postgres.engine import Engine, check_server
@@ -32,7 +33,6 @@ from waypost.storage.postgres.nodes.opening import become_node
 from waypost.storage.postgres.outbox import OutboxMover
 from waypost.storage.postgres.problems import problem_of
 from waypost.storage.postgres.queues.queues import PostgresQueues
-from waypost.storage.postgres.schema import migrate, read_versions
 from waypost.storage.queue_records import QueueLimits
 from waypost.storage.store_numbers import Commits
 from waypost.version import __version__
@@ -200,6 +200,7 @@ class _Opening:
             self._settings.shared(),
             self._settings.orphan_ttl_s,
             self._address.connections + _OTHER_CONNECTIONS,
+            schema.SCHEMA_VERSION,
         )
         steady = steady_clock()
         identity, history, first = await become_node(
@@ -288,9 +289,9 @@ class _Opening:
         await self._upkeep.close()
 
     async def _check_schema(self, connection: Connection) -> None:
-        found = await read_versions(connection)
+        found = await schema.read_versions(connection)
         if not found.version:
-            await migrate(connection)
+            await schema.migrate(connection)
         elif problem := found.problem():
             raise StorageError(self._name, problem)
 

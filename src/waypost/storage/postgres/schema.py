@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
 
-from waypost.storage.postgres.driver import Connection
+from waypost.retrying import Backoff, RetryPolicy
+from waypost.storage.postgres.driver import Connection, Refusal
 
-__all__ = ["OLDEST_VERSION", "SCHEMA_VERSION", "Versions", "drop_schema", "migrate", "read_scripts", "read_versions"]
+__all__ = [
+    "OLDEST_USER",
+    "OLDEST_VERSION",
+    "SCHEMA_VERSION",
+    "Versions",
+    "drop_schema",
+    "migrate",
+    "read_scripts",
+    "read_versions",
+]
 
 SCHEMA_VERSION: Final = 1
 """The version of the tables and functions that this Waypost makes."""
@@ -16,10 +28,22 @@ SCHEMA_VERSION: Final = 1
 OLDEST_VERSION: Final = 1
 """The oldest version of Waypost's tables and functions under which this Waypost runs."""
 
-_OLDEST_USER: Final = 1
+OLDEST_USER: Final = 1
+"""The oldest version that a Waypost must know to use the tables and functions that this one makes."""
+
 # Any fixed number: only one migration runs at a time in a database.
 _LOCK: Final = 0x7761_7970_6F73_74
+# Whatever comes later waits behind a lock that waits. Shorter than PostgreSQL's deadlock_timeout, so that of two who
+# wait for each other it is the migration that gives up.
+_LOCK_TIMEOUT: Final = "500ms"
+_IN_USE: Final = frozenset({"55P03", "40P01"})
+_PAUSES: Final = RetryPolicy(first_s=0.5, longest_s=5.0, jitter=0.2)
+_PATIENCE_S: Final = 60.0
 
+_TOO_OLD: Final = """
+    SELECT name FROM waypost.node JOIN waypost.beat ON node = id
+    WHERE state = 'alive' AND knows < $1 AND NOT waypost.backend_is_gone_1(backend) ORDER BY name
+"""
 _READ = "SELECT key, value FROM waypost.setting WHERE key IN ('schema_version', 'oldest_user')"
 
 
@@ -52,11 +76,14 @@ class Versions:
         return ""
 
 
-def read_scripts() -> list[str]:
-    """Return the scripts that make tables and functions, in their order. Each may run on what it has made before."""
+def read_scripts() -> list[tuple[str, str]]:
+    """Return the scripts that make tables and functions, by name, in their order.
+
+    Each may run on what it has made before: a migration runs all of them, while servers go on.
+    """
     folder = resources.files("waypost.storage.postgres") / "sql"
     scripts = sorted((one for one in folder.iterdir() if one.name.endswith(".sql")), key=lambda one: one.name)
-    return [one.read_text(encoding="utf-8") for one in scripts]
+    return [(one.name, one.read_text(encoding="utf-8")) for one in scripts]
 
 
 async def read_versions(connection: Connection) -> Versions:
@@ -75,28 +102,65 @@ async def read_versions(connection: Connection) -> Versions:
 async def migrate(connection: Connection) -> Versions:
     """Make the schema, or bring it to `SCHEMA_VERSION`; one migration at a time. A newer one stays as it is.
 
+    Servers go on meanwhile. If a transaction uses what is to be changed, this gives way, as all writes would wait
+    behind it, and tries again for a minute.
+
     Returns:
         What the database said before.
 
     Raises:
         EngineGone: The connection broke.
-        Refusal: The role may not do it; nothing was changed.
+        Refusal: The role may not do it, what is to be changed is in use, or a server is too old for what it becomes;
+            nothing was changed.
     """
+    backoff, end = Backoff(_PAUSES), time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return await _migrate(connection)
+        except Refusal as refusal:
+            if refusal.sqlstate not in _IN_USE:
+                raise
+            if time.monotonic() > end:
+                problem = (
+                    "a transaction uses what is to be changed, and has not ended for a minute: look for it in "
+                    "pg_stat_activity (xact_start), and run this again once it has ended"
+                )
+                raise Refusal(refusal.sqlstate, problem) from refusal
+        await asyncio.sleep(backoff.next_s(time.monotonic() % 1))
+
+
+async def _migrate(connection: Connection) -> Versions:
     async with connection.transaction():
         await connection.rows("SELECT pg_advisory_xact_lock($1)", _LOCK)
         found = await read_versions(connection)
         if found.version >= SCHEMA_VERSION:
             return found
+        await connection.rows("SELECT set_config('lock_timeout', $1, true)", _LOCK_TIMEOUT)
+        if found.version:
+            await _refuse_old_servers(connection)
         await connection.run("CREATE SCHEMA IF NOT EXISTS waypost")
-        for script in read_scripts():
-            await connection.run(script)
+        for name, script in read_scripts():
+            try:
+                await connection.run(script)
+            except Refusal as refusal:
+                raise Refusal(refusal.sqlstate, f"{name}: {refusal.message}", refusal.detail) from refusal
         await connection.rows(
             "INSERT INTO waypost.setting VALUES ('schema_version', $1), ('oldest_user', $2)"
             " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             str(SCHEMA_VERSION),
-            str(_OLDEST_USER),
+            str(OLDEST_USER),
         )
     return found
+
+
+async def _refuse_old_servers(connection: Connection) -> None:
+    names = [str(row["name"]) for row in await connection.rows(_TOO_OLD, OLDEST_USER)]
+    if names:
+        problem = (
+            f"expected servers that know version {OLDEST_USER} of the schema or later; these are older: "
+            f"{', '.join(names)}; upgrade or stop them, and run this again"
+        )
+        raise Refusal("WP010", problem)
 
 
 async def drop_schema(connection: Connection) -> None:

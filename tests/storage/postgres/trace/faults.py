@@ -74,7 +74,7 @@ def script_with(fault: Fault) -> str:
     """Return the text of the function with a fault, to be run on a database with the right one."""
     begin = f"CREATE OR REPLACE FUNCTION waypost.{fault.function}("
     # The last one counts: some are replaced by the script of their part.
-    script = [one for one in read_scripts() if begin in one][-1]
+    script = [text for _, text in read_scripts() if begin in text][-1]
     text = begin + script.rpartition(begin)[2].partition("\nEND $$;")[0] + "\nEND $$;"
     assert fault.right in text, f"the text of {fault.function} has changed: {fault.right!r} is not in it"
     return text.replace(fault.right, fault.wrong, 1)

@@ -14,7 +14,7 @@ __all__ = ["Entrance", "enter", "leave", "warn_of_connections"]
 
 _logger = get_logger(__name__)
 
-_ENTER: Final = "SELECT o_node, o_incarnation, o_is_cold FROM waypost.enter_1($1, $2, $3, $4::jsonb, $5)"
+_ENTER: Final = "SELECT o_node, o_incarnation, o_is_cold FROM waypost.enter_1($1, $2, $3, $4::jsonb, $5, $6)"
 _LEAVE: Final = "SELECT waypost.leave_1($1, $2, $3)"
 _DIFFERING: Final = """
     SELECT name, options::text AS options FROM waypost.node
@@ -38,6 +38,7 @@ class Entrance:
         options: The options that all nodes should have alike.
         orphan_ttl_s: Seconds for which a session is kept whose node is dead.
         connections: How many connections it opens.
+        knows: The newest version of the schema that it knows.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Entrance:
     options: dict[str, Any]
     orphan_ttl_s: float
     connections: int
+    knows: int
 
 
 async def enter(connection: Connection, entrance: Entrance) -> Entered:
@@ -57,7 +59,13 @@ async def enter(connection: Connection, entrance: Entrance) -> Entered:
     """
     options = json.dumps(entrance.options, sort_keys=True)
     row = await connection.row(
-        _ENTER, entrance.name, entrance.address, entrance.version, options, entrance.orphan_ttl_s
+        _ENTER,
+        entrance.name,
+        entrance.address,
+        entrance.version,
+        options,
+        entrance.orphan_ttl_s,
+        entrance.knows,
     )
     assert row is not None
     other = await connection.row(_DIFFERING, entrance.name, options)

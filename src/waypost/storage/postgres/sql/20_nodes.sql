@@ -14,6 +14,8 @@ CREATE TABLE IF NOT EXISTS waypost.node (
     -- Where other nodes reach it. Without one it is no server: a command that writes, and is gone after a moment.
     address text NOT NULL,
     version text NOT NULL,
+    -- The newest version of the schema that it knows.
+    knows int NOT NULL,
     options jsonb NOT NULL,
     started_at float8 NOT NULL,
     ended_at float8
@@ -97,7 +99,7 @@ $$;
 -- whose process in the engine is there. Those are dead then, at once; but not when the engine itself has just begun, as
 -- living nodes are still on their way back.
 CREATE OR REPLACE FUNCTION waypost.enter_1(
-    p_name text, p_address text, p_version text, p_options jsonb, p_ttl_s float8,
+    p_name text, p_address text, p_version text, p_options jsonb, p_ttl_s float8, p_knows int DEFAULT 1,
     OUT o_node int, OUT o_incarnation bigint, OUT o_is_cold boolean
 ) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -106,6 +108,11 @@ BEGIN
     PERFORM waypost.begin_write_1();
     -- One at a time: of two that come together, the second one finds the first.
     PERFORM pg_advisory_xact_lock(1465997648, 0);
+    -- The schema may have changed since the node has looked at it.
+    IF p_knows < (SELECT value::int FROM waypost.setting WHERE key = 'oldest_user') THEN
+        RAISE EXCEPTION 'the schema is for servers that know a later version of it, and this Waypost knows %; upgrade '
+            'this server', p_knows USING ERRCODE = 'WP010';
+    END IF;
     o_is_cold := p_address <> '' AND NOT EXISTS (
         SELECT FROM waypost.node JOIN waypost.beat ON node = id
         WHERE state = 'alive' AND address <> '' AND NOT waypost.backend_is_gone_1(backend));
@@ -127,8 +134,8 @@ BEGIN
     END IF;
     -- A number that no lost history has given to the writes of a node of the same id.
     o_incarnation := (random() * 1e12)::bigint * 1000;
-    INSERT INTO waypost.node (name, incarnation, address, version, options, started_at)
-        VALUES (p_name, o_incarnation, p_address, p_version, p_options, waypost.now_1()) RETURNING id INTO o_node;
+    INSERT INTO waypost.node (name, incarnation, address, version, knows, options, started_at)
+        VALUES (p_name, o_incarnation, p_address, p_version, p_knows, p_options, waypost.now_1()) RETURNING id INTO o_node;
     PERFORM waypost.stood_still_1();
     INSERT INTO waypost.beat VALUES (o_node, 1, 0, waypost.backend_1(), waypost.now_1());
     PERFORM pg_notify('waypost', 'n');
