@@ -49,7 +49,7 @@ async def test_an_engine_that_has_lost_rows_begins_a_generation(postgres: Postgr
         await until(lambda: all(one.journal.generation != generation for one in rows))
         await until(lambda: all(("jumped", 3) in one.rows for one in rows))
         for row in rows:
-            assert row.journal.ends[generation] == 3
+            assert generation not in row.journal.ends, "its offsets lead nowhere, as all sessions end"
         assert rows[0].journal.generation == rows[1].journal.generation
         session = await rows[0].journal.find_session(b"key")
         assert session is None or session.expired, "all sessions end"

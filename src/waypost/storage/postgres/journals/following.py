@@ -134,6 +134,8 @@ class Following:
             except StorageError as problem:
                 _logger.debug("the journals can't be followed at the moment: %s", problem)
                 self._moved |= moved
+                # While the engine is away nobody gets further, so this node falls behind nobody.
+                self._behind, self._behind_since = 0, None
                 await asyncio.sleep(_PAUSE_S)
             except Exception:
                 # Without this task the node would hear of nothing any more.
@@ -162,9 +164,11 @@ class Following:
         async def follow(connection: Connection) -> list[Row]:
             return await connection.rows(_FOLLOW, node, numbers, ticks, sizes, _ROWS, _MOST_BYTES)
 
+        begun_at = asyncio.get_running_loop().time()
         found = {
             number: [*rows] for number, rows in groupby(await self._engine.read(follow), lambda row: row["journal"])
         }
+        behind = 0
         for log, after in zip(logs, ticks, strict=True):
             rows = found.get(log.number, [])
             fresh = [row for row in rows if row["tick"] > log.read_to]
@@ -173,9 +177,11 @@ class Following:
                 continue
             log.add_rows(fresh)
             if len(rows) >= _ROWS or (rows and rows[-1]["bytes"] - rows[0]["bytes"] >= _MOST_BYTES // 2):
+                # There is more. Who has read all that was there is not behind, however much comes meanwhile.
+                behind += len(rows)
                 self.wake(log)
-        self._behind = sum(len(rows) for rows in found.values()) if self._moved else 0
-        if not self._behind:
+        self._behind = behind
+        if not behind:
             self._behind_since = None
         elif self._behind_since is None:
-            self._behind_since = asyncio.get_running_loop().time()
+            self._behind_since = begun_at
