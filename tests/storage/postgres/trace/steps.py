@@ -257,6 +257,8 @@ _PLAIN: Final = (
     "SELECT name, address FROM waypost.node ",
     "SELECT name, options::text AS options FROM waypost.node ",
     "SELECT id, incarnation, counter FROM waypost.node ",
+    "SELECT era.reason FROM waypost.era ",
+    "SELECT reason FROM waypost.era ",
 )
 """How the statements begin that call no function, and are not checked."""
 
