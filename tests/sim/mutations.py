@@ -17,7 +17,7 @@ from waypost.server.namespaces.admission import Admission
 from waypost.server.namespaces.channel import Channel
 from waypost.server.namespaces.core import NamespaceCore
 from waypost.server.queues.delivery import Attachment, Delivery
-from waypost.server.queues.delivery_order import StrictOrder
+from waypost.server.queues.orders.strict_order import StrictOrder
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.recovery.live_session import LiveSession

@@ -11,12 +11,14 @@ from tests.sim.mutations import Mutate, forget_what_was_lost, hand_out_too_early
 from waypost.server.namespaces.channel import Channel
 from waypost.server.queues import progress, verdict
 from waypost.server.queues.delivery import Delivery
-from waypost.server.queues.delivery_order import KeyedOrder, Read
+from waypost.server.queues.dispatch import Dispatch
 from waypost.server.queues.due import DueTimer
 from waypost.server.queues.flight import Flight
 from waypost.server.queues.leases import Leases
 from waypost.server.queues.losses import LosingConsumer, Losses
 from waypost.server.queues.options import QueueOptions
+from waypost.server.queues.orders.delivery_order import Read
+from waypost.server.queues.orders.keyed_order import KeyedOrder
 from waypost.server.queues.pages import Pages
 from waypost.server.queues.probing import Probing
 from waypost.server.queues.progress import Progress
@@ -89,7 +91,7 @@ def ignore_pauses(patch: pytest.MonkeyPatch) -> None:
 
 def sleep_through_the_end_of_a_pause(patch: pytest.MonkeyPatch) -> None:
     """Set no alarm for when a pause ends."""
-    patch.setattr(Runner, "_set_alarm", lambda self, *given: None)
+    patch.setattr(Dispatch, "_set_alarm", lambda self, *given: None)
 
 
 def blame_all(patch: pytest.MonkeyPatch) -> None:

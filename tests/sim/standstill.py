@@ -13,7 +13,9 @@ from copy import deepcopy
 from waypost.server.hub import Hub
 from waypost.server.queues import settler
 from waypost.server.queues.delivery import Carrier
-from waypost.server.queues.delivery_order import DeliveryOrder, KeyedOrder, StrictOrder
+from waypost.server.queues.orders.delivery_order import DeliveryOrder
+from waypost.server.queues.orders.keyed_order import KeyedOrder
+from waypost.server.queues.orders.strict_order import StrictOrder
 from waypost.server.queues.runner import Runner
 from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.work_loop import _State
@@ -47,14 +49,15 @@ def stand_still(hub: Hub, *, clock_was_set: bool) -> list[str]:
     for queue, runners in hub.deliveries._runners.items():
         for name, runner in runners.items():
             assert isinstance(runner, Runner), "without other nodes there is nothing else"
-            will_look = clock_was_set and runner._work._alarm is not None
+            will_look = clock_was_set and runner._dispatch._work._alarm is not None
             if not will_look and _stands_still(runner):
                 found.append(f"{queue}/{name} stands still")
     return found
 
 
 def _stands_still(runner: Runner) -> bool:
-    work, progress = runner._work, runner._progress
+    dispatch, progress = runner._dispatch, runner._progress
+    work = dispatch._work
     # A round that runs, or one that begins again after the store failed, will come to what waits.
     if work._state is not _State.IDLE or work._backoff.failures:
         return False
@@ -65,9 +68,9 @@ def _stands_still(runner: Runner) -> bool:
     if not runner.takers.any():
         return False
     # The wall time is rounded more roughly than that of the loop: what is due now may ring in the next moment.
-    if work._alarm is not None and work._alarm.when() - runner._loop.time() < _MOMENT_S:
+    if work._alarm is not None and work._alarm.when() - work._loop.time() < _MOMENT_S:
         return False
-    if not (runner._may_hand_out(progress.pause_s()) and progress.probing.may_hand_out(now)):
+    if not (dispatch._may_hand_out(progress.pause_s()) and progress.probing.may_hand_out(now)):
         return False
     if progress.upcoming is None:
         return True

@@ -9,8 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from waypost.server.queues.delivery_order import DeliveryOrder, Read, ReadKey, ReadOn, ReadRetries, make_order
 from waypost.server.queues.options import Order
+from waypost.server.queues.orders.delivery_order import DeliveryOrder, Read, ReadKey, ReadOn, ReadRetries
+from waypost.server.queues.orders.making import make_order
 from waypost.storage.queue_records import MessageRow
 
 _PAGE = 3

@@ -15,8 +15,8 @@ from tests.server.model_client import hub_of, running, until
 from tests.server.queues.client import QUEUE, quiet, site
 from tests.support.waiting import DEADLINE_S
 from waypost.errors import StorageError
-from waypost.server.queues.delivery_order import Read, ReadKey, ReadOn, ReadRetries
 from waypost.server.queues.due import DueTimer
+from waypost.server.queues.orders.delivery_order import Read, ReadKey, ReadOn, ReadRetries
 from waypost.server.queues.pages import Pages
 from waypost.server.queues.work_loop import WorkLoop
 from waypost.storage.base import Store

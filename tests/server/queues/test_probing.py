@@ -17,8 +17,9 @@ from tests.server.model_client import running, until
 from tests.server.queues.client import Clock, quiet, site
 from tests.server.queues.test_failures import NACK, dead, until_info
 from waypost.retrying import RetryPolicy
-from waypost.server.queues.delivery_order import ReadOn, make_order
 from waypost.server.queues.options import Order
+from waypost.server.queues.orders.delivery_order import ReadOn
+from waypost.server.queues.orders.making import make_order
 from waypost.server.queues.probing import FEWEST, MOST, Probing
 from waypost.storage.queue_records import MessageRow
 from waypost.storage.sqlite.queues.queue import SqliteQueue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from waypost.server.queues.delivery_order import Read, ReadKey, ReadOn
+from waypost.server.queues.orders.delivery_order import Read, ReadKey, ReadOn
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import MessageRow
 

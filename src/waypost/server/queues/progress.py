@@ -9,8 +9,9 @@ from typing import Protocol
 
 from waypost.logs import fields, get_logger
 from waypost.protocol.rejections import Rejection
-from waypost.server.queues.delivery_order import DeliveryOrder, Read, ReadRetries, make_order
 from waypost.server.queues.options import Order, QueueOptions
+from waypost.server.queues.orders.delivery_order import DeliveryOrder, Read, ReadRetries
+from waypost.server.queues.orders.making import make_order
 from waypost.server.queues.pages import Pages
 from waypost.server.queues.probing import Probing
 from waypost.server.queues.settler import Settler

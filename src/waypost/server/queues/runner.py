@@ -1,20 +1,18 @@
-"""Delivers one consumer's messages to the attached sockets and workers, and takes their answers.
+"""Serves one consumer: attaches sockets and workers, and decides what becomes of each message by their answers.
 
 Only a consumer with sockets or workers attached has a runner; any other costs no more than its row in the store. The
-runner has a task only while there is work.
+runner has a task only while there is work. When messages go out, and to whom, is in `dispatch.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from math import inf
 
 from waypost.errors import StorageError
-from waypost.logs import fields, get_logger
 from waypost.protocol.rejections import Rejection
 from waypost.server.queues.delivery import Attachment, Delivery, Session
-from waypost.server.queues.delivery_order import DeliveryOrder
+from waypost.server.queues.dispatch import Dispatch
 from waypost.server.queues.flight import Flight
 from waypost.server.queues.meter import ConsumerMeter
 from waypost.server.queues.options import Order, QueueOptions
@@ -22,15 +20,11 @@ from waypost.server.queues.progress import Progress
 from waypost.server.queues.serving import Watcher
 from waypost.server.queues.takers import Takers
 from waypost.server.queues.verdict import Blame
-from waypost.server.queues.work_loop import WorkLoop
 from waypost.server.services import Services
-from waypost.storage.clock import LONGEST_SLEEP_S
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, ConsumerRow, MessageRow
 
 __all__ = ["Runner"]
-
-logger = get_logger("waypost.queue")
 
 _LOST = "the connection was lost"
 
@@ -55,14 +49,13 @@ class Runner:
 
     __slots__ = (
         "_away",
+        "_dispatch",
         "_flight",
         "_is_idle",
-        "_loop",
         "_now",
         "_progress",
         "_queue",
         "_watcher",
-        "_work",
         "meter",
         "options",
         "order",
@@ -80,9 +73,8 @@ class Runner:
     ) -> None:
         self.order: Order = order
         self.options = options
-        self._loop = asyncio.get_running_loop()
         load = services.queues.load(queue.name)
-        self.meter = ConsumerMeter(self._loop.time, services.queues.totals(queue.name))
+        self.meter = ConsumerMeter(asyncio.get_running_loop().time, services.queues.totals(queue.name))
         self.takers = Takers(load, newest_only=order == "strict")
         self._away: dict[Session, Attachment] = {}
         self._is_idle = False
@@ -91,7 +83,7 @@ class Runner:
         self._watcher = watcher
         self._progress = Progress(queue, row, order, services, self)
         self._flight = Flight(self._now, self._lease_ended, self._report_overdue, self._note_oldest, load)
-        self._work = WorkLoop(self._run_round, self._halted, services.keep_task)
+        self._dispatch = Dispatch(self, self._progress, self._flight, self._now, services.keep_task)
 
     @property
     def queue_name(self) -> str:
@@ -195,7 +187,7 @@ class Runner:
 
     def stop(self) -> None:
         """Stop deliveries. Messages in hand may still be answered."""
-        self._work.stop()
+        self._dispatch.stop()
         self._progress.hurry()
         self._flight.stop_watching()
 
@@ -265,7 +257,7 @@ class Runner:
         # Without a place in the queue yet, the message will be read from the store.
         if upcoming is not None:
             upcoming.arrive(message, message.enqueued_at)
-            self._work.wake()
+            self._dispatch.wake()
 
     def begin_anew(self) -> None:
         """Take back all messages, and begin anew at the consumer's place in the store."""
@@ -310,7 +302,7 @@ class Runner:
             self._progress.acknowledge(delivery.message)
             self._flight.drop_late(delivery.message.position)
             self.meter.acknowledge(took_s)
-            self._work.wake()
+            self._dispatch.wake()
             return True
         if self._is_idle:
             # What it had in hand is in the store, or with the next runner of the same consumer.
@@ -404,118 +396,24 @@ class Runner:
         else:
             self._flight.drop_late(message.position)
 
-    # -- work -----------------------------------------------------------------------------------------------
+    # -- rounds ---------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
         """Run a round now. During a read, deliver what is there already."""
-        self._work.wake()
+        self._dispatch.wake()
 
-    async def _run_round(self) -> None:
-        if not self.takers:
-            await self._progress.flush()
-            if not self.takers:
-                self._work.cancel_alarm()
-                self._flight.stop_watching()
-                self._progress.forget()
-                self._is_idle = True
-                self._watcher.became_idle(self)
-                return
-        upcoming = await self._progress.look()
-        # One time for everything in a round: the alarm covers what falls due after it.
-        now, pause_s = self._now(), self._progress.pause_s()
-        while self._may_hand_out(pause_s):
-            self._hand_out(upcoming, now)
-            # Read ahead even if no taker has credit: the takers will soon be done with what they have.
-            read = upcoming.wants(now)
-            if read is None:
-                break
-            await self._work.wait_for(self._progress.read(upcoming, read), self._hand_out_meanwhile)
-            # A store in memory answers at once; other tasks have to run, too.
-            await asyncio.sleep(0)
-            if self._progress.upcoming is not upcoming:
-                return
-            now, pause_s = self._now(), self._progress.pause_s()
-        self._flight.note_oldest()
-        self._set_alarm(now, pause_s)
-
-    def _halted(self, problem: Exception, pause_s: float) -> None:
-        """Let the next round read the consumer again after this one failed."""
-        self._progress.look_again()
-        logger.error(
-            "queue %r: delivery to %r halts for %.1f s: %s",
-            self.queue_name, self.row.name, pause_s, problem,
-            extra=fields(queue=self.queue_name, consumer=self.row.name, seconds=pause_s),
-        )  # fmt: skip
-
-    def _set_alarm(self, now: float, pause_s: float) -> None:
-        """Wake at the end of the next pause after ``now``: of the consumer, its probing, or else of a message."""
-        probe_at = self._progress.probing.next_at
-        due_at = probe_at if probe_at > now else self._progress.due_at
-        if pause_s > 0:
-            due_at = now + pause_s
-        if now < due_at < inf:
-            self._work.wake_in(min(due_at - self._now(), LONGEST_SLEEP_S))
-        else:
-            self._work.cancel_alarm()
-
-    def _may_hand_out(self, pause_s: float) -> bool:
-        return pause_s <= 0 and not self._work.is_stopped and not self._progress.must_wait
-
-    # -- handing out ----------------------------------------------------------------------------------------
-
-    def _hand_out_meanwhile(self) -> None:
-        """Deliver the messages that are there while more are being read."""
-        upcoming, now = self._progress.upcoming, self._now()
-        if upcoming is not None and self._may_hand_out(self._progress.pause_s()):
-            self._hand_out(upcoming, now)
-
-    def _hand_out(self, upcoming: DeliveryOrder, now: float) -> None:
-        """Deliver messages that may go to takers that have credit."""
-        if self.order == "strict":
-            self._take_over()
-        takers, flight, probing = self.takers, self._flight, self._progress.probing
-        delivered = 0
-        while (
-            takers.any()
-            and (not probing.is_active or probing.may_hand_out(now))
-            and (message := upcoming.next(now, probing=probing.is_active)) is not None
-        ):
-            if message.expires_at is not None and message.expires_at <= now:
-                upcoming.done(message)
-                continue
-            if message.damaged:
-                flight.drop_late(message.position)
-                self._progress.give_up_damaged(message, now)
-                continue
-            taker = takers.take(len(message.record))
-            if taker is None:
-                upcoming.put_back(message)
-                break
-            was_tried = message.losses or message.failures
-            if was_tried and taker.carrier.is_too_much(message, self.options):
-                # The message came so far by crashes during deliveries, or by a change of options.
-                flight.drop_late(message.position)
-                self._progress.give_up_unsent(message, now)
-            else:
-                if probing.is_active:
-                    probing.handed(message.position)
-                if not was_tried:
-                    self.meter.first_delivery(now - message.enqueued_at)
-                flight.hand(message, taker, self.options, now)
-                delivered += 1
-            takers.enter_rotation(taker)
-        if delivered:
-            self.meter.deliver(delivered)
-        flight.note_oldest()
-
-    def _take_over(self) -> None:
+    def displace(self, served: Attachment) -> None:
         """In strict order, take the message back from an attachment that is not the newest one any more."""
-        served = self.takers.served()
-        if served is None:
-            return
         for attachment in self._flight.held_by_others(served):
             is_lost = attachment.is_away and attachment.to_blame
             self._take_back(list(attachment.in_hand.values()), _LOST if is_lost else None)
+
+    def became_idle(self) -> None:
+        """End: nothing is attached any more, and everything is stored."""
+        self._flight.stop_watching()
+        self._progress.forget()
+        self._is_idle = True
+        self._watcher.became_idle(self)
 
     # -- reports --------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ __all__ = [
     "check_version",
     "connect",
     "is_store",
+    "lacks_space",
     "open_beside",
     "open_database",
     "take_ownership",
@@ -79,6 +80,11 @@ def translate(store: str, error: sqlite3.Error) -> StorageError:
     if code & 0xFF == sqlite3.SQLITE_BUSY:
         return StorageError(store, f"{error}: another connection's transaction takes too long; commit it sooner")
     return StorageError(store, str(error))
+
+
+def lacks_space(store: str, error: Exception) -> bool:
+    """Return whether an error means that the disk is full."""
+    return isinstance(error, sqlite3.Error) and isinstance(translate(store, error), StoreFull)
 
 
 def is_store(connection: sqlite3.Connection) -> bool:

@@ -21,7 +21,7 @@ from copy import copy
 from time import perf_counter_ns
 from typing import TypeVar
 
-from waypost.errors import StorageError, StoreClosed, StoreFull, StoreLost
+from waypost.errors import StorageError, StoreClosed, StoreLost
 from waypost.logs import fields, get_logger
 from waypost.retrying import RetryPolicy
 from waypost.storage.base import OnCommit
@@ -29,7 +29,7 @@ from waypost.storage.callbacks import report
 from waypost.storage.clock import StoreClock
 from waypost.storage.sqlite.condition import Condition
 from waypost.storage.sqlite.disk_room import DiskRoom
-from waypost.storage.sqlite.file import translate
+from waypost.storage.sqlite.file import lacks_space, translate
 from waypost.storage.sqlite.guard import Guard
 from waypost.storage.sqlite.incoming import Incoming
 from waypost.storage.sqlite.jobs import (
@@ -48,10 +48,11 @@ from waypost.storage.sqlite.jobs import (
 )
 from waypost.storage.sqlite.journals.entries import Appender
 from waypost.storage.sqlite.journals.unflushed import Unflushed
+from waypost.storage.sqlite.lookout import Lookout
 from waypost.storage.sqlite.noted_clock import ClockNotes
 from waypost.storage.sqlite.patience import ASK_EVERY_S, Patience, is_locked
 from waypost.storage.sqlite.sums import is_undecodable, leniently
-from waypost.storage.sqlite.turns import Turns, data_version
+from waypost.storage.sqlite.turns import Turns
 from waypost.storage.store_numbers import Commits
 from waypost.storage.trouble import Trouble
 
@@ -64,8 +65,6 @@ _R = TypeVar("_R")
 
 # The pause does not grow: everything that is asked for meanwhile waits behind it.
 _RETRIES = RetryPolicy(first_s=0.5, longest_s=0.5)
-# How often it is looked whether another program has written to the file.
-_LOOK_EVERY_S = 0.05
 LARGEST_RECORD_BYTES = 500_000_000
 """Half of what SQLite can hold in a value."""
 
@@ -97,11 +96,9 @@ class Writer:
         "_failure",
         "_finished",
         "_guard",
-        "_has_told_loss",
-        "_has_told_mark",
         "_incoming",
+        "_lookout",
         "_loop",
-        "_lost_watchers",
         "_notes",
         "_patience",
         "_room",
@@ -109,8 +106,6 @@ class Writer:
         "_thread",
         "_transaction",
         "_turns",
-        "_version",
-        "_watchers",
         "unflushed",
     )
 
@@ -130,9 +125,6 @@ class Writer:
         self._room = room
         self._guard = guard
         self._condition = Condition(guard, room)
-        self._has_told_loss = False
-        self._has_told_mark = False
-        self._lost_watchers: list[Callable[[StoreLost], None]] = []
         self._store = store
         self._loop = loop
         self._clock = clock
@@ -142,9 +134,7 @@ class Writer:
         self._patience = Patience(patience_s)
         connection.execute(f"PRAGMA busy_timeout = {int(min(patience_s, ASK_EVERY_S) * 1000)}")
         self._closed = False
-        self._watchers: list[Callable[[], None]] = []
-        # From now on; otherwise the first look would take the opening itself for another program's write.
-        self._version = data_version(connection)
+        self._lookout = Lookout(store, connection, guard, turns, self._tell)
         self.unflushed = Unflushed()
         # For the writer's thread: why deferred writes can't be written.
         self._failure: Exception | None = None
@@ -277,13 +267,13 @@ class Writer:
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call a function in the event loop when another program has written to the file."""
-        self._watchers.append(changed)
+        self._lookout.watch(changed)
         # What the writer's thread is in may be a wait that looks at nothing.
         self.submit(lambda _: None)
 
     def watch_loss(self, lost: Callable[[StoreLost], None]) -> None:
         """Call a function in the event loop when the file is lost; at most once."""
-        self._lost_watchers.append(lost)
+        self._lookout.watch_loss(lost)
 
     async def close(self) -> None:
         """Finish the pending jobs, and close the connection. A second call does nothing."""
@@ -326,26 +316,17 @@ class Writer:
 
     def _wait(self) -> Write | None:
         """Wait for a job, and meanwhile look whether another program has written to the file."""
-        while (pause_s := self._pause_s()) is not None:
+        while (pause_s := self._lookout.pause_s) is not None:
             try:
                 return self._incoming.first(pause_s)
             except queue.Empty:
-                if self._watchers:
-                    self._look()
+                if self._lookout.has_watchers:
+                    self._lookout.look()
                 if self._guard is not None:
                     self._watch_over(self._guard)
                 if self._room is not None:
                     self._room.look(self._transaction.connection)
         return self._incoming.first(None)
-
-    def _pause_s(self) -> float | None:
-        """Return the seconds after which something is to be looked at; ``None`` if nothing is."""
-        guarding_s = None if self._guard is None else self._guard.wait_s
-        if self._has_told_mark:
-            guarding_s = _LOOK_EVERY_S
-        if not self._watchers:
-            return guarding_s
-        return _LOOK_EVERY_S if guarding_s is None else min(_LOOK_EVERY_S, guarding_s)
 
     def _watch_over(self, guard: Guard) -> None:
         """Look at the file while nothing is written, and move its mark if the last commit did not."""
@@ -354,48 +335,15 @@ class Writer:
                 guard.before(self._transaction.connection)
             else:
                 self._transact([])
-            self._has_told_mark = False
+            self._lookout.mark_moved()
         except StoreLost as lost:
             self._roll_back()
-            self._note_loss(lost)
+            self._lookout.note_loss(lost)
         except sqlite3.Error as error:
             self._roll_back()
-            if is_locked(error):
-                return  # It is moved with the next commit, or the next time.
-            if not self._has_told_mark:
-                self._has_told_mark = True
-                _logger.warning(
-                    "%s: the mark in it can't be moved, and is tried until it can: %s",
-                    self._store,
-                    error,
-                    extra=fields(store=self._store),
-                )
-
-    def _note_loss(self, lost: StoreLost) -> None:
-        if not self._has_told_loss:
-            self._has_told_loss = True
-            _logger.critical(
-                "%s: nothing more can be stored: %s", self._store, lost.problem, extra=fields(store=self._store)
-            )
-            self._tell(_call_all, self._lost_watchers, lost)
-
-    def _look(self) -> None:
-        try:
-            version = data_version(self._transaction.connection)
-        except sqlite3.Error as error:
-            _logger.warning(
-                "%s: can't tell whether another program has written to it: %s",
-                self._store,
-                error,
-                extra=fields(store=self._store),
-            )
-            return
-        if version != self._version:
-            self._version = version
-            self._turns.note_others()
-            if self._guard is not None:
-                self._guard.note_others()
-            self._tell(_call_all, self._watchers)
+            # Behind a lock it is moved with the next commit, or the next time.
+            if not is_locked(error):
+                self._lookout.mark_failed(error)
 
     def _refuse_emits(self, came: list[Write], kept: list[Write]) -> list[Write]:
         """Refuse emits that would use the reserve of the disk, behind what was kept.
@@ -430,10 +378,10 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is handed to those who asked
             self._roll_back()
             if isinstance(error, StoreLost):
-                self._note_loss(error)
+                self._lookout.note_loss(error)
             if is_locked(error):
                 return self._wait_on(batch, error)
-            parts = [batch] if isinstance(error, StoreLost) or _lacks_space(self._store, error) else units(batch)
+            parts = [batch] if isinstance(error, StoreLost) or lacks_space(self._store, error) else units(batch)
             if len(parts) == 1:
                 return self._keep(batch, error)
             return self._write_each(parts, error)
@@ -493,8 +441,8 @@ class Writer:
             self._guard.before(transaction.connection)
         self._turns.begin(transaction.connection)
         self._patience.end()
-        if self._watchers or self._guard is not None:
-            self._look()
+        if self._guard is not None or self._lookout.has_watchers:
+            self._lookout.look()
         if self._guard is not None:
             self._guard.within(transaction.connection)
         self._notes.begin(transaction.connection, transaction.now)
@@ -556,12 +504,3 @@ class Writer:
                 failure = translate(self._store, error)
                 failure.__cause__ = error
             future.set_exception(failure)
-
-
-def _call_all(functions: list[Callable[..., None]], *arguments: object) -> None:
-    for function in functions:
-        function(*arguments)
-
-
-def _lacks_space(store: str, error: Exception) -> bool:
-    return isinstance(error, sqlite3.Error) and isinstance(translate(store, error), StoreFull)

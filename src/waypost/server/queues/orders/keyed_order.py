@@ -1,255 +1,29 @@
-"""The order in which one consumer's messages may be delivered: strictly, by key, or freely. Pure.
-
-A delivery order says what to read from the store (`wants`), takes what was read (`take`), and gives out what may go
-(`next`). It hears what becomes of each message: `done`, `put_back`, `park`. It holds a few messages, never a backlog:
-what is behind a message that blocks stays in the store until its turn.
-"""
+"""The order by key, and the free one: many messages at a time, of each key only one. Pure."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
-from typing import Protocol
 
-from waypost.server.queues.options import Order
+from waypost.server.queues.orders.delivery_order import (
+    LOW,
+    LOW_BYTES,
+    MOST_READY,
+    MOST_READY_BYTES,
+    Read,
+    ReadKey,
+    ReadOn,
+    ReadRetries,
+)
 from waypost.storage.queue_records import MessageRow
 
-__all__ = ["DeliveryOrder", "KeyedOrder", "Read", "ReadKey", "ReadOn", "ReadRetries", "StrictOrder", "make_order"]
+__all__ = ["KeyedOrder"]
 
-_MOST_READY = 256
-# With fewer than that left it is time to read on.
-_LOW = 64
-_MOST_READY_BYTES = 1 << 20
-_LOW_BYTES = 1 << 18
 _MOST_BLOCKED_KEYS = 10_000
 # Of all keys together.
 _MOST_BEHIND = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class ReadOn:
-    """A request for the next messages after a position."""
-
-    after: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReadRetries:
-    """A request for messages up to a position whose pause is over at a time, without those that are known already."""
-
-    upto: int
-    excluding: frozenset[int]
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
-class ReadKey:
-    """A request for the next messages with a key, between two positions."""
-
-    key: str
-    after: int
-    upto: int
-
-
-Read = ReadOn | ReadRetries | ReadKey
-
-
-class DeliveryOrder(Protocol):
-    """Says which of one consumer's messages may go next."""
-
-    @property
-    def due_at(self) -> float:
-        """The store's time at which the next paused message may go; infinity if none is paused."""
-        ...
-
-    @property
-    def has_more(self) -> bool:
-        """Whether messages wait that are not in hand, as far as is known without asking the store."""
-        ...
-
-    def wants(self, now: float) -> Read | None:
-        """Return what to read from the store next; ``None`` for nothing. Then call `take` or `not_read`."""
-        ...
-
-    def take(
-        self,
-        read: Read,
-        messages: Sequence[MessageRow],
-        now: float,
-        *,
-        complete: bool,
-        due_at: float = inf,
-        done: Collection[int] = (),
-    ) -> None:
-        """Take the messages that were read.
-
-        Args:
-            read: The request; for retries it also excludes those whose failure is not stored yet.
-            messages: The messages found, sorted by position.
-            now: The store's time.
-            complete: True if the store had no more.
-            due_at: For retries, the store's time at which the next one falls due.
-            done: Positions of messages that were acknowledged, which the store may not have known at the read; for
-                retries also of those that have failed or were given up.
-        """
-        ...
-
-    def not_read(self, read: Read) -> None:
-        """Note that the store did not answer a read, so that `wants` asks for it again."""
-        ...
-
-    def arrive(self, message: MessageRow, now: float) -> None:
-        """Take a message that was just stored."""
-        ...
-
-    def look_again(self) -> None:
-        """Note that the store may have messages behind the end that was read."""
-        ...
-
-    def next(self, now: float, *, probing: bool = False) -> MessageRow | None:
-        """Give out the next message that may go; ``None`` if none may.
-
-        Args:
-            now: The store's time.
-            probing: Whether to give out the message that has been due for longest, instead of the oldest one. So
-                messages that fail again and again do not stand before those that were not tried yet.
-        """
-        ...
-
-    def done(self, message: MessageRow) -> None:
-        """Note that a message that was out is acknowledged or given up."""
-        ...
-
-    def put_back(self, message: MessageRow) -> None:
-        """Take back a message that was out; it may go again at once."""
-        ...
-
-    def park(self, message: MessageRow) -> None:
-        """Take back a message that was out; it may go again at its ``retry_at``."""
-        ...
-
-    def withdraw(self, message: MessageRow) -> None:
-        """Note that a message that was put back or parked was acknowledged late."""
-        ...
-
-    def look_for_retries(self, now: float) -> None:
-        """Note that the store now has the failures of parked messages, some of which may have fallen due before."""
-        ...
-
-
-def make_order(order: Order, after: int, out: Iterable[MessageRow] = ()) -> DeliveryOrder:
-    """Make the delivery order of a consumer.
-
-    Args:
-        order: Its kind.
-        after: The position up to which the consumer has settled everything.
-        out: Messages behind it that are out already; in strict order at most the first one.
-    """
-    return StrictOrder(after, out) if order == "strict" else KeyedOrder(after, out, by_key=order == "key")
-
-
-class StrictOrder:
-    """Gives out one message at a time, each after the one before is done."""
-
-    __slots__ = ("_ahead", "_ahead_bytes", "_at_end", "_frontier", "_in_hand", "_news")
-
-    def __init__(self, after: int, out: Iterable[MessageRow] = ()) -> None:
-        self._frontier = max((message.position for message in out), default=after)
-        self._ahead: deque[MessageRow] = deque()
-        self._ahead_bytes = 0
-        self._in_hand = self._frontier > after
-        self._at_end = False
-        self._news = False
-
-    @property
-    def due_at(self) -> float:
-        """The store's time at which the head may go."""
-        return self._ahead[0].retry_at if self._ahead and not self._in_hand and self._ahead[0].retry_at else inf
-
-    @property
-    def has_more(self) -> bool:
-        """Whether messages wait."""
-        return bool(self._ahead) or not self._at_end
-
-    def wants(self, now: float) -> Read | None:
-        """Read on when little is left in memory."""
-        if self._at_end or len(self._ahead) >= _LOW or self._ahead_bytes >= _LOW_BYTES:
-            return None
-        self._news = False
-        return ReadOn(self._frontier)
-
-    def take(
-        self,
-        read: Read,
-        messages: Sequence[MessageRow],
-        now: float,
-        *,
-        complete: bool,
-        due_at: float = inf,
-        done: Collection[int] = (),
-    ) -> None:
-        """Keep what was read, in order."""
-        for message in messages:
-            if message.position in done:
-                self._frontier = message.position
-            else:
-                self._append(message)
-        self._at_end = complete and not self._news
-
-    def not_read(self, read: Read) -> None:
-        """Do nothing: what was not taken is wanted still."""
-
-    def arrive(self, message: MessageRow, now: float) -> None:
-        """Keep a new message if it is the next one and there is room; else read it later."""
-        if message.position <= self._frontier:
-            return
-        follows = self._at_end and message.position == self._frontier + 1
-        if follows and len(self._ahead) < _MOST_READY and self._ahead_bytes < _MOST_READY_BYTES:
-            self._append(message)
-        else:
-            self.look_again()
-
-    def look_again(self) -> None:
-        """Read on at the end once more."""
-        self._at_end = False
-        self._news = True
-
-    def next(self, now: float, *, probing: bool = False) -> MessageRow | None:
-        """Give out the head, unless a message is out or the head has to wait."""
-        if self._in_hand or not self._ahead or self._ahead[0].retry_at > now:
-            return None
-        self._in_hand = True
-        message = self._ahead.popleft()
-        self._ahead_bytes -= len(message.record)
-        return message
-
-    def done(self, message: MessageRow) -> None:
-        """Let the next message go."""
-        self._in_hand = False
-
-    def put_back(self, message: MessageRow) -> None:
-        """Make the message the head again."""
-        self._in_hand = False
-        self._ahead.appendleft(message)
-        self._ahead_bytes += len(message.record)
-
-    park = put_back
-
-    def withdraw(self, message: MessageRow) -> None:
-        """Drop the head."""
-        if self._ahead and self._ahead[0].position == message.position:
-            self._ahead_bytes -= len(self._ahead.popleft().record)
-
-    def look_for_retries(self, now: float) -> None:
-        """Do nothing: the head waits in memory."""
-
-    def _append(self, message: MessageRow) -> None:
-        self._ahead.append(message)
-        self._ahead_bytes += len(message.record)
-        self._frontier = message.position
 
 
 class KeyedOrder:
@@ -286,7 +60,6 @@ class KeyedOrder:
         self._paused_behind: set[int] = set()
         # The times of paused messages that are the first of their key. A limit of the queue may remove them.
         self._paused_heads: dict[int, tuple[float, str]] = {}
-        # The messages that were withdrawn during a read.
 
     @property
     def due_at(self) -> float:
@@ -313,7 +86,7 @@ class KeyedOrder:
             known = {position for position, _ in self._ready} | self._in_hand | self._paused_behind
             known.update(message.position for behind in self._behind.values() for message in behind)
             return ReadRetries(self._frontier, frozenset(known), now)
-        is_low = len(self._ready) < _LOW and self._ready_bytes < _LOW_BYTES
+        is_low = len(self._ready) < LOW and self._ready_bytes < LOW_BYTES
         if not is_low or self._at_end or len(self._heads) >= _MOST_BLOCKED_KEYS:
             return None
         self._news = False
@@ -435,7 +208,7 @@ class KeyedOrder:
 
     @property
     def _is_full(self) -> bool:
-        return len(self._ready) >= _MOST_READY or self._ready_bytes >= _MOST_READY_BYTES
+        return len(self._ready) >= MOST_READY or self._ready_bytes >= MOST_READY_BYTES
 
     def _key(self, message: MessageRow) -> str | None:
         return message.key if self._by_key else None
@@ -516,7 +289,7 @@ class KeyedOrder:
     def _keep_behind(self, key: str, message: MessageRow) -> bool:
         """Keep a message for when its turn comes, if there is room, so that it need not be read again."""
         # One that failed has a pause, of which the store knows better.
-        if message.retry_at or self._behind_count >= _MOST_BEHIND or self._behind_bytes >= _LOW_BYTES:
+        if message.retry_at or self._behind_count >= _MOST_BEHIND or self._behind_bytes >= LOW_BYTES:
             return False
         self._behind.setdefault(key, deque()).append(message)
         self._behind_count += 1

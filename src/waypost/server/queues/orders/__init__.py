@@ -1,0 +1,1 @@
+"""The orders in which one consumer's messages may be delivered."""
