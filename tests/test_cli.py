@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import socket
@@ -70,7 +71,9 @@ class Served:
         self._errors = directory / "errors"
         with self._output.open("wb") as output, self._errors.open("wb") as errors:
             command = [sys.executable, "-m", "waypost", "serve", *arguments]
-            self.process = subprocess.Popen(command, cwd=directory, stdout=output, stderr=errors)
+            # Of variables that no option has, such as those of other tests, it warns.
+            environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
+            self.process = subprocess.Popen(command, cwd=directory, stdout=output, stderr=errors, env=environment)
 
     @property
     def output(self) -> str:

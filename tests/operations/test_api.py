@@ -214,7 +214,8 @@ async def test_purge_removes_and_seek_moves() -> None:
         for place_in_queue in ("new", "oldest", 2, "2026-11-30T07:00:00+01:00"):
             assert await place.ask("POST", "/queues/mails/seek", {"to": place_in_queue}) == (200, {})
         status, problem = await place.ask("POST", "/queues/mails/seek", {"to": "tomorrow"})
-        assert (status, problem["code"]) == (422, "bad_value")
+        assert (status, problem["code"], problem["argument"]) == (422, "bad_value", "to")
+        assert problem["expected"].startswith('"oldest"')
 
 
 async def test_a_key_reaches_only_the_names_of_its_patterns() -> None:
@@ -320,7 +321,9 @@ async def test_a_full_queue_is_told_with_a_time_to_come_back() -> None:
         async with place.http.post(url, json={"event": "mail"}, headers=headers) as answer:
             assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
             assert answer.content_type == "application/problem+json"
-            assert (await answer.json())["code"] == "queue_full"
+            problem = await answer.json()
+            assert (problem["code"], problem["retry_after_s"]) == ("queue_full", 1)
+            assert (problem["queue"], problem["messages"], problem["max_messages"]) == ("q", 1, 1)
 
 
 async def test_a_server_that_has_not_started_says_that_there_is_no_store() -> None:

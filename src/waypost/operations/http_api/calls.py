@@ -185,7 +185,7 @@ class Call:
             return written
         if not (0 < len(given) <= MOST_ID_CHARACTERS and given.isascii() and given.isprintable()):
             detail = f"expected an Idempotency-Key of 1 to {MOST_ID_CHARACTERS} printable ASCII characters"
-            raise Problem(422, "bad_value", detail, argument="id")
+            raise Problem(422, "bad_value", detail, argument="id", expected="printable ASCII characters")
         if written is not None:
             detail = "expected one id: the Idempotency-Key is the id, and the body has another; leave one out"
             raise Problem(422, "two_ids", detail)

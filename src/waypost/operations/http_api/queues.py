@@ -219,7 +219,8 @@ def _place(to: str | int) -> Start:
         return msgspec.convert(to, datetime)
     except msgspec.ValidationError as error:
         detail = 'expected "oldest", "new", an offset, or a time with its zone as in RFC 3339; correct `to`'
-        raise Problem(422, "bad_value", detail, argument="to") from error
+        expected = '"oldest", "new", an offset, or a time with its zone'
+        raise Problem(422, "bad_value", detail, argument="to", expected=expected) from error
 
 
 def _before(prefix: str) -> str:
