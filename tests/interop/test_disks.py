@@ -5,12 +5,10 @@ And a server whose store is damaged, or finds no space at its start, says so and
 
 from __future__ import annotations
 
-import os
 import resource
 import sqlite3
-import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,14 +19,13 @@ import waypost
 from tests.interop.disk_app import STORED
 from tests.interop.peer import MODES, Client, Peer
 from tests.support.server_process import ServerProcess
+from tests.support.small_disk import LARGE, small_disk
 from tests.support.waiting import until_async
 
 pytestmark = [pytest.mark.node, pytest.mark.asyncio(loop_scope="module")]
 
 QUEUE = "jobs"
 REFUSED = "no space left on its disk; free some, and the store works again"
-LARGE = 100_000
-SMALL_DISK_BYTES = 8 << 20
 
 
 class Disk(Protocol):
@@ -58,38 +55,6 @@ class LimitedFiles:
     def _limit(self, server: ServerProcess, size: int) -> None:
         _, hard = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (size, hard))
-
-
-class SmallDisk:
-    """A small file system, filled by another program's file."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._ballast = directory / "ballast"
-
-    def fill(self, server: ServerProcess) -> None:
-        self.leave(4 * LARGE)
-
-    def leave(self, size: int) -> None:
-        """Leave so many bytes."""
-        stats = os.statvfs(self.directory)
-        with self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, stats.f_bavail * stats.f_frsize - size)
-
-    def free(self, server: ServerProcess) -> None:
-        self._ballast.unlink()
-
-
-@contextmanager
-def small_disk(directory: Path, size: int = SMALL_DISK_BYTES) -> Iterator[SmallDisk]:
-    """Mount a file system in memory, where this user may."""
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "waypost-test", str(directory)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("this user may not mount a file system")
-    try:
-        yield SmallDisk(directory)
-    finally:
-        subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
 @pytest.fixture(params=["quota", "small disk"])
