@@ -411,3 +411,17 @@ async def test_head_has_no_body() -> None:
             http.head(f"{place.site.url}/api/state", headers=headers) as answer,
         ):
             assert (answer.status, await answer.read()) == (200, b"")
+
+
+async def test_who_is_refused_is_in_the_log_without_a_key(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="waypost.operations"):
+        async with serving(waypost.Server(), [key(rooms=["order *"], scopes=["emit"])]) as place:
+            assert (await place.ask("POST", "/emit", {"event": "news"}, secret="a wrong one"))[0] == 401
+            assert (await place.ask("GET", "/state"))[0] == 403
+            status, problem = await place.ask("POST", "/emit", {"event": "news", "rooms": ["注文 7"]})
+            assert status == 403
+            assert problem["detail"] == "key tests may not use the room '注文 7'; it may use order *"
+    refused = [one for one in caplog.records if one.getMessage().startswith("refused")]
+    assert [vars(one)["code"] for one in refused] == ["key_unknown", "scope_missing", "name_not_allowed"]
+    assert {vars(one)["address"] for one in refused} == {"127.0.0.1"}
+    assert "a wrong one" not in caplog.text

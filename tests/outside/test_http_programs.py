@@ -16,11 +16,10 @@ import pytest_asyncio
 
 import waypost
 from tests.operations.places import SECRET
+from tests.outside.api_service import with_api
 from tests.outside.test_documented import block
 from tests.support.require import require_program
-from tests.support.server_process import ServerProcess
 from tests.support.waiting import until
-from waypost.operations.http.api_keys import digest_of
 
 pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="module")]
 
@@ -77,19 +76,12 @@ NUMBERS = {"django": 1, "celery": 2, "sh": 3, "go": 4, "node": 5}
 async def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """A service of two workers, on an SQLite file or on PostgreSQL."""
     folder = tmp_path_factory.mktemp("service")
-    keys = folder / "keys.toml"
-    keys.write_text(
-        f'programs = {{sha256 = "{digest_of(SECRET)}", scopes = ["emit", "queues:write", "queues:read"], '
-        'rooms = ["order *"], queues = ["mails"]}\n'
-    )
     store = str(folder / "store.db")
     if request.param == "postgres":
         postgres = request.getfixturevalue("postgres")
         name = postgres.create_database()
         store = postgres.url(name)
-    command = ("-m", "waypost", "serve", "tests.outside.api_app:app", "--port", "{port}", "--workers", "2")
-    options = {"drain_s": 0.1, "keys": str(keys)}
-    server = ServerProcess((*command, "--store", store), folder / "server.log", options)
+    server = with_api(folder, store)
     await server.start()
     made = Service(f"{server.url}/api")
     try:

@@ -41,7 +41,7 @@ class Health:
     """
 
     def __init__(self, readiness: Callable[[], Readiness], key: str | None) -> None:
-        check("key", key, _KEY)
+        check("key of io.health", key, _KEY)
         self._readiness = readiness
         self._key = None if key is None else key.encode()
 

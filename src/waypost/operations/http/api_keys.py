@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Protocol, TypeAlias
 
 from waypost.checking.constraints import Matching
 from waypost.checking.options import checked
+from waypost.errors import shorten
 from waypost.operations.http.problems import Problem
 from waypost.operations.http.requests import Request
 
@@ -137,7 +138,8 @@ def check_prefix(key: ApiKey, prefix: str) -> None:
     """
     stems = [one[:-1] for one in key.queues if one.endswith("*") and "*" not in one[:-1]]
     if not any(prefix.startswith(stem) for stem in stems):
-        detail = f"key {key.name} may not use every queue with that prefix; it may use {', '.join(key.queues)}"
+        what = f"every queue with the prefix {shorten(prefix)}"
+        detail = f"key {key.name} may not use {what}; it may use {', '.join(key.queues)}"
         raise Problem(403, "name_not_allowed", detail, kind="queue")
 
 
@@ -155,7 +157,7 @@ def check_name(key: ApiKey, kind: _Kind, name: str | None) -> None:
     if may_use(key, kind, name):
         return
     patterns = _patterns(key, kind)
-    what = f"every {kind}" if name is None else f"the {kind} that was named"
+    what = f"every {kind}" if name is None else f"the {kind} {shorten(name)}"
     detail = f"key {key.name} may not use {what}; it may use {', '.join(patterns) or 'none'}"
     raise Problem(403, "name_not_allowed", detail, kind=kind)
 

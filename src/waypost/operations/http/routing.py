@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from waypost.logs import get_logger
+from waypost.errors import shorten
+from waypost.logs import by_client, fields, get_logger
 from waypost.operations.http.problems import Problem, internal_problem
 from waypost.operations.http.requests import Answer, Request
 from waypost.transports.http_answer import Receive, Scope, Send, respond
@@ -13,6 +14,8 @@ from waypost.transports.http_answer import Receive, Scope, Send, respond
 __all__ = ["Handler", "Route", "Router"]
 
 logger = get_logger("waypost.operations")
+
+_OPERATORS = frozenset((401, 403, 413, 429))
 
 Handler: TypeAlias = Callable[[Request, Mapping[str, str]], Awaitable[Answer]]
 """Gets a request and the names in its path; may raise `Problem`."""
@@ -58,6 +61,7 @@ class Router:
             handler, names = self._find(request)
             status, body, content_type = await handler(request, names)
         except Problem as problem:
+            _tell_operator(scope, problem)
             await respond(send, problem.status, problem.body(), problem.headers, is_head=is_head)
             return
         except Exception:
@@ -94,6 +98,20 @@ def _match(template: Sequence[str], segments: Sequence[str]) -> dict[str, str] |
         elif wanted != given:
             return None
     return names
+
+
+def _tell_operator(scope: Scope, problem: Problem) -> None:
+    """Log a refusal that another key, or another option, would have let pass."""
+    if problem.status in _OPERATORS:
+        address = (scope.get("client") or ("",))[0]
+        logger.info(
+            "refused %s %s from %s: %s",
+            scope["method"],
+            shorten(scope["path"]),
+            address or "an unknown address",
+            problem,
+            extra=by_client(fields(address=address or None, code=problem.code)),
+        )
 
 
 async def _live(receive: Receive, send: Send) -> None:

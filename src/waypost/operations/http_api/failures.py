@@ -13,7 +13,7 @@ from waypost.errors import (
     StorageUncertain,
     StoreFull,
 )
-from waypost.logs import get_logger
+from waypost.logs import by_client, fields, get_logger
 from waypost.operations.http.problems import Problem
 
 __all__ = ["problems"]
@@ -41,21 +41,22 @@ def problems(*, is_repeatable: bool = False) -> Iterator[None]:
     except EncodingFailed as error:
         raise Problem(422, "not_encodable", str(error)) from error
     except QueueFull as error:
+        logger.warning("a message was refused: %s", error, extra=by_client(fields(queue=error.queue)))
         detail = f"queue {error.queue} is full: nothing was stored; let its consumers catch up, or raise its limits"
         numbers = ("queue", "messages", "bytes", "max_messages", "max_bytes")
         members = {name: getattr(error, name) for name in numbers}
         raise Problem(503, "queue_full", detail, retry_after_s=_BUSY_S, **members) from error
     except StorageUncertain as error:
-        logger.warning("the result of a request is not known: %s", error)
+        logger.warning("the result of a request is not known: %s", error, extra=by_client(fields(store=error.store)))
         again = "send it again with the same id: it counts once" if is_repeatable else "look before you send it again"
         detail = f"it is not known whether the store has done this; it was done once or not at all; {again}"
         raise Problem(503, "uncertain", detail, retry_after_s=_BUSY_S, retry_is_safe=is_repeatable) from error
     except StoreFull as error:
-        logger.warning("a request was refused: %s", error)
+        logger.warning("a request was refused: %s", error, extra=by_client(fields(store=error.store)))
         detail = "the store's disk is full: nothing was stored; free some space there"
         raise Problem(503, "store_full", detail, retry_after_s=_FULL_S) from error
     except StorageError as error:
         # The sentence of the error names the store, which stays inside.
-        logger.warning("a request was refused: %s", error)
+        logger.warning("a request was refused: %s", error, extra=by_client(fields(store=error.store)))
         detail = "the store does not answer, or is not open; try again, and look into the server's log"
         raise Problem(503, "store_unavailable", detail, retry_after_s=_BUSY_S) from error

@@ -32,9 +32,9 @@ class MetricsPage:
 
     def __init__(self, read: Callable[[], Awaitable[Reading]], key: str | None) -> None:
         if key is not None:
-            check("key", key, TEXT)
+            check("key of io.metrics", key, TEXT)
             if not key:
-                raise ConfigurationError("key", key, "a key, or None to let everybody read")
+                raise ConfigurationError("key of io.metrics", key, "a key, or None to let everybody read")
         try:
             # An extra, and a slow import: it is paid for by those who ask for metrics.
             from waypost.operations.metrics.exposition import Exposition
