@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from waypost.storage.engine_state import EngineState, Lag
     from waypost.storage.foreign import HasAsyncExecute, HasCursor, HasExecute, HasFetchval
     from waypost.storage.queue_records import DeadLetterFilter, HistoryItem
+    from waypost.storage.store_numbers import StoreCounts
     from waypost.storage.trouble import Trouble
     from waypost.transports.direct_websocket import DirectWebSocket
 
@@ -219,6 +220,7 @@ __all__ = [
     "StorageUncertain",
     "StoreBusy",
     "StoreClosed",
+    "StoreCounts",
     "StoreDamaged",
     "StoreFull",
     "StoreLost",
@@ -306,6 +308,7 @@ _HOMES = {
     "Readiness": "waypost.server.watching.readiness",
     "EngineState": "waypost.storage.engine_state",
     "Lag": "waypost.storage.engine_state",
+    "StoreCounts": "waypost.storage.store_numbers",
     "Trouble": "waypost.storage.trouble",
     "HasAsyncExecute": "waypost.storage.foreign",
     "HasCursor": "waypost.storage.foreign",

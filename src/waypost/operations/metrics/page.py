@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 from waypost.checking.arguments import TEXT, check
 from waypost.errors import ConfigurationError
-from waypost.operations.metrics.family import Reading
 
 __all__ = ["MetricsPage"]
 
@@ -30,7 +29,7 @@ class MetricsPage:
         ConfigurationError: The key is no text, or empty; or prometheus-client is not installed.
     """
 
-    def __init__(self, read: Callable[[], Awaitable[Reading]], key: str | None) -> None:
+    def __init__(self, read: Callable[[], Awaitable[Any]], key: str | None) -> None:
         if key is not None:
             check("key of io.metrics", key, TEXT)
             if not key:
