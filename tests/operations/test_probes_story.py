@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -98,7 +100,9 @@ async def emitting(url: str) -> AsyncIterator[None]:
 def make_server(tmp_path: Path, store: str, workers: str, port: int) -> ServerProcess:
     serve = ("-m", "waypost", "serve", "tests.operations.waiting_app:io", "--port", "{port}", "--store", store)
     more = ("--workers", workers, "--health", f"127.0.0.1:{port}")
-    return ServerProcess((*serve, *more), tmp_path / "log", {"go": str(tmp_path / "go")})
+    server = ServerProcess((*serve, *more), tmp_path / "log", {"go": str(tmp_path / "go")})
+    server._environment["WAYPOST_STORE_WAIT_S"] = "300"
+    return server
 
 
 async def started(server: ServerProcess) -> None:
@@ -129,11 +133,12 @@ async def test_a_start_that_waits_then_a_full_disk_then_a_drain(tmp_path: Path, 
                     await watch.sees(503, 200, 503)
                     disk.free(server)
                     await watch.sees(503, 200, 503, 200)
-                stopping = asyncio.create_task(server.stop())
+                os.kill(server.pid, signal.SIGTERM)
                 await watch.sees(503, 200, 503, 200, 503)
                 (tmp_path / "go").touch()
-                await stopping
                 await watch.sees(503, 200, 503, 200, 503, 0)
+                await until(lambda: not server.alive(), "the process has ended", PATIENCE_S)
+                assert server.exit_code == 0
                 watch.check_alive()
             server.check_log()
         finally:

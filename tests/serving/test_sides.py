@@ -41,7 +41,7 @@ async def ask(
         for piece in (head[:9].encode(), head[9:].encode(), body[: len(body) // 2], body[len(body) // 2 :]):
             writer.write(piece)
             await writer.drain()
-        answer = await asyncio.wait_for(reader.read(), 30)
+        answer = await asyncio.wait_for(reader.read(), 90)
     except OSError:
         return 0, b""
     finally:
