@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from tests.storage.backends import UNLIMITED, Clock, ignore, positions, settle
 from tests.support.waiting import until_async
 from waypost.storage.queue_base import StoredQueue
 from waypost.storage.queue_records import Attempt, DeadLetterFilter, FromPosition, Loss, NewMessageRow, QueueLimits
+from waypost.storage.sqlite import sweeper
+from waypost.storage.sqlite.jobs import Transaction
 from waypost.storage.sqlite.queues import marks, sweeps
 from waypost.storage.sqlite.store import SqliteStore
 
@@ -100,6 +102,32 @@ async def test_it_is_seen_all_or_nothing_and_then_its_rows_go(store: SqliteStore
         assert snapshot[2] in (before[2], after[2])
     assert (await swept(store))[:2] == [left, 0]
     assert await seen(queue) == after
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+async def test_a_message_waits_for_no_more_than_two_steps(
+    store: SqliteStore, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step that runs, and one that begins after the commit, before the answer has come."""
+    steps = 0
+
+    def sweep(transaction: Transaction, *, held_back: Collection[str]) -> int:
+        nonlocal steps
+        steps += 1
+        return sweeps.sweep(transaction, held_back=held_back)
+
+    monkeypatch.setattr(sweeper, "sweep", sweep)
+    monkeypatch.setattr(sweeps, "_STEP", _MANY // 20)
+    queue, other = await fill(store), store.queue("other")
+    await OPERATIONS[name][0](queue)
+    waited: list[int] = []
+    while (await rows(store))[-1]:
+        before = steps
+        await other.enqueue([NewMessageRow(str(len(waited)), b"x")], deduplicate_s=0, on_commit=ignore)
+        waited.append(steps - before)
+    assert steps > 10
+    assert waited
+    assert max(waited) <= 2
 
 
 @pytest.mark.long

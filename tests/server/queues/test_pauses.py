@@ -15,6 +15,8 @@ from tests.server.model_client import hub_of, running, until
 from tests.server.queues.client import QUEUE, quiet, site
 from tests.support.waiting import DEADLINE_S
 from waypost.errors import StorageError
+from waypost.server import hub
+from waypost.server.queues import settler
 from waypost.server.queues.due import DueTimer
 from waypost.server.queues.orders.delivery_order import Read, ReadKey, ReadOn, ReadRetries
 from waypost.server.queues.pages import Pages
@@ -29,7 +31,19 @@ _MOST_PENDING = 4096
 _MESSAGES = 6000
 
 
-async def test_deliveries_go_on_once_the_store_has_caught_up(tmp_path: Path) -> None:
+@pytest.fixture
+def no_upkeep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no upkeep look after the consumers: it would wake those that stand still, after ten seconds."""
+    monkeypatch.setattr(hub, "_UPKEEP_INTERVAL_S", 3600.0)
+
+
+def has_stopped(io: waypost.Server) -> bool:
+    """Whether too much waits for the store, and nothing is in hand whose ack would wake the consumer."""
+    (runner,) = hub_of(io).deliveries.serving("jobs")
+    return runner._progress._settler.is_behind and not runner.in_flight
+
+
+async def test_deliveries_go_on_once_the_store_has_caught_up(tmp_path: Path, no_upkeep: None) -> None:
     path = tmp_path / "store.db"
     io = waypost.Server(store=str(path), drain_s=0.0)
     handled, may_begin = 0, asyncio.Event()
@@ -47,13 +61,47 @@ async def test_deliveries_go_on_once_the_store_has_caught_up(tmp_path: Path) -> 
         with sqlite3.connect(path, isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
             may_begin.set()
-            await until(lambda: handled >= _MOST_PENDING)
+            await until(lambda: has_stopped(io))
+            assert _MOST_PENDING <= handled < _MESSAGES
             other.execute("ROLLBACK")
         other.close()
         async with asyncio.timeout(DEADLINE_S):
             while (await queue.get_consumer().info()).waiting:
                 await asyncio.sleep(0.01)
     assert handled == _MESSAGES
+
+
+async def test_deliveries_go_on_although_more_messages_fit_no_handler_than_may_wait_for_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_upkeep: None
+) -> None:
+    monkeypatch.setattr(settler, "_MOST_PENDING", 400)
+    path = tmp_path / "store.db"
+    io = waypost.Server(store=str(path), drain_s=0.0)
+    handled: list[int] = []
+    may_go_on = asyncio.Event()
+
+    @io.consumer("jobs", concurrency=1)
+    async def work(message: waypost.Message, number: int) -> None:
+        handled.append(number)
+        await may_go_on.wait()
+
+    async with running(io):
+        queue = io.queue("jobs")
+        await queue.emit("job", 1)
+        await until(lambda: bool(handled))
+        await queue.emit_many([waypost.NewMessage("job", "no number")] * 1000)
+        await queue.emit("job", 2)
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            may_go_on.set()
+            await until(lambda: has_stopped(io))
+            other.execute("ROLLBACK")
+        other.close()
+        async with asyncio.timeout(DEADLINE_S):
+            while (await queue.get_consumer().info()).waiting:
+                await asyncio.sleep(0.01)
+        assert (await queue.info()).dead_letters == 1000
+    assert handled == [1, 2]
 
 
 async def test_nothing_goes_out_after_a_pause_that_comes_during_a_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,7 +225,8 @@ async def test_the_fifth_failure_of_a_strict_head_is_logged_with_those_that_wait
         assert "the bad one has failed 5 times, and 7 messages wait behind it: no" in line
 
 
-async def test_burials_are_stored_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("count", [3000, pytest.param(100_000, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
+async def test_burials_are_stored_in_batches(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     bury = SqliteQueue.bury
 
@@ -242,12 +243,14 @@ async def test_burials_are_stored_in_batches(tmp_path: Path, monkeypatch: pytest
 
     async with running(io):
         queue = io.queue("jobs")
-        await queue.emit_many([waypost.NewMessage("job", number) for number in range(3000)])
-        async with asyncio.timeout(60):
-            while (await queue.info()).dead_letters < 3000:
+        for first in range(0, count, 1000):
+            await queue.emit_many([waypost.NewMessage("job", first + number) for number in range(1000)])
+        async with asyncio.timeout(count / 50):
+            while (await queue.info()).dead_letters < count:
                 await asyncio.sleep(0.01)
     assert max(sizes) <= 128
-    assert len(sizes) < 3000 / 20
+    assert sum(sizes) == count
+    assert len(sizes) < count / 20
 
 
 async def test_probing_goes_by_the_stores_clock() -> None:
