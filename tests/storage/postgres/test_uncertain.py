@@ -36,6 +36,13 @@ def stored(postgres: PostgresServer, database: str) -> list[bytes]:
     return [bytes(row[0]) for row in rows]
 
 
+def is_kept(postgres: PostgresServer, database: str) -> bool:
+    """Tell whether the second event is in the outbox, or in the journal."""
+    outbox = "SELECT record FROM waypost.outbox_0 UNION ALL SELECT record FROM waypost.outbox_1"
+    kept = [bytes(row[0]) for row in postgres.execute(outbox, database=database)]
+    return b"second" in kept + stored(postgres, database)
+
+
 async def test_it_was_done(postgres: PostgresServer, database: str, line: Line) -> None:
     async with opened(url_over(line, database)) as store:
         rows = await followed(store)
@@ -88,6 +95,46 @@ async def test_nobody_can_know_in_time(postgres: PostgresServer, database: str, 
         between = [(2, b"lost")] if was_done else []
         assert rows.rows == [(1, b"first"), *between, (position, b"next")]
     assert stored(postgres, database) == [record for _, record in rows.rows]
+
+
+@pytest.mark.parametrize("way", [Way.BACK, Way.THERE])
+async def test_an_event_with_an_id_is_stored_once_though_its_answer_was_lost(
+    postgres: PostgresServer, database: str, line: Line, way: Way
+) -> None:
+    async with opened(url_over(line, database)) as store:
+        rows = await followed(store)
+        # The first call of a kind is prepared, and the answer to that is waited for.
+        assert await store.append_once("/", b"first", "1", 60)
+        await until(lambda: stored(postgres, database) == [b"first"])
+        line.freeze(way)
+        appending = asyncio.create_task(store.append_once("/", b"second", "2", 60))
+        await until(lambda: is_kept(postgres, database) if way is Way.BACK else b"second" in line.held(Way.THERE))
+        line.reset()
+        line.thaw()
+        assert await appending
+        assert await insist(lambda: store.append_once("/", b"third", "3", 60))
+        await until(lambda: [record for _, record in rows.rows] == [b"first", b"second", b"third"])
+    assert stored(postgres, database) == [b"first", b"second", b"third"]
+
+
+async def test_an_event_with_an_id_is_uncertain_if_no_second_attempt_is_possible(
+    postgres: PostgresServer, database: str, line: Line
+) -> None:
+    async with opened(url_over(line, database)) as store:
+        rows = await followed(store)
+        assert await store.append_once("/", b"first", "1", 60)
+        line.freeze(Way.BACK)
+        appending = asyncio.create_task(store.append_once("/", b"second", "2", 60))
+        await until(lambda: is_kept(postgres, database))
+        line.take_down()
+        line.thaw()
+        with pytest.raises(StorageUncertain) as uncertain:
+            await appending
+        assert uncertain.value.operation == "append an event to journal /"
+        line.put_up()
+        assert await insist(lambda: store.append_once("/", b"second", "2", 60))
+        assert await insist(lambda: store.append_once("/", b"third", "3", 60))
+        await until(lambda: [record for _, record in rows.rows] == [b"first", b"second", b"third"])
 
 
 async def test_a_session_whose_answer_was_lost_is_opened_once(

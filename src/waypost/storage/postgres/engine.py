@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from waypost.errors import ConfigurationError, StorageUncertain, StoreClosed
+from waypost.errors import ConfigurationError, StorageError, StorageUncertain, StoreClosed
 from waypost.storage.clock import StoreClock
 from waypost.storage.database_address import Address
 from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal, Warned
@@ -103,20 +103,21 @@ class Engine:
 
         Raises:
             StorageError: The engine can't be reached, or refuses it. Nothing was done.
-            StorageUncertain: The connection broke again, or a standby does not answer. It may have been done.
+            StorageUncertain: The second attempt failed too, or a standby does not answer. It may have been done.
             StoreClosed: The store is closed.
         """
-        for is_last in (False, True):
-            try:
-                return await self._with(self.appending, use)
-            except EngineGone as gone:
-                if not gone.was_sent:
-                    raise problem_of(self.name, gone) from gone
-                if is_last:
-                    raise StorageUncertain(self.name, operation, f"PostgreSQL went away: {gone.problem}") from gone
-            except Warned as warned:
-                raise StorageUncertain(self.name, operation, f"PostgreSQL warned: {warned}") from warned
-        raise AssertionError("the second attempt returns or raises")
+        try:
+            return await self._with(self.appending, use)
+        except Warned as warned:
+            raise StorageUncertain(self.name, operation, f"PostgreSQL warned: {warned}") from warned
+        except EngineGone as gone:
+            if not gone.was_sent:
+                raise problem_of(self.name, gone) from gone
+        try:
+            return await self._with(self.appending, use)
+        except (EngineGone, Warned, StorageError) as error:
+            # Whatever became of this attempt, the first one may have been done.
+            raise StorageUncertain(self.name, operation, f"PostgreSQL went away: {error}") from error
 
     async def _with(self, pool: Pool, use: Callable[[Connection], Awaitable[_T]]) -> _T:
         if pool.is_closed:
