@@ -240,6 +240,17 @@ async def test_a_key_reaches_only_the_names_of_its_patterns() -> None:
         assert (await place.ask("GET", "/sockets"))[0] == 403
 
 
+async def test_a_key_sees_no_other_rooms_of_a_socket() -> None:
+    other = digest_of("other")
+    async with serving(waypost.Server(), [key(), key(name="other", sha256=other, rooms=["order *"])]) as place:
+        client, _ = await client_of(place)
+        await place.ask("POST", "/sockets/join", {"rooms": [client.id], "change": ["order 7", "vip"]})
+        for secret, rooms in ((SECRET, sorted([str(client.id), "order 7", "vip"])), ("other", ["order 7"])):
+            status, found = await place.ask("GET", "/sockets?room=order%207", secret=secret)
+            assert (status, [one["rooms"] for one in found["sockets"]]) == (200, [rooms])
+        assert (await place.ask("GET", "/sockets?room=vip", secret="other"))[0] == 403
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [
