@@ -4,7 +4,8 @@ The clients are bare WebSockets in two further processes on the same machine, so
 need together. In between a newcomer connects again and again and makes a round trip: it must not have to wait until
 everyone else is served. At the end the server is stopped gracefully, and the clients tell when each was let go.
 
-What the server does is not helped along: the store is an SQLite file, options are the defaults but ``drain_s``.
+What the server does is not helped along: the store is an SQLite file, options are the defaults but ``drain_s``. With
+``--store postgres`` it is a PostgreSQL server, which shares the cores, and each of ``--workers`` is a node.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +29,12 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 import waypost
+from bench.queue.servers import postgres
 from bench.speed.process import cpu_s, processes
+from waypost.storage.specs import is_database
 from waypost.storage.sqlite import reader as sqlite_reader
 
-io = waypost.Server(drain_s=float(os.environ.get("WAYPOST_BENCH_DRAIN_S", "2")))
+io = waypost.Server(drain_s=float(os.environ.get("BENCH_DRAIN_S", "2")))
 
 _REPOSITORY = Path(__file__).parent.parent
 _CROWDS = 2
@@ -72,11 +76,13 @@ async def numbers(socket: waypost.Socket) -> dict[str, Any]:
 class Bench:
     """A server and its crowds, each in a process of its own."""
 
-    def __init__(self, store: Path, drain_s: float, workers: int) -> None:
+    def __init__(self, store: str, drain_s: float, workers: int) -> None:
         self._store = store
         self._workers = workers
+        # The parent of workers reads the file, and counts nothing.
+        self.counts_reads = workers == 1 and not is_database(store)
         self.worker_pids: list[int] = []
-        self._environment = {**os.environ, "WAYPOST_BENCH_DRAIN_S": str(drain_s)}
+        self._environment = {**os.environ, "BENCH_DRAIN_S": str(drain_s)}
         self._crowds: list[asyncio.subprocess.Process] = []
         self.server: asyncio.subprocess.Process
         self.port = 0
@@ -91,7 +97,7 @@ class Bench:
             "--port",
             str(self.port),
             "--store",
-            str(self._store),
+            self._store,
             "--workers",
             str(self._workers),
         )
@@ -189,7 +195,7 @@ class Return:
     idle_rss: int
     peak_rss: int
     cpu_s: float
-    has_workers: bool
+    counts_reads: bool
 
     def total(self, name: str) -> int:
         """Add up a number of all crowds."""
@@ -209,7 +215,7 @@ class Return:
         print(f"newcomers meanwhile {len(self.newcomers):,}: {spread(self.newcomers)}")
         print(f"connections refused {self.total('attempts_failed'):,} times before the server listened")
         print(f"server memory       {self.idle_rss >> 20} MiB before, at most {self.peak_rss >> 20} MiB")
-        if not self.has_workers:  # their parent reads the file, and counts nothing
+        if self.counts_reads:
             print(f"reads of the file   {self.numbers['disk_reads']:,}; all others were served from memory")
 
     def holds(self, clients: int) -> bool:
@@ -250,7 +256,7 @@ async def come_back(bench: Bench, expected: int, limit_s: float, *, kills_one: b
         idle_rss=idle_rss,
         peak_rss=peak_rss_bytes(bench.server.pid),
         cpu_s=cpu_s(bench.server.pid),
-        has_workers=bool(bench.worker_pids),
+        counts_reads=bench.counts_reads,
     )
 
 
@@ -264,11 +270,22 @@ async def stop(bench: Bench) -> str:
     return f"graceful stop       {time.time() - stopped:8.2f} s, exit code {code}; let go: {spread(ended)}"
 
 
+@contextmanager
+def store_of(kind: str) -> Iterator[str]:
+    """Give the name of an empty store, which is gone after the block."""
+    if kind == "sqlite":
+        with tempfile.TemporaryDirectory() as directory:
+            yield str(Path(directory) / "bench.db")
+        return
+    with postgres() as engine:
+        yield engine.url(engine.create_database())
+
+
 async def main(options: argparse.Namespace) -> bool:
     """Measure and print; returns whether the promise held."""
     live = options.live
-    with tempfile.TemporaryDirectory() as directory:
-        bench = Bench(Path(directory) / "bench.db", options.drain, options.workers)
+    with store_of(options.store) as store:
+        bench = Bench(store, options.drain, options.workers)
         await bench.start()
         try:
             await bench.gather_crowds(options.clients)
@@ -297,6 +314,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--drain", type=float, default=2, help="seconds over which the stop spreads its disconnects")
     parser.add_argument("--limit", type=float, default=60, help="seconds until it is given up")
     parser.add_argument("--workers", type=int, default=1, help="worker processes")
+    parser.add_argument("--store", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--kill", choices=("all", "one"), default="all", help="the server, or one of several workers")
     return parser.parse_args()
 

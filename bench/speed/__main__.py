@@ -67,8 +67,10 @@ async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     contender = CONTENDERS[options.name]
-    with tempfile.TemporaryDirectory(prefix="waypost-bench-") as directory:
-        command = command_of(contender, options.port, directory)
+    with (
+        tempfile.TemporaryDirectory(prefix="waypost-bench-") as directory,
+        command_of(contender, options.port, directory) as command,
+    ):
         pin(0, SERVER_CORE)
         # In place of this process, so that a profiler finds it; an SQLite file stays behind.
         os.execve(command[0], command, {**os.environ, **contender.environment})

@@ -15,12 +15,14 @@ _COLOURS = {
     "waypost-off": "#58b5a7",
     "waypost-sqlite": "#2f5f9e",
     "waypost-sqlite-async": "#7aa5da",
+    "waypost-postgres": "#8f3b76",
     "node-recovery": "#c9541a",
     "node": "#e99a6d",
     "python-socketio-uvicorn": "#7b6f9c",
     "python-socketio-aiohttp": "#b3a9cc",
     "ceiling": "#b9b9b9",
 }
+_OTHERS = "#6d7480"
 _WIDTH, _LABELS, _NUMBERS = 820, 190, 170
 _BAR, _GAP, _GROUP = 15, 3, 34
 _TOP = 46
@@ -68,7 +70,7 @@ def _bar(server: str, summary: Summary, y: int, scale: float) -> list[str]:
     middle = y + _BAR / 2
     return [
         f'<text x="{_LABELS - 8}" y="{y + 12}" text-anchor="end">{escape(server)}</text>',
-        f'<rect x="{_LABELS}" y="{y}" width="{width:.1f}" height="{_BAR}" fill="{_COLOURS[server]}"/>',
+        f'<rect x="{_LABELS}" y="{y}" width="{width:.1f}" height="{_BAR}" fill="{_COLOURS.get(server, _OTHERS)}"/>',
         f'<path d="M{low:.1f} {middle}H{high:.1f}" class="spread"/>',
         f'<text x="{max(high, _LABELS + width) + 6:.1f}" y="{y + 12}">{_number(summary.median)}</text>',
     ]

@@ -8,20 +8,23 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.speed.process import SERVER_CORE, pin
+from tests.support.postgres import PostgresServer
 from tests.support.server_process import free_port
 
 __all__ = ["CONTENDERS", "Contender", "Serving", "command_of", "missing", "serving"]
 
 _REPOSITORY = Path(__file__).parent.parent.parent
 _NODE = str(_REPOSITORY / "bench" / "speed" / "js" / "server.js")
+_POSTGRES = Path("/usr/lib/postgresql")
 _START_S = 20.0
 _WAYPOST = ("-m", "waypost", "serve", "bench.speed.servers.waypost_app:io", "--port", "{port}", "--store")
+_DATABASE = "{database}"
 _UVICORN = ("-m", "uvicorn", "bench.speed.servers.python_socketio_app:asgi", "--port", "{port}")
 _AIOHTTP = ("-m", "bench.speed.servers.python_socketio_app", "{port}")
 
@@ -33,7 +36,8 @@ class Contender:
     Attributes:
         name: What it is called on the command line and in tables.
         program: ``python`` or ``node``.
-        arguments: What its program is told; ``{port}`` and ``{directory}`` are filled in.
+        arguments: What its program is told; ``{port}``, ``{directory}`` and ``{database}``, the address of an empty
+            one on a PostgreSQL server of its own, are filled in.
         environment: What is set for it.
         recovers: Whether clients get back what they missed.
     """
@@ -52,7 +56,7 @@ def _waypost(name: str, store: str, **environment: str) -> Contender:
 
 def _workers(count: int, store: str) -> Contender:
     arguments = (*_WAYPOST, store, "--workers", str(count))
-    kind = "memory" if store == "memory:" else "sqlite"
+    kind = {"memory:": "memory", _DATABASE: "postgres"}.get(store, "sqlite")
     return Contender(f"waypost-{kind}-workers-{count}", "python", arguments, recovers=True)
 
 
@@ -64,6 +68,9 @@ CONTENDERS = {
         _waypost("waypost-sqlite", "{directory}/bench.db"),
         _waypost("waypost-sqlite-async", "{directory}/bench.db", BENCH_DURABILITY="async"),
         *(_workers(count, store) for store in ("memory:", "{directory}/bench.db") for count in (2, 4)),
+        # Each worker is a node.
+        _waypost("waypost-postgres", _DATABASE),
+        *(_workers(count, _DATABASE) for count in (2, 3)),
         Contender("node", "node", (_NODE, "{port}")),
         Contender("node-recovery", "node", (_NODE, "{port}"), {"BENCH_RECOVERY": "on"}, recovers=True),
         Contender("python-socketio-uvicorn", "python", (*_UVICORN, "--no-access-log", "--log-level", "warning")),
@@ -95,24 +102,42 @@ def missing(contender: Contender) -> str | None:
         return "Node.js is not installed"
     if contender.program == "node" and not (Path(_NODE).parent / "node_modules" / "socket.io").exists():
         return "its packages are not installed; make bench does that"
+    if _DATABASE in contender.arguments and not any(
+        shutil.which("postgres", path=str(one)) for one in ("/usr/local/bin", *_POSTGRES.glob("*/bin"))
+    ):
+        return "PostgreSQL is not installed"
     return None
 
 
-def command_of(contender: Contender, port: int, directory: str) -> list[str]:
-    """Return what starts it."""
+@contextmanager
+def command_of(contender: Contender, port: int, directory: str) -> Iterator[list[str]]:
+    """Give what starts it; the PostgreSQL server that it needs runs within the block, on any core."""
     program = sys.executable if contender.program == "python" else shutil.which(contender.program)
-    return [str(program), *(part.format(port=port, directory=directory) for part in contender.arguments)]
+    engine = PostgresServer.make() if _DATABASE in contender.arguments else None
+    try:
+        database = ""
+        if engine is not None:
+            engine.start()
+            database = engine.url(engine.create_database())
+        parts = [part.format(port=port, directory=directory, database=database) for part in contender.arguments]
+        yield [str(program), *parts]
+    finally:
+        if engine is not None:
+            engine.remove()
 
 
 @asynccontextmanager
 async def serving(contender: Contender, **environment: str) -> AsyncIterator[Serving]:
     """Run a server on its core within a block; what it logs is shown if it does not start, or ends by itself."""
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="waypost-bench-") as directory:
+    with (
+        tempfile.TemporaryDirectory(prefix="waypost-bench-") as directory,
+        command_of(contender, port, directory) as command,
+    ):
         log = Path(directory) / "log"
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *command_of(contender, port, directory),
+                *command,
                 cwd=_REPOSITORY,
                 env={**os.environ, **contender.environment, **environment},
                 stdout=output,
