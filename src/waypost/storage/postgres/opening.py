@@ -206,7 +206,6 @@ class _Opening:
         identity, history, first = await become_node(
             self._name, entrance, self._upkeep, steady, journals.applied, journals.fork
         )
-        have_ways(mesh, identity.id, self._address.node_label, self._upkeep)
 
         engine = self._engine(identity, history)
         # A pooler in transaction mode carries no notices.
@@ -236,6 +235,7 @@ class _Opening:
             first,
         )
 
+        have_ways(mesh, identity.id, self._address.node_label, self._upkeep, nodes.members.place)
         answers = PostgresAnswers(engine, self._settings.answer_ttl_s, self._settings.answer_limits)
         mesh.unknown, mesh.broken = nodes.noticed, nodes.broken
         hearing.listen("n", lambda _: nodes.noticed())

@@ -20,6 +20,7 @@ from waypost.server.queues.socket_carrier import SocketCarrier
 from waypost.server.queues.spread.branch import Branch
 from waypost.server.queues.spread.desk import Desk
 from waypost.server.queues.spread.guests import Guests, as_message
+from waypost.server.queues.spread.heirs import Heirs
 from waypost.server.queues.spread.letters import (
     TOPIC,
     Attach,
@@ -55,7 +56,6 @@ logger = get_logger("waypost.queue")
 
 _LINGER_S = 5.0
 """For so long a node owns a consumer that nothing is attached to."""
-_HEIR_S = 2.0
 _SUCCESSOR_S = 1.0
 
 
@@ -79,7 +79,7 @@ class Owners:
         self.post = Post(nodes)
         self.survey = Survey(self.post)
         self._tenures: dict[Key, Tenure] = {}
-        self._declined: dict[Key, asyncio.Event] = {}
+        self._heirs = Heirs(nodes, self.post)
         nodes.listen(TOPIC, self._receive)
         nodes.watch(self._node_changed)
 
@@ -184,7 +184,7 @@ class Owners:
             tenure.guests = None
             is_released = tenure.is_owned and await self._release(key, tenure)
         if branch is not None and is_released:
-            await self._find_heir(key, branch)
+            await self._heirs.find(key, branch)
 
     async def _step_back(self, key: Key) -> None:
         """Serve a consumer through its next owner: its host has taken it from this node, which stood still."""
@@ -220,21 +220,6 @@ class Owners:
                 await self._settle(branch.key, tenure, branch.known_order)
                 if tenure.rival is not None and not branch.has_owner:
                     self._hear_of_owner(tenure.rival, branch.key)
-
-    async def _find_heir(self, key: Key, branch: Branch) -> None:
-        """Let another node own a consumer, so that it learns what is in hand here before this node is gone."""
-        for node in list(self._nodes.others):
-            if branch.owner is not None or not branch.holds:
-                return
-            declined = self._declined[key] = asyncio.Event()
-            self.post.send(node, key, Inherit())
-            waits = [asyncio.ensure_future(branch.owned()), asyncio.ensure_future(declined.wait())]
-            try:
-                await asyncio.wait(waits, timeout=_HEIR_S, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
-                self._declined.pop(key, None)
 
     # -- what other nodes say -------------------------------------------------------------------------------
 
@@ -278,8 +263,7 @@ class Owners:
             else:
                 self._spawn(key, self._inherit(key))
         elif isinstance(body, Declined):
-            if key in self._declined:
-                self._declined[key].set()
+            self._heirs.decline(key)
         elif isinstance(body, LoadsAsked):
             if not is_own:
                 self.post.send(sender, key, Loads(body.number, tuple(self._desk.loads(body.queues))))

@@ -67,7 +67,7 @@ async def open_mesh(
     raise ConfigurationError("waypost_node_address", node_address, _EXPECTED)
 
 
-def have_ways(mesh: Mesh, number: int, label: str, pool: Pool) -> None:
+def have_ways(mesh: Mesh, number: int, label: str, pool: Pool, known: Callable[[int], Place | None]) -> None:
     """Let connections of clients come and go, once this node has its number.
 
     Args:
@@ -75,6 +75,7 @@ def have_ways(mesh: Mesh, number: int, label: str, pool: Pool) -> None:
         number: The node's number.
         label: The label of its machine; "" for none.
         pool: A connection to the engine.
+        known: Returns where a node was that lived when the engine answered last; asked while it does not.
     """
 
     async def find(node: int) -> Place | None:
@@ -82,6 +83,9 @@ def have_ways(mesh: Mesh, number: int, label: str, pool: Pool) -> None:
             async with pool.take() as connection:
                 row = await connection.row(_FIND, node)
         except (EngineGone, Refusal) as problem:
+            place = known(node)
+            if place is not None:
+                return place
             raise ConnectionError(f"the engine does not say where the node is: {problem}") from problem
         return None if row is None else (str(row["name"]), str(row["address"]))
 

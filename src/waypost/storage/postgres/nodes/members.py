@@ -39,6 +39,11 @@ class Members:
         """The other nodes that are alive, by name, as they were seen last."""
         return self._alive
 
+    def place(self, number: int) -> tuple[str, str] | None:
+        """Return the name and the address of a node by its number; ``None`` if it is not known to be alive."""
+        known = self._alive.get(self.names.get(number, ""))
+        return None if known is None else (known.name, known.address)
+
     def watch(self, changed: Callable[[str, bool], None]) -> None:
         """Call a function with the name of each other node that comes (True) or is gone (False)."""
         self._watchers.append(changed)
