@@ -237,7 +237,8 @@ class Inbox:
             if not await self._passes(middleware, event):
                 await source.save_data()
                 return
-        registries = self._handling.registries if source.registry is None else self._registries
+        handling = self._handling
+        registries = handling.registries if source.registry is None else self._registries
         for registry in registries:
             if registry.catch_alls.incoming:
                 await self._show_to_all(registries, event)
@@ -245,7 +246,7 @@ class Inbox:
         for registry in registries:
             handler = registry.find(event.name)
             if handler is not None:
-                received = self._handling.received
+                received = handling.received
                 name = OTHER if registry is source.registry else event.name
                 # Almost always the name is there; to ask first, or to call, would cost each event more.
                 try:
@@ -326,7 +327,8 @@ class Inbox:
     def _arguments_for(self, handler: Handler, event: Incoming) -> tuple[Any, ...] | None:
         """Return the arguments for a handler; ``None`` if the event does not fit, which is answered with an error."""
         count = len(event.arguments)
-        if not handler.takes(count):
+        # `takes`, without its call.
+        if not handler.fewest <= handler.leading + count <= handler.most:
             problem = f"{event.name} takes {handler.expectation} argument(s), {count} came"
             logger.warning(
                 "socket %s: %s",
@@ -383,7 +385,11 @@ class Inbox:
         try:
             began = handling.ticks_ns()
             try:
-                answer = await handler.run(arguments, handling.threads)
+                # What `run` does for an async handler, without its call: it is made for each event.
+                if handler.is_async:
+                    answer = await handler.function(*arguments)
+                else:
+                    answer = await handler.run(arguments, handling.threads)
             except BaseException as failure:  # noqa: BLE001  # reported; the application's own fault must not end its client's connection
                 error = fault(failure)
                 self._report(event.name, event, error)
