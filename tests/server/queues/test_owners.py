@@ -317,7 +317,10 @@ async def test_a_client_that_hops_on_before_its_node_has_what_it_holds_keeps_it(
         await all_settled(here[0], 2)
 
 
-async def test_a_node_that_is_frozen_is_not_waited_for_and_goes_on_later(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("answers", ["before it is asked", "after it was asked"])
+async def test_a_node_that_is_frozen_is_not_waited_for_and_goes_on_later(
+    answers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tenure, "_HANDS_S", 0.1)
     async with sites(3, order="none", prefetch=1) as (nodes, here):
         await here[0].client()
@@ -336,6 +339,8 @@ async def test_a_node_that_is_frozen_is_not_waited_for_and_goes_on_later(monkeyp
                     alive.reply(alive.to_acknowledge[0][1][1])
                 await asyncio.sleep(0)
         nodes.links["n2"].resume()
+        if answers == "after it was asked":
+            await settle()
         frozen.reply(held)
         # The late ack takes the message from the other socket.
         await settle()
@@ -646,6 +651,28 @@ async def test_a_late_ack_of_a_socket_that_has_left_the_consumer_counts_at_the_n
         await until(lambda: has_owner([second]))
         client.reply(1)
         await all_settled(second, 1)
+
+
+async def test_what_was_on_the_way_when_a_socket_stopped_to_consume_goes_to_another_one() -> None:
+    async with sites(2, order="none") as (nodes, (first, second)):
+        idle = await first.client()
+        await idle.cut()
+        client = await second.client()
+        await settle()
+        nodes.freeze("n1")
+        await first.put(1)
+        second.socket_of(client).stop_consuming(QUEUE)
+        await until(lambda: not has_takers(first))
+        nodes.thaw("n1")
+        await settle()
+        assert client.jobs == []
+        other = await first.client()
+        await gets(other, [1])
+        assert client.jobs == []
+
+
+def has_takers(site: Site) -> bool:
+    return any(runner.attached for runner in hub_of(site.io).deliveries.serving(QUEUE))
 
 
 async def test_who_has_stopped_to_consume_gets_nothing_from_the_next_owner() -> None:
