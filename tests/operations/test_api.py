@@ -258,6 +258,8 @@ async def test_a_key_sees_no_other_rooms_of_a_socket() -> None:
         ("POST", "/emit", {"event": "connect"}, 422, "not_encodable"),
         ("POST", "/emit", {"event": 7}, 422, "bad_body"),
         ("POST", "/emit", {"event": "news", "id": ""}, 422, "bad_body"),
+        ("POST", "/queues/q/messages", {"event": "mail", "delay_s": 1e300}, 422, "bad_body"),
+        ("POST", f"/queues/{'q' * 1025}/messages", {"event": "mail"}, 422, "bad_value"),
         ("POST", "/batch", {"commands": []}, 422, "bad_body"),
         ("POST", "/batch", {"commands": [{"emit": {"event": "news"}}] * 1001}, 422, "bad_body"),
         ("POST", "/emit", {"event": "news", "room": ["a"]}, 422, "bad_body"),
@@ -309,6 +311,34 @@ async def test_large_bodies_and_other_types_are_refused() -> None:
                 assert answer.status == status
                 assert answer.headers["Cache-Control"] == "no-store"
                 assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+async def test_lists_within_lists_without_end_are_refused() -> None:
+    async with serving(waypost.Server()) as place:
+        url, headers = f"{place.site.url}/api/emit", {"Authorization": f"Bearer {SECRET}"}
+        nested = b"[" * 100_000 + b"]" * 100_000
+        data = b'{"event": "news", "args": ' + nested + b"}"
+        given = {**headers, "Content-Type": "application/json"}
+        async with place.http.post(url, data=data, headers=given) as answer:
+            problem = await answer.json(content_type=None)
+            assert (answer.status, problem["code"]) == (422, "bad_body")
+            assert "recursion" not in problem["detail"]
+        async with place.http.post(url, data=b"x", headers={**given, "Content-Encoding": "gzip"}) as answer:
+            assert answer.status == 415
+
+
+@pytest.mark.parametrize(("path", "secret", "status"), [("emit", "wrong", b"401"), ("emit?token=7", SECRET, b"400")])
+async def test_a_body_that_nobody_reads_closes_the_connection(path: str, secret: str, status: bytes) -> None:
+    async with serving(waypost.Server()) as place:
+        url = yarl.URL(place.site.url)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        head = f"POST /api/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n"
+        writer.write(f"{head}Content-Length: 999999999999\r\n\r\n".encode())
+        async with asyncio.timeout(30):
+            answer = await reader.read()
+        writer.close()
+        assert answer.split(b" ")[1] == status
+        assert b"connection: close" in answer.lower()
 
 
 async def test_a_key_that_asks_too_often_is_told_when_to_come_back() -> None:

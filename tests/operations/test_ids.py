@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 import waypost
-from tests.operations.places import Place, serving
+from tests.operations.places import SECRET, Place, serving
 from waypost.storage.outside import EMIT_WINDOW_S
 
 EVENT: dict[str, Any] = {"event": "news", "args": [{"b": 1, "a": 2}], "rooms": ["all"]}
@@ -132,3 +133,11 @@ async def test_what_is_stored_nowhere_takes_no_id(options: dict[str, Any], more:
         status, problem = await place.ask("POST", "/emit", {**EVENT, **more}, Idempotency_Key="7")
         assert (status, problem["code"]) == (422, "idempotency_not_supported")
         assert await until_end(place, got) == []
+
+
+async def test_two_headers_with_ids_are_refused() -> None:
+    async with serving(server()) as place:
+        headers = [("Authorization", f"Bearer {SECRET}"), ("Idempotency-Key", "7"), ("Idempotency-Key", "8")]
+        url = f"{place.site.url}/api/emit"
+        async with place.http.post(url, json=EVENT, headers=CIMultiDict(headers)) as answer:
+            assert (answer.status, (await answer.json(content_type=None))["code"]) == (422, "two_ids")

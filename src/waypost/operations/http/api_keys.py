@@ -37,7 +37,6 @@ Scope: TypeAlias = Literal[
     "sockets:read",
     "sockets:manage",
     "state:read",
-    "metrics:read",
 ]
 """What a key may do."""
 

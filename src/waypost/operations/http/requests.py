@@ -51,6 +51,8 @@ class Request:
         is_head: Whether the method was ``HEAD``.
         segments: The parts of the path below the application's root, decoded.
         headers: The headers by lower-case name; a repeated one is joined with a comma.
+        repeated: The names of headers that came more than once.
+        has_unread_body: Whether there is a body, and it was not read.
 
     Raises:
         Problem: The path is not UTF-8.
@@ -60,9 +62,14 @@ class Request:
         self.is_head = scope["method"] == "HEAD"
         self.method: str = "GET" if self.is_head else scope["method"]
         self.headers: dict[str, str] = {}
+        self.repeated: set[str] = set()
         for name, value in scope["headers"]:
             text, given = name.decode("latin-1").lower(), value.decode("latin-1")
-            self.headers[text] = f"{self.headers[text]}, {given}" if text in self.headers else given
+            if text in self.headers:
+                self.repeated.add(text)
+                given = f"{self.headers[text]}, {given}"
+            self.headers[text] = given
+        self.has_unread_body = self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
         self.segments = _segments(scope)
         self._query: bytes = scope.get("query_string", b"")
         self._receive = receive
@@ -104,9 +111,10 @@ class Request:
         )
         if body == 413:
             detail = f"expected a body of at most {limit_bytes:,} bytes; send less at a time"
-            raise Problem(413, "body_too_large", detail, headers=[("Connection", "close")])
+            raise Problem(413, "body_too_large", detail)
         if isinstance(body, int):
             raise Problem(body, "body_incomplete", "expected the whole body in time; send it again")
+        self.has_unread_body = False
         return body
 
 

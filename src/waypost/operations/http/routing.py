@@ -56,13 +56,18 @@ class Router:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_head = scope["method"] == "HEAD"
+        request: Request | None = None
         try:
             request = Request(scope, receive)
             handler, names = self._find(request)
             status, body, content_type = await handler(request, names)
         except Problem as problem:
             _tell_operator(scope, problem)
-            await respond(send, problem.status, problem.body(), problem.headers, is_head=is_head)
+            headers = problem.headers
+            if (request is None or request.has_unread_body) and ("Connection", "close") not in headers:
+                # Otherwise the rest of the body is read, however long it is.
+                headers.append(("Connection", "close"))
+            await respond(send, problem.status, problem.body(), headers, is_head=is_head)
             return
         except Exception:
             # The sentence may have secrets in it: it goes to the log only.

@@ -33,6 +33,8 @@ MOST_ID_CHARACTERS = 255
 """The most characters of an id."""
 
 _Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_ID_CHARACTERS)]
+_Seconds: TypeAlias = Annotated[float, msgspec.Meta(le=3_200_000_000)]
+"""At most some hundred years."""
 _Limit: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 _Offset: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
@@ -109,8 +111,8 @@ class Publish(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     args: Sequence[Any] = ()
     id: _Id | None = None
     key: str | None = None
-    ttl_s: float | None = None
-    delay_s: float | None = None
+    ttl_s: _Seconds | None = None
+    delay_s: _Seconds | None = None
     headers: Mapping[str, str] | None = None
 
 

@@ -27,6 +27,8 @@ __all__ = ["Addressed", "Call", "Caller", "Inside", "Service"]
 
 T = TypeVar("T")
 
+_MOST_NAME_BYTES = 1024
+
 
 class Service(Protocol):
     """The part of a `waypost.Server` that the API uses."""
@@ -94,6 +96,9 @@ class Caller:
             Problem: The key may not use it, or it is no name.
         """
         check_name(self.key, "queue", name)
+        if len(name.encode("utf-8", "surrogatepass")) > _MOST_NAME_BYTES:
+            detail = f"expected a queue's name of at most {_MOST_NAME_BYTES} bytes; take a shorter one"
+            raise Problem(422, "bad_value", detail, argument="queue", expected=f"at most {_MOST_NAME_BYTES} bytes")
         with problems():
             return self.service.queue(name)
 
@@ -149,6 +154,8 @@ class Call:
         Raises:
             Problem: The body is no JSON, or does not fit.
         """
+        if self.request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise Problem(415, "unsupported_media_type", "expected a body without Content-Encoding; send it as it is")
         body = await self.request.body(self.body_bytes)
         content_type = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if body and content_type != "application/json":
@@ -157,7 +164,10 @@ class Call:
             return msgspec.json.decode(body or b"{}", type=kind)
         except msgspec.ValidationError as error:
             raise Problem(422, "bad_body", f"{error}; correct the body") from error
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        except RecursionError as error:
+            detail = "expected fewer lists and objects within each other, at most some hundred; correct the body"
+            raise Problem(422, "bad_body", detail) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Problem(400, "bad_json", f"expected a JSON object: {error}; correct the body") from error
 
     def query(self, kind: type[T]) -> T:
@@ -180,6 +190,8 @@ class Call:
         Raises:
             Problem: There are two, or the header is none.
         """
+        if "idempotency-key" in self.request.repeated:
+            raise Problem(422, "two_ids", "expected one Idempotency-Key, came several; leave all but one out")
         given = self.request.headers.get("idempotency-key")
         if given is None or given == written:
             return written

@@ -11,7 +11,9 @@ from waypost.errors import (
     QueueFull,
     StorageError,
     StorageUncertain,
+    StoreClosed,
     StoreFull,
+    StoreLost,
 )
 from waypost.logs import by_client, fields, get_logger
 from waypost.operations.http.problems import Problem
@@ -55,8 +57,24 @@ def problems(*, is_repeatable: bool = False) -> Iterator[None]:
         logger.warning("a request was refused: %s", error, extra=by_client(fields(store=error.store)))
         detail = "the store's disk is full: nothing was stored; free some space there"
         raise Problem(503, "store_full", detail, retry_after_s=_FULL_S) from error
+    except StoreLost as error:
+        logger.warning("a request was refused: %s", error, extra=by_client(fields(store=error.store)))
+        raise _unavailable("the store is lost; look into the server's log") from error
+    except StoreClosed as error:
+        # Nothing for an operator to do: it starts or stops, and says so.
+        raise _unavailable("this server has not started yet, or it stops; try again", closes=True) from error
     except StorageError as error:
         # The sentence of the error names the store, which stays inside.
         logger.warning("a request was refused: %s", error, extra=by_client(fields(store=error.store)))
-        detail = "the store does not answer, or is not open; try again, and look into the server's log"
-        raise Problem(503, "store_unavailable", detail, retry_after_s=_BUSY_S) from error
+        raise _unavailable("the store does not answer; try again, and look into the server's log") from error
+
+
+def _unavailable(detail: str, *, closes: bool = False) -> Problem:
+    """Return the problem of a store that takes nothing now.
+
+    Args:
+        detail: What is the matter, and what to do.
+        closes: Whether to close the connection: another server may answer over the next one.
+    """
+    headers = [("Connection", "close")] if closes else None
+    return Problem(503, "store_unavailable", detail, retry_after_s=_BUSY_S, headers=headers)
