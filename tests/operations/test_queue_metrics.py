@@ -273,3 +273,12 @@ async def test_a_scrape_tells_of_the_file(tmp_path: Path) -> None:
     assert found["waypost_store_free_bytes",] > 0
     assert found["waypost_journal_reach_seconds", "/"] >= 0
     assert found["waypost_loop_lag_seconds",] >= 0
+
+
+async def test_a_write_that_the_store_refuses_is_counted(tmp_path: Path) -> None:
+    io = waypost.Server(**OPTIONS, store=tmp_path / "store.db", disk_reserve_bytes=1 << 60)
+    async with running(io):
+        for _ in range(2):
+            with pytest.raises(waypost.StoreFull):
+                await io.emit("event")
+        assert (await scrape(io))["waypost_store_errors_total",] == 2
