@@ -110,6 +110,25 @@ async def test_each_address_answers_what_it_was_given_and_nothing_else(site: Sit
     server.check_log()
 
 
+async def test_a_body_may_come_right_behind_its_head(site: Site) -> None:
+    address = f"127.0.0.1:{site.port}"
+    server = site.serve("--workers", "2", "--api", address, "--api-key-file", str(site.folder / "keys.toml"))
+    await server.start()
+    body = json.dumps({"event": "told", "args": ["x" * 1000]}).encode()
+    fields = f"host: here\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    for _ in range(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        # Two segments, as Python's own HTTP client sends them.
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        writer.write(f"POST /api/emit HTTP/1.1\r\n{fields}\r\n\r\n".encode())
+        writer.write(body)
+        async with asyncio.timeout(20):
+            assert (await reader.readline()).split()[1] in (b"200", b"202")
+        writer.close()
+    await server.stop()
+    server.check_log()
+
+
 async def test_one_connection_asks_again_and_again(site: Site) -> None:
     server = site.serve("--workers", "2", "--health", f"127.0.0.1:{site.port}", "--metrics", f"127.0.0.1:{site.port}")
     await server.start()

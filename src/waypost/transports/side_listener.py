@@ -114,7 +114,7 @@ class _Beside(uvicorn.Server):
 
 
 class _Beginning(asyncio.Protocol):
-    """Begins a connection with what was read of it by another process.
+    """Begins a connection with what was read of it by another process, and what has come since.
 
     Args:
         protocol: The protocol that goes on.
@@ -123,15 +123,19 @@ class _Beginning(asyncio.Protocol):
 
     def __init__(self, protocol: asyncio.Protocol, data: bytes) -> None:
         self._protocol = protocol
-        self._data = data
+        self._data = bytearray(data)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hand the connection to its protocol."""
-        transport.set_protocol(self._protocol)
-        self._protocol.connection_made(transport)
+        """Hand the connection to its protocol soon."""
         # Not from within this call: it is no place to stop reading, as a large body does.
         asyncio.get_running_loop().call_soon(self._begin, transport)
 
+    def data_received(self, data: bytes) -> None:
+        """Keep what comes before the protocol has begun: uvloop reads that early."""
+        self._data += data
+
     def _begin(self, transport: asyncio.BaseTransport) -> None:
         if not transport.is_closing():
-            self._protocol.data_received(self._data)
+            transport.set_protocol(self._protocol)
+            self._protocol.connection_made(transport)
+            self._protocol.data_received(bytes(self._data))
