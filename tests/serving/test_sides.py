@@ -115,7 +115,8 @@ async def test_a_body_may_come_right_behind_its_head(site: Site) -> None:
     server = site.serve("--workers", "2", "--api", address, "--api-key-file", str(site.folder / "keys.toml"))
     await server.start()
     body = json.dumps({"event": "told", "args": ["x" * 1000]}).encode()
-    fields = f"host: here\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    fields = f"host: here\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json"
+    fields = f"{fields}\r\ncontent-length: {len(body)}"
     for _ in range(30):
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
         # Two segments, as Python's own HTTP client sends them.
@@ -166,6 +167,34 @@ async def test_a_parent_answers_what_is_no_probe(request_: bytes, status: bytes)
         assert (await ask(port, "/readyz"))[0] == 503
         assert (await ask(port, "/metrics"))[0] == 503  # no worker serves
     assert (await ask(port, "/livez"))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "health", "api", "meets"),
+    [
+        ("127.0.0.1", "127.0.0.1:8000", None, "the service"),
+        ("0.0.0.0", "127.0.0.1:8000", None, "the service"),
+        ("127.0.0.1", "0.0.0.0:8000", None, "the service"),
+        ("127.0.0.1", "localhost:8000", None, "the service"),
+        ("::1", "[::]:8000", None, "the service"),
+        ("127.0.0.1", "127.0.0.1:8001", "0.0.0.0:8001", "health"),
+        ("127.0.0.1", "127.0.0.1:8001", "127.0.0.1:8001", None),
+        ("127.0.0.1", "127.0.0.2:8000", None, None),
+        ("0.0.0.0", "[::1]:8000", None, None),
+        ("127.0.0.1", "127.0.0.1:0", None, None),
+    ],
+)
+def test_what_can_t_be_listened_on_for_two_things_is_refused(
+    host: str, health: str, api: str | None, meets: str | None
+) -> None:
+    def options() -> ServeOptions:
+        return ServeOptions(host=host, health=health, api=api, api_key_file=None if api is None else "x")
+
+    if meets is None:
+        options()
+        return
+    with pytest.raises(waypost.ConfigurationError, match=f"does not meet that of {meets}"):
+        options()
 
 
 def test_equal_addresses_are_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Annotated, Literal, TypeAlias
 
 from waypost.checking.constraints import AtLeast, AtMost, Matching
@@ -28,6 +29,20 @@ def parse_address(text: str) -> Address | None:
     if not (host and colon) or (":" in host) != is_bracketed:
         return None
     return (host, int(port)) if port.isascii() and port.isdecimal() and int(port) <= 65535 else None
+
+
+def _meet(one: Address, other: Address) -> bool:
+    """Return whether two addresses can't be listened on for different things. Names are not looked up."""
+    if one[1] != other[1] or one[1] == 0:
+        return False
+    try:
+        hosts = [ip_address(one[0]), ip_address(other[0])]
+    except ValueError:  # a name
+        return True
+    # A listener on IPv6 takes no IPv4.
+    return hosts[0].version == hosts[1].version and (
+        hosts[0] == hosts[1] or any(host.is_unspecified for host in hosts)
+    )
 
 
 _SideAddress: TypeAlias = Annotated[str, Matching("host:port, as in 127.0.0.1:8001 or [::1]:8001", parse_address)]
@@ -120,6 +135,21 @@ class ServeOptions:
             name = "api_key_file" if self.api is None else "api"
             expected = "api beside it" if self.api is None else "api_key_file beside it: nobody gets in without a key"
             raise ConfigurationError(name, getattr(self, name), expected)
+        self._check_sides()
+
+    def _check_sides(self) -> None:
+        taken: dict[str, Address] = {} if self.uds is not None else {"the service": (self.host, self.port)}
+        for name in ("health", "metrics", "api"):
+            text: str | None = getattr(self, name)
+            address = None if text is None else parse_address(text)
+            if address is None:
+                continue
+            for other, known in taken.items():
+                # Equal side addresses are one listener.
+                if _meet(address, known) and (other == "the service" or address != known):
+                    expected = f"an address that does not meet that of {other}, {known[0]}:{known[1]}"
+                    raise ConfigurationError(name, text, expected)
+            taken[name] = address
 
     @property
     def log(self) -> LogSettings:
