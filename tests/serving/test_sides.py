@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
 from hashlib import sha256
@@ -128,6 +130,23 @@ async def test_a_body_may_come_right_behind_its_head(site: Site) -> None:
         writer.close()
     await server.stop()
     server.check_log()
+
+
+async def test_a_new_worker_serves_although_the_keys_can_t_be_read(site: Site) -> None:
+    address, keys = f"127.0.0.1:{site.port}", site.folder / "keys.toml"
+    server = site.serve("--workers", "2", "--api", address, "--health", address, "--api-key-file", str(keys))
+    await server.start()
+    keys.rename(site.folder / "away")
+    for pid in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split():
+        if b"\0worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(int(pid), signal.SIGKILL)
+    await until_async(lambda: ask(site.port, "/api/state", key=KEY), lambda said: said[0] == 503, "nobody gets in")
+    await until_async(lambda: ask(site.port, "/readyz"), lambda said: said[0] == 200, "new workers serve")
+    assert b"keys_unreadable" in (await ask(site.port, "/api/state", key=KEY))[1]
+    (site.folder / "away").rename(keys)
+    await until_async(lambda: ask(site.port, "/api/state", key=KEY), lambda said: said[0] == 200, "the keys are read")
+    await server.stop()
+    assert "lets nobody in until its keys can be read" in server.log()
 
 
 async def test_one_connection_asks_again_and_again(site: Site) -> None:

@@ -92,6 +92,7 @@ def _serve_alone(application: str, settings: ServeSettings) -> int:
 
 
 def _serve_together(application: str, settings: ServeSettings, words: dict[str, str], workers: int) -> int:
+    from waypost.operations.http.key_file import KeyFile
     from waypost.serving.sides import sides_of
     from waypost.serving.wiring import wire_of
     from waypost.transports.unix_listener import unix_listener
@@ -115,6 +116,8 @@ def _serve_together(application: str, settings: ServeSettings, words: dict[str, 
         code=partial(changes, Path.cwd(), *config) if options.reload else None,
     )
     wire_of(options).check()
+    if options.api_key_file is not None:
+        KeyFile(options.api_key_file)
     sides = {one.parts: bind(*one.address) for one in sides_of(options)}
     with ExitStack() as stack:
         if options.uds is None:

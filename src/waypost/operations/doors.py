@@ -11,7 +11,7 @@ from waypost.checking.arguments import COUNT, check
 from waypost.checking.constraints import FilePath
 from waypost.checking.rules import rule_of
 from waypost.operations.health import Health
-from waypost.operations.http.api_keys import ApiKey
+from waypost.operations.http.api_keys import ApiKey, HasKeys
 from waypost.operations.http.key_file import KeyFile, KnownKeys
 from waypost.operations.http_api.application import make_api
 from waypost.operations.http_api.calls import Inside, Service
@@ -23,7 +23,7 @@ from waypost.server.hub import Hub
 from waypost.storage.base import Store
 from waypost.transports.http_answer import AsgiApplication
 
-__all__ = ["ForOperators"]
+__all__ = ["ForOperators", "api_with"]
 
 _KEYS = rule_of(FilePath | Sequence[ApiKey])
 
@@ -54,9 +54,7 @@ class ForOperators(Service, Protocol):
         check("keys", keys, _KEYS)
         check("max_body_bytes", max_body_bytes, COUNT)
         source = KeyFile(keys) if isinstance(keys, str | PathLike) else KnownKeys(keys)
-        hub = self._hub
-        inside = Inside(hub.directory.get, Repeats(lambda: hub.services.store))
-        return make_api(self, inside, source, max_body_bytes)
+        return api_with(self, source, max_body_bytes)
 
     def metrics(self, key: str | None = None) -> MetricsPage:
         """Make an ASGI application that shows the server's numbers to Prometheus: ``app.mount("/metrics", …)``.
@@ -106,3 +104,16 @@ class ForOperators(Service, Protocol):
             ConfigurationError: The key is too short, or has other characters.
         """
         return Health(self._hub.readiness, key)
+
+
+def api_with(server: ForOperators, keys: HasKeys, max_body_bytes: int = 1_000_000) -> AsgiApplication:
+    """Make the application of `ForOperators.api` with another source of keys.
+
+    Args:
+        server: The server.
+        keys: The keys.
+        max_body_bytes: The largest body of a request that is accepted, from 1.
+    """
+    hub = server._hub  # noqa: SLF001  # its own kind
+    inside = Inside(hub.directory.get, Repeats(lambda: hub.services.store))
+    return make_api(server, inside, keys, max_body_bytes)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from waypost.application import Server
+from waypost.operations.doors import api_with
+from waypost.operations.http.key_file import KeyFile
 from waypost.serving.options import ServeOptions
 from waypost.serving.sides import Part, part_of
 from waypost.transports.http_answer import AsgiApplication, Receive, Scope, Send
@@ -10,13 +12,16 @@ from waypost.transports.http_answer import AsgiApplication, Receive, Scope, Send
 __all__ = ["side_app"]
 
 
-def side_app(io: Server, parts: tuple[Part, ...], serve: ServeOptions) -> AsgiApplication:
+def side_app(
+    io: Server, parts: tuple[Part, ...], serve: ServeOptions, *, keys_may_come_later: bool = False
+) -> AsgiApplication:
     """Make the ASGI application of a side address.
 
     Args:
         io: The server.
         parts: What is answered.
         serve: The options, with the keys of the HTTP API.
+        keys_may_come_later: Whether keys that can't be read are only logged; the HTTP API lets nobody in then.
 
     Raises:
         ConfigurationError: The keys can't be read, or metrics need a package that is not installed.
@@ -27,7 +32,7 @@ def side_app(io: Server, parts: tuple[Part, ...], serve: ServeOptions) -> AsgiAp
     if "metrics" in parts:
         made["metrics"] = io.metrics()
     if "api" in parts and serve.api_key_file is not None:
-        made["api"] = io.api(keys=serve.api_key_file)
+        made["api"] = api_with(io, KeyFile(serve.api_key_file, may_come_later=keys_may_come_later))
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

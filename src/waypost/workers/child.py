@@ -73,7 +73,11 @@ def run_worker(settings: WorkerSettings, given: ServeSettings) -> int:
     sys.argv[:] = settings.arguments
     app, io = load_served(settings.application, given)
     serve_options = given.serve.options
-    sides = {side.parts: SideListener(side_app(io, side.parts, serve_options)) for side in sides_of(serve_options)}
+    # The parent has read the keys before its first worker. A later worker must serve clients whatever became of them.
+    sides = {
+        side.parts: SideListener(side_app(io, side.parts, serve_options, keys_may_come_later=True))
+        for side in sides_of(serve_options)
+    }
     parent = _Parent(settings, io, sides)
     handover = Handover(parent.peers)
     join_workers(io, handover, parent.make_store)

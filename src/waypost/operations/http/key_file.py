@@ -11,6 +11,7 @@ from typing import Any
 from waypost.errors import ConfigurationError
 from waypost.logs import get_logger
 from waypost.operations.http.api_keys import ApiKey
+from waypost.operations.http.problems import Problem
 
 __all__ = ["KeyFile", "KnownKeys"]
 
@@ -37,20 +38,31 @@ class KeyFile:
 
     Args:
         path: The file.
+        may_come_later: Whether a file that can't be read, or has a wrong line, is only logged. Nobody gets in until
+            it is mended.
 
     Raises:
-        ConfigurationError: It can't be read, or a line is no key.
+        ConfigurationError: It can't be read, or a line is no key, and it may not come later.
     """
 
-    def __init__(self, path: str | PathLike[str]) -> None:
+    def __init__(self, path: str | PathLike[str], *, may_come_later: bool = False) -> None:
         self._path = os.fspath(path)
         self._mark = self._look()
-        self._keys = self._read()
+        self._keys: tuple[ApiKey, ...] | None = None
+        try:
+            self._keys = self._read()
+        except ConfigurationError as error:
+            if not may_come_later:
+                raise
+            logger.error("the HTTP API lets nobody in until its keys can be read: %s", error)
 
     def keys(self) -> Sequence[ApiKey]:
         """Return the keys that the file has now.
 
         If the file has become wrong, or was removed, that is logged once, and the keys of before stay valid.
+
+        Raises:
+            Problem: The file could never be read.
         """
         mark = self._look()
         if mark != self._mark:
@@ -58,9 +70,14 @@ class KeyFile:
             try:
                 self._keys = self._read()
             except ConfigurationError as error:
-                logger.error("the keys of before stay valid: %s", error)
+                kept = "nobody gets in" if self._keys is None else "the keys of before stay valid"
+                logger.error("%s: %s", kept, error)
             else:
                 logger.info("read %d keys from %s, which has changed", len(self._keys), self._path)
+        if self._keys is None:
+            raise Problem(
+                503, "keys_unreadable", "the service can't read its keys; its log says why", retry_after_s=5
+            )
         return self._keys
 
     def _look(self) -> tuple[int, int, int] | None:
