@@ -88,6 +88,10 @@ async def test_a_queue_for_each_user_makes_one_series(io: waypost.Server) -> Non
         ("inbox:eu:7", "inbox:eu:*"),
         ("inbox:eu:de:7", "inbox:eu:de:*"),
         (":", ":*"),
+        ("k" * 101, "other"),
+        ("k" * 101 + ":7", "other"),
+        ("k" * 100, "k" * 100),
+        ("k:" + "7" * 1000, "k:*"),
     ],
 )
 def test_a_queue_counts_under_the_longest_name_that_fits(queue: str, label: str) -> None:

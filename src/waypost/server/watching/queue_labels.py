@@ -9,12 +9,14 @@ from waypost.server.watching.queue_counters import QueueCounters, QueueLoad
 
 __all__ = ["QueueLabels"]
 
+_LONGEST = 100
+
 
 class QueueLabels:
     """The names under which queues are counted, and what is counted under each.
 
     A queue is counted under its own name, or under its name up to the first colon: ``inbox:7`` is one of ``inbox:*``.
-    Names beyond `MOST_NAMES` are counted together.
+    Names beyond `MOST_NAMES`, and those that are longer than 100 characters, are counted together.
 
     Args:
         totals: The totals by name, to which it adds names.
@@ -61,4 +63,5 @@ class QueueLabels:
             if queue.startswith(beginning):
                 return f"{beginning}*"
         kind, colon, _ = queue.partition(":")
-        return f"{kind}:*" if colon else queue
+        # Who may name queues, as with a key of the HTTP API, must not make scrapes huge.
+        return OTHER if len(kind) > _LONGEST else f"{kind}:*" if colon else queue
