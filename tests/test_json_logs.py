@@ -32,7 +32,9 @@ OWNERS = {"logger", "_logger", "_log", "connections", "packets"}
 EXCEPTIONS = {"problem", "error", "failure", "violation", "end", "excess", "mismatch", "external"}
 OPTIONS = set(ServerOptions.__annotations__)
 CUTS = re.compile(r"\b(refused (a|to)|clos(ed|ing) a|gave up|closed a|Closed a|Refused a)\b")
-REMEDY = re.compile(r"its client is at fault|the limit is fixed|run `make web`|no node sends|internal address")
+REMEDY = re.compile(
+    r"its client is at fault|the limit is fixed|run `make web`|no node sends|internal address|io\.of\(…\) makes one"
+)
 
 
 def log_calls() -> list[tuple[str, ast.Call]]:
@@ -149,13 +151,18 @@ def test_a_flood_of_lines_becomes_one_with_a_count(capsys: pytest.CaptureFixture
 async def test_a_client_in_too_many_namespaces_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
     io = waypost.Server(max_namespaces=1, drain_s=0)
     io.of("/0")
+    caplog.set_level(logging.INFO, logger="waypost")
     async with serve(io) as site:
         client = await site.connect()
         with pytest.raises(waypost.ConnectFailed, match="Too many namespaces"):
             await client.of("/0").connect()
+        with pytest.raises(waypost.ConnectFailed, match="Invalid namespace"):
+            await site.connect(namespace="/nowhere")
     refused = [one for one in caplog.records if "max_namespaces sets the limit" in one.getMessage()]
     assert [vars(one)["option"] for one in refused] == ["max_namespaces"]
     assert vars(refused[0])["namespace"] == "/0"
+    unknown = [one for one in caplog.records if "no namespace of that name" in one.getMessage()]
+    assert [vars(one)["namespace"] for one in unknown] == ["/nowhere"]
 
 
 def line_of(worker: int | None = None, **record: Any) -> dict[str, Any]:

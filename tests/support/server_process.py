@@ -30,8 +30,9 @@ WebSocket dies just then, it has no connection left and notices only by the hear
 gives up waiting."""
 
 _WAYPOST = [sys.executable, "-m", "waypost"]
-_START_S = 60.0
-_STOP_S = 15.0
+# On a machine with too much to do, two workers need more than a minute to import what they need.
+_START_S = 240.0
+_STOP_S = 60.0
 _LISTENING = re.compile(r"(?:listening on|Listening at:|Uvicorn running on) (http://127\.0\.0\.1:\d+)")
 _TRACEBACK = "Traceback (most recent call last)"
 _FORBIDDEN = (

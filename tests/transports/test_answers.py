@@ -261,7 +261,8 @@ async def test_a_packed_body_is_refused_and_ends_the_session(encoding: str) -> N
         assert (await ask(io, f"{POLLING}&sid={sid}")).code == 1
 
 
-async def test_a_body_that_trickles_is_given_up() -> None:
+async def test_a_body_that_trickles_is_given_up_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="waypost.asgi")
     io = waypost.Server(drain_s=0.0, post_timeout_s=0.1)
     async with serving(io):
         sid = sid_of(await ask(io))
@@ -291,6 +292,7 @@ async def test_a_body_that_trickles_is_given_up() -> None:
         }
         await io(scope, receive, send)
         assert sent[0]["status"] == 408
+    assert "post_timeout_s sets the limit" in caplog.text
 
 
 def test_a_slow_body_that_goes_on_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,7 @@ __all__ = ["AsgiTransport"]
 logger = get_logger("waypost.asgi")
 
 _TOO_LARGE = 413
+_TOO_SLOW = 408
 _LENGTH_DIGITS = 16
 _NAMES = 256
 """How many names of headers are kept once for all. Clients may send any, so there must be an end."""
@@ -298,6 +299,11 @@ class AsgiTransport:
             if isinstance(body, int):
                 if body == _TOO_LARGE:
                     self._log_too_large(request)
+                elif body == _TOO_SLOW:
+                    logger.info(
+                        "refused a POST whose body came too slowly: post_timeout_s sets the limit",
+                        extra=by_client(fields(option="post_timeout_s")),
+                    )
                 await discard_body(receive)
                 await respond(send, body, b"", [("content-type", TEXT), ("connection", "close"), *headers])
                 return
@@ -326,7 +332,7 @@ class AsgiTransport:
         logger.warning(
             "refused a POST: %s",
             LimitExceeded("bytes of a body", most, size, "max_payload_bytes"),
-            extra=fields(option="max_payload_bytes"),
+            extra=by_client(fields(option="max_payload_bytes")),
         )
 
     async def _read_body(self, request: Request, receive: Receive) -> bytes | int:

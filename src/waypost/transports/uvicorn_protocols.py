@@ -349,6 +349,12 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         self._headers_timer = None
+        if self._has_begun:
+            self.logger.info(
+                "Closed a connection whose request line and headers did not come within %g s; the limit is fixed.",
+                _HEADERS_TIMEOUT_S,
+                extra=by_client(),
+            )
         self.transport.close()
 
 

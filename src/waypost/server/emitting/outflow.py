@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from waypost.errors import NotConnected
+from waypost.logs import by_client, fields, get_logger
 from waypost.protocol.codec import EncodedEvent
 from waypost.protocol.engineio import Frame
 from waypost.server.connections.connection import Connection
@@ -18,6 +19,8 @@ from waypost.server.emitting.acks import AtCut, PendingAcks
 from waypost.server.emitting.first_sent import FirstSent, SendProgress
 
 __all__ = ["Addressee", "Outflow"]
+
+logger = get_logger("waypost.emitting")
 
 _REPLAY_SHARE = 4
 """A replay continues once the bytes that wait are below the limit for slow clients divided by this."""
@@ -162,6 +165,15 @@ class Outflow:
         self._held.append((frames, compress))
         self._held_bytes += sum(map(len, frames))
         if self._held_bytes > self._max_buffered_bytes:
+            logger.info(
+                "closing the connection of socket %s: %d bytes wait until it has what it missed; max_buffered_bytes "
+                "sets the limit",
+                self._addressee.sid,
+                self._held_bytes,
+                extra=by_client(
+                    fields(sid=self._addressee.sid, namespace=self._addressee.namespace, option="max_buffered_bytes")
+                ),
+            )
             self._connection.abort("slow client")
 
     def send_expecting_ack(

@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from waypost.checking.arguments import NAMESPACE, check
-from waypost.errors import ConfigurationError, ConnectionRefused
+from waypost.errors import ConfigurationError, ConnectionRefused, shorten
 from waypost.logs import by_client, fields, get_logger
 from waypost.server.emitting.flags import Flags
 from waypost.server.namespaces.children_elsewhere import ChildrenElsewhere
@@ -142,6 +142,11 @@ class Directory:
         for parent in self._parents if namespace is None else (namespace.parent,):
             if parent is None or await parent.accepts(name, auth):
                 return await self._enter(name, parent, site)
+        logger.info(
+            "refused a client of %s: the application has no namespace of that name; io.of(…) makes one",
+            shorten(name),
+            extra=by_client(fields(namespace=name, address=site)),
+        )
         raise ConnectionRefused("Invalid namespace")
 
     def _copy(self, name: str, parent: int, site: str | None) -> None:
