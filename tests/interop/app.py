@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import re
+import time
 from collections import defaultdict
 from typing import Any
 
@@ -175,6 +176,12 @@ async def recall(socket: waypost.Socket) -> Any:
 async def publish(socket: waypost.Socket, room: str, *args: Any) -> None:
     """Emit to a room from the server; once this is acknowledged, the event is in the journal."""
     await io.to(room).emit("news", *args)
+
+
+@io.event
+async def clock(socket: waypost.Socket) -> float:
+    """Return the wall time as this process has it, in seconds."""
+    return time.time()
 
 
 @io.event

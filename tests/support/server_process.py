@@ -74,6 +74,7 @@ class ServerProcess:
         log: Path,
         options: Mapping[str, Any] | None = None,
         program: str = sys.executable,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Say how to start it.
 
@@ -82,6 +83,7 @@ class ServerProcess:
             log: The file that gets all it prints.
             options: Options of the ``Server`` in tests/interop/app.py.
             program: What runs it; Python, unless told otherwise.
+            environment: Variables for it alone. With them it imports all by itself, as the loader may need them.
         """
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -94,17 +96,26 @@ class ServerProcess:
             **os.environ,
             OPTIONS_VARIABLE: json.dumps(options or {}),
             "PYTHONUNBUFFERED": "1",
+            **(environment or {}),
         }
+        self._is_forked = self._command[:3] == _WAYPOST and not environment
         self._process: subprocess.Popen[bytes] | Child | None = None
         self._offset = 0
         self._checked = 0
 
     @classmethod
-    def waypost(cls, log: Path, store: str = "memory:", options: Mapping[str, Any] | None = None) -> ServerProcess:
+    def waypost(
+        cls,
+        log: Path,
+        store: str = "memory:",
+        options: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> ServerProcess:
         """Return the server of tests/interop/app.py as the command line runs it, with WORKERS_VARIABLE's workers."""
         command = ("-m", "waypost", "serve", "tests.interop.app:io", "--port", "{port}", "--store", store)
         workers = os.environ.get(WORKERS_VARIABLE)
-        return cls((*command, "--workers", workers) if workers else command, log, options)
+        arguments = (*command, "--workers", workers) if workers else command
+        return cls(arguments, log, options, environment=environment)
 
     def runs(self, application: str) -> bool:
         """Tell whether it serves an application, by the end of its ``module:name``."""
@@ -185,7 +196,7 @@ class ServerProcess:
     def _spawn(self) -> None:
         self._offset = self._log.stat().st_size if self._log.exists() else 0
         self.starts += 1
-        if self._command[:3] == _WAYPOST:
+        if self._is_forked:
             self._process = nursery().start(self._command[3:], self._environment, self._log)
             return
         with self._log.open("ab") as log:
