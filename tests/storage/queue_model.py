@@ -151,17 +151,27 @@ class QueueModel:
 
     def trim(self, now: float) -> None:
         """End what is too old."""
+        self.end_outlived(now)
+        self.end_aged(now)
+        self.letters = [one for one in self.letters if one.died_at >= now - DEAD_LETTER_S]
+        self.accepted = {one: seen for one, seen in self.accepted.items() if now < seen[2]}
+
+    def end_outlived(self, now: float) -> int:
+        """End what has outlived its time to live; returns how many."""
         outlived = [m.position for m, _, _ in self.kept if m.expires_at is not None and m.expires_at <= now]
         self.expired += len(outlived)
         self._remove(outlived)
+        return len(outlived)
+
+    def end_aged(self, now: float) -> int:
+        """End what is too old; returns how many."""
         aged: list[int] = []
         for message, _, _ in self.kept:
             if message.enqueued_at >= now - self.limits.max_age_s:
                 break
             aged.append(message.position)
         self.lose(aged)
-        self.letters = [one for one in self.letters if one.died_at >= now - DEAD_LETTER_S]
-        self.accepted = {one: seen for one, seen in self.accepted.items() if now < seen[2]}
+        return len(aged)
 
     def purge(self, upto: int | None) -> int:
         """Remove messages, settled or not."""

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from tests.storage.postgres.trace import sessions
+from tests.storage.postgres.trace.answers import Answers
+from tests.storage.postgres.trace.journals import Journal
+from tests.storage.postgres.trace.queues import Queue
 from tests.storage.postgres.trace.recorder import Refused
-from tests.storage.postgres.trace.sessions import Session
+from tests.storage.postgres.trace.sessions import Session, without_left
 
-__all__ = ["DROPPED", "FENCED", "Engine", "Expired", "Journal", "Moment", "Node", "Row"]
+__all__ = ["DROPPED", "FENCED", "Engine", "Expired", "Moment", "Node"]
 
 FENCED, DROPPED, TRIMMED = "WP001", "WP010", "WP011"
 _TOMBSTONE_S = 86400.0
-_KEPT_ROWS_S = 600.0
 
 
 class Moment(NamedTuple):
@@ -48,21 +50,6 @@ class Node(NamedTuple):
     given_up: Mapping[int, float] = {}
 
 
-class Row(NamedTuple):
-    """A row of a journal's log; the head is decoded, the record of an event as it came."""
-
-    tick: int
-    position: int
-    node: int
-    incarnation: int
-    batch: int
-    kind: int
-    head: Any
-    record: bytes
-    bytes: int
-    at: float
-
-
 class Expired(NamedTuple):
     """A session whose time was over, until a node was told; `known` is when its end was reported, as a moment."""
 
@@ -74,63 +61,14 @@ class Expired(NamedTuple):
 
 
 @dataclass(slots=True)
-class Journal:
-    """A journal.
-
-    Attributes:
-        name: Its name.
-        generations: The names of its histories, each with its last position; ``None`` for the present one.
-        rows: The rows that it keeps, from `first` on, and the newest one at least.
-        first: The tick from which on it keeps them.
-        trimmed: The first position that it keeps, and the bytes before it.
-        sessions: Its sessions by key.
-        tombstones: The sid and the end of those that expired.
-        open_by: The nodes that have it open.
-    """
-
-    name: str
-    generations: list[tuple[str, int | None]]
-    rows: list[Row] = field(default_factory=list)
-    first: int = 1
-    trimmed: tuple[int, int] = (1, 0)
-    sessions: dict[bytes, Session] = field(default_factory=dict)
-    tombstones: dict[bytes, tuple[str, float]] = field(default_factory=dict)
-    open_by: frozenset[int] = frozenset()
-
-    def copy(self) -> Journal:
-        """Return a journal that goes its own way."""
-        return replace(
-            self,
-            generations=[*self.generations],
-            rows=[*self.rows],
-            sessions={**self.sessions},
-            tombstones={**self.tombstones},
-        )
-
-    @property
-    def end(self) -> Row:
-        """The newest row."""
-        return self.rows[-1] if self.rows else Row(0, 0, 0, 0, 0, 1, None, b"", 0, 0.0)
-
-    def after(self, tick: int) -> list[Row]:
-        """Return the rows after a tick."""
-        return self.rows[max(0, tick + 1 - self.first) :]
-
-    def add(self, at: float, mark: tuple[int, int, int], kind: int, head: Any = None, record: bytes = b"") -> Row:
-        """Append a row."""
-        end = self.end
-        position, size = end.position + (kind == 0), end.bytes + len(record)
-        self.rows.append(Row(end.tick + 1, position, *mark, kind, head, record, size, at))
-        return self.rows[-1]
-
-
-@dataclass(slots=True)
 class Engine:
     """The engine's state.
 
     Attributes:
         named: The names of generations that the engine has drawn, by journal and tick of the row that tells of them.
         drawn: The numbers of journals that it has drawn, by name.
+        queue_names: The names of queues by the numbers that it has drawn.
+        left_before: The position from which on it is said which rooms a session had left, by journal.
         moment: When the call is played.
         touched: What it has changed, or could have: journals, nodes, and consumers.
         nodes: The nodes by number.
@@ -139,10 +77,16 @@ class Engine:
         claimed: When the claim was answered that gave a consumer its owner, as a moment.
         doubtful: The node that a consumer was taken from while it claimed it: perhaps that did not see the claim.
         expired: The sessions whose end nobody was told yet.
+        queues: The queues by name.
+        answers: The answers to clients.
+        marks: What the writes of queues and answers returned, by node, incarnation and batch.
+        holding: The messages that nodes have in hand, by node and number: queue, consumer, epoch and position.
     """
 
     named: Mapping[tuple[int, int], str] = field(default_factory=dict)
     drawn: Mapping[str, int] = field(default_factory=dict)
+    queue_names: Mapping[int, str] = field(default_factory=dict)
+    left_before: Mapping[int, int] = field(default_factory=dict)
     moment: Moment = _BEGINNING
     touched: set[Hashable] = field(default_factory=set)
     nodes: dict[int, Node] = field(default_factory=dict)
@@ -151,6 +95,10 @@ class Engine:
     claimed: dict[tuple[str, str], float] = field(default_factory=dict)
     doubtful: dict[tuple[str, str], int] = field(default_factory=dict)
     expired: list[Expired] = field(default_factory=list)
+    queues: dict[str, Queue] = field(default_factory=dict)
+    answers: Answers = field(default_factory=Answers)
+    marks: dict[tuple[int, int, int], Any] = field(default_factory=dict)
+    holding: dict[tuple[int, int], tuple[str, str, int, int]] = field(default_factory=dict)
 
     def copy(self) -> Engine:
         """Return an engine that goes its own way."""
@@ -163,6 +111,10 @@ class Engine:
             claimed={**self.claimed},
             doubtful={**self.doubtful},
             expired=[*self.expired],
+            queues={name: queue.copy() for name, queue in self.queues.items()},
+            answers=self.answers.copy(),
+            marks={**self.marks},
+            holding={**self.holding},
         )
 
     # -- nodes -----------------------------------------------------------------------------------------------
@@ -222,7 +174,16 @@ class Engine:
         self._set_node(node, Node(found.name, found.incarnation + 1, state))
         self._change_sessions(lambda all_: sessions.of_dead(all_, node, self.moment.now + ttl_s))
         self.expired = [one._replace(home=None) if one.home == node else one for one in self.expired]
+        self._drop_holds(node, are_lost=state == "dead")
         self.free(node, is_locked=True)
+
+    def _drop_holds(self, node: int, *, are_lost: bool) -> None:
+        for name in self.queues:
+            holds = [one for (holder, _), one in self.holding.items() if holder == node and one[0] == name]
+            if holds and are_lost:
+                self.queues[name].lose_holds([hold[1:] for hold in holds], self.moment.now)
+                self.touched.add(("queue", name))
+        self.holding = {key: one for key, one in self.holding.items() if key[0] != node}
 
     def leave(self, node: int, incarnation: int, ttl_s: float) -> None:
         """Let a node stop."""
@@ -348,11 +309,12 @@ class Engine:
                 continue
             top = journal.end.position
             done = sessions.write(journal.sessions, mark[0], kind, key, record, arguments, top, now)
+            result = without_left(done.result, self.left_before.get(number, 0))
             if kind == 10 and not done.result:
                 journal.tombstones.pop(key, None)
             if done.row is not None:
                 journal.add(now, mark, *done.row)
-            results.append({"p": journal.end.position, "r": done.result})
+            results.append({"p": journal.end.position, "r": result})
             if done.data is not None:
                 results[-1]["d"] = done.data
         answer = {"tick": first, "last": journal.end.tick + 1, "results": results}
@@ -392,7 +354,8 @@ class Engine:
         for key in keys:
             if key in journal.sessions:
                 one = journal.sessions[key]
-                found[key] = sessions.row_of(one, now), one.data
+                row = without_left(sessions.row_of(one, now), self.left_before.get(number, 0))
+                found[key] = row, one.data
             elif key in journal.tombstones and journal.tombstones[key][1] >= now - _TOMBSTONE_S:
                 sid, expired_at = journal.tombstones[key]
                 found[key] = {"sid": sid, "expires_at": expired_at, "is_gone": True}, b""
@@ -431,30 +394,9 @@ class Engine:
                     wanted.remove(what)
         return sorted(taken)
 
-    def trim(
-        self, number: int, max_age_s: float, max_entries: int, max_bytes: int, most: int
-    ) -> tuple[int, int, bool]:
+    def trim(self, number: int, limits: tuple[float, int, int], most: int) -> tuple[int, int, bool]:
         """Forget the first rows of a journal, as many as are beyond its limits."""
-        journal, now = self._journal(number), self.moment.now
-        rows, end = journal.rows, journal.end
-        gone = 0
-        for n, row in enumerate(rows[:most], 1):
-            is_beyond = (
-                row.position <= end.position - max_entries or end.bytes - row.bytes + len(row.record) > max_bytes
-            )
-            if row.kind == 0 and (row.at < now - max_age_s or is_beyond):
-                gone = n
-        while gone < min(most, len(rows)) and rows[gone].kind != 0 and rows[gone].at < now - _KEPT_ROWS_S:
-            gone += 1
-        position = rows[gone - 1].position if gone else 0
-        if not gone or (position < journal.trimmed[0] and gone < 1000):
-            return 0, 0, False
-        events, size = position + 1 - journal.trimmed[0], rows[gone - 1].bytes
-        journal.trimmed = position + 1, size
-        journal.first += gone
-        tick = journal.add(now, (0, 0, 0), 9, [position + 1, size]).tick
-        del rows[:gone]
-        return events, tick, gone >= most
+        return self._journal(number).trim(self.moment.now, limits, most)
 
     def begin_generation(self, *, ends_sessions: bool) -> None:
         """Begin a history of each journal: the present ones end where they stand."""
@@ -464,9 +406,25 @@ class Engine:
             journal.generations[-1] = name, journal.end.position
             head = sessions.end_all(journal.sessions) if ends_sessions else None
             if ends_sessions:
+                # An offset of an earlier history leads nowhere, and by that its client is told.
+                journal.generations.clear()
                 journal.tombstones.clear()
             if head is not None:
                 journal.add(self.moment.now, (0, 0, 0), 6, head)
             drawn = self.named.get((number, journal.end.tick + 1), "?")
             journal.generations.append((drawn, None))
             journal.add(self.moment.now, (0, 0, 0), 8, drawn)
+        for name, queue in self.queues.items():
+            queue.generation = ""
+            self.touched.add(("queue", name))
+
+    # -- answers ---------------------------------------------------------------------------------------------
+
+    def answering(self, node: int, incarnation: int) -> Answers:
+        """Return the answers for a write of a node."""
+        self.check(node, incarnation)
+        if self.answers.written.get(node, 0) > incarnation:
+            raise Refused(FENCED)
+        self.answers.written[node] = incarnation
+        self.touched.add("answers")
+        return self.answers

@@ -8,12 +8,18 @@ from typing import Final
 from tests.storage.postgres.trace.walk import Course
 from waypost.storage.postgres.schema import read_scripts
 
-__all__ = ["FAULTS", "Fault", "script_with"]
+__all__ = ["FAULTS", "QUEUE_FAULTS", "Fault", "script_with"]
 
 
-_USUAL: Final = Course(deadline_s=20)
-_BREAKS: Final = Course(breaks=0.3, prefers=("several",), deadline_s=20)
-_HANDS_OVER: Final = Course(prefers=("session",), acts=(0, 3, 4, 7, 8), deadline_s=20)
+_USUAL: Final = Course()
+_BREAKS: Final = Course(breaks=0.3, prefers=("several",))
+_AT_QUEUES: Final = Course(
+    prefers=("enqueue", "settle", "read", "change", "upkeep", "hold", "wait", "consumer"),
+)
+_BREAKS_AT_QUEUES: Final = Course(prefers=("enqueue", "settle"), breaks=0.3)
+_ENDS: Final = Course(prefers=("session", "expire", "wait", "look"), acts=(0, 0, 3, 6, 6, 6))
+_TRIMS: Final = Course(prefers=("append", "upkeep"))
+_HANDS_OVER: Final = Course(prefers=("session",), acts=(0, 3, 4, 7, 8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,65 @@ FAULTS: Final = (
     Fault("a dead node keeps its consumers", "node_ended_1", "PERFORM waypost.free_1(p_node);", ""),
     Fault("a consumer has two owners", "claim_consumer_1", "IF v_owner IS NULL THEN", "IF true THEN"),
     Fault("any node gives up a consumer", "release_consumer_1", "AND node = p_node;", ";"),
+    Fault("sessions end too early", "expire_sessions_1", "AND s.expires_at < now\n        AND s.journal",
+          "AND s.expires_at < now + 20\n        AND s.journal", _ENDS),
+    Fault("an ended session leaves no trace", "expire_sessions_1", "WHERE s.id = ANY (ids)\n        ON CONFLICT",
+          "WHERE false\n        ON CONFLICT", _ENDS),
+    Fault("the home of an ended session is not told", "expire_sessions_1", "SELECT s.home, name", "SELECT -1, name",
+          _ENDS),
+    Fault("too much is trimmed", "trim_journal_1", "v_end.o_position - p_max_entries", "v_end.o_position - 3",
+          _TRIMS),
+    Fault("trimming tells another position", "trim_journal_1", "v_last.position + 1, v_last.bytes)::text",
+          "v_last.position, v_last.bytes)::text", _TRIMS),
 )  # fmt: skip
+
+_OF_QUEUES: Final[tuple[tuple[str, str, str, str], ...]] = (
+    ("acks of a dead node count", "queue_write_1", _CHECK, ""),
+    ("rare writes of a dead node count", "queue_changes_1", _CHECK, ""),
+    ("writes of a queue take no lock", "queue_write_1", "v_queue := waypost.queue_lock_1(p_queue);",
+     "SELECT id INTO v_queue FROM waypost.queue WHERE name = p_queue;"),
+    ("any node settles", "consumer_is_ours_1", "IN (0, p_node);", "IS NOT NULL;"),
+    ("acks of an epoch that is over count", "queue_outcome_1", "c.epoch = (p_outcome ->> 'epoch')::bigint",
+     "c.epoch IS NOT NULL"),
+    ("what was done to a queue is told as not done", "queue_settle_1", "RETURN v_answer;", "RETURN NULL;"),
+    ("an id is added again in its window", "queue_seen_1", "RETURN coalesce(v_position, 0);", "RETURN 0;"),
+    ("an id is added again without a delay", "queue_enqueue_plain_1", "IF FOUND THEN", "IF false THEN"),
+    ("a delay is forgotten", "queue_enqueue_1", "IF v_one.delay_s > 0 THEN", "IF false THEN"),
+    ("what was released is released again", "queue_release_1",
+     "DELETE FROM waypost.scheduled WHERE number = ANY (v_numbers);", ""),
+    ("what is not due is released", "queue_release_1", "AND t.due_at <= v_now", ""),
+    ("what is due comes in another order", "queue_release_1", "ORDER BY t.due_at, t.number",
+     "ORDER BY t.due_at DESC, t.number DESC"),
+    ("a time to live begins anew when it is due", "queue_release_1", "v_one.due_at + v_one.ttl_s",
+     "v_now + v_one.ttl_s"),
+    ("messages end before their time", "queue_trim_1", "AND expires_at <= v_now AND", "AND"),
+    ("a full queue takes more", "queue_make_room_1", "refused := v_beyond > 0 OR v_beyond_bytes > 0;", ""),
+    ("nobody is told what was dropped", "queue_drop_1", "IF p_lose THEN", "IF false THEN"),
+    ("what was given up stays", "queue_outcome_1", "v_ended := v_ended || v_done.finished;", ""),
+    ("dead letters are not counted", "queue_outcome_1", "c.dead := c.dead + 1;", ""),
+    ("a redriven dead letter stays", "dead_letters_redrive_1",
+     "s := waypost.dead_letters_forget_1(s, v_numbers);", ""),
+    ("a redriven dead letter is for all", "dead_letters_redrive_1", "s, p_now, NULL, d.consumer,",
+     "s, p_now, NULL, NULL,"),
+    ("what an ack passes over is settled", "consumer_pass_1", "IF cardinality(p_done) < p_upto - v_after THEN",
+     "IF false THEN"),
+    ("attempts are not counted", "consumer_count_1", "c.failed := c.failed + v_failed;", ""),
+    ("what a dead node held was not lost", "queues_of_dead_1", "v_row.losses + 1", "v_row.losses"),
+    ("a stop loses what is held", "queues_of_dead_1", "AND NOT p_is_stopped", ""),
+    ("a moved consumer keeps its epoch", "consumer_seek_1", "c.epoch := s.epochs;", ""),
+    ("a purge leaves epochs as they are", "queue_end_oldest_1", "c.epoch := s.epochs;", ""),
+    ("dead letters of a consumer that left count", "consumer_remove_1", "s.dead := s.dead - c.dead;", ""),
+    ("retries come too early", "queue_fetch_retries_1", "AND o.retry_at <= v_now", ""),
+    ("what nobody wants stays", "queue_end_unwanted_1", "s := waypost.queue_remove_1(s, v_unwanted);", ""),
+    ("a cancelled message counts", "queue_cancel_1", "s.delayed := s.delayed - v_messages;", ""),
+    ("a consumer is read to its end only", "queue_fetch_1", "WHERE c.outstanding > 0 AND", "WHERE false AND"),
+)  # fmt: skip
+
+QUEUE_FAULTS: Final = tuple(
+    Fault(name, function, right, wrong, _BREAKS_AT_QUEUES if function == "queue_settle_1" else _AT_QUEUES)
+    for name, function, right, wrong in _OF_QUEUES
+)
+"""Those of queues."""
 
 
 def script_with(fault: Fault) -> str:

@@ -14,8 +14,9 @@ from heapq import heappop, heappush
 from typing import Any, Final
 
 from tests.storage.postgres.trace.engine import FENCED, Engine, Moment
+from tests.storage.postgres.trace.known import Step
 from tests.storage.postgres.trace.recorder import Call, Refused
-from tests.storage.postgres.trace.steps import Step, steps_of
+from tests.storage.postgres.trace.steps import left_before, steps_of
 
 __all__ = ["NoOrder", "Played", "check"]
 
@@ -57,40 +58,43 @@ class _Look:
     problem: str = ""
 
 
-def check(calls: Sequence[Call], places: Mapping[int, int]) -> Played:
+def check(calls: Sequence[Call], places: Mapping[int, int], queues: Mapping[int, str]) -> Played:
     """Play calls.
 
     Args:
         calls: The calls.
         places: The places of those that were done, by their numbers.
+        queues: The names of queues, by their numbers.
 
     Raises:
         NoOrder: The pure engine does not give what came.
         AssertionError: A statement is in no table of steps.
     """
-    steps = [step for call in calls for step in steps_of(call)]
-    return _Replay(steps, places).run()
+    left = left_before(calls)
+    steps = [step for call in calls for step in steps_of(call, left)]
+    drawn = Engine(named=_named(steps), drawn=_drawn(steps), queue_names=queues, left_before=left)
+    return _Replay(steps, places, drawn).run()
 
 
 class _Replay:
-    def __init__(self, steps: Sequence[Step], places: Mapping[int, int]) -> None:
+    def __init__(self, steps: Sequence[Step], places: Mapping[int, int], beginning: Engine) -> None:
         self._steps = steps
+        self._beginning = beginning
         done = [step for step in steps if step.call.number in places and not _is_idle(step)]
         self._writes = sorted(done, key=lambda step: places[step.call.number])
         self._endings = [step.call for step in steps if step.call.function in _ENDS_NODE]
-        self._engine = Engine()
+        self._engine = beginning.copy()
         self._touched: list[frozenset[Hashable]] = []
 
     def run(self) -> Played:
         self._check_times()
         # Once to find out what each write changes, once more to look at what lies between.
         self._touched = [frozenset()] * len(self._writes)
-        self._begin()
         for number in range(len(self._writes)):
             self._play(number)
         changed = {step.call.number for step in self._writes}
         looks = [self._look(step) for step in self._steps if step.call.number not in changed and _has_answer(step)]
-        self._begin()
+        self._engine = self._beginning.copy()
         self._look_between(looks)
         _check_looks(looks)
         functions: dict[str, int] = {}
@@ -99,9 +103,6 @@ class _Replay:
         lost = sum(step.call.is_lost for step in self._writes)
         return Played(self._engine, len(self._writes), lost, len(looks), functions)
 
-    def _begin(self) -> None:
-        self._engine = Engine(named=_named(self._steps), drawn=_drawn(self._steps))
-
     def _look_between(self, looks: Sequence[_Look]) -> None:
         coming = deque(sorted(looks, key=lambda look: look.first))
         under_way: list[_Look] = []
@@ -109,7 +110,9 @@ class _Replay:
             while coming and coming[0].first <= number:
                 under_way.append(coming.popleft())
             for look in under_way:
-                self._compare(look, number)
+                # Where a refusal has its place matters to nothing else.
+                if not (look.fits and look.step.known.writes):
+                    self._compare(look, number)
             under_way = [look for look in under_way if look.last > number]
             if number < len(self._writes):
                 self._play(number)
@@ -119,19 +122,19 @@ class _Replay:
         if step.known.writes and not step.is_refused and not _is_idle(step):
             raise NoOrder(f"it was answered, and not done: {call}")
         subject = step.subject
-        first, last = 0, len(self._writes)
+        # What was over before all that was not is certain to be seen; what began after it is certain not to be.
+        first = next((n for n, one in enumerate(self._writes) if one.call.ended >= call.began), len(self._writes))
+        begun = [n for n, one in enumerate(self._writes) if one.call.began <= call.ended]
+        last = max(begun, default=-1) + 1
         if subject is None:
-            # Several things: only what was over before all that was not is certain.
-            first = next((n for n, one in enumerate(self._writes) if one.call.ended >= call.began), last)
-            begun = [n for n, one in enumerate(self._writes) if one.call.began <= call.ended]
-            return _Look(step, subject, first, max(begun, default=-1) + 1)
+            return _Look(step, subject, first, last)
         for number, one in enumerate(self._writes):
             # What excludes each other has its places in the order of its effects; the rest need not have.
             if subject in self._touched[number]:
                 if one.call.ended < call.began:
-                    first = number + 1
+                    first = max(first, number + 1)
                 elif one.call.began > call.ended:
-                    last = number
+                    last = min(last, number)
                     break
         return _Look(step, subject, first, last)
 

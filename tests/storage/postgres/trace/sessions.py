@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["Done", "Session", "end_all", "expire", "of_dead", "renew", "row_of", "write"]
+__all__ = ["Done", "Session", "end_all", "expire", "of_dead", "renew", "row_of", "without_left", "write"]
 
 
 class Session(NamedTuple):
@@ -59,6 +59,13 @@ def row_of(one: Session, now: float) -> dict[str, Any]:
     row |= {"last": last if at > one.start else one.start, "expired": one.is_over(now), "damaged": False}
     row |= {"stuck_at": one.stuck_at, "stuck_times": one.stuck_times, "rooms": sorted(rooms, key=repr)}
     return row if one.expires_at is None else row | {"expires_at": one.expires_at}
+
+
+def without_left(row: dict[str, Any], before: int) -> dict[str, Any]:
+    """Return a session without the rooms that it had left before a position: these are forgotten at some time."""
+    if "rooms" not in row:
+        return row
+    return row | {"rooms": [one for one in row["rooms"] if one[2] is None or one[2] >= before]}
 
 
 def write(

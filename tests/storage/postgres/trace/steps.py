@@ -6,77 +6,21 @@ A statement that is in no table fails the check: whoever adds one says here what
 from __future__ import annotations
 
 import json
-import operator
 from base64 import b64decode
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from tests.storage.postgres.trace.engine import DROPPED, Engine
+from tests.storage.postgres.trace.engine import Engine
+from tests.storage.postgres.trace.known import Known, Step
+from tests.storage.postgres.trace.queue_steps import QUEUE_STEPS
 from tests.storage.postgres.trace.recorder import Call, Refused, functions_of
+from tests.storage.postgres.trace.sessions import without_left
 
-__all__ = ["STEPS", "WRITES", "Known", "Step", "steps_of"]
-
-Play = Callable[[Engine, tuple[Any, ...], Any], Any]
+__all__ = ["STEPS", "WRITES", "left_before", "steps_of"]
 
 _LOCKED: Final = "55P03"
 _ENDS: Final = "SELECT n, o_tick FROM unnest($1::int[]) AS n, waypost.log_end_1(n)"
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a statement.
-
-    Attributes:
-        play: Plays it on an engine, given the arguments and what came; returns what should have come.
-        read: Makes what `play` returns of what the driver returned.
-        writes: Whether it may change something.
-        is_idle: Whether an answer says that nothing was done: such a call saw some moment while it ran.
-        agrees: Whether what should have come is what came.
-        subject: What a read is about: two reads of one subject see it in the order of the reads.
-    """
-
-    play: Play
-    read: Callable[[Any], Any] = lambda came: came
-    writes: bool = True
-    is_idle: Callable[[Any], bool] = lambda _: False
-    agrees: Callable[[Any, Any], bool] = operator.eq
-    subject: Callable[[tuple[Any, ...]], Hashable] = lambda _: None
-
-
-@dataclass(slots=True, eq=False)
-class Step:
-    """A call as a step.
-
-    Attributes:
-        call: The call.
-        known: What is known of its statement.
-        came: What came, as ``known.play`` returns it; a refusal as it is, ``None`` if it was lost.
-    """
-
-    call: Call
-    known: Known
-    came: Any = None
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether the engine said no."""
-        return isinstance(self.came, Refused)
-
-    @property
-    def subject(self) -> Hashable:
-        """What it saw, in the words of `Engine.touched`; ``None`` if that is more than one thing."""
-        if not self.known.writes:
-            return self.known.subject(self.call.arguments)
-        if self.is_refused and self.came.sqlstate == DROPPED:
-            return "journal", self.call.arguments[0]
-        return None if self.node is None else ("node", self.node)
-
-    @property
-    def node(self) -> int | None:
-        """The number of the node that writes; ``None`` where it is told no such thing."""
-        place = _NODE_AT.get(self.call.function)
-        return None if place is None else self.call.arguments[place]
 
 
 # -- what came, in the form in which the pure engine has it --------------------------------------------------------
@@ -206,7 +150,32 @@ def _expire(engine: Engine, _: tuple[Any, ...], came: Any) -> Any:
     return engine.expire(came)
 
 
-STEPS: Final[dict[str, Known]] = {
+def _keep_answers(engine: Engine, arguments: tuple[Any, ...], _: Any) -> None:
+    node, incarnation, batch, *columns, most, account_bytes, total_bytes = arguments
+    answers = engine.answering(node, incarnation)
+    rows: list[Any] = [*zip(*columns, strict=True)]
+    answers.keep(rows, (most, account_bytes, total_bytes), engine.moment.now)
+    engine.marks[node, incarnation, batch] = True
+
+
+def _settle_answers(engine: Engine, arguments: tuple[Any, ...], _: Any) -> bool:
+    node, incarnation, batch, by_incarnation, by_batch = arguments
+    engine.answering(node, by_incarnation)
+    engine.marks[node, by_incarnation, by_batch] = None
+    return (node, incarnation, batch) in engine.marks
+
+
+def _trim_answers(engine: Engine, arguments: tuple[Any, ...], _: Any) -> int:
+    engine.touched.add("answers")
+    return engine.answers.trim(engine.moment.now - arguments[0])
+
+
+def _restored(engine: Engine, _: tuple[Any, ...], came: Any) -> Any:
+    engine.begin_generation(ends_sessions=True)
+    return came
+
+
+STEPS: Final[dict[str, Known]] = QUEUE_STEPS | {
     "enter_1": Known(_enter, lambda came: (came["o_node"], came["o_incarnation"], came["o_is_cold"])),
     "renew_1": Known(lambda e, a, _: e.renew(*a), _row),
     "leave_1": Known(lambda e, a, _: e.leave(*a), _nothing),
@@ -215,10 +184,28 @@ STEPS: Final[dict[str, Known]] = {
     "relieve_1": Known(_relieve, is_idle=lambda came: came is False),
     "claim_consumer_1": Known(lambda e, a, came: e.claim(a[0], a[1], (a[2], a[3]), came), _row),
     "release_consumer_1": Known(lambda e, a, _: e.release(a[0], a[1], (a[2], a[3])), _nothing),
+    "keep_answers_1": Known(_keep_answers, _nothing),
+    "settle_answers_1": Known(_settle_answers),
+    "trim_answers_1": Known(_trim_answers),
+    "find_answers_1": Known(
+        lambda e, a, _: e.answers.find([*zip(*a, strict=True)]),
+        lambda rows: sorted(map(tuple, rows)),
+        writes=False,
+        subject=lambda _: "answers",
+    ),
+    "restored_1": Known(_restored),
     "owners_1": Known(lambda e, a, came: e.owner(a, came), writes=False, subject=lambda a: ("consumer", *a)),
     "open_journal_1": Known(_open, json.loads),
     "append_1": Known(lambda e, a, _: e.append(a[0], a[1:4], a[4]), _row),
     "write_1": Known(_write, _written, agrees=_same_written),
+    "trim_journal_1": Known(
+        lambda e, a, _: e.trim(a[0], a[1:4], a[4]), lambda came: (came["o_events"], came["o_tick"], came["o_more"])
+    ),
+    "expire_sessions_1": Known(_expire, is_idle=lambda came: came is None),
+    "take_expired_1": Known(
+        lambda e, a, came: e.take_expired(a[0], came or ()),
+        lambda rows: sorted((row["journal"], row["sid"].hex(), row["data"]) for row in rows),
+    ),
     "settle_1": Known(lambda e, a, _: e.settle(a[0], a[1:4], a[4], a[5:7]), _written, agrees=_same_written),
     "follow_1": Known(
         lambda e, a, _: e.follow(*a), _rows, writes=False, agrees=_same_rows, subject=lambda a: ("journal", a[1])
@@ -231,16 +218,14 @@ STEPS: Final[dict[str, Known]] = {
 WRITES: Final = frozenset(name for name, known in STEPS.items() if known.writes)
 """The functions that may change something."""
 
-_NODE_AT: Final = {
-    "open_journal_1": 2, "append_1": 1, "write_1": 1, "settle_1": 1, "claim_consumer_1": 0, "release_consumer_1": 0,
-    "declare_1": 0,
-}  # fmt: skip
-"""Where the arguments of a writing function have the node that must be alive."""
-
 _UNPLAYED: Final = frozenset({
     # What they do is no part of the pure engine, and what it has does not depend on them.
-    "beat_1", "cut_off_1", "clock_stepped_1", "history_check_1", "goes_on_1", "begin_write_1", "queue_info_1",
-    "queues_arrived_1", "forget_nodes_1",
+    "beat_1", "cut_off_1", "clock_stepped_1", "history_check_1", "goes_on_1", "begin_write_1", "forget_nodes_1",
+    # They say where there is something to do; what is done then, is checked.
+    "queues_to_trim_1",
+    # They remove what nobody reads any more: a walk is shorter than anything that counts is kept.
+    "queues_sweep_1", "trim_memberships_1", "trim_proofs_1", "trim_marks_1", "forget_tombstones_1",
+    "limit_tombstones_1", "deduplication_trim_1", "trim_outbox_1", "trim_answer_counts_1",
 })  # fmt: skip
 """Functions that may be called, and are not checked."""
 
@@ -255,16 +240,32 @@ _PLAIN: Final = (
     "SELECT value FROM waypost.setting WHERE key = 'mesh_secret'",
     "INSERT INTO waypost.setting VALUES ('mesh_secret', $1) ",
     "SELECT name, address FROM waypost.node ",
+    "SELECT reason FROM waypost.era ",
+    "SELECT era.reason FROM waypost.era ",
     "SELECT name, options::text AS options FROM waypost.node ",
     "SELECT id, incarnation, counter FROM waypost.node ",
-    "SELECT era.reason FROM waypost.era ",
-    "SELECT reason FROM waypost.era ",
+    "SELECT id, name FROM waypost.journal ORDER BY id",
+    "SELECT pg_terminate_backend(",
 )
 """How the statements begin that call no function, and are not checked."""
 
 
-def steps_of(call: Call) -> list[Step]:
+def left_before(calls: Iterable[Call]) -> dict[int, int]:
+    """Return the position before which it was forgotten in a run which rooms sessions had left, by journal."""
+    found: dict[int, int] = {}
+    for call in calls:
+        if call.function == "trim_memberships_1":
+            number, oldest, _ = call.arguments
+            found[number] = max(found.get(number, 0), oldest - 1)
+    return found
+
+
+def steps_of(call: Call, left: Mapping[int, int]) -> list[Step]:
     """Return the steps that a call is: none if it is not checked, or a read without an answer.
+
+    Args:
+        call: The call.
+        left: See `left_before`.
 
     Raises:
         AssertionError: Nobody has said what the statement does.
@@ -280,10 +281,10 @@ def steps_of(call: Call) -> list[Step]:
         return [Step(call, known, call.answer)]
     if call.is_lost:
         return [Step(call, known)] if known.writes else []
-    return _parts(call, known)
+    return _parts(call, known, left)
 
 
-def _parts(call: Call, known: Known) -> list[Step]:
+def _parts(call: Call, known: Known, left: Mapping[int, int]) -> list[Step]:
     """Return the steps of a call that was answered: one for each of the subjects that a read is about."""
     arguments = call.arguments
     match call.function:
@@ -304,6 +305,26 @@ def _parts(call: Call, known: Known) -> list[Step]:
                 )
                 for number, tick, size in zip(numbers, ticks, sizes, strict=True)
             ]
+        case "queues_arrived_1":
+            names, after, most = arguments
+            rows = [(row[0], row[1], row[2], *row[5:10]) for row in call.answer]
+            return [
+                _part(call, known, (name, one, most), [row[1:] for row in rows if row[0] == name])
+                for name, one in zip(names, after, strict=True)
+            ]
+        case "queues_due_1":
+            return [_part(call, known, (row["name"],), True) for row in call.answer if row["name"] is not None]
+        case "find_sessions_1":
+            end, found = known.read(call.answer)
+            before = left.get(arguments[0], 0)
+            came = end, {key: (without_left(row, before), data) for key, (row, data) in found.items()}
+            return [Step(call, known, came)]
+        case "write_1" | "settle_1":
+            told = known.read(call.answer)
+            for one in (told or {}).get("results", ()):
+                if "r" in one:
+                    one["r"] = without_left(one["r"], left.get(arguments[0], 0))
+            return [Step(call, known, told)]
     return [Step(call, known, known.read(call.answer))]
 
 

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 from random import Random
 
 from tests.storage.postgres.trace.order import Played, check
+from tests.storage.postgres.trace.queue_walk import CONSUMERS, QueueWalk, look_at_queues
 from tests.storage.postgres.trace.recorder import Call, Recorder, prepare, read_places
 from tests.storage.postgres.trace.steps import WRITES
 from tests.support.databases import drop_database, make_database
 from waypost.errors import StorageError
+from waypost.storage.answer_base import Answer, AnswerGivenUp, AnswerLimits
 from waypost.storage.base import Journal
+from waypost.storage.journal_records import Retention
 from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusal, connect
 from waypost.storage.postgres.store import PostgresStore
+from waypost.storage.queue_records import QueueLimits
 
-__all__ = ["Course", "walk"]
+__all__ = ["BrokenOff", "Course", "walk"]
 
 _KEYS = [b"alice", b"bob", b"carol"]
+_CLIENTS = [b"client one", b"client two"]
 _ROOMS = ["red", "green", "sid alice"]
 _JOURNALS = ["/", "/chat"]
-_CONSUMERS = [("jobs", "one"), ("jobs", "two")]
 _WORKERS = 6
 _LIFE_S = 30.0
 _WAITS_S = 0.3
@@ -31,6 +37,11 @@ _LONGEST_S = 10.0
 _DEADLINE_S = 60.0
 _LOCKED = "55P03"
 _DECLARE = "SELECT waypost.declare_1($1, $2, $3, $4)"
+_RESTORED = "SELECT waypost.restored_1()"
+_TERMINATE = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = $1
+"""
 _FOLLOW = "SELECT * FROM waypost.follow_1($1, $2, $3, $4, $5, $6)"
 _FIND = "SELECT key, result, data, tick FROM waypost.find_sessions_1($1, $2, $3)"
 _OWNERS = "SELECT * FROM waypost.owners_1($1, $2)"
@@ -40,6 +51,10 @@ _BUSY = """
     SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
     AND (state <> 'idle' OR state IS NULL) AND backend_type = 'client backend'
 """
+
+
+class BrokenOff(Exception):
+    """A walk did not come to its end in time; what it did until then is as it should be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +67,7 @@ class Course:
         breaks: How likely the line of a writing call breaks.
         prefers: The steps that are more likely, by their names.
         acts: What is done with sessions, by the numbers of `_Walk.session`.
+        restores: How likely, beside the other steps, the database is told to be a restored copy.
         deadline_s: When it is broken off.
     """
 
@@ -60,6 +76,7 @@ class Course:
     breaks: float = 0.05
     prefers: tuple[str, ...] = ()
     acts: tuple[int, ...] = tuple(range(14))
+    restores: int = 0
     deadline_s: float = 60.0
 
 
@@ -85,7 +102,8 @@ class _Walk:
     observers: Pool
     course: Course
     left: int
-    written: int = 0
+    queues: QueueWalk
+    number: Callable[[], int]
 
     async def work(self) -> None:
         while self.left > 0:
@@ -104,9 +122,12 @@ class _Walk:
                     raise
 
     async def step(self) -> None:
+        queues = self.queues
         steps = [
             (8, self.append), (16, self.session), (3, self.several), (3, self.consumer), (3, self.look),
-            (1, self.declare), (2, self.wait),
+            (1, self.declare), (2, self.wait), (1, self.expire), (8, queues.enqueue), (8, queues.settle),
+            (4, queues.read), (4, queues.change), (2, queues.hold), (2, queues.upkeep),
+            (4, self.answer), (1, self.terminate), (self.course.restores, self.restore),
         ]  # fmt: skip
         weights = [weight * (1 + 19 * (step.__name__ in self.course.prefers)) for weight, step in steps]
         await self.chance.choices([step for _, step in steps], weights)[0]()
@@ -118,8 +139,7 @@ class _Walk:
         return await self.chance.choice(self.stores).journal(self.chance.choice(_JOURNALS))
 
     def text(self) -> bytes:
-        self.written += 1
-        return b"%d" % self.written
+        return b"%d" % self.number()
 
     async def append(self) -> None:
         journal = await self.journal()
@@ -186,10 +206,38 @@ class _Walk:
         journal = await self.journal()
         await journal.find_session(self.key())
 
+    async def answer(self) -> None:
+        answers, client = self.chance.choice(self.stores).answers(), self.chance.choice(_CLIENTS)
+        number = self.number()
+        if self.chance.random() < 0.4:
+            earlier = max(1, number - self.chance.randrange(60))
+            with contextlib.suppress(AnswerGivenUp):
+                await answers.find(client, earlier, f"message {earlier}")
+            return
+        account = self.chance.choice(["", "somebody"])
+        settled = max(0, number - self.chance.randrange(20, 90))
+        record = b"x" * self.chance.randrange(1, 200)
+        await answers.keep(Answer(client, number, f"message {number}", record, account), settled)
+
+    async def terminate(self) -> None:
+        """End a connection of a node in the server, whatever it does at the moment."""
+        async with self.observers.take() as observer:
+            purpose = self.chance.choice(["append", "append", "read", "notices", "beats"])
+            node = self.chance.randrange(self.course.nodes)
+            await observer.rows(_TERMINATE, f"waypost {purpose} n{node}")
+
+    async def restore(self) -> None:
+        """Say that the database was restored from a copy: all sessions end."""
+        async with self.observers.take() as observer:
+            await observer.value(_RESTORED)
+
+    async def expire(self) -> None:
+        await self.chance.choice(self.stores).expire_sessions()
+
     async def consumer(self) -> None:
         nodes = self.chance.choice(self.stores).nodes
         assert nodes is not None
-        queue, consumer = self.chance.choice(_CONSUMERS)
+        queue, consumer = self.chance.choice(CONSUMERS)
         if self.chance.random() < 0.6:
             await nodes.claim_consumer(queue, consumer)
         else:
@@ -213,6 +261,7 @@ async def walk(seed: int, course: Course, script: str = "") -> Played:
 
     Raises:
         NoOrder: The pure engine does not give what came.
+        BrokenOff: It took too long.
     """
     url = make_database()
     try:
@@ -222,8 +271,10 @@ async def walk(seed: int, course: Course, script: str = "") -> Played:
             if script:
                 await looker.run(script)
             calls, is_late = await _record(url, looker, seed, course)
-            played = check(calls, await read_places(looker))
-            assert not is_late, f"the walk of seed {seed} was broken off after {course.deadline_s} s"
+            queues = {row["id"]: row["name"] for row in await looker.rows("SELECT id, name FROM waypost.queue")}
+            played = check(calls, await read_places(looker), queues)
+            if is_late:
+                raise BrokenOff(f"the walk of seed {seed} was broken off after {course.deadline_s} s")
             return played
         finally:
             await looker.close()
@@ -235,9 +286,13 @@ async def _record(url: str, looker: Connection, seed: int, course: Course) -> tu
     recorder, clock, chance = Recorder(Random(seed), WRITES), _Clock(), Random(seed)
     with recorder.below_the_driver():
         observers = Pool(1, lambda: connect(url, "observer of the walk", now=clock))
-        async with _opened(url, course.nodes, clock) as stores:
+        limits = QueueLimits(max_messages=25, max_age_s=40, overflow=chance.choice(["refuse", "drop_oldest"]))
+        async with _opened(url, course.nodes, clock, limits) as stores:
+            numbers = count(1)
+            queues = QueueWalk(chance, stores, clock, lambda: next(numbers))
+            await queues.begin()
             recorder.breaks = course.breaks
-            wander = _Walk(chance, clock, stores, observers, course, course.steps)
+            wander = _Walk(chance, clock, stores, observers, course, course.steps, queues, lambda: next(numbers))
             tasks = [asyncio.create_task(wander.work()) for _ in range(_WORKERS)]
             _, late = await asyncio.wait(tasks, timeout=course.deadline_s)
             recorder.breaks = 0.0
@@ -252,7 +307,9 @@ async def _record(url: str, looker: Connection, seed: int, course: Course) -> tu
 
 
 @asynccontextmanager
-async def _opened(url: str, nodes: int, clock: Callable[[], float]) -> AsyncIterator[list[PostgresStore]]:
+async def _opened(
+    url: str, nodes: int, clock: Callable[[], float], limits: QueueLimits
+) -> AsyncIterator[list[PostgresStore]]:
     stores: list[PostgresStore] = []
     try:
         for number in range(nodes):
@@ -263,6 +320,10 @@ async def _opened(url: str, nodes: int, clock: Callable[[], float]) -> AsyncIter
                 orphan_ttl_s=_LIFE_S,
                 wall_time=clock,
                 steady_time=time.monotonic,
+                answer_ttl_s=60.0,
+                answer_limits=AnswerLimits(account_bytes=1500),
+                retention=Retention(max_entries=80),
+                queue_limits=limits,
             )
             await store.open()
             stores.append(store)
@@ -285,4 +346,5 @@ async def _look_at_all(observer: Connection, looker: Connection) -> None:
     await observer.rows(_FOLLOW, 0, numbers, nothing, nothing, 1 << 30, 1 << 40)
     for number in numbers:
         await observer.rows(_FIND, number, _KEYS, 0)
-    await observer.rows(_OWNERS, *map(list, zip(*_CONSUMERS, strict=True)))
+    await look_at_queues(observer)
+    await observer.rows(_OWNERS, *map(list, zip(*CONSUMERS, strict=True)))
