@@ -61,12 +61,12 @@ class Writer:
 
     def __init__(self, engine: PostgresEngine) -> None:
         self.connection = psycopg.connect(engine.url, autocommit=True)
-        ((self._node, self._incarnation),) = rows_of(engine, "SELECT id, incarnation FROM waypost.node")
-        self._batch = 1 << 40
+        ((self._node, self.incarnation),) = rows_of(engine, "SELECT id, incarnation FROM waypost.node")
+        self.batch = 1 << 40
         self.top = 0
 
     def write(self, outcomes: list[dict[str, object]], ids: list[str]) -> None:
-        self._batch += 1
+        self.batch += 1
         limits = {"max_messages": UNLIMITED, "max_bytes": UNLIMITED, "overflow": "refuse", "keep_settled_s": 0.0}
         none: list[None] = [None] * len(ids)
         messages = [[*range(1, len(ids) + 2)], 0, None, ids, [b"x"] * len(ids), none, none, None, none, none]
@@ -75,8 +75,8 @@ class Writer:
             "%s::bytea[], %s::text[], %s::float8[], %s::float8[], %s::text[], %s::bigint[])",
             (
                 self._node,
-                self._incarnation,
-                self._batch,
+                self.incarnation,
+                self.batch,
                 json.dumps({"max_age_s": 1e9, **limits}),
                 json.dumps(outcomes),
                 *(messages if ids else [None] * 10),
@@ -188,6 +188,30 @@ async def test_a_lost_answer_to_an_ack_is_the_state_all_the_same(node: Node, eng
     line.thaw()
     row = await settling
     assert (row.settled, row.waiting, row.cursor) == (1, 0, 1)
+
+
+async def test_a_lost_call_that_makes_its_queue_is_waited_for(node: Node, engine: PostgresEngine) -> None:
+    writer = Writer(engine)
+    writer.connection.execute("BEGIN")
+    writer.write([], ["first"])
+    with psycopg.connect(engine.url, autocommit=True) as other:
+        ((number, name),) = other.execute("SELECT id, name FROM waypost.node").fetchall()
+        ((renewed,),) = other.execute("SELECT o_incarnation FROM waypost.renew_1(%s, %s)", (number, name)).fetchall()
+        asked = ("q", number, writer.incarnation, writer.batch, renewed, writer.batch + 1)
+        asking = asyncio.ensure_future(
+            asyncio.to_thread(other.execute, "SELECT waypost.queue_settle_1(%s, %s, %s, %s, %s, %s)", asked)
+        )
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+
+        async def is_over_or_waits() -> bool:
+            return asking.done() or bool(rows_of(engine, waits, other.info.backend_pid)[0][0])
+
+        await until_async(is_over_or_waits, bool, "it is answered, or waits")
+        writer.connection.execute("COMMIT")
+        writer.connection.close()
+        ((answer,),) = (await asking).fetchall()
+        assert answer is not None, "the message is there, and would be sent once more"
+    assert (await node.store.queue("q").info()).messages == 1
 
 
 # -- what others add -------------------------------------------------------------------------------------------------

@@ -267,9 +267,15 @@ CREATE OR REPLACE FUNCTION waypost.queue_settle_1(
 ) RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_answer jsonb;
+    v_queue int;
 BEGIN
     PERFORM waypost.begin_write_1();
-    PERFORM waypost.queue_lock_1(p_queue);
+    IF waypost.queue_lock_1(p_queue) IS NULL THEN
+        -- The write may be making the queue, and nobody sees that yet: whoever takes its name waits for that.
+        INSERT INTO waypost.queue (name, generation) VALUES (p_queue, '') ON CONFLICT (name) DO NOTHING
+            RETURNING id INTO v_queue;
+        DELETE FROM waypost.queue WHERE id = v_queue;
+    END IF;
     PERFORM waypost.node_check_1(p_node, p_by_incarnation);
     SELECT results INTO v_answer FROM waypost.write_mark
         WHERE node = p_node AND incarnation = p_incarnation AND batch = p_batch;
