@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tests.storage.postgres.trace.walk import Course
+from tests.storage.postgres.trace.walk import AT_QUEUES, Course
 from waypost.storage.postgres.schema import read_scripts
 
 __all__ = ["FAULTS", "QUEUE_FAULTS", "Fault", "script_with"]
@@ -13,12 +13,14 @@ __all__ = ["FAULTS", "QUEUE_FAULTS", "Fault", "script_with"]
 
 _USUAL: Final = Course()
 _BREAKS: Final = Course(breaks=0.3, prefers=("several",))
-_AT_QUEUES: Final = Course(
-    prefers=("enqueue", "settle", "read", "change", "upkeep", "hold", "wait", "consumer"),
-)
+_AT_QUEUES: Final = Course(prefers=AT_QUEUES)
 _BREAKS_AT_QUEUES: Final = Course(prefers=("enqueue", "settle"), breaks=0.3)
 _ENDS: Final = Course(prefers=("session", "expire", "wait", "look"), acts=(0, 0, 3, 6, 6, 6))
 _TRIMS: Final = Course(prefers=("append", "upkeep"))
+_ANSWERS: Final = Course(prefers=("answer", "upkeep", "wait"))
+_BREAKS_AT_ANSWERS: Final = Course(prefers=("answer",), breaks=0.3)
+_RESTORES: Final = Course(prefers=("session",), acts=(0, 0, 3), restores=10)
+_IN_ROOMS: Final = Course(prefers=("session", "look"), acts=(0, 0, 11, 12, 13, 13, 13))
 _HANDS_OVER: Final = Course(prefers=("session",), acts=(0, 3, 4, 7, 8))
 
 
@@ -83,6 +85,29 @@ FAULTS: Final = (
           _TRIMS),
     Fault("trimming tells another position", "trim_journal_1", "v_last.position + 1, v_last.bytes)::text",
           "v_last.position, v_last.bytes)::text", _TRIMS),
+    Fault("a session leaves the room of its own name", "join_matching_1", "WHERE r <> s.sid", "", _IN_ROOMS),
+    Fault("who is left out moves all the same", "matching_sessions_1",
+          "IF cardinality(except_) > 0 AND cardinality(ids) > 0 THEN", "IF false THEN", _IN_ROOMS),
+    Fault("a room that was left at once was joined", "leave_session_1", "FROM gone WHERE since < p_position;",
+          "FROM gone;", _IN_ROOMS),
+    Fault("any node proves something for a session", "prove_sessions_1", "AND (s.home = p_node OR s.home IS NULL)",
+          "", _IN_ROOMS),
+    Fault("answers of a dead node count", "keep_answers_1", _CHECK, "", _ANSWERS),
+    Fault("the last answer that a client has stays", "keep_answers_1", "a.sequence <= s.settled",
+          "a.sequence < s.settled", _ANSWERS),
+    Fault("an account keeps too much", "limit_answers_1", "EXIT WHEN v_account = '' OR v_excess <= 0;", "EXIT;",
+          _ANSWERS),
+    Fault("the newest answers are given up", "free_answers_1", "given_up, at, sequence LIMIT",
+          "given_up, at DESC, sequence DESC LIMIT", _ANSWERS),
+    Fault("answers end too early", "trim_answers_1", "waypost.now_1() - p_ttl_s", "waypost.now_1()", _ANSWERS),
+    Fault("a kept answer is told as not kept", "settle_answers_1", "RETURN EXISTS", "RETURN NOT EXISTS",
+          _BREAKS_AT_ANSWERS),
+    Fault("sessions outlive a generation", "sessions_ended_1",
+          "PERFORM waypost.forget_sessions_1(coalesce(v_ids, '{}'));", "", _RESTORES),
+    Fault("no row tells of a generation", "generation_begin_1",
+          "PERFORM waypost.log_row_1(v_journal, 8::smallint, convert_to(v_name, 'UTF8'));", "", _RESTORES),
+    Fault("the generation before stays", "generation_begin_1",
+          "DELETE FROM waypost.generation WHERE journal = v_journal AND number <= v_number;", "", _RESTORES),
 )  # fmt: skip
 
 _OF_QUEUES: Final[tuple[tuple[str, str, str, str], ...]] = (

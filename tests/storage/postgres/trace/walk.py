@@ -24,7 +24,12 @@ from waypost.storage.postgres.driver import Connection, EngineGone, Pool, Refusa
 from waypost.storage.postgres.store import PostgresStore
 from waypost.storage.queue_records import QueueLimits
 
-__all__ = ["BrokenOff", "Course", "walk"]
+__all__ = ["AT_QUEUES", "AT_SESSIONS", "BrokenOff", "Course", "walk"]
+
+AT_QUEUES = ("enqueue", "settle", "read", "change", "upkeep", "hold", "wait", "consumer", "declare")
+"""The steps at queues, to be preferred."""
+AT_SESSIONS = ("session", "expire", "answer", "wait", "terminate")
+"""The steps at sessions and answers."""
 
 _KEYS = [b"alice", b"bob", b"carol"]
 _CLIENTS = [b"client one", b"client two"]
