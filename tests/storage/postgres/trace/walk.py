@@ -296,6 +296,9 @@ async def _record(url: str, looker: Connection, seed: int, course: Course) -> tu
             numbers = count(1)
             queues = QueueWalk(chance, stores, clock, lambda: next(numbers))
             await queues.begin()
+            for name in _JOURNALS:
+                # One that is just being made is not seen by a generation that begins meanwhile, nor needs it any.
+                await stores[0].journal(name)
             recorder.breaks = course.breaks
             wander = _Walk(chance, clock, stores, observers, course, course.steps, queues, lambda: next(numbers))
             tasks = [asyncio.create_task(wander.work()) for _ in range(_WORKERS)]
