@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import waypost
 from tests.operations.places import key
 from waypost.operations.http.api_keys import check_name, digest_of
 from waypost.operations.http.key_file import KeyFile
@@ -39,6 +40,14 @@ def test_a_pattern_is_text_with_stars(pattern: str, name: str, fits: bool) -> No
     else:
         with pytest.raises(Problem, match="name_not_allowed"):
             check_name(key(queues=[pattern]), "queue", name)
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "2.5", "true"])
+def test_a_key_makes_a_request_per_second_at_least(tmp_path: Path, wrong: str) -> None:
+    line = f'shop = {{sha256 = "{digest_of("secret")}", scopes = ["emit"], requests_per_s = {wrong}}}\n'
+    (tmp_path / "keys.toml").write_text(line)
+    with pytest.raises(waypost.ConfigurationError, match="requests_per_s"):
+        KeyFile(tmp_path / "keys.toml")
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ from hmac import compare_digest
 from secrets import token_urlsafe
 from typing import Annotated, Literal, Protocol, TypeAlias
 
-from waypost.checking.constraints import Matching
+from waypost.checking.constraints import Count, Matching
 from waypost.checking.options import checked
 from waypost.errors import shorten
 from waypost.operations.http.problems import Problem
@@ -58,7 +58,7 @@ class ApiKey:
         queues: Patterns of the queues that it may use; ``*`` stands for any characters.
         rooms: Patterns of the rooms that it may address. Only the pattern ``*`` addresses all clients.
         namespaces: Patterns of the namespaces that it may use.
-        requests_per_s: The most requests per second, in each process; more are refused.
+        requests_per_s: The most requests per second, in each process, from 1; more are refused.
     """
 
     name: str
@@ -67,7 +67,7 @@ class ApiKey:
     queues: Sequence[str] = ("*",)
     rooms: Sequence[str] = ("*",)
     namespaces: Sequence[str] = ("*",)
-    requests_per_s: int = 1000
+    requests_per_s: Count = 1000
 
 
 class HasKeys(Protocol):
