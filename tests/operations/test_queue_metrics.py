@@ -264,7 +264,8 @@ async def test_a_server_that_does_not_run_is_not_read() -> None:
     assert ("waypost_store_read_age_seconds",) not in await scrape(io)
 
 
-async def test_a_scrape_tells_of_the_file(tmp_path: Path) -> None:
+async def test_a_scrape_tells_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "_PATIENCE_S", 60.0)
     io = waypost.Server(**OPTIONS, store=tmp_path / "store.db")
     async with running(io):
         await io.emit("event")
