@@ -13,7 +13,7 @@ from tests.operations.places import SECRET
 from tests.outside.api_service import with_api
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 _EMITTERS = 4
 _EVENTS = 400
@@ -37,14 +37,14 @@ async def test_each_call_is_one_event_and_one_message_over_kills(tmp_path: Path)
             await api.queue("mails").emit("receipt", number)
 
     try:
-        async with waypost.Api(f"{server.url}/api", SECRET, timeout_s=200, retries=1000) as api:
+        async with waypost.Api(f"{server.url}/api", SECRET, timeout_s=400, retries=1000) as api:
             emitters = [asyncio.create_task(emit(api, first)) for first in range(_EMITTERS)]
             for killed_after in _KILLS:
-                await until(come(killed_after), "some events came", 200)
+                await until(come(killed_after), "some events came", 400)
                 await server.kill()
                 await server.start()
             await asyncio.gather(*emitters)
-            await until(come(_EVENTS), "all events came", 200)
+            await until(come(_EVENTS), "all events came", 400)
             messages = await api.queue("mails").peek(limit=1000)
         assert server.starts == 1 + len(_KILLS)
         assert sorted(got) == list(range(_EVENTS))

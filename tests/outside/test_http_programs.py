@@ -148,7 +148,7 @@ async def test_a_program_that_runs_twice_tells_once(service: Service, program: s
     async with waypost.Api(service.api, SECRET) as api:
         await api.emit("over", number, room=f"order {number}")
         messages = await api.queue("mails").peek(limit=100)
-    await until(lambda: all(("over", number) in got for got in service.got), "all have the last event")
+    await until(lambda: all(("over", number) in got for got in service.got), "all have the last event", 200)
     for got in service.got:
         assert [one for one in got if one[1] == number] == [("shipped", number), ("over", number)]
     assert [(one.id, one.event, one.args) for one in messages if one.args == [number]] == [
