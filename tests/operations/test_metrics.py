@@ -62,6 +62,7 @@ async def test_a_scrape_tells_of_clients_and_their_events(io: waypost.Server) ->
     assert found["waypost_events_received_total", "/", "order"] == 2
     assert found["waypost_events_received_total", "/", "other"] == 1
     assert found["waypost_handler_errors_total", "/", "fail"] == 1
+    assert found["waypost_handler_errors_total", "/", "order"] == 0
     assert found["waypost_handler_seconds_count", "/", "order"] == 2
     assert found["waypost_handler_seconds_count", "/", "fail"] == 1
     assert ("waypost_handler_seconds_count", "/", "other") not in found

@@ -34,6 +34,15 @@ def _read_age(reading: Reading) -> Iterable[Sample]:
     return () if reading.surveyed is None else (((), max(0.0, reading.now - reading.surveyed.read_at)),)
 
 
+def _handler_errors(reading: Reading) -> Iterable[Sample]:
+    # From 0 on: Prometheus sees no increase in a series that begins with 1.
+    counters = reading.state.counters
+    handled = [(outer, inner) for outer, table in counters.handler_seconds.items() for inner in table]
+    failed = [(outer, inner) for outer, table in counters.handler_errors.items() for inner in table]
+    names = dict.fromkeys(handled + failed)
+    return [((outer, inner), counters.handler_errors.get(outer, {}).get(inner, 0)) for outer, inner in names]
+
+
 FAMILIES = (
     Family(
         "waypost_build_info",
@@ -132,7 +141,7 @@ FAMILIES = (
         "counter",
         ("namespace", "event"),
         "Exceptions that handlers and middleware raised; refusals are none.",
-        tables(lambda state: state.counters.handler_errors),
+        _handler_errors,
     ),
     Family(
         "waypost_emits_total",
