@@ -15,5 +15,8 @@ USER 10001
 VOLUME /data
 EXPOSE 8000
 STOPSIGNAL SIGTERM
+# Whatever the command line is, probes are answered within the container. `waypost health` shows how it is.
+ENV WAYPOST_HEALTH=127.0.0.1:8001
+HEALTHCHECK --interval=10s --timeout=6s --start-period=60s CMD ["waypost", "health", "http://127.0.0.1:8001"]
 ENTRYPOINT ["waypost", "serve"]
 CMD ["application:io", "--host", "0.0.0.0", "--port", "8000", "--store", "/data/store.db"]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.server_process import REPOSITORY
 from waypost import Server
+from waypost.serving.settings import gather
 
 _SERVING = REPOSITORY / "docs" / "serving.md"
 _UNIT = REPOSITORY / "deploy" / "systemd" / "waypost.service"
@@ -52,3 +53,12 @@ def test_the_dockerfile_is_linted() -> None:
     program = Path(sys.executable).parent / "hadolint"
     done = subprocess.run([program, REPOSITORY / "Dockerfile"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_image_asks_for_its_health_where_it_is_answered() -> None:
+    dockerfile = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
+    settings = dict(re.findall(r"^ENV (\w+)=(\S+)$", dockerfile, re.MULTILINE))
+    [asked] = re.findall(r'^HEALTHCHECK .*CMD \["waypost", "health", "http://([^"]+)"\]$', dockerfile, re.MULTILINE)
+    gathered = gather({}, {"WAYPOST_HEALTH": settings["WAYPOST_HEALTH"]})
+    assert gathered.serve.options.health == asked
+    assert gathered.unknown == ()

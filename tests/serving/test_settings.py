@@ -191,7 +191,8 @@ async def test_a_wrong_value_that_workers_find_ends_the_command(tmp_path: Path) 
     server.check_log()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.long)])
 async def test_a_server_takes_its_options_from_everywhere(tmp_path: Path, workers: str) -> None:
     config = tmp_path / "waypost.toml"
     config.write_text(

@@ -77,6 +77,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     await made.server.kill()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_each_address_answers_what_it_was_given_and_nothing_else(site: Site, workers: str) -> None:
     shared, metrics = f"127.0.0.1:{site.port}", f"127.0.0.1:{site.other}"
@@ -149,6 +150,8 @@ async def test_a_new_worker_serves_although_the_keys_can_t_be_read(site: Site) -
     assert "lets nobody in until its keys can be read" in server.log()
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
 async def test_one_connection_asks_again_and_again(site: Site) -> None:
     server = site.serve("--workers", "2", "--health", f"127.0.0.1:{site.port}", "--metrics", f"127.0.0.1:{site.port}")
     await server.start()

@@ -114,7 +114,7 @@ class _Beside(uvicorn.Server):
 
 
 class _Beginning(asyncio.Protocol):
-    """Begins a connection with what was read of it by another process, and what has come since.
+    """Begins a connection with what was read of it by another process.
 
     Args:
         protocol: The protocol that goes on.
@@ -124,18 +124,31 @@ class _Beginning(asyncio.Protocol):
     def __init__(self, protocol: asyncio.Protocol, data: bytes) -> None:
         self._protocol = protocol
         self._data = bytearray(data)
+        self._transport: asyncio.BaseTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hand the connection to its protocol soon."""
+        """Let the connection's protocol begin."""
+        self._transport = transport
+        self._protocol.connection_made(transport)
         # Not from within this call: it is no place to stop reading, as a large body does.
-        asyncio.get_running_loop().call_soon(self._begin, transport)
+        asyncio.get_running_loop().call_soon(self._begin)
 
     def data_received(self, data: bytes) -> None:
-        """Keep what comes before the protocol has begun: uvloop reads that early."""
+        """Keep bytes that come before the first ones were handed on: uvloop may read before `_begin` is called."""
         self._data += data
 
-    def _begin(self, transport: asyncio.BaseTransport) -> None:
-        if not transport.is_closing():
+    def eof_received(self) -> bool | None:
+        """Hand on what has come, then the end."""
+        self._begin()
+        return self._protocol.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the protocol that the connection is lost."""
+        self._transport = None
+        self._protocol.connection_lost(exc)
+
+    def _begin(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None and not transport.is_closing():
             transport.set_protocol(self._protocol)
-            self._protocol.connection_made(transport)
             self._protocol.data_received(bytes(self._data))
