@@ -208,6 +208,7 @@ async def judge_disconnect(service: Service, clients: list[tuple[waypost.Client,
     assert kept.connected
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_two_workers_do_everything(tmp_path: Path) -> None:
     server = process(tmp_path, 0, str(tmp_path / "store.db"), "--workers", "2")

@@ -47,7 +47,7 @@ async def test_each_command_has_its_own_outcome(parallel: bool) -> None:
         assert answer["results"][0] == {"status": 200, "answer": {"duplicate": False}}
         status, answer = await place.ask("POST", "/batch", {"commands": [message("mails", id="7")]})
         assert answer["results"] == [{"status": 200, "answer": {"id": "7", "offset": 1, "duplicate": True}}]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while got != [1]:
                 await asyncio.sleep(0.01)
         status, answer = await place.ask("POST", "/batch", {"commands": [message("full")] * 3})

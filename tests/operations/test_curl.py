@@ -32,9 +32,9 @@ def test_each_example_works() -> None:
         site.run(prepare())
         environment = {**os.environ, "API": f"{site.url}/api", "KEY": SECRET, "no_proxy": "*"}
         for example in EXAMPLES:
-            command = f"{example.rstrip()} --fail-with-body --max-time 20"
+            command = f"{example.rstrip()} --fail-with-body --max-time 60"
             done = subprocess.run(
-                ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=30, check=False
+                ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=70, check=False
             )
             assert done.returncode == 0, f"{example}\n{done.stdout}{done.stderr}"
             assert isinstance(json.loads(done.stdout), dict)

@@ -37,7 +37,7 @@ async def news_of(place: Place) -> list[tuple[Any, ...]]:
 async def until_end(place: Place, got: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Return what has come before an event that is emitted now."""
     await place.ask("POST", "/emit", {"event": "end"})
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while ("end",) not in got:
             await asyncio.sleep(0.01)
     return [one for one in got if one != ("end",)]
@@ -80,7 +80,7 @@ async def test_an_id_of_an_emitter_counts_too(tmp_path: Path) -> None:
     async with serving(server(store=file)) as place, waypost.Emitter(file) as emitter:
         got = await news_of(place)
         await emitter.to("all").emit("news", 1, id="7")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not got:
                 await asyncio.sleep(0.01)
         assert await place.ask("POST", "/emit", EVENT, Idempotency_Key="7") == (200, {"duplicate": True})
