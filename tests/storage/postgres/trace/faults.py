@@ -14,13 +14,16 @@ __all__ = ["FAULTS", "QUEUE_FAULTS", "Fault", "script_with"]
 _USUAL: Final = Course()
 _BREAKS: Final = Course(breaks=0.3, prefers=("several",))
 _AT_QUEUES: Final = Course(prefers=AT_QUEUES)
+_AT_LETTERS: Final = Course(prefers=("enqueue", "settle", "letters", "wait"))
 _BREAKS_AT_QUEUES: Final = Course(prefers=("enqueue", "settle"), breaks=0.3)
 _ENDS: Final = Course(prefers=("session", "expire", "wait", "look"), acts=(0, 0, 3, 6, 6, 6))
 _TRIMS: Final = Course(prefers=("append", "upkeep"))
 _ANSWERS: Final = Course(prefers=("answer", "upkeep", "wait"))
-_BREAKS_AT_ANSWERS: Final = Course(prefers=("answer",), breaks=0.3)
+_GHOSTS_ANSWER: Final = Course(prefers=("answer", "declare"))
 _RESTORES: Final = Course(prefers=("session",), acts=(0, 0, 3), restores=10)
 _IN_ROOMS: Final = Course(prefers=("session", "look"), acts=(0, 0, 11, 12, 13, 13, 13))
+_CLAIMS: Final = Course(prefers=("session", "look"), acts=(0, 3, 4, 5, 6))
+_GHOSTS: Final = Course(prefers=("session", "declare"), acts=(0, 0, 0, 5, 5, 6, 7))
 _HANDS_OVER: Final = Course(prefers=("session",), acts=(0, 3, 4, 7, 8))
 
 
@@ -59,10 +62,11 @@ FAULTS: Final = (
     Fault("the rows of other nodes come without records", "follow_1", "CASE WHEN l.node = p_node THEN",
           "CASE WHEN true THEN"),
     Fault("any node detaches a session", "detach_session_1", "AND (s.home IS NOT NULL OR s.claimer IS NOT NULL)",
-          "AND false"),
+          "AND false", _CLAIMS),
     Fault("a session is attached that another one claims", "attach_session_1",
-          "RETURN '{\"error\": \"WP002\"}';", ""),
-    Fault("an earlier claimer is not told", "claim_session_1", "OR s.claimer <> p_node", ""),
+          "RETURN '{\"error\": \"WP002\"}';", "", _CLAIMS),
+    Fault("an earlier claimer is not told", "claim_session_1", "OR s.claimer <> p_node", "",
+          _CLAIMS),
     Fault("a claim waits for nobody", "claim_session_1", "s.home <> p_node AND s.handed IS NULL", "false"),
     Fault("a session is opened twice", "open_session_1", "IF NOT FOUND THEN", "IF false THEN"),
     Fault("any node saves a session", "session_operation_1", "s.home IS NULL OR s.home = p_node", "true"),
@@ -70,7 +74,8 @@ FAULTS: Final = (
           _HANDS_OVER),
     Fault("sessions of a dead node stay attached", "sessions_of_dead_1",
           "is_orphan = s.home_attached", "is_orphan = false"),
-    Fault("a node that comes back has none of its sessions", "sessions_renewed_1", "home = p_node,", "home = NULL,"),
+    Fault("a node that comes back has none of its sessions", "sessions_renewed_1", "home = p_node,", "home = NULL,",
+          _GHOSTS),
     Fault("an incarnation stays", "renew_1", "incarnation + 1", "incarnation"),
     Fault("a dead node keeps its consumers", "node_ended_1", "PERFORM waypost.free_1(p_node);", ""),
     Fault("a consumer has two owners", "claim_consumer_1", "IF v_owner IS NULL THEN", "IF true THEN"),
@@ -92,16 +97,11 @@ FAULTS: Final = (
           "FROM gone;", _IN_ROOMS),
     Fault("any node proves something for a session", "prove_sessions_1", "AND (s.home = p_node OR s.home IS NULL)",
           "", _IN_ROOMS),
-    Fault("answers of a dead node count", "keep_answers_1", _CHECK, "", _ANSWERS),
-    Fault("the last answer that a client has stays", "keep_answers_1", "a.sequence <= s.settled",
-          "a.sequence < s.settled", _ANSWERS),
+    Fault("answers of a dead node count", "keep_answers_1", _CHECK, "", _GHOSTS_ANSWER),
     Fault("an account keeps too much", "limit_answers_1", "EXIT WHEN v_account = '' OR v_excess <= 0;", "EXIT;",
           _ANSWERS),
     Fault("the newest answers are given up", "free_answers_1", "given_up, at, sequence LIMIT",
           "given_up, at DESC, sequence DESC LIMIT", _ANSWERS),
-    Fault("answers end too early", "trim_answers_1", "waypost.now_1() - p_ttl_s", "waypost.now_1()", _ANSWERS),
-    Fault("a kept answer is told as not kept", "settle_answers_1", "RETURN EXISTS", "RETURN NOT EXISTS",
-          _BREAKS_AT_ANSWERS),
     Fault("sessions outlive a generation", "sessions_ended_1",
           "PERFORM waypost.forget_sessions_1(coalesce(v_ids, '{}'));", "", _RESTORES),
     Fault("no row tells of a generation", "generation_begin_1",
@@ -142,7 +142,6 @@ _OF_QUEUES: Final[tuple[tuple[str, str, str, str], ...]] = (
      "IF false THEN"),
     ("attempts are not counted", "consumer_count_1", "c.failed := c.failed + v_failed;", ""),
     ("what a dead node held was not lost", "queues_of_dead_1", "v_row.losses + 1", "v_row.losses"),
-    ("a stop loses what is held", "queues_of_dead_1", "AND NOT p_is_stopped", ""),
     ("a moved consumer keeps its epoch", "consumer_seek_1", "c.epoch := s.epochs;", ""),
     ("a purge leaves epochs as they are", "queue_end_oldest_1", "c.epoch := s.epochs;", ""),
     ("dead letters of a consumer that left count", "consumer_remove_1", "s.dead := s.dead - c.dead;", ""),
@@ -152,8 +151,10 @@ _OF_QUEUES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("a consumer is read to its end only", "queue_fetch_1", "WHERE c.outstanding > 0 AND", "WHERE false AND"),
 )  # fmt: skip
 
+_COURSES: Final = {"queue_settle_1": _BREAKS_AT_QUEUES, "dead_letters_redrive_1": _AT_LETTERS}
+
 QUEUE_FAULTS: Final = tuple(
-    Fault(name, function, right, wrong, _BREAKS_AT_QUEUES if function == "queue_settle_1" else _AT_QUEUES)
+    Fault(name, function, right, wrong, _COURSES.get(function, _AT_QUEUES))
     for name, function, right, wrong in _OF_QUEUES
 )
 """Those of queues."""

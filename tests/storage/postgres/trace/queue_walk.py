@@ -95,7 +95,7 @@ class QueueWalk:
     async def change(self) -> None:
         """Do something that is rare."""
         consumer, queue = self.chance.choice(["one", "two"]), self._queue("mail")
-        match self.chance.randrange(8):
+        match self.chance.randrange(6):
             case 0:
                 await queue.seek(consumer, self._place())
             case 1:
@@ -107,14 +107,17 @@ class QueueWalk:
             case 4:
                 await queue.remove_consumer(consumer)
                 await queue.add_consumer(consumer, start=self._place())
-            case 5:
-                await queue.pause(consumer, until=self.now() + 5)
-            case 6:
-                await self._queue(self.chance.choice(_QUEUES)).discard_dead(self._filter(), max_letters=2)
             case _:
-                redriving = self._queue(self.chance.choice(_QUEUES))
-                first_at = self.now() + self.chance.choice([0.0, 2.0])
-                await redriving.redrive(self._filter(), after=0, max_letters=3, spacing_s=1.0, first_at=first_at)
+                await queue.pause(consumer, until=self.now() + 5)
+
+    async def letters(self) -> None:
+        """Make dead letters messages again, or forget them."""
+        queue = self._queue(self.chance.choice(_QUEUES))
+        if self.chance.random() < 0.3:
+            await queue.discard_dead(self._filter(), max_letters=2)
+            return
+        first_at = self.now() + self.chance.choice([0.0, 2.0])
+        await queue.redrive(self._filter(), after=0, max_letters=3, spacing_s=1.0, first_at=first_at)
 
     def _place(self) -> Place:
         return self.chance.choice(["oldest", "new", FromPosition(self.chance.randrange(1, 30))])

@@ -11,7 +11,7 @@ from tests.storage.postgres.trace.order import NoOrder
 from tests.storage.postgres.trace.walk import AT_QUEUES, AT_SESSIONS, BrokenOff, Course, walk
 
 # One is enough for most faults; some need two nodes at the same moment.
-_MOST_WALKS = 20
+_MOST_WALKS = 50
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3])

@@ -131,7 +131,7 @@ class _Walk:
         steps = [
             (8, self.append), (16, self.session), (3, self.several), (3, self.consumer), (3, self.look),
             (1, self.declare), (2, self.wait), (1, self.expire), (8, queues.enqueue), (8, queues.settle),
-            (4, queues.read), (4, queues.change), (2, queues.hold), (2, queues.upkeep),
+            (4, queues.read), (4, queues.change), (2, queues.hold), (2, queues.upkeep), (2, queues.letters),
             (4, self.answer), (1, self.terminate), (self.course.restores, self.restore),
         ]  # fmt: skip
         weights = [weight * (1 + 19 * (step.__name__ in self.course.prefers)) for weight, step in steps]
