@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 
 import waypost
+from tests.support.server_process import OPTIONS_VARIABLE
 
-_GO = Path(json.loads(os.environ["WAYPOST_TEST_OPTIONS"])["go"])
+_GO = Path(json.loads(os.environ[OPTIONS_VARIABLE])["go"])
 
 io = waypost.Server(queues=waypost.QueueOptions(max_bytes=1 << 40))
 

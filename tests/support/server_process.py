@@ -19,7 +19,8 @@ from typing import Any
 from tests.support.nursery import Child, nursery
 
 REPOSITORY = Path(__file__).parent.parent.parent
-OPTIONS_VARIABLE = "WAYPOST_TEST_OPTIONS"
+OPTIONS_VARIABLE = "TESTED_SERVER_OPTIONS"
+"""Not one of ``WAYPOST_…``: ``waypost serve`` warns of such a name, which would be in the log of each server."""
 
 WORKERS_VARIABLE = "WAYPOST_TEST_WORKERS"
 """How many workers the servers of tests have; not set, each is one process."""
@@ -93,7 +94,7 @@ class ServerProcess:
         self._command = [program, *(part.format(port=self.port) for part in command)]
         self._log = log
         self._environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != WORKERS_VARIABLE},
             OPTIONS_VARIABLE: json.dumps(options or {}),
             "PYTHONUNBUFFERED": "1",
             **(environment or {}),

@@ -13,7 +13,7 @@ import waypost
 from tests.server.model_client import ModelClient, running
 from tests.server.queues.client import Site
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 # Some thousand acks may wait for a slow disk, whatever the backlog.
 _FEW, _MANY = 5_000, 40_000
@@ -60,7 +60,7 @@ async def _work_off(site: Site, messages: int) -> int:
     tracemalloc.start()
     try:
         await client.connect()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while counter.taken < messages:
                 caller_calls += 1
                 caller.send(f'2{caller_calls}["hello"]')
