@@ -19,6 +19,7 @@ _BREAKS_AT_QUEUES: Final = Course(prefers=("enqueue", "settle"), breaks=0.3)
 _ENDS: Final = Course(prefers=("session", "expire", "wait", "look"), acts=(0, 0, 3, 6, 6, 6))
 _TRIMS: Final = Course(prefers=("append", "upkeep"))
 _ANSWERS: Final = Course(prefers=("answer", "upkeep", "wait"))
+_BREAKS_AT_ANSWERS: Final = Course(prefers=("answer",), breaks=0.3)
 _GHOSTS_ANSWER: Final = Course(prefers=("answer", "declare"))
 _RESTORES: Final = Course(prefers=("session",), acts=(0, 0, 3), restores=10)
 _IN_ROOMS: Final = Course(prefers=("session", "look"), acts=(0, 0, 11, 12, 13, 13, 13))
@@ -102,6 +103,9 @@ FAULTS: Final = (
           _ANSWERS),
     Fault("the newest answers are given up", "free_answers_1", "given_up, at, sequence LIMIT",
           "given_up, at DESC, sequence DESC LIMIT", _ANSWERS),
+    Fault("answers end too early", "trim_answers_1", "waypost.now_1() - p_ttl_s", "waypost.now_1()", _ANSWERS),
+    Fault("a kept answer is told as not kept", "settle_answers_1", "RETURN EXISTS", "RETURN NOT EXISTS",
+          _BREAKS_AT_ANSWERS),
     Fault("sessions outlive a generation", "sessions_ended_1",
           "PERFORM waypost.forget_sessions_1(coalesce(v_ids, '{}'));", "", _RESTORES),
     Fault("no row tells of a generation", "generation_begin_1",
