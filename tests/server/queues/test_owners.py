@@ -430,6 +430,15 @@ async def guest(**options: Any) -> AsyncIterator[tuple[Site, Site, Worker]]:
         yield first, second, client
 
 
+async def test_a_node_remembers_nothing_of_a_consumer_that_another_one_owns() -> None:
+    async with guest() as (first, second, _):
+        of_first, of_second = (hub_of(site.io).deliveries._owners for site in (first, second))
+        assert of_first is not None
+        assert of_second is not None
+        assert list(of_first._tenures) == [(QUEUE, "default")]
+        await until(lambda: not of_second._tenures)
+
+
 async def test_a_lease_ends_on_another_node_and_a_late_ack_counts() -> None:
     async with guest(lease_s=0.1) as (first, second, client):
         await first.put(1)
