@@ -19,6 +19,8 @@ from tests.storage.postgres.trace.sessions import Session, without_left
 
 __all__ = ["DROPPED", "FENCED", "Engine", "Expired", "Moment", "Node"]
 
+_UNNAMED = "?"
+
 FENCED, DROPPED, TRIMMED = "WP001", "WP010", "WP011"
 _TOMBSTONE_S = 86400.0
 
@@ -259,6 +261,13 @@ class Engine:
         generations = [[*one] for one in journal.generations]
         return state | {"oldest": oldest, "before": before, "generations": generations}
 
+    def learn_generations(self, number: int, told: Sequence[Sequence[Any]]) -> None:
+        """Learn the names of generations whose rows were trimmed before anybody has read them."""
+        journal = self.journals.get(number)
+        if journal is not None and len(journal.generations) == len(told):
+            pairs = zip(journal.generations, told, strict=True)
+            journal.generations = [(theirs[0] if name == _UNNAMED else name, last) for (name, last), theirs in pairs]
+
     def drop(self, name: str, node: int, incarnation: int) -> str:
         """Remove a journal that nobody uses."""
         number = next((one for one, journal in self.journals.items() if journal.name == name), None)
@@ -411,7 +420,7 @@ class Engine:
                 journal.tombstones.clear()
             if head is not None:
                 journal.add(self.moment.now, (0, 0, 0), 6, head)
-            drawn = self.named.get((number, journal.end.tick + 1), "?")
+            drawn = self.named.get((number, journal.end.tick + 1), _UNNAMED)
             journal.generations.append((drawn, None))
             journal.add(self.moment.now, (0, 0, 0), 8, drawn)
         for name, queue in self.queues.items():

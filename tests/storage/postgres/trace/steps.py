@@ -124,6 +124,8 @@ def _relieve(engine: Engine, arguments: tuple[Any, ...], came: Any) -> Any:
 def _open(engine: Engine, arguments: tuple[Any, ...], came: Any) -> Any:
     name, generation, *mark = arguments
     drawn = engine.drawn.get(name, -1) if came is None else came["journal"]
+    if came is not None:
+        engine.learn_generations(drawn, came["generations"])
     return engine.open(name, generation, (mark[0], mark[1]), drawn)
 
 
