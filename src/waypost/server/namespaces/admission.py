@@ -7,10 +7,11 @@ held back), call the connect handler, answer CONNECT, replay the missed events, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from waypost.errors import ArgumentMismatch, ConnectionRefused, StorageError
+from waypost.errors import ArgumentMismatch, ConnectionRefused, StorageError, shorten
 from waypost.histograms import COUNTS, SECONDS, observe
 from waypost.logs import by_client, fields, get_logger
 from waypost.protocol.extension import ANSWER_FIELD, client_revision, split_auth
@@ -18,6 +19,7 @@ from waypost.server.calling.arrival import ARRIVAL, Arrival
 from waypost.server.calling.faults import fault
 from waypost.server.connections.addresses import counted_address
 from waypost.server.namespaces.channel import Channel
+from waypost.server.namespaces.directory import Directory, UnknownNamespace
 from waypost.server.namespaces.socket import Socket
 from waypost.server.recovery.live_session import session_key
 from waypost.server.recovery.recovery import Keeper, RecoveryOutcome, RecoveryReason, Returning
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from waypost.server.events.pending import Pending
     from waypost.server.namespaces.core import NamespaceCore, Parts
     from waypost.server.namespaces.dialect import Dialect
-    from waypost.server.namespaces.directory import Directory
     from waypost.typed.handlers import Handler
 
 __all__ = ["Admission"]
@@ -73,6 +74,7 @@ class Admission:
         pending: The bytes of the connection's unhandled events.
         dialect: The client's dialect.
         payload: The payload of the CONNECT packet.
+        is_told: Returns whether the log tells of a namespace that there is not.
 
     Attributes:
         channel: The client's channel, once it exists.
@@ -89,7 +91,9 @@ class Admission:
         pending: Pending,
         dialect: Dialect,
         payload: dict[str, Any] | None,
+        is_told: Callable[[], bool],
     ) -> None:
+        self._is_told = is_told
         recovery = parts.settings.recovery if dialect.can_recover else None
         self._services = parts.services
         self._directory = directory
@@ -131,6 +135,16 @@ class Admission:
             with self._namespace.visit():
                 await self._namespace.ready()
                 return await self._let_in()
+        except UnknownNamespace as refusal:
+            if self._is_told():
+                logger.info(
+                    "refused a client of %s: the application has no namespace of that name; io.of(…) makes one",
+                    shorten(self._name),
+                    extra=by_client(
+                        fields(namespace=self._name, address=counted_address(self._connection.handshake))
+                    ),
+                )
+            self._refuse(refusal.message, refusal.data)
         except ConnectionRefused as refusal:
             self._refuse(refusal.message, refusal.data)
         except (StorageError, NotNow) as problem:

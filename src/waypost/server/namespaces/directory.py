@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from waypost.checking.arguments import NAMESPACE, check
-from waypost.errors import ConfigurationError, ConnectionRefused, shorten
+from waypost.errors import ConfigurationError, ConnectionRefused
 from waypost.logs import by_client, fields, get_logger
 from waypost.server.emitting.flags import Flags
 from waypost.server.namespaces.children_elsewhere import ChildrenElsewhere
@@ -20,9 +20,13 @@ from waypost.server.namespaces.namespace import Namespace, ParentNamespace
 from waypost.server.namespaces.parents import ParentCore
 from waypost.server.watching.counters import OTHER
 
-__all__ = ["Directory"]
+__all__ = ["Directory", "UnknownNamespace"]
 
 logger = get_logger("waypost.namespace")
+
+
+class UnknownNamespace(ConnectionRefused):
+    """A client wants a namespace that the application does not have."""
 
 
 class Directory:
@@ -130,7 +134,8 @@ class Directory:
             site: The client's address, for the limit on the children of one address; ``None`` is not counted.
 
         Raises:
-            ConnectionRefused: No namespace of that name accepts this client.
+            UnknownNamespace: The application has no namespace of that name.
+            ConnectionRefused: The namespace of that name does not accept this client.
         """
         namespace = await self._find(name, auth, site)
         if namespace.parent is not None:
@@ -142,12 +147,7 @@ class Directory:
         for parent in self._parents if namespace is None else (namespace.parent,):
             if parent is None or await parent.accepts(name, auth):
                 return await self._enter(name, parent, site)
-        logger.info(
-            "refused a client of %s: the application has no namespace of that name; io.of(…) makes one",
-            shorten(name),
-            extra=by_client(fields(namespace=name, address=site)),
-        )
-        raise ConnectionRefused("Invalid namespace")
+        raise UnknownNamespace("Invalid namespace")
 
     def _copy(self, name: str, parent: int, site: str | None) -> None:
         """Make a child that clients of another node have made; it counts here too for the address that made it."""

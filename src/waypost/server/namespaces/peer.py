@@ -58,6 +58,7 @@ class Peer:
         "_early_acks",
         "_ending",
         "_entering",
+        "_has_told",
         "_left",
         "_pace",
         "_partial_bytes",
@@ -93,6 +94,7 @@ class Peer:
         self._ending: dict[str, Channel] = {}
         self._early_acks: EarlyAcks | None = None
         self._left: dict[str, None] = {}
+        self._has_told = False
         self._timer: asyncio.TimerHandle | None = None
         allowed = settings.max_messages_per_s
         self._pace = None if allowed is None else Pace(connection, allowed)
@@ -273,7 +275,14 @@ class Peer:
             self._refuse_another(name)
             return
         admission = Admission(
-            self._parts, self._directory, name, self._connection, self._pending, self._dialect, packet.data
+            self._parts,
+            self._directory,
+            name,
+            self._connection,
+            self._pending,
+            self._dialect,
+            packet.data,
+            self._tell_first,
         )
         if channel is not None:
             channel.withdraw(admission.pid)
@@ -292,14 +301,21 @@ class Peer:
         self._entering[name] = entering
         self._services.keep_task(asyncio.get_running_loop().create_task(self._admit(name, entering)))
 
+    def _tell_first(self) -> bool:
+        """Return whether the log tells of a refused namespace: it does of the first one of a connection."""
+        is_first, self._has_told = not self._has_told, True
+        return is_first
+
     def _refuse_another(self, name: str) -> None:
-        logger.warning(
-            "connection %d: refused to let the client into %s: it is in %d namespaces; max_namespaces sets the limit",
-            self._connection.number,
-            shorten(name),
-            len(self._channels) + len(self._entering),
-            extra=by_client(fields(namespace=name, connection=self._connection.number, option="max_namespaces")),
-        )
+        if self._tell_first():
+            logger.warning(
+                "connection %d: refused to let the client into %s: it is in %d namespaces; "
+                "max_namespaces sets the limit",
+                self._connection.number,
+                shorten(name),
+                len(self._channels) + len(self._entering),
+                extra=by_client(fields(namespace=name, connection=self._connection.number, option="max_namespaces")),
+            )
         self._refuse(name, "Too many namespaces")
 
     def _refuse(self, name: str, message: str) -> None:
