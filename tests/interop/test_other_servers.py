@@ -97,9 +97,9 @@ async def test_two_processes_with_a_store_in_memory_each_are_told_of_it(peer: Pe
         return server.log()
 
     try:
-        log = await until_async(polls, lambda log: "does not know" in log, "an unknown session")
-        assert "the store is in the memory of this process" in log
-        assert log.count("Use `waypost serve --workers N`") >= 2
+        await until_async(polls, lambda log: "does not know" in log, "an unknown session")
+        await until(lambda: "the store is in the memory of this process" in server.log(), "they see each other")
+        await until(lambda: server.log().count("Use `waypost serve --workers N`") >= 2, "both lines say what to use")
     finally:
         await server.stop()
 
