@@ -245,7 +245,8 @@ def test_serve_logs_json(workers: int, by_file: bool, tmp_path: Path) -> None:
     (tmp_path / "log.toml").write_text(CONFIG.format(file=to_file))
     form = ["--log-config", "log.toml"] if by_file else ["--log-format", "json"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "waypost", "serve", "logged_app:app", "--port", "0", "--workers", str(workers), *form],
+        [sys.executable, "-m", "waypost", "serve", "logged_app:app", "--port", "0", "--workers", str(workers),
+         "--health", "127.0.0.1:0", *form],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -253,10 +254,12 @@ def test_serve_logs_json(workers: int, by_file: bool, tmp_path: Path) -> None:
         listening = process.stdout.readline()
         if by_file:
             assert listening.startswith("Waypost ")
+            assert "  health: http://127.0.0.1:" in listening
         else:
             line = json.loads(listening)
             assert line["message"].startswith("Waypost ")
             assert f" on {line['address']} " in line["message"]
+            assert f"  health: {line['health']}" in line["message"]
             assert len(line.get("pids", "1")) == workers
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=120)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 from waypost import __version__
@@ -11,7 +12,13 @@ from waypost import __version__
 __all__ = ["announce"]
 
 
-def announce(form: Literal["text", "json"], address: str, about: str, pids: Sequence[int] = ()) -> None:
+def announce(
+    form: Literal["text", "json"],
+    address: str,
+    about: str,
+    pids: Sequence[int] = (),
+    sides: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Print that the server listens.
 
     Args:
@@ -19,10 +26,12 @@ def announce(form: Literal["text", "json"], address: str, about: str, pids: Sequ
         address: The URL.
         about: The store, in words.
         pids: The processes of the workers, if there are several.
+        sides: The URLs beside the service, by what is answered there: ``health``, ``metrics``, ``api``.
     """
     told = f"Waypost {__version__} listening on {address}  {about}"
     if pids:
         told += f"  workers: {len(pids)} (pids {', '.join(map(str, pids))})"
+    told += "".join(f"  {part}: {url}" for part, url in sides.items())
     if form == "text":
         print(told, flush=True)
         return
@@ -32,4 +41,6 @@ def announce(form: Literal["text", "json"], address: str, about: str, pids: Sequ
     record.address = address
     if pids:
         record.pids = list(pids)
+    for part, url in sides.items():
+        setattr(record, part, url)
     print(JsonFormatter().format(record), flush=True)

@@ -62,7 +62,7 @@ def _serve_alone(application: str, settings: ServeSettings) -> int:
     from waypost.application import handover_for
     from waypost.serving.loading import load_served
     from waypost.serving.side_app import side_app
-    from waypost.serving.sides import sides_of
+    from waypost.serving.sides import sides_of, urls_of
     from waypost.serving.wiring import wire_of
     from waypost.transports.side_listener import SideListener
     from waypost.transports.unix_listener import unix_listener
@@ -74,9 +74,11 @@ def _serve_alone(application: str, settings: ServeSettings) -> int:
     def tell(address: str) -> None:
         engine = io.state().engine
         node = "" if engine is None else f"  node: {engine.address}"
-        announce(options.log_format, address, f"{io.describe()}{node}")
+        announce(options.log_format, address, f"{io.describe()}{node}", sides=urls_of(bound))
 
-    sides = [SideListener(side_app(io, one.parts, options), bind(*one.address)) for one in sides_of(options)]
+    applications = {one.parts: side_app(io, one.parts, options) for one in sides_of(options)}
+    bound = {one.parts: bind(*one.address) for one in sides_of(options)}
+    sides = [SideListener(applications[parts], listeners) for parts, listeners in bound.items()]
     with ExitStack() as stack:
         if options.uds is None:
             listeners = bind(options.host, options.port)
@@ -93,7 +95,7 @@ def _serve_alone(application: str, settings: ServeSettings) -> int:
 
 def _serve_together(application: str, settings: ServeSettings, words: dict[str, str], workers: int) -> int:
     from waypost.operations.http.key_file import KeyFile
-    from waypost.serving.sides import sides_of
+    from waypost.serving.sides import sides_of, urls_of
     from waypost.serving.wiring import wire_of
     from waypost.transports.unix_listener import unix_listener
     from waypost.transports.uvicorn_runner import bind
@@ -105,7 +107,7 @@ def _serve_together(application: str, settings: ServeSettings, words: dict[str, 
     options = settings.serve.options
 
     def tell(address: str, store: str, pids: Sequence[int]) -> None:
-        announce(options.log_format, address, store, pids)
+        announce(options.log_format, address, store, pids, urls_of(sides))
 
     config = () if options.config is None else (Path(options.config),)
     plan = Plan(

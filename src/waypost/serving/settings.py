@@ -111,9 +111,7 @@ def _in_file(option: str, path: str, known: Mapping[str, Rule]) -> GivenOptions:
     for name, value in _flattened(read, known):
         shown = f"{path}: {name}"
         if name not in known or name in _BEFORE_THE_FILE:
-            raise ConfigurationError(
-                shown, type(value).__name__, "an option of waypost serve", suggestion=nearest(name, known)
-            )
+            raise ConfigurationError(path, name, "an option of waypost serve", suggestion=nearest(name, known))
         found[name] = Given(value, "file", shown)
     return found
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from waypost.serving.options import Address, ServeOptions, parse_address
 
-__all__ = ["Part", "Side", "part_of", "sides_of"]
+__all__ = ["Part", "Side", "part_of", "sides_of", "urls_of"]
 
 Part: TypeAlias = Literal["health", "metrics", "api"]
 """What is answered on a side address: ``/livez`` and ``/readyz``, ``/metrics``, or all below ``/api``."""
@@ -39,6 +41,20 @@ def sides_of(serve: ServeOptions) -> list[Side]:
         if address is not None:
             found[address] = (*found.get(address, ()), part)
     return [Side(address, parts) for address, parts in found.items()]
+
+
+def urls_of(bound: Mapping[tuple[Part, ...], Sequence[socket.socket]]) -> dict[str, str]:
+    """Return the URL of each part, from the sockets that are bound for it.
+
+    Args:
+        bound: The sockets by the parts that are answered there.
+    """
+    urls: dict[str, str] = {}
+    for parts, listeners in bound.items():
+        host, port = listeners[0].getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        urls.update(dict.fromkeys(parts, f"http://{shown}:{port}"))
+    return urls
 
 
 def part_of(path: str) -> Part | None:
