@@ -85,7 +85,7 @@ def test_a_queue_is_shown_with_its_consumers(looking: Command) -> None:
 
 def test_messages_are_shown_where_they_wait(looking: Command) -> None:
     lines = looking.lines("peek", "mails", "--limit", 3)
-    assert [[line[0], *line[2:]] for line in lines[1:4]] == [
+    assert [[line[0], *line[line.index("id") :]] for line in lines[1:4]] == [
         [str(n), "id", str(n), f"k{n % 2}", "mail", f'{{"to":{n}}}'] for n in (1, 2, 3)
     ]
     assert lines[-1] == ["more:", "--after", "3"]
@@ -124,7 +124,8 @@ def test_dead_letters_are_found_by_filters(looking: Command, filters: tuple[obje
 
 def test_dead_letters_are_shown_with_their_history(looking: Command) -> None:
     lines = looking.lines("dead", "mails", "--number", 1, "--history")
-    assert lines[1][:1] + lines[1][2:] == [
+    # Its age has one word, or two after a minute.
+    assert lines[1][:1] + lines[1][lines[1].index("smtp") :] == [
         "1",
         "smtp",
         "2",

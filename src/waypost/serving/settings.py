@@ -22,6 +22,8 @@ __all__ = ["PREFIX", "ServeSettings", "flag_of", "gather", "known_options"]
 logger = get_logger("waypost.serve")
 
 PREFIX = "WAYPOST_"
+# What Waypost's own tests and its demo say to the processes that they start.
+_INTERNAL = ("WAYPOST_TEST_", "WAYPOST_DEMO_")
 _BEFORE_THE_FILE = ("config", "env_file")
 """What says where a file is can't stand in it."""
 _FLAGS = {"trusted_proxies": "--proxy"}
@@ -96,7 +98,7 @@ def _in_environment(known: Mapping[str, Rule], environment: Mapping[str, str]) -
 def _unknown_in(environment: Mapping[str, str], known: Mapping[str, Rule]) -> Iterator[str]:
     variables = {_variable_of(name) for name in known}
     for name in sorted(environment):
-        if name.startswith(PREFIX) and name not in variables:
+        if name.startswith(PREFIX) and name not in variables and not name.startswith(_INTERNAL):
             meant = nearest(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in variables])
             told = f"{name} in the environment: no option has that name"
             yield f"{told}; did you mean {PREFIX}{meant}?" if meant else told
