@@ -188,7 +188,7 @@ class Journals:
         """Begin all journals anew: the engine has lost what this node has applied. Returns at once."""
         logs = [journal.log for journal in self._open()]
         for log in logs:
-            log.is_forked = True
+            log.fork()
         # Not here: this is called by who has the connection for reads.
         self._keep(asyncio.get_running_loop().create_task(self._begin_anew(logs)))
 

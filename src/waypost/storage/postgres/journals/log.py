@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from waypost.logs import get_logger
@@ -195,10 +196,21 @@ class Log:
         self._ahead.clear()
         for first in [first for first in self._batches if first <= state.tick]:
             _report(self._batches.pop(first))
-        self._let_go()
+        self._let_go(self.applied)
         self.moved(self)
         if self.follower is not None:
             self.follower.jumped()
+
+    def fork(self) -> None:
+        """Note that the engine has lost what was applied; `begin` comes next. Nothing of before is waited for.
+
+        Its own calls that wait for their turn were done, in the history that is over: their rows will never come.
+        """
+        self.is_forked = True
+        batches, self._batches = [*self._batches.values()], {}
+        for batch in batches:
+            _report(batch)
+        self._let_go(inf)
 
     # -- what comes ------------------------------------------------------------------------------------------
 
@@ -250,7 +262,7 @@ class Log:
             elif not self._apply_next():
                 break
         if self.applied != before:
-            self._let_go()
+            self._let_go(self.applied)
             self.moved(self)
 
     def _apply_batch(self, batch: Batch) -> None:
@@ -311,8 +323,8 @@ class Log:
             return False
         return True
 
-    def _let_go(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self.applied:
+    def _let_go(self, upto: float) -> None:
+        while self._waiting and self._waiting[0][0] <= upto:
             _, _, future = heapq.heappop(self._waiting)
             if not future.done():
                 future.set_result(None)
