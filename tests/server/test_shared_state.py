@@ -25,7 +25,11 @@ from waypost.server.connections.deadlines import Deadlines
 from waypost.server.emitting.emit_line import EmitLine
 from waypost.server.queues.settler import Settler
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [
+    pytest.mark.asyncio,
+    # What is made to raise may be a weak reference's callback, whose error nobody can take.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 _MOST_CALLS = 100
 """More calls than any of these structures makes."""
